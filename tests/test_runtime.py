@@ -8,7 +8,7 @@ import uuid
 
 import pytest
 
-from paymaster.runtime import AsyncioRuntime, BlockingRuntime, SteadyClock, iterate, run, time_sorted_id
+from paymaster.runtime import AsyncioRuntime, BlockingRuntime, SteadyClock, TaskLimit, iterate, run, time_sorted_id
 from paymaster.testing import ManualRuntime
 
 
@@ -199,3 +199,66 @@ def test_a_held_clock_moves_only_when_told_or_slept():
         return 7
 
     assert run(runtime.finish(seven())) == 7
+
+
+def test_a_tasks_limit_ends_the_wait_that_lasts_too_long_and_no_other():
+    async def story():
+        limit = TaskLimit()
+        for _ in range(5):  # together longer than the limit
+            await limit.wait(asyncio.sleep(0.03), 0.1)
+        with pytest.raises(TimeoutError):
+            await limit.wait(asyncio.sleep(10), 0.05)
+        assert asyncio.current_task().cancelling() == 0
+        assert await limit.wait(asyncio.sleep(0.01, "still usable"), 5) == "still usable"
+        with pytest.raises(TimeoutError):  # a shorter limit than the timer is set for
+            await limit.wait(asyncio.sleep(10), 0.02)
+        limit.close()
+
+    began = time.monotonic()
+    asyncio.run(story())
+    assert time.monotonic() - began < 5
+
+
+def test_a_tasks_limit_leaves_a_cancellation_from_outside_alone():
+    async def story():
+        limit = TaskLimit()
+        waiting = asyncio.create_task(limit.wait(asyncio.sleep(10), 60))
+        await asyncio.sleep(0.01)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        limit.close()
+
+    asyncio.run(story())
+
+
+def test_a_tasks_limit_holds_no_timer_once_it_is_closed():
+    async def story():
+        limit = TaskLimit()
+        await limit.wait(asyncio.sleep(0), 3600)
+        limit.close()
+        return [handle for handle in asyncio.get_running_loop()._scheduled if not handle.cancelled()]
+
+    assert asyncio.run(story()) == []
+
+
+def test_a_tasks_limit_wants_a_task():
+    async def nothing():
+        return None
+
+    async def story():
+        failed = asyncio.get_running_loop().create_future()
+        limit, work = TaskLimit(), nothing()
+
+        def outside():
+            try:
+                limit.wait(work, 1).send(None)
+            except RuntimeError as error:
+                failed.set_result(str(error))
+
+        asyncio.get_running_loop().call_soon(outside)
+        said = await failed
+        work.close()
+        return said
+
+    assert "outside a task" in asyncio.run(story())

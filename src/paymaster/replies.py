@@ -54,10 +54,10 @@ class Reply:
 
 
 def says_something(chunk: JsonObject) -> bool:
-    """Whether a streamed chunk carries a piece of the answer, rather than a role, a reason to end or figures alone."""
+    """Whether a streamed chunk, as a parser of JSON gives it, carries a piece of the answer, rather than a role or figures alone."""
     choices = chunk.get("choices")
     for choice in choices if isinstance(choices, list) else ():
-        delta = choice.get("delta") if isinstance(choice, Mapping) else None
-        if isinstance(delta, Mapping) and any(value for name, value in delta.items() if name != "role"):
+        delta = choice.get("delta") if isinstance(choice, dict) else None
+        if isinstance(delta, dict) and any(value for name, value in delta.items() if name != "role"):
             return True
     return False

@@ -106,6 +106,59 @@ class AsyncioRuntime:
         return task.result()
 
 
+class TaskLimit:
+    """A time limit for one wait after the other of a task, as for the pieces of a stream.
+
+    It does what `asyncio.timeout` does for a single wait, at a fraction of the cost: there is one timer for all of them, which looks, when
+    it rings, whether the wait under way has lasted too long.
+    """
+
+    __slots__ = ("_ends_at", "_loop", "_passed", "_task", "_timer")
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._task: asyncio.Task[Any] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._ends_at = 0.0
+        self._passed = False
+
+    async def wait(self, work: Awaitable[T], limit_s: float) -> T:
+        """What the work comes to. Raises TimeoutError after so many seconds."""
+        task = asyncio.current_task(self._loop)
+        if task is None:
+            raise RuntimeError("a task's limit was used outside a task")
+        already_cancelled = task.cancelling()
+        self._task, self._passed = task, False
+        self._ends_at = self._loop.time() + limit_s
+        if self._timer is None or self._timer.when() > self._ends_at:
+            self.close()
+            self._timer = self._loop.call_at(self._ends_at, self._ring)
+        try:
+            return await work
+        except asyncio.CancelledError as error:
+            if self._passed and task.uncancel() <= already_cancelled:
+                raise TimeoutError from error
+            raise
+        finally:
+            self._task = None
+
+    def close(self) -> None:
+        """Drop the timer. Another wait sets it again."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _ring(self) -> None:
+        self._timer = None
+        if self._task is None:
+            return
+        if self._loop.time() < self._ends_at:
+            self._timer = self._loop.call_at(self._ends_at, self._ring)
+            return
+        self._passed = True
+        self._task.cancel()
+
+
 class ThreadSignal:
     """`Signal` for a thread."""
 

@@ -11,18 +11,19 @@ The balance of an account is the sum of what is settled, what is open and what l
 admitted if and only if every `balance + ahead + amount <= cap`, where `ahead` is what callers who wait in line have asked for before.
 
 An entry of a window lives in [admission, admission + window_ms): at its end it no longer counts. A lease ends in the same way.
+
+What every call makes by the dozen is a named tuple, which costs a fraction of a frozen dataclass.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 # A ledger keeps signed 64-bit integers and adds them up: one amount may not come near their end (here 4.6 billion dollars in nano-dollars).
 LARGEST_AMOUNT = 2**62
 
 
-@dataclass(frozen=True, slots=True)
-class Charge:
+class Charge(NamedTuple):
     """One account's part of a hold. `amount` (0 or more) and `cap` are in the account's unit; `cap=None` is counted and never refused."""
 
     account: str
@@ -48,8 +49,7 @@ class Hold:
     may_go_unbooked: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Balance:
+class Balance(NamedTuple):
     """An account's state at one instant: `settled` (for good), `live` (in its window) and `held` (of open holds), in its own unit.
 
     What an open hold has in a window counts in `held` until it is settled, then in `live`; never in both.
@@ -69,8 +69,7 @@ class Balance:
         return self.settled + self.live + self.held
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """What a settlement, a post or a loss did to one account: settled + live, before and after, in its own unit (without open holds)."""
 
     account: str

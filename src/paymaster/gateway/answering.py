@@ -21,6 +21,7 @@ from paymaster.ports import ProviderChunk, World
 from paymaster.replies import Reply
 from paymaster.routing.charging import MINUTE_MS, WINDOW_MARGIN_MS
 from paymaster.routing.planning import resolve
+from paymaster.runtime import TaskLimit
 
 _LOGGER = logging.getLogger("paymaster.gateway")
 RawHeaders = list[tuple[bytes, bytes]]
@@ -75,6 +76,8 @@ async def at_edge(service: Service, dialect: Dialect, send: Send, work: Callable
             if out.begun:
                 raise
             await out.refuse(dialect, UNFORESEEN)
+        finally:
+            out.close()
 
 
 class _Call:
@@ -147,6 +150,7 @@ class Out:
     def __init__(self, send: Send, reading_ms: int) -> None:
         self._send = send
         self._reading_s = reading_ms / 1000
+        self._limit = TaskLimit()
         self.begun = False
 
     async def whole(self, status: int, headers: RawHeaders, body: bytes) -> None:
@@ -163,12 +167,15 @@ class Out:
 
     async def piece(self, body: bytes, *, more: bool = True) -> None:
         """A part of a stream. Raises TimeoutError where the client does not read on."""
-        async with asyncio.timeout(self._reading_s):
-            await self._send({"type": "http.response.body", "body": body, "more_body": more})
+        await self._limit.wait(self._send({"type": "http.response.body", "body": body, "more_body": more}), self._reading_s)
 
     async def end(self, body: bytes) -> None:
         """The last part of a stream."""
         await self.piece(body, more=False)
+
+    def close(self) -> None:
+        """Nothing follows."""
+        self._limit.close()
 
     async def refuse(self, dialect: Dialect, refusal: Refusal) -> None:
         """An error in the words of the dialect."""

@@ -37,13 +37,13 @@ def open_ledger(
         ExtraMissing: the ledger is on Redis, and its client is not installed.
     """
     if not url:
-        return SqliteLedger(default_path(state_dir), pause)
+        return SqliteLedger(default_path(state_dir), pause, grouped=not blocking)
     scheme, colon, rest = url.partition(":")
     match scheme.lower() if colon else "":
         case "memory" if not rest.strip("/"):
             return MemoryLedger()
         case "sqlite":
-            return SqliteLedger(_path(url, rest), pause)
+            return SqliteLedger(_path(url, rest), pause, grouped=not blocking)
         case server if server in SCHEMES:
             return _on_redis(url, pause, blocking=blocking)
         case "":

@@ -10,8 +10,9 @@ from threading import Lock
 from typing import TypeVar
 from weakref import WeakMethod
 
-from paymaster.accounting.accounts import Admission, Balance, Change, Hold, Lost, Post, Record, Settled, Settlement
+from paymaster.accounting.accounts import Admission, Balance, Change, Held, Hold, Lost, Post, Record, Settled, Settlement
 from paymaster.ledgers import transactions
+from paymaster.ledgers.group_commit import GroupCommit
 from paymaster.ledgers.sqlite_file import connect, explain, is_busy, locked_for_long, open_database
 from paymaster.ledgers.sqlite_store import SqliteStore
 
@@ -19,6 +20,9 @@ T = TypeVar("T")
 
 # Waits for a locked file double up to this length; each is drawn anew, so that waiting processes don't march in step.
 LONGEST_PAUSE_MS = 32
+
+# From so many open holds on, callers of an event loop share transactions; below it the wait for neighbours costs more than it saves.
+CROWD = 4
 
 
 class SqliteLedger:
@@ -37,6 +41,7 @@ class SqliteLedger:
         *,
         patience_ms: int = 10_000,
         jitter: Callable[[], float] = random.random,
+        grouped: bool = False,
     ) -> None:
         self.path = path
         self._pause = pause
@@ -45,6 +50,8 @@ class SqliteLedger:
         self._lock = Lock()
         self._store: SqliteStore | None = None
         self._worked = False
+        self._groups = GroupCommit(self._attempt, self._transact) if grouped else None
+        self._under_way = 0
         if hasattr(os, "register_at_fork"):
             self._watch_forks()
 
@@ -55,19 +62,24 @@ class SqliteLedger:
 
     async def reserve(self, hold: Hold, now_ms: int, *, queue_for_ms: int = 0) -> Admission:
         """Admit the hold whole or not at all; see `Books`."""
-        return await self._transact(lambda store: transactions.reserve(store, hold, now_ms, queue_for_ms))
+        answer = await self._write(lambda store: transactions.reserve(store, hold, now_ms, queue_for_ms), may_be_dropped=True)
+        if isinstance(answer, Held):
+            self._under_way += 1
+        return answer
 
     async def withdraw(self, hold_id: str) -> None:
         """Give up a place in line, or an open hold of which nothing was sent."""
-        await self._transact(lambda store: transactions.withdraw(store, hold_id))
+        await self._write(lambda store: transactions.withdraw(store, hold_id))
 
     async def settle(self, settlement: Settlement, now_ms: int) -> Settled:
         """Post the actual amounts and the record, once."""
-        return await self._transact(lambda store: transactions.settle(store, settlement, now_ms))
+        settled = await self._write(lambda store: transactions.settle(store, settlement, now_ms))
+        self._under_way = max(0, self._under_way - 1)
+        return settled
 
     async def post(self, posts: Sequence[Post], clears: Sequence[str], now_ms: int) -> tuple[Change, ...]:
         """Empty windows, then add entries that no hold carries."""
-        return await self._transact(lambda store: transactions.post(store, posts, clears, now_ms))
+        return await self._write(lambda store: transactions.post(store, posts, clears, now_ms))
 
     async def sweep(self, now_ms: int) -> tuple[Lost, ...]:
         """Charge and record the holds whose lease is over."""
@@ -95,6 +107,12 @@ class SqliteLedger:
         with self._lock:
             self._disconnect()
 
+    async def _write(self, work: Callable[[SqliteStore], T], *, may_be_dropped: bool = False) -> T:
+        """Do the work in a transaction of its own, or, where many calls of an event loop are under way, in one with its neighbours."""
+        if self._groups is None or self._under_way < CROWD:
+            return await self._transact(work)
+        return await self._groups.join(work, may_be_dropped=may_be_dropped)
+
     async def _transact(self, work: Callable[[SqliteStore], T], *, begin: str = "BEGIN IMMEDIATE") -> T:
         """Do the work in one transaction, taking turns with everybody else."""
         waited_ms = 0
@@ -112,7 +130,7 @@ class SqliteLedger:
             waited_ms += pause_ms
             longest_ms = min(2 * longest_ms, LONGEST_PAUSE_MS)
 
-    def _attempt(self, work: Callable[[SqliteStore], T], begin: str) -> T:
+    def _attempt(self, work: Callable[[SqliteStore], T], begin: str = "BEGIN IMMEDIATE") -> T:
         """Do the work now, whole or not at all, or raise that the file is locked."""
         with self._lock:
             store = self._store or self._connect()

@@ -118,6 +118,46 @@ class SqliteStore:
         return row
 
 
+class GroupStore(SqliteStore):
+    """The store of several works in one transaction: accounts and the clock are read once for all of them, and written by `flush`."""
+
+    def __init__(self, store: SqliteStore) -> None:
+        self.connection, self._sql, self._read_accounts = store.connection, store._sql, store._read_accounts  # noqa: SLF001  its own kind
+        self._rows: dict[str, Row] = {}
+        self._changed: dict[str, Row] = {}
+        self._clock: Clock | None = None
+        self._clock_changed = False
+
+    def find_known(self, hold_id: str) -> Known:
+        known = super().find_known(hold_id)
+        if self._clock is None:
+            self._clock = known.clock
+            return known
+        return known._replace(clock=self._clock)
+
+    def write_clock(self, clock: Clock) -> None:
+        self._clock_changed = True
+
+    def read_accounts(self, names: Sequence[str]) -> Iterable[Row]:
+        rows = self._rows
+        missing = [name for name in names if name not in rows]
+        if missing:
+            rows.update((row.name, row) for row in super().read_accounts(missing))
+        return [rows[name] for name in names if name in rows]
+
+    def write_accounts(self, rows: Sequence[Row]) -> None:
+        for row in rows:
+            row.changed = False
+            self._rows[row.name] = self._changed[row.name] = row
+
+    def flush(self) -> None:
+        """Write what has changed."""
+        if self._changed:
+            super().write_accounts(list(self._changed.values()))
+        if self._clock is not None and self._clock_changed:
+            super().write_clock(self._clock)
+
+
 def _pack(charges: Sequence[Charge]) -> str:
     return orjson.dumps([(charge.account, charge.amount, charge.cap, charge.window_ms) for charge in charges]).decode()
 

@@ -5,7 +5,6 @@ exception is refused before the first write.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from itertools import groupby
 from operator import attrgetter
 
@@ -188,7 +187,7 @@ def _held(sheet: Sheet, hold: OpenHold, lost: tuple[Lost, ...], ahead: Callable[
 def _explain(sheet: Sheet, charges: Sequence[Charge], balances: Sequence[Balance]) -> tuple[Shortfall, ...]:
     """The shortfalls, each with what must leave its window first."""
     reasons = shortfalls(charges, balances)
-    detailed = [replace(reason.balance, free_at=_leaving(sheet, reason)) for reason in reasons]
+    detailed = [reason.balance._replace(free_at=_leaving(sheet, reason)) for reason in reasons]
     return shortfalls([reason.charge for reason in reasons], detailed)
 
 
@@ -242,7 +241,7 @@ def _fold(sheet: Sheet, hold: OpenHold, amounts: Sequence[int]) -> list[Change]:
 
 def _never_seen(settlement: Settlement, now_ms: int) -> OpenHold:
     """A hold the ledger does not know, as one that held nothing: only its actual amounts will count."""
-    charges = tuple(replace(charge, amount=0) for charge in settlement.hold.charges)
+    charges = tuple(charge._replace(amount=0) for charge in settlement.hold.charges)
     at_ms = min(settlement.held_at_ms, now_ms)
     return OpenHold(settlement.hold.id, at_ms, now_ms, charges, settlement.record)
 

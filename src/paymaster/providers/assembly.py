@@ -1,6 +1,5 @@
 """Puts the chunks of a streamed answer together into the whole answer; knows OpenAI's chunk format and its dialects, and no transport."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from paymaster.jsontypes import JsonObject
@@ -38,7 +37,7 @@ class _Choice:
 
 
 class Assembly:
-    """Takes chunks in their order; `build` is the chat.completion object that they make."""
+    """Takes chunks in their order, as a parser of JSON gives them; `build` is the chat.completion object that they make."""
 
     __slots__ = ("_choices", "_top", "delivered_chars", "usage")
 
@@ -59,15 +58,15 @@ class Assembly:
             if name == "choices":
                 continue
             if name == "usage":
-                if isinstance(value, Mapping) and value:
+                if isinstance(value, dict) and value:
                     self.usage = value
-            elif name == "x_groq" and isinstance(value, Mapping) and isinstance(usage := value.get("usage"), Mapping):
+            elif name == "x_groq" and isinstance(value, dict) and isinstance(usage := value.get("usage"), dict):
                 self.usage = usage
             elif value is not None and (name != "id" or name not in self._top):
                 self._top[name] = value
         choices = chunk.get("choices")
         for position, choice in enumerate(choices if isinstance(choices, list) else ()):
-            if isinstance(choice, Mapping):
+            if isinstance(choice, dict):
                 self._add_choice(choice, position)
 
     def build(self) -> dict[str, object]:
@@ -80,16 +79,19 @@ class Assembly:
 
     def _add_choice(self, given: JsonObject, position: int) -> None:
         index = given.get("index")
-        choice = self._choices.setdefault(index if isinstance(index, int) else position, _Choice())
+        place = index if isinstance(index, int) else position
+        choice = self._choices.get(place)
+        if choice is None:
+            choice = self._choices[place] = _Choice()
         delta = given.get("delta")
-        if isinstance(delta, Mapping):
+        if isinstance(delta, dict):
             self._add_delta(choice, delta)
         if isinstance(reason := given.get("finish_reason"), str) and reason:
             choice.finish_reason = reason
-        logprobs = given.get("logprobs")
-        for name, tokens in (logprobs if isinstance(logprobs, Mapping) else {}).items():
-            if isinstance(tokens, list):
-                choice.logprobs.setdefault(name, []).extend(tokens)
+        if isinstance(logprobs := given.get("logprobs"), dict):
+            for name, tokens in logprobs.items():
+                if isinstance(tokens, list):
+                    choice.logprobs.setdefault(name, []).extend(tokens)
         for name, value in given.items():
             if name not in {"index", "delta", "finish_reason", "logprobs"} and value is not None:
                 choice.extras[name] = value
@@ -100,9 +102,9 @@ class Assembly:
                 continue
             if name == "tool_calls" and isinstance(value, list):
                 for call in value:
-                    if isinstance(call, Mapping):
+                    if isinstance(call, dict):
                         self._add_call(choice, call)
-            elif name == "function_call" and isinstance(value, Mapping):
+            elif name == "function_call" and isinstance(value, dict):
                 for part, text in value.items():
                     if isinstance(text, str):
                         choice.legacy_call[part] = choice.legacy_call.get(part, "") + text
@@ -112,7 +114,7 @@ class Assembly:
                 self.delivered_chars += len(value)
             elif isinstance(value, list):
                 choice.lists.setdefault(name, []).extend(value)
-                self.delivered_chars += sum(len(part) for part in value if isinstance(part, str | Mapping))
+                self.delivered_chars += sum(len(part) for part in value if isinstance(part, str | dict))
             else:
                 choice.fields[name] = value
 
@@ -122,7 +124,7 @@ class Assembly:
             if name not in {"index", "id", "function"} and value is not None:
                 call.fields[name] = value
         function = given.get("function")
-        for name, value in (function if isinstance(function, Mapping) else {}).items():
+        for name, value in (function if isinstance(function, dict) else {}).items():
             if name == "arguments" and isinstance(value, str):
                 call.arguments.append(value)
                 self.delivered_chars += len(value)

@@ -10,6 +10,7 @@ import aiohttp
 from paymaster.providers.proxies import Proxy, proxy_for
 from paymaster.providers.rates import plain_headers
 from paymaster.providers.transport import ExchangeBroken, Fault, HttpRequest, plain_detail
+from paymaster.runtime import TaskLimit
 
 _KEEP_IDLE_S = 15.0
 """Connections that were idle for longer are not used again: many servers close theirs after 20 s to 75 s, and a POST must not meet that."""
@@ -22,18 +23,21 @@ _TURNS = 3
 class AsyncAnswer:
     """An answer of aiohttp."""
 
-    __slots__ = ("_response", "headers", "status")
+    __slots__ = ("_limit", "_response", "headers", "status")
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response
+        self._limit = TaskLimit()
         self.status = response.status
         self.headers = plain_headers(response.headers)
 
     async def read(self, wait_ms: int) -> bytes:
         """Some bytes; nothing at the end."""
+        content = self._response.content
         try:
-            async with asyncio.timeout(wait_ms / 1_000):
-                return await self._response.content.readany()
+            if (data := content.read_nowait()) or content.at_eof():
+                return data
+            return await self._limit.wait(content.readany(), wait_ms / 1_000)
         except TimeoutError as error:
             raise ExchangeBroken(Fault.SILENT, "") from error
         except (aiohttp.ClientError, OSError) as error:
@@ -41,6 +45,7 @@ class AsyncAnswer:
 
     def close(self) -> None:
         """Aiohttp has taken the connection back where the body was read to its end; else this cuts it."""
+        self._limit.close()
         self._response.close()
 
 

@@ -181,7 +181,7 @@ def classify_error_object(value: object, headers: Mapping[str, str], *, now_ms: 
 
     Its status is the one the error names. Work may have been done by then, so it may have been billed.
     """
-    if not isinstance(value, Mapping) or not value.get("error"):
+    if not isinstance(value, dict) or not value.get("error"):
         return None
     error = find_error(value)
     if error is None:

@@ -70,7 +70,7 @@ class ShortBooks:
     def _shorter(self, charge: Charge) -> Charge:
         if charge.window_ms != MINUTE_MS + WINDOW_MARGIN_MS:
             return charge
-        return replace(charge, window_ms=self._short.minute_ms + WINDOW_MARGIN_MS)
+        return charge._replace(window_ms=self._short.minute_ms + WINDOW_MARGIN_MS)
 
 
 class SigningProvider:

@@ -1,0 +1,209 @@
+"""Callers of one event loop share transactions, and none of them can tell."""
+
+import asyncio
+import functools
+import itertools
+import sqlite3
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from paymaster.accounting.accounts import Charge, Held, Hold, Post, Refused, Settlement
+from paymaster.errors import LedgerUnavailable
+from paymaster.ledgers import transactions
+from paymaster.ledgers.sqlite import CROWD, SqliteLedger
+from paymaster.ledgers.sqlite_file import open_database
+from paymaster.ledgers.sqlite_store import GroupStore, SqliteStore
+from paymaster.runtime import AsyncioRuntime, BlockingRuntime, run
+
+T = 1_000_000
+ACCOUNTS = st.sampled_from(["usd/run/a", "usd/month", "requests/m"])
+CHARGES = st.lists(
+    st.builds(Charge, ACCOUNTS, st.integers(0, 9), st.sampled_from([None, 12, 20]), st.sampled_from([None, 0, 50])),
+    min_size=1, max_size=3, unique_by=lambda charge: charge.account,
+)  # fmt: skip
+HOLDS = st.builds(lambda number, charges, lease: Hold(f"h{number}", tuple(charges), lease), st.integers(0, 5), CHARGES, st.integers(1, 90))
+
+
+def _settle(hold, share, posts, clears):
+    amounts = tuple(charge.amount * share // 4 for charge in hold.charges)
+    return lambda store, now_ms: transactions.settle(store, Settlement(hold, T, amounts, f'"{hold.id}"', posts, clears), now_ms)
+
+
+POSTS = st.lists(st.builds(Post, ACCOUNTS, st.integers(-3, 9), st.sampled_from([None, 30])), max_size=2).map(tuple)
+WORKS = st.one_of(
+    st.builds(lambda hold, queue: lambda store, now: transactions.reserve(store, hold, now, queue), HOLDS, st.sampled_from([0, 40])),
+    st.builds(_settle, HOLDS, st.integers(0, 5), POSTS, st.lists(ACCOUNTS, max_size=1).map(tuple)),
+    st.builds(lambda number: lambda store, _now: transactions.withdraw(store, f"h{number}"), st.integers(0, 5)),
+    st.builds(lambda posts, clears: lambda store, now: transactions.post(store, posts, clears, now), POSTS, st.lists(ACCOUNTS, max_size=1)),
+    st.just(transactions.sweep),
+)  # fmt: skip
+
+
+def _alone(work, store, now_ms):
+    store.connection.execute("BEGIN IMMEDIATE")
+    try:
+        result = work(store, now_ms)
+    except ValueError as error:
+        store.connection.execute("ROLLBACK")
+        return str(error)
+    store.connection.execute("COMMIT")
+    return result
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory):
+    connection = open_database(tmp_path_factory.mktemp("group") / "empty.sqlite3")
+    yield connection
+    connection.close()
+
+
+def _copy(connection):
+    copy = sqlite3.connect(":memory:", isolation_level=None)
+    connection.backup(copy)
+    return SqliteStore(copy)
+
+
+@settings(max_examples=150, deadline=None)
+@given(groups=st.lists(st.lists(st.tuples(WORKS, st.integers(0, 40)), min_size=1, max_size=6), min_size=1, max_size=6))
+def test_a_group_leaves_what_its_works_leave_one_by_one(empty, groups):
+    alone, together = _copy(empty), _copy(empty)
+    now_ms = T
+    for group in groups:
+        times = list(itertools.accumulate((later_ms for _, later_ms in group), initial=now_ms))[1:]
+        now_ms = times[-1]
+        expected = [_alone(work, alone, at_ms) for (work, _), at_ms in zip(group, times, strict=True)]
+        together.connection.execute("BEGIN IMMEDIATE")
+        shared = GroupStore(together)
+        try:
+            found = [work(shared, at_ms) for (work, _), at_ms in zip(group, times, strict=True)]
+        except ValueError:  # a group in which one is refused is done one by one
+            together.connection.execute("ROLLBACK")
+            found = [_alone(work, together, at_ms) for (work, _), at_ms in zip(group, times, strict=True)]
+        else:
+            shared.flush()
+            together.connection.execute("COMMIT")
+        assert found == expected
+    dumps = [list(store.connection.iterdump()) for store in (alone, together)]
+    for store in (alone, together):
+        store.connection.close()
+    assert dumps[0] == dumps[1]
+
+
+def _hold(name, amount=1, cap=None):
+    return Hold(name, (Charge("usd/run/r", amount, cap), Charge("slots/m", 1, None, 0)), 60_000)
+
+
+def _paid(hold, amount=1):
+    return Settlement(hold, T, (amount, 1), "{}")
+
+
+def crowded(test):
+    """Run the test in a loop, with a ledger whose next callers share transactions."""
+
+    @functools.wraps(test)
+    def within(tmp_path):
+        async def main():
+            ledger = SqliteLedger(tmp_path / "ledger.sqlite3", AsyncioRuntime().sleep, patience_ms=300, grouped=True)
+            for number in range(CROWD):
+                await ledger.reserve(_hold(f"first-{number}", 0), T)
+            await test(ledger)
+            await ledger.close()
+
+        asyncio.run(main())
+
+    del within.__wrapped__  # pytest would ask for what the test itself takes
+    return within
+
+
+@crowded
+async def test_a_budget_is_a_bound_for_callers_of_one_group(ledger):
+    outcomes = await asyncio.gather(*(ledger.reserve(_hold(f"h{number}", 3, cap=100), T) for number in range(200)))
+    held = [outcome for outcome in outcomes if isinstance(outcome, Held)]
+    assert len(held) == 33
+    assert all(isinstance(outcome, Refused) for outcome in outcomes if outcome not in held)
+    await asyncio.gather(*(ledger.settle(_paid(_hold(outcome.hold_id, 3, cap=100), 2), T) for outcome in held))
+    balance = (await ledger.balances("usd/", T))["usd/run/r"]
+    assert (balance.settled, balance.held) == (66, 0)
+    assert len([record async for record in ledger.records()]) == 33
+
+
+@crowded
+async def test_a_group_is_one_transaction(ledger):
+    begun = []
+    ledger._store.connection.set_trace_callback(lambda sql: begun.append(sql) if sql.startswith("BEGIN") else None)
+    await asyncio.gather(*(ledger.reserve(_hold(f"h{number}"), T) for number in range(40)))
+    assert len(begun) == 1
+
+
+@crowded
+async def test_a_work_that_is_refused_spoils_nothing_for_its_neighbours(ledger):
+    bad = Hold("bad", (Charge("usd/run/r", -1, None),), 1000)
+    first, refused, last = await asyncio.gather(
+        ledger.reserve(_hold("a"), T), ledger.reserve(bad, T), ledger.reserve(_hold("b"), T), return_exceptions=True
+    )
+    assert isinstance(refused, ValueError)
+    assert (first.hold_id, last.hold_id) == ("a", "b")
+    assert (await ledger.balances("usd/", T))["usd/run/r"].held == 2
+
+
+@crowded
+async def test_a_hold_whose_caller_is_cancelled_before_the_transaction_is_never_made(ledger):
+    asks = [asyncio.create_task(ledger.reserve(_hold(f"h{number}"), T)) for number in range(3)]
+    asyncio.get_running_loop().call_soon(asks[1].cancel)  # after they have asked, before the group is done
+    outcomes = await asyncio.gather(*asks, return_exceptions=True)
+    assert isinstance(outcomes[1], asyncio.CancelledError)
+    assert (await ledger.balances("usd/", T))["usd/run/r"].held == 2
+
+
+@crowded
+async def test_what_was_spent_is_settled_whoever_is_cancelled(ledger):
+    hold = _hold("h", 5)
+    await ledger.reserve(hold, T)
+    ask = asyncio.create_task(ledger.settle(_paid(hold, 4), T))
+    await asyncio.sleep(0)
+    ask.cancel()
+    await asyncio.wait([ask])
+    await asyncio.sleep(0)
+    assert (await ledger.balances("usd/", T))["usd/run/r"].settled == 4
+
+
+def test_what_was_spent_is_settled_where_the_loop_closes_at_once(tmp_path):
+    path, hold = tmp_path / "ledger.sqlite3", _hold("h", 5)
+
+    async def main():
+        ledger = SqliteLedger(path, AsyncioRuntime().sleep, grouped=True)
+        for number in range(CROWD):
+            await ledger.reserve(_hold(f"first-{number}", 0), T)
+        await ledger.reserve(hold, T)
+        last = asyncio.create_task(ledger.settle(_paid(hold, 4), T))
+        await asyncio.sleep(0)
+        del last
+
+    asyncio.run(main())
+    ledger = SqliteLedger(path, BlockingRuntime().sleep)
+    assert run(ledger.balances("usd/", T))["usd/run/r"].settled == 4
+    run(ledger.close())
+
+
+@crowded
+async def test_a_group_waits_for_another_process_that_writes(ledger):
+    other = sqlite3.connect(ledger.path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    asks = asyncio.gather(*(ledger.reserve(_hold(f"h{number}"), T) for number in range(20)))
+    await asyncio.sleep(0.05)
+    assert not asks.done()
+    other.execute("ROLLBACK")
+    other.close()
+    assert all(isinstance(outcome, Held) for outcome in await asks)
+
+
+@crowded
+async def test_everybody_of_a_group_is_told_that_the_file_is_locked(ledger):
+    other = sqlite3.connect(ledger.path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    outcomes = await asyncio.gather(*(ledger.reserve(_hold(f"h{number}"), T) for number in range(5)), return_exceptions=True)
+    other.close()
+    assert all(isinstance(outcome, LedgerUnavailable) for outcome in outcomes)
+    assert await ledger.balances("usd/", T) == {}
