@@ -25,7 +25,7 @@ from paymaster.routing.pacing import Left, move, move_post, pace_of
 from paymaster.routing.planning import Against, Candidate, PassedOver, verdicts
 from paymaster.routing.refusals import describe_failure, no_model_error
 from paymaster.routing.requests import Request
-from paymaster.routing.settling import Attempt, Ended, attempt_record, bill, opening_posts, settlement, was_half_open
+from paymaster.routing.settling import Attempt, Ended, attempt_record, bill, opening_posts, probe_failed, settlement, was_half_open
 from paymaster.scope import Scope
 
 UNBOUNDED_RETRIES = 1_000_000
@@ -288,9 +288,8 @@ class _Call:
     async def _mind_the_breaker(self, admitted: Admitted, ended: Ended, changes: tuple[Change, ...]) -> None:
         """Open it for every worker when failures pile up or its probe failed; say so when an answer closed it."""
         attempt, name = admitted.attempt, admitted.attempt.candidate.model.name
-        probe = was_half_open(attempt, admitted.held)
         if ended.failure is None:
-            if probe:
+            if was_half_open(attempt, admitted.held):
                 self.tell.breaker_closed(name)
             return
         rule = RULES[ended.failure.kind]
@@ -298,9 +297,13 @@ class _Call:
             self.tell.breaker_opened(name, ended.failure.kind.value, pause_ms(ended.failure, ended.backoff_ms) or 0)
         if not rule.breaker:
             return
+        if probe_failed(attempt, ended.failure, admitted.held):  # its settlement has opened it
+            if self.pauses_are_booked:
+                self.tell.breaker_opened(name, ended.failure.kind.value, self.policy.breaker_pause_ms)
+            return
         failures = next((change for change in reversed(changes) if change.account == failures_account(name)), None)
         crossed = failures is not None and failures.before < self.policy.breaker_failures <= failures.after
-        if crossed or probe:
+        if crossed:
             with suppress(LedgerUnavailable):  # nobody is told then, but this call's own backoff
                 await self.world.books.post(opening_posts(attempt, self.policy), (slots_account(name),), self.runtime.now_ms())
                 self.tell.breaker_opened(name, ended.failure.kind.value, self.policy.breaker_pause_ms)

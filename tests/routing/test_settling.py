@@ -92,6 +92,25 @@ def test_a_half_open_breaker_leaves_one_slot() -> None:
     assert not was_half_open(attempt(model("a")), Held("h", 0, 1, (Balance(held=1),)))
 
 
+@pytest.mark.parametrize(
+    ("held", "kind", "opened", "cleared"),
+    [
+        (Balance(live=3, held=1), FailureKind.SERVER_ERROR, ["pause/a", "slots/a"], ("slots/a",)),
+        (Balance(held=1), FailureKind.SERVER_ERROR, [], ()),  # no probe: whether the breaker opens only the count of failures tells
+        (Balance(live=3, held=1), FailureKind.CANCELLED, [], ()),  # says nothing of the provider
+    ],
+)
+def test_a_probe_that_fails_opens_the_breaker_in_the_step_that_frees_its_slot(
+    held: Balance, kind: FailureKind, opened: list[str], cleared: tuple[str, ...]
+) -> None:
+    """In two steps another process's call could slip in between them, and would be a second probe at once."""
+    ended = Ended(usage=None, failure=failure(kind))
+    probe = attempt(model("a", limits=Limits(max_parallel=4)))
+    written = settlement(probe, ended, bill(probe.candidate, ended), lost_record(probe), Held("h", 0, 1, (held,)), Policy())
+    assert [post.account for post in written.posts if post.account != "failures/a"] == opened
+    assert written.clears == cleared
+
+
 def test_one_probe_at_a_time_lasts_as_long_as_a_call_may_take() -> None:
     slow = opening_posts(attempt(model("a", timeouts=Timeouts(total_ms=400_000))), Policy(breaker_pause_ms=1_000))
     quick = opening_posts(attempt(model("a", timeouts=Timeouts(total_ms=10))), Policy(breaker_pause_ms=1_000))

@@ -97,8 +97,12 @@ def settlement(attempt: Attempt, ended: Ended, charged: Bill, record: AttemptRec
     clears: tuple[str, ...] = ()
     if failure is None and breaker_stands(attempt, held):
         clears = (failures_account(model), slots_account(model))
-    elif failure is not None and RULES[failure.kind].loud:
-        clears = (slots_account(model),)  # an earlier one probe at a time gives way to the one that is posted now
+    elif failure is not None:
+        again = probe_failed(attempt, failure, held)
+        if again:  # in one step with its end: no other call finds its slot free and the pause not yet there
+            posts.extend(opening_posts(attempt, policy))
+        if again or RULES[failure.kind].loud:
+            clears = (slots_account(model),)  # an earlier one probe at a time gives way to the one that is posted now
     return Settlement(
         hold=attempt.hold,
         held_at_ms=held.at_ms,
@@ -121,6 +125,11 @@ def breaker_stands(attempt: Attempt, held: Held) -> bool:
 def was_half_open(attempt: Attempt, held: Held) -> bool:
     """True where the attempt was the probe of a breaker: an entry stands on the model's slots."""
     return any(balance.live > 0 for meaning, balance in zip(attempt.meanings, held.balances, strict=True) if meaning is Meaning.SLOT)
+
+
+def probe_failed(attempt: Attempt, failure: Failure, held: Held) -> bool:
+    """True where the attempt was a breaker's probe, and its failure opens it again."""
+    return RULES[failure.kind].breaker and was_half_open(attempt, held)
 
 
 def opening_posts(attempt: Attempt, policy: Policy) -> tuple[Post, ...]:
