@@ -51,7 +51,7 @@ def section(source: JsonObject, *names: str) -> JsonObject:
     """The first of `names` that is an object; empty where there is none."""
     for name in names:
         value = source.get(name)
-        if isinstance(value, Mapping):
+        if value is not None and isinstance(value, Mapping):  # most are not there, and an abstract class is slow to say so
             return value
     return EMPTY
 
@@ -96,6 +96,8 @@ def rest(whole: int, name: str, **parts: int) -> int:
 
 
 def _whole(name: str, value: object) -> int:
+    if type(value) is int and value >= 0:
+        return value
     if isinstance(value, float | Decimal) and math.isfinite(value) and value.as_integer_ratio()[1] == 1:
         value = int(value)  # some servers write 1000.0
     if isinstance(value, bool) or not isinstance(value, int):
