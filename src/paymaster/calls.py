@@ -17,6 +17,7 @@ from paymaster.admission import Admission, Admitted, Deferred, Patience
 from paymaster.errors import BudgetExceeded, LedgerUnavailable, PaymasterError, RequestRefused, StreamBroken
 from paymaster.jsontypes import JsonObject
 from paymaster.narration import Narrator
+from paymaster.operations import Operation
 from paymaster.ports import ProviderCall, ProviderChunk, ProviderReply, World
 from paymaster.replies import Reply, says_something
 from paymaster.routing.charging import WINDOW_MARGIN_MS, failures_account, slots_account
@@ -161,6 +162,7 @@ class _Call:
             candidate=candidate,
             meanings=(),
             hold=Hold(self.runtime.new_id(), (), 0),
+            operation=self.request.operation,
             streamed=self.request.stream,
             fallback_from=self.previous if self.previous != candidate.model.name else None,
         )
@@ -258,6 +260,7 @@ class _Call:
             timeouts=timeouts if timeouts.total_ms <= left_ms else replace(timeouts, total_ms=left_ms),
             call_id=admitted.attempt.hold.id,
             key=self.world.key_of(candidate.model, self.scope),
+            operation=self.request.operation,
         )
 
     async def _settle(self, admitted: Admitted, ended: Ended) -> AttemptRecord:
@@ -359,7 +362,7 @@ def _ended(outcome: ProviderReply | Failure, duration_ms: int, backoff_ms: int) 
         usage=outcome.usage,
         duration_ms=outcome.duration_ms,
         first_token_ms=outcome.first_token_ms,
-        finish_reason=outcome.finish_reason,
+        finish_reason=outcome.finish_reason or None,
         request_id=outcome.request_id,
         left=Left(
             requests=outcome.rate.remaining_requests,
@@ -372,6 +375,8 @@ def _ended(outcome: ProviderReply | Failure, duration_ms: int, backoff_ms: int) 
 def _payload(candidate: Candidate, request: Request) -> JsonObject:
     """What is sent: the request in the model's terms, with the output limit that the hold pays for."""
     translation, model = candidate.translation, candidate.model
+    if request.operation is Operation.EMBEDDINGS:
+        return {"model": model.model_id, "input": request.inputs, **translation.params}
     payload: dict[str, object] = {"model": model.model_id, "messages": translation.messages, **translation.params}
     if request.tools:
         payload["tools"] = request.tools

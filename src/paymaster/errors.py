@@ -71,10 +71,11 @@ class RequestInvalid(UsageMistake):
 
 
 class NoModelFits(UsageMistake):
-    """No model can do what the request needs; `reasons` maps each model to what it lacks."""
+    """No model can do what the request needs; `reasons` maps each model to what it lacks. `too_long`: a shorter prompt would be served."""
 
-    def __init__(self, message: str, reasons: Sequence[tuple[str, str]], *, advice: str = "") -> None:
+    def __init__(self, message: str, reasons: Sequence[tuple[str, str]], *, advice: str = "", too_long: bool = False) -> None:
         self.reasons = tuple(reasons)
+        self.too_long = too_long
         super().__init__(message, advice=advice)
 
 

@@ -38,6 +38,8 @@ class Admitted(_Told):
     """The prompt as counted before sending, an upper bound."""
     max_output_tokens: int | None
     """The largest answer that was asked for; null where nothing bounds it."""
+    operation: str = "chat"
+    """What is asked for: `chat`, `text_completion` or `embeddings`."""
     lowered_from_tokens: int | None = None
     """The largest answer as it was before the budget lowered it; null where it was not lowered."""
     dropped_params: tuple[str, ...] = ()
@@ -88,7 +90,7 @@ class ModelPassedOver(_Told):
     model: str
     """The model that is passed over."""
     against: str
-    """The kind of reason: `capability`, `context`, `parameter`, `unpriced`, `key` or `limit`."""
+    """The kind of reason: `capability`, `vectors`, `context`, `parameter`, `unpriced`, `key` or `limit`."""
     reason: str
     """Why, in a sentence."""
 
@@ -131,7 +133,9 @@ class AttemptSettled(_Told):
     first_token_ms: int | None
     """From sending to the first piece of the answer; null where it was not streamed."""
     finish_reason: str | None
-    """Why the answer ended, in the words of the wire format."""
+    """Why the answer ended, in the words of the wire format; null for embeddings."""
+    operation: str = "chat"
+    """What was asked for: `chat`, `text_completion` or `embeddings`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,6 +165,8 @@ class AttemptFailed(_Told):
     """How long the provider asked to stay away; null where it did not say."""
     message: str
     """The provider's own words, shortened and without secrets."""
+    operation: str = "chat"
+    """What was asked for: `chat`, `text_completion` or `embeddings`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

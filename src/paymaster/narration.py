@@ -6,6 +6,7 @@ from paymaster import events
 from paymaster.accounting.accounts import Change, Held, Lost, Refused, Settled, Settlement, Shortfall
 from paymaster.accounting.records import AttemptRecord
 from paymaster.errors import BudgetExceeded, PaymasterError
+from paymaster.operations import Operation
 from paymaster.routing.budgets import MoneyAccount
 from paymaster.routing.failures import Failure
 from paymaster.routing.planning import Candidate, PassedOver, unpriced_detail
@@ -38,7 +39,8 @@ class Narrator:
                 attempt=attempt.number,
                 held_nanousd=candidate.held_nanousd,
                 prompt_tokens=candidate.prompt.tokens,
-                max_output_tokens=candidate.output_tokens,
+                max_output_tokens=None if attempt.operation is Operation.EMBEDDINGS else candidate.output_tokens,
+                operation=attempt.operation.value,
                 lowered_from_tokens=candidate.lowered_from_tokens,
                 dropped_params=candidate.translation.dropped,
                 over_budget=tuple(over),
@@ -173,6 +175,7 @@ class Narrator:
             waited_ms=record.waited_ms,
             first_token_ms=record.first_token_ms,
             finish_reason=record.finish_reason,
+            operation=record.operation,
         )
 
     def _failed(self, record: AttemptRecord, failure: Failure) -> events.AttemptFailed:
@@ -191,6 +194,7 @@ class Narrator:
             duration_ms=record.duration_ms,
             retry_after_ms=failure.retry_after_ms,
             message=record.message or "",
+            operation=record.operation,
         )
 
     def settlement_failed(self, record: AttemptRecord, message: str, *, spooled: bool) -> None:

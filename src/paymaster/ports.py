@@ -9,6 +9,7 @@ from paymaster.accounting.accounts import Admission, Balance, Change, Hold, Lost
 from paymaster.accounting.usage import UnknownUsage, Usage
 from paymaster.events import Event
 from paymaster.jsontypes import JsonObject
+from paymaster.operations import Operation
 from paymaster.registry.models import Model, Registry, Timeouts
 from paymaster.routing.failures import Failure
 from paymaster.routing.planning import CountsPrompts
@@ -101,13 +102,14 @@ class Runtime(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ProviderCall:
-    """One attempt, ready to send: `body` is the whole OpenAI-style payload (model id, messages, parameters), `key` the secret or None."""
+    """One attempt, ready to send: `body` is the whole OpenAI-style payload (model id, messages or input, parameters), `key` the secret."""
 
     model: Model
     body: JsonObject
     timeouts: Timeouts
     call_id: str
     key: str | None = field(default=None, repr=False)
+    operation: Operation = Operation.CHAT
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +124,7 @@ class RateSignals:
 
 @dataclass(frozen=True, slots=True)
 class ProviderReply:
-    """A whole answer: `body` is an OpenAI chat.completion object, `usage` the canonical record (or why it is not known).
+    """A whole answer: `body` is an OpenAI chat.completion object, or its list of embeddings; `usage` the canonical record, or why not.
 
     `first_token_ms` and `duration_ms` count from the moment of sending.
     """

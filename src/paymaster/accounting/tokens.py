@@ -20,7 +20,7 @@ from paymaster.accounting.tokens_families import ANY, BYTES, Tokenizer, tokenize
 from paymaster.errors import RequestInvalid
 from paymaster.jsontypes import JsonObject
 
-__all__ = ["ANY", "BYTES", "Encoding", "PromptCount", "TokenCounter", "Tokenizer", "load_encoding", "tokenizer_for"]
+__all__ = ["ANY", "BYTES", "Encoding", "InputsCount", "PromptCount", "TokenCounter", "Tokenizer", "load_encoding", "tokenizer_for"]
 
 Encoding: TypeAlias = Callable[[str], int]
 """Counts the tokens of one text. The text has no lone surrogates."""
@@ -32,6 +32,8 @@ _LONG_RUN = re.compile(r"(.)\1{31,}", re.DOTALL)
 _RUN_PERCENT = 50
 # No vocabulary measured packs more than this into a token over the length of a message, o200k aside.
 _BYTES_PER_TOKEN = 4
+# Marks at both ends of a text, and the instruction that some servers put before it ("Represent this text for …").
+_ITEM_TOKENS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,15 @@ class PromptCount:
     likely_tokens: int
     exact: bool
     unbounded: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class InputsCount:
+    """The inputs of a request for vectors: all of them, and which is the longest, with its tokens (at most, as all counts)."""
+
+    prompt: PromptCount
+    longest_at: int
+    longest_tokens: int
 
 
 class _Counted(NamedTuple):
@@ -109,6 +120,22 @@ class TokenCounter:
             unbounded += each.unbounded
         exact = tokenizer.exact and tokens == likely_tokens and not unbounded
         return PromptCount(tokens, likely_tokens, exact, tuple(dict.fromkeys(unbounded)))
+
+    def count_inputs(self, items: Sequence[str | Sequence[int]], tokenizer: Tokenizer) -> InputsCount:
+        """Texts, or texts that are tokens already, each of which becomes a vector. No template stands around them. `items` has at least one.
+
+        Nothing is remembered: a text is put into a vector once.
+        """
+        encoding = None if tokenizer.encoding is None else self._encoding(tokenizer.encoding)
+        around = 0 if tokenizer.exact else _ITEM_TOKENS
+        tokens = likely_tokens = longest_at = longest_tokens = 0
+        for place, item in enumerate(items):
+            at_most, likely = _text_tokens(item, encoding, tokenizer) if isinstance(item, str) else (len(item), len(item))
+            tokens += at_most + around
+            likely_tokens += likely
+            if at_most > longest_tokens:
+                longest_at, longest_tokens = place, at_most
+        return InputsCount(PromptCount(tokens, likely_tokens, tokenizer.exact), longest_at, longest_tokens)
 
     def byte_bound(self, messages: Sequence[JsonObject], tools: Sequence[JsonObject] | None = None) -> int:
         """A bound for every model, from bytes alone: microseconds, no vocabulary, about four times the exact count of text."""

@@ -58,8 +58,7 @@ def refusal_of(error: PaymasterError, failures: tuple[str, ...]) -> Refusal:
         case RequestInvalid():
             return _refusal(400, "invalid_request", error)
         case NoModelFits():
-            too_long = all("tokens, it takes" in why for _, why in error.reasons)
-            return _refusal(400, "context_length_exceeded" if too_long else "no_model_fits", error)
+            return _refusal(400, "context_length_exceeded" if error.too_long else "no_model_fits", error)
         case RequestRefused():
             filtered = error.kind == FailureKind.CONTENT_POLICY.value
             return _refusal(400, "content_filter" if filtered else "invalid_request", error)

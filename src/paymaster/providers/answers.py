@@ -1,4 +1,7 @@
-"""Whether an answer can be used: a whole chat.completion object in which somebody says something; knows no transport and no price."""
+"""Whether an answer can be used: a whole chat.completion object in which somebody says something, or all vectors that were asked for.
+
+Knows no transport and no price.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,6 +9,9 @@ from dataclasses import dataclass
 import orjson
 
 from paymaster.jsontypes import JsonObject
+from paymaster.operations import Operation
+from paymaster.ports import ProviderCall
+from paymaster.providers.vectors import judge_vectors
 from paymaster.routing.failures import FailureKind
 
 _SAYS_SOMETHING = ("content", "tool_calls", "function_call", "refusal", "audio", "images")
@@ -15,7 +21,7 @@ _FILTERED = "content_filter"
 
 @dataclass(frozen=True, slots=True)
 class Usable:
-    """An answer that can be given to the caller. `finish_reason` is the first choice's."""
+    """An answer that can be given to the caller. `finish_reason` is the first choice's, empty for vectors."""
 
     body: JsonObject
     finish_reason: str
@@ -38,6 +44,20 @@ def parse_object(body: bytes) -> JsonObject | Unusable:
     if not isinstance(value, dict):
         return Unusable(FailureKind.UNUSABLE_ANSWER, f"the answer is JSON but no object: {type(value).__name__}")
     return value
+
+
+def judge_answer(call: ProviderCall, answer: JsonObject) -> Usable | Unusable:
+    """Whether the answer to a call holds what was asked for."""
+    if call.operation is not Operation.EMBEDDINGS:
+        return judge(answer)
+    found = judge_vectors(call.body, answer)
+    return Unusable(FailureKind.UNUSABLE_ANSWER, found) if isinstance(found, str) else Usable(found, "")
+
+
+def usage_api_of(call: ProviderCall) -> str:
+    """In which shape the answer to a call counts its usage: an endpoint counts vectors otherwise than words."""
+    api = call.model.usage_api
+    return f"{api.partition('.')[0]}.embeddings" if call.operation is Operation.EMBEDDINGS else api
 
 
 def judge(answer: JsonObject) -> Usable | Unusable:

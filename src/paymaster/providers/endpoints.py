@@ -8,6 +8,7 @@ from urllib.parse import quote, urlsplit
 import orjson
 
 from paymaster.jsontypes import JsonObject
+from paymaster.operations import Operation
 from paymaster.ports import ProviderCall
 from paymaster.providers.error_bodies import shown_message
 from paymaster.providers.transport import HttpRequest
@@ -37,8 +38,11 @@ def prepare(call: ProviderCall, url: str | Failure, *, stream: bool, user_agent:
     return HttpRequest(url, body, headers)
 
 
-def chat_url(model: Model) -> str | Failure:
-    """The address of chat completions. With an API version it is Azure's classic one: deployment in the path, version in the query."""
+def endpoint_url(model: Model, operation: Operation) -> str | Failure:
+    """The address of what is asked for. With an API version it is Azure's classic one: deployment in the path, version in the query.
+
+    Text completions are asked for as chat.
+    """
     base = model.base_url or ""
     try:
         parts = urlsplit(base)
@@ -58,7 +62,8 @@ def chat_url(model: Model) -> str | Failure:
         if not _UNVERSIONED.search(path):
             path = f"{path.removesuffix('/openai')}/openai/deployments/{quote(model.model_id, safe='')}"
         query = f"{query}&api-version={quote(model.api_version, safe='')}".removeprefix("&")
-    return f"{parts.scheme}://{parts.netloc}{path}/chat/completions" + (f"?{query}" if query else "")
+    last = "embeddings" if operation is Operation.EMBEDDINGS else "chat/completions"
+    return f"{parts.scheme}://{parts.netloc}{path}/{last}" + (f"?{query}" if query else "")
 
 
 def request_headers(model: Model, key: str | None, user_agent: str) -> dict[str, str] | Failure:

@@ -17,8 +17,9 @@ from paymaster.accounting.usage import Usage
 from paymaster.accounting.usage_reading import read_response_usage
 from paymaster.errors import ExtraMissing
 from paymaster.jsontypes import JsonObject
+from paymaster.operations import Operation
 from paymaster.ports import ProviderCall, ProviderChunk, ProviderReply
-from paymaster.providers.answers import Unusable, judge
+from paymaster.providers.answers import Unusable, judge_answer, usage_api_of
 from paymaster.providers.assembly import Assembly
 from paymaster.providers.classification import request_id_in
 from paymaster.providers.error_bodies import shown_message
@@ -31,6 +32,8 @@ from paymaster.routing.failures import Billed, Failure, FailureKind
 _COMPROMISED = frozenset({"1.82.7", "1.82.8"})
 _INSTALL = "Install it with: pip install 'paymaster[litellm]'"
 _LOCAL_PRICES = "LITELLM_LOCAL_MODEL_COST_MAP"
+# Most of litellm's providers know vectors as numbers only: whoever wants base64 gets it made of those.
+_SET_HERE = frozenset({"model", "stream", "stream_options", "messages", "input", "encoding_format"})
 
 
 class Dumpable(Protocol):
@@ -53,6 +56,14 @@ class Litellm(Protocol):
 
     async def acompletion(self, **kwargs: object) -> Dumpable | AsyncIterator[Dumpable]:
         """Ask."""
+        ...
+
+    def embedding(self, **kwargs: object) -> Dumpable:
+        """Ask for vectors and block."""
+        ...
+
+    async def aembedding(self, **kwargs: object) -> Dumpable:
+        """Ask for vectors."""
         ...
 
 
@@ -131,10 +142,11 @@ class LitellmProvider:
 
     async def _ask(self, call: ProviderCall, *, stream: bool, wait_ms: int) -> object:
         arguments = _arguments(call, stream=stream)
+        embeds = call.operation is Operation.EMBEDDINGS
         if self._blocking:
-            return self._litellm.completion(**arguments)
+            return self._litellm.embedding(**arguments) if embeds else self._litellm.completion(**arguments)
         async with asyncio.timeout(wait_ms / 1_000):
-            return await self._litellm.acompletion(**arguments)
+            return await (self._litellm.aembedding(**arguments) if embeds else self._litellm.acompletion(**arguments))
 
     async def _next(self, answer: object, wait_ms: int) -> Dumpable | None:
         if wait_ms <= 0:
@@ -176,8 +188,8 @@ class LitellmProvider:
         return replace(judged, first_token_ms=first_token_ms) if isinstance(judged, ProviderReply) else _after(assembly, judged)
 
     def _judged(self, body: JsonObject, headers: Mapping[str, str], call: ProviderCall, began_ms: int) -> ProviderReply | Failure:
-        usage = read_response_usage(call.model.usage_api, body)
-        verdict = judge(body)
+        usage = read_response_usage(usage_api_of(call), body)
+        verdict = judge_answer(call, body)
         duration_ms = self._now_ms() - began_ms
         if isinstance(verdict, Unusable):
             return Failure(
@@ -215,13 +227,16 @@ def _arguments(call: ProviderCall, *, stream: bool) -> dict[str, object]:
     model, limits = call.model, call.timeouts
     read_ms = max(limits.first_token_ms, limits.between_chunks_ms) if stream else limits.total_ms
     timeout = httpx.Timeout(min(read_ms, limits.total_ms) / 1_000, connect=limits.connect_ms / 1_000)
-    arguments: dict[str, object] = {
-        name: value for name, value in call.body.items() if name not in {"model", "stream", "stream_options", "messages"}
-    }
-    messages = call.body.get("messages")
+    arguments: dict[str, object] = {name: value for name, value in call.body.items() if name not in _SET_HERE}
+    if call.operation is Operation.EMBEDDINGS:
+        given = call.body.get("input")
+        arguments["input"] = [given] if isinstance(given, str) else given
+    else:
+        messages = call.body.get("messages")
+        given = messages if isinstance(messages, list | tuple) else ()
+        arguments["messages"] = [dict(message) for message in given if isinstance(message, Mapping)]
     arguments |= {
         "model": litellm_name(model),
-        "messages": [dict(message) for message in messages if isinstance(message, Mapping)] if isinstance(messages, list | tuple) else [],
         "api_key": call.key,
         "api_base": model.base_url,
         "api_version": model.api_version,

@@ -1,4 +1,4 @@
-"""Speaks OpenAI's chat completions over HTTP, for sync and async callers alike; knows no HTTP client, no budget and no next step."""
+"""Speaks OpenAI's chat completions and embeddings over HTTP, for sync and async callers alike; knows no HTTP client, no budget and no next step."""
 
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -8,11 +8,12 @@ import orjson
 from paymaster.accounting.usage import Usage
 from paymaster.accounting.usage_reading import read_response_usage
 from paymaster.jsontypes import JsonObject
+from paymaster.operations import Operation
 from paymaster.ports import ProviderCall, ProviderChunk, ProviderReply
-from paymaster.providers.answers import Unusable, Usable, judge, parse_object
+from paymaster.providers.answers import Unusable, Usable, judge_answer, parse_object, usage_api_of
 from paymaster.providers.assembly import Assembly
 from paymaster.providers.classification import classify, classify_error_object, request_id_in
-from paymaster.providers.endpoints import chat_url, prepare
+from paymaster.providers.endpoints import endpoint_url, prepare
 from paymaster.providers.error_bodies import shown_message
 from paymaster.providers.rates import read_rate_signals
 from paymaster.providers.sse import EventParser, ServerEvent
@@ -37,26 +38,34 @@ _FAULTS: Mapping[Fault, tuple[FailureKind, Billed, str]] = {
 class OpenAIHttp:
     """Any endpoint that speaks OpenAI's wire format.
 
-    `now_ms` is wall time in milliseconds that does not jump: durations and moments are both read from it. `address` says where a model is.
+    `now_ms` is wall time in milliseconds that does not jump: durations and moments are both read from it. `address` says where a model is
+    asked for what.
     """
 
-    def __init__(self, transport: Transport, *, now_ms: Callable[[], int], address: Callable[[Model], str | Failure] = chat_url) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        now_ms: Callable[[], int],
+        address: Callable[[Model, Operation], str | Failure] = endpoint_url,
+    ) -> None:
         self._transport = transport
         self._now_ms = now_ms
         self._address = address
-        self._urls: dict[str, tuple[Model, str | Failure]] = {}
+        self._urls: dict[tuple[str, Operation], tuple[Model, str | Failure]] = {}
 
-    def _url(self, model: Model) -> str | Failure:
+    def _url(self, call: ProviderCall) -> str | Failure:
         """Where the model is, worked out once as long as it is the same model."""
-        known = self._urls.get(model.name)
-        if known is None or known[0] is not model:
-            known = self._urls[model.name] = (model, self._address(model))
+        at = (call.model.name, call.operation)
+        known = self._urls.get(at)
+        if known is None or known[0] is not call.model:
+            known = self._urls[at] = (call.model, self._address(call.model, call.operation))
         return known[1]
 
     async def send(self, call: ProviderCall) -> ProviderReply | Failure:
         """Ask for a whole answer; only `total_ms` (and `connect_ms`) limit the time, for nothing shows before its end."""
         exchange = _Exchange(call, self._now_ms)
-        request = prepare(call, self._url(call.model), stream=False, user_agent=_USER_AGENT)
+        request = prepare(call, self._url(call), stream=False, user_agent=_USER_AGENT)
         if isinstance(request, Failure):
             return request
         try:
@@ -72,7 +81,7 @@ class OpenAIHttp:
     async def stream(self, call: ProviderCall) -> AsyncGenerator[ProviderChunk | ProviderReply | Failure]:
         """Ask for chunks. The answer counts as whole when every choice has its finish reason; a stream that ends earlier is a failure."""
         exchange = _Exchange(call, self._now_ms)
-        request = prepare(call, self._url(call.model), stream=True, user_agent=_USER_AGENT)
+        request = prepare(call, self._url(call), stream=True, user_agent=_USER_AGENT)
         if isinstance(request, Failure):
             yield request
             return
@@ -171,7 +180,7 @@ class _Exchange:
         parsed = parse_object(body)
         if isinstance(parsed, Unusable):
             return self.unusable(answer, parsed, {})
-        if "choices" not in parsed:
+        if ("data" if self.call.operation is Operation.EMBEDDINGS else "choices") not in parsed:
             error = self.error_in(answer, parsed)
             if error is not None:
                 return error
@@ -180,8 +189,8 @@ class _Exchange:
     def judged(
         self, answer: HttpAnswer, body: JsonObject, *, first_token_ms: int | None, delivered_chars: int = 0
     ) -> ProviderReply | Failure:
-        """A chat.completion object as a reply, or why it is none."""
-        verdict = judge(body)
+        """A whole answer's object as a reply, or why it is none."""
+        verdict = judge_answer(self.call, body)
         if isinstance(verdict, Unusable):
             return self.unusable(answer, verdict, body, delivered_chars=delivered_chars)
         return self.reply(answer, verdict, first_token_ms)
@@ -190,7 +199,7 @@ class _Exchange:
         """The reply, with what the headers say about the provider's limits."""
         return ProviderReply(
             body=usable.body,
-            usage=read_response_usage(self.call.model.usage_api, usable.body),
+            usage=read_response_usage(usage_api_of(self.call), usable.body),
             finish_reason=usable.finish_reason,
             duration_ms=self.taken_ms(),
             first_token_ms=first_token_ms,
@@ -200,7 +209,7 @@ class _Exchange:
 
     def unusable(self, answer: HttpAnswer, unusable: Unusable, body: JsonObject, *, delivered_chars: int = 0) -> Failure:
         """An answer that can't be used: billed where it says what it used."""
-        usage = read_response_usage(self.call.model.usage_api, body)
+        usage = read_response_usage(usage_api_of(self.call), body)
         return Failure(
             unusable.kind,
             Billed.YES if isinstance(usage, Usage) else Billed.MAYBE,

@@ -67,9 +67,10 @@ def _check_connection(name: str, section: ModelSection, written: Written, findin
 def _check_prices(name: str, section: ModelSection, written: Written, findings: Findings) -> None:
     place = written.model_place(name)
     given = _check_rates(section, place, findings)
+    needed = KINDS[:1] if "embeddings" in (section.capabilities or ()) else KINDS[:2]  # vectors are no tokens: they have no price
     if section.price is not None and (given or section.tiers):
         findings.add((*place, "price"), "a free model has no other price: remove one of the two")
-    elif given and (missing := [f"usd_per_1m_{kind}" for kind in KINDS[:2] if kind not in given]) and _prices_are_right(place, written):
+    elif given and (missing := [f"usd_per_1m_{kind}" for kind in needed if kind not in given]) and _prices_are_right(place, written):
         findings.add(place, f"the price is only half there: {missing[0]} is missing", f"{missing[0]}: 0 if it costs nothing")
     if section.tiers and section.price is None and not given and _prices_are_right(place, written):
         findings.add((*place, "tiers"), "tiers need the base price too: usd_per_1m_input and usd_per_1m_output")

@@ -25,6 +25,7 @@ from paymaster.registry.sections import Written
 
 LIMITS = ("rpm", "tpm", "input_tpm", "output_tpm", "rpd", "max_parallel")
 DEFAULT = "default"
+EMBEDDINGS = "embeddings"
 _NOTHING_KNOWN = ModelFacts("chat", None, None, None, None, "")
 
 
@@ -102,6 +103,7 @@ def _complete_model(filling: _Filling, names: Mapping[str, str], sources: Source
     _note_connection(filling, speaks)
     variables, required = _keys(filling, speaks, sources.environ)
     context_window, max_input, max_output = _token_limits(filling, known)
+    capabilities = _capabilities(filling, known)
     return Model(
         name=name,
         provider=facts.id,
@@ -111,10 +113,14 @@ def _complete_model(filling: _Filling, names: Mapping[str, str], sources: Source
         api_version=section.api_version,
         key_variables=variables,
         key_required=required,
-        capabilities=_capabilities(filling, known),
+        capabilities=capabilities,
         context_window=context_window,
         max_input_tokens=max_input,
         max_output_tokens=max_output,
+        embeds=None if known is None and capabilities is None else EMBEDDINGS in (capabilities or ()),
+        vector_space=section.vector_space or model_id.rpartition("/")[2].lower(),
+        max_inputs=speaks.max_inputs,
+        max_inputs_tokens=speaks.max_inputs_tokens,
         limits=_limits(filling),
         price=_price(filling, speaks, model_id, sources),
         budgets=budgets_of(section, filling.written.model_place(name), names, own=name),
@@ -160,12 +166,13 @@ def _keys(filling: _Filling, speaks: Connection, environ: Mapping[str, str]) -> 
 
 
 def _capabilities(filling: _Filling, known: ModelFacts | None) -> frozenset[str] | None:
+    embeds = frozenset({EMBEDDINGS} if known is not None and known.mode == "embedding" else ())
     if filling.section.capabilities is not None:
         filling.note("capabilities", filling.line("capabilities"))
-        return frozenset(filling.section.capabilities)
-    if known is not None and known.capabilities is not None:
+        return frozenset(filling.section.capabilities) | embeds
+    if known is not None and (known.capabilities is not None or embeds):
         filling.note("capabilities", known.source)
-        return known.capabilities
+        return (known.capabilities or frozenset()) | embeds
     return None
 
 

@@ -55,7 +55,9 @@ class Model:
 
     `provider` is a canonical id; `adapter` names who speaks to it (`openai_http`, `litellm`, `scripted`). `base_url` ends in its version
     path. `key_variables` name environment variables (more than one: a worker stays with one). `capabilities` is None where nothing is
-    known, `price` where it is unknown. `usage_api` says in which shape this endpoint counts usage, `output_limit_param` what it calls the
+    known, `price` where it is unknown. `embeds` says that it makes vectors, and nothing else; None where nobody knows. Vectors of models
+    with the same `vector_space` can be compared. An endpoint takes `max_inputs` of a request for vectors at once, with `max_inputs_tokens`
+    in all. `usage_api` says in which shape this endpoint counts usage, `output_limit_param` what it calls the
     output limit; `unsupported_params` are request parameters that it refuses, `readable_extras` what it reads in messages beyond OpenAI's
     fields (`cache_control`, `thinking_blocks`, `reasoning_content`). `script` is the file a scripted model answers from. `origins` says
     where each value came from.
@@ -73,6 +75,10 @@ class Model:
     context_window: int | None = None
     max_input_tokens: int | None = None
     max_output_tokens: int | None = None
+    embeds: bool | None = None
+    vector_space: str = ""
+    max_inputs: int | None = None
+    max_inputs_tokens: int | None = None
     limits: Limits = Limits()
     price: Price | None = None
     budgets: tuple[Budget, ...] = ()

@@ -31,6 +31,7 @@ CAPABILITIES: Mapping[str, str] = {
     "assistant_prefill": "goes on from the beginning of an answer",
     "web_search": "searches the web by itself",
     "computer_use": "operates a computer by itself",
+    "embeddings": "makes vectors of texts, and is asked for nothing else",
 }
 """Every capability a model can be said to have, and what it means."""
 
@@ -39,7 +40,7 @@ CAPABILITY_ALIASES: Mapping[str, str] = {
     "functions": "function_calling", "parallel_function_calling": "parallel_tool_calls", "images": "vision", "image": "vision",
     "image_input": "vision", "structured_output": "json_schema", "structured_outputs": "json_schema", "response_schema": "json_schema",
     "json_object": "json_mode", "pdf_input": "pdf", "files": "pdf", "audio_input": "audio", "video_input": "video", "thinking": "reasoning",
-    "caching": "prompt_caching", "prefill": "assistant_prefill",
+    "caching": "prompt_caching", "prefill": "assistant_prefill", "embedding": "embeddings",
 }  # fmt: skip
 """Other names people use for capabilities."""
 

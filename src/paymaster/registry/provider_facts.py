@@ -33,7 +33,8 @@ class ProviderFacts:
     an address without a path. `local` providers run on the user's machines and cost nothing by declaration. `key_variables` are
     alternatives, the first is the usual one. `usage_api` says in which shape usage is counted, where it isn't the adapter's usual one;
     `litellm_prefix` is how litellm calls the provider. `unsupported_params` are refused by the endpoint, `readable_extras` are fields
-    beyond OpenAI's that it reads in messages. `versioned` says that it takes an `api_version`, and with a dated one no `root_path`.
+    beyond OpenAI's that it reads in messages. It takes `max_inputs` texts of a request for embeddings, with `max_inputs_tokens` in all.
+    `versioned` says that it takes an `api_version`, and with a dated one no `root_path`.
     """
 
     id: str
@@ -53,6 +54,8 @@ class ProviderFacts:
     readable_extras: frozenset[str] = frozenset()
     quirks: tuple[ModelQuirk, ...] = ()
     versioned: bool = False
+    max_inputs: int | None = None
+    max_inputs_tokens: int | None = None
 
 
 # The reasoning models take one temperature only, and stopped taking `max_tokens`.
@@ -74,6 +77,9 @@ _HOSTED = (
         key_variables=("OPENAI_API_KEY",),
         output_limit_param="max_completion_tokens",
         quirks=_OPENAI_QUIRKS,
+        # platform.openai.com/docs/api-reference/embeddings/create
+        max_inputs=2_048,
+        max_inputs_tokens=300_000,
     ),
     ProviderFacts(
         id="anthropic",
@@ -126,6 +132,7 @@ _HOSTED = (
         versioned=True,
         output_limit_param="max_completion_tokens",
         quirks=_OPENAI_QUIRKS,
+        max_inputs=2_048,
     ),
     ProviderFacts(
         id="cohere",
@@ -134,6 +141,8 @@ _HOSTED = (
         adapter=LITELLM,
         key_variables=("COHERE_API_KEY", "CO_API_KEY"),
         litellm_prefix="cohere_chat",
+        # docs.cohere.com/reference/embed
+        max_inputs=96,
     ),
     ProviderFacts(
         id="mistral",

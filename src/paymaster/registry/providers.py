@@ -33,6 +33,8 @@ class Connection:
     readable_extras: frozenset[str]
     local: bool
     by_place: bool
+    max_inputs: int | None = None
+    max_inputs_tokens: int | None = None
     writes_cache_unasked: bool = False
 
 
@@ -91,6 +93,8 @@ def connection(
         readable_extras=frozenset() if foreign and by_place else facts.readable_extras,
         local=facts.local or by_place,
         by_place=by_place and not facts.local,
+        max_inputs=None if foreign else facts.max_inputs,
+        max_inputs_tokens=None if foreign else facts.max_inputs_tokens,
         writes_cache_unasked=quirk.writes_cache_unasked,
     )
 

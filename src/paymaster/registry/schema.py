@@ -119,6 +119,14 @@ class ModelSection(Rates):
     context_window: Count | None = Field(None, description="Prompt and answer together, in tokens.", examples=[128_000])
     max_input_tokens: Count | None = Field(None, description="The longest prompt, in tokens.", examples=[128_000])
     max_output_tokens: Count | None = Field(None, description="The longest answer, in tokens.", examples=[16_384])
+    vector_space: Text | None = Field(
+        None,
+        description=(
+            "For models that make embeddings: those with the same word make vectors that can be compared, and may stand in for one another. "
+            "Default: the model_id without what stands before its last slash."
+        ),
+        examples=["text-embedding-3-small"],
+    )
     tokenizer: Text | None = Field(
         None,
         description="A model that counts tokens the same way, where the model's own name does not tell; `bytes` is never too few.",

@@ -8,11 +8,14 @@ from enum import StrEnum
 from typing import Protocol
 
 from paymaster.accounting.prices import PLAIN_TERMS, Price, RequestTerms, UnknownTier, affordable_output_tokens, worst_case_nanousd
-from paymaster.accounting.tokens import PromptCount, Tokenizer
+from paymaster.accounting.tokens import InputsCount, PromptCount, Tokenizer
 from paymaster.errors import RequestInvalid
 from paymaster.jsontypes import JsonObject
+from paymaster.operations import Operation
 from paymaster.registry.models import Limits, Model, Policy, Registry
 from paymaster.routing.budgets import MoneyAccount, money_accounts
+from paymaster.routing.embedding import too_long, too_many, wrong_kind, wrong_space
+from paymaster.routing.inputs import items_of
 from paymaster.routing.requests import Request, check_request, needed_capabilities
 from paymaster.routing.translation import Translation, translate
 from paymaster.scope import Scope
@@ -30,6 +33,7 @@ class Against(StrEnum):
     """Why a model is passed over."""
 
     CAPABILITY = "capability"
+    VECTORS = "vectors"
     CONTEXT = "context"
     PARAMETER = "parameter"
     UNPRICED = "unpriced"
@@ -89,6 +93,10 @@ class CountsPrompts(Protocol):
         """An upper bound of what the provider will count."""
         ...
 
+    def count_inputs(self, items: Sequence[str | Sequence[int]], tokenizer: Tokenizer) -> InputsCount:
+        """The same for texts, and texts that are tokens already, that become vectors."""
+        ...
+
 
 def plan(
     request: Request, registry: Registry, scope: Scope, now_ms: int, counter: CountsPrompts, missing_keys: Mapping[str, str] | None = None
@@ -112,10 +120,24 @@ def verdicts(
     check_request(request)
     needs = needed_capabilities(request)
     names = chain(registry, request.model)
+    apart = _set_apart(request, [registry.models[name] for name in names])
     for position, name in enumerate(names):
         missing_key = (missing_keys or {}).get(name)
-        verdict = _judge(request, registry.models[name], registry.policy, scope, now_ms, counter, needs, missing_key)
-        yield len(names) - position - 1, verdict
+        verdict = apart.get(name) or _judge(request, registry.models[name], registry.policy, scope, now_ms, counter, needs, missing_key)
+        yield sum(other not in apart for other in names[position + 1 :]), verdict
+
+
+def _set_apart(request: Request, models: Sequence[Model]) -> dict[str, PassedOver]:
+    """The models of the chain that are of another kind than what is asked for: nobody waits less because they come after."""
+    apart = {
+        model.name: PassedOver(model.name, Against.CAPABILITY, why) for model in models if (why := wrong_kind(request, model)) is not None
+    }
+    if request.operation is Operation.EMBEDDINGS:
+        first, *others = [model for model in models if model.name not in apart] or models[:1]
+        for model in others:
+            if (why := wrong_space(request, model, first)) is not None:
+                apart[model.name] = PassedOver(model.name, Against.VECTORS, why)
+    return apart
 
 
 def chain(registry: Registry, asked: str | None) -> tuple[str, ...]:
@@ -167,15 +189,14 @@ def _judge(
     translation = translate(request, model)
     if translation.impossible:
         return PassedOver(model.name, Against.PARAMETER, f"it does not take {', '.join(translation.impossible)}")
-    prompt = _prompt_tokens(request, translation, model, counter)
-    room = _context_room(model, prompt)
-    if room is not None and room < 1:
-        return PassedOver(model.name, Against.CONTEXT, _context_detail(model, prompt))
+    fit = _fit(request, translation, model, counter)
+    if isinstance(fit, PassedOver):
+        return fit
+    prompt, output_tokens, limit_sent = fit
     money = tuple(money_accounts(model, policy, scope, now_ms))
     hard = policy.hard_stop_on_budget and bool(money)
     if hard and model.price is None:
         return PassedOver(model.name, Against.UNPRICED, unpriced_detail(model))
-    output_tokens, limit_sent = _output_limit(request, model, room)
     at, terms = datetime.fromtimestamp(now_ms / 1000, UTC), _terms(request, needs)
     try:
         candidate = Candidate(
@@ -215,6 +236,23 @@ def _terms(request: Request, needs: frozenset[str]) -> RequestTerms:
         web_searches=MOST_WEB_SEARCHES if "web_search_options" in request.params else 0,
         modalities=modalities,
     )
+
+
+def _fit(request: Request, translation: Translation, model: Model, counter: CountsPrompts) -> tuple[PromptCount, int, bool] | PassedOver:
+    """The prompt, the largest output per choice and whether that is sent; or why the model can't take so long a prompt."""
+    if request.operation is Operation.EMBEDDINGS:
+        items = items_of(request.inputs)
+        counted = counter.count_inputs(items, model.tokenizer)
+        if (why := too_long(model, counted, many=len(items) > 1)) is not None:
+            return PassedOver(model.name, Against.CONTEXT, why)
+        if (why := too_many(model, items, counted)) is not None:
+            return PassedOver(model.name, Against.LIMIT, why)
+        return counted.prompt, 0, False
+    prompt = _prompt_tokens(request, translation, model, counter)
+    room = _context_room(model, prompt)
+    if room is not None and room < 1:
+        return PassedOver(model.name, Against.CONTEXT, _context_detail(model, prompt))
+    return (prompt, *_output_limit(request, model, room))
 
 
 def _prompt_tokens(request: Request, translation: Translation, model: Model, counter: CountsPrompts) -> PromptCount:
@@ -295,7 +333,8 @@ def _fit_token_limits(candidate: Candidate, policy: Policy) -> Candidate | Passe
         if cap is not None and base + candidate.output_tokens * candidate.choices > cap:
             lowered = (cap - base) // candidate.choices
             if lowered < min(policy.min_output_tokens, candidate.output_tokens):
-                return PassedOver(candidate.model.name, Against.LIMIT, f"a prompt of {base} tokens and an answer do not fit {name} = {cap}")
+                said = f"a prompt of {base} tokens and an answer do not fit" if candidate.output_tokens else f"{base} tokens do not fit"
+                return PassedOver(candidate.model.name, Against.LIMIT, f"{said} {name} = {cap}")
             candidate = _lowered(candidate, lowered)
     if limits.input_tpm is not None and prompt > limits.input_tpm:
         return PassedOver(candidate.model.name, Against.LIMIT, f"a prompt of {prompt} tokens does not fit input_tpm = {limits.input_tpm}")

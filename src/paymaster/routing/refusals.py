@@ -78,10 +78,11 @@ def no_model_error(
     listed = "\n".join(f"  {model}: {detail}" for model, detail in reasons)
     if refusals and not records and kinds <= _BEFORE_SENDING:
         return _budget_error(refusals[0], listed)
-    if kinds <= {Against.CAPABILITY, Against.CONTEXT, Against.PARAMETER, Against.LIMIT}:
+    if kinds <= {Against.CAPABILITY, Against.VECTORS, Against.CONTEXT, Against.PARAMETER, Against.LIMIT}:
         needs = ", ".join(sorted(needed_capabilities(request))) or "this request"
         advice = "Add a model that can, or correct `capabilities` and the token limits in the registry."
-        return NoModelFits(f"no model fits the request ({needs}):\n{listed}", reasons, advice=advice)
+        too_long = Against.CONTEXT in kinds and kinds <= {Against.CONTEXT, Against.CAPABILITY, Against.VECTORS}
+        return NoModelFits(f"no model fits the request ({needs}):\n{listed}", reasons, advice=advice, too_long=too_long)
     if Against.KEY in kinds and kinds <= _BEFORE_SENDING:
         return KeyMissing(f"no model can be called:\n{listed}", advice="Set the variable, or name another one with api_key_env.")
     if Against.UNPRICED in kinds and kinds <= _BEFORE_SENDING:
@@ -95,7 +96,7 @@ def no_model_error(
 
 
 _BEFORE_SENDING = frozenset(
-    {Against.CAPABILITY, Against.CONTEXT, Against.PARAMETER, Against.LIMIT, Against.KEY, Against.UNPRICED, Against.BUDGET}
+    {Against.CAPABILITY, Against.VECTORS, Against.CONTEXT, Against.PARAMETER, Against.LIMIT, Against.KEY, Against.UNPRICED, Against.BUDGET}
 )
 
 

@@ -5,15 +5,22 @@ from dataclasses import dataclass, field
 
 from paymaster.errors import RequestInvalid
 from paymaster.jsontypes import JsonObject
+from paymaster.operations import Operation
+from paymaster.routing.inputs import Inputs, check_inputs
 
 OUTPUT_LIMIT_NAMES = ("max_completion_tokens", "max_tokens")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """A chat-completion request. `params` is everything but model, messages, tools and stream, as the caller gave it."""
+    """A request for words (`messages`) or for vectors (`inputs`), as `operation` says.
 
-    messages: Sequence[JsonObject]
+    `params` is everything but model, messages, inputs, tools and stream, as the caller gave it.
+    """
+
+    operation: Operation = Operation.CHAT
+    messages: Sequence[JsonObject] = ()
+    inputs: Inputs = ()
     model: str | None = None
     tools: Sequence[JsonObject] = ()
     params: Mapping[str, object] = field(default_factory=dict)
@@ -37,6 +44,10 @@ class Request:
 
 def check_request(request: Request) -> None:
     """Raise RequestInvalid for what no provider could serve."""
+    if request.operation is Operation.EMBEDDINGS:
+        check_inputs(request.inputs)
+        _check_counts(request, "dimensions")
+        return
     messages: object = request.messages  # a caller without a type checker may hand over anything
     if not isinstance(messages, Sequence) or isinstance(messages, str) or not messages:
         msg = "messages must be a list with at least one message"
@@ -46,7 +57,11 @@ def check_request(request: Request) -> None:
         if (type(message) is not dict and not isinstance(message, Mapping)) or not isinstance(message.get("role"), str):
             msg = f"messages[{index}] must be an object with a role"
             raise RequestInvalid(msg)
-    for name in (*OUTPUT_LIMIT_NAMES, "n"):
+    _check_counts(request, *OUTPUT_LIMIT_NAMES, "n")
+
+
+def _check_counts(request: Request, *names: str) -> None:
+    for name in names:
         value = request.params.get(name)
         if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
             msg = f"{name} must be a whole number of at least 1, got {value!r}"
@@ -55,6 +70,8 @@ def check_request(request: Request) -> None:
 
 def needed_capabilities(request: Request) -> frozenset[str]:
     """The capabilities that a model must have for this request, by the registry's names."""
+    if request.operation is Operation.EMBEDDINGS:
+        return frozenset({"embeddings"})
     needs = set[str]()
     if request.tools or request.params.get("functions"):
         needs.add("function_calling")

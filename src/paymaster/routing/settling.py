@@ -7,6 +7,7 @@ from paymaster.accounting.accounts import Charge, Held, Hold, Post, Settlement
 from paymaster.accounting.prices import Cost, cost
 from paymaster.accounting.records import AttemptRecord
 from paymaster.accounting.usage import UnknownUsage, Usage
+from paymaster.operations import Operation
 from paymaster.registry.models import Model, Policy
 from paymaster.routing.charging import UNBOUNDED_SLOTS, Meaning, failures_account, pause_account, slots_account
 from paymaster.routing.failures import RULES, Billed, Failure, FailureKind, pause_ms
@@ -48,6 +49,7 @@ class Attempt:
     candidate: Candidate
     meanings: tuple[Meaning, ...]
     hold: Hold
+    operation: Operation = Operation.CHAT
     streamed: bool = False
     waited_ms: int = 0
     fallback_from: str | None = None
@@ -224,6 +226,7 @@ def _record(attempt: Attempt, ended: Ended, charged: Bill, outcome: str) -> Atte
         status=failure.status if failure else None,
         finish_reason=ended.finish_reason,
         fallback_from=attempt.fallback_from,
+        operation=attempt.operation.value,
         streamed=attempt.streamed,
         request_id=ended.request_id,
         message=failure.message[:MESSAGE_LENGTH] if failure else None,

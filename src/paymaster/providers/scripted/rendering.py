@@ -29,6 +29,11 @@ def usage_object(counts: Counts) -> dict[str, object]:
     return usage
 
 
+def embeddings_usage(counts: Counts) -> dict[str, object]:
+    """The usage of vectors, as OpenAI writes it."""
+    return {"prompt_tokens": counts.prompt_tokens, "total_tokens": counts.prompt_tokens}
+
+
 def whole_answer(head: JsonObject, speech: Speech, choices: int, usage: JsonObject | None) -> dict[str, object]:
     """A chat.completion object."""
     message: dict[str, object] = {"role": "assistant", "content": speech.text or (None if speech.calls or speech.refusal else "")}

@@ -189,6 +189,7 @@ class ScriptedModel(Section):
     bytes_per_token: Positive = 4
     context_window: Positive | None = None
     max_output_tokens: Positive | None = None
+    dimensions: Positive = 8
     limits: ProviderLimits = ProviderLimits()
     faults: list[FaultPlan] = Field(default_factory=list)
 

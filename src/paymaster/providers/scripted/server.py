@@ -1,4 +1,4 @@
-"""Plays a script over real HTTP: chat completions whole and streamed, the list of models, and the bill; knows no provider and no client."""
+"""Plays a script over real HTTP: chat completions whole and streamed, embeddings, the list of models, and the bill; knows no provider and no client."""
 
 import asyncio
 import contextlib
@@ -148,13 +148,19 @@ def _opened(path: str | Path | None) -> Iterator[Bill]:
 
 def _app(stage: Stage) -> web.Application:
     async def complete(request: web.Request) -> web.StreamResponse:
+        return await perform(request, embeds=False)
+
+    async def embed(request: web.Request) -> web.StreamResponse:
+        return await perform(request, embeds=True)
+
+    async def perform(request: web.Request, *, embeds: bool) -> web.StreamResponse:
         try:
             body = orjson.loads(await request.read())
         except orjson.JSONDecodeError:
             body = None
         if not isinstance(body, dict):
             return web.json_response({"error": {"message": "The body is no JSON object.", "type": "invalid_request_error"}}, status=400)
-        performance = stage.perform(body, _now_ms(), request.headers.get(ATTEMPT_HEADER))
+        performance = stage.perform(body, _now_ms(), request.headers.get(ATTEMPT_HEADER), embeds=embeds)
         response = web.StreamResponse(status=performance.status, headers=dict(performance.headers))
         with contextlib.suppress(ConnectionResetError):  # the caller has gone, and has been billed
             await _play(request, response, performance)
@@ -171,6 +177,7 @@ def _app(stage: Stage) -> web.Application:
     app = web.Application(client_max_size=LARGEST_REQUEST_BYTES)
     for prefix in ("/v1", ""):
         app.router.add_post(f"{prefix}/chat/completions", complete)
+        app.router.add_post(f"{prefix}/embeddings", embed)
         app.router.add_get(f"{prefix}/models", models)
     app.router.add_get("/_bill", bill)
     return app

@@ -10,8 +10,9 @@ import orjson
 from paymaster.jsontypes import JsonObject
 from paymaster.providers.scripted.bill import Bill, BillLine, ModelBill
 from paymaster.providers.scripted.choosing import Counts, Speech, choose, cost_nanousd, count, prompt_tokens, speak, step_of
+from paymaster.providers.scripted.embedding import count_items, item_tokens, whole_embeddings
 from paymaster.providers.scripted.faults import REFUSALS, is_billed
-from paymaster.providers.scripted.rendering import DONE, chunks, event, usage_chunk, usage_object, whole_answer
+from paymaster.providers.scripted.rendering import DONE, chunks, embeddings_usage, event, usage_chunk, usage_object, whole_answer
 from paymaster.providers.scripted.script import Answer, FaultKind, FaultPlan, Script, ScriptedModel
 from paymaster.providers.scripted.windows import SlidingWindow
 
@@ -75,10 +76,10 @@ class Stage:
         self._number = 0
         self._attempt: str | None = None
 
-    def perform(self, body: JsonObject, now_ms: int, attempt: str | None = None) -> Performance:
+    def perform(self, body: JsonObject, now_ms: int, attempt: str | None = None, *, embeds: bool = False) -> Performance:
         """What happens to one request. It is billed here and now, whether or not its caller stays to hear it.
 
-        `attempt` is the caller's own name for it.
+        `attempt` is the caller's own name for it, `embeds` says that it asks for vectors.
         """
         name = str(body.get("model"))
         with self._lock:
@@ -91,7 +92,7 @@ class Stage:
             cast = self._casts.setdefault(name, _Cast(model))
             plan = self._due_fault(cast, now_ms)
             cast.requests += 1
-            return self._play(name, cast, plan, body, now_ms)
+            return self._play(name, cast, plan, body, now_ms, embeds=embeds)
 
     def summary(self, *, lines: bool = False) -> dict[str, object]:
         """The bill as JSON."""
@@ -110,20 +111,24 @@ class Stage:
             return plan
         return None
 
-    def _play(self, name: str, cast: _Cast, plan: FaultPlan | None, body: JsonObject, now_ms: int) -> Performance:
+    def _play(self, name: str, cast: _Cast, plan: FaultPlan | None, body: JsonObject, now_ms: int, *, embeds: bool) -> Performance:
         model = cast.model
+        sizes = item_tokens(model, body) if embeds else [prompt_tokens(model, body)]
         if plan is not None and plan.kind in REFUSALS:
             refusal = _planned_refusal(plan, model)
-            billed = Counts(prompt_tokens(model, body), 0) if is_billed(plan) else NOTHING
+            billed = Counts(sum(sizes), 0) if is_billed(plan) else NOTHING
             self._enter(name, body, now_ms, refusal.status, billed, cost_nanousd(model.prices, billed), plan)
             return refusal
-        if model.context_window is not None and prompt_tokens(model, body) > model.context_window:
+        if model.context_window is not None and max(sizes) > model.context_window:
             self._enter(name, body, now_ms, 400, NOTHING, 0)
-            said = f"This model's maximum context length is {model.context_window} tokens, the prompt has {prompt_tokens(model, body)}."
+            said = f"This model's maximum context length is {model.context_window} tokens, the prompt has {max(sizes)}."
             return _refusal(FaultKind.CONTEXT_TOO_LONG, said)
-        answer = choose(model, body)
-        speech = speak(answer, model, body, f"{self._number:06d}")
-        counts = count(answer, model, body, speech)
+        if embeds:
+            counts, spoken = count_items(model, body), None
+        else:
+            answer = choose(model, body)
+            speech = speak(answer, model, body, f"{self._number:06d}")
+            counts, spoken = count(answer, model, body, speech), (answer, speech)
         limited = self._limited(cast, counts, now_ms)
         if limited is not None:
             self._enter(name, body, now_ms, 429, NOTHING, 0, limited=True)
@@ -135,7 +140,11 @@ class Stage:
         cast.tokens_per_minute.add(counts.total_tokens, now_ms)
         own = self.bill.models[name]
         own.largest_requests_per_minute, own.largest_tokens_per_minute = cast.per_minute.largest, cast.tokens_per_minute.largest
-        return self._answer(name, cast, plan, body, now_ms, answer, speech, counts)
+        if spoken is None:
+            whole = whole_embeddings(model, body, name, _shown_usage(counts, plan, embeddings_usage(counts)))
+            slow_ms = plan.delay_ms if plan is not None and plan.kind is FaultKind.SLOW_FIRST_TOKEN else 0
+            return _whole(self._limit_headers(cast, now_ms), model.latency_ms + slow_ms, whole, plan)
+        return self._answer(name, cast, plan, body, now_ms, *spoken, counts)
 
     def _answer(
         self,
@@ -155,7 +164,7 @@ class Stage:
         delay_ms = model.latency_ms if answer.latency_ms is None else answer.latency_ms
         if plan is not None and plan.kind is FaultKind.SLOW_FIRST_TOKEN:
             delay_ms += plan.delay_ms
-        usage = _shown_usage(counts, plan)
+        usage = _shown_usage(counts, plan, usage_object(counts))
         headers = self._limit_headers(cast, now_ms)
         if not body.get("stream"):
             return _whole(headers, delay_ms, whole_answer(head, speech, choices, usage), plan)
@@ -236,17 +245,19 @@ def _planned_refusal(plan: FaultPlan, model: ScriptedModel) -> Performance:
     return Performance(plan.status or refusal.status, headers, model.latency_ms, (Piece(0, data),), length=len(data))
 
 
-def _shown_usage(counts: Counts, plan: FaultPlan | None) -> dict[str, object] | None:
+def _shown_usage(counts: Counts, plan: FaultPlan | None, usage: dict[str, object]) -> dict[str, object] | None:
     if plan is not None and plan.kind is FaultKind.NO_USAGE:
         return None
     if plan is not None and plan.kind is FaultKind.LYING_USAGE:
-        return {"prompt_tokens": counts.prompt_tokens, "completion_tokens": 0, "total_tokens": 1}
-    return usage_object(counts)
+        return {"prompt_tokens": counts.prompt_tokens if counts.completion_tokens else 0, "completion_tokens": 0, "total_tokens": 1}
+    return usage
 
 
 def _whole(headers: Mapping[str, str], delay_ms: int, answer: dict[str, object], plan: FaultPlan | None) -> Performance:
     kind = None if plan is None else plan.kind
-    if kind is FaultKind.EMPTY:
+    if kind is FaultKind.EMPTY and "data" in answer:
+        answer["data"] = []
+    elif kind is FaultKind.EMPTY:
         answer["choices"] = [{"index": 0, "message": {"role": "assistant", "content": ""}, "finish_reason": "stop"}]
     data = orjson.dumps(answer)
     if kind is FaultKind.ERROR_IN_STREAM:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import orjson
 
+from paymaster.operations import Operation
 from paymaster.ports import Runtime
 from paymaster.providers.openai_http import OpenAIHttp
 from paymaster.providers.scripted.script import load_script
@@ -15,7 +16,9 @@ from paymaster.providers.transport import ExchangeBroken, Fault, HttpRequest
 
 def scripted_provider(stage: Stage, runtime: Runtime) -> OpenAIHttp:
     """A provider that answers from a script: all of the real adapter, above a stage instead of a network, in the runtime's time."""
-    return OpenAIHttp(ScriptedTransport(stage, runtime), now_ms=runtime.now_ms, address=lambda model: f"scripted:{model.name}")
+    return OpenAIHttp(
+        ScriptedTransport(stage, runtime), now_ms=runtime.now_ms, address=lambda model, operation: f"scripted:{model.name}/{operation}"
+    )
 
 
 class Stages:
@@ -77,7 +80,8 @@ class ScriptedTransport:
 
     async def post(self, request: HttpRequest, *, connect_ms: int, wait_ms: int) -> ScriptedAnswer:
         """Ask the stage, and wait as long as the script says, at most `wait_ms`."""
-        performance = self.stage.perform(orjson.loads(request.body), self._runtime.now_ms())
+        embeds = request.url.endswith(f"/{Operation.EMBEDDINGS}")
+        performance = self.stage.perform(orjson.loads(request.body), self._runtime.now_ms(), embeds=embeds)
         if performance.end is End.RESET:
             raise ExchangeBroken(Fault.LOST, "the script reset the connection")
         silent = performance.end is End.SILENT and not performance.pieces
