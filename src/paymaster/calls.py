@@ -28,6 +28,7 @@ from paymaster.routing.refusals import describe_failure, no_model_error
 from paymaster.routing.requests import Request
 from paymaster.routing.settling import Attempt, Ended, attempt_record, bill, opening_posts, probe_failed, settlement, was_half_open
 from paymaster.scope import Scope
+from paymaster.vectors import FLOAT, written_as
 
 UNBOUNDED_RETRIES = 1_000_000
 """A throttled model without a fallback is waited for as long as the call may wait."""
@@ -331,8 +332,11 @@ class _Call:
         self.patience.waited(duration_ms)
 
     def _reply(self, outcome: ProviderReply, model: str) -> Reply:
+        body = outcome.body
+        if self.request.operation is Operation.EMBEDDINGS:
+            body = written_as(body, self.request.params.get("encoding_format") or FLOAT)
         return Reply(
-            body=outcome.body,
+            body=body,
             model=model,
             usage=outcome.usage if isinstance(outcome.usage, Usage) else None,
             finish_reason=outcome.finish_reason,

@@ -14,10 +14,12 @@ from paymaster.configuring import Settings, configure
 from paymaster.errors import StreamBroken
 from paymaster.explaining import Verdict, explain
 from paymaster.jsontypes import JsonObject
+from paymaster.operations import Operation
 from paymaster.ports import ProviderChunk, Runtime
 from paymaster.registry.models import Registry
 from paymaster.replies import Reply
 from paymaster.resources import Options, Resources
+from paymaster.routing.inputs import Inputs
 from paymaster.routing.requests import Request
 from paymaster.runtime import AsyncioRuntime, BlockingRuntime, iterate, run
 from paymaster.scope import Scope
@@ -77,6 +79,10 @@ def _request(
     return Request(messages=messages, model=model, tools=tuple(tools or ()), params=params, stream=stream)
 
 
+def _vectors(inputs: Inputs, model: str | None, params: Mapping[str, object]) -> Request:
+    return Request(operation=Operation.EMBEDDINGS, inputs=inputs, model=model, params=params)
+
+
 def _deadline_ms(deadline_s: float | None) -> int | None:
     return None if deadline_s is None else int(deadline_s * 1000)
 
@@ -105,12 +111,22 @@ class Client(_Face):
         `deadline_s` bounds the whole chain of attempts. Raises RequestInvalid, NoModelFits, KeyMissing, BudgetExceeded, NoModelAvailable,
         RequestRefused, DeadlineExceeded, LedgerUnavailable.
         """
-        request = _request(messages, model, tools, params, stream=False)
-        with closing(iterate(serve(self._resources.world, request, self.current_scope, deadline_ms=_deadline_ms(deadline_s)))) as items:
-            reply = None
-            for item in items:
-                reply = item
-        return _whole(reply)
+        return self._answer(_request(messages, model, tools, params, stream=False), deadline_s)
+
+    def embed(
+        self,
+        input: Inputs,  # noqa: A002 - OpenAI's own name for it
+        *,
+        model: str | None = None,
+        deadline_s: float | None = None,
+        **params: object,
+    ) -> Reply:
+        """The vectors of a text, or of a list of texts: `reply.vectors`. A text may also be a list of its tokens.
+
+        `params` are OpenAI's (`dimensions`, `encoding_format`, …). A fallback goes only to a model with the same vectors: see
+        `vector_space` in docs/registry.md. Raises what `complete` raises.
+        """
+        return self._answer(_vectors(input, model, params), deadline_s)
 
     def stream(
         self,
@@ -141,6 +157,13 @@ class Client(_Face):
     def close(self) -> None:
         """Close connections and files."""
         run(self._resources.close())
+
+    def _answer(self, request: Request, deadline_s: float | None) -> Reply:
+        reply: ProviderChunk | Reply | None = None
+        with closing(iterate(serve(self._resources.world, request, self.current_scope, deadline_ms=_deadline_ms(deadline_s)))) as items:
+            for item in items:
+                reply = item
+        return _whole(reply)
 
     def __enter__(self) -> Self:
         """The client itself."""
@@ -200,12 +223,18 @@ class AsyncClient(_Face):
         **params: object,
     ) -> Reply:
         """See `Client.complete`."""
-        request = _request(messages, model, tools, params, stream=False)
-        async with aclosing(serve(self._resources.world, request, self.current_scope, deadline_ms=_deadline_ms(deadline_s))) as items:
-            reply = None
-            async for item in items:
-                reply = item
-        return _whole(reply)
+        return await self._answer(_request(messages, model, tools, params, stream=False), deadline_s)
+
+    async def embed(
+        self,
+        input: Inputs,  # noqa: A002 - OpenAI's own name for it
+        *,
+        model: str | None = None,
+        deadline_s: float | None = None,
+        **params: object,
+    ) -> Reply:
+        """See `Client.embed`."""
+        return await self._answer(_vectors(input, model, params), deadline_s)
 
     def stream(
         self,
@@ -233,6 +262,13 @@ class AsyncClient(_Face):
     async def close(self) -> None:
         """Close connections and files."""
         await self._resources.close()
+
+    async def _answer(self, request: Request, deadline_s: float | None) -> Reply:
+        reply: ProviderChunk | Reply | None = None
+        async with aclosing(serve(self._resources.world, request, self.current_scope, deadline_ms=_deadline_ms(deadline_s))) as items:
+            async for item in items:
+                reply = item
+        return _whole(reply)
 
     async def __aenter__(self) -> Self:
         """The client itself."""

@@ -7,6 +7,7 @@ from decimal import Decimal
 from paymaster.accounting.records import AttemptRecord
 from paymaster.accounting.usage import Usage
 from paymaster.jsontypes import JsonObject
+from paymaster.vectors import vectors_in
 
 NANOUSD = Decimal(10) ** 9
 
@@ -15,8 +16,8 @@ NANOUSD = Decimal(10) ** 9
 class Reply:
     """A whole answer that was paid for.
 
-    `body` is the provider's OpenAI chat.completion. `model` is the registry's name of the model that answered. `attempts` has the record of
-    every attempt, in order, and `cost_nanousd` is the cost of all of them.
+    `body` is the provider's OpenAI chat.completion, or its list of embeddings. `model` is the registry's name of the model that answered.
+    `attempts` has the record of every attempt, in order, and `cost_nanousd` is the cost of all of them.
     """
 
     body: JsonObject
@@ -51,6 +52,11 @@ class Reply:
         """The first choice's tool calls, in OpenAI's shape."""
         calls = self.message.get("tool_calls")
         return tuple(call for call in calls if isinstance(call, Mapping)) if isinstance(calls, list) else ()
+
+    @property
+    def vectors(self) -> list[list[float]]:
+        """The vectors that were asked for, in the order of the input; none where words were. Decoded anew at each look."""
+        return vectors_in(self.body)
 
 
 def says_something(chunk: JsonObject) -> bool:

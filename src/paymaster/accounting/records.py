@@ -15,7 +15,8 @@ class AttemptRecord:
 
     `outcome` is `answered`, `lost` or a failure kind. `billed` is `exact` (the cost is known), `assumed` (the hold was charged because what
     the provider billed is not known), `none` (surely not billed) or `unpriced` (answered by a model without a price). `cost_source` says
-    where the price came from. `operation` is `chat`, `text_completion` or `embeddings`. `call_id` joins the attempts of one call; `attempt` counts from 1 within it.
+    where the price came from. `operation` is `chat`, `text_completion` or `embeddings`. `call_id` joins the attempts of one call;
+    `attempt` counts from 1 within it.
     """
 
     call_id: str

@@ -122,9 +122,9 @@ class TokenCounter:
         return PromptCount(tokens, likely_tokens, exact, tuple(dict.fromkeys(unbounded)))
 
     def count_inputs(self, items: Sequence[str | Sequence[int]], tokenizer: Tokenizer) -> InputsCount:
-        """Texts, or texts that are tokens already, each of which becomes a vector. No template stands around them. `items` has at least one.
+        """Texts, or texts that are tokens already, each of which becomes a vector; at least one. No template stands around them.
 
-        Nothing is remembered: a text is put into a vector once.
+        Nothing is remembered: a text becomes a vector once.
         """
         encoding = None if tokenizer.encoding is None else self._encoding(tokenizer.encoding)
         around = 0 if tokenizer.exact else _ITEM_TOKENS

@@ -32,7 +32,7 @@ def read_openai(who: str, wire: str, raw: JsonObject) -> Usage:
 
     A bill that the provider states stands even where its counts do not add up.
     """
-    reported = _reported_cost(who, raw)
+    reported = reported_cost(who, raw)
     try:
         return _read_counts(who, wire, raw, reported)
     except (Contradiction, Missing):
@@ -119,7 +119,7 @@ def _output(who: str, wire: str, raw: JsonObject, prompt: int, completion: int, 
     return output
 
 
-def _reported_cost(who: str, raw: JsonObject) -> Decimal | None:
+def reported_cost(who: str, raw: JsonObject) -> Decimal | None:
     """What the provider says it billed, in dollars. None where it says nothing. Raises Missing where it states a part of the bill only."""
     ticks = count(raw, "cost_in_usd_ticks")
     if ticks:

@@ -1,7 +1,7 @@
 """Turns any provider's usage, whole or streamed, into the one canonical record; knows which reader fits which API, and no price.
 
-An `api` is `<who>.<wire>`: `openai.chat`, `openai.responses`, `anthropic.messages`, `bedrock.converse`, `gemini.generateContent`,
-`litellm.usage`; any provider may stand before `.chat` (`groq.chat`, `xai.chat`, `openrouter.chat` …). `.stream` at the end is passed over.
+An `api` is `<who>.<wire>`: `openai.chat`, `openai.responses`, `openai.embeddings`, `anthropic.messages`, `bedrock.converse`,
+`gemini.generateContent`, `litellm.usage`; any provider may stand before `.chat` (`groq.chat`, `xai.chat` …). `.stream` is passed over.
 """
 
 from collections.abc import Iterable, Mapping
@@ -10,7 +10,7 @@ from dataclasses import replace
 from paymaster.accounting.usage import UnknownUsage, Usage
 from paymaster.accounting.usage_counts import Contradiction, Missing, needed, section, word
 from paymaster.accounting.usage_native import read_anthropic, read_bedrock, read_cohere, read_gemini
-from paymaster.accounting.usage_openai import read_openai
+from paymaster.accounting.usage_openai import read_openai, reported_cost
 from paymaster.jsontypes import JsonObject
 
 _ANTHROPIC_WIRES = frozenset({"invoke", "invoke_model", "messages"})
@@ -147,7 +147,8 @@ def _read(who: str, wire: str, raw: JsonObject) -> Usage:
     if wire in _GEMINI_WIRES or "promptTokenCount" in raw or "prompt_token_count" in raw:
         return read_gemini(raw)
     if wire == "embeddings":
-        return Usage(input_tokens=needed(raw, "prompt_tokens", "input_tokens", "total_tokens"))
+        tokens = needed(raw, "prompt_tokens", "input_tokens", "total_tokens")
+        return Usage(input_tokens=tokens, reported_cost_usd=reported_cost(who, raw))
     if "eval_count" in raw or "prompt_eval_count" in raw:
         return Usage(input_tokens=needed(raw, "prompt_eval_count"), output_tokens=needed(raw, "eval_count"))
     if "billed_units" in raw:

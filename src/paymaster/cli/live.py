@@ -46,7 +46,11 @@ def _ask(client: Client, name: str) -> Answered:
     began = time.monotonic()
     problem, cost_nanousd = "", 0
     try:
-        cost_nanousd = client.complete([QUESTION], model=name, max_tokens=ANSWER_TOKENS, deadline_s=PATIENCE_S).cost_nanousd
+        if client.registry.models[name].embeds:
+            reply = client.embed(str(QUESTION["content"]), model=name, deadline_s=PATIENCE_S)
+        else:
+            reply = client.complete([QUESTION], model=name, max_tokens=ANSWER_TOKENS, deadline_s=PATIENCE_S)
+        cost_nanousd = reply.cost_nanousd
     except (NoModelAvailable, NoModelFits) as error:
         problem = "; ".join(why for _, why in error.reasons)
     except PaymasterError as error:

@@ -20,6 +20,7 @@ from paymaster.gateway.dialects.anthropic_messages import AnthropicMessages
 from paymaster.gateway.dialects.fields import dumps
 from paymaster.gateway.dialects.openai_chat import OpenAIChat, openai_error
 from paymaster.gateway.dialects.openai_completions import OpenAICompletions
+from paymaster.gateway.dialects.openai_embeddings import OpenAIEmbeddings
 from paymaster.gateway.dialects.openai_responses import OpenAIResponses
 from paymaster.gateway.refusals import Refusal, Refused
 from paymaster.gateway.service import Service
@@ -39,6 +40,8 @@ def gateway_routes(service: Service) -> list[BaseRoute]:
         Route("/v1/chat/completions", Endpoint(service, OpenAIChat()), methods=["POST"]),
         Route("/chat/completions", Endpoint(service, OpenAIChat()), methods=["POST"]),
         Route("/v1/responses", Endpoint(service, OpenAIResponses()), methods=["POST"]),
+        Route("/v1/embeddings", Endpoint(service, OpenAIEmbeddings()), methods=["POST"]),
+        Route("/embeddings", Endpoint(service, OpenAIEmbeddings()), methods=["POST"]),
         Route("/v1/completions", Endpoint(service, OpenAICompletions()), methods=["POST"]),
         Route("/v1/messages", Endpoint(service, AnthropicMessages()), methods=["POST"]),
         Route("/v1/messages/count_tokens", Counting(service), methods=["POST"]),

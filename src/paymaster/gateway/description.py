@@ -22,6 +22,7 @@ _COMMON: Mapping[str, JsonObject] = {
     "top_p": {"type": "number"},
 }
 _LIMIT = {"type": "integer", "minimum": 1}
+_SOME_TEXT = {"type": "string", "minLength": 1}
 _ERRORS = {
     "400": "The request is wrong, or no model can do what it needs.",
     "401": "No key, or none that is known here.",
@@ -38,11 +39,25 @@ _ERRORS = {
 }
 
 
+def _some(items: JsonObject) -> JsonObject:
+    return {"type": "array", "minItems": 1, "items": items}
+
+
+_TOKENS = _some({"type": "integer", "minimum": 0})
+
+
 def description() -> JsonObject:
     """OpenAPI 3.1."""
     chat = {**_COMMON, "messages": _MESSAGES, "tools": _LIST, "max_tokens": _LIMIT, "n": _LIMIT}
     messages = {**_COMMON, "messages": _MESSAGES, "max_tokens": _LIMIT, "tools": _LIST, "system": {"anyOf": [_TEXT, _LIST]}}
     responses = {**_COMMON, "input": {"anyOf": [_TEXT, _LIST]}, "instructions": _TEXT, "max_output_tokens": _LIMIT, "tools": _LIST}
+    embeddings = {
+        "model": _TEXT,
+        "input": {"anyOf": [_SOME_TEXT, _some(_SOME_TEXT), _TOKENS, _some(_TOKENS)]},
+        "encoding_format": {"enum": ["float", "base64"]},
+        "dimensions": _LIMIT,
+        "user": _TEXT,
+    }
     counted = {name: messages[name] for name in ("model", "messages", "tools", "system")}
     return {
         "openapi": "3.1.0",
@@ -55,6 +70,7 @@ def description() -> JsonObject:
         "paths": {
             "/v1/chat/completions": {"post": _operation("OpenAI's chat completions.", chat, "messages")},
             "/v1/responses": {"post": _operation("OpenAI's responses, answered by chat; nothing is stored.", responses, "input")},
+            "/v1/embeddings": {"post": _operation("OpenAI's embeddings.", embeddings, "input")},
             "/v1/completions": {"post": _operation("OpenAI's text completions, answered by chat.", {**_COMMON, "prompt": _TEXT}, "prompt")},
             "/v1/messages": {"post": _operation("Anthropic's messages.", messages, "messages", "max_tokens")},
             "/v1/messages/count_tokens": {"post": _operation("How long a prompt is.", counted, "messages")},

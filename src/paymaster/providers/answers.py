@@ -11,7 +11,7 @@ import orjson
 from paymaster.jsontypes import JsonObject
 from paymaster.operations import Operation
 from paymaster.ports import ProviderCall
-from paymaster.providers.vectors import judge_vectors
+from paymaster.providers.vector_answers import judge_vectors
 from paymaster.routing.failures import FailureKind
 
 _SAYS_SOMETHING = ("content", "tool_calls", "function_call", "refusal", "audio", "images")
@@ -50,8 +50,8 @@ def judge_answer(call: ProviderCall, answer: JsonObject) -> Usable | Unusable:
     """Whether the answer to a call holds what was asked for."""
     if call.operation is not Operation.EMBEDDINGS:
         return judge(answer)
-    found = judge_vectors(call.body, answer)
-    return Unusable(FailureKind.UNUSABLE_ANSWER, found) if isinstance(found, str) else Usable(found, "")
+    wrong = judge_vectors(call.body, answer)
+    return Usable(answer, "") if wrong is None else Unusable(FailureKind.UNUSABLE_ANSWER, wrong)
 
 
 def usage_api_of(call: ProviderCall) -> str:

@@ -1,4 +1,4 @@
-"""Speaks OpenAI's chat completions and embeddings over HTTP, for sync and async callers alike; knows no HTTP client, no budget and no next step."""
+"""Speaks OpenAI's chat completions and embeddings over HTTP, for sync and async callers alike; knows no HTTP client and no next step."""
 
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace

@@ -122,8 +122,8 @@ class ModelSection(Rates):
     vector_space: Text | None = Field(
         None,
         description=(
-            "For models that make embeddings: those with the same word make vectors that can be compared, and may stand in for one another. "
-            "Default: the model_id without what stands before its last slash."
+            "For models that make embeddings: those with the same word make vectors that can be compared, and may stand in for one "
+            "another. Default: the model_id without what stands before its last slash."
         ),
         examples=["text-embedding-3-small"],
     )

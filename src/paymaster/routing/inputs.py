@@ -12,17 +12,17 @@ Inputs: TypeAlias = str | Tokens | Sequence[str] | Sequence[Tokens]
 _EXAMPLE = 'Example: input=["first text", "second text"]; a text may also be a list of its tokens.'
 
 
-def check_inputs(inputs: object) -> None:
-    """Raise RequestInvalid for what no provider makes vectors of: nothing, an empty text, a mixture of kinds."""
+def check_inputs(inputs: object) -> Inputs:
+    """The same, checked. Raises RequestInvalid for what no provider makes vectors of: nothing, an empty text, a mixture of kinds."""
     if isinstance(inputs, str):
         if not inputs:
             raise RequestInvalid("input is an empty text", advice=_EXAMPLE)
-        return
+        return inputs
     if not isinstance(inputs, list | tuple) or not inputs:
         raise RequestInvalid("input must be a text, a list of texts, a list of tokens or a list of such lists", advice=_EXAMPLE)
     if _is_token(inputs[0]):
         _check_tokens(inputs, "input")
-        return
+        return inputs
     texts = isinstance(inputs[0], str)
     for place, item in enumerate(inputs):
         if isinstance(item, str) is not texts or not isinstance(item, str | list | tuple):
@@ -31,6 +31,7 @@ def check_inputs(inputs: object) -> None:
             raise RequestInvalid(f"input[{place}] is empty", advice="Leave it out: no provider makes a vector of nothing.")
         if not isinstance(item, str):
             _check_tokens(item, f"input[{place}]")
+    return inputs
 
 
 def items_of(inputs: Inputs) -> Sequence[str | Tokens]:

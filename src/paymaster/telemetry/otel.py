@@ -134,7 +134,7 @@ class OpenTelemetry:
         call, names = self._call(event.call_id, event.scope), self._names
         model = self._models.get(event.model)
         attributes: dict[str, AttributeValue] = {
-            words.OPERATION: words.CHAT,
+            words.OPERATION: event.operation,
             "paymaster.model": event.model,
             "paymaster.attempt": event.attempt,
             "paymaster.held_nanousd": event.held_nanousd,
@@ -147,7 +147,7 @@ class OpenTelemetry:
                 names.provider: names.provider_values.get(model.provider, model.provider),
                 **self._server(event.model),
             }
-        name = f"{words.CHAT} {event.model if model is None else model.model_id}"
+        name = f"{event.operation} {event.model if model is None else model.model_id}"
         call.attempts[event.attempt] = self._tracer.start_span(name, call.context, SpanKind.CLIENT, attributes)
         call.models[event.attempt] = event.model
 
@@ -157,7 +157,7 @@ class OpenTelemetry:
         span = call.attempts.pop(event.attempt, None)
         if span is None:
             return
-        span.update_name(f"{words.CHAT} {event.model_id}")
+        span.update_name(f"{event.operation} {event.model_id}")
         names = self._names
         span.set_attributes(
             {

@@ -79,7 +79,7 @@ class Instruments:
         """An attempt was answered or failed; `server` has the attributes that name its endpoint."""
         names = self._names
         attributes: dict[str, AttributeValue] = {
-            words.OPERATION: words.CHAT,
+            words.OPERATION: event.operation,
             names.provider: names.provider_values.get(event.provider, event.provider),
             words.REQUEST_MODEL: event.model_id,
             **server,
@@ -91,7 +91,8 @@ class Instruments:
         self._duration.record(event.duration_ms / 1000, attributes)
         taken_in = event.input_tokens + event.cache_read_tokens + event.cache_write_tokens
         self._tokens.record(taken_in, {**attributes, words.TOKEN_TYPE: "input"})
-        self._tokens.record(event.output_tokens, {**attributes, words.TOKEN_TYPE: "output"})
+        if event.operation != words.EMBEDDINGS:
+            self._tokens.record(event.output_tokens, {**attributes, words.TOKEN_TYPE: "output"})
         self._waited.record(event.waited_ms / 1000, {"paymaster.model": event.model})
         if self._first_chunk is not None and event.first_token_ms is not None:
             self._first_chunk.record(event.first_token_ms / 1000, attributes)

@@ -12,7 +12,7 @@ OPT_IN_VARIABLE = "OTEL_SEMCONV_STABILITY_OPT_IN"
 LATEST = "gen_ai_latest_experimental"
 
 OPERATION = "gen_ai.operation.name"
-CHAT = "chat"
+EMBEDDINGS = "embeddings"
 REQUEST_MODEL = "gen_ai.request.model"
 REQUEST_MAX_TOKENS = "gen_ai.request.max_tokens"
 FINISH_REASONS = "gen_ai.response.finish_reasons"

@@ -8,6 +8,7 @@ from paymaster.gateway.dialects.fields import event, read_model, read_stream, tr
 from paymaster.gateway.dialects.openai_chat import DONE, openai_error
 from paymaster.gateway.refusals import Refusal, Refused
 from paymaster.jsontypes import JsonObject
+from paymaster.operations import Operation
 from paymaster.replies import Reply
 from paymaster.routing.requests import Request
 
@@ -34,7 +35,11 @@ class OpenAICompletions:
         params = {name: value for name, value in body.items() if name not in _OWN and name not in _IMPOSSIBLE}
         return Asked(
             request=Request(
-                messages=[{"role": "user", "content": prompt}], model=read_model(body), params=params, stream=read_stream(body)
+                operation=Operation.TEXT_COMPLETION,
+                messages=[{"role": "user", "content": prompt}],
+                model=read_model(body),
+                params=params,
+                stream=read_stream(body),
             ),
             body=body,
             counts_shown=isinstance(options, Mapping) and bool(options.get("include_usage")),

@@ -9,7 +9,7 @@ import orjson
 from paymaster.jsontypes import JsonObject
 from paymaster.providers.scripted.choosing import Counts
 from paymaster.providers.scripted.script import ScriptedModel, UsageFigures
-from paymaster.providers.vectors import base64_of
+from paymaster.vectors import base64_of
 
 _WORD_BYTES = 4
 

@@ -1,4 +1,4 @@
-"""Plays a script over real HTTP: chat completions whole and streamed, embeddings, the list of models, and the bill; knows no provider and no client."""
+"""Plays a script over real HTTP: chat completions, embeddings, the list of models, and the bill; knows no provider and no client."""
 
 import asyncio
 import contextlib
