@@ -90,7 +90,7 @@ def test_a_field_of_a_later_version_is_passed_over():
 
 def test_a_record_of_an_earlier_version_is_read_with_what_was_not_yet_known_left_empty():
     record = AttemptRecord.from_json(json.dumps(NEEDED))
-    assert (record.batch, record.input_tokens, record.tags) == (None, 0, {})
+    assert (record.batch, record.input_tokens, record.tags, record.operation) == (None, 0, {}, "chat")
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", "null", '"call_id"', '["call_id"]'])

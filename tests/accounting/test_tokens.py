@@ -552,3 +552,25 @@ def test_any_is_the_dearest_of_all_families():
         assert weigh_message(message, tokenizer).tokens <= weigh_message(message, ANY).tokens
         assert tokenizer.request_tokens <= ANY.request_tokens
         assert tokenizer.tools_tokens <= ANY.tools_tokens
+
+
+# ------------------------------------------------------------------------------------------------- texts that become vectors
+
+
+def test_texts_that_become_vectors_have_no_template_around_them():
+    counter, exact = TokenCounter(), tokenizer_for("openai", "text-embedding-3-small")
+    counted = counter.count_inputs(["Hello", "Hello world", "Hi"], exact)
+    assert (counted.prompt.tokens, counted.prompt.likely_tokens, counted.prompt.exact) == (4, 4, True)
+    assert (counted.longest_at, counted.longest_tokens) == (1, 2)
+
+
+def test_texts_that_are_tokens_already_have_as_many_as_they_have():
+    counted = TokenCounter().count_inputs([[1, 2, 3], [4]], tokenizer_for("openai", "text-embedding-3-small"))
+    assert (counted.prompt.tokens, counted.longest_at, counted.longest_tokens) == (4, 0, 3)
+
+
+@given(st.lists(st.text(min_size=1, max_size=40), min_size=1, max_size=5))
+def test_of_an_unknown_vocabulary_every_byte_may_be_a_token(texts):
+    counted = TokenCounter().count_inputs(texts, BYTES)
+    assert counted.prompt.tokens >= sum(len(text.encode()) for text in texts)
+    assert not counted.prompt.exact

@@ -143,3 +143,11 @@ def test_nothing_at_all_is_missing() -> None:
 def test_a_format_is_known_by_its_own_names_too() -> None:
     assert read_usage("google.generate", {"promptTokenCount": 3, "candidatesTokenCount": 4}) == Usage(input_tokens=3, output_tokens=4)
     assert read_usage("bedrock.anything", {"inputTokens": 3, "outputTokens": 4}) == Usage(input_tokens=3, output_tokens=4)
+
+
+def test_vectors_have_input_alone_and_the_bill_of_a_provider_that_states_one() -> None:
+    assert read_usage("openai.embeddings", {"prompt_tokens": 8, "total_tokens": 8}) == Usage(input_tokens=8)
+    assert read_usage("voyage.embeddings", {"total_tokens": 8}) == Usage(input_tokens=8)
+    billed = read_usage("openrouter.embeddings", {"prompt_tokens": 8, "total_tokens": 8, "cost": 0.00000016})
+    assert billed == Usage(input_tokens=8, reported_cost_usd=Decimal("0.00000016"))
+    assert isinstance(read_usage("google.embeddings", {"prompt_tokens": 0, "total_tokens": 0}), UnknownUsage)

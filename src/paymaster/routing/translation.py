@@ -9,9 +9,9 @@ from paymaster.routing.requests import OUTPUT_LIMIT_NAMES, Request
 
 HARMLESS_PARAMS = frozenset(
     {
-        "encoding_format", "frequency_penalty", "logit_bias", "metadata", "parallel_tool_calls", "prediction", "presence_penalty", "prompt_cache_key",
-        "prompt_cache_retention", "reasoning_effort", "safety_identifier", "seed", "service_tier", "store", "temperature", "thinking",
-        "top_k", "top_p", "user", "verbosity",
+        "encoding_format", "frequency_penalty", "logit_bias", "metadata", "parallel_tool_calls", "prediction", "presence_penalty",
+        "prompt_cache_key", "prompt_cache_retention", "reasoning_effort", "safety_identifier", "seed", "service_tier", "store",
+        "temperature", "thinking", "top_k", "top_p", "user", "verbosity",
     }
 )  # fmt: skip
 """Parameters without which an answer is still an answer to the question; any other one that a model does not take rules it out.

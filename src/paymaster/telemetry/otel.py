@@ -209,9 +209,10 @@ def _of_scope(call_id: str, scope: Scope) -> dict[str, AttributeValue]:
 def _of_answer(event: AttemptSettled, names: Names) -> dict[str, AttributeValue]:
     attributes: dict[str, AttributeValue] = {
         words.INPUT_TOKENS: event.input_tokens + event.cache_read_tokens + event.cache_write_tokens,
-        words.OUTPUT_TOKENS: event.output_tokens,
         "paymaster.waited_ms": event.waited_ms,
     }
+    if event.operation != words.EMBEDDINGS:
+        attributes[words.OUTPUT_TOKENS] = event.output_tokens
     if event.finish_reason is not None:
         attributes[words.FINISH_REASONS] = (event.finish_reason,)
     counted = (
