@@ -49,6 +49,7 @@ class Litellm(Protocol):
 
     suppress_debug_info: bool
     telemetry: bool
+    DEFAULT_MAX_RETRIES: int
 
     def completion(self, **kwargs: object) -> Dumpable | Iterator[Dumpable]:
         """Ask and block."""
@@ -83,6 +84,7 @@ def import_litellm() -> Litellm:
             os.environ.pop(_LOCAL_PRICES, None)
     litellm.suppress_debug_info = True
     litellm.telemetry = False
+    litellm.DEFAULT_MAX_RETRIES = 0  # its embeddings take a `max_retries` of 0 for none given, and would try, and pay, three times
     return litellm
 
 
