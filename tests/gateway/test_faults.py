@@ -121,7 +121,7 @@ BODY = st.builds(
     st.dictionaries(NAMES, JSON, max_size=3),
     st.lists(MESSAGE, max_size=3),
 )
-PATHS = ("/v1/chat/completions", "/v1/responses", "/v1/completions", "/v1/messages", "/v1/messages/count_tokens")
+PATHS = ("/v1/chat/completions", "/v1/responses", "/v1/completions", "/v1/embeddings", "/v1/messages", "/v1/messages/count_tokens")
 
 
 def post(gateway: Gateway, path: str, body: bytes, headers: dict[str, str]) -> tuple[int, bytes]:
@@ -176,7 +176,8 @@ def test_what_is_no_object_is_a_400(start: Callable[..., Gateway], body: bytes) 
 
 @pytest.mark.timeout(100)
 def test_it_answers_as_its_own_description_says(start: Callable[..., Gateway]) -> None:
-    gateway = start(policies={"retries_per_model": 0})
+    vectors = {"capabilities": ["embeddings"], "fallbacks": []}
+    gateway = start(policies={"retries_per_model": 0, "fallback_chain": ["fast", "vectors"]}, own={"vectors": vectors}, fast={}, vectors={})
     described = schemathesis.openapi.from_dict(dict(description()))
 
     for operation in described.get_all_operations():

@@ -20,11 +20,18 @@ whole = litellm.completion(**asked)
 pieces = [chunk.choices[0].delta.content or "" for chunk in litellm.completion(**asked, stream=True)]
 claude = litellm.completion(**{**asked, "model": "anthropic/fast", "max_tokens": 50})
 print(json.dumps([whole.choices[0].message.content, "".join(pieces), claude.choices[0].message.content]))
+vectors = litellm.embedding(model="openai/vectors", input=["one", "two"], num_retries=0)
+coded = litellm.embedding(model="openai/vectors", input="one", encoding_format="base64", num_retries=0)
+print(json.dumps([[len(entry["embedding"]) for entry in vectors.data], vectors.usage.prompt_tokens, coded.data[0]["embedding"]]))
 """
 
 
 def test_litellm_gets_answers_whole_and_in_pieces_in_both_dialects(start: Callable[..., Gateway]) -> None:
-    gateway = start(fast={"chunks": 3, "answers": [{"text": "One two three."}]})
+    gateway = start(
+        own={"vectors": {"capabilities": ["embeddings"]}},
+        fast={"chunks": 3, "answers": [{"text": "One two three."}]},
+        vectors={"dimensions": 4},
+    )
     variables = {
         **os.environ,
         "LITELLM_LOCAL_MODEL_COST_MAP": "True",
@@ -37,4 +44,7 @@ def test_litellm_gets_answers_whole_and_in_pieces_in_both_dialects(start: Callab
         [sys.executable, "-W", "ignore", "-c", PROGRAM], capture_output=True, text=True, env=variables, timeout=100, check=False
     )
     assert ran.returncode == 0, ran.stderr
-    assert json.loads(ran.stdout.splitlines()[-1]) == ["One two three."] * 3
+    words, vectors = (json.loads(line) for line in ran.stdout.splitlines()[-2:])
+    assert words == ["One two three."] * 3
+    assert vectors[:2] == [[4, 4], 2]
+    assert len(vectors[2]) == 24, "four numbers of 32 bits in base64"

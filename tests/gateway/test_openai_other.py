@@ -1,4 +1,4 @@
-"""Responses, completions and embeddings, asked for by the official `openai` package."""
+"""Responses and completions, asked for by the official `openai` package."""
 
 from __future__ import annotations
 
@@ -93,6 +93,7 @@ def test_text_completions_are_answered_by_chat(start: Callable[..., Gateway]) ->
         chunks = list(client.completions.create(model="fast", prompt=["Hi "], stream=True, stream_options={"include_usage": True}))
         assert "".join(choice.text for chunk in chunks for choice in chunk.choices) == "there."
         assert chunks[-1].usage.total_tokens > 0
+        assert {event.operation for event in gateway.events if event.kind == "settled"} == {"text_completion"}
         for wrong in ({"prompt": ["a", "b"]}, {"prompt": [1, 2]}, {"suffix": "x"}, {"echo": True}, {"logprobs": 3}):
             with pytest.raises(openai.BadRequestError):
                 client.completions.create(**{"model": "fast", "prompt": "Hi", **wrong})

@@ -135,7 +135,8 @@ def test_a_script_says_how_many_tokens_are_billed_and_how_long_an_input_may_be()
     assert len(vectors_in(answer)[0]) == 2
     status, refused = perform({"input": ["short", "far too long a text"]}, "context_window: 3")
     assert (status, refused["error"]["code"]) == (400, "context_length_exceeded")
-    assert perform({"input": ["short"] * 9}, "context_window: 3")[0] == 200
+    assert perform({"input": ["short"] * 9, "dimensions": None}, "context_window: 3")[0] == 200
+    assert perform({"input": "x", "dimensions": 10**6})[0] == 400
 
 
 # ---------------------------------------------------------------------------------------------------------------- litellm

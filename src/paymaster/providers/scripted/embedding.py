@@ -11,6 +11,7 @@ from paymaster.providers.scripted.choosing import Counts
 from paymaster.providers.scripted.script import ScriptedModel, UsageFigures
 from paymaster.vectors import base64_of
 
+MOST_DIMENSIONS = 8_192
 _WORD_BYTES = 4
 
 
@@ -36,10 +37,15 @@ def count_items(model: ScriptedModel, body: JsonObject) -> Counts:
     return Counts(sum(item_tokens(model, body)) if said is None else said, 0)
 
 
-def whole_embeddings(model: ScriptedModel, body: JsonObject, name: str, usage: JsonObject | None) -> dict[str, object]:
-    """OpenAI's list of embeddings."""
+def dimensions_of(model: ScriptedModel, body: JsonObject) -> int | None:
+    """How long the vectors will be; None where that many can't be had."""
     asked = body.get("dimensions")
-    dimensions = asked if isinstance(asked, int) and asked > 0 else model.dimensions
+    asked = model.dimensions if asked is None else asked
+    return asked if isinstance(asked, int) and 0 < asked <= MOST_DIMENSIONS else None
+
+
+def whole_embeddings(body: JsonObject, name: str, dimensions: int, usage: JsonObject | None) -> dict[str, object]:
+    """OpenAI's list of embeddings."""
     vectors = [vector_of(item, dimensions) for item in items_in(body)]
     in_base64 = body.get("encoding_format") == "base64"
     answer: dict[str, object] = {

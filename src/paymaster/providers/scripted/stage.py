@@ -4,13 +4,14 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from functools import partial
 
 import orjson
 
 from paymaster.jsontypes import JsonObject
 from paymaster.providers.scripted.bill import Bill, BillLine, ModelBill
 from paymaster.providers.scripted.choosing import Counts, Speech, choose, cost_nanousd, count, prompt_tokens, speak, step_of
-from paymaster.providers.scripted.embedding import count_items, item_tokens, whole_embeddings
+from paymaster.providers.scripted.embedding import MOST_DIMENSIONS, count_items, dimensions_of, item_tokens, whole_embeddings
 from paymaster.providers.scripted.faults import REFUSALS, is_billed
 from paymaster.providers.scripted.rendering import DONE, chunks, embeddings_usage, event, usage_chunk, usage_object, whole_answer
 from paymaster.providers.scripted.script import Answer, FaultKind, FaultPlan, Script, ScriptedModel
@@ -124,11 +125,16 @@ class Stage:
             said = f"This model's maximum context length is {model.context_window} tokens, the prompt has {max(sizes)}."
             return _refusal(FaultKind.CONTEXT_TOO_LONG, said)
         if embeds:
-            counts, spoken = count_items(model, body), None
+            counts, dimensions = count_items(model, body), dimensions_of(model, body)
+            if dimensions is None:
+                self._enter(name, body, now_ms, 400, NOTHING, 0)
+                return _refusal(FaultKind.BAD_REQUEST, f"dimensions must be from 1 to {MOST_DIMENSIONS}.")
+            give = partial(self._vectors, name, cast, plan, body, now_ms, dimensions)
         else:
             answer = choose(model, body)
             speech = speak(answer, model, body, f"{self._number:06d}")
-            counts, spoken = count(answer, model, body, speech), (answer, speech)
+            counts = count(answer, model, body, speech)
+            give = partial(self._answer, name, cast, plan, body, now_ms, answer, speech)
         limited = self._limited(cast, counts, now_ms)
         if limited is not None:
             self._enter(name, body, now_ms, 429, NOTHING, 0, limited=True)
@@ -140,11 +146,14 @@ class Stage:
         cast.tokens_per_minute.add(counts.total_tokens, now_ms)
         own = self.bill.models[name]
         own.largest_requests_per_minute, own.largest_tokens_per_minute = cast.per_minute.largest, cast.tokens_per_minute.largest
-        if spoken is None:
-            whole = whole_embeddings(model, body, name, _shown_usage(counts, plan, embeddings_usage(counts)))
-            slow_ms = plan.delay_ms if plan is not None and plan.kind is FaultKind.SLOW_FIRST_TOKEN else 0
-            return _whole(self._limit_headers(cast, now_ms), model.latency_ms + slow_ms, whole, plan)
-        return self._answer(name, cast, plan, body, now_ms, *spoken, counts)
+        return give(counts)
+
+    def _vectors(
+        self, name: str, cast: _Cast, plan: FaultPlan | None, body: JsonObject, now_ms: int, dimensions: int, counts: Counts
+    ) -> Performance:
+        whole = whole_embeddings(body, name, dimensions, _shown_usage(counts, plan, embeddings_usage(counts)))
+        slow_ms = plan.delay_ms if plan is not None and plan.kind is FaultKind.SLOW_FIRST_TOKEN else 0
+        return _whole(self._limit_headers(cast, now_ms), cast.model.latency_ms + slow_ms, whole, plan)
 
     def _answer(
         self,
