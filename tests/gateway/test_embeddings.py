@@ -189,7 +189,7 @@ def test_a_client_that_hangs_up_is_charged_its_hold_and_nothing_is_left_open(sta
 
 def test_64_at_once_never_spend_more_at_the_provider_than_a_hard_budget(start: Callable[..., Gateway]) -> None:
     cap_nanousd = 100_000  # of 300,000 that 150 calls of two texts ask for
-    policies = {"budget_usd_per_run": cap_nanousd / 10**9, "hard_stop_on_budget": True}
+    policies = {"budget_usd_per_run": cap_nanousd / 10**9, "hard_stop_on_budget": True, "breaker_failures": 50}
     faults = [{"kind": "overloaded", "after": 20, "times": 5}, {"kind": "cut", "after": 30, "times": 3}]
     gateway = start(policies=policies, each=VECTORS, small={**BILLED, "latency_ms": 5, "faults": faults})
 
