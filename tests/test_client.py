@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from paymaster import AsyncClient, BudgetExceeded, Client, KeyMissing, NoModelAvailable, RegistryInvalid, StreamBroken, UsageMistake
+from paymaster import (
+    AsyncClient,
+    BudgetExceeded,
+    Client,
+    KeyMissing,
+    NoModelAvailable,
+    NoModelFits,
+    RegistryInvalid,
+    StreamBroken,
+    UsageMistake,
+)
 from paymaster.accounting.records import AttemptRecord
 from paymaster.ledgers.opening import open_ledger
 from paymaster.providers.scripted.script import parse_script
@@ -25,6 +35,7 @@ HELLO = [{"role": "user", "content": "Hello, what is in this folder?"}]
 CANARY = "sk-canary-Qm4T7vXz19LkPp02aaBb"
 SCRIPT = """
 models:
+  vectors: {prices: {usd_per_1m_input: 1}, dimensions: 3, bytes_per_token: 100}
   good: {prices: {usd_per_1m_input: 1, usd_per_1m_output: 10}, answers: [{text: "one two three four"}]}
   busy: {faults: [{kind: throttle, always: true, retry_after_s: 60}]}
   down: {faults: [{kind: server_error, always: true, message: "boom"}]}
@@ -99,6 +110,36 @@ def test_an_async_client_does_the_same(server: ScriptedServer, tmp_path: Path) -
 def _delta(chunk: object) -> str:
     assert isinstance(chunk, dict)
     return "".join(choice["delta"].get("content") or "" for choice in chunk["choices"])
+
+
+def test_both_clients_get_vectors_of_texts_and_of_tokens(server: ScriptedServer, tmp_path: Path) -> None:
+    path = tmp_path / "registry.yaml"
+    path.write_text(
+        f"models: {{vectors: {{provider: openai, base_url: '{server.base_url}', api_key_env: CANARY_KEY, capabilities: [embeddings], "
+        "tokenizer: text-embedding-3-small, usd_per_1m_input: 1}}\npolicies: {budget_usd_per_run: 0.00001, hard_stop_on_budget: true}\n"
+    )
+    with Client(path, state_dir=str(tmp_path), run="r1", environ=ENVIRON) as client:
+        reply = client.embed(["one", "two"], dimensions=4)
+        assert [len(vector) for vector in reply.vectors] == [4, 4]
+        assert (reply.model, reply.cost_nanousd, reply.usage and reply.usage.input_tokens) == ("vectors", 2_000, 2)
+        assert client.embed("two", dimensions=4, encoding_format="base64").vectors == reply.vectors[1:]
+        with pytest.raises(NoModelFits, match="it lacks chat"):
+            client.complete(HELLO)
+        with pytest.raises(BudgetExceeded):
+            client.embed([[1] * 9])
+
+    async def ask() -> list[list[float]]:
+        async with AsyncClient(path, state_dir=str(tmp_path), run="r2", environ=ENVIRON) as client:
+            with client.scope(instance="doc-1"):
+                return (await client.embed([[1, 2], [3]])).vectors
+
+    assert len(asyncio.run(ask())) == 2
+    records = journal(tmp_path)
+    assert [(record.run, record.instance, record.operation, record.input_tokens) for record in records] == [
+        ("r1", None, "embeddings", 2),
+        ("r1", None, "embeddings", 1),
+        ("r2", "doc-1", "embeddings", 3),
+    ]
 
 
 def test_a_stream_gives_chunks_and_then_its_reply(server: ScriptedServer, tmp_path: Path) -> None:

@@ -267,6 +267,27 @@ def test_live_stays_within_the_budget(paymaster, registry):
     assert json.loads(paymaster("report", "--json").out)["total"]["cost_nanousd"] == 0
 
 
+def test_live_asks_a_model_that_makes_vectors_for_one(paymaster, registry, server):
+    vectors = f"{{provider: openai_compatible, base_url: '{server.base_url}', model_id: fast, capabilities: [embeddings], price: free}}"
+    registry.write_text(f"models: {{fast: {vectors}}}\n")
+    ended = paymaster("check", registry, "--live")
+    assert (ended.status, ended.err) == (0, "")
+    assert "embeddings" in ended.out
+    assert server.bill(lines=True)["lines"][-1]["completion_tokens"] == 0
+
+
+def test_models_that_make_vectors_stand_beside_others_in_check_and_explain(paymaster):
+    models = "models: {talks: {provider: openai, model_id: gpt-4o}, vectors: {provider: openai, model_id: text-embedding-3-small}}"
+    Path("r.yaml").write_text(f"default: talks\n{models}\npolicies: {{fallback_chain: [vectors, talks]}}\n")
+    ended = paymaster("check", "r.yaml")
+    assert ended.status == 0
+    assert "embeddings" in ended.out
+    shown = json.loads(paymaster("check", "r.yaml", "--json").out)
+    assert [model["max_output_tokens"]["value"] for model in shown["models"] if model["name"] == "vectors"] == ["none"]
+    explained = paymaster("explain", "r.yaml", "-m", "vectors", "--prompt", "Why?")
+    assert "it lacks chat: it makes embeddings" in explained.out
+
+
 def test_check_warns_where_a_server_does_not_keep_the_promise_of_a_hard_budget(paymaster, registry, redis_url):
     ended = paymaster("check", registry, "--ledger", redis_url)
     assert ended.status == 0

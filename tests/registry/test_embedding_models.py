@@ -68,3 +68,17 @@ def test_vectors_have_no_price_so_a_model_that_makes_them_needs_none(load, probl
     assert (str(model.price.table.tiers[0].rates.input), model.price.table.tiers[0].rates.output) == ("0.1", 0)
     [problem] = problems(text % "")
     assert "usd_per_1m_output is missing" in problem
+
+
+def test_fallbacks_that_would_never_be_gone_to_are_warned_of(load):
+    registry = load(
+        "default: a\nmodels:\n"
+        "  a: {provider: openai, model_id: text-embedding-3-small, fallbacks: [b, c, d]}\n"
+        "  b: {provider: azure, base_url: 'https://x.openai.azure.com', model_id: text-embedding-3-small, fallbacks: []}\n"
+        "  c: {provider: openai, model_id: text-embedding-3-large}\n"
+        "  d: {provider: openai, model_id: gpt-4o, fallbacks: [a]}\n"
+    )
+    assert [warning.split(",")[0] for warning in registry.warnings] == [
+        "a: its fallback c never stands in",
+        "a: its fallback d makes no embeddings",
+    ]

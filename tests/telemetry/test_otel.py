@@ -17,9 +17,12 @@ from opentelemetry.semconv._incubating.metrics import gen_ai_metrics
 from opentelemetry.semconv.attributes import error_attributes, http_attributes, server_attributes
 from opentelemetry.trace import SpanKind, StatusCode
 
-from flow import Box, answer, failure, model, per_run, registry
+from flow import HELLO, Box, answer, failure, model, per_run, registry
 from otlp_collector import collecting
+from paymaster.accounting.usage import Usage
 from paymaster.errors import BudgetExceeded, NoModelAvailable
+from paymaster.operations import Operation
+from paymaster.ports import ProviderReply
 from paymaster.routing.failures import FailureKind
 from paymaster.routing.requests import Request
 from paymaster.scope import Scope
@@ -74,6 +77,25 @@ def test_a_call_is_a_span_with_a_client_span_for_each_attempt():
     assert (call.attributes["paymaster.run"], call.attributes["paymaster.user"]) == ("r1", "ann")
     assert call.status.status_code is StatusCode.UNSET
     assert "fallback" in [event.name for event in call.events]
+
+
+@pytest.mark.parametrize("environ", [{}, LATEST])
+def test_the_operation_is_named_by_what_was_asked_for(environ):
+    vectors = ProviderReply({"data": [{"index": 0, "embedding": [0.5]}]}, Usage(input_tokens=7), "", 5)
+    box = Box(registry(model("a", embeds=True)), {"a": [vectors]})
+    box.ask(Request(operation=Operation.EMBEDDINGS, inputs="Hello"))
+    watched = Watched(environ)
+    span = watched.hear(box.events)["embeddings a-id"]
+    assert span.attributes["gen_ai.operation.name"] == "embeddings"
+    assert span.attributes["gen_ai.usage.input_tokens"] == 7
+    assert not {"gen_ai.usage.output_tokens", "gen_ai.request.max_tokens", "gen_ai.response.finish_reasons"} & set(span.attributes)
+    [duration] = watched.points()["gen_ai.client.operation.duration"]
+    assert duration.attributes["gen_ai.operation.name"] == "embeddings"
+    [tokens] = watched.points()["gen_ai.client.token.usage"]
+    assert (tokens.attributes["gen_ai.token.type"], tokens.sum) == ("input", 7)
+    words = Box(registry(model("a")), {"a": [answer()]})
+    words.ask(Request(operation=Operation.TEXT_COMPLETION, messages=HELLO))
+    assert "text_completion a-id" in Watched(environ).hear(words.events)
 
 
 def test_the_span_of_a_call_lies_below_the_span_of_the_caller():

@@ -4,7 +4,7 @@ A value comes from a flag or variable, else the registry, the price catalogue, t
 `Model.origins` says from which.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -87,9 +87,22 @@ def complete(written: Written, overrides: Overrides, sources: Sources) -> Regist
         models=models,
         policy=policy,
         source=written.document.file,
-        warnings=(*overrides.warnings, *(warning for filling in fillings for warning in filling.warnings)),
+        warnings=(*overrides.warnings, *(warning for filling in fillings for warning in filling.warnings), *_other_vectors(models)),
         origins={"default": written.origin((*written.root, "default")) if written.default else DEFAULT, **origins},
     )
+
+
+def _other_vectors(models: Mapping[str, Model]) -> Iterator[str]:
+    """Fallbacks of models that make vectors that will never be gone to: the vectors could not be compared."""
+    for model in models.values():
+        for other in [models[name] for name in model.fallbacks or ()] if model.embeds else ():
+            if other.embeds is False:
+                yield f"{model.name}: its fallback {other.name} makes no embeddings, so it never stands in"
+            elif other.vector_space != model.vector_space:
+                yield (
+                    f"{model.name}: its fallback {other.name} never stands in, as vectors of {other.vector_space} can't be compared with "
+                    f"those of {model.vector_space}. If both are the same model, give both the same vector_space"
+                )
 
 
 def _complete_model(filling: _Filling, names: Mapping[str, str], sources: Sources) -> Model:

@@ -125,7 +125,7 @@ def _model_row(model: Model, registry: Registry, environ: Mapping[str, str]) -> 
         price=Shown(price_text(model.price), model.origins.get("price", "")),
         context_window=shown("context_window", model.context_window),
         max_input_tokens=shown("max_input_tokens", model.max_input_tokens),
-        max_output_tokens=shown("max_output_tokens", model.max_output_tokens),
+        max_output_tokens=shown("max_output_tokens", "none" if model.embeds else model.max_output_tokens),
         capabilities=shown("capabilities", capabilities),
         limits={name: shown(name, value) for name, value in limits.items() if value is not None},
         keys=tuple(KeyShown(name, bool(environ.get(name, "").strip())) for name in variables),
