@@ -76,7 +76,7 @@ def test_fallbacks_that_would_never_be_gone_to_are_warned_of(load):
         "  a: {provider: openai, model_id: text-embedding-3-small, fallbacks: [b, c, d]}\n"
         "  b: {provider: azure, base_url: 'https://x.openai.azure.com', model_id: text-embedding-3-small, fallbacks: []}\n"
         "  c: {provider: openai, model_id: text-embedding-3-large}\n"
-        "  d: {provider: openai, model_id: gpt-4o, fallbacks: [a]}\n"
+        "  d: {provider: openai, model_id: gpt-4o, fallbacks: [c]}\n"
     )
     assert [warning.split(",")[0] for warning in registry.warnings] == [
         "a: its fallback c never stands in",
