@@ -176,3 +176,29 @@ def test_litellm_asks_once_and_tells_what_was_billed(vector_call, serve, blockin
     assert isinstance(failure, Failure)
     assert failure.kind is FailureKind.THROTTLED
     assert server.bill()["requests"] == 2
+
+
+@pytest.mark.xdist_group("litellm")
+@pytest.mark.filterwarnings("ignore")
+def test_cohere_is_paid_what_it_says_it_billed(vector_call, raw):
+    from paymaster.providers.litellm_adapter import LitellmProvider, import_litellm
+
+    billed = {"embeddings": {"float": [[0.5, 0.25], [1, 0]]}, "meta": {"billed_units": {"input_tokens": 7}}}
+    body = json.dumps(billed).encode()
+    head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n".encode()
+    endpoint = raw(head + body)
+    provider = LitellmProvider(import_litellm(), blocking=False, now_ms=lambda: 0)
+    call = vector_call(
+        endpoint.base_url,
+        ["a", "b"],
+        body={"input_type": "search_query"},
+        provider="cohere",
+        adapter="litellm",
+        usage_api="litellm.usage",
+        limits={"first_token_ms": 60_000, "total_ms": 90_000},
+    )
+    reply = asyncio.run(provider.send(replace(call, model=replace(call.model, model_id="embed-v4.0"))))
+    assert isinstance(reply, ProviderReply), reply
+    assert vectors_in(reply.body) == [[0.5, 0.25], [1, 0]]
+    assert reply.usage == Usage(input_tokens=7)
+    assert b"search_query" in endpoint.requests[0]
