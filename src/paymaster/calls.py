@@ -27,6 +27,7 @@ from paymaster.routing.planning import Against, Candidate, PassedOver, verdicts
 from paymaster.routing.refusals import describe_failure, no_model_error
 from paymaster.routing.requests import Request
 from paymaster.routing.settling import Attempt, Ended, attempt_record, bill, opening_posts, probe_failed, settlement, was_half_open
+from paymaster.routing.translation import fit_thinking
 from paymaster.scope import Scope
 from paymaster.vectors import FLOAT, written_as
 
@@ -384,6 +385,8 @@ def _payload(candidate: Candidate, request: Request) -> JsonObject:
     payload: dict[str, object] = {"model": model.model_id, "messages": translation.messages, **translation.params}
     if request.tools:
         payload["tools"] = request.tools
+    if candidate.lowered_from_tokens is not None:
+        payload = dict(fit_thinking(payload, candidate.output_tokens))
     if candidate.limit_sent:
         payload[model.output_limit_param] = candidate.output_tokens
     return payload

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from paymaster.accounting.usage_reading import read_usage
+from paymaster.registry.models import Effort
 from paymaster.registry.provider_facts import LITELLM, OPENAI_HTTP, PROVIDERS
 from paymaster.registry.providers import (
     connection,
@@ -132,3 +133,20 @@ def test_who_reads_cache_marks_and_thinking():
     assert {"cache_control", "thinking_blocks"} <= connection(provider("anthropic"), "claude-sonnet-5-5").readable_extras
     assert connection(provider("openai"), "gpt-4o").readable_extras == frozenset()
     assert connection(provider("openrouter"), "m", base_url="http://localhost:1").readable_extras == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("provider_id", "model_id", "effort"),
+    [
+        ("openai", "gpt-5", Effort.ALWAYS),
+        ("openai", "gpt-5.1-2025-11-13", Effort.ALWAYS),
+        ("openai", "gpt-5.2", Effort.WITHOUT_TOOLS),
+        ("azure", "gpt-5.4-mini", Effort.WITHOUT_TOOLS),
+        ("openai", "gpt-6-sol", Effort.WITHOUT_TOOLS),
+        ("google", "gemini-2.5-pro", Effort.ALWAYS),
+        ("mistral", "magistral-medium-latest", Effort.NEVER),
+        ("groq", "qwen/qwen3-32b", Effort.NEVER),
+    ],
+)
+def test_a_reasoning_effort_is_for_those_who_take_it(provider_id, model_id, effort):
+    assert connection(provider(provider_id), model_id, base_url="https://x.test" if provider_id == "azure" else None).effort is effort

@@ -1,8 +1,11 @@
 """What of a request another model can read: a switch of model in the middle of a conversation is safe."""
 
-from flow import model
-from paymaster.routing.requests import Request
-from paymaster.routing.translation import translate
+import pytest
+
+from flow import HELLO, model
+from paymaster.registry.models import Effort
+from paymaster.routing.requests import Request, Thinking
+from paymaster.routing.translation import fit_thinking, translate
 
 EPHEMERAL = {"type": "ephemeral"}
 
@@ -48,3 +51,61 @@ def test_the_callers_parameters_stand_above_the_registrys() -> None:
         model("a", params={"temperature": 0, "top_p": 0.5}),
     )
     assert dict(translation.params) == {"temperature": 1, "top_p": 0.5}
+
+
+# --------------------------------------------------------------------------------------------------------------- thinking
+
+BUDGET = {"type": "enabled", "budget_tokens": 4_000}
+REASONS = frozenset({"reasoning", "function_calling"})
+CLAUDE = {"capabilities": REASONS, "readable_extras": frozenset({"thinking_blocks"})}
+TOOL = {"type": "function", "function": {"name": "ls"}}
+
+
+def thinking(**fields: object) -> Request:
+    return Request(**{"messages": HELLO, "thinking": Thinking(BUDGET, "medium"), **fields})  # type: ignore[arg-type]  # a test names any field
+
+
+def test_a_model_that_reads_anthropic_s_words_is_told_to_think_in_them() -> None:
+    translation = translate(thinking(), model("claude", **CLAUDE, params={"temperature": 0.2, "max_tokens": 9, "stop": "x"}))
+    assert (translation.params, translation.dropped) == ({"thinking": BUDGET, "stop": "x"}, ())
+
+
+def test_others_that_reason_are_told_by_an_effort() -> None:
+    translation = translate(thinking(), model("gpt", capabilities=REASONS, params={"reasoning_effort": "low"}))
+    assert (translation.params, translation.dropped) == ({"reasoning_effort": "medium"}, ())
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"capabilities": frozenset({"vision"})},
+        {"capabilities": REASONS, "effort": Effort.NEVER},
+        {"capabilities": REASONS, "effort": Effort.WITHOUT_TOOLS},
+    ],
+)
+def test_where_it_would_be_refused_or_nothing_is_known_it_is_left_out_and_named(settings: dict[str, object]) -> None:
+    translation = translate(thinking(tools=(TOOL,)), model("m", **settings))
+    assert (translation.params, translation.dropped) == ({}, ("thinking",))
+
+
+def test_an_effort_without_tools_is_taken_where_one_with_tools_is_not() -> None:
+    assert translate(thinking(), model("m", capabilities=REASONS, effort=Effort.WITHOUT_TOOLS)).params == {"reasoning_effort": "medium"}
+
+
+def test_a_turn_that_called_tools_without_a_thought_is_not_thought_on() -> None:
+    call = {"role": "assistant", "content": None, "tool_calls": [{"id": "c"}]}
+    result = {"role": "tool", "tool_call_id": "c", "content": "x"}
+    acted = translate(thinking(messages=[*HELLO, call, result]), model("claude", **CLAUDE))
+    assert (acted.params, acted.dropped) == ({}, ("thinking",))
+    thought = {**call, "thinking_blocks": [{"type": "thinking", "thinking": "t", "signature": "s"}]}
+    assert translate(thinking(messages=[*HELLO, thought, result]), model("claude", **CLAUDE)).params == {"thinking": BUDGET}
+
+
+def test_a_thinking_budget_leaves_room_in_an_output_that_was_lowered() -> None:
+    assert fit_thinking({"thinking": BUDGET, "a": 1}, 5_000) == {"thinking": BUDGET, "a": 1}
+    assert fit_thinking({"thinking": BUDGET}, 4_000) == {"thinking": {"type": "enabled", "budget_tokens": 2_000}}
+    assert fit_thinking({"thinking": BUDGET}, 1_500) == {"thinking": {"type": "enabled", "budget_tokens": 1_024}}
+    assert fit_thinking({"thinking": BUDGET, "a": 1}, 1_024) == {"a": 1}
+    for other in ({"thinking": {"type": "adaptive"}}, {"thinking": "x"}, {}):
+        assert fit_thinking(other, 10) == other

@@ -145,6 +145,7 @@ def _complete_model(filling: _Filling, names: Mapping[str, str], sources: Source
         usage_api=speaks.usage_api,
         output_limit_param=speaks.output_limit_param,
         unsupported_params=speaks.unsupported_params,
+        effort=speaks.effort,
         readable_extras=speaks.readable_extras,
         script=None if section.script is None else str(sources.directory / section.script),
         aliases=tuple(section.aliases or ()),

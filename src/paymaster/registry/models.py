@@ -2,12 +2,21 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from paymaster.accounting.prices import Price
 from paymaster.accounting.tokens import Tokenizer
 
 BUDGET_DIMENSIONS = ("run", "batch", "instance", "user", "key", "model", "day", "month")
 """What a budget can be `per`, in the order in which account names carry them. Periods are UTC; a key is one of the gateway's."""
+
+
+class Effort(StrEnum):
+    """When a model that reasons takes OpenAI's `reasoning_effort`."""
+
+    ALWAYS = "always"
+    WITHOUT_TOOLS = "without tools"
+    NEVER = "never"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,9 +67,9 @@ class Model:
     known, `price` where it is unknown. `embeds` says that it makes vectors, and nothing else; None where nobody knows. Vectors of models
     with the same `vector_space` can be compared. An endpoint takes `max_inputs` of a request for vectors at once, with `max_inputs_tokens`
     in all. `usage_api` says in which shape this endpoint counts usage, `output_limit_param` what it calls the
-    output limit; `unsupported_params` are request parameters that it refuses, `readable_extras` what it reads in messages beyond OpenAI's
-    fields (`cache_control`, `thinking_blocks`, `reasoning_content`). `script` is the file a scripted model answers from. `origins` says
-    where each value came from.
+    output limit; `unsupported_params` are request parameters that it refuses, `effort` says when it takes a reasoning effort,
+    `readable_extras` what it reads in messages beyond OpenAI's fields (`cache_control`, `thinking_blocks`, `reasoning_content`). `script`
+    is the file a scripted model answers from. `origins` says where each value came from.
     """
 
     name: str
@@ -90,6 +99,7 @@ class Model:
     usage_api: str = "openai.chat"
     output_limit_param: str = "max_tokens"
     unsupported_params: frozenset[str] = frozenset()
+    effort: Effort = Effort.ALWAYS
     readable_extras: frozenset[str] = frozenset()
     script: str | None = None
     aliases: tuple[str, ...] = ()

@@ -23,6 +23,7 @@ class ModelQuirk:
     unsupported_params: frozenset[str] = frozenset()
     output_limit_param: str | None = None
     writes_cache_unasked: bool = False
+    effort_with_tools: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +35,8 @@ class ProviderFacts:
     alternatives, the first is the usual one. `usage_api` says in which shape usage is counted, where it isn't the adapter's usual one;
     `litellm_prefix` is how litellm calls the provider. `unsupported_params` are refused by the endpoint, `readable_extras` are fields
     beyond OpenAI's that it reads in messages. It takes `max_inputs` texts of a request for embeddings, with `max_inputs_tokens` in all.
-    `versioned` says that it takes an `api_version`, and with a dated one no `root_path`.
+    `takes_effort`: its models that reason take OpenAI's `reasoning_effort`, whichever they are. `versioned` says that it takes an
+    `api_version`, and with a dated one no `root_path`.
     """
 
     id: str
@@ -54,6 +56,7 @@ class ProviderFacts:
     readable_extras: frozenset[str] = frozenset()
     quirks: tuple[ModelQuirk, ...] = ()
     versioned: bool = False
+    takes_effort: bool = True
     max_inputs: int | None = None
     max_inputs_tokens: int | None = None
 
@@ -62,7 +65,14 @@ class ProviderFacts:
 _OPENAI_QUIRKS = (
     ModelQuirk(r"(openai/)?(o[134](-|$)|gpt-5(-(mini|nano|pro|codex|20\d\d)|$))", _SAMPLING, "max_completion_tokens"),
     # From GPT-5.6 on, writing to the prompt cache is billed at 1.25 x the input, whether or not it was asked for.
-    ModelQuirk(r"(openai/)?gpt-(5\.([6-9]|\d\d)|[6-9]|\d\d)", output_limit_param="max_completion_tokens", writes_cache_unasked=True),
+    # From GPT-5.2 on, chat completions refuse tools together with a reasoning effort (github.com/openai/openai-openapi, issue 541).
+    ModelQuirk(
+        r"(openai/)?gpt-(5\.([6-9]|\d\d)|[6-9]|\d\d)",
+        output_limit_param="max_completion_tokens",
+        writes_cache_unasked=True,
+        effort_with_tools=False,
+    ),
+    ModelQuirk(r"(openai/)?gpt-5\.[2-5]", output_limit_param="max_completion_tokens", effort_with_tools=False),
     ModelQuirk(r"(openai/)?gpt-5", output_limit_param="max_completion_tokens"),
 )
 _GROK_QUIRKS = (ModelQuirk(r"grok-([4-9]|3-mini|code|build)", frozenset({"presence_penalty", "frequency_penalty", "stop", "logit_bias"})),)
@@ -137,6 +147,7 @@ _HOSTED = (
     ProviderFacts(
         id="cohere",
         title="Cohere",
+        takes_effort=False,
         aliases=("cohere_chat",),
         adapter=LITELLM,
         key_variables=("COHERE_API_KEY", "CO_API_KEY"),
@@ -147,6 +158,7 @@ _HOSTED = (
     ProviderFacts(
         id="mistral",
         title="Mistral AI",
+        takes_effort=False,
         aliases=("mistralai",),
         base_url="https://api.mistral.ai/v1",
         key_variables=("MISTRAL_API_KEY",),
@@ -165,6 +177,7 @@ _HOSTED = (
     ProviderFacts(
         id="xai",
         title="xAI",
+        takes_effort=False,
         aliases=("x_ai", "grok"),
         base_url="https://api.x.ai/v1",
         key_variables=("XAI_API_KEY",),
@@ -174,6 +187,7 @@ _HOSTED = (
     ProviderFacts(
         id="groq",
         title="Groq",
+        takes_effort=False,
         base_url="https://api.groq.com/openai/v1",
         key_variables=("GROQ_API_KEY",),
         litellm_prefix="groq",

@@ -11,6 +11,17 @@ from paymaster.routing.inputs import Inputs, check_inputs
 OUTPUT_LIMIT_NAMES = ("max_completion_tokens", "max_tokens")
 
 
+@dataclass(frozen=True, slots=True)
+class Thinking:
+    """How much a caller of Anthropic's API wants a model to think: in its own words, for models that read those, and as an effort.
+
+    `effort` is `low`, `medium` or `high`.
+    """
+
+    own: JsonObject
+    effort: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """A request for words (`messages`) or for vectors (`inputs`), as `operation` says.
@@ -25,6 +36,7 @@ class Request:
     tools: Sequence[JsonObject] = ()
     params: Mapping[str, object] = field(default_factory=dict)
     stream: bool = False
+    thinking: Thinking | None = None
 
     @property
     def choices(self) -> int:

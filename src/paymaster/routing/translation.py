@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from paymaster.jsontypes import JsonObject
-from paymaster.registry.models import Model
+from paymaster.registry.models import Effort, Model
 from paymaster.routing.requests import OUTPUT_LIMIT_NAMES, Request
 
 HARMLESS_PARAMS = frozenset(
@@ -18,6 +18,9 @@ HARMLESS_PARAMS = frozenset(
 
 Vectors are put into the encoding that was asked for in any case.
 """
+
+LEAST_THINKING_TOKENS = 1_024
+"""Anthropic's smallest thinking budget."""
 
 MESSAGE_EXTRAS = frozenset({"cache_control", "thinking_blocks", "reasoning_content", "provider_specific_fields"})
 """Message fields outside OpenAI's schema: one model writes them, few others read them."""
@@ -39,7 +42,13 @@ class Translation:
 
 def translate(request: Request, model: Model) -> Translation:
     """Put the request into the model's terms. The registry's default parameters stand below the caller's."""
-    wanted = {**model.params, **request.params}
+    thought = _thought(request, model)
+    defaults = model.params
+    if (
+        "thinking" in thought
+    ):  # Anthropic's API takes no sampling beside it: what the registry says of it yields, what the caller says is told
+        defaults = {name: value for name, value in defaults.items() if name not in ("temperature", "top_k", "top_p")}
+    wanted = {**defaults, **request.params, **thought}
     refused = [name for name in wanted if name in model.unsupported_params]
     dropped = [name for name in refused if name in HARMLESS_PARAMS]
     impossible = tuple(name for name in refused if name not in HARMLESS_PARAMS)
@@ -47,7 +56,36 @@ def translate(request: Request, model: Model) -> Translation:
     unread = MESSAGE_EXTRAS - model.readable_extras
     messages, stripped = _readable(request.messages, unread)
     lifetime = _cache_lifetime(request) if "cache_control" in model.readable_extras else None
-    return Translation(messages, params, (*dropped, *stripped), impossible, lifetime)
+    unsaid = ("thinking",) if request.thinking is not None and not thought else ()
+    return Translation(messages, params, (*dropped, *unsaid, *stripped), impossible, lifetime)
+
+
+def _thought(request: Request, model: Model) -> JsonObject:
+    """How the model is told to think: in Anthropic's words or as an effort; nothing where it is not known to reason, or would refuse."""
+    wanted = request.thinking
+    if wanted is None or model.capabilities is None or "reasoning" not in model.capabilities:
+        return {}
+    if "thinking_blocks" in model.readable_extras:
+        return {} if _acts_without_thought(request.messages) else {"thinking": wanted.own}
+    takes = model.effort is Effort.ALWAYS or (model.effort is Effort.WITHOUT_TOOLS and not request.tools)
+    return {"reasoning_effort": wanted.effort} if takes else {}
+
+
+def _acts_without_thought(messages: Sequence[JsonObject]) -> bool:
+    """Whether the last answer called tools without a thought of its own: Anthropic's API then refuses to think on."""
+    last = next((message for message in reversed(messages) if message.get("role") == "assistant"), {})
+    return bool(last.get("tool_calls")) and not last.get("thinking_blocks")
+
+
+def fit_thinking(params: Mapping[str, object], output_tokens: int) -> Mapping[str, object]:
+    """The parameters with a thinking budget that leaves room in the output, as Anthropic's API demands; none where that is too little."""
+    thinking = params.get("thinking")
+    budget_tokens = thinking.get("budget_tokens") if isinstance(thinking, Mapping) else None
+    if not isinstance(thinking, Mapping) or not isinstance(budget_tokens, int) or budget_tokens < output_tokens:
+        return params
+    if output_tokens <= LEAST_THINKING_TOKENS:
+        return {name: value for name, value in params.items() if name != "thinking"}
+    return {**params, "thinking": {**thinking, "budget_tokens": max(LEAST_THINKING_TOKENS, output_tokens // 2)}}
 
 
 def _readable(messages: Sequence[JsonObject], unread: frozenset[str]) -> tuple[Sequence[JsonObject], tuple[str, ...]]:

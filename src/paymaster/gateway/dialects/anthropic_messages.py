@@ -99,10 +99,8 @@ class MessagePieces:
         return event({"type": "message_start", "message": message}, "message_start")
 
     def _delta(self, delta: JsonObject) -> Iterator[bytes]:
-        thought = delta.get("reasoning_content") or delta.get("reasoning")
-        if self._thinking and isinstance(thought, str) and thought:
-            yield from self._open("thinking", {"type": "thinking", "thinking": "", "signature": ""})
-            yield self._piece({"type": "thinking_delta", "thinking": thought})
+        for thought in _thoughts(delta) if self._thinking else ():
+            yield from self._thought(thought)
         for text in (delta.get("content"), delta.get("refusal")):
             if isinstance(text, str) and text:
                 yield from self._open("text", {"type": "text", "text": ""})
@@ -111,6 +109,20 @@ class MessagePieces:
         for call in calls if isinstance(calls, list) else ():
             if isinstance(call, Mapping):
                 yield from self._tool_call(call)
+
+    def _thought(self, block: JsonObject) -> Iterator[bytes]:
+        """A piece of a thought, its signature, or a thought that nobody may read, which comes whole."""
+        if block.get("type") == "redacted_thinking":
+            yield from self._close()
+            yield from self._open("redacted_thinking", block)
+            yield from self._close()
+            return
+        yield from self._open("thinking", {"type": "thinking", "thinking": "", "signature": ""})
+        if text := block.get("thinking"):
+            yield self._piece({"type": "thinking_delta", "thinking": text})
+        if signature := block.get("signature"):
+            yield self._piece({"type": "signature_delta", "signature": signature})
+            yield from self._close()
 
     def _tool_call(self, call: JsonObject) -> Iterator[bytes]:
         given = call.get("function")
@@ -180,9 +192,8 @@ def message_id(given: str) -> str:
 
 
 def _blocks(message: JsonObject, *, thinking: bool) -> Iterator[JsonObject]:
-    thought = message.get("reasoning_content") or message.get("reasoning")
-    if thinking and isinstance(thought, str) and thought:
-        yield {"type": "thinking", "thinking": thought, "signature": ""}
+    for block in _thoughts(message) if thinking else ():
+        yield block if block.get("type") == "redacted_thinking" else {"signature": "", **block}
     for text in (message.get("content"), message.get("refusal")):
         if isinstance(text, str) and text:
             yield {"type": "text", "text": text}
@@ -192,6 +203,16 @@ def _blocks(message: JsonObject, *, thinking: bool) -> Iterator[JsonObject]:
         if isinstance(given, Mapping):
             name, call_id = given.get("name"), call.get("id") or f"toolu_{place}"
             yield {"type": "tool_use", "id": call_id, "name": name, "input": _input(given.get("arguments"))}
+
+
+def _thoughts(said: JsonObject) -> list[JsonObject]:
+    """The thoughts in a message or a delta: Claude's own blocks, with their signatures, else another model's as one block."""
+    own = said.get("thinking_blocks")
+    blocks = [block for block in own if isinstance(block, Mapping)] if isinstance(own, list) else []
+    if blocks:
+        return [{name: value for name, value in block.items() if value is not None and name != "cache_control"} for block in blocks]
+    thought = said.get("reasoning_content") or said.get("reasoning")
+    return [{"type": "thinking", "thinking": thought}] if isinstance(thought, str) and thought else []
 
 
 def _input(arguments: object) -> JsonObject:

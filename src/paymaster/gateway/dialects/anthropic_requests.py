@@ -1,6 +1,6 @@
 """A request in Anthropic's words as one in OpenAI's; what has no counterpart is left out or refused, never guessed.
 
-Left out: thinking and redacted thinking of earlier turns (no other model may read them), `container`, `context_management`, `mcp_servers`
+Left out: thinking of earlier turns without a signature (it was another model's), `container`, `context_management`, `mcp_servers`
 where empty. `cache_control` stays on its part: the flow passes it to models that read it.
 """
 
@@ -12,14 +12,17 @@ from paymaster.gateway.bodies import invalid
 from paymaster.gateway.dialects.fields import read_model, read_stream
 from paymaster.gateway.refusals import Refused
 from paymaster.jsontypes import JsonObject
-from paymaster.routing.requests import Request
+from paymaster.routing.requests import Request, Thinking
 
 _SAME = ("temperature", "top_p", "top_k", "service_tier")
 _OWN = frozenset(
     {"model", "messages", "system", "tools", "tool_choice", "max_tokens", "stop_sequences", "stream", "metadata", "thinking", *_SAME}
 )
 _IGNORED = frozenset({"container", "context_management", "mcp_servers", "betas", "inference_geo", "output_config", "output_format"})
-_LEFT_OUT = frozenset({"thinking", "redacted_thinking"})
+_THOUGHTS = frozenset({"thinking", "redacted_thinking"})
+_MEDIUM_TOKENS, _HIGH_TOKENS = 2_048, 4_096
+"""From which thinking budget on an effort is called medium, and high: as litellm does, whose clients are ours too."""
+_EFFORTS = {"low": "low", "medium": "medium", "high": "high", "xhigh": "high", "max": "high"}
 
 
 def read_request(body: JsonObject) -> Request:
@@ -35,7 +38,23 @@ def read_request(body: JsonObject) -> Request:
         tools=tuple(_tools(body.get("tools"))),
         params=dict(_params(body)),
         stream=read_stream(body),
+        thinking=_thinking(body),
     )
+
+
+def _thinking(body: JsonObject) -> Thinking | None:
+    """What is asked for; None where nothing is, or no thinking."""
+    own = _section(body.get("thinking"))
+    match own.get("type"):
+        case "enabled":
+            budget = own.get("budget_tokens")
+            if not isinstance(budget, int) or isinstance(budget, bool) or budget < 1:
+                raise Refused(invalid("thinking.budget_tokens: a whole number of at least 1 is required", "thinking"))
+            return Thinking(own, "high" if budget >= _HIGH_TOKENS else "medium" if budget >= _MEDIUM_TOKENS else "low")
+        case "adaptive":
+            return Thinking(own, _EFFORTS.get(str(_section(body.get("output_config")).get("effort")), "medium"))
+        case _:
+            return None
 
 
 def _params(body: JsonObject) -> Iterator[tuple[str, object]]:
@@ -121,6 +140,7 @@ def _message(message: object, where: str) -> Iterator[JsonObject]:
 def _assistant(blocks: list[JsonObject], where: str) -> JsonObject:
     texts: list[JsonObject] = []
     calls: list[JsonObject] = []
+    thoughts = [block for block in blocks if block.get("type") in _THOUGHTS and (block.get("signature") or block.get("data"))]
     for place, block in enumerate(blocks):
         match block.get("type"):
             case "text":
@@ -128,7 +148,7 @@ def _assistant(blocks: list[JsonObject], where: str) -> JsonObject:
             case "tool_use":
                 arguments = orjson.dumps(block.get("input") or {}, default=dict).decode()
                 calls.append({"id": block.get("id"), "type": "function", "function": {"name": block.get("name"), "arguments": arguments}})
-            case kind if kind in _LEFT_OUT:
+            case kind if kind in _THOUGHTS:
                 pass
             case kind:
                 raise Refused(invalid(f"{where}.content.{place}: {kind!r} can't be passed on to every model", "messages"))
@@ -137,6 +157,8 @@ def _assistant(blocks: list[JsonObject], where: str) -> JsonObject:
     message: dict[str, object] = {"role": "assistant", "content": content or None if calls else content}
     if calls:
         message["tool_calls"] = calls
+    if thoughts:
+        message["thinking_blocks"] = thoughts
     return message
 
 
