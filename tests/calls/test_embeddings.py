@@ -85,8 +85,9 @@ def test_a_fallback_goes_to_the_same_vectors_elsewhere_and_to_no_others() -> Non
 
 def test_a_hard_budget_refuses_before_anything_is_sent() -> None:
     box = Box(registry(embedder("a"), budgets=(per_run("0.000002"),), hard_stop_on_budget=True), {"a": [vectors()]})
-    with pytest.raises(BudgetExceeded):
+    with pytest.raises(BudgetExceeded) as refused:
         box.ask(asked())
+    assert "send less at once" in refused.value.advice
     assert box.called() == []
     assert box.ask(asked("Hello world")).cost_nanousd == 3_000, "the bill is the truth, even where it is more than was held"
 

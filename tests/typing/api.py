@@ -28,6 +28,10 @@ def sync() -> None:
         assert_type(reply.cost_usd, Decimal)
         assert_type(reply.cost_nanousd, int)
         assert_type(reply.attempts, tuple[AttemptRecord, ...])
+        vectors = client.embed(["x", "y"], model="embed", dimensions=256, deadline_s=5)
+        assert_type(vectors.vectors, list[list[float]])
+        client.embed("x")
+        client.embed([[1, 2], [3]])
         with client.scope(instance="task-1", role="agent") as scope:
             assert_type(scope, Scope)
         with client.stream([{"role": "user", "content": "x"}]) as stream:
@@ -42,6 +46,7 @@ async def asynchronous() -> None:
     """The client on a loop."""
     async with AsyncClient(Path("registry.yaml"), budget_usd=Decimal("0.5"), environ={}) as client:
         assert_type(await client.complete([{"role": "user", "content": "x"}], deadline_s=1.5), Reply)
+        assert_type((await client.embed([1, 2, 3])).vectors, list[list[float]])
         async with client.stream([{"role": "user", "content": "x"}]) as stream:
             async for chunk in stream:
                 assert_type(chunk, Mapping[str, object])

@@ -103,6 +103,7 @@ _BEFORE_SENDING = frozenset(
 def _budget_error(refusal: BudgetRefusal, listed: str) -> BudgetExceeded:
     shortfall, money = refusal.shortfall, refusal.money
     balance = shortfall.balance
+    less = "ask for fewer output tokens" if refusal.candidate.output_tokens else "send less at once"
     return BudgetExceeded(
         f"budget reached: {describe_budget(refusal)} (account {money.account})\n{listed}",
         account=money.account,
@@ -110,5 +111,5 @@ def _budget_error(refusal: BudgetRefusal, listed: str) -> BudgetExceeded:
         spent_nanousd=balance.settled,
         held_nanousd=balance.held,
         needed_nanousd=shortfall.charge.amount,
-        advice=f"Raise {money.key or 'the budget'}, ask for fewer output tokens, or end the fallback chain with a free model.",
+        advice=f"Raise {money.key or 'the budget'}, {less}, or end the fallback chain with a free model.",
     )
