@@ -80,6 +80,11 @@ class Resources:
             missing_keys=_missing(registry, options.environ),
         )
 
+    async def tend(self) -> None:
+        """Post what waits for a ledger that was away, should it be back; for a process that lives on without calls."""
+        if isinstance(self.books, SpoolingLedger):
+            await self.books.tend(self.runtime.now_ms())
+
     async def close(self, *, keep_books: bool = False) -> None:
         """Close connections, the ledger (unless an heir keeps it) and the event file. Open holds are left to their lease."""
         await self._providers.close()
@@ -94,7 +99,7 @@ def _books(options: Options, runtime: Runtime, tell: Callable[[Event], None], *,
     if isinstance(ledger, MemoryLedger):
         return ledger
     folder = spool_folder(ledger, options.state_dir)
-    return SpoolingLedger(ledger, folder, posted=partial(tell_posted, tell))
+    return SpoolingLedger(ledger, folder, posted=partial(tell_posted, tell), place=ledger.place)
 
 
 def backoff(policy: Policy) -> Callable[[int], int]:

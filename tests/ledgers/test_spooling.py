@@ -160,6 +160,35 @@ def test_the_ledger_is_asked_by_one_call_and_more_seldom_the_longer_it_is_away(u
     assert asked == [0, 2, 6, 14, 30]
 
 
+def test_whoever_makes_no_call_tends_what_waits_its_own_and_that_of_the_dead(use, path, tmp_path):
+    first, second = use(), use()
+    first.reserve("h0")
+    with locked(path):
+        first.settle("h0")
+        second.settle("h1")
+        run(second.ledger.close())
+        run(first.ledger.tend(T))  # still away: nobody is told, and it is tried again
+        assert first.told == []
+    run(first.ledger.tend(T))
+    assert first.told == ["h0", "h1"]
+    assert list((tmp_path / "spool").iterdir()) == []
+    (tmp_path / "spool" / "1-dead.jsonl").write_bytes(b"{}")
+    run(first.ledger.tend(T + LOOK_MS - 1))
+    assert len(list((tmp_path / "spool").iterdir())) == 1
+    run(first.ledger.tend(T + LOOK_MS))
+    assert list((tmp_path / "spool").iterdir()) == []
+
+
+def test_a_ledger_that_was_tended_takes_the_next_call(use, path):
+    desk = use()
+    desk.reserve("h0")
+    with locked(path):
+        desk.reserve("h1")
+        desk.settle("h1")
+    run(desk.ledger.tend(T))
+    assert not desk.reserve("h2", T + 1).unbooked
+
+
 def test_a_withdrawn_hold_and_an_ending_process_leave_nothing_behind(use, path, tmp_path):
     desk = use()
     desk.reserve("h0")

@@ -6,13 +6,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from paymaster.accounting.accounts import Balance, Record
+from paymaster.cli.backlogs import backlog_json, sentences
 from paymaster.cli.flags import Flags
+from paymaster.cli.terminal import write_json
 from paymaster.configuring import state_directory
 from paymaster.errors import LedgerUnavailable, LedgerUnusable
 from paymaster.ledgers.memory import MemoryLedger
-from paymaster.ledgers.opening import keeper_of, open_ledger
+from paymaster.ledgers.opening import keeper_of, open_ledger, spool_folder, spools_folder
 from paymaster.ledgers.sqlite import SqliteLedger
 from paymaster.runtime import BlockingRuntime, iterate, run
+from paymaster.telemetry.backlog import Backlog, backlog_in, backlogs_beside
 
 if TYPE_CHECKING:
     from paymaster.ledgers.redis_ledger import RedisLedger
@@ -21,11 +24,13 @@ Shared: TypeAlias = "SqliteLedger | RedisLedger"
 
 
 class Books:
-    """What a ledger says, for a reader."""
+    """What a ledger says, for a reader, and what waits for it in `spool`, a folder of `state_dir`."""
 
-    def __init__(self, ledger: Shared, runtime: BlockingRuntime) -> None:
+    def __init__(self, ledger: Shared, runtime: BlockingRuntime, state_dir: Path) -> None:
         self.ledger = ledger
         self.keeper = keeper_of(ledger)
+        self.spool = spool_folder(ledger, state_dir)
+        self._state_dir = state_dir
         self._runtime = runtime
 
     @property
@@ -46,6 +51,14 @@ class Books:
     def openings(self) -> Mapping[str, int]:
         """What records that are no longer in the journal had charged, by account."""
         return {} if self.is_new else self.keeper.openings()
+
+    def backlog(self) -> Backlog:
+        """What waits on disk for it."""
+        return backlog_in(self.spool)
+
+    def backlogs_beside(self) -> tuple[Backlog, ...]:
+        """What waits on disk for other ledgers."""
+        return backlogs_beside(spools_folder(self._state_dir), self.spool)
 
     def now_ms(self) -> int:
         """The time."""
@@ -82,29 +95,44 @@ def server_warnings(url: str | None) -> list[str]:
 
 
 @contextmanager
-def open_books(flags: Flags, *, makes: bool = False) -> Iterator[Books]:
+def open_books(flags: Flags, *, makes: bool = False, as_json: bool = False) -> Iterator[Books]:
     """The ledger that `--ledger` or the state directory names; `makes` says that the command makes it where it is not there.
 
-    Raises LedgerUnusable where a named file is not there, or a server does not answer: whoever only reads has named the wrong one.
+    Raises LedgerUnusable where a named file is not there, or a server does not answer: whoever only reads has named the wrong one. What
+    waits on disk for it is said all the same; `as_json` says it on standard output as well.
     """
     overrides = flags.overrides()
-    runtime = BlockingRuntime()
-    ledger = open_ledger(overrides.ledger, runtime.sleep, state_dir=state_directory(overrides.state_dir))
+    runtime, state_dir = BlockingRuntime(), state_directory(overrides.state_dir)
+    ledger = open_ledger(overrides.ledger, runtime.sleep, state_dir=state_dir)
     if isinstance(ledger, MemoryLedger):
         raise LedgerUnusable("a ledger in memory ends with its process: there is nothing to read here", advice="Name a file with --ledger.")
-    books = Books(ledger, runtime)
-    if overrides.ledger and books.is_new and not makes:
-        raise LedgerUnusable(f"there is no ledger at {books.place}", advice=f"It was named by {overrides.origins['ledger']}.")
+    books = Books(ledger, runtime, state_dir)
     try:
+        if overrides.ledger and books.is_new and not makes:
+            error = LedgerUnusable(f"there is no ledger at {books.place}", advice=f"It was named by {overrides.origins['ledger']}.")
+            raise _not_answered(error, books, as_json=as_json)
         yield books
     except LedgerUnavailable as error:
-        raise LedgerUnusable(error.message, advice=error.advice) from error
+        raise _not_answered(error, books, as_json=as_json) from error
     finally:
         books.keeper.close()
         run(ledger.close())
 
 
+def unanswered(error: LedgerUnavailable | LedgerUnusable, waiting: Backlog) -> LedgerUnusable:
+    """The message for a ledger that was asked and did not answer, with what waits for it."""
+    return LedgerUnusable(error.message, advice="\n".join([error.advice, *sentences(waiting)]).strip())
+
+
+def _not_answered(error: LedgerUnavailable | LedgerUnusable, books: Books, *, as_json: bool) -> LedgerUnusable:
+    waiting = books.backlog()
+    if as_json:
+        write_json({"ledger": books.place, "error": error.message, "waiting": backlog_json(waiting)})
+    return unanswered(error, waiting)
+
+
 def check_there(books: Books) -> None:
     """Raise LedgerUnusable where no ledger was made yet in the state directory."""
     if books.is_new:
-        raise LedgerUnusable(f"there is no ledger at {books.place} yet", advice="The first call makes one, or `paymaster ledger init`.")
+        error = LedgerUnusable(f"there is no ledger at {books.place} yet", advice="The first call makes one, or `paymaster ledger init`.")
+        raise unanswered(error, books.backlog())

@@ -2,13 +2,15 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict
-from datetime import UTC, datetime
 
 from paymaster.accounting.money import format_usd
+from paymaster.cli.backlogs import backlog_json
 from paymaster.cli.reporting import is_money
 from paymaster.cli.terminal import Cell, Column, Table
+from paymaster.cli.times import moment
 from paymaster.ledgers.keeping import Description
 from paymaster.ledgers.reconciling import Difference, Reconciled
+from paymaster.telemetry.backlog import Backlog
 
 _UNITS = ((1_000_000_000, "GB"), (1_000_000, "MB"), (1_000, "kB"))
 
@@ -45,17 +47,26 @@ def difference_lines(found: Reconciled) -> Iterator[str]:
         )
 
 
+def reconciled_json(found: Reconciled, waiting: Backlog, place: str) -> dict[str, object]:
+    """Whether a ledger adds up, for a program; amounts in the unit of their account, money in nano-dollars."""
+    return {
+        "ledger": place,
+        "adds_up": not found.differences,
+        "accounts": found.accounts,
+        "records": found.records,
+        "open_holds": found.holds,
+        "openings": found.openings,
+        "differences": [asdict(each) for each in found.differences],
+        "waiting": backlog_json(waiting),
+    }
+
+
 def bytes_text(size: int) -> str:
     """`4.2 MB`."""
     for unit, name in _UNITS:
         if size >= unit:
             return f"{size // unit}.{size % unit * 10 // unit} {name}"
     return f"{size} bytes"
-
-
-def moment(at_ms: int | None) -> str | Cell:
-    """A time in UTC, to the second."""
-    return Cell("-", "weak") if at_ms is None else f"{datetime.fromtimestamp(at_ms / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _version(told: Description) -> str | Cell:

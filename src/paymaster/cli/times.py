@@ -1,8 +1,9 @@
-"""Moments as people write them on a command line; knows no clock."""
+"""Moments as people write and read them on a command line; knows no clock."""
 
 import re
 from datetime import UTC, datetime, timedelta
 
+from paymaster.cli.terminal import Cell
 from paymaster.errors import UsageMistake
 
 _AGO = re.compile(r"(\d+)\s*(s|m|min|h|d|w)")
@@ -23,3 +24,8 @@ def read_moment(text: str, now_ms: int, flag: str, *, end_of_day: bool = False) 
             f"{flag} {text}: not a time", advice="Write 2026-11-20, 2026-11-20T12:00, 2026-11-20T12:00+01:00, 24h or 7d."
         ) from error
     return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
+def moment(at_ms: int | None) -> str | Cell:
+    """A time in UTC, to the second."""
+    return Cell("-", "weak") if at_ms is None else f"{datetime.fromtimestamp(at_ms / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"

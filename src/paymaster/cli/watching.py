@@ -7,17 +7,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from paymaster.accounting.money import format_usd
+from paymaster.cli.backlogs import backlog_table
+from paymaster.cli.books import unanswered
 from paymaster.cli.flags import Flags
 from paymaster.cli.status_tables import tables as status_tables
 from paymaster.cli.terminal import Cell, Column, Table
 from paymaster.configuring import state_directory
 from paymaster.errors import LedgerUnavailable, LedgerUnusable
 from paymaster.ledgers.memory import MemoryLedger
-from paymaster.ledgers.opening import open_ledger
+from paymaster.ledgers.opening import open_ledger, spool_folder
 from paymaster.ledgers.sqlite import SqliteLedger
 from paymaster.ports import Books
 from paymaster.registry.models import Registry
 from paymaster.runtime import BlockingRuntime, run
+from paymaster.telemetry.backlog import backlog_in
 from paymaster.telemetry.following import Following
 from paymaster.telemetry.lately import Lately, LatestCall, newest_files, told_in
 from paymaster.telemetry.sentences import duration
@@ -29,10 +32,13 @@ _NOTHING = Cell("-", "weak")
 
 
 class Watch:
-    """Looks at a ledger again and again."""
+    """Looks at a ledger again and again, and at what waits for it in the folder `spool`."""
 
-    def __init__(self, books: Books, runtime: BlockingRuntime, place: str, registry: Registry | None, flags: Flags, most: int) -> None:
+    def __init__(
+        self, books: Books, runtime: BlockingRuntime, place: str, spool: Path, registry: Registry | None, flags: Flags, most: int
+    ) -> None:
         self.place = place
+        self._spool = spool
         self._books, self._runtime, self._registry, self._run = books, runtime, registry, flags.run_id
         self._file = books.path if isinstance(books, SqliteLedger) else None
         self._lately = Lately(max(most, 1))
@@ -49,20 +55,21 @@ class Watch:
     def tables(self) -> list[Table]:
         """Everything as it is now. Raises LedgerUnusable where the ledger does not answer."""
         if self._file is not None and not self._file.exists():
-            return []
+            return [backlog_table(backlog_in(self._spool))]
         try:
             now_ms = self._runtime.now_ms()
             balances = run(self._books.balances("", now_ms))
             run(self._following.catch_up())
         except LedgerUnavailable as error:
-            raise LedgerUnusable(error.message, advice=error.advice) from error
+            raise unanswered(error, backlog_in(self._spool)) from error
         told = told_in([self._events_file] if self._events_file is not None else newest_files(self._events_folder))
         latest = [call for call in self._lately.calls(told) if self._run in (None, call.run)][: self._most]
         now = standing(balances, self._registry, run=self._run)
-        budgets, limits, models = status_tables(replace(now, budgets=most_telling(now.budgets, _MOST_BUDGETS)), now_ms)
+        shown = replace(now, budgets=most_telling(now.budgets, _MOST_BUDGETS))
+        budgets, limits, models = status_tables(shown, now_ms)
         if len(now.budgets) > _MOST_BUDGETS:
             budgets = replace(budgets, title=f"Budgets ({_MOST_BUDGETS} of {len(now.budgets):,}; `paymaster status` shows all)")
-        return [budgets, models, limits, _call_table(latest)]
+        return [budgets, models, limits, backlog_table(backlog_in(self._spool)), _call_table(latest)]
 
 
 @contextmanager
@@ -76,7 +83,7 @@ def open_watch(flags: Flags, registry: Registry | None, most: int) -> Iterator[W
     if overrides.ledger and isinstance(ledger, SqliteLedger) and not ledger.path.exists():
         raise LedgerUnusable(f"there is no ledger at {place}", advice=f"It was named by {overrides.origins['ledger']}.")
     try:
-        yield Watch(ledger, runtime, place, registry, flags, most)
+        yield Watch(ledger, runtime, place, spool_folder(ledger, state_directory(overrides.state_dir)), registry, flags, most)
     finally:
         run(ledger.close())
 

@@ -92,6 +92,10 @@ class Service:
         self._retired.append(old)
         await self._close_retired()
 
+    async def tend(self) -> None:
+        """See `Resources.tend`; whatever registry is in force, the books are the same."""
+        await self.desk.resources.tend()
+
     async def settle(self, patience_s: float) -> int:
         """Wait until no call is open, as long as that; the number of those that still are."""
         if self.open_calls:

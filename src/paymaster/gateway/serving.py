@@ -28,6 +28,8 @@ from paymaster.runtime import AsyncioRuntime
 _LOGGER = logging.getLogger("paymaster.gateway")
 CANCEL_S = 5.0
 """How long calls that were cancelled may take to settle."""
+TEND_S = 2.0
+"""How often it is looked whether a ledger that was away is back: a gateway may be without calls for hours."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,10 +124,13 @@ async def _serve(serving: Serving, options: Options, listening: socket.socket, r
     }
     if hasattr(signal, "SIGHUP"):
         answers[signal.SIGHUP] = renew
+    tending = loop.create_task(_tend(service))
     with _signals(answers):
         server.on_ready = lambda: ready(Running(service, lambda: _call_soon(loop, partial(_end, server, service))))
         await server.serve(sockets=[listening])
+    tending.cancel()
     await asyncio.gather(*renewals)
+    await asyncio.wait([tending])
     left = await service.settle(CANCEL_S)
     if left:
         _LOGGER.error("%d calls did not end in time; the ledger charges their holds when the leases end", left)
@@ -169,6 +174,19 @@ async def _renew(serving: Serving, service: Service) -> None:
         _LOGGER.error("the registry was read again and is refused; the old one stays in force: %s", error)  # noqa: TRY400  a message, no fault
     else:
         _LOGGER.info("the registry was read again")
+
+
+async def _tend(service: Service) -> None:
+    """Post what waits for a ledger that was away, until it is cancelled. What is wrong with the ledger is told once."""
+    told = ""
+    while True:
+        await asyncio.sleep(TEND_S)
+        try:
+            await service.tend()
+        except PaymasterError as error:
+            if error.message != told:
+                _LOGGER.error("what waits for the ledger can't be posted: %s", error)  # noqa: TRY400  a message, no fault
+            told = error.message
 
 
 @contextlib.contextmanager

@@ -83,7 +83,12 @@ def spool_folder(ledger: "SqliteLedger | RedisLedger", state_dir: Path | None) -
         called = str(ledger.path.absolute())
     else:
         called = f"{ledger.address.label} {ledger.address.db} {ledger.address.name}"
-    return _state(state_dir) / "spool" / hashlib.sha256(called.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    return spools_folder(state_dir) / hashlib.sha256(called.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
+def spools_folder(state_dir: Path | None) -> Path:
+    """Where the folders of all ledgers lie for which something waits."""
+    return _state(state_dir) / "spool"
 
 
 def default_path(state_dir: Path | None) -> Path:

@@ -17,6 +17,8 @@ if sys.platform == "win32":
 else:
     import fcntl
 
+_FAR_AWAY = 1 << 40
+
 
 @dataclass(frozen=True, slots=True)
 class Left:
@@ -40,11 +42,12 @@ class Spool:
     """This process's own file in `folder` (0700), made (0600) when something must wait, and the files that dead processes left there.
 
     Every line is on the disk before `keep…` returns. A process locks its file for as long as it lives, so that no other takes it for
-    left. Raises OSError where the disk does not take a line.
+    left. The first line names the ledger, by `of`, for whoever looks. Raises OSError where the disk does not take a line.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, of: str = "") -> None:
         self.folder = folder
+        self._of = of
         self._lock = threading.Lock()
         self._process = os.getpid()
         self._path: Path | None = None
@@ -80,11 +83,13 @@ class Spool:
             return
         for path in paths:
             if path != self._path and (descriptor := _claim(path)) is not None:
-                yield Left(path, tuple(settlements(_lines(path))), descriptor)
+                yield Left(path, tuple(settlements(lines_of(path))), descriptor)
 
     def _append(self, line: dict[str, object]) -> None:
         text = orjson.dumps(line) + b"\n"
         with self._own_lock():
+            if self._descriptor is None:
+                text = orjson.dumps({"ledger": self._of}) + b"\n" + text
             descriptor = self._open() if self._descriptor is None else self._descriptor
             rest = b"\n" + text if self._cut else text
             while rest:
@@ -130,6 +135,8 @@ def settlements(lines: Iterable[bytes]) -> Iterator[Settlement]:
             line = orjson.loads(text)
         except orjson.JSONDecodeError:
             continue
+        if "hold" not in line:
+            continue
         hold = _unpacked(line["hold"])
         if "record" in line:
             unheard.pop(hold.id, None)
@@ -149,8 +156,19 @@ def _unpacked(packed: tuple[str, int, Sequence[tuple[str, int, int | None, int |
     return Hold(hold_id, tuple(Charge(*parts) for parts in charges), lease_ms)
 
 
-def _lines(path: Path) -> list[bytes]:
-    return path.read_bytes().splitlines()
+def lines_of(path: Path) -> Iterator[bytes]:
+    """The lines of a file, read as they are asked for. Raises OSError."""
+    with path.open("rb") as file:
+        yield from file
+
+
+def is_left(path: Path) -> bool:
+    """Whether the process that wrote the file is gone. Raises OSError where the file is."""
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        return _lock(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _claim(path: Path) -> int | None:
@@ -169,6 +187,7 @@ def _lock(descriptor: int) -> bool:
     """Lock the file for as long as the descriptor is open, in this process and its children; False where somebody else has."""
     try:
         if sys.platform == "win32":
+            os.lseek(descriptor, _FAR_AWAY, os.SEEK_SET)  # what is locked can't be read there either
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
         else:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -34,13 +34,14 @@ class SpoolingLedger:
     """`Books` before those of `books`; what waits lies in `folder`, one folder for one ledger.
 
     While the ledger is away a hold is admitted that may go unbooked, and no other; settlements are spooled either way. `posted` is told of
-    each that the ledger took later. LedgerUnavailable is raised for the other holds, and where the disk does not take what must wait.
+    each that the ledger took later; `place` names the ledger to whoever looks at what waits. LedgerUnavailable is raised for the other
+    holds, and where the disk does not take what must wait.
     """
 
-    def __init__(self, books: Books, folder: Path, *, posted: Callable[[Settlement, Settled], None]) -> None:
+    def __init__(self, books: Books, folder: Path, *, posted: Callable[[Settlement, Settled], None], place: str = "") -> None:
         self._books = books
         self._posted = posted
-        self._spool = Spool(folder)
+        self._spool = Spool(folder, place)
         self._lock = threading.Lock()
         self._posting = threading.Lock()
         self._process = os.getpid()
@@ -109,6 +110,18 @@ class SpoolingLedger:
         """The journal, without what waits on disk."""
         return self._books.records(after_ms=after_ms)
 
+    async def catch_up(self, now_ms: int) -> None:
+        """Post what waits: this process's, and what those left that are gone. Raises LedgerUnavailable where the ledger is still away."""
+        waited = bool(self._unposted)
+        if await self._catch_up(now_ms) and waited:
+            self._is_back()
+
+    async def tend(self, now_ms: int) -> None:
+        """The same for whoever may make no call for long, to be awaited every few seconds: looks for what others left now and then."""
+        if self._unposted or now_ms >= self._looks_at_ms:
+            with suppress(LedgerUnavailable):
+                await self.catch_up(now_ms)
+
     async def close(self) -> None:
         """Release files and connections, after a last try; what still waits is posted by the next process that uses this ledger."""
         try:
@@ -171,12 +184,12 @@ class SpoolingLedger:
             advice="Look for a full disk, or name another state directory with PAYMASTER_STATE_DIR.",
         )
 
-    async def _catch_up(self, now_ms: int) -> None:
-        """Post what waits: of this process, and of those that are gone. Raises LedgerUnavailable."""
+    async def _catch_up(self, now_ms: int) -> bool:
+        """Post what waits: of this process, and of those that are gone; False where somebody is at it. Raises LedgerUnavailable."""
         with self._own_lock():
             is_free = self._posting.acquire(blocking=False)
         if not is_free:
-            return  # somebody is at it
+            return False
         try:
             for hold_id, settlement in list(self._unposted.items()):
                 await self._post(settlement, now_ms)
@@ -187,6 +200,7 @@ class SpoolingLedger:
             self._looks_at_ms = now_ms + LOOK_MS
         finally:
             self._posting.release()
+        return True
 
     async def _post_left(self, left: Left, now_ms: int) -> None:
         try:

@@ -9,6 +9,7 @@ from paymaster.cli.flags import LEDGER, AsJson, Flags, with_flags
 
 if TYPE_CHECKING:
     from paymaster.accounting.reports import Filter, Report
+    from paymaster.cli.books import Books
     from paymaster.cli.reporting import Audit
 
 HELP = """Where the money went.
@@ -64,32 +65,37 @@ def report(  # noqa: PLR0913, PLR0917  each is a flag of its own
     )
     keys = read_keys(by)
     made = Report(keys, only)
-    with open_books(flags) as books:
+    with open_books(flags, as_json=as_json) as books:
         wanted = Wanted(html, png)
         charted = Charted(only) if wanted else None
         audit = gather(books, made, read_archives(archive) if archive else None, also=None if charted is None else charted.add)
         if charted is not None:
             for path in write_files(wanted, charted, made, audit, only, books.place):
                 write_note(f"Written: {path}")
-        _print(made, audit, books.place, only, as_json=as_json, as_csv=as_csv)
+        _print(made, audit, books, only, as_json=as_json, as_csv=as_csv)
     if not audit.agrees:
         raise typer.Exit(1)
 
 
-def _print(made: "Report", audit: "Audit", ledger: str, only: "Filter", *, as_json: bool, as_csv: bool) -> None:
+def _print(made: "Report", audit: "Audit", books: "Books", only: "Filter", *, as_json: bool, as_csv: bool) -> None:
     from paymaster.cli import reporting
+    from paymaster.cli.backlogs import backlog_json, sentences
     from paymaster.cli.terminal import write, write_error, write_json, write_note, write_tables
 
+    waiting = books.backlog()
     if as_json:
-        write_json(reporting.as_json(made, audit, ledger))
+        write_json({**reporting.as_json(made, audit, books.place), "waiting": backlog_json(waiting)})
     elif as_csv:
         write(reporting.as_csv(made))
     else:
         table = reporting.as_table(made)
         if not table.rows:
-            write(f"No calls{' yet' if audit.is_empty else ' that match'} in {ledger}.")
+            write(f"No calls{' yet' if audit.is_empty else ' that match'} in {books.place}.")
         write_tables([table, reporting.correction_table(audit.corrections, only)])
         for remark in reporting.remarks(made.total(), audit):
             write_note(remark)
+    if not as_json:
+        for sentence in sentences(waiting):
+            write_note(sentence)
     for difference in audit.differences:
         write_error(difference)

@@ -10,7 +10,8 @@ if TYPE_CHECKING:
 HELP = """Budgets, limits and pauses now.
 
 Reads the ledger's balances: what is spent, what open calls hold, how full each limit is, and which models nobody calls for the moment.
-With a registry it also says what is left.
+With a registry it also says what is left. What waits on disk for a ledger that was away is in none of these figures, and is listed by
+itself.
 
 \b
 Example:
@@ -22,20 +23,24 @@ Example:
 @with_flags("model_registry", "budget_usd", "rpm_limit", "tpm_limit", "run_id", *LEDGER)
 def status(flags: Flags, as_json: AsJson = False) -> None:
     """See `HELP`."""
+    from paymaster.cli.backlogs import backlog_json, backlog_table, other_sentences, others_json, sentences
     from paymaster.cli.books import open_books
     from paymaster.cli.status_tables import as_json as to_json
     from paymaster.cli.status_tables import tables
-    from paymaster.cli.terminal import write, write_json, write_tables
+    from paymaster.cli.terminal import write, write_json, write_note, write_tables
     from paymaster.telemetry.standing import standing
 
-    with open_books(flags) as books:
+    with open_books(flags, as_json=as_json) as books:
         balances, now_ms, path = books.balances(), books.now_ms(), books.place
+        waiting, others = books.backlog(), books.backlogs_beside()
     now = standing(balances, registry_named(flags), run=flags.run_id)
     if as_json:
-        write_json(to_json(now, now_ms, path))
+        write_json({**to_json(now, now_ms, path), "waiting": backlog_json(waiting), "waiting_elsewhere": others_json(others)})
         return
-    shown = tables(now, now_ms)
+    shown = [*tables(now, now_ms), backlog_table(waiting)]
     write_tables(shown)
+    for sentence in (*sentences(waiting), *other_sentences(others)):
+        write_note(sentence)
     if not any(table.rows for table in shown):
         of = f" of run {flags.run_id}" if flags.run_id else ""
         write(f"Nothing is spent or held{of} in {path}.")
