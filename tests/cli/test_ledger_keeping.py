@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import signal
@@ -220,6 +221,30 @@ def test_open_holds_and_windows_add_up_too(paymaster, ledger):
 
 
 # --------------------------------------------------------------------------------------------------- adjust and reset
+
+
+def test_the_rows_of_a_spreadsheet_with_its_corrections_add_up_to_the_balances(paymaster, filled, tmp_path):
+    for account, usd in (("usd/run/a", "-0.002"), ("usd/run/b", "+1"), ("usd/run/b/model/fast", "+3"), ("usd/user/-", "+2")):
+        words = ("--usd", usd, "--reason", "a refund, in part", "--user", "ann", "--new")
+        assert paymaster("ledger", "adjust", account, *words, "--ledger", filled).status == 0
+    assert paymaster("ledger", "reset", "usd/run/a", "--yes", "--ledger", filled).status == 0
+    rows = list(csv.DictReader(io.StringIO(paymaster("report", "--by", "run,user,day", "--csv", "--ledger", filled).out)))
+    [first, *_] = [row for row in rows if row["account"]]
+    assert (first["run"], first["user"], first["calls"], first["cost_usd"]) == ("a", "", "0", "-0.002")
+    assert (first["correction"], first["corrected_by"], first["reason"]) == ("adjust", "ann", "a refund, in part")
+    assert first["day"] == first["first_at"][:10]
+    paymaster("ledger", "export", "all.jsonl", "--ledger", filled)
+    lines = map(json.loads, (tmp_path / "all.jsonl").read_text().splitlines())
+    balances = {line["account"]: line["settled"] for line in lines if "settled" in line}
+
+    def of(run, account):
+        return sum(int(row["cost_nanousd"]) for row in rows if row["account"] == account or (not row["account"] and row["run"] == run))
+
+    assert {f"usd/run/{run}": of(run, f"usd/run/{run}") for run in "ab"} == {"usd/run/a": 0, "usd/run/b": balances["usd/run/b"]}
+    assert balances["usd/run/b"] == 1_025_000_000
+    of_one = list(csv.DictReader(io.StringIO(paymaster("report", "--run-id", "a", "--by", "run", "--csv", "--ledger", filled).out)))
+    assert [(row["run"], row["correction"]) for row in of_one] == [("a", ""), ("a", "adjust"), ("a", "reset")]
+    assert sum(int(row["cost_nanousd"]) for row in of_one) == 0  # as its balance
 
 
 def test_an_adjustment_is_a_record_with_its_reason(paymaster, filled):

@@ -18,9 +18,12 @@ from paymaster.cli.terminal import Cell, Column, Table
 from paymaster.errors import UsageMistake
 from paymaster.registry.spelling import near
 from paymaster.telemetry.sentences import duration
+from paymaster.telemetry.standing import dimensions_of
 
 MONEY = "usd"
 _NANO = 9
+_CORRECTED = ("account", "correction", "corrected_by", "reason")
+_NOT_SUMS = ("key", "first_at_ms", "last_at_ms")
 
 
 class Journal(Protocol):
@@ -239,15 +242,48 @@ def as_json(report: Report, audit: Audit, ledger: str) -> dict[str, object]:
     }
 
 
-def as_csv(report: Report) -> str:
-    """The rows for a spreadsheet, without a total (it would be added up again)."""
+def as_csv(report: Report, corrections: Sequence[Correction] = (), only: Filter | None = None) -> str:
+    """The rows for a spreadsheet, without a total (it would be added up again), then each correction of a budget as a row of its own.
+
+    A budget's balance is the sum of its calls' rows, which have no `account`, and of the rows with its own name there.
+    """
     out = io.StringIO()
-    rows = [_values(row, report.keys) for row in ordered(report)]
-    names = list(rows[0] if rows else _values(report.total(), ()))
-    writer = csv.DictWriter(out, names if rows else [*(key.value for key in report.keys), *names], lineterminator="\n")
+    shown = [each for each in corrections if is_money(each.account) and _concerns(each, only or Filter())]
+    rows = [
+        *({**_values(row, report.keys), **dict.fromkeys(_CORRECTED)} for row in ordered(report)),
+        *(_correction_values(each, report.keys) for each in shown),
+    ]
+    names = [*(key.value for key in report.keys), *_values(report.total(), ()), *_CORRECTED]
+    writer = csv.DictWriter(out, names, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return out.getvalue().removesuffix("\n")
+
+
+def _correction_values(each: Correction, keys: Sequence[Key]) -> dict[str, object]:
+    """A row without calls: what its account is counted for stands under the keys; a day is the account's, else the correction's own."""
+    of = dimensions_of(each.account) or {}
+    at = _utc(each.at_ms)
+    named: dict[Key, str | None] = {
+        Key.MODEL: of.get("model"),
+        Key.RUN: of.get("run"),
+        Key.BATCH: of.get("batch"),
+        Key.INSTANCE: of.get("instance", "").partition(":")[2] or None,
+        Key.USER: of.get("user"),
+        Key.ROLE: None,
+        Key.DAY: of.get("day") or (None if at is None else at[:10]),
+    }
+    empty = dict.fromkeys((spec.name for spec in fields(Row) if spec.name not in _NOT_SUMS), 0)
+    return {
+        **{key.value: None if named[key] == "-" else named[key] for key in keys},
+        **empty,
+        "cost_usd": plain(_usd(each.amount)),
+        "cost_nanousd": each.amount,
+        "exact_nanousd": each.amount,
+        "first_at": at,
+        "last_at": at,
+        **dict(zip(_CORRECTED, (each.account, each.correction, each.user, each.reason), strict=True)),
+    }
 
 
 def _cells(row: Row) -> list[str | Cell]:

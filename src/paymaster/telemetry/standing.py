@@ -89,7 +89,7 @@ def most_telling(budgets: Sequence[BudgetState], most: int) -> tuple[BudgetState
 
 def _budgets(balances: Mapping[str, Balance], registry: Registry | None, run: str | None) -> Iterator[BudgetState]:
     for account, balance in sorted(balances.items()):
-        of = _dimensions(account)
+        of = dimensions_of(account)
         if of is None:
             continue
         if run is not None and not _belongs(of, run):
@@ -101,7 +101,7 @@ def _budgets(balances: Mapping[str, Balance], registry: Registry | None, run: st
 
 def budget_kind(account: str) -> str:
     """What a budget is counted by, without names: `user/month` for `usd/user/ann/month/2026-11`, `total` for one over everything."""
-    return kind_of(_dimensions(account) or {})
+    return kind_of(dimensions_of(account) or {})
 
 
 def limit_kind(account: str) -> str:
@@ -115,7 +115,8 @@ def kind_of(of: Mapping[str, str]) -> str:
     return "/".join(of) or "total"
 
 
-def _dimensions(account: str) -> dict[str, str] | None:
+def dimensions_of(account: str) -> dict[str, str] | None:
+    """What a budget is counted for, by the name of its account: `{"run": "exp-42"}`; None for an account that is no budget."""
     match = _MONEY.fullmatch(account)
     return None if match is None else {name: value for name, value in match.groupdict().items() if value is not None}
 

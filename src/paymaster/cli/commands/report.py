@@ -86,7 +86,7 @@ def _print(made: "Report", audit: "Audit", books: "Books", only: "Filter", *, as
     if as_json:
         write_json({**reporting.as_json(made, audit, books.place), "waiting": backlog_json(waiting)})
     elif as_csv:
-        write(reporting.as_csv(made))
+        write(reporting.as_csv(made, audit.corrections, only))
     else:
         table = reporting.as_table(made)
         if not table.rows:
