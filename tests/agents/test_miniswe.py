@@ -128,6 +128,16 @@ def test_a_hard_budget_ends_the_run_before_it_pays_with_the_work_as_a_patch(serv
     assert server.bill()["requests"] == 0
 
 
+def test_a_hard_budget_that_a_failure_used_up_ends_the_run_as_a_budget_does(serve: Serve, registry: Write) -> None:
+    server = serve(first={"faults": [{"kind": "server_error", "always": True}]}, second=[bash("ls")])
+    model = PaymasterModel(registry=str(registry(server, "first", "second")), ledger="memory:", budget_usd="0.0025")
+    with pytest.raises(LimitsExceeded) as error:
+        model.query([*ASK])
+    assert "attempt 1, first: server error" in error.value.messages[0]["content"]
+    assert model.stopped_by is not None
+    assert server.bill()["requests"] == 1
+
+
 def test_a_directory_inside_a_container_is_not_looked_for_on_this_machine(serve: Serve, registry: Write, repository: Path) -> None:
     model = PaymasterModel(registry=str(registry(serve(m=[bash("ls")]), "m")), ledger="memory:", budget_usd="0.0001")
     (repository / "sum.py").write_text("")

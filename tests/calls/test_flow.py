@@ -7,11 +7,13 @@ import pytest
 
 from flow import HELLO, Box, answer, failure, model, per_run, registry
 from paymaster import events
+from paymaster.accounting.money import format_usd
 from paymaster.accounting.usage import UnknownUsage
 from paymaster.errors import (
     BudgetExceeded,
     DeadlineExceeded,
     KeyMissing,
+    LimitReached,
     NoModelAvailable,
     NoModelFits,
     RequestInvalid,
@@ -19,7 +21,7 @@ from paymaster.errors import (
     StreamBroken,
 )
 from paymaster.ports import ProviderChunk
-from paymaster.registry.models import Limits
+from paymaster.registry.models import Limits, Model, Registry
 from paymaster.replies import Reply
 from paymaster.routing.failures import Billed, FailureKind
 from paymaster.routing.requests import Request
@@ -73,6 +75,53 @@ def test_a_hard_budget_refuses_before_anything_is_sent_and_says_why() -> None:
     assert "budget_usd_per_run" in str(caught.value)
     assert caught.value.exit_status == 3
     assert "budget_exceeded" in box.kinds()
+
+
+def hard(*models: Model, usd: str = "0.012") -> Registry:
+    """Each attempt holds a little over a cent: a second one can't be paid for once the first is charged in full."""
+    return registry(*models, budgets=(per_run(usd),), hard_stop_on_budget=True, retries_per_model=2)
+
+
+def test_a_call_whose_retry_the_budget_refuses_is_stopped_by_the_budget_and_says_what_was_tried() -> None:
+    box = Box(hard(model("a")), {"a": [failure(FailureKind.SERVER_ERROR, Billed.MAYBE, status=500)]})
+    with pytest.raises(BudgetExceeded) as caught:
+        box.ask()
+    assert box.called() == ["a"]
+    assert caught.value.account == "usd/run/r1"
+    charged = format_usd(caught.value.spent_nanousd)
+    assert f"attempt 1, a: server error (HTTP 500), {charged} charged: no luck" in str(caught.value)
+    assert box.kinds().count("budget_exceeded") == 1
+
+
+def test_a_call_whose_fallback_the_budget_refuses_is_stopped_by_the_budget() -> None:
+    blind = model("blind", max_input_tokens=1)  # what never could have served has no say
+    box = Box(hard(model("a"), model("b"), blind), {"a": [failure(FailureKind.TIMED_OUT, Billed.MAYBE)], "b": [answer()]})
+    with pytest.raises(BudgetExceeded) as caught:
+        box.ask()
+    assert box.called() == ["a"]
+    said = str(caught.value).splitlines()
+    assert [line.split(":")[0].strip() for line in said[1:4]] == ["attempt 1, a", "b", "blind"]
+
+
+def test_a_budget_that_refused_one_model_does_not_stop_a_call_that_ends_with_another_one_s_failure() -> None:
+    free = model("free", price=type(model("x").price).free("registry"))  # type: ignore[union-attr]  # it has one
+    box = Box(hard(model("a"), free, usd="0.000001"), {"free": [failure(FailureKind.CONNECTION_REFUSED)]})
+    with pytest.raises(NoModelAvailable) as caught:
+        box.ask()
+    assert dict(caught.value.reasons).keys() == {"a", "free"}
+    throttled = Box(hard(model("a"), free, usd="0.000001"), {"free": [failure(FailureKind.THROTTLED, retry_after_ms=10**9)]})
+    with pytest.raises(LimitReached):
+        throttled.ask()
+
+
+def test_the_last_of_many_attempts_are_told() -> None:
+    again = [failure(FailureKind.THROTTLED, retry_after_ms=10) for _ in range(20)]
+    patient = registry(model("a"), budgets=(per_run("0.012"),), hard_stop_on_budget=True, retries_per_model=30)
+    box = Box(patient, {"a": [*again, failure(FailureKind.SERVER_ERROR, Billed.MAYBE)]})
+    with pytest.raises(BudgetExceeded) as caught:
+        box.ask()
+    assert "9 earlier attempts" in str(caught.value)
+    assert "attempt 21, a: server error" in str(caught.value)
 
 
 def test_a_free_model_at_the_end_of_the_chain_serves_when_the_budget_cannot_pay() -> None:

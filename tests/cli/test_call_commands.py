@@ -101,6 +101,15 @@ def test_a_budget_that_cannot_pay_is_status_3_and_says_which(paymaster, registry
     assert "--budget-usd" in ended.err
 
 
+@pytest.mark.parametrize("name", ["dead", "faulty"])
+def test_a_budget_that_a_failure_used_up_is_status_3_and_says_what_was_tried(paymaster, registry, name):
+    """The first attempt is charged in full; neither a second one nor the fallback can be paid for then."""
+    ended = paymaster("ask", "Why?", "--model", name, "--model-registry", registry, "--budget-usd", "0.0025")
+    assert ended.status == 3
+    assert "budget reached: --budget-usd = $0.0025" in ended.err
+    assert f"attempt 1, {name}: server error (HTTP 500), $0.00" in ended.err
+
+
 def test_a_soft_budget_lets_the_call_go_on_and_says_so(paymaster, registry):
     ended = paymaster("ask", "Why?", "--model-registry", registry, "--budget-usd", "0.000001", "--no-hard-stop-on-budget")
     assert ended.status == 0

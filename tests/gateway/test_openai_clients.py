@@ -87,6 +87,18 @@ def test_a_budget_is_a_402_that_no_client_asks_again_for(start: Callable[..., Ga
     assert sum(event.kind == "budget_exceeded" for event in gateway.events) == 1
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_budget_that_a_failure_used_up_is_a_402_too(start: Callable[..., Gateway], *, stream: bool) -> None:
+    faults = {"faults": [{"kind": "server_error", "always": True}]}
+    policies = {"budget_usd_per_run": 0.011, "hard_stop_on_budget": True, "fallback_chain": ["fast", "backup"]}
+    gateway = start(policies=policies, fast=faults, backup=[{"text": "Hi."}])
+    with client_of(gateway, max_retries=3) as client, pytest.raises(openai.APIStatusError) as caught:
+        client.chat.completions.create(model="fast", messages=HELLO, stream=stream)
+    assert (caught.value.status_code, caught.value.code) == (402, "budget_exceeded")
+    assert "attempt 1, fast: server error (HTTP 500)" in caught.value.message
+    assert gateway.requests() == 1
+
+
 def test_a_limit_that_would_take_too_long_is_a_429_that_says_when(start: Callable[..., Gateway]) -> None:
     gateway = start(each={"rpm": 1}, policies={"max_wait_s": 0.05})
     with client_of(gateway, max_retries=0) as client:

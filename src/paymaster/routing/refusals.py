@@ -1,6 +1,6 @@
 """Why a call can't go on, in words a person can act on; pure."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -72,12 +72,16 @@ def describe_wait(refused: Refused | None, patience_ms: int) -> str:
 def no_model_error(
     request: Request, passed_over: Sequence[PassedOver], refusals: Sequence[BudgetRefusal], records: Sequence[AttemptRecord]
 ) -> PaymasterError:
-    """The error for a call that nobody answered, by what stood in the way."""
+    """The error for a call that nobody answered, by what stood in the way.
+
+    A hard budget that had the last word is a budget stop, whatever was tried before: with more money the call would have gone on. Where a
+    model was asked after the refusal and failed, or is to be waited for, the budget was not the end of it, and time may help.
+    """
     reasons = [(passed.model, passed.detail) for passed in passed_over]
     kinds = {passed.against for passed in passed_over}
     listed = "\n".join(f"  {model}: {detail}" for model, detail in reasons)
-    if refusals and not records and kinds <= _BEFORE_SENDING:
-        return _budget_error(refusals[0], listed)
+    if refusals and _last_word(passed_over) is Against.BUDGET:
+        return _budget_error(refusals[0], [*_attempts(records), *_unattempted(passed_over, records)])
     if kinds <= {Against.CAPABILITY, Against.VECTORS, Against.CONTEXT, Against.PARAMETER, Against.LIMIT}:
         needs = ", ".join(sorted(needed_capabilities(request))) or "this request"
         advice = "Add a model that can, or correct `capabilities` and the token limits in the registry."
@@ -95,15 +99,43 @@ def no_model_error(
     return NoModelAvailable(f"no model answered:\n{listed}", reasons, advice=advice, retry_after_ms=again_in_ms)
 
 
-_BEFORE_SENDING = frozenset(
-    {Against.CAPABILITY, Against.VECTORS, Against.CONTEXT, Against.PARAMETER, Against.LIMIT, Against.KEY, Against.UNPRICED, Against.BUDGET}
+_NEVER = frozenset(
+    {Against.CAPABILITY, Against.VECTORS, Against.CONTEXT, Against.PARAMETER, Against.LIMIT, Against.KEY, Against.UNPRICED}
 )
+"""What neither money nor time would change."""
+_BEFORE_SENDING = _NEVER | {Against.BUDGET}
+_MOST_ATTEMPTS = 12
 
 
-def _budget_error(refusal: BudgetRefusal, listed: str) -> BudgetExceeded:
+def _last_word(passed_over: Sequence[PassedOver]) -> Against | None:
+    """What ended the call: the last thing that stood against a model which could have served."""
+    return next((passed.against for passed in reversed(passed_over) if passed.against not in _NEVER), None)
+
+
+def _attempts(records: Sequence[AttemptRecord]) -> Iterator[str]:
+    """A line for each attempt, the last ones where there were many."""
+    if len(records) > _MOST_ATTEMPTS:
+        yield f"{len(records) - _MOST_ATTEMPTS:,} earlier attempts"
+    for record in records[-_MOST_ATTEMPTS:]:
+        status = f" (HTTP {record.status})" if record.status else ""
+        charged = f", {format_usd(record.cost_nanousd)} charged" if record.cost_nanousd else ""
+        said = f": {record.message}" if record.message else ""
+        yield f"attempt {record.attempt}, {record.model}: {record.outcome.replace('_', ' ')}{status}{charged}{said}"
+
+
+def _unattempted(passed_over: Sequence[PassedOver], records: Sequence[AttemptRecord]) -> Iterator[str]:
+    """A line for each model that was passed over; a failed attempt has its own."""
+    attempted = {record.model for record in records}
+    for passed in passed_over:
+        if passed.against is not Against.FAILED or passed.model not in attempted:
+            yield f"{passed.model}: {passed.detail}"
+
+
+def _budget_error(refusal: BudgetRefusal, lines: Iterable[str]) -> BudgetExceeded:
     shortfall, money = refusal.shortfall, refusal.money
     balance = shortfall.balance
     less = "ask for fewer output tokens" if refusal.candidate.output_tokens else "send less at once"
+    listed = "\n".join(f"  {line}" for line in lines)
     return BudgetExceeded(
         f"budget reached: {describe_budget(refusal)} (account {money.account})\n{listed}",
         account=money.account,
