@@ -81,7 +81,10 @@ def test_what_is_no_registry_at_all(problems, text, expected):
         ("capabilities: {a: 1}", "capabilities: must be text, got a map"),
         ("tiers: {}", "tiers: must be a list"),
         ("tiers: [5]", "tiers[0]: must be a map of keys and values"),
-        ("tiers: [{}]", "tiers[0].above_tokens: this key is needed and not given"),
+        ("tiers: [{}]", "tiers[0]: must say where it starts: with above_tokens (longer prompts) or from_tokens (that length too), one of the two"),
+        ("tiers: [{above_tokens: 5, from_tokens: 6}]", "tiers[0]: must say where it starts: with above_tokens (longer prompts) or from_tokens (that length too), one of the two"),
+        ("tiers: [{from_token: 5}]", "tiers[0].from_token: unknown key (did you mean from_tokens?)"),
+        ("tiers: [{from_tokens: 0}]", "tiers[0].from_tokens: must be a whole number of at least 1, got 0"),
         ("timeouts: 5", "timeouts: must be a map of keys and values"),
         ("timeouts: {totl_s: 5}", "timeouts.totl_s: unknown key (did you mean total_s?)"),
         ("timeouts: {total_s: 0}", "timeouts.total_s: must be a time in seconds, at least 0.001, got 0"),
@@ -139,8 +142,15 @@ def test_half_a_price_and_a_section_that_is_no_map_are_told_where_they_stand(pro
 
 
 def test_tiers_ascend(problems):
-    text = f"{A}    usd_per_1m_input: 1\n    usd_per_1m_output: 1\n    tiers: [{{above_tokens: 5}}, {{above_tokens: 5}}]\n"
-    assert problems(text) == ["6: models.a.tiers[1].above_tokens: must be more than the 5 of the tier before"]
+    price = f"{A}    usd_per_1m_input: 1\n    usd_per_1m_output: 1\n"
+
+    def told(tiers):
+        return problems(f"{price}    tiers: {tiers}\n")
+
+    rest = "prompt tokens: from there on the prices before it hold"
+    assert told("[{above_tokens: 5}, {above_tokens: 5}]") == [f"6: models.a.tiers[1].above_tokens: must start at more than 6 {rest}"]
+    assert told("[{above_tokens: 5}, {from_tokens: 6}]") == [f"6: models.a.tiers[1].from_tokens: must start at more than 6 {rest}"]
+    assert told("[{from_tokens: 1}]") == [f"6: models.a.tiers[0].from_tokens: must start at more than 1 {rest}"]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ from decimal import Decimal
 
 import pytest
 
-from paymaster.accounting.prices import worst_case_nanousd
+from paymaster.accounting.prices import cost, worst_case_nanousd
+from paymaster.accounting.usage import Usage
 from paymaster.errors import RegistryInvalid
 from paymaster.registry.completing import Sources
 from paymaster.registry.loading import load_registry, registry_for_model
@@ -168,6 +169,25 @@ models:
         Decimal("2.5"),
     )
     assert (tier.from_prompt_tokens, tier.rates.input, tier.rates.output, tier.rates.cache_read) == (200_001, 4, 15, Decimal("0.5"))
+
+
+def test_a_tier_starts_above_a_length_or_at_it(load):
+    """xAI's long prices hold from 200,000 prompt tokens on; Google's and OpenAI's above them."""
+    text = """\
+models:
+  a:
+    provider: xai
+    model_id: mine
+    usd_per_1m_input: 2
+    usd_per_1m_output: 6
+    tiers:
+      - {%s: 200_000, usd_per_1m_input: 4, usd_per_1m_output: 12}
+      - {above_tokens: 300_000, usd_per_1m_input: 5}
+"""
+    at, above = (load(text % key).models["a"].price for key in ("from_tokens", "above_tokens"))
+    assert [tier.from_prompt_tokens for tier in at.table.tiers] == [0, 200_000, 300_001]
+    usage, noon = Usage(input_tokens=200_000, output_tokens=100), datetime(2026, 11, 20, 12, tzinfo=UTC)
+    assert [cost(usage, price, noon).usd for price in (at, above)] == [Decimal("0.8012"), Decimal("0.4006")]
 
 
 def test_budgets_of_every_kind(load):

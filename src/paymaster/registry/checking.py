@@ -74,12 +74,20 @@ def _check_prices(name: str, section: ModelSection, written: Written, findings: 
         findings.add(place, f"the price is only half there: {missing[0]} is missing", f"{missing[0]}: 0 if it costs nothing")
     if section.tiers and section.price is None and not given and _prices_are_right(place, written):
         findings.add((*place, "tiers"), "tiers need the base price too: usd_per_1m_input and usd_per_1m_output")
-    above = 0
+    _check_tiers(section, place, findings)
+
+
+def _check_tiers(section: ModelSection, place: Place, findings: Findings) -> None:
+    """They stand in the order of the prompts that they are for."""
+    before = 1
     for index, tier in enumerate(section.tiers or ()):
-        _check_rates(tier, (*place, "tiers", index), findings)
-        if tier.above_tokens <= above:
-            findings.add((*place, "tiers", index, "above_tokens"), f"must be more than the {above:,} of the tier before")
-        above = tier.above_tokens
+        here = (*place, "tiers", index)
+        _check_rates(tier, here, findings)
+        first = tier.first_tokens
+        if first <= before:
+            key = "from_tokens" if tier.above_tokens is None else "above_tokens"
+            findings.add((*here, key), f"must start at more than {before:,} prompt tokens: from there on the prices before it hold")
+        before = first
 
 
 def _check_rates(rates: Rates, place: Place, findings: Findings) -> set[str]:

@@ -21,7 +21,7 @@ def written_price(section: ModelSection) -> tuple[Price, str] | None:
     if not given:
         return None
     base = _rates(section, FREE_RATES)
-    tiers = [Tier.above(tier.above_tokens, _rates(tier, base)) for tier in section.tiers or ()]
+    tiers = [Tier.at_or_above(tier.first_tokens, _rates(tier, base)) for tier in section.tiers or ()]
     return Price.from_registry(base, tiers), given[0]
 
 

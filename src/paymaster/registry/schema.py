@@ -6,7 +6,7 @@ The descriptions and examples here are the reference: `paymaster schema` and doc
 from decimal import Decimal
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from paymaster.registry.names import Capabilities, Dimensions, ProviderName
 from paymaster.registry.values import (
@@ -25,6 +25,7 @@ from paymaster.registry.values import (
     Text,
     Usd,
     VariableNames,
+    refuse,
 )
 
 
@@ -61,9 +62,30 @@ class Rates(Section):
 
 
 class TierSection(Rates):
-    """Prices of the whole request once its prompt is longer than `above_tokens`. What is left out stays as in the base price."""
+    """Prices of the whole request once its prompt is long. One of `above_tokens` and `from_tokens` says from where on.
 
-    above_tokens: Count = Field(description="The tier starts above this many prompt tokens, cached ones included.", examples=[200_000])
+    What is left out stays as in the base price.
+    """
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["above_tokens"]}, {"required": ["from_tokens"]}]})
+
+    above_tokens: Count | None = Field(
+        None,
+        description="The tier starts above this many prompt tokens, cached ones included: Google, OpenAI, Anthropic.",
+        examples=[200_000],
+    )
+    from_tokens: Count | None = Field(None, description="The tier starts at this many prompt tokens already: xAI.", examples=[200_000])
+
+    @model_validator(mode="after")
+    def _starts_once(self) -> "TierSection":
+        if (self.above_tokens is None) == (self.from_tokens is None):
+            refuse("must say where it starts: with above_tokens (longer prompts) or from_tokens (that length too), one of the two")
+        return self
+
+    @property
+    def first_tokens(self) -> int:
+        """The shortest prompt that these prices hold for."""
+        return self.from_tokens or 0 if self.above_tokens is None else self.above_tokens + 1
 
 
 class BudgetSection(Section):
