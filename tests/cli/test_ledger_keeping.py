@@ -137,6 +137,7 @@ def test_nothing_is_imported_twice(paymaster, filled):
     ended = paymaster("ledger", "import", "old.jsonl", "--ledger", filled)
     assert ended.status == 2
     assert "is not empty: 2 accounts, 50 records. Nothing was changed." in ended.err
+    assert "Import into a ledger of its own" in ended.err
     assert paymaster("ledger", "export", "-", "--ledger", filled).out == before
 
 

@@ -90,5 +90,9 @@ def not_empty(place: str, accounts: int, records: int) -> LedgerUnusable:
     """The message for a ledger that something is in."""
     return LedgerUnusable(
         f"The ledger {place} is not empty: {accounts:,} accounts, {records:,} records. Nothing was changed.",
-        advice="Import into a new ledger: name another file, or another one on the server with ?name=…",
+        advice=(
+            "Two ledgers can't be joined: the same call could be counted twice. Import into a ledger of its own, by naming another file, or "
+            "another ledger on the server with ?name=…, and report on each with --ledger. To put the export in this one's place, keep "
+            "`paymaster ledger export` of it first, then remove the file (on a server, the keys that begin with {paymaster:NAME}) and import again."
+        ),
     )
