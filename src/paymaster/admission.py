@@ -86,7 +86,7 @@ class Admission:
             place: Place | None = None
             while True:
                 self._patience.check(self.passed_over)
-                attempt = self._with_hold(attempt, enforce_money=enforce_money)
+                attempt = self._with_hold(attempt, enforce_money=enforce_money, place=place)
                 account = self._line.lane(charge.account for charge in attempt.hold.charges) if place is None else None
                 if account is None:  # nobody waits before us
                     answer = await self._reserve(attempt, in_line=place is not None)
@@ -113,13 +113,14 @@ class Admission:
                 if refused is not None and self._is_too_late(refused, give_up_at_ms, others=others):
                     return self._deferred(attempt.candidate, refused, patience_ms)
                 if place is None:
-                    place = await stack.enter_async_context(self._line.place(account, attempt.hold.id, self._books, self._runtime))
-                    self._tell.waiting(attempt.candidate.model.name, account, refused)
+                    name = attempt.candidate.model.name
+                    place = await stack.enter_async_context(self._line.place(account, attempt.hold.id, self._books, self._runtime, name))
+                    self._tell.waiting(name, account, refused)
                 if not await self._wait(place, refused, give_up_at_ms):
                     return self._deferred(attempt.candidate, refused, patience_ms)
 
-    def _with_hold(self, attempt: Attempt, *, enforce_money: bool) -> Attempt:
-        """The attempt with the hold that its candidate, as it now is, needs; the id stays."""
+    def _with_hold(self, attempt: Attempt, *, enforce_money: bool, place: Place | None) -> Attempt:
+        """The attempt with the hold that its candidate, as it now is, needs; the id stays. One in line says who waits with it."""
         lines = charges(attempt.candidate, enforce_money=enforce_money)
         lease_ms = attempt.candidate.model.timeouts.total_ms + LEASE_MARGIN_MS
         # The policy of this call says it, not the ledger: a key of the gateway, or a new registry, may be stricter than its neighbours.
@@ -128,7 +129,14 @@ class Admission:
             attempt,
             at_ms=self._runtime.now_ms(),
             meanings=tuple([meaning for meaning, _ in lines]),
-            hold=Hold(attempt.hold.id, tuple([charge for _, charge in lines]), lease_ms, lost_record(attempt).to_json(), goes_on),
+            hold=Hold(
+                attempt.hold.id,
+                tuple([charge for _, charge in lines]),
+                lease_ms,
+                lost_record(attempt).to_json(),
+                goes_on,
+                None if place is None else place.crowd(),
+            ),
             waited_ms=self._patience.since_ms,
         )
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Protocol, Self, TypeVar
 
-from paymaster.accounting.accounts import Admission, Balance, Change, Hold, Lost, Post, Record, Refused, Settled, Settlement
+from paymaster.accounting.accounts import Admission, Balance, Change, Crowd, Hold, Lost, Post, Queued, Record, Refused, Settled, Settlement
 from paymaster.accounting.usage import UnknownUsage, Usage
 from paymaster.events import Event
 from paymaster.jsontypes import JsonObject
@@ -49,6 +49,10 @@ class Books(Protocol):
 
     async def balances(self, prefix: str, now_ms: int) -> dict[str, Balance]:
         """Every account whose name starts with `prefix`, as a sweep would leave it."""
+        ...
+
+    async def waiting(self, now_ms: int) -> tuple[Queued, ...]:
+        """Who stands in line now, first come first: a place of each caller in front, with those behind it in its process."""
         ...
 
     def records(self, *, after_ms: int = 0) -> AsyncIterator[Record]:
@@ -173,6 +177,10 @@ class Place(Protocol):
         """The hold was admitted."""
         ...
 
+    def crowd(self) -> Crowd:
+        """Who waits in this place's line here, it and those behind it."""
+        ...
+
     async def __aenter__(self) -> Self:
         """Stand at the end of the line."""
         ...
@@ -189,8 +197,8 @@ class Line(Protocol):
         """The first of the accounts for which somebody already waits."""
         ...
 
-    def place(self, account: str, hold_id: str, books: Books, runtime: Runtime) -> Place:
-        """A place at the end of the account's line."""
+    def place(self, account: str, hold_id: str, books: Books, runtime: Runtime, name: str) -> Place:
+        """A place at the end of the account's line; `name` is the model that it waits for, for whoever looks."""
         ...
 
     def ring(self) -> None:

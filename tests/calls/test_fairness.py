@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import json
 import os
+import re
 import signal
 import threading
 import time
@@ -11,8 +13,11 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
+
 from fleet import LoopbackProvider, Seen, fleet, registry_file
 from paymaster import AsyncClient, Client
+from paymaster.cli.process import main
 
 HELLO = [{"role": "user", "content": "Hello"}]
 
@@ -87,22 +92,90 @@ def test_nobody_waits_for_a_call_that_was_cancelled(tmp_path: Path, shared_ledge
         asyncio.run(cancelled_while_it_stands_in_line())
 
 
-def test_a_call_whose_process_was_killed_is_waited_for_a_few_seconds_only(tmp_path: Path, shared_ledger: str) -> None:
-    with held_up(tmp_path, shared_ledger) as (registry, settings):
+def test_who_looks_sees_every_call_that_waits_in_whatever_process_and_leaves_the_line_as_it_is(
+    tmp_path: Path, shared_ledger: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One slot is in use; two processes with three threads each wait for it: a place of each in the ledger, and two calls behind it."""
+    ledger = ["--ledger", shared_ledger, "--state-dir", str(tmp_path / "mine")]
+
+    def told(*words: str) -> str:
+        capsys.readouterr()
+        assert main([*words, *ledger]) == 0
+        return capsys.readouterr().out
+
+    def in_line() -> list[dict[str, object]]:
+        shown: list[dict[str, object]] = json.loads(told("status", "--json"))["in_line"]
+        return shown
+
+    free = threading.Event()
+    with held_up(tmp_path, shared_ledger, free) as (registry, _):
+        began_ms = time.time_ns() // 1_000_000
+        with fleet(registry, shared_ledger, tmp_path / "state", processes=2, calls=1, threads=3) as workers:
+            workers.go()
+            wait_for(lambda: [waits["calls"] for waits in in_line()] == [6])
+            [waits] = in_line()
+            assert (waits["model"], waits["accounts"]) == ("a", ["slots/a"])
+            since_ms = waits["since_ms"]
+            assert isinstance(since_ms, int)
+            assert began_ms - 2_000 < since_ms < began_ms + 30_000
+            assert re.search(r"^a +6 +[0-9.]+ m?s +max_parallel$", told("status"), re.MULTILINE)
+            assert re.search(r"^a +6 +[0-9.]+ m?s +max_parallel$", told("top", "--once"), re.MULTILINE)
+            free.set()
+            assert {result["outcome"] for result in workers.results()} == {"ok"}
+            assert in_line() == []
+
+
+def test_a_dead_caller_in_front_holds_up_those_behind_for_its_place_and_no_longer(tmp_path: Path, shared_ledger: str) -> None:
+    """It was killed while it stood in front; the slot is free again at once, and the next one, of another process, gets it."""
+    free = threading.Event()
+    with held_up(tmp_path, shared_ledger, free) as (registry, settings), ThreadPoolExecutor(1) as pool:
         killed = fleet(registry, shared_ledger, tmp_path / "killed", processes=1, calls=1)
-        with killed as waiting, Client(registry, **settings) as client:  # type: ignore[arg-type]  # the settings as they are
-            waiting.go()
+        with killed as first, Client(registry, **settings) as client:  # type: ignore[arg-type]  # the settings as they are
+            first.go()
             wait_for(lambda: client.balances("slots/")["slots/a"].ahead == 1)
-            os.kill(waiting.process.pid, signal.SIGKILL)
+            behind = pool.submit(client.complete, HELLO)
+            wait_for(lambda: client.balances("slots/")["slots/a"].ahead == 2)
+            os.kill(first.process.pid, signal.SIGKILL)
             killed_s = time.monotonic()
-            wait_for(lambda: client.balances("slots/")["slots/a"].ahead == 0)
-            assert time.monotonic() - killed_s < 5 + 2
+            free.set()
+            assert behind.result(timeout=30).text == "hi"
+            assert time.monotonic() - killed_s < 5 + 3
+
+
+def test_a_task_that_is_cancelled_in_the_middle_of_a_line_frees_its_turn_for_the_one_behind(tmp_path: Path, shared_ledger: str) -> None:
+    """All tasks of one process, on one slot: those who are left are served in the order in which they came."""
+
+    def behave(_: Seen) -> tuple[int, dict[str, str]]:
+        time.sleep(0.03)
+        return 200, {}
+
+    async def scenario() -> list[int]:
+        served: list[int] = []
+
+        async def ask(number: int) -> None:
+            await client.complete(HELLO, user=str(number))
+            served.append(number)
+
+        async with AsyncClient(registry, ledger=shared_ledger, state_dir=tmp_path / "mine", run="fleet", environ={}) as client:
+            tasks = []
+            for number in range(12):
+                tasks.append(asyncio.create_task(ask(number)))
+                await asyncio.sleep(0.002)
+            for number in (3, 4, 9):
+                tasks[number].cancel()
+            await asyncio.wait(tasks)
+        return served
+
+    with LoopbackProvider(behave) as provider:
+        registry = registry_file(tmp_path, provider, ", max_parallel: 1")
+        served = asyncio.run(scenario())
+    assert served == [0, 1, 2, 5, 6, 7, 8, 10, 11]
 
 
 @contextlib.contextmanager
-def held_up(folder: Path, ledger: str) -> Iterator[tuple[Path, dict[str, object]]]:
-    """A registry whose one slot is in use, and settings for a client on the same ledger."""
-    free = threading.Event()
+def held_up(folder: Path, ledger: str, ends: threading.Event | None = None) -> Iterator[tuple[Path, dict[str, object]]]:
+    """A registry whose one slot is in use, at the latest until the end (or until `ends`), and settings for a client on the same ledger."""
+    free = ends or threading.Event()
 
     def behave(_: Seen) -> tuple[int, dict[str, str]]:
         free.wait(30)

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from paymaster.accounting.accounts import Balance, Record
+from paymaster.accounting.accounts import Balance, Queued, Record
 from paymaster.accounting.records import AttemptRecord
 from paymaster.accounting.reports import Key, Report
 from paymaster.cli.reporting import gather, remarks
@@ -314,9 +314,29 @@ def test_limits_pauses_and_open_calls_are_told():
     assert ["gone", "1", "-", "0", "in use"] in shown
 
 
+def test_who_waits_in_line_is_told_by_model():
+    line = [
+        Queued("h1", ("slots/m", "usd/run/r"), {"m": 3, "k": 1}, 2_000),
+        Queued("h2", ("requests/m",), {"m": 1}, 1_000),
+        Queued("h3", ("pause/old",), {}, 4_500),
+        Queued("h4", ("parallel/k",), {"k": 2}, 4_000),
+    ]
+    now = standing({}, None, line=line)
+    assert [(waits.model, waits.calls, waits.since_ms) for waits in now.line] == [("m", 4, 1_000), ("k", 3, 2_000), ("", 1, 4_500)]
+    *_, shown = tables(now, 4_000)
+    assert [[getattr(cell, "text", cell) for cell in row] for row in shown.rows] == [
+        ["m", "4", "3.0 s", "max_parallel, usd/run/r, rpm"],
+        ["k", "3", "2.0 s", "max_parallel, usd/run/r"],
+        ["-", "1", "0 ms", "the end of a pause"],
+    ]
+    many = standing({}, None, line=[Queued(f"h{number}", ("pause/x",), {f"m{number}": 1}, number) for number in range(30)])
+    *_, shown = tables(many, 100)
+    assert (len(shown.rows), shown.title) == (20, "Waiting in line (20 of 30 models)")
+
+
 def test_a_budget_that_is_passed_is_said():
     registry = make_registry(Budget(cap_nanousd=10_000_000, per=("run",)))
-    budgets, _, _ = tables(standing({"usd/run/r": Balance(settled=15_000_000)}, registry), 0)
+    budgets, *_ = tables(standing({"usd/run/r": Balance(settled=15_000_000)}, registry), 0)
     assert [getattr(cell, "text", cell) for cell in budgets.rows[0]] == ["run r", "$0.015", "$0.00", "$0.01", "-$0.005", "over"]
 
 

@@ -1,6 +1,6 @@
 """What every ledger promises to those who wait for room."""
 
-from paymaster.accounting.accounts import Balance, Charge, Held, Post, Refused
+from paymaster.accounting.accounts import Balance, Charge, Crowd, Held, Hold, Post, Queued, Refused
 from paymaster.runtime import run
 
 T = 1_000_000
@@ -46,6 +46,26 @@ def test_a_place_lapses_unless_it_is_renewed(desk):
     desk.reserve("big", usd(90), queue_for_ms=1_000, at=T + 900)
     assert isinstance(desk.reserve("small", usd(10), at=T + 1_899), Refused)
     assert isinstance(desk.reserve("small", usd(10), at=T + 1_900), Held)
+
+
+def test_the_line_can_be_looked_at(desk, ledger):
+    assert run(ledger.waiting(T)) == ()
+    desk.reserve("h1", usd(100), slot(cap=1))
+
+    def stand(name, at, crowd, *charges):
+        run(ledger.reserve(Hold(name, charges, 10_000, crowd=crowd), at, queue_for_ms=1_000))
+
+    stand("a", T + 10, Crowd({"m": 3, "other": 1}, 7), usd(60), slot(cap=1))
+    desk.reserve("b", usd(60), queue_for_ms=5_000, at=T + 20)  # one that says nothing of who waits
+    stand("a", T + 900, Crowd({"m": 5}, 897), usd(60))
+    first, second = run(ledger.waiting(T + 950))
+    assert first == Queued("a", (SLOT, USD), {"m": 5}, T + 3)
+    assert second == Queued("b", (USD,), {}, T + 20)
+    assert [place.hold_id for place in run(ledger.waiting(T + 1_900))] == ["b"]  # the other one was not renewed
+    assert run(ledger.waiting(T + 950)) == (first, second)  # looking has changed nothing
+    run(ledger.withdraw("a"))
+    run(ledger.withdraw("b"))
+    assert run(ledger.waiting(T + 950)) == ()
 
 
 def test_a_place_can_be_given_up(desk, ledger):

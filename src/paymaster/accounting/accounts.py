@@ -33,13 +33,22 @@ class Charge(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Crowd:
+    """Who waits at one place in line, for whoever looks: how many callers by their name, and for how long the first of them has waited."""
+
+    names: Mapping[str, int]
+    waited_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Hold:
     """What a caller asks for: all charges or none. `id` is the caller's own, unique; asking again with the same id is harmless.
 
     An account stands at most once among the charges.
 
     `lost_record` is the JSON text written as the hold's record when its lease (`lease_ms`, counted from admission) runs out unsettled.
-    `may_go_unbooked` says that the caller goes on, as if it were admitted, where no ledger can be reached.
+    `may_go_unbooked` says that the caller goes on, as if it were admitted, where no ledger can be reached. `crowd` is who waits at its
+    place in line, should it be given one.
     """
 
     id: str
@@ -47,6 +56,17 @@ class Hold:
     lease_ms: int
     lost_record: str = "{}"
     may_go_unbooked: bool = False
+    crowd: Crowd | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """A place in line: which accounts refused the hold, how many wait there by their names, and since when (the ledger's time)."""
+
+    hold_id: str
+    accounts: tuple[str, ...]
+    names: Mapping[str, int]
+    since_ms: int
 
 
 class Balance(NamedTuple):

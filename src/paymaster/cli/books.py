@@ -1,11 +1,11 @@
 """The ledger that a command reads, found by flags and environment; makes none where there is none."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from paymaster.accounting.accounts import Balance, Record
+from paymaster.accounting.accounts import Balance, Queued, Record
 from paymaster.cli.backlogs import backlog_json, sentences
 from paymaster.cli.flags import Flags
 from paymaster.cli.terminal import write_json
@@ -67,6 +67,10 @@ class Books:
     def balances(self) -> Mapping[str, Balance]:
         """Every account."""
         return {} if self.is_new else run(self.ledger.balances("", self.now_ms()))
+
+    def line(self) -> Sequence[Queued]:
+        """Who stands in line."""
+        return () if self.is_new else run(self.ledger.waiting(self.now_ms()))
 
     def records(self) -> Iterator[Record]:
         """The record of each hold; those whose worker died are charged and recorded first."""

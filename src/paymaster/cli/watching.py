@@ -59,17 +59,18 @@ class Watch:
         try:
             now_ms = self._runtime.now_ms()
             balances = run(self._books.balances("", now_ms))
+            line = run(self._books.waiting(now_ms))
             run(self._following.catch_up())
         except LedgerUnavailable as error:
             raise unanswered(error, backlog_in(self._spool)) from error
         told = told_in([self._events_file] if self._events_file is not None else newest_files(self._events_folder))
         latest = [call for call in self._lately.calls(told) if self._run in (None, call.run)][: self._most]
-        now = standing(balances, self._registry, run=self._run)
+        now = standing(balances, self._registry, run=self._run, line=line)
         shown = replace(now, budgets=most_telling(now.budgets, _MOST_BUDGETS))
-        budgets, limits, models = status_tables(shown, now_ms)
+        budgets, limits, models, waits = status_tables(shown, now_ms)
         if len(now.budgets) > _MOST_BUDGETS:
             budgets = replace(budgets, title=f"Budgets ({_MOST_BUDGETS} of {len(now.budgets):,}; `paymaster status` shows all)")
-        return [budgets, models, limits, backlog_table(backlog_in(self._spool)), _call_table(latest)]
+        return [budgets, models, waits, limits, backlog_table(backlog_in(self._spool)), _call_table(latest)]
 
 
 @contextmanager

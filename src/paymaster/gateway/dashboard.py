@@ -59,10 +59,10 @@ class Journal:
                 return made
             world, options = self._service.desk.world, self._service.desk.resources.options
             await self._following.catch_up(partial(asyncio.sleep, 0))
-            balances = await world.books.balances("", now_ms)
+            balances, line = await world.books.balances("", now_ms), await world.books.waiting(now_ms)
             told = await asyncio.to_thread(told_in, [options.events or default_path(options.state_dir, options.scope.run)])
             lines = [self._spending.timeline(key, now_ms - RANGES_MS[range_name], now_ms + 1) for key in KEYS]
-            now = seen_by(standing(balances, world.registry), self._user)
+            now = seen_by(standing(balances, world.registry, line=line), self._user)
             made = dashboard(now, world.registry, lines, self._lately.calls(told), now_ms, range_name)
             self._views[range_name] = now_ms, made
             return made

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
-from paymaster.accounting.accounts import Admission, Balance, Change, Held, Hold, Lost, Post, Record, Settled, Settlement
+from paymaster.accounting.accounts import Admission, Balance, Change, Held, Hold, Lost, Post, Queued, Record, Settled, Settlement
 from paymaster.events import Admitted, AttemptFailed, Event
 from paymaster.ports import Books
 
@@ -98,6 +98,10 @@ class Witness:
     async def balances(self, prefix: str, now_ms: int) -> dict[str, Balance]:
         """See `Books`."""
         return await self._books.balances(prefix, now_ms)
+
+    async def waiting(self, now_ms: int) -> tuple[Queued, ...]:
+        """See `Books`."""
+        return await self._books.waiting(now_ms)
 
     def records(self, *, after_ms: int = 0) -> AsyncIterator[Record]:
         """See `Books`."""

@@ -91,8 +91,9 @@ def not_empty(place: str, accounts: int, records: int) -> LedgerUnusable:
     return LedgerUnusable(
         f"The ledger {place} is not empty: {accounts:,} accounts, {records:,} records. Nothing was changed.",
         advice=(
-            "Two ledgers can't be joined: the same call could be counted twice. Import into a ledger of its own, by naming another file, or "
-            "another ledger on the server with ?name=…, and report on each with --ledger. To put the export in this one's place, keep "
-            "`paymaster ledger export` of it first, then remove the file (on a server, the keys that begin with {paymaster:NAME}) and import again."
+            "Two ledgers can't be joined: the same call could be counted twice. Import into a ledger of its own, by naming another "
+            "file, or another ledger on the server with ?name=…, and report on each with --ledger. To put the export in this one's place, "
+            "keep `paymaster ledger export` of it first, then remove the file (on a server, the keys that begin with {paymaster:NAME}) "
+            "and import again."
         ),
     )

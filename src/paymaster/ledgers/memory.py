@@ -7,7 +7,7 @@ from dataclasses import replace
 from operator import attrgetter
 from threading import Lock
 
-from paymaster.accounting.accounts import Admission, Balance, Change, Hold, Lost, Post, Record, Settled, Settlement
+from paymaster.accounting.accounts import Admission, Balance, Change, Hold, Lost, Post, Queued, Record, Settled, Settlement
 from paymaster.ledgers import transactions
 from paymaster.ledgers.store import Clock, Entry, Known, OpenHold, Row, Ticket
 
@@ -48,6 +48,11 @@ class MemoryLedger:
         """The accounts whose names start so, as a sweep would leave them."""
         with self._lock:
             return transactions.balances(self._store, prefix, now_ms)
+
+    async def waiting(self, now_ms: int) -> tuple[Queued, ...]:
+        """Who stands in line, first come first."""
+        with self._lock:
+            return transactions.waiting(self._store, now_ms)
 
     async def records(self, *, after_ms: int = 0) -> AsyncGenerator[Record, None]:
         """The records written after that time, in order, as they stand when the reading begins."""

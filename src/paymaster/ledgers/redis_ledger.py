@@ -16,6 +16,7 @@ from paymaster.accounting.accounts import (
     Hold,
     Lost,
     Post,
+    Queued,
     Record,
     Settled,
     Settlement,
@@ -31,11 +32,13 @@ from paymaster.ledgers.redis_replies import (
     next_place,
     pack_charged,
     pack_charges,
+    pack_crowd,
     read_balances,
     read_changes,
     read_held,
     read_journal,
     read_refused,
+    read_waiting,
     split_reply,
 )
 from paymaster.ledgers.redis_wire import Argument, LoopWire, NotAcknowledged, Reply, ThreadWire, Wire, read_scripts
@@ -47,7 +50,7 @@ SCHEMA_VERSION = 1
 FIRST_PAUSE_MS, LONGEST_PAUSE_MS = 10, 400
 JOURNAL_PAGE = 500
 # What only reads, and what frees a hold: lost in a failover, it counts too much rather than too little.
-NOT_WAITED_FOR = frozenset({"balances", "describe", "openings", "records", "server", "snapshot", "withdraw"})
+NOT_WAITED_FOR = frozenset({"balances", "describe", "openings", "records", "server", "snapshot", "waiting", "withdraw"})
 
 
 class RedisLedger:
@@ -95,7 +98,8 @@ class RedisLedger:
             _check_size(charge.account, max(charge.amount, charge.cap or 0))
         packed = pack_charges(hold.charges)
         try:
-            reply = await self._run("reserve", self._clock(now_ms), hold.id, hold.lease_ms, packed, hold.lost_record, queue_for_ms)
+            own = (hold.id, hold.lease_ms, packed, hold.lost_record, queue_for_ms, pack_crowd(hold.crowd))
+            reply = await self._run("reserve", self._clock(now_ms), *own)
         except LedgerUnavailable as error:
             if isinstance(error.__cause__, NotAcknowledged):
                 await self._take_back(hold.id)
@@ -167,6 +171,14 @@ class RedisLedger:
             word, rest, _ = split_reply(reply)
             raise self._fault(word, rest)
         return read_balances(reply)
+
+    async def waiting(self, now_ms: int) -> tuple[Queued, ...]:
+        """Who stands in line, first come first."""
+        reply = await self._run("waiting", self._clock(now_ms))
+        if not isinstance(reply, list):
+            word, rest, _ = split_reply(reply)
+            raise self._fault(word, rest)
+        return read_waiting(reply)
 
     async def records(self, *, after_ms: int = 0) -> AsyncGenerator[Record, None]:
         """The records written after that time, in order, up to the last one when the reading begins; other callers write on meanwhile.

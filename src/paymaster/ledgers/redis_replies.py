@@ -10,9 +10,11 @@ from paymaster.accounting.accounts import (
     Balance,
     Change,
     Charge,
+    Crowd,
     Held,
     Hold,
     Lost,
+    Queued,
     Record,
     Refused,
     Settlement,
@@ -34,6 +36,11 @@ def pack_charges(charges: Sequence[Charge]) -> bytes:
 def pack_charged(settlement: Settlement) -> bytes:
     """What a record says was charged."""
     return orjson.dumps(recorded_amounts(settlement.hold.charges, settlement.amounts, settlement.posts))
+
+
+def pack_crowd(crowd: Crowd | None) -> bytes:
+    """Who waits at a place in line."""
+    return b"" if crowd is None else orjson.dumps((crowd.names, crowd.waited_ms))
 
 
 def split_reply(reply: Reply) -> tuple[str, bytes, tuple[Lost, ...]]:
@@ -82,6 +89,15 @@ def _read_balances(items: Sequence[bytes]) -> Iterator[tuple[str, Balance]]:
     for at in range(0, len(items), 2):
         settled, live, held, ahead, *leaves = figures(items[at + 1])
         yield items[at].decode(), Balance(settled, live, held, ahead, tuple(zip(leaves[::2], leaves[1::2], strict=True)))
+
+
+def read_waiting(reply: Reply) -> tuple[Queued, ...]:
+    """The line."""
+    items = [bytes_of(item) for item in list_of(reply)[1:]]
+    return tuple(
+        Queued(items[at].decode(), tuple(orjson.loads(items[at + 3])), orjson.loads(items[at + 2]), int(items[at + 1]))
+        for at in range(0, len(items), 4)
+    )
 
 
 def read_journal(reply: Reply) -> tuple[list[tuple[bytes, Record]], str]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from paymaster.accounting.accounts import Refused
+from paymaster.accounting.accounts import Crowd, Refused
 from paymaster.ledgers.store import Clock, Entry, Row, Store, Ticket
 
 
@@ -90,7 +90,7 @@ class Line:
         """What those who came before ask of the account."""
         return self._asks.get(account, 0)
 
-    def stay(self, refused: Refused, queue_for_ms: int) -> None:
+    def stay(self, refused: Refused, queue_for_ms: int, crowd: Crowd | None) -> None:
         """Keep the place after a refusal, or give it up where waiting does not help.
 
         A place on an account is kept even if another account refused this time: whoever came first needs room on all of them at once.
@@ -104,7 +104,9 @@ class Line:
             asks.update((shortfall.charge.account, shortfall.charge.amount) for shortfall in refused.shortfalls)
             last = self._tickets[-1].turn if self._tickets else 0
             turn = self._mine.turn if self._mine else last + 1
-            store.write_ticket(Ticket(refused.hold_id, turn, now_ms + queue_for_ms, asks))
+            names, waited_ms = (crowd.names, crowd.waited_ms) if crowd else ({}, 0)
+            since_ms = self._mine.since_ms if self._mine else now_ms - waited_ms
+            store.write_ticket(Ticket(refused.hold_id, turn, now_ms + queue_for_ms, asks, names, since_ms))
             self._sheet.clock.line_ms = max(self._sheet.clock.line_ms, now_ms + queue_for_ms)
 
     def leave(self) -> None:

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from paymaster.accounting.accounts import Admission, Balance, Change, Held, Hold, Lost, Post, Record, Settled, Settlement
+from paymaster.accounting.accounts import Admission, Balance, Change, Held, Hold, Lost, Post, Queued, Record, Settled, Settlement
 from paymaster.errors import LedgerUnavailable
 from paymaster.ledgers.spool import Left, Spool
 from paymaster.ports import Books
@@ -105,6 +105,10 @@ class SpoolingLedger:
     async def balances(self, prefix: str, now_ms: int) -> dict[str, Balance]:
         """Every account whose name starts with `prefix`, without what waits on disk."""
         return await self._books.balances(prefix, now_ms)
+
+    async def waiting(self, now_ms: int) -> tuple[Queued, ...]:
+        """Who stands in line."""
+        return await self._books.waiting(now_ms)
 
     def records(self, *, after_ms: int = 0) -> AsyncIterator[Record]:
         """The journal, without what waits on disk."""

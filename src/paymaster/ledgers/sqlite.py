@@ -10,7 +10,7 @@ from threading import Lock
 from typing import TypeVar
 from weakref import WeakMethod
 
-from paymaster.accounting.accounts import Admission, Balance, Change, Held, Hold, Lost, Post, Record, Settled, Settlement
+from paymaster.accounting.accounts import Admission, Balance, Change, Held, Hold, Lost, Post, Queued, Record, Settled, Settlement
 from paymaster.ledgers import transactions
 from paymaster.ledgers.group_commit import GroupCommit
 from paymaster.ledgers.sqlite_file import connect, explain, is_busy, locked_for_long, open_database
@@ -88,6 +88,10 @@ class SqliteLedger:
     async def balances(self, prefix: str, now_ms: int) -> dict[str, Balance]:
         """The accounts whose names start so, as a sweep would leave them."""
         return await self._transact(lambda store: transactions.balances(store, prefix, now_ms), begin="BEGIN")
+
+    async def waiting(self, now_ms: int) -> tuple[Queued, ...]:
+        """Who stands in line, first come first."""
+        return await self._transact(lambda store: transactions.waiting(store, now_ms), begin="BEGIN")
 
     async def records(self, *, after_ms: int = 0) -> AsyncGenerator[Record, None]:
         """The records written after that time, in order, as they stand when the reading begins; other callers write on meanwhile."""

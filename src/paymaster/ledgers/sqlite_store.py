@@ -96,10 +96,14 @@ class SqliteStore:
             yield Record(hold_id, at_ms, bool(lost), orjson.loads(amounts), body)
 
     def list_tickets(self) -> Sequence[Ticket]:
-        return [Ticket(hold_id, turn, until_ms, orjson.loads(asks)) for hold_id, turn, until_ms, asks in self._run("list_tickets")]
+        return [
+            Ticket(hold_id, turn, until_ms, orjson.loads(asks), orjson.loads(names), since_ms)
+            for hold_id, turn, until_ms, asks, names, since_ms in self._run("list_tickets")
+        ]
 
     def write_ticket(self, ticket: Ticket) -> None:
-        self._run("write_ticket", ticket.hold_id, ticket.turn, ticket.until_ms, orjson.dumps(ticket.asks).decode())
+        asks, names = orjson.dumps(ticket.asks).decode(), orjson.dumps(ticket.names).decode()
+        self._run("write_ticket", ticket.hold_id, ticket.turn, ticket.until_ms, asks, names, ticket.since_ms)
 
     def drop_ticket(self, hold_id: str) -> None:
         self._run("drop_ticket", hold_id)

@@ -51,12 +51,17 @@ class OpenHold(NamedTuple):
 
 
 class Ticket(NamedTuple):
-    """A place in line: `asks` maps the accounts that refused the hold to the amounts it needs. The lowest `turn` came first."""
+    """A place in line: `asks` maps the accounts that refused the hold to the amounts it needs. The lowest `turn` came first.
+
+    `names` says how many wait there, by their names, and `since_ms` since when: for whoever looks, the rule needs neither.
+    """
 
     hold_id: str
     turn: int
     until_ms: int
     asks: Mapping[str, int]
+    names: Mapping[str, int]
+    since_ms: int
 
 
 @dataclass(slots=True)

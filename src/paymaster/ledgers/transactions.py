@@ -17,6 +17,7 @@ from paymaster.accounting.accounts import (
     Hold,
     Lost,
     Post,
+    Queued,
     Record,
     Refused,
     Settled,
@@ -56,7 +57,7 @@ def reserve(store: Store, hold: Hold, now_ms: int, queue_for_ms: int) -> Admissi
     if any(excess(charge, row.total + line.ahead(row.name)) > 0 for charge, row in zip(charges, rows, strict=True)):
         before = [Balance(row.settled, row.live, row.held, line.ahead(row.name)) for row in rows]
         refused = Refused(hold.id, sheet.now_ms, _explain(sheet, charges, before), lost)
-        line.stay(refused, queue_for_ms)
+        line.stay(refused, queue_for_ms, hold.crowd)
         sheet.close()
         return refused
     line.leave()
@@ -149,6 +150,14 @@ def balances(store: Store, prefix: str, now_ms: int) -> dict[str, Balance]:
                         _view_lost(rows[charge.account], charge, hold, now_ms)
     asks = [ticket.asks for ticket in store.list_tickets() if ticket.until_ms > now_ms] if clock.line_ms > now_ms else []
     return {name: _view(store, row, now_ms, sum(ask.get(name, 0) for ask in asks)) for name, row in rows.items()}
+
+
+def waiting(store: Store, now_ms: int) -> tuple[Queued, ...]:
+    """Who stands in line, first come first, without those whose time is up."""
+    clock = store.find_known(NOBODY).clock
+    now_ms = max(now_ms, clock.now_ms)
+    tickets = [ticket for ticket in store.list_tickets() if ticket.until_ms > now_ms] if clock.line_ms > now_ms else []
+    return tuple(Queued(ticket.hold_id, tuple(sorted(ticket.asks)), ticket.names, ticket.since_ms) for ticket in tickets)
 
 
 def _view_lost(row: Row, charge: Charge, hold: OpenHold, now_ms: int) -> None:

@@ -11,17 +11,18 @@ they are head themselves, so 256 waiting calls cost as much as one. Fairness amo
                 case Held(): place.served(); break
                 case Refused() as refused: ...                       # go on, or leave where waiting no longer helps
 
-Whoever leaves unserved, cancelled or not, gives up the ticket. Every settlement in this process calls `ring`.
+Whoever leaves unserved, cancelled or not, gives up the ticket. Every settlement in this process calls `ring`. A head's hold says who waits
+with it (`Place.crowd`), so that whoever looks at the ledger sees the whole line and not its heads alone.
 """
 
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
-from paymaster.accounting.accounts import Refused
+from paymaster.accounting.accounts import Crowd, Refused
 from paymaster.errors import LedgerUnavailable
 from paymaster.ports import Books, Runtime
 
@@ -40,6 +41,7 @@ class Turnstile:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._lanes: dict[str, deque[Place]] = {}
+        self._names: dict[str, Counter[str]] = {}
 
     def lane(self, accounts: Iterable[str]) -> str | None:
         """The first of the accounts for which somebody already waits: a newcomer goes to the end of that lane instead of asking."""
@@ -51,9 +53,14 @@ class Turnstile:
         """How many wait for the account."""
         return len(self._lanes.get(account, ()))
 
-    def place(self, account: str, hold_id: str, books: Books, runtime: Runtime) -> "Place":
-        """A place at the end of the account's lane, taken by `async with`."""
-        return Place(self, account, hold_id, books, runtime)
+    def names(self, account: str) -> dict[str, int]:
+        """How many wait for the account, by their names."""
+        with self._lock:
+            return dict(self._names.get(account, ()))
+
+    def place(self, account: str, hold_id: str, books: Books, runtime: Runtime, name: str = "") -> "Place":
+        """A place at the end of the account's lane, taken by `async with`; `name` is what it waits for, for whoever looks."""
+        return Place(self, account, hold_id, books, runtime, name)
 
     def ring(self) -> None:
         """Something was settled: the head of every lane may ask again."""
@@ -70,6 +77,7 @@ class Turnstile:
             lane = self._lanes.setdefault(place.account, deque())
             place.is_fresh = bool(lane)
             lane.append(place)
+            self._names.setdefault(place.account, Counter())[place.name] += 1
 
     def leave(self, place: "Place") -> None:
         """Give the place up; if it was the head's, the next one is called."""
@@ -77,8 +85,12 @@ class Turnstile:
             lane = self._lanes[place.account]
             was_head = lane[0] is place
             lane.remove(place)
+            names = self._names[place.account]
+            names[place.name] -= 1
+            if not names[place.name]:
+                del names[place.name]
             if not lane:
-                del self._lanes[place.account]
+                del self._lanes[place.account], self._names[place.account]
             following = lane[0] if lane and was_head else None
         if following is not None:
             following.bell.ring()
@@ -92,8 +104,9 @@ class Turnstile:
 class Place:
     """One waiter's place in a lane: `paymaster.ports.Place`. `is_fresh` if others stood before it and it has not asked since."""
 
-    def __init__(self, turnstile: Turnstile, account: str, hold_id: str, books: Books, runtime: Runtime) -> None:
+    def __init__(self, turnstile: Turnstile, account: str, hold_id: str, books: Books, runtime: Runtime, name: str) -> None:
         self.account = account
+        self.name = name
         self.bell = runtime.signal()
         self.is_fresh = False
         self._may_have_ticket = False
@@ -101,6 +114,7 @@ class Place:
         self._hold_id = hold_id
         self._books = books
         self._runtime = runtime
+        self._since_ms = runtime.now_ms()
 
     async def __aenter__(self) -> Self:
         self._turnstile.join(self)
@@ -118,6 +132,10 @@ class Place:
     def served(self) -> None:
         """The hold was admitted, by which the ledger has taken back its ticket."""
         self._may_have_ticket = False
+
+    def crowd(self) -> Crowd:
+        """Who waits in this lane, and how long this place, its first when it asks, has."""
+        return Crowd(self._turnstile.names(self.account), self._runtime.now_ms() - self._since_ms)
 
     async def until(self, refused: Refused | None, deadline_ms: int | None = None) -> bool:
         """Sleep until it is worth asking the ledger: True; or until `deadline_ms` has passed on the caller's clock: False.

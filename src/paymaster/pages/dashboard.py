@@ -8,7 +8,7 @@ from paymaster.pages.spending import Timeline
 from paymaster.registry.models import Registry
 from paymaster.telemetry.lately import LatestCall
 from paymaster.telemetry.sentences import duration
-from paymaster.telemetry.standing import BudgetState, LimitState, ModelState, Standing, kind_of, most_telling
+from paymaster.telemetry.standing import BudgetState, LimitState, LineState, ModelState, Standing, kind_of, most_telling
 
 MOST_BUDGETS = 12
 RANGES_MS: Mapping[str, int] = {"1h": 3_600_000, "24h": 86_400_000, "7d": 7 * 86_400_000}
@@ -54,13 +54,14 @@ class LimitRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelRow:
-    """One model of the registry, with its limits."""
+    """One model of the registry, with its limits; `waiting` says how many calls wait in line for it, and how long, '' where none does."""
 
     name: str
     provider: str
     mark: str
     state: str
     open_calls: str
+    waiting: str
     failures: int
     limits: tuple[LimitRow, ...]
 
@@ -74,6 +75,7 @@ class Dashboard:
     spent_nanousd: int
     held_nanousd: int
     open_calls: int
+    waiting: int
     budgets: Sequence[BudgetRow]
     hidden_budgets: int
     models: Sequence[ModelRow]
@@ -100,6 +102,7 @@ def dashboard(
         spent_nanousd=timelines[0].total_nanousd if timelines else 0,
         held_nanousd=max(held.values(), default=0),
         open_calls=sum(model.open_calls for model in now.models),
+        waiting=sum(waits.calls for waits in now.line),
         budgets=[_budget(budget) for budget in shown],
         hidden_budgets=len(now.budgets) - len(shown),
         models=_models(now, registry, now_ms),
@@ -114,7 +117,7 @@ def seen_by(now: Standing, user: str | None) -> Standing:
         return now
     named = {"run", "batch", "instance"}
     mine = tuple(budget for budget in now.budgets if budget.of.get("user") == user or not budget.of.keys() & {*named, "user"})
-    return Standing(budgets=mine, limits=now.limits, models=now.models)
+    return Standing(budgets=mine, limits=now.limits, models=now.models, line=now.line)
 
 
 def _budget(budget: BudgetState) -> BudgetRow:
@@ -147,6 +150,7 @@ def _bar(used: int, held: int, cap: int) -> Bar:
 
 def _models(now: Standing, registry: Registry, now_ms: int) -> list[ModelRow]:
     states = {state.model: state for state in now.models}
+    waits = {state.model: state for state in now.line}
     limits: dict[str, list[LimitState]] = {}
     for limit in now.limits:
         limits.setdefault(limit.model, []).append(limit)
@@ -162,6 +166,7 @@ def _models(now: Standing, registry: Registry, now_ms: int) -> list[ModelRow]:
                 mark=mark,
                 state=words,
                 open_calls=f"{open_calls:,}" if cap is None else f"{open_calls:,} of {cap:,}",
+                waiting=_waiting(waits.get(name), now_ms),
                 failures=state.failures if state else 0,
                 limits=tuple(_limit(limit, now_ms) for limit in limits.get(name, [])),
             )
@@ -177,6 +182,12 @@ def _state(state: ModelState | None, now_ms: int) -> tuple[str, str]:
     if state.half_open:
         return "bad", "one call at a time"
     return "good", "in use" if state.open_calls else "ready"
+
+
+def _waiting(state: LineState | None, now_ms: int) -> str:
+    if state is None:
+        return ""
+    return f"{state.calls:,} for {duration(max(0, now_ms - state.since_ms))} ({state.wait_for})"
 
 
 def _limit(limit: LimitState, now_ms: int) -> LimitRow:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from paymaster.accounting.accounts import Balance
+from paymaster.accounting.accounts import Balance, Queued
 from paymaster.registry.models import BUDGET_DIMENSIONS, Limits, Registry
 
 _MONEY = re.compile("usd" + "(?:/models/(?P<models>.+?))?" + "".join(f"(?:/{name}/(?P<{name}>.+?))?" for name in BUDGET_DIMENSIONS))
@@ -16,6 +16,8 @@ _WINDOWS: Mapping[str, str] = {
     "output-tokens": "output_tpm",
 }
 _SLOTS, _PAUSE, _FAILURES = "slots", "pause", "failures"
+_MONEY_KIND = "usd"
+_WAITS: Mapping[str, str] = {**_WINDOWS, _SLOTS: "max_parallel", "parallel": "max_parallel", _PAUSE: "the end of a pause"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,18 +63,59 @@ class ModelState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LineState:
+    """Calls that wait in line for one model: how many, since when the first of their places has been taken, and for which accounts.
+
+    Callers of other models may stand at the same place, as a budget is for all of them; `since_ms` and `accounts` are those of the place.
+    """
+
+    model: str
+    calls: int
+    since_ms: int
+    accounts: tuple[str, ...]
+
+    @property
+    def wait_for(self) -> str:
+        """What they wait for, in a registry's words: `rpm`, `max_parallel`, `the end of a pause`, or a budget's account."""
+        kinds = (account if account.startswith(f"{_MONEY_KIND}/") else account.partition("/")[0] for account in self.accounts)
+        return ", ".join(dict.fromkeys(_WAITS.get(kind, kind) for kind in kinds))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
     """Everything at one instant."""
 
     budgets: tuple[BudgetState, ...]
     limits: tuple[LimitState, ...]
     models: tuple[ModelState, ...]
+    line: tuple[LineState, ...] = ()
 
 
-def standing(balances: Mapping[str, Balance], registry: Registry | None = None, *, run: str | None = None) -> Standing:
-    """What the balances say; with a registry also the caps. `run` leaves only the budgets of that run."""
+def standing(
+    balances: Mapping[str, Balance], registry: Registry | None = None, *, run: str | None = None, line: Sequence[Queued] = ()
+) -> Standing:
+    """What the balances and the line say; with a registry also the caps. `run` leaves only the budgets of that run."""
     return Standing(
-        budgets=tuple(_budgets(balances, registry, run)), limits=tuple(_limits(balances, registry)), models=_models(balances, registry)
+        budgets=tuple(_budgets(balances, registry, run)),
+        limits=tuple(_limits(balances, registry)),
+        models=_models(balances, registry),
+        line=_line(line),
+    )
+
+
+def _line(line: Sequence[Queued]) -> tuple[LineState, ...]:
+    """By model; the one that has waited longest first."""
+    calls: dict[str, int] = {}
+    since_ms: dict[str, int] = {}
+    accounts: dict[str, dict[str, None]] = {}
+    for place in line:
+        for name, count in (place.names or {"": 1}).items():
+            calls[name] = calls.get(name, 0) + count
+            since_ms[name] = min(place.since_ms, since_ms.get(name, place.since_ms))
+            accounts.setdefault(name, {}).update(dict.fromkeys(place.accounts))
+    return tuple(
+        LineState(model=name, calls=calls[name], since_ms=since_ms[name], accounts=tuple(accounts[name]))
+        for name in sorted(calls, key=lambda name: since_ms[name])
     )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 
-from paymaster.accounting.accounts import Admission, Balance, Change, Charge, Held, Hold, Lost, Post, Record, Settled, Settlement
+from paymaster.accounting.accounts import Admission, Balance, Change, Charge, Held, Hold, Lost, Post, Queued, Record, Settled, Settlement
 from paymaster.ports import Books, Provider, ProviderCall, ProviderChunk, ProviderReply
 from paymaster.providers.scripted.bill import ATTEMPT_HEADER
 from paymaster.routing.charging import MINUTE_MS, WINDOW_MARGIN_MS
@@ -55,6 +55,10 @@ class ShortBooks:
     async def balances(self, prefix: str, now_ms: int) -> dict[str, Balance]:
         """See `Books`."""
         return await self._books.balances(prefix, now_ms)
+
+    async def waiting(self, now_ms: int) -> tuple[Queued, ...]:
+        """See `Books`."""
+        return await self._books.waiting(now_ms)
 
     def records(self, *, after_ms: int = 0) -> AsyncIterator[Record]:
         """See `Books`."""

@@ -9,7 +9,8 @@ if TYPE_CHECKING:
 
 HELP = """Budgets, limits and pauses now.
 
-Reads the ledger's balances: what is spent, what open calls hold, how full each limit is, and which models nobody calls for the moment.
+Reads the ledger's balances: what is spent, what open calls hold, how full each limit is, which models nobody calls for the moment, and
+how many calls wait in line.
 With a registry it also says what is left. What waits on disk for a ledger that was away is in none of these figures, and is listed by
 itself.
 
@@ -31,9 +32,9 @@ def status(flags: Flags, as_json: AsJson = False) -> None:
     from paymaster.telemetry.standing import standing
 
     with open_books(flags, as_json=as_json) as books:
-        balances, now_ms, path = books.balances(), books.now_ms(), books.place
+        balances, line, now_ms, path = books.balances(), books.line(), books.now_ms(), books.place
         waiting, others = books.backlog(), books.backlogs_beside()
-    now = standing(balances, registry_named(flags), run=flags.run_id)
+    now = standing(balances, registry_named(flags), run=flags.run_id, line=line)
     if as_json:
         write_json({**to_json(now, now_ms, path), "waiting": backlog_json(waiting), "waiting_elsewhere": others_json(others)})
         return

@@ -1,5 +1,5 @@
 -- Admit a hold whole, or say why not and keep its place in line.
--- ARGV: clock, hold, lease in ms, charges, record if it is lost, how long to keep the place in ms.
+-- ARGV: clock, hold, lease in ms, charges, record if it is lost, how long to keep the place in ms, who waits there ('' or names, waited ms).
 -- Answers HELD at lease (settled live held ahead)…, REFUSED at (charge settled live held ahead count (at amount)…)…, ENDED, or LARGE account.
 -- Figures are packed, as everywhere.
 
@@ -115,7 +115,11 @@ if #short > 1 then
       call('HDEL', LINE, other)
     end
     local turn = mine and mine.turn or #tickets > 0 and tickets[#tickets].turn + 1 or 1
-    call('HSET', LINE, id, cmsgpack.pack(turn, now + queue_for_ms, asks))
+    local names, waited_ms = {}, 0
+    if ARGV[7] ~= '' then
+      names, waited_ms = unpack(cjson.decode(ARGV[7]))
+    end
+    call('HSET', LINE, id, cmsgpack.pack(turn, now + queue_for_ms, asks, names, mine and mine.since_ms or now - waited_ms))
     line_ms = math.max(line_ms, now + queue_for_ms)
   end
   return close('REFUSED', short, told)

@@ -321,9 +321,9 @@ local function read_line()
   local tickets, gone = {}, {}
   local all = call('HGETALL', LINE)
   for at = 1, #all, 2 do
-    local turn, until_ms, asks = cmsgpack.unpack(all[at + 1])
+    local turn, until_ms, asks, names, since_ms = cmsgpack.unpack(all[at + 1])
     if until_ms > now then
-      tickets[#tickets + 1] = { id = all[at], turn = turn, until_ms = until_ms, asks = asks }
+      tickets[#tickets + 1] = { id = all[at], turn = turn, until_ms = until_ms, asks = asks, names = names or {}, since_ms = since_ms or now }
     else
       gone[#gone + 1] = all[at]
     end

@@ -1,1 +1,1 @@
-SELECT hold_id, turn, until_ms, asks FROM ticket ORDER BY turn
+SELECT hold_id, turn, until_ms, asks, names, since_ms FROM ticket ORDER BY turn
