@@ -40,6 +40,27 @@ def test_the_line_is_served_in_the_order_of_first_arrival(desk):
     assert isinstance(desk.reserve("a", usd(60), at=T + 6), Held)
 
 
+def test_a_large_request_is_not_starved_by_small_ones_of_a_rate_limit(desk):
+    """Small ones come again and again and would fill the window as it moves; they make way until the large one has had its room."""
+    window_ms, cap, waits = 1_000, 100, []
+
+    def tokens(amount):
+        return Charge("tokens/m", amount, cap, window_ms)
+
+    for number in range(10):
+        assert isinstance(desk.reserve(f"first{number}", tokens(10), at=T + 100 * number), Held)
+    for step in range(1, 400):
+        at = T + 900 + 10 * step
+        large = desk.reserve("large", tokens(90), at=at, queue_for_ms=5_000)
+        if isinstance(large, Held):
+            break
+        waits.append(desk.reserve(f"small{step}", tokens(10), at=at))
+    assert isinstance(large, Held)
+    assert all(isinstance(small, Refused) for small in waits)
+    assert at <= T + 900 + window_ms  # as soon as what was there before has left the window
+    assert isinstance(desk.reserve("small", tokens(10), at=at + 100), Held)
+
+
 def test_a_place_lapses_unless_it_is_renewed(desk):
     desk.reserve("h1", usd(60))
     desk.reserve("big", usd(90), queue_for_ms=1_000)
