@@ -13,7 +13,7 @@ from tenacity import RetryCallState, Retrying, wait_random_exponential
 from paymaster.accounting.tokens import TokenCounter
 from paymaster.events import Event
 from paymaster.ledgers.memory import MemoryLedger
-from paymaster.ledgers.opening import open_ledger, spool_folder
+from paymaster.ledgers.opening import open_ledger, spool_folder, whole_place
 from paymaster.ledgers.spooling import SpoolingLedger
 from paymaster.ledgers.turnstile import Turnstile
 from paymaster.narration import tell_posted
@@ -99,7 +99,7 @@ def _books(options: Options, runtime: Runtime, tell: Callable[[Event], None], *,
     if isinstance(ledger, MemoryLedger):
         return ledger
     folder = spool_folder(ledger, options.state_dir)
-    return SpoolingLedger(ledger, folder, posted=partial(tell_posted, tell), place=ledger.place)
+    return SpoolingLedger(ledger, folder, posted=partial(tell_posted, tell), place=whole_place(ledger))
 
 
 def backoff(policy: Policy) -> Callable[[int], int]:

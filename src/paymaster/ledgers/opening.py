@@ -86,6 +86,11 @@ def spool_folder(ledger: "SqliteLedger | RedisLedger", state_dir: Path | None) -
     return spools_folder(state_dir) / hashlib.sha256(called.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
+def whole_place(ledger: "SqliteLedger | RedisLedger") -> str:
+    """Where a ledger is, for whoever looks from another directory: without user and password."""
+    return str(ledger.path.absolute()) if isinstance(ledger, SqliteLedger) else ledger.place
+
+
 def spools_folder(state_dir: Path | None) -> Path:
     """Where the folders of all ledgers lie for which something waits."""
     return _state(state_dir) / "spool"
