@@ -32,7 +32,7 @@ from paymaster.ledgers.redis_replies import (
     next_place,
     pack_charged,
     pack_charges,
-    pack_crowd,
+    pack_queue,
     read_balances,
     read_changes,
     read_held,
@@ -98,8 +98,8 @@ class RedisLedger:
             _check_size(charge.account, max(charge.amount, charge.cap or 0))
         packed = pack_charges(hold.charges)
         try:
-            own = (hold.id, hold.lease_ms, packed, hold.lost_record, queue_for_ms, pack_crowd(hold.crowd))
-            reply = await self._run("reserve", self._clock(now_ms), *own)
+            queue = pack_queue(queue_for_ms, hold.crowd)
+            reply = await self._run("reserve", self._clock(now_ms), hold.id, hold.lease_ms, packed, hold.lost_record, queue)
         except LedgerUnavailable as error:
             if isinstance(error.__cause__, NotAcknowledged):
                 await self._take_back(hold.id)

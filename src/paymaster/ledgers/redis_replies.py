@@ -38,9 +38,9 @@ def pack_charged(settlement: Settlement) -> bytes:
     return orjson.dumps(recorded_amounts(settlement.hold.charges, settlement.amounts, settlement.posts))
 
 
-def pack_crowd(crowd: Crowd | None) -> bytes:
-    """Who waits at a place in line."""
-    return b"" if crowd is None else orjson.dumps((crowd.names, crowd.waited_ms))
+def pack_queue(queue_for_ms: int, crowd: Crowd | None) -> int | bytes:
+    """How long to keep a place in line, and who waits there."""
+    return queue_for_ms if crowd is None else b"%d %b" % (queue_for_ms, orjson.dumps((crowd.names, crowd.waited_ms)))
 
 
 def split_reply(reply: Reply) -> tuple[str, bytes, tuple[Lost, ...]]:

@@ -1,5 +1,6 @@
 -- Admit a hold whole, or say why not and keep its place in line.
--- ARGV: clock, hold, lease in ms, charges, record if it is lost, how long to keep the place in ms, who waits there ('' or names, waited ms).
+-- ARGV: clock, hold, lease in ms, charges, record if it is lost, how long to keep the place in ms; behind that, after a space, who waits there
+-- in JSON (names, waited ms). It is one argument, as a server that wants a password answers one with more than ten in other words.
 -- Answers HELD at lease (settled live held ahead)…, REFUSED at (charge settled live held ahead count (at amount)…)…, ENDED, or LARGE account.
 -- Figures are packed, as everywhere.
 
@@ -7,7 +8,11 @@ local fault = begin(ARGV[1])
 if fault then
   return fault
 end
-local id, queue_for_ms = ARGV[2], tonumber(ARGV[6])
+local id, queue_for_ms, crowd = ARGV[2], tonumber(ARGV[6]), nil
+if not queue_for_ms then
+  queue_for_ms, crowd = string.match(ARGV[6], '^(%d+) (.*)$')
+  queue_for_ms = tonumber(queue_for_ms)
+end
 local hold = find_hold(id)
 if hold and hold.lease <= now or not hold and call('ZSCORE', ENDED, id) then
   return 'ENDED'
@@ -116,8 +121,8 @@ if #short > 1 then
     end
     local turn = mine and mine.turn or #tickets > 0 and tickets[#tickets].turn + 1 or 1
     local names, waited_ms = {}, 0
-    if ARGV[7] ~= '' then
-      names, waited_ms = unpack(cjson.decode(ARGV[7]))
+    if crowd then
+      names, waited_ms = unpack(cjson.decode(crowd))
     end
     call('HSET', LINE, id, cmsgpack.pack(turn, now + queue_for_ms, asks, names, mine and mine.since_ms or now - waited_ms))
     line_ms = math.max(line_ms, now + queue_for_ms)
