@@ -18,6 +18,7 @@ import pytest
 from fleet import LoopbackProvider, Seen, fleet, registry_file
 from paymaster import AsyncClient, Client
 from paymaster.cli.process import main
+from paymaster.ledgers.turnstile import Turnstile
 
 HELLO = [{"role": "user", "content": "Hello"}]
 
@@ -145,8 +146,10 @@ def test_a_dead_caller_in_front_holds_up_those_behind_for_its_place_and_no_longe
 def test_a_task_that_is_cancelled_in_the_middle_of_a_line_frees_its_turn_for_the_one_behind(tmp_path: Path, shared_ledger: str) -> None:
     """All tasks of one process, on one slot: those who are left are served in the order in which they came."""
 
+    free = threading.Event()
+
     def behave(_: Seen) -> tuple[int, dict[str, str]]:
-        time.sleep(0.03)
+        free.wait(30)
         return 200, {}
 
     async def scenario() -> list[int]:
@@ -157,12 +160,15 @@ def test_a_task_that_is_cancelled_in_the_middle_of_a_line_frees_its_turn_for_the
             served.append(number)
 
         async with AsyncClient(registry, ledger=shared_ledger, state_dir=tmp_path / "mine", run="fleet", environ={}) as client:
-            tasks = []
+            line, tasks = client._resources.world.line, list[asyncio.Task[None]]()
+            assert isinstance(line, Turnstile)
             for number in range(12):
                 tasks.append(asyncio.create_task(ask(number)))
-                await asyncio.sleep(0.002)
+                while not provider.seen or line.waiting("slots/a") < number:  # noqa: ASYNC110 - who joins rings no bell
+                    await asyncio.sleep(0.002)
             for number in (3, 4, 9):
                 tasks[number].cancel()
+            free.set()
             await asyncio.wait(tasks)
         return served
 
