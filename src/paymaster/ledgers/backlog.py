@@ -1,6 +1,6 @@
 """What waits on disk for ledgers, looked at and left where it is; knows the files of spools, and no ledger."""
 
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -13,12 +13,12 @@ from paymaster.ledgers.spool import is_left, lines_of
 class Waiting(NamedTuple):
     """One thing that waits: the settlement of a call, or an unbooked hold of which nothing more was heard.
 
-    `record` is the JSON text that the ledger will keep of it, `at_ms` when the call was admitted.
+    `at_ms` is when the call was admitted, `worth` what `worth_of` found in the record that the ledger will keep of it.
     """
 
     hold_id: str
     at_ms: int
-    record: str
+    worth: int
     is_settlement: bool
 
 
@@ -33,10 +33,11 @@ class SpoolFile:
     waiting: tuple[Waiting, ...]
 
 
-def spool_files(folder: Path, posted: Container[str] = ()) -> Iterator[SpoolFile]:
+def spool_files(folder: Path, worth_of: Callable[[str], int], posted: Container[str] = ()) -> Iterator[SpoolFile]:
     """The files of one ledger's folder in which something waits. `posted` are the holds that the ledger is known to have records of.
 
-    They are left as they are, and may be posted by their processes while they are read.
+    They are left as they are, and may be posted by their processes while they are read. Of a record, a JSON text, nothing is kept but its
+    worth: what waits after a long night may be a gigabyte.
     """
     try:
         paths = sorted(folder.glob("*.jsonl"))
@@ -45,7 +46,7 @@ def spool_files(folder: Path, posted: Container[str] = ()) -> Iterator[SpoolFile
     for path in paths:
         try:
             running = not is_left(path)
-            ledger, waiting = _read(path)
+            ledger, waiting = _read(path, worth_of)
         except OSError:
             continue  # posted and removed meanwhile, or another user's
         kept = tuple(each for each in waiting if each.hold_id not in posted)
@@ -64,7 +65,7 @@ def spool_folders(root: Path, but: Path) -> Iterator[Path]:
     yield from folders
 
 
-def _read(path: Path) -> tuple[str, list[Waiting]]:
+def _read(path: Path, worth_of: Callable[[str], int]) -> tuple[str, list[Waiting]]:
     """The ledger that a file names, and what waits in it. Half a line, as a crash leaves it, is passed over."""
     ledger, found = "", dict[str, Waiting]()
     for text in lines_of(path):
@@ -76,5 +77,5 @@ def _read(path: Path) -> tuple[str, list[Waiting]]:
             ledger = str(line.get("ledger", ""))
             continue
         hold_id, settled = line["hold"][0], "record" in line
-        found[hold_id] = Waiting(hold_id, line["at_ms"], line["record"] if settled else line["lost_record"], settled)
+        found[hold_id] = Waiting(hold_id, line["at_ms"], worth_of(line["record"] if settled else line["lost_record"]), settled)
     return ledger, list(found.values())

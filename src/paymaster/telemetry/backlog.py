@@ -61,7 +61,7 @@ class Backlog:
 
 def backlog_in(folder: Path, posted: Container[str] = ()) -> Backlog:
     """What waits in one ledger's folder, without the holds in `posted`, of which the ledger has records."""
-    return Backlog(folder=folder, files=tuple(_summed(file) for file in spool_files(folder, posted)))
+    return Backlog(folder=folder, files=tuple(_summed(file) for file in spool_files(folder, _cost_nanousd, posted)))
 
 
 def backlogs_beside(root: Path, folder: Path) -> tuple[Backlog, ...]:
@@ -72,7 +72,7 @@ def backlogs_beside(root: Path, folder: Path) -> tuple[Backlog, ...]:
 
 def waiting_ids(folder: Path) -> frozenset[str]:
     """The ids of the holds that wait."""
-    return frozenset(each.hold_id for file in spool_files(folder) for each in file.waiting)
+    return frozenset(each.hold_id for file in spool_files(folder, _cost_nanousd) for each in file.waiting)
 
 
 def _summed(file: SpoolFile) -> WaitingFile:
@@ -84,7 +84,7 @@ def _summed(file: SpoolFile) -> WaitingFile:
         ledger=file.ledger,
         settlements=settled,
         unbooked=len(file.waiting) - settled,
-        cost_nanousd=sum(_cost_nanousd(each.record) for each in file.waiting),
+        cost_nanousd=sum(each.worth for each in file.waiting),
         oldest_at_ms=min(each.at_ms for each in file.waiting),
     )
 
