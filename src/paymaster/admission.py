@@ -3,7 +3,7 @@
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
 
-from paymaster.accounting.accounts import Held, Hold, Refused
+from paymaster.accounting.accounts import Held, Hold, HoldEnded, Refused
 from paymaster.errors import DeadlineExceeded, LedgerUnavailable
 from paymaster.narration import Narrator
 from paymaster.ports import Place, World
@@ -89,7 +89,13 @@ class Admission:
                 attempt = self._with_hold(attempt, enforce_money=enforce_money, place=place)
                 account = self._line.lane(charge.account for charge in attempt.hold.charges) if place is None else None
                 if account is None:  # nobody waits before us
-                    answer = await self._reserve(attempt, in_line=place is not None)
+                    try:
+                        answer = await self._reserve(attempt, in_line=place is not None)
+                    except (
+                        HoldEnded
+                    ):  # its answer went astray for longer than its lease lasts; it was given back unless it was charged already
+                        attempt = replace(attempt, hold=replace(attempt.hold, id=self._runtime.new_id()))
+                        continue
                     if isinstance(answer, Held):
                         if place is not None:
                             place.served()

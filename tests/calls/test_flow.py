@@ -7,6 +7,7 @@ import pytest
 
 from flow import HELLO, Box, answer, failure, model, per_run, registry
 from paymaster import events
+from paymaster.accounting.accounts import Admission, Hold
 from paymaster.accounting.money import format_usd
 from paymaster.accounting.usage import UnknownUsage
 from paymaster.errors import (
@@ -20,6 +21,7 @@ from paymaster.errors import (
     RequestRefused,
     StreamBroken,
 )
+from paymaster.ledgers.memory import MemoryLedger
 from paymaster.ports import ProviderChunk
 from paymaster.registry.models import Limits, Model, Registry
 from paymaster.replies import Reply
@@ -112,6 +114,35 @@ def test_a_budget_that_refused_one_model_does_not_stop_a_call_that_ends_with_ano
     throttled = Box(hard(model("a"), free, usd="0.000001"), {"free": [failure(FailureKind.THROTTLED, retry_after_ms=10**9)]})
     with pytest.raises(LimitReached):
         throttled.ask()
+
+
+class Slow(MemoryLedger):
+    """Its first answer goes astray, and is asked for again when the lease is over: the process was stopped in between."""
+
+    asked = False
+    swept = False
+
+    async def reserve(self, hold: Hold, now_ms: int, *, queue_for_ms: int = 0) -> Admission:
+        if not self.asked:
+            self.asked = True
+            await super().reserve(hold, now_ms)
+            now_ms += 10 * hold.lease_ms
+            if self.swept:
+                await self.sweep(now_ms)
+        return await super().reserve(hold, now_ms, queue_for_ms=queue_for_ms)
+
+
+@pytest.mark.parametrize("swept", [False, True])
+def test_a_hold_whose_answer_went_astray_until_its_lease_was_over_is_taken_anew(*, swept: bool) -> None:
+    """Nothing was sent for the first one: it is given back, unless somebody has charged it as lost meanwhile."""
+    books = Slow()
+    books.swept = swept
+    box = Box(registry(model("a"), budgets=(per_run("1"),), hard_stop_on_budget=True), {"a": [answer()]}, books=books)
+    assert box.ask().text == "Hi"
+    assert box.called() == ["a"]
+    spent, held = box.spent()
+    assert held == 0
+    assert spent > 10_000_000 + COST if swept else spent == COST
 
 
 def test_the_last_of_many_attempts_are_told() -> None:

@@ -59,6 +59,13 @@ class Hold:
     crowd: Crowd | None = None
 
 
+class HoldEnded(ValueError):
+    """A hold was asked for again that had been settled, or charged as lost, before: the answer to the first asking had gone astray.
+
+    Nothing more is charged; whoever still wants to call needs a hold with an id of its own.
+    """
+
+
 @dataclass(frozen=True, slots=True)
 class Queued:
     """A place in line: which accounts refused the hold, how many wait there by their names, and since when (the ledger's time)."""

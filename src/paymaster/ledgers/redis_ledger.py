@@ -14,6 +14,7 @@ from paymaster.accounting.accounts import (
     Balance,
     Change,
     Hold,
+    HoldEnded,
     Lost,
     Post,
     Queued,
@@ -111,7 +112,7 @@ class RedisLedger:
             case "REFUSED":
                 return read_refused(hold, rest, lost)
             case "ENDED":
-                raise ValueError(f"hold {hold.id!r} has already ended; a new attempt needs an id of its own")
+                raise HoldEnded(f"hold {hold.id!r} has already ended; a new attempt needs an id of its own")
             case _:
                 raise self._fault(word, rest)
 

@@ -15,6 +15,7 @@ from paymaster.accounting.accounts import (
     Charge,
     Held,
     Hold,
+    HoldEnded,
     Lost,
     Post,
     Queued,
@@ -39,13 +40,14 @@ def reserve(store: Store, hold: Hold, now_ms: int, queue_for_ms: int) -> Admissi
     """Admit the hold whole, or say why not and keep its place in line.
 
     Raises:
-        ValueError: the hold is malformed, or its id is that of one that has ended.
+        ValueError: the hold is malformed.
+        HoldEnded: its id is that of one that has ended.
     """
     check_hold(hold)
     known = store.find_known(hold.id)
     sheet = Sheet(store, known.clock, now_ms)
     if known.was_lost is not None or (known.open and known.open.lease_until_ms <= sheet.now_ms):
-        raise ValueError(f"hold {hold.id!r} has already ended; a new attempt needs an id of its own")
+        raise HoldEnded(f"hold {hold.id!r} has already ended; a new attempt needs an id of its own")
     lost = _sweep(sheet)
     if known.open:
         held = _held(sheet, known.open, lost)
