@@ -1,10 +1,13 @@
-"""Measures the gateway, and LiteLLM's proxy where it is installed, before one bare upstream: requests, streams, latency, memory, a budget.
+"""Measures the gateway, and beside it LiteLLM's proxy and Portkey's gateway where they are installed, before one bare upstream.
 
-One worker each, the same client, the same upstream, rounds in turn. Time is the server's own CPU as well as the clock's: on a machine that
-does other things the CPU per request means more. LiteLLM's proxy is asked for by the path of its program, out of a venv of its own:
+Requests, streams, latency, memory; and a hard budget under 256 connections, billed at a simulated provider: two workers on SQLite, two
+gateways on one Redis. One worker each, the same client, the same upstream, rounds in turn. Time is the server's own CPU as well as the
+clock's: on a machine that does other things, and whose client and upstream take their share of its cores, the CPU per request means more.
+The others are asked for by where they are installed; what is not there is left out, and that is said:
 
     python -m venv /tmp/litellm && /tmp/litellm/bin/pip install 'litellm[proxy]'
-    LITELLM=/tmp/litellm/bin/litellm python benchmarks/bench_gateway.py
+    npm install --prefix /tmp/portkey @portkey-ai/gateway
+    LITELLM=/tmp/litellm/bin/litellm PORTKEY=/tmp/portkey python benchmarks/bench_gateway.py
 """
 
 from __future__ import annotations
@@ -12,13 +15,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 import os
+import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,18 +29,32 @@ from typing import TYPE_CHECKING
 import orjson
 
 from bench_http import CHUNKS
+from gateway_servers import KEY, Server, litellm, paymaster, portkey, redis_server
 from gateway_upstream import upstream
 from paymaster.providers.scripted.script import Script
 from paymaster.providers.scripted.server import ScriptedServer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Sequence
 
 CONNECTIONS = 64
 REQUESTS, STREAMS, ALONE = 1_600, 640, 300
+WARM_UP = 256
 ROUNDS = 3
 OPEN_STREAMS = 1_000
-BARS = {"requests": 15.0, "chunks": 20.0, "added_ms": 1.2, "first_ms": 1.0, "idle_mb": 120, "streams_mb": 300}
+BUDGET_CONNECTIONS = 256
+CAP_NANOUSD, HELD_NANOUSD, BILLED_NANOUSD = 2_000_000_000, 5_000_000, 4_000_000
+"""Of the hard budget: what each call may cost, and what it does."""
+BARS = {
+    "requests": 15.0,
+    "chunks": 20.0,
+    "portkey": 2.0,
+    "added_ms": 1.2,
+    "added_share": 0.1,
+    "first_ms": 1.0,
+    "idle_mb": 120,
+    "streams_mb": 300,
+}
 MESSAGES = [{"role": "user", "content": "Find the bug in this file. " * 60}]
 REGISTRY = """
 model_registry:
@@ -56,41 +73,22 @@ litellm_settings: {{num_retries: 0, telemetry: false}}
 
 @dataclass
 class Figures:
-    """One server's, the medians of all rounds."""
+    """One server's, the medians of all rounds; those of streams are not a number where it can't stream here."""
 
     cpu_ms: float
     per_s: float
     alone_ms: float
-    stream_cpu_ms: float
-    chunks_per_s: float
-    first_ms: float
-
-
-@dataclass
-class Server:
-    """A process that serves."""
-
-    name: str
-    port: int
-    process: subprocess.Popen[bytes]
-
-    def cpu_s(self) -> float:
-        """CPU of the process and its children so far."""
-        return sum(_cpu_s(pid) for pid in _family(self.process.pid))
-
-    def memory_mb(self) -> float:
-        """Memory that is its own, or shared with nobody else."""
-        return sum(_memory_mb(pid) for pid in _family(self.process.pid))
+    stream_cpu_ms: float = math.nan
+    chunks_per_s: float = math.nan
+    first_ms: float = math.nan
 
 
 # ----------------------------------------------------------------------------------------------------------------- the client
 
 
-def request(port: int, *, stream: bool, user: str = "bench") -> bytes:
+def request(port: int, headers: str = KEY, *, stream: bool, user: str = "bench") -> bytes:
     body = orjson.dumps({"model": "whole", "messages": MESSAGES, "max_tokens": 100, "stream": stream, "user": user})
-    head = (
-        f"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\ncontent-type: application/json\r\nauthorization: Bearer sk-1\r\n"
-    )
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\ncontent-type: application/json\r\n{headers}"
     return f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
 
 
@@ -124,27 +122,34 @@ async def crowd(port: int, sent: bytes, count: int, connections: int = CONNECTIO
 # ---------------------------------------------------------------------------------------------------------------- the rounds
 
 
-def measure(server: Server) -> Figures:
-    whole, stream = request(server.port, stream=False), request(server.port, stream=True)
-    few = server.name != "Paymaster"
-    requests, streams = (REQUESTS // 8, STREAMS // 8) if few else (REQUESTS, STREAMS)
-    requests, streams = max(requests, CONNECTIONS), max(streams, CONNECTIONS)
+def measure(server: Server, *, streams: bool) -> Figures:
+    whole, stream = request(server.port, server.headers, stream=False), request(server.port, server.headers, stream=True)
+    count = max(REQUESTS // server.share, CONNECTIONS)
     cpu, began = server.cpu_s(), time.perf_counter()
-    asyncio.run(crowd(server.port, whole, requests))
-    took, cpu_ms = time.perf_counter() - began, (server.cpu_s() - cpu) / requests * 1e3
-    alone = asyncio.run(connection(server.port, whole, ALONE // (4 if few else 1)))
+    asyncio.run(crowd(server.port, whole, count))
+    per_s, cpu_ms = count / (time.perf_counter() - began), (server.cpu_s() - cpu) / count * 1e3
+    alone_ms = statistics.median(asyncio.run(connection(server.port, whole, ALONE // min(server.share, 4)))) * 1e3
+    if not streams:
+        return Figures(cpu_ms, per_s, alone_ms)
+    count = max(STREAMS // server.share, CONNECTIONS)
     cpu, began = server.cpu_s(), time.perf_counter()
-    asyncio.run(crowd(server.port, stream, streams))
-    stream_took, stream_cpu_ms = time.perf_counter() - began, (server.cpu_s() - cpu) / streams * 1e3
-    first = asyncio.run(connection(server.port, stream, 60))
-    return Figures(
-        cpu_ms,
-        requests / took,
-        statistics.median(alone) * 1e3,
-        stream_cpu_ms,
-        streams * CHUNKS / stream_took,
-        statistics.median(first) * 1e3,
+    asyncio.run(crowd(server.port, stream, count))
+    chunks_per_s, stream_cpu_ms = count * CHUNKS / (time.perf_counter() - began), (server.cpu_s() - cpu) / count * 1e3
+    first_ms = statistics.median(asyncio.run(connection(server.port, stream, 60))) * 1e3
+    return Figures(cpu_ms, per_s, alone_ms, stream_cpu_ms, chunks_per_s, first_ms)
+
+
+def warm_up(server: Server) -> bool:
+    """Let it meet what comes, so that no round pays for its first requests; whether it streams."""
+    asyncio.run(
+        crowd(server.port, request(server.port, server.headers, stream=False), WARM_UP // server.share, CONNECTIONS // server.share)
     )
+    try:
+        asyncio.run(connection(server.port, request(server.port, server.headers, stream=True), 4))
+    except AssertionError as error:
+        print(f"{server.name:10} answers no stream here, so only whole answers are compared: {error.args[0][:160]!r}")
+        return False
+    return True
 
 
 def direct(port: int) -> tuple[float, float]:
@@ -154,47 +159,6 @@ def direct(port: int) -> tuple[float, float]:
     return statistics.median(alone) * 1e3, statistics.median(first) * 1e3
 
 
-@contextlib.contextmanager
-def paymaster(registry: Path, state: Path, *flags: str) -> Iterator[Server]:
-    words = [sys.executable, "-m", "paymaster", "serve", str(registry), "--port", "0", "--state-dir", str(state), *flags]
-    process = subprocess.Popen(words, stderr=subprocess.PIPE, env={**os.environ, "BENCH_KEY": "none"})
-    assert process.stderr is not None
-    line = process.stderr.readline().decode()
-    try:
-        yield Server("Paymaster", int(line.partition("http://127.0.0.1:")[2].partition("/")[0]), process)
-    finally:
-        process.terminate()
-        process.wait()
-        process.stderr.close()
-
-
-@contextlib.contextmanager
-def litellm(program: str, config: Path, port: int = 4899) -> Iterator[Server]:
-    environ = {
-        **os.environ,
-        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
-        "LITELLM_TELEMETRY": "False",
-        "LITELLM_LOG": "ERROR",
-        "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true",
-    }
-    words = [program, "--config", str(config), "--port", str(port), "--host", "127.0.0.1", "--num_workers", "1"]
-    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environ)
-    try:
-        until = time.monotonic() + 120
-        while True:
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/health/liveliness", timeout=2).close()
-                break
-            except OSError:
-                assert process.poll() is None, "LiteLLM's proxy ended at once"
-                assert time.monotonic() < until, "LiteLLM's proxy did not come up"
-                time.sleep(0.5)
-        yield Server("LiteLLM", port, process)
-    finally:
-        process.terminate()
-        process.wait()
-
-
 # ---------------------------------------------------------------------------------------------------------- memory and budget
 
 
@@ -202,7 +166,7 @@ def memory_with_streams(server: Server) -> float:
     """Megabytes while as many streams are open as `OPEN_STREAMS`; every one of them ends well."""
 
     async def hold() -> float:
-        sent = request(server.port, stream=True, user="open")
+        sent = request(server.port, server.headers, stream=True, user="open")
         asks = [asyncio.create_task(connection(server.port, sent, 1)) for _ in range(OPEN_STREAMS)]
         most = 0.0
         while not all(task.done() for task in asks):
@@ -214,38 +178,46 @@ def memory_with_streams(server: Server) -> float:
     return asyncio.run(hold())
 
 
-def hard_budget(directory: Path) -> tuple[int, int]:
-    """What the provider billed, and the cap, in nano-dollars: 256 connections at two workers until everybody is refused."""
-    cap_nanousd, each_nanousd = 2_000_000_000, 5_000_000
+def hard_budget(directory: Path, *gateways: Sequence[str]) -> float:
+    """The share of a hard budget that the provider billed: `BUDGET_CONNECTIONS` at these gateways until everybody is refused."""
     section = {
         "prices": {"usd_per_1m_input": 0, "usd_per_1m_output": 100},
-        "usage": {"prompt_tokens": 1, "completion_tokens": 50},
+        "usage": {"prompt_tokens": 1, "completion_tokens": BILLED_NANOUSD // 100_000},
         "latency_ms": 20,
     }
-    with ScriptedServer(Script.model_validate({"models": {"*": section}})) as provider:
-        registry = directory / "budget.yaml"
+    directory.mkdir()
+    with ScriptedServer(Script.model_validate({"models": {"*": section}})) as provider, contextlib.ExitStack() as stack:
+        tokens = HELD_NANOUSD // 100_000
         model = {
             "provider": "openai_compatible", "base_url": provider.base_url, "model_id": "m", "usd_per_1m_input": 0,
-            "usd_per_1m_output": 100, "max_output_tokens": 50,
+            "usd_per_1m_output": 100, "max_output_tokens": tokens,
         }  # fmt: skip
-        policies = {"budget_usd_per_run": cap_nanousd // 10**9, "hard_stop_on_budget": True, "min_output_tokens": 50}
+        policies = {"budget_usd_per_run": CAP_NANOUSD // 10**9, "hard_stop_on_budget": True, "min_output_tokens": tokens}
+        registry = directory / "registry.yaml"
         registry.write_text(json.dumps({"default": "whole", "models": {"whole": model}, "policies": policies}))
-        with paymaster(registry, directory / "budget", "--workers", "2") as server:
-            asyncio.run(_spend(server.port, cap_nanousd // each_nanousd))
-        return int(str(provider.bill()["billed_nanousd"])), cap_nanousd
+        servers = [
+            stack.enter_context(paymaster(registry, directory / f"state-{place}", "--run-id", "bench", *flags))
+            for place, flags in enumerate(gateways)
+        ]
+        asyncio.run(_spend(servers))
+        return int(str(provider.bill()["billed_nanousd"])) / CAP_NANOUSD
 
 
-async def _spend(port: int, needed: int) -> None:
-    async def one() -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 20)
-        for _ in range(2 + 2 * needed // 256):
-            writer.write(request(port, stream=False))
+async def _spend(servers: Sequence[Server]) -> None:
+    """Each connection asks until it was refused twice: then nothing is left, and nothing is held that could be given back."""
+
+    async def one(server: Server) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=1 << 20)
+        refused = 0
+        while refused < 2:
+            writer.write(request(server.port, server.headers, stream=False))
             head = (await reader.readuntil(b"\r\n\r\n")).lower()
             await reader.readexactly(int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0]))
             assert head[9:12] in (b"200", b"402"), head
+            refused += head[9:12] == b"402"
         writer.close()
 
-    await asyncio.gather(*(one() for _ in range(256)))
+    await asyncio.gather(*(one(servers[place % len(servers)]) for place in range(BUDGET_CONNECTIONS)))
 
 
 # ------------------------------------------------------------------------------------------------------------------ the report
@@ -253,7 +225,6 @@ async def _spend(port: int, needed: int) -> None:
 
 def main() -> int:
     """Print every figure with its bar; 1 where one is missed."""
-    program = os.environ.get("LITELLM", "")
     missed: list[str] = []
     with tempfile.TemporaryDirectory() as name, upstream() as port, contextlib.ExitStack() as stack:
         directory = Path(name)
@@ -263,72 +234,86 @@ def main() -> int:
         ours = stack.enter_context(paymaster(registry, directory / "state"))
         idle_mb = ours.memory_mb()
         servers = [ours]
-        if program:
+        if program := os.environ.get("LITELLM"):
             servers.append(stack.enter_context(litellm(program, config)))
-        found: dict[str, list[Figures]] = {server.name: [] for server in servers}
-        bare: list[tuple[float, float]] = []
-        for _ in range(ROUNDS):
-            bare.append(direct(port))
-            for server in servers:
-                found[server.name].append(measure(server))
-        figures = {server: _median(rounds) for server, rounds in found.items()}
-        for server, one in figures.items():
-            print(
-                f"{server:10} {one.cpu_ms:6.2f} ms CPU per request, {one.per_s:6.0f} requests/s, {one.alone_ms:6.2f} ms at 1; "
-                f"stream of {CHUNKS}: {one.stream_cpu_ms:6.2f} ms CPU, {one.chunks_per_s:7.0f} chunks/s, first after {one.first_ms:.2f} ms"
-            )
-        own = figures["Paymaster"]
-        alone_ms, first_ms = (statistics.median(values) for values in zip(*bare, strict=True))
-        _tell(missed, "latency added at 1 connection, p50, ms", own.alone_ms - alone_ms, BARS["added_ms"], at_most=True)
-        # A stream's first chunk waits for the same admission as a whole answer; what is left is the passing on.
-        _tell(
-            missed,
-            "first chunk passed on after, p50, ms",
-            own.first_ms - first_ms - (own.alone_ms - alone_ms),
-            BARS["first_ms"],
-            at_most=True,
-        )
-        if "LiteLLM" in figures:
-            other = figures["LiteLLM"]
-            _tell(missed, "requests per CPU second, times LiteLLM's", other.cpu_ms / own.cpu_ms, BARS["requests"])
-            _tell(missed, "chunks per CPU second, times LiteLLM's", other.stream_cpu_ms / own.stream_cpu_ms, BARS["chunks"])
-            requests, chunks = own.per_s / other.per_s, own.chunks_per_s / other.chunks_per_s
-            print(f"by the clock: {requests:.1f} times its requests, {chunks:.1f} times its chunks")
-        else:
-            print("LiteLLM's proxy: left out, for LITELLM does not name its program (see the top of this file)")
-        _tell(missed, "memory idle, MB", idle_mb, BARS["idle_mb"], at_most=True)
-        _tell(missed, f"memory with {OPEN_STREAMS} open streams, MB", memory_with_streams(ours), BARS["streams_mb"], at_most=True)
-        billed, cap = hard_budget(directory)
-        _tell(missed, "hard budget, two workers, 256 connections: billed, share of the cap", billed / cap, 1.0, at_most=True)
-        _tell(missed, "of it used", billed / cap, 0.98)
+        if folder := os.environ.get("PORTKEY"):
+            servers.append(stack.enter_context(portkey(folder, port)))
+        figures, bare = rounds(servers, port)
+        tell_times(missed, figures, *bare)
+        _tell(missed, "memory idle, MB", idle_mb, most=BARS["idle_mb"])
+        _tell(missed, f"memory with {OPEN_STREAMS} open streams, MB", memory_with_streams(ours), most=BARS["streams_mb"])
+    with tempfile.TemporaryDirectory() as name:
+        tell_budgets(missed, Path(name))
     return 1 if missed else 0
 
 
-def _tell(missed: list[str], what: str, value: float, bar: float, *, at_most: bool = False) -> None:
-    kept = value <= bar if at_most else value >= bar
-    print(f"{'  ok  ' if kept else 'MISSED'} {what}: {value:.3g} (bar: {'at most' if at_most else 'at least'} {bar:g})")
+def rounds(servers: Sequence[Server], port: int) -> tuple[dict[str, Figures], tuple[float, float]]:
+    """The medians of every server by its name, and of asking the upstream itself."""
+    streams = {server.name: warm_up(server) for server in servers}
+    found: dict[str, list[Figures]] = {server.name: [] for server in servers}
+    bare: list[tuple[float, float]] = []
+    for _ in range(ROUNDS):
+        bare.append(direct(port))
+        for server in servers:
+            found[server.name].append(measure(server, streams=streams[server.name]))
+    alone_ms, first_ms = (statistics.median(values) for values in zip(*bare, strict=True))
+    return {name: _median(taken) for name, taken in found.items()}, (alone_ms, first_ms)
+
+
+def tell_times(missed: list[str], figures: dict[str, Figures], alone_ms: float, first_ms: float) -> None:
+    """What everybody took, and the ratios that have a bar."""
+    for name, one in figures.items():
+        print(f"{name:10} {one.cpu_ms:6.2f} ms CPU per request, {one.per_s:6.0f} requests/s, {one.alone_ms:6.2f} ms at 1", end="")
+        stream = (
+            f"; stream of {CHUNKS}: {one.stream_cpu_ms:6.2f} ms CPU, {one.chunks_per_s:7.0f} chunks/s, first after {one.first_ms:.2f} ms"
+        )
+        print("" if math.isnan(one.first_ms) else stream)
+    own = figures["Paymaster"]
+    added_ms = own.alone_ms - alone_ms
+    _tell(missed, "latency added at 1 connection, p50, ms", added_ms, most=BARS["added_ms"])
+    # A stream's first chunk waits for the same admission as a whole answer; what is left is the passing on.
+    _tell(missed, "first chunk passed on after, p50, ms", own.first_ms - first_ms - added_ms, most=BARS["first_ms"])
+    if other := figures.get("LiteLLM"):
+        share = added_ms / (other.alone_ms - alone_ms)
+        _tell(missed, "latency added, share of what LiteLLM's proxy adds", share, most=BARS["added_share"])
+        _tell(missed, "requests per CPU second, times LiteLLM's", other.cpu_ms / own.cpu_ms, least=BARS["requests"])
+        _tell(missed, "chunks per CPU second, times LiteLLM's", other.stream_cpu_ms / own.stream_cpu_ms, least=BARS["chunks"])
+        requests, chunks = own.per_s / other.per_s, own.chunks_per_s / other.chunks_per_s
+        print(f"       by the clock: {requests:.1f} times LiteLLM's requests, {chunks:.1f} times its chunks")
+    else:
+        print("       LiteLLM's proxy: left out, for LITELLM does not name its program (see the top of this file)")
+    if other := figures.get("Portkey"):
+        _tell(missed, "requests per CPU second, times Portkey's, which keeps no ledger", other.cpu_ms / own.cpu_ms, least=BARS["portkey"])
+        print(f"       by the clock: {own.per_s / other.per_s:.1f} times Portkey's requests")
+    else:
+        print("       Portkey's gateway: left out, for PORTKEY does not name the folder it is installed in (see the top of this file)")
+
+
+def tell_budgets(missed: list[str], directory: Path) -> None:
+    """A hard budget at two workers that share a file, and at two gateways that share a Redis."""
+    setups: dict[str, list[Sequence[str]]] = {"two workers on SQLite": [["--workers", "2"]]}
+    with contextlib.ExitStack() as stack:
+        if shutil.which("redis-server"):
+            address = stack.enter_context(redis_server(directory / "redis"))
+            setups["two gateways on one Redis"] = [["--ledger", address], ["--ledger", address]]
+        else:
+            print("       two gateways on one Redis: left out, there is no redis-server on the PATH")
+        for place, (what, gateways) in enumerate(setups.items()):
+            billed = hard_budget(directory / str(place), *gateways)
+            said = f"hard budget, {what}, {BUDGET_CONNECTIONS} connections: billed by the provider, % of the cap"
+            _tell(missed, said, 100 * billed, least=98, most=100)
+
+
+def _tell(missed: list[str], what: str, value: float, *, least: float = -math.inf, most: float = math.inf) -> None:
+    kept = least <= value <= most
+    bars = [f"{word} {bar:g}" for word, bar in (("at least", least), ("at most", most)) if math.isfinite(bar)]
+    print(f"{'  ok  ' if kept else 'MISSED'} {what}: {value:.4g} (bar: {', '.join(bars)})", flush=True)
     if not kept:
         missed.append(what)
 
 
-def _median(rounds: list[Figures]) -> Figures:
-    return Figures(**{name: statistics.median(getattr(one, name) for one in rounds) for name in Figures.__dataclass_fields__})
-
-
-def _family(pid: int) -> list[int]:
-    """A process and everything that it started."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [pid, *(member for child in children for member in _family(int(child)))]
-
-
-def _cpu_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def _memory_mb(pid: int) -> float:
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
+def _median(taken: list[Figures]) -> Figures:
+    return Figures(**{name: statistics.median(getattr(one, name) for one in taken) for name in Figures.__dataclass_fields__})
 
 
 if __name__ == "__main__":

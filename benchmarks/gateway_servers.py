@@ -1,0 +1,133 @@
+"""The servers that the gateway's benchmark measures, each a process of its own, and what they cost; knows no request and no bar."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+BEGIN_S = 120
+KEY = "authorization: Bearer sk-1\r\n"
+LITELLM_PORT, PORTKEY_PORT = 4899, 4898
+LITELLM_VARIABLES = {
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+    "LITELLM_TELEMETRY": "False",
+    "LITELLM_LOG": "ERROR",
+    "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true",
+}
+
+
+@dataclass
+class Server:
+    """A process that serves. `headers` go with every request to it; `share` of a round's requests are enough to tell its cost."""
+
+    name: str
+    port: int
+    process: subprocess.Popen[bytes]
+    headers: str = KEY
+    share: int = 1
+
+    def cpu_s(self) -> float:
+        """CPU of the process and its children so far."""
+        return sum(_cpu_s(pid) for pid in _family(self.process.pid))
+
+    def memory_mb(self) -> float:
+        """Memory that is its own, or shared with nobody else."""
+        return sum(_memory_mb(pid) for pid in _family(self.process.pid))
+
+
+@contextlib.contextmanager
+def paymaster(registry: Path, state: Path, *flags: str) -> Iterator[Server]:
+    """This project's gateway."""
+    words = [sys.executable, "-m", "paymaster", "serve", str(registry), "--port", "0", "--state-dir", str(state), *flags]
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, env={**os.environ, "BENCH_KEY": "none"})
+    assert process.stderr is not None
+    line = process.stderr.readline().decode()
+    try:
+        yield Server("Paymaster", int(line.partition("http://127.0.0.1:")[2].partition("/")[0]), process)
+    finally:
+        process.terminate()
+        process.wait()
+        process.stderr.close()
+
+
+@contextlib.contextmanager
+def litellm(program: str, config: Path) -> Iterator[Server]:
+    """LiteLLM's proxy with one worker and no database."""
+    words = [program, "--config", str(config), "--port", str(LITELLM_PORT), "--host", "127.0.0.1", "--num_workers", "1"]
+    with _answering(words, LITELLM_PORT, "/health/liveliness", LITELLM_VARIABLES) as process:
+        yield Server("LiteLLM", LITELLM_PORT, process, share=8)
+
+
+@contextlib.contextmanager
+def portkey(folder: str, upstream_port: int) -> Iterator[Server]:
+    """Portkey's gateway out of the folder that npm has installed it into. It keeps no ledger; whom to ask stands in each request."""
+    start = Path(folder) / "node_modules/@portkey-ai/gateway/build/start-server.js"
+    words = ["node", str(start), f"--port={PORTKEY_PORT}", "--headless"]
+    headers = f"{KEY}x-portkey-provider: openai\r\nx-portkey-custom-host: http://127.0.0.1:{upstream_port}/v1\r\n"
+    with _answering(words, PORTKEY_PORT, "/", {"NODE_ENV": "production"}) as process:
+        yield Server("Portkey", PORTKEY_PORT, process, headers=headers)
+
+
+@contextlib.contextmanager
+def redis_server(folder: Path) -> Iterator[str]:
+    """A Redis on a socket in `folder`, as most people run one: appended to a file that is synced every second; its address."""
+    folder.mkdir()
+    socket = folder / "redis.sock"
+    settings = {"port": "0", "unixsocket": str(socket), "dir": str(folder), "save": "", "appendonly": "yes", "logfile": str(folder / "log")}
+    program = shutil.which("redis-server") or "redis-server"
+    process = subprocess.Popen([program, *(word for name, value in settings.items() for word in (f"--{name}", value))])
+    try:
+        while not socket.exists():
+            assert process.poll() is None, "redis-server ended at once"
+            time.sleep(0.02)
+        yield f"unix://{socket}"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@contextlib.contextmanager
+def _answering(words: Sequence[str], port: int, path: str, variables: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    """The process, from when its address answers."""
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, **variables})
+    try:
+        until = time.monotonic() + BEGIN_S
+        while True:
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=2).close()
+                break
+            except OSError:
+                assert process.poll() is None, f"{words[0]} ended at once"
+                assert time.monotonic() < until, f"{words[0]} did not come up"
+                time.sleep(0.5)
+        yield process
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _family(pid: int) -> list[int]:
+    """A process and everything that it started."""
+    children = [child for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()]
+    return [pid, *(member for child in children for member in _family(int(child)))]
+
+
+def _cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _memory_mb(pid: int) -> float:
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
