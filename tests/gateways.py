@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import http.client
 import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from paymaster.events import Event
@@ -61,3 +68,58 @@ def write_registry(
     path.write_text(
         json.dumps({"default": names[0], "models": models, "policies": {"backoff_initial_s": 0.01, "backoff_max_s": 0.02, **policies}})
     )
+
+
+@dataclass
+class Served:
+    """A `paymaster serve` that runs, and what it said so far."""
+
+    process: subprocess.Popen[str]
+    url: str
+    lines: list[str]
+
+    def signal(self, name: str) -> None:
+        """Send a signal."""
+        self.process.send_signal(getattr(signal, name))
+
+
+@contextmanager
+def served(registry: Path, *flags: str, through: Sequence[str] = ()) -> Iterator[Served]:
+    """`paymaster serve` as a process of its own, started by the words of `through`. At the end it is told to drain."""
+    words = [*through, sys.executable, "-m", "paymaster", "serve", str(registry), "--port", "0", *flags]
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    lines: list[str] = []
+    url = ""
+    while not url:
+        line = process.stderr.readline()
+        assert line, lines
+        lines.append(line)
+        url = line.partition(" at ")[2].partition("/v1")[0]
+    rest = threading.Thread(target=lambda: lines.extend(process.stderr or ()), daemon=True)
+    rest.start()
+    try:
+        yield Served(process, url, lines)
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        process.wait(30)
+        rest.join(10)
+        process.stderr.close()
+
+
+def ask(url: str, model: str = "default") -> tuple[int, str]:
+    """One call: the status, and which model answered or what was said instead."""
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=60)
+    with closing(connection):
+        connection.request("POST", "/v1/chat/completions", json.dumps({"model": model, "messages": [{"role": "user", "content": "Hello"}]}))
+        answer = connection.getresponse()
+        return answer.status, answer.headers["x-paymaster-model"] or answer.read().decode()
+
+
+def wait_until(true: Callable[[], bool], limit_s: float = 30) -> None:
+    """Wait for something that happens in another thread or process."""
+    until_s = time.monotonic() + limit_s
+    while not true():
+        assert time.monotonic() < until_s
+        time.sleep(0.02)

@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import http.client
 import json
-import os
-import signal
 import socket
-import subprocess
 import sys
-import threading
-import time
-from contextlib import closing, contextmanager
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import openai
 import pytest
 
-from gateways import PRICES, write_registry
+from gateways import wait_until
 from paymaster.gateway.bodies import Bounds
-from paymaster.providers.scripted.script import Script
-from paymaster.providers.scripted.server import ScriptedServer
+from paymaster.gateway.open_files import most_calls, raise_limit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
+    from collections.abc import Callable
 
     from gateways import Gateway
 
@@ -48,13 +40,6 @@ def read_all(connection: socket.socket) -> bytes:
     while data := connection.recv(65536):
         parts.append(data)
     return b"".join(parts)
-
-
-def wait_until(true: Callable[[], bool], limit_s: float = 20) -> None:
-    until_s = time.monotonic() + limit_s
-    while not true():
-        assert time.monotonic() < until_s
-        time.sleep(0.02)
 
 
 def kinds(gateway: Gateway) -> list[str]:
@@ -164,96 +149,29 @@ def test_what_does_not_end_in_time_is_cancelled_and_settled(start: Callable[...,
     wait_until(lambda: "failed" in kinds(gateway))
 
 
-# ------------------------------------------------------------------------------------------------ as a process of its own
+def test_a_call_more_than_may_be_open_is_refused_for_now(start: Callable[..., Gateway]) -> None:
+    gateway = start(fast=SLOW, bounds=Bounds(open_calls=1))
+    with closing(connect(gateway)) as connection, openai.OpenAI(base_url=f"{gateway.url}/v1", api_key="any", max_retries=0) as client:
+        connection.sendall(head(len(ASK_STREAM)) + ASK_STREAM)
+        assert b"data: " in connection.recv(65536)
+        with pytest.raises(openai.InternalServerError) as refused:
+            client.chat.completions.create(model="fast", messages=HELLO)
+    assert refused.value.code == "overloaded"
+    assert refused.value.response.headers["retry-after"] == "1"
+    assert gateway.requests() == 1
 
 
-@contextmanager
-def served(registry: Path, *flags: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """`paymaster serve`, and its URL."""
-    words = [sys.executable, "-m", "paymaster", "serve", str(registry), "--port", "0", *flags]
-    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
-    assert process.stderr is not None
-    lines: list[str] = []
-    url = ""
-    while not url:
-        line = process.stderr.readline()
-        assert line, lines
-        lines.append(line)
-        url = line.partition(" at ")[2].partition("/v1")[0]
-    rest = threading.Thread(target=lambda: lines.extend(process.stderr or ()), daemon=True)
-    rest.start()
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit of open files there")
+def test_the_limit_of_open_files_is_raised_as_far_as_the_system_lets() -> None:
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
-        yield process, url
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, before[1]))
+        assert raise_limit(300) == 300
+        assert raise_limit(200) == 300
+        assert most_calls(300) == 86
+        assert most_calls(20) == 1
+        assert most_calls(None) is None
     finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(30)
-        rest.join(10)
-        process.stderr.close()
-
-
-@pytest.fixture
-def provider() -> Iterator[ScriptedServer]:
-    with ScriptedServer(Script.model_validate({"models": {"*": {"prices": PRICES, "latency_ms": 30}}})) as server:
-        yield server
-
-
-def ask(url: str, model: str = "default") -> tuple[int, str]:
-    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=30)
-    with closing(connection):
-        connection.request("POST", "/v1/chat/completions", json.dumps({"model": model, "messages": HELLO}))
-        answer = connection.getresponse()
-        return answer.status, answer.headers["x-paymaster-model"] or answer.read().decode()
-
-
-@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no such signal here")
-def test_a_new_registry_takes_over_and_a_broken_one_is_refused(provider: ScriptedServer, tmp_path: Path) -> None:
-    registry = tmp_path / "registry.yaml"
-    write_registry(registry, provider, ["old"], {}, {})
-    with served(registry, "--ledger", "memory:") as (process, url):
-        statuses: list[int] = []
-        ended = threading.Event()
-
-        def keep_asking() -> None:
-            while not ended.is_set():
-                statuses.append(ask(url)[0])
-
-        asking = threading.Thread(target=keep_asking)
-        asking.start()
-        write_registry(registry, provider, ["new"], {}, {})
-        process.send_signal(signal.SIGHUP)
-        wait_until(lambda: ask(url) == (200, "new"))
-        registry.write_text("models: {broken: 5}")
-        process.send_signal(signal.SIGHUP)
-        time.sleep(0.5)
-        assert ask(url) == (200, "new")
-        ended.set()
-        asking.join()
-    assert set(statuses) == {200}
-    assert process.returncode == 0
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="workers share a socket as Unix does")
-def test_workers_share_a_port_and_a_budget(provider: ScriptedServer, tmp_path: Path) -> None:
-    registry = tmp_path / "registry.yaml"
-    policies = {"budget_usd_per_run": 0.00101, "hard_stop_on_budget": True, "min_output_tokens": 1}
-    write_registry(registry, provider, ["one"], policies, {"max_output_tokens": 2})
-    with served(registry, "--workers", "2") as (process, url):
-        statuses: list[int] = []
-        threads = [threading.Thread(target=lambda: statuses.extend(ask(url)[0] for _ in range(10))) for _ in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    assert set(statuses) == {200, 402}
-    assert process.returncode == 0
-    assert int(str(provider.bill()["billed_nanousd"])) <= 1_010_000
-
-
-def test_workers_want_a_ledger_that_they_share(
-    run_paymaster: Callable[..., tuple[int, str, str]], provider: ScriptedServer, tmp_path: Path
-) -> None:
-    registry = tmp_path / "registry.yaml"
-    write_registry(registry, provider, ["one"], {}, {})
-    status, _, said = run_paymaster("serve", str(registry), "--workers", "2", "--ledger", "memory:", "--port", "0")
-    assert status == 2
-    assert "budget of its own" in said
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)

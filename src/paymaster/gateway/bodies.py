@@ -13,7 +13,10 @@ from paymaster.jsontypes import JsonObject
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
-    """What one client may take: the size of a body and of one request's headers, and time for each of them, to read on, and between."""
+    """What one client may take: the size of a body and of one request's headers, and time for each of them, to read on, and between.
+
+    `open_calls` is how many calls may be open at once, of all clients together; None: as many as come.
+    """
 
     body_bytes: int = 32 * 1024 * 1024
     header_bytes: int = 64 * 1024
@@ -21,6 +24,7 @@ class Bounds:
     body_ms: int = 60_000
     reading_ms: int = 30_000
     idle_ms: int = 75_000
+    open_calls: int | None = None
 
 
 class HungUp(Exception):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from paymaster.gateway.bodies import Bounds
 from paymaster.gateway.callers import Caller, Key
-from paymaster.gateway.refusals import Refusal, Refused
+from paymaster.gateway.refusals import SHORTEST_RETRY_MS, Refusal, Refused
 from paymaster.gateway.witness import Witness
 from paymaster.ports import Runtime, World
 from paymaster.registry.models import Registry
@@ -69,8 +69,13 @@ class Service:
 
     @contextmanager
     def call(self, caller: Caller) -> Iterator[tuple[World, Witness]]:
-        """The world that one call lives in, kept open until the call is over, and its witness."""
-        desk = self.desk
+        """The world that one call lives in, kept open until the call is over, and its witness.
+
+        Raises Refused (503) where it is one too many.
+        """
+        desk, most = self.desk, self.bounds.open_calls
+        if most is not None and self.open_calls >= most:
+            raise Refused(_too_many(most))
         world = desk.world_for(caller.key)
         witness = Witness(world.books, world.tell)
         desk.open_calls += 1
@@ -118,6 +123,13 @@ class Service:
         for desk in [desk for desk in self._retired if not desk.open_calls]:
             self._retired.remove(desk)
             await desk.resources.close(keep_books=True)
+
+
+def _too_many(most: int) -> Refusal:
+    """Without this a connection to a provider would fail for want of a file, and look like the provider's fault."""
+    message = f"the gateway has {most} calls open, as many as it may hold"
+    advice = "Ask again; whoever runs it can add --workers, or raise the limit of open files (ulimit -n)."
+    return Refusal(status=503, code="overloaded", message=message, advice=advice, retry_after_ms=SHORTEST_RETRY_MS)
 
 
 def registry_for(registry: Registry, key: Key) -> Registry:

@@ -112,10 +112,10 @@ async def _serve(serving: Serving, options: Options, listening: socket.socket, r
             backlog=2048,
         )
     )
-    loop, renewals = asyncio.get_running_loop(), set[asyncio.Task[None]]()
+    loop, renewals, turn = asyncio.get_running_loop(), set[asyncio.Task[None]](), asyncio.Lock()
 
     def renew() -> None:
-        task = loop.create_task(_renew(serving, service))
+        task = loop.create_task(_renew(serving, service, turn))
         renewals.add(task)
         task.add_done_callback(renewals.discard)
 
@@ -167,9 +167,11 @@ def _call_soon(loop: asyncio.AbstractEventLoop, work: Callable[[], None]) -> Non
         loop.call_soon_threadsafe(work)
 
 
-async def _renew(serving: Serving, service: Service) -> None:
+async def _renew(serving: Serving, service: Service, turn: asyncio.Lock) -> None:
+    """One after the other, so that the registry that was written last is the one in force; read in a thread, as streams flow meanwhile."""
     try:
-        await service.renew(serving.read_options())
+        async with turn:
+            await service.renew(await asyncio.to_thread(serving.read_options))
     except PaymasterError as error:
         _LOGGER.error("the registry was read again and is refused; the old one stays in force: %s", error)  # noqa: TRY400  a message, no fault
     else:

@@ -53,6 +53,21 @@ def serve_in_processes(work: Work, listening: socket.socket, count: int, ready: 
     return 0
 
 
+def end_with_parent() -> None:
+    """In a worker: drain when whoever started it is gone, killed or not.
+
+    Nobody else would tell it to end, and the port would be taken.
+    """
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            parent.join()
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="paymaster-parent", daemon=True).start()
+
+
 class _Crew:
     """The workers, each with the time of its start."""
 

@@ -37,6 +37,9 @@ Example:
 COUNTS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 """Where workers count together: prometheus-client reads it when it is imported."""
 
+FEW_CALLS = 1_000
+"""Open at once in one process: a limit of fewer is told at the start."""
+
 
 NEW_OBJECTS = 10_000
 """After how many new objects the garbage collector looks at them (Python's own figure is 700): a thousand open calls hold more."""
@@ -51,10 +54,12 @@ class Worker:
     key_file: Path
     insecure: bool
     drain_s: int
+    open_calls: int | None
 
     def serving(self, seeing: "Seeing") -> "Serving":
         """The gateway that it runs."""
         from paymaster.configuring import configure
+        from paymaster.gateway.bodies import Bounds
         from paymaster.gateway.keys import KeyRing
         from paymaster.gateway.service import Door
         from paymaster.gateway.serving import Serving
@@ -64,6 +69,7 @@ class Worker:
         return Serving(
             read_options=lambda: seeing.listening(configure(self.registry, self.flags.settings())),
             door=door,
+            bounds=Bounds(open_calls=self.open_calls),
             drain_s=self.drain_s,
             more=(seeing.routes,),
         )
@@ -88,7 +94,10 @@ class Worker:
 
     def __call__(self, listening: socket.socket, ready: "Event") -> None:
         """Serve, in a process of its own."""
+        from paymaster.gateway.workers import end_with_parent
+
         set_up_log(self.flags.verbosity)
+        end_with_parent()
         self.serve(listening, lambda _: ready.set())
 
 
@@ -108,16 +117,19 @@ def serve(
     from paymaster.cli.commands.keys import key_file
     from paymaster.cli.terminal import write_note, write_warnings
     from paymaster.configuring import configure, new_run_id
+    from paymaster.gateway.open_files import most_calls, raise_limit
     from paymaster.gateway.serving import listen
 
     named = replace(flags, run_id=flags.run_id or flags.overrides().run_id or new_run_id().replace("run-", "serve-", 1))
-    worker = Worker(named, registry_of(registry, flags), key_file(flags), insecure, drain)
+    worker = Worker(named, registry_of(registry, flags), key_file(flags), insecure, drain, most_calls(raise_limit()))
     _check_door(worker, host)
     if workers > 1:
         _check_ledger(flags)
     known = configure(worker.registry, named.settings()).registry
     if flags.verbosity >= 0:
         write_warnings(known.warnings)
+        if worker.open_calls is not None and worker.open_calls < FEW_CALLS:
+            write_note(f"This system lets a process open few files: {worker.open_calls} calls at once. `ulimit -Hn` shows its limit.")
     with listen(host, port) as listening:
         where = _shown(listening.getsockname())
 

