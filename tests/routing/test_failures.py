@@ -52,6 +52,6 @@ def test_retries_end_and_a_wait_that_is_too_long_is_not_waited() -> None:
 def test_how_long_everybody_stays_off_a_model() -> None:
     assert pause_ms(failure(FailureKind.THROTTLED, retry_after_ms=7000), 100) == 7000
     assert pause_ms(failure(FailureKind.THROTTLED), 100) == 100
-    assert pause_ms(failure(FailureKind.QUOTA_EXHAUSTED), 100) == 600_000
+    assert pause_ms(failure(FailureKind.QUOTA_EXHAUSTED), 100) == 25_000
     assert pause_ms(failure(FailureKind.AUTHENTICATION, retry_after_ms=90_000), 100) == 90_000
     assert pause_ms(failure(FailureKind.SERVER_ERROR), 100) is None

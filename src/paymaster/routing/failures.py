@@ -79,22 +79,23 @@ class Rule:
     loud: bool = False
 
 
-MINUTE_MS = 60_000
+MENDED_MS = 25_000
+"""Whether somebody has mended something is asked by one call this often: a top-up or a new key counts within half a minute."""
 
 RULES: dict[FailureKind, Rule] = {
     FailureKind.THROTTLED: Rule(again=True, then=Then.NEXT, pauses=True),
-    FailureKind.QUOTA_EXHAUSTED: Rule(again=False, then=Then.NEXT, pauses=True, pause_ms=10 * MINUTE_MS, loud=True),
+    FailureKind.QUOTA_EXHAUSTED: Rule(again=False, then=Then.NEXT, pauses=True, pause_ms=MENDED_MS, loud=True),
     FailureKind.OVERLOADED: Rule(again=True, then=Then.NEXT, breaker=True),
     FailureKind.SERVER_ERROR: Rule(again=True, then=Then.NEXT, breaker=True),
     FailureKind.CONNECTION_REFUSED: Rule(again=True, then=Then.NEXT, breaker=True),
     FailureKind.CONNECTION_LOST: Rule(again=True, then=Then.NEXT, breaker=True),
-    FailureKind.UNUSABLE_ANSWER: Rule(again=True, then=Then.NEXT),
+    FailureKind.UNUSABLE_ANSWER: Rule(again=True, then=Then.NEXT, breaker=True),
     FailureKind.TIMED_OUT: Rule(again=False, then=Then.NEXT, breaker=True),
     FailureKind.CONTEXT_TOO_LONG: Rule(again=False, then=Then.NEXT_LARGER_CONTEXT),
     FailureKind.CONTENT_POLICY: Rule(again=False, then=Then.GIVE_UP),
-    FailureKind.AUTHENTICATION: Rule(again=False, then=Then.NEXT, pauses=True, pause_ms=MINUTE_MS, loud=True),
-    FailureKind.PERMISSION: Rule(again=False, then=Then.NEXT, pauses=True, pause_ms=MINUTE_MS, loud=True),
-    FailureKind.UNKNOWN_MODEL: Rule(again=False, then=Then.NEXT, pauses=True, pause_ms=MINUTE_MS, loud=True),
+    FailureKind.AUTHENTICATION: Rule(again=False, then=Then.NEXT, pauses=True, pause_ms=MENDED_MS, loud=True),
+    FailureKind.PERMISSION: Rule(again=False, then=Then.NEXT, pauses=True, pause_ms=MENDED_MS, loud=True),
+    FailureKind.UNKNOWN_MODEL: Rule(again=False, then=Then.NEXT, pauses=True, pause_ms=MENDED_MS, loud=True),
     FailureKind.BAD_REQUEST: Rule(again=False, then=Then.GIVE_UP),
     FailureKind.CANCELLED: Rule(again=False, then=Then.GIVE_UP),
     FailureKind.STALE_HOLD: Rule(again=True, then=Then.NEXT),
