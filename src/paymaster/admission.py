@@ -7,7 +7,7 @@ from paymaster.accounting.accounts import Held, Hold, HoldEnded, Refused
 from paymaster.errors import DeadlineExceeded, LedgerUnavailable
 from paymaster.narration import Narrator
 from paymaster.ports import Place, World
-from paymaster.routing.charging import charges, pause_account
+from paymaster.routing.charging import charges, is_out_of_service, pause_account
 from paymaster.routing.pacing import floor_posts
 from paymaster.routing.planning import LEASE_MARGIN_MS, Against, Candidate, PassedOver, lowered_to
 from paymaster.routing.refusals import BudgetRefusal, OverSoftBudget, describe_budget, describe_limit, describe_wait
@@ -116,7 +116,7 @@ class Admission:
                         case None:  # waiting helps
                             pass
                     refused, account = answer, answer.shortfalls[0].charge.account
-                if refused is not None and self._is_too_late(refused, give_up_at_ms, others=others):
+                if refused is not None and self._is_too_late(attempt.candidate, refused, give_up_at_ms, others=others):
                     return self._deferred(attempt.candidate, refused, patience_ms)
                 if place is None:
                     name = attempt.candidate.model.name
@@ -195,8 +195,10 @@ class Admission:
         self._patience.waited(self._runtime.now_ms() - before_ms)
         return worth_asking
 
-    def _is_too_late(self, refused: Refused, give_up_at_ms: int, *, others: bool) -> bool:
+    def _is_too_late(self, candidate: Candidate, refused: Refused, give_up_at_ms: int, *, others: bool) -> bool:
         """Whether to leave now. Where no other model is left, a probe that is under way is worth the wait for what it finds."""
+        if others and is_out_of_service(candidate.model.name, refused):
+            return True
         now_ms, room_at_ms = self._runtime.now_ms(), refused.retry_at_ms if others else refused.ask_again_at_ms
         return now_ms >= give_up_at_ms or (room_at_ms is not None and now_ms + room_at_ms - refused.at_ms > give_up_at_ms)
 

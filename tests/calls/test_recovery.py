@@ -64,6 +64,7 @@ def test_a_model_that_fails_is_seldom_asked_and_soon_back(kind: FailureKind) -> 
     assert set(answered) == {"first", "second"}
     assert back_after_ms <= 30_000
     assert len(outage.asked_at_ms) <= 12
+    assert len(answered) >= OUTAGE_MS / SECOND_MS  # one a second: nobody waits for what fails while another model answers
 
 
 def test_a_model_that_asks_for_time_gets_it_and_is_back_when_it_said() -> None:

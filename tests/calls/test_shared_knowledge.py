@@ -6,6 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from fleet import LoopbackProvider, Seen, fleet, registry_file
+from paymaster import Client
 
 
 def test_one_processs_429_keeps_all_others_away_for_as_long_as_the_provider_asked(tmp_path: Path, shared_ledger: str) -> None:
@@ -91,3 +92,22 @@ def after_a_pause(requests: list[Seen]) -> list[Seen]:
     came = sorted(requests, key=lambda seen: seen.came_s)
     first = next((at for at, (earlier, later) in enumerate(pairwise(came), 1) if later.came_s - earlier.came_s > 0.7), len(came))
     return came[first:]
+
+
+def test_nobody_waits_for_a_model_that_fails_while_another_answers(tmp_path: Path, shared_ledger: str) -> None:
+    """A pause shorter than anybody's patience: it would be waited for if the provider had asked for it."""
+    with LoopbackProvider(lambda _: (503, {})) as broken, LoopbackProvider(lambda _: (200, {})) as well:
+        policies = ", breaker_failures: 1, breaker_pause_s: 9, patience_s: 20, retries_per_model: 0"
+        registry = registry_file(tmp_path, broken, policies=policies)
+        line = next(line for line in registry.read_text().splitlines() if line.startswith("    a:"))
+        second = line.replace("a:", "b:", 1).replace(broken.base_url, well.base_url)
+        registry.write_text(
+            registry.read_text().replace(line, f"{line}\n{second}").replace("fallback_chain: [a]", "fallback_chain: [a, b]")
+        )
+        with Client(registry, ledger=shared_ledger, state_dir=tmp_path / "state", run="r") as client:
+            began_s = time.monotonic()
+            models = [client.complete(messages=[{"role": "user", "content": "Hi"}]).model for _ in range(3)]
+            took_s = time.monotonic() - began_s
+    assert models == ["b", "b", "b"]
+    assert len(broken.seen) == 1
+    assert took_s < 8

@@ -7,7 +7,7 @@ from paymaster.accounting.accounts import Balance, Charge, Held, Hold
 from paymaster.accounting.tokens import TokenCounter
 from paymaster.accounting.usage import UnknownUsage, Usage
 from paymaster.registry.models import Limits, Model, Policy, Timeouts
-from paymaster.routing.charging import Meaning
+from paymaster.routing.charging import OUT_OF_SERVICE, Meaning
 from paymaster.routing.failures import Billed, Failure, FailureKind
 from paymaster.routing.planning import Candidate, plan
 from paymaster.routing.requests import Request
@@ -84,7 +84,7 @@ def test_a_lost_hold_is_recorded_at_its_full_amount() -> None:
 
 def test_a_half_open_breaker_leaves_one_slot() -> None:
     posts = opening_posts(attempt(model("a", limits=Limits(max_parallel=4))), Policy())
-    assert [(post.account, post.amount) for post in posts] == [("pause/a", 1), ("slots/a", 3)]
+    assert [(post.account, post.amount) for post in posts] == [("pause/a", OUT_OF_SERVICE), ("slots/a", 3)]
     single = opening_posts(attempt(model("a", limits=Limits(max_parallel=1))), Policy())
     assert [post.account for post in single] == ["pause/a"]
     half = Held("h", 0, 1, (Balance(live=3, held=1),))
@@ -122,5 +122,5 @@ def test_what_somebody_has_to_mend_is_tried_by_one_call_after_its_pause() -> Non
     charged = bill(tried.candidate, ended)
     held = Held("h", 0, 1, (Balance(held=1),))
     written = settlement(tried, ended, charged, attempt_record(tried, ended, charged), held, Policy())
-    assert [(post.account, post.amount) for post in written.posts] == [("pause/a", 1), ("slots/a", 3)]
+    assert [(post.account, post.amount) for post in written.posts] == [("pause/a", OUT_OF_SERVICE), ("slots/a", 3)]
     assert written.clears == ("slots/a",)  # so that two calls that fail do not keep back more slots than there are

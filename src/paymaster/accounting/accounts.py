@@ -187,7 +187,7 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """An entry that no hold carries: `amount` counts on `account` for `for_ms` (None: for good). A pause is a post of 1 on a cap of 0.
+    """An entry that no hold carries: `amount` counts on `account` for `for_ms` (None: for good). A pause is a post on a cap of 0.
 
     A negative amount corrects an earlier entry.
     """

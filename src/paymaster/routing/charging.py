@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-from paymaster.accounting.accounts import Charge
+from paymaster.accounting.accounts import Charge, Refused
 from paymaster.registry.models import Limits
 from paymaster.routing.pacing import pace_charges
 from paymaster.routing.planning import Candidate
@@ -68,9 +68,19 @@ def _windows(candidate: Candidate, name: str, limits: Limits) -> list[tuple[Mean
     ]
 
 
+ASKED_FOR_TIME, OUT_OF_SERVICE = 1, 2
+"""What a pause is posted with: a provider said when it has room again, or a model fails and is left alone. Either is over its cap of 0."""
+
+
 def pause_account(model: str) -> str:
     """Where "nobody calls this model until …" is posted."""
     return f"pause/{model}"
+
+
+def is_out_of_service(model: str, refused: Refused) -> bool:
+    """Whether the model is left alone because it fails. What comes after such a pause is a probe: nothing to wait for."""
+    pause = next((shortfall for shortfall in refused.shortfalls if shortfall.charge.account == pause_account(model)), None)
+    return pause is not None and any(amount >= OUT_OF_SERVICE for _, amount in pause.balance.free_at)
 
 
 def slots_account(model: str) -> str:

@@ -9,7 +9,15 @@ from paymaster.accounting.records import AttemptRecord
 from paymaster.accounting.usage import UnknownUsage, Usage
 from paymaster.operations import Operation
 from paymaster.registry.models import Model, Policy
-from paymaster.routing.charging import UNBOUNDED_SLOTS, Meaning, failures_account, pause_account, slots_account
+from paymaster.routing.charging import (
+    ASKED_FOR_TIME,
+    OUT_OF_SERVICE,
+    UNBOUNDED_SLOTS,
+    Meaning,
+    failures_account,
+    pause_account,
+    slots_account,
+)
 from paymaster.routing.failures import RULES, Billed, Failure, FailureKind, pause_ms
 from paymaster.routing.pacing import NOTHING_SAID, Left, overload_posts
 from paymaster.routing.planning import Candidate
@@ -137,7 +145,7 @@ def probe_failed(attempt: Attempt, failure: Failure, held: Held) -> bool:
 def opening_posts(attempt: Attempt, policy: Policy) -> tuple[Post, ...]:
     """What opens the breaker: nobody for the pause, then one at a time."""
     model = attempt.candidate.model
-    return (Post(pause_account(model.name), 1, policy.breaker_pause_ms), *_half_open(model, policy.breaker_pause_ms))
+    return (Post(pause_account(model.name), OUT_OF_SERVICE, policy.breaker_pause_ms), *_half_open(model, policy.breaker_pause_ms))
 
 
 def _half_open(model: Model, pause_ms: int) -> tuple[Post, ...]:
@@ -183,7 +191,7 @@ def _posts(attempt: Attempt, failure: Failure, backoff_ms: int, policy: Policy) 
     posts = []
     stays_off_ms = pause_ms(failure, backoff_ms)
     if stays_off_ms:
-        posts.append(Post(pause_account(model.name), 1, stays_off_ms))
+        posts.append(Post(pause_account(model.name), OUT_OF_SERVICE if rule.loud else ASKED_FOR_TIME, stays_off_ms))
         if rule.loud:  # somebody has to mend it: whether it is mended one call finds out, not all
             posts.extend(_half_open(model, stays_off_ms))
     if rule.breaker:
