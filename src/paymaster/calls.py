@@ -128,6 +128,8 @@ class _Call:
                 return
             admission = await self.admission.admit(self._next_attempt(candidate), others=others, enforce_money=enforce_money)
             if not isinstance(admission, Admitted):
+                if isinstance(admission, Deferred):  # what budgets and limits refuse has been told
+                    self.tell.passed_over(admission.passed)
                 yield admission
                 return
             self._tell_admitted(admission)

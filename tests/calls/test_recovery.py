@@ -67,6 +67,18 @@ def test_a_model_that_fails_is_seldom_asked_and_soon_back(kind: FailureKind) -> 
     assert len(answered) >= OUTAGE_MS / SECOND_MS  # one a second: nobody waits for what fails while another model answers
 
 
+def test_why_a_model_was_not_asked_is_told_of_every_call() -> None:
+    box = Box(
+        registry(model("first"), model("second"), breaker_failures=1), {"first": [failure(FailureKind.SERVER_ERROR)], "second": [answer()]}
+    )
+    box.ask()
+    box.events.clear()
+    assert box.ask().model == "second"
+    told = box.events[0]
+    assert (told.kind, told.model, told.against) == ("passed_over", "first", "paused")
+    assert told.reason.startswith("paused after failures, for 14.")
+
+
 def test_a_model_that_asks_for_time_gets_it_and_is_back_when_it_said() -> None:
     outage = Outage(FailureKind.THROTTLED, ManualRuntime(), retry_after_ms=20_000)
     _, back_after_ms = live_through(outage)

@@ -1,5 +1,7 @@
 """What a person is told when no model served."""
 
+from dataclasses import replace
+
 import pytest
 
 from flow import HELLO
@@ -40,6 +42,9 @@ def test_limits_are_described_by_their_kind() -> None:
     assert "spent" in describe_limit(short("usd/run/r"))
     assert "others waited before" in describe_wait(None, 1000)
     assert "requests/a" in describe_wait(Refused("h", 0, (short("requests/a"),)), 1000)
+    assert (
+        describe_wait(Refused("h", 1, (replace(short("pause/a"), retry_at_ms=14_201),)), 1000) == "paused after failures, for 14.2 s more"
+    )
 
 
 def test_a_limit_that_was_found_out_is_said_in_calls() -> None:

@@ -66,7 +66,10 @@ def describe_wait(refused: Refused | None, patience_ms: int) -> str:
     """One sentence about a wait that was too long."""
     if refused is None:
         return f"no turn within {patience_ms / 1000:g} s: others waited before"
-    return f"no room within {patience_ms / 1000:g} s: {describe_limit(refused.shortfalls[0])}"
+    short = refused.shortfalls[0]
+    if short.charge.account.startswith("pause/") and short.retry_at_ms is not None:
+        return f"{describe_limit(short)}, for {(short.retry_at_ms - refused.at_ms) / 1000:.3g} s more"
+    return f"no room within {patience_ms / 1000:g} s: {describe_limit(short)}"
 
 
 def no_model_error(
