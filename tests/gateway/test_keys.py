@@ -175,8 +175,10 @@ def test_the_command_makes_lists_and_revokes(run_paymaster: Callable[..., tuple[
     assert run_paymaster("keys", "revoke", "ana")[0] == 2
     assert run_paymaster("keys", "create", "--user", "ben", "--budget-usd", "much")[0] == 2
     assert run_paymaster("keys", "create", "--user", "ben", "--per", "week")[0] == 2
-    made = json.loads(run_paymaster("keys", "create", "--user", "ben", "--json")[1])
-    assert made["key"].startswith("pm-")
+    assert "no budget" in run_paymaster("keys", "create", "--user", "ben", "--per", "month")[2]
+    made = json.loads(run_paymaster("keys", "create", "--user", "ben", "--operator", "--json")[1])
+    assert KeyRing(own_state / "gateway-keys.json").find(made["key"]).operator
+    assert "sees everything" in run_paymaster("keys", "list")[1]
 
 
 def test_a_server_for_other_machines_wants_keys(run_paymaster: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:

@@ -102,12 +102,12 @@ def serve(tmp_path_factory) -> Iterator[Gateway]:
         yield Gateway(url)
 
 
-KEYS = {"pm-ann-secret": "ann", "pm-all-secret": None}
+KEYS = {"pm-ann-secret": "ann", "pm-all-secret": "operator"}
 
 
 @pytest.fixture(name="guarded", scope="module")
 def serve_with_keys(tmp_path_factory) -> Iterator[Gateway]:
-    keys = [Key(id=secret[3:6], user=user, digest=digest_of(secret)) for secret, user in KEYS.items()]
+    keys = [Key(id=secret[3:6], user=user, digest=digest_of(secret), operator=user == "operator") for secret, user in KEYS.items()]
     running, url = begin(
         tmp_path_factory.mktemp("guarded"),
         Door(find_key=lambda shown: next((key for key in keys if matches(shown, key.digest)), None), needs_key=lambda: True),

@@ -21,7 +21,10 @@ _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Key:
-    """One key of the gateway: who it belongs to, what it may spend, how fast, on which models (none: on all). `digest` is its SHA-256."""
+    """One key of the gateway: who it belongs to, what it may spend, how fast, on which models (none: on all). `digest` is its SHA-256.
+
+    `operator` says that whoever shows it may look at everybody's calls and budgets, not at this user's alone.
+    """
 
     id: str
     user: str | None
@@ -29,6 +32,7 @@ class Key:
     budgets: tuple[Budget, ...] = ()
     limits: Limits = field(default_factory=Limits)
     models: tuple[str, ...] = ()
+    operator: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,7 @@ class KeyEntry(BaseModel):
     tpm: int | None = None
     max_parallel: int | None = None
     models: tuple[str, ...] = ()
+    operator: bool = False
     revoked_at_ms: int | None = None
 
     def key(self) -> Key:
@@ -55,7 +56,15 @@ class KeyEntry(BaseModel):
             per = tuple(sorted({"key", self.per} - {"total"}, key=("run", "key", "day", "month").index))
             budgets = (Budget(cap_nanousd=int(self.usd * _NANO), per=per, key=f"the budget of key {self.id} ({self.user})"),)
         limits = Limits(rpm=self.rpm, tpm=self.tpm, max_parallel=self.max_parallel)
-        return Key(id=self.id, user=self.user, digest=self.digest, budgets=budgets, limits=limits, models=self.models)
+        return Key(
+            id=self.id,
+            user=self.user,
+            digest=self.digest,
+            budgets=budgets,
+            limits=limits,
+            models=self.models,
+            operator=self.operator,
+        )
 
 
 class KeyFile(BaseModel):
@@ -78,6 +87,7 @@ class Wanted:
     tpm: int | None = None
     max_parallel: int | None = None
     models: tuple[str, ...] = ()
+    operator: bool = False
 
 
 def create_key(path: Path, wanted: Wanted, now_ms: int) -> tuple[KeyEntry, str]:
@@ -97,6 +107,7 @@ def create_key(path: Path, wanted: Wanted, now_ms: int) -> tuple[KeyEntry, str]:
             tpm=wanted.tpm,
             max_parallel=wanted.max_parallel,
             models=wanted.models,
+            operator=wanted.operator,
         )
         write(file.model_copy(update={"keys": (*file.keys, entry)}))
     return entry, secret

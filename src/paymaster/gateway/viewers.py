@@ -25,7 +25,7 @@ class Viewer:
 
 
 def viewer_of(service: Service, scope: Scope) -> Viewer:
-    """The viewer of a request. A key that belongs to a user shows that user's calls and budgets alone. Raises Refused (401, 403)."""
+    """The viewer of a request. A key shows its user's calls and budgets alone, an operator's everybody's. Raises Refused (401, 403)."""
     read = read_headers(scope["headers"])
     secret = _password(read)
     if secret is not None and service.door.needs_key():
@@ -39,7 +39,7 @@ def viewer_of(service: Service, scope: Scope) -> Viewer:
 
 
 def _user(key: Key | None) -> str | None:
-    return None if key is None else key.user
+    return None if key is None or key.operator else key.user
 
 
 def _password(headers: Mapping[str, str]) -> str | None:

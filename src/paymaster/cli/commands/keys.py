@@ -49,7 +49,10 @@ def create(  # noqa: PLR0913  each parameter is a flag
     *,
     user: Annotated[str, typer.Option("--user", metavar="NAME", help="Whose key it is; calls made with it carry this name.")],
     budget_usd: Annotated[str | None, typer.Option("--budget-usd", metavar="USD", help="What it may spend.", show_default=False)] = None,
-    per: Annotated[str, typer.Option("--per", metavar="PERIOD", help="Of the budget: run, day, month (UTC) or total.")] = "total",
+    per: Annotated[
+        str | None,
+        typer.Option("--per", metavar="PERIOD", help="Of the budget: run, day, month (UTC) or total. Default: total.", show_default=False),
+    ] = None,
     models: Annotated[
         str | None,
         typer.Option("--models", metavar="NAMES", help="The models it may use, joined by commas. Default: all.", show_default=False),
@@ -59,6 +62,7 @@ def create(  # noqa: PLR0913  each parameter is a flag
     max_parallel: Annotated[
         int | None, typer.Option("--max-parallel", min=1, metavar="N", help="Calls at the same time.", show_default=False)
     ] = None,
+    operator: Annotated[bool, typer.Option("--operator", help="Its dashboard shows everybody's calls and budgets.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """See `CREATE_HELP`."""
@@ -68,11 +72,20 @@ def create(  # noqa: PLR0913  each parameter is a flag
     from paymaster.errors import UsageMistake
     from paymaster.gateway.keys import PERIODS, Wanted, create_key
 
-    if per not in PERIODS:
+    if per not in (None, *PERIODS):
         raise UsageMistake(f"--per {per}: unknown period", advice=f"Known: {', '.join(PERIODS)}.")
+    if per is not None and budget_usd is None:
+        raise UsageMistake(f"--per {per}: there is no budget that it could be the period of", advice="Add --budget-usd.")
     names = tuple(name.strip() for name in (models or "").split(",") if name.strip())
     wanted = Wanted(
-        user=check_text(user, "--user").strip(), usd=_usd(budget_usd), per=per, rpm=rpm, tpm=tpm, max_parallel=max_parallel, models=names
+        user=check_text(user, "--user").strip(),
+        usd=_usd(budget_usd),
+        per=per or "total",
+        rpm=rpm,
+        tpm=tpm,
+        max_parallel=max_parallel,
+        models=names,
+        operator=operator,
     )
     entry, secret = create_key(key_file(flags), wanted, time.time_ns() // 1_000_000)
     if as_json:
@@ -150,7 +163,8 @@ def _may(entry: "KeyEntry") -> str:
         f"{value} {name}" for name, value in (("rpm", entry.rpm), ("tpm", entry.tpm), ("at once", entry.max_parallel)) if value is not None
     ]
     money = [] if entry.usd is None else [f"${entry.usd:f} per {entry.per}" if entry.per != "total" else f"${entry.usd:f} in all"]
-    return ", ".join([*money, *limits, f"on {', '.join(entry.models)}" if entry.models else "on all models"])
+    where = f"on {', '.join(entry.models)}" if entry.models else "on all models"
+    return ", ".join([*money, *limits, where, *(["sees everything"] if entry.operator else [])])
 
 
 def _as_json(entry: "KeyEntry") -> dict[str, object]:
