@@ -50,7 +50,9 @@ def test_a_stream_brings_every_piece_and_the_usage_to_those_who_asked(start: Cal
         assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices) == "One two three four."
         assert chunks[-1].choices == []
         assert chunks[-1].usage.cost_usd == gateway.billed_nanousd() / 1e9
-        plain = list(client.chat.completions.create(model="fast", messages=HELLO, stream=True))
+        raw = client.chat.completions.with_raw_response.create(model="fast", messages=HELLO, stream=True)
+        plain = list(raw.parse())
+    assert raw.headers["x-paymaster-call"] == gateway.events[-1].call_id
     assert all(chunk.choices for chunk in plain)
     assert {chunk.model for chunk in plain} == {"fast"}
 
@@ -225,4 +227,7 @@ def test_other_addresses(start: Callable[..., Gateway], path: str, status: str) 
     ran = subprocess.run(["curl", "-s", "-w", "\n%{http_code}", gateway.url + path], capture_output=True, text=True, check=True)
     body, _, code = ran.stdout.rpartition("\n")
     assert code == status
-    json.loads(body)
+    said = json.loads(body)
+    if status == "405":
+        assert said["error"]["code"] == "method_not_allowed"
+        assert "It takes POST" in said["error"]["message"]

@@ -7,6 +7,7 @@ import http.client
 import json
 import os
 import signal
+import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -58,6 +59,28 @@ def test_a_new_registry_takes_over_and_a_broken_one_is_refused(provider: Scripte
         asking.join()
     assert set(statuses) == {200}
     assert server.process.returncode == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="workers share a socket as Unix does")
+def test_workers_that_end_take_no_new_connections(tmp_path: Path) -> None:
+    slow = {"prices": PRICES, "latency_ms": 3_000}
+    with ScriptedServer(Script.model_validate({"models": {"*": slow}})) as provider:
+        registry = tmp_path / "registry.yaml"
+        write_registry(registry, provider, ["one"], {}, {})
+        with served(registry, "--workers", "2") as server, ThreadPoolExecutor(1) as caller:
+            answer = caller.submit(ask, server.url)
+            wait_until(lambda: provider.bill()["requests"] == 1)
+            server.signal("SIGTERM")
+            wait_until(lambda: not takes_connections(server.url), 2)
+            assert answer.result() == (200, "one")
+
+
+def takes_connections(url: str) -> bool:
+    try:
+        socket.create_connection(url.removeprefix("http://").split(":"), 1).close()  # type: ignore[arg-type]  # a port as digits will do
+    except OSError:
+        return False
+    return True
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="workers share a socket as Unix does")
@@ -211,6 +234,7 @@ def test_every_worker_takes_a_new_registry_and_none_outlives_who_started_it(prov
         write_registry(registry, provider, ["new"], {}, {})
         server.signal("SIGHUP")
         wait_until(lambda: [ask(server.url) for _ in range(20)] == [(200, "new")] * 20)
+        assert len(server.lines) == 1  # no worker ended by a signal that it could not answer yet
         workers = workers_of(server.process.pid)
         server.process.kill()
         wait_until(lambda: not any(Path(f"/proc/{worker}/task").is_dir() for worker in workers))

@@ -138,7 +138,8 @@ class _Call:
 
     def _early_headers(self) -> RawHeaders:
         witness = self._witness
-        return [*_EVENTS, *common_headers(witness.model, witness.attempts, witness)]
+        call = (b"x-paymaster-call", witness.call_id.encode())
+        return [*_EVENTS, *common_headers(witness.model, witness.attempts, witness), call]
 
     def _refusal(self, error: PaymasterError) -> Refusal:
         return refusal_of(error, tuple(self._witness.failures))

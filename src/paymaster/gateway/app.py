@@ -126,6 +126,12 @@ class _Edge:
             await refused(error.refusal)(scope, receive, send)
         except HTTPException as error:
             method, path = scope["method"], scope["path"]
-            advice = "GET /openapi.json lists the addresses." if error.status_code == 404 else ""
-            message = f"{method} {path}: {error.detail.lower()}"
-            await refused(Refusal(status=error.status_code, code="not_found", message=message, advice=advice))(scope, receive, send)
+            allowed = dict(error.headers or {}).get("Allow")
+            advice = "GET /openapi.json lists the addresses." if allowed is None else f"It takes {allowed}."
+            code = "not_found" if allowed is None else "method_not_allowed"
+            answer = refused(
+                Refusal(status=error.status_code, code=code, message=f"{method} {path}: {error.detail.lower()}", advice=advice)
+            )
+            if allowed is not None:
+                answer.headers["allow"] = allowed
+            await answer(scope, receive, send)

@@ -200,6 +200,8 @@ def _signals(answers: dict[signal.Signals, Callable[[], None]]) -> Iterator[None
         for number, answer in answers.items():
             loop.add_signal_handler(number, answer)
             taken.append(number)
+    if taken and hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, taken)  # whoever started this process may have held them back until now
     try:
         yield
     finally:

@@ -21,7 +21,7 @@ class Room:
 class Witness:
     """The books of one call, with everything that is asked of them passed on; and a listener of its events."""
 
-    __slots__ = ("_actual", "_books", "_held", "_hold", "_tell", "attempts", "failures", "model")
+    __slots__ = ("_actual", "_books", "_held", "_hold", "_tell", "attempts", "call_id", "failures", "model")
 
     def __init__(self, books: Books, tell: Callable[[Event], None]) -> None:
         self._books = books
@@ -29,6 +29,7 @@ class Witness:
         self._hold: Hold | None = None
         self._held: Held | None = None
         self._actual: Settlement | None = None
+        self.call_id = ""
         self.model = ""
         self.attempts = 0
         self.failures: list[str] = []
@@ -36,7 +37,7 @@ class Witness:
     def tell(self, event: Event) -> None:
         """Take an event down and pass it on."""
         if isinstance(event, Admitted):
-            self.model, self.attempts = event.model, event.attempt
+            self.call_id, self.model, self.attempts = event.call_id, event.model, event.attempt
         elif isinstance(event, AttemptFailed):
             self.failures.append(event.failure)
         self._tell(event)

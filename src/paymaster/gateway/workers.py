@@ -11,7 +11,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing.synchronize import Event
 from typing import TYPE_CHECKING
 
@@ -47,6 +47,7 @@ def serve_in_processes(work: Work, listening: socket.socket, count: int, ready: 
             crew.replace_the_dead()
     finally:
         crew.signal_all(signal.SIGTERM)
+        listening.close()  # else the system would go on taking connections that nobody answers
         crew.join(drain_s + 10)
         for number, answer in before.items():
             signal.signal(number, answer)
@@ -68,6 +69,19 @@ def end_with_parent() -> None:
     threading.Thread(target=watch, name="paymaster-parent", daemon=True).start()
 
 
+@contextlib.contextmanager
+def _held_back() -> Iterator[None]:
+    """Hold SIGHUP back from this thread, and from the processes that it starts: they let it through when they can answer it."""
+    if not hasattr(signal, "SIGHUP"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class _Crew:
     """The workers, each with the time of its start."""
 
@@ -78,10 +92,11 @@ class _Crew:
         self._workers: list[tuple[SpawnProcess, float]] = []
 
     def start(self) -> None:
-        """Start as many as are missing."""
+        """Start as many as are missing. A SIGHUP that comes before one can answer it waits for it, rather than ending it."""
         while len(self._workers) < self._count:
             process = self._context.Process(target=self._work, args=(self._listening, self._ready), name="paymaster-gateway")
-            process.start()
+            with _held_back():
+                process.start()
             self._workers.append((process, time.monotonic()))
 
     def wait_until_ready(self, stop: threading.Event) -> bool:
