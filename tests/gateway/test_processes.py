@@ -11,7 +11,7 @@ import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -98,6 +98,18 @@ def test_workers_share_a_port_and_a_budget(provider: ScriptedServer, tmp_path: P
     assert set(statuses) == {200, 402}
     assert server.process.returncode == 0
     assert int(str(provider.bill()["billed_nanousd"])) <= 1_010_000
+
+
+def test_a_server_that_is_open_to_all_says_so_and_nothing_of_what_strangers_send(provider: ScriptedServer, tmp_path: Path) -> None:
+    registry = tmp_path / "registry.yaml"
+    write_registry(registry, provider, ["one"], {}, {})
+    with served(registry, "--host", "0.0.0.0", "--insecure") as server:
+        with closing(socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2])), 10)) as connection:
+            connection.sendall(b"GARBAGE\r\n\r\n")
+            assert b" 400 " in connection.recv(4096)
+        assert ask(server.url.replace("0.0.0.0", "127.0.0.1")) == (200, "one")
+    assert "Anybody who reaches 0.0.0.0 may spend" in server.lines[0]
+    assert len(server.lines) == 2
 
 
 def test_workers_want_a_ledger_that_they_share(

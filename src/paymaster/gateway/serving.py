@@ -105,6 +105,7 @@ async def _serve(serving: Serving, options: Options, listening: socket.socket, r
             ws="none",
             lifespan="off",
             log_config=None,
+            log_level="error",  # what strangers send is no news, and would fill the log
             access_log=False,
             server_header=False,
             timeout_keep_alive=serving.bounds.idle_ms // 1000,

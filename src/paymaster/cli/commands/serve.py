@@ -130,6 +130,8 @@ def serve(
         write_warnings(known.warnings)
         if worker.open_calls is not None and worker.open_calls < FEW_CALLS:
             write_note(f"This system lets a process open few files: {worker.open_calls} calls at once. `ulimit -Hn` shows its limit.")
+    if (open_to_all := _open_to_all(worker, host)) and flags.verbosity >= 0:
+        write_note(open_to_all)
     with listen(host, port) as listening:
         where = _shown(listening.getsockname())
 
@@ -169,6 +171,16 @@ def _check_door(worker: Worker, host: str) -> None:
     if not (is_loopback(host) or worker.insecure or KeyRing(worker.key_file).has_any()):
         advice = "`paymaster keys create` makes a key; --insecure lets everybody in who reaches the port."
         raise UsageMistake(f"--host {host}: without keys the server listens on this machine only", advice=advice)
+
+
+def _open_to_all(worker: Worker, host: str) -> str:
+    """What to say where callers from other machines need no key; empty where they do."""
+    from paymaster.gateway.callers import is_loopback
+    from paymaster.gateway.keys import KeyRing
+
+    if is_loopback(host) or KeyRing(worker.key_file).has_any():
+        return ""
+    return f"Anybody who reaches {host} may spend what this registry allows: --insecure was given, and there are no keys."
 
 
 def _check_ledger(flags: Flags) -> None:
