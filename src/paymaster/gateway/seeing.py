@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp
 
 from paymaster.errors import ExtraMissing, LedgerUnavailable
 from paymaster.gateway.dashboard import DashboardPages
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 class Seeing:
     """One per process: its listeners hear the calls from the first on, whatever registry is in force.
 
-    Use `listening` on the options that a gateway is started and renewed with, hand `routes` to it, and `close` it at the end.
+    Use `listening` on the options that a gateway is started and renewed with, hand `routes` and `around` to it, and `close` it at the end.
     """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
@@ -43,6 +44,14 @@ class Seeing:
     def routes(self, service: Service) -> Sequence[BaseRoute]:
         """Everything there is to look at."""
         return [Route("/metrics", self._exposition(service), methods=["GET"]), *DashboardPages(service).routes()]
+
+    def around(self, app: ASGIApp) -> ASGIApp:
+        """The gateway, whose calls go on with the traces of those who ask, where traces are sent."""
+        if self._export is None:
+            return app
+        from paymaster.gateway.tracing import following
+
+        return following(app)
 
     def close(self) -> None:
         """Send what is left."""

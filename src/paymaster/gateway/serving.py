@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from paymaster.errors import PaymasterError, UsageMistake
 from paymaster.gateway.app import Routes, build_app
@@ -34,13 +35,17 @@ TEND_S = 2.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Serving:
-    """What a gateway is started with. `read_options` reads the registry, at the start and at every SIGHUP; `more` are other routes."""
+    """What a gateway is started with. `read_options` reads the registry, at the start and at every SIGHUP.
+
+    `more` are other parts' routes; `around` puts something around all of it, when the options have been read.
+    """
 
     read_options: Callable[[], Options]
     door: Door = field(default_factory=Door)
     bounds: Bounds = field(default_factory=Bounds)
     drain_s: float = 30.0
     more: tuple[Routes, ...] = ()
+    around: Callable[[ASGIApp], ASGIApp] = lambda app: app
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -100,7 +105,7 @@ async def _serve(serving: Serving, options: Options, listening: socket.socket, r
     service = Service(options, AsyncioRuntime(), door=serving.door, bounds=serving.bounds)
     server = _Server(
         uvicorn.Config(
-            build_app(service, serving.more),
+            serving.around(build_app(service, serving.more)),
             http=protocol_with(serving.bounds),
             ws="none",
             lifespan="off",

@@ -72,6 +72,7 @@ class Worker:
             bounds=Bounds(open_calls=self.open_calls),
             drain_s=self.drain_s,
             more=(seeing.routes,),
+            around=seeing.around,
         )
 
     def serve(self, listening: socket.socket, ready: "Callable[[Running], None]") -> None:
