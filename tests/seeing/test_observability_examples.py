@@ -108,3 +108,26 @@ def test_promtool_accepts_the_rules_and_what_is_exposed(told):
     for event in one_event_of_every_kind(told):
         metrics(event)
     subprocess.run(["promtool", "check", "metrics"], input=metrics.exposition()[0], check=True, capture_output=True)
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool, which comes with Prometheus, is not on the PATH")
+def test_a_model_that_is_probed_now_and_then_without_luck_is_an_alert(tmp_path):
+    summary = "m has answered nothing for 5 minutes: its provider fails, its quota is used up, or its key is wrong."
+    series = {"paused": "1 1 1 0", "half_open": "0 0 0 1"}
+    case = {
+        "interval": "15s",
+        "input_series": [
+            {"series": f'paymaster_breaker_state{{model="m",state="{state}"}}', "values": " ".join([values] * 7)}
+            for state, values in series.items()
+        ],
+        "alert_rule_test": [
+            {
+                "eval_time": "6m",
+                "alertname": "PaymasterModelPaused",
+                "exp_alerts": [{"exp_labels": {"severity": "warn", "model": "m"}, "exp_annotations": {"summary": summary}}],
+            }
+        ],
+    }
+    test = tmp_path / "test.yml"
+    test.write_text(json.dumps({"rule_files": [str(ALERTS)], "evaluation_interval": "15s", "tests": [case]}))
+    subprocess.run(["promtool", "test", "rules", str(test)], check=True, capture_output=True)
