@@ -91,9 +91,8 @@ class Admission:
                 if account is None:  # nobody waits before us
                     try:
                         answer = await self._reserve(attempt, in_line=place is not None)
-                    except (
-                        HoldEnded
-                    ):  # its answer went astray for longer than its lease lasts; it was given back unless it was charged already
+                    except HoldEnded:
+                        # The answer to an earlier asking went astray until the lease was over: that hold was charged, or is about to be.
                         attempt = replace(attempt, hold=replace(attempt.hold, id=self._runtime.new_id()))
                         continue
                     if isinstance(answer, Held):

@@ -102,9 +102,7 @@ def no_model_error(
     return NoModelAvailable(f"no model answered:\n{listed}", reasons, advice=advice, retry_after_ms=again_in_ms)
 
 
-_NEVER = frozenset(
-    {Against.CAPABILITY, Against.VECTORS, Against.CONTEXT, Against.PARAMETER, Against.LIMIT, Against.KEY, Against.UNPRICED}
-)
+_NEVER = frozenset({Against.CAPABILITY, Against.VECTORS, Against.CONTEXT, Against.PARAMETER, Against.LIMIT, Against.KEY, Against.UNPRICED})
 """What neither money nor time would change."""
 _BEFORE_SENDING = _NEVER | {Against.BUDGET}
 _MOST_ATTEMPTS = 12
