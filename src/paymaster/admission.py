@@ -92,7 +92,7 @@ class Admission:
                     try:
                         answer = await self._reserve(attempt, in_line=place is not None)
                     except HoldEnded:
-                        # The answer to an earlier asking went astray until the lease was over: that hold was charged, or is about to be.
+                        # An earlier answer went astray until the lease was over; the hold was given back, unless it was charged before.
                         attempt = replace(attempt, hold=replace(attempt.hold, id=self._runtime.new_id()))
                         continue
                     if isinstance(answer, Held):
