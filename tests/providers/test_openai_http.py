@@ -467,7 +467,8 @@ models:
         assert getattr(outcome, "kind", None) == kind, outcome
         if fault in {"no_usage", "lying_usage"}:
             assert isinstance(outcome.usage, UnknownUsage)
-    after = [caller.send(call), caller.stream(call)[1]]
+    unhurried = make_call(server.base_url)
+    after = [caller.send(unhurried), caller.stream(unhurried)[1]]
     assert [type(outcome) for outcome in after] == [ProviderReply, ProviderReply]
     lines = server.bill(lines=True)["lines"]
     # Never "surely not billed" where the provider did bill.
