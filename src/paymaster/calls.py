@@ -126,7 +126,7 @@ class _Call:
             if (against := self._against(candidate)) is not None:
                 yield against
                 return
-            admission = await self.admission.admit(self._next_attempt(candidate), others=others, enforce_money=enforce_money)
+            admission = await self.admission.admit(self._next_attempt(candidate, others=others), others=others, enforce_money=enforce_money)
             if not isinstance(admission, Admitted):
                 if isinstance(admission, Deferred):  # what budgets and limits refuse has been told
                     self.tell.passed_over(admission.passed)
@@ -157,7 +157,7 @@ class _Call:
             return PassedOver(name, Against.FAILED, f"the call has used up its attempts (max_attempts = {self.policy.max_attempts})")
         return None
 
-    def _next_attempt(self, candidate: Candidate) -> Attempt:
+    def _next_attempt(self, candidate: Candidate, *, others: bool) -> Attempt:
         return Attempt(
             call_id=self.id,
             number=len(self.records) + 1,
@@ -169,6 +169,7 @@ class _Call:
             operation=self.request.operation,
             streamed=self.request.stream,
             fallback_from=self.previous if self.previous != candidate.model.name else None,
+            others=others,
         )
 
     def _tell_admitted(self, admitted: Admitted) -> None:
@@ -302,8 +303,6 @@ class _Call:
         rule = RULES[ended.failure.kind]
         if rule.loud and self.pauses_are_booked:  # its settlement has posted the pause
             self.tell.breaker_opened(name, ended.failure.kind.value, pause_ms(ended.failure, ended.backoff_ms) or 0)
-        if not rule.breaker:
-            return
         if probe_failed(attempt, ended.failure, admitted.held):  # its settlement has opened it
             if self.pauses_are_booked:
                 self.tell.breaker_opened(name, ended.failure.kind.value, self.policy.breaker_pause_ms)

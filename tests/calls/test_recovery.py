@@ -26,6 +26,7 @@ DOWN = [
     FailureKind.AUTHENTICATION,
     FailureKind.PERMISSION,
     FailureKind.UNKNOWN_MODEL,
+    FailureKind.THROTTLED,  # a 429 that does not say for how long
 ]
 
 

@@ -1,5 +1,7 @@
 """What the end of an attempt writes into the books: exact where it is known, the hold where it is not, nothing where nothing was billed."""
 
+from dataclasses import replace
+
 import pytest
 
 from flow import HELLO, failure, model, per_run, registry
@@ -18,6 +20,7 @@ from paymaster.routing.settling import (
     actual_amounts,
     attempt_record,
     bill,
+    counts_against,
     lost_record,
     opening_posts,
     settlement,
@@ -35,6 +38,24 @@ def attempt(entry: Model) -> Attempt:
     """An attempt at a model."""
     hold = Hold("h", (Charge(f"slots/{entry.name}", 1, 4, 0),), 1000)
     return Attempt(call_id="c", number=1, at_ms=0, scope=Scope(run="r"), candidate=candidate(entry), meanings=(Meaning.SLOT,), hold=hold)
+
+
+@pytest.mark.parametrize(
+    ("kind", "retry_after_ms", "others", "adapts", "counts"),
+    [
+        (FailureKind.SERVER_ERROR, None, False, False, True),
+        (FailureKind.CONTEXT_TOO_LONG, None, True, False, False),
+        (FailureKind.THROTTLED, None, True, False, True),
+        (FailureKind.THROTTLED, 2000, True, False, False),
+        (FailureKind.THROTTLED, None, False, False, False),
+        (FailureKind.THROTTLED, None, True, True, False),
+    ],
+)
+def test_what_counts_towards_opening_the_breaker(
+    kind: FailureKind, retry_after_ms: int | None, others: bool, adapts: bool, counts: bool
+) -> None:
+    tried = replace(attempt(model("a", limits=Limits(adapts=adapts))), others=others)
+    assert counts_against(tried, failure(kind, retry_after_ms=retry_after_ms)) is counts
 
 
 USED = Usage(input_tokens=10, output_tokens=5, cache_read_tokens=3)

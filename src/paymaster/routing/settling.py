@@ -48,7 +48,7 @@ class Ended:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """Who attempted what: everything about an attempt that is known before it is sent."""
+    """Who attempted what: everything about an attempt that is known before it is sent. `others` says that another model is left."""
 
     call_id: str
     number: int
@@ -61,6 +61,7 @@ class Attempt:
     streamed: bool = False
     waited_ms: int = 0
     fallback_from: str | None = None
+    others: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +140,18 @@ def was_half_open(attempt: Attempt, held: Held) -> bool:
 
 def probe_failed(attempt: Attempt, failure: Failure, held: Held) -> bool:
     """True where the attempt was a breaker's probe, and its failure opens it again."""
-    return RULES[failure.kind].breaker and was_half_open(attempt, held)
+    return counts_against(attempt, failure) and was_half_open(attempt, held)
+
+
+def counts_against(attempt: Attempt, failure: Failure) -> bool:
+    """True where the failure counts towards opening the model's breaker.
+
+    A 429 that says no time does while another model can answer: else all calls would wait, try again and wait for one that is full. Not
+    where the number of calls at once is being found out: there a 429 is what tells it.
+    """
+    if failure.kind is FailureKind.THROTTLED:
+        return attempt.others and failure.retry_after_ms is None and not attempt.candidate.model.limits.adapts
+    return RULES[failure.kind].breaker
 
 
 def opening_posts(attempt: Attempt, policy: Policy) -> tuple[Post, ...]:
@@ -194,7 +206,7 @@ def _posts(attempt: Attempt, failure: Failure, backoff_ms: int, policy: Policy) 
         posts.append(Post(pause_account(model.name), OUT_OF_SERVICE if rule.loud else ASKED_FOR_TIME, stays_off_ms))
         if rule.loud:  # somebody has to mend it: whether it is mended one call finds out, not all
             posts.extend(_half_open(model, stays_off_ms))
-    if rule.breaker:
+    if counts_against(attempt, failure):
         posts.append(Post(failures_account(model.name), 1, policy.breaker_window_ms))
     posts.extend(overload_posts(model, failure.kind))
     return posts
