@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 
 from flow import HELLO, failure, model, per_run, registry
-from paymaster.accounting.accounts import Balance, Charge, Held, Hold
+from paymaster.accounting.accounts import Balance, Charge, Held, Hold, Refused, Shortfall
 from paymaster.accounting.tokens import TokenCounter
 from paymaster.accounting.usage import UnknownUsage, Usage
 from paymaster.registry.models import Limits, Model, Policy, Timeouts
-from paymaster.routing.charging import OUT_OF_SERVICE, Meaning
+from paymaster.routing.charging import ASKED_FOR_TIME, OUT_OF_SERVICE, Meaning, is_out_of_service
 from paymaster.routing.failures import Billed, Failure, FailureKind
 from paymaster.routing.planning import Candidate, plan
 from paymaster.routing.requests import Request
@@ -38,6 +38,24 @@ def attempt(entry: Model) -> Attempt:
     """An attempt at a model."""
     hold = Hold("h", (Charge(f"slots/{entry.name}", 1, 4, 0),), 1000)
     return Attempt(call_id="c", number=1, at_ms=0, scope=Scope(run="r"), candidate=candidate(entry), meanings=(Meaning.SLOT,), hold=hold)
+
+
+@pytest.mark.parametrize(
+    ("account", "amounts", "is_out"),
+    [
+        ("pause/a", (ASKED_FOR_TIME,), False),
+        ("pause/a", (64 * ASKED_FOR_TIME, ASKED_FOR_TIME), False),  # of 64 callers who were told so in the same millisecond
+        ("pause/a", (ASKED_FOR_TIME, OUT_OF_SERVICE), True),
+        ("pause/a", (3 * OUT_OF_SERVICE,), True),
+        ("slots/a", (OUT_OF_SERVICE,), False),
+    ],
+)
+def test_a_model_is_out_of_service_when_it_fails_and_not_when_it_asked_for_time(
+    account: str, amounts: tuple[int, ...], is_out: bool
+) -> None:
+    leaving = tuple((place, amount) for place, amount in enumerate(amounts))
+    short = Shortfall(Charge(account, 0, 0, 0), Balance(live=sum(amounts), free_at=leaving), len(amounts))
+    assert is_out_of_service("a", Refused("h", 0, (short,))) is is_out
 
 
 @pytest.mark.parametrize(

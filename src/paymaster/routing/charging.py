@@ -68,8 +68,11 @@ def _windows(candidate: Candidate, name: str, limits: Limits) -> list[tuple[Mean
     ]
 
 
-ASKED_FOR_TIME, OUT_OF_SERVICE = 1, 2
-"""What a pause is posted with: a provider said when it has room again, or a model fails and is left alone. Either is over its cap of 0."""
+ASKED_FOR_TIME, OUT_OF_SERVICE = 1, 1_000_000
+"""What a pause is posted with: a provider said when it has room again, or a model fails and is left alone. Either is over its cap of 0.
+
+Entries that end in the same millisecond are one: no crowd of callers that were all asked for time comes to the second figure.
+"""
 
 
 def pause_account(model: str) -> str:
