@@ -8,12 +8,13 @@ import threading
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Coroutine, Generator
 from contextlib import suppress
+from functools import partial
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
 # The clock that also counts while a machine sleeps, where there is one.
-_ELAPSED = getattr(time, "CLOCK_BOOTTIME", None)
+_elapsed_ns = partial(time.clock_gettime_ns, time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic_ns
 
 
 class SteadyClock:
@@ -28,7 +29,7 @@ class SteadyClock:
 
     def now_ms(self) -> int:
         """Milliseconds since 1970."""
-        return self.now_ns() // 1_000_000
+        return (self._offset_ns + _elapsed_ns()) // 1_000_000
 
 
 class BlockingRuntime:
@@ -235,10 +236,6 @@ def time_sorted_id(now_ns: int) -> str:
     fraction = (rest_ns << 12) // 1_000_000
     drawn = int.from_bytes(os.urandom(8)) & 0x3FFF_FFFF_FFFF_FFFF
     return f"{milliseconds << 80 | 7 << 76 | fraction << 64 | 2 << 62 | drawn:032x}"
-
-
-def _elapsed_ns() -> int:
-    return time.monotonic_ns() if _ELAPSED is None else time.clock_gettime_ns(_ELAPSED)
 
 
 async def _next(stream: AsyncIterator[T]) -> T:

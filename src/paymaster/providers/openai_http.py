@@ -264,21 +264,23 @@ class _Reading:
 
     async def _next_event(self) -> ServerEvent | None:
         """Comments that keep the connection alive are no events, so they prolong nothing."""
+        if self._events:
+            return self._events.pop()
         limits = self._exchange.call.timeouts
         waiting_for_first = self._first_token_ms is None
         since_ms = self._exchange.began_ms if waiting_for_first else self._exchange.now_ms()
         limit_ms = limits.first_token_ms if waiting_for_first else limits.between_chunks_ms
-        said = f"{'first_token' if waiting_for_first else 'between_chunks'}: {limit_ms} ms"
         while not self._events and not self._ended:
             left_ms = since_ms + limit_ms - self._exchange.now_ms()
             total_left_ms = self._exchange.left_ms()
+            said = "first_token" if waiting_for_first else "between_chunks"
             if left_ms <= 0:
-                raise ExchangeBroken(Fault.SILENT, said)
+                raise ExchangeBroken(Fault.SILENT, f"{said}: {limit_ms} ms")
             try:
                 data = await self._exchange.read(self._answer, min(left_ms, total_left_ms))
             except ExchangeBroken as broken:
                 if broken.fault is Fault.SILENT and left_ms <= total_left_ms:
-                    raise ExchangeBroken(Fault.SILENT, said) from broken
+                    raise ExchangeBroken(Fault.SILENT, f"{said}: {limit_ms} ms") from broken
                 raise
             self._ended = not data
             self._events = self._parser.feed(data) if data else self._parser.finish()
@@ -297,7 +299,7 @@ class _Reading:
             return self._exchange.unusable(self._answer, unusable, self._assembly.build(), delivered_chars=chars)
         if event.name == "error" and not chunk.get("error"):
             chunk = {"error": chunk}
-        if (failure := self._exchange.error_in(self._answer, chunk, delivered_chars=chars)) is not None:
+        if "error" in chunk and (failure := self._exchange.error_in(self._answer, chunk, delivered_chars=chars)) is not None:
             return failure
         if self._first_token_ms is None:
             self._first_token_ms = self._exchange.taken_ms()
