@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from flow import Box, answer, failure, model, per_run, registry
 from paymaster import Client
-from paymaster.accounting.accounts import Balance
+from paymaster.accounting.accounts import Balance, Queued
 from paymaster.registry.models import Budget, Limits, Registry
 from paymaster.routing.failures import FailureKind
 from paymaster.telemetry.prometheus import PrometheusMetrics
@@ -151,6 +151,13 @@ def test_every_model_of_the_registry_has_exactly_one_breaker_state():
     assert figure(samples, "paymaster_open_calls_cap", model="probed") == 4
     assert figure(samples, "paymaster_limit_used", model="probed", limit="rpm") == 12
     assert figure(samples, "paymaster_limit_cap", model="probed", limit="rpm") == 60
+
+
+def test_calls_in_line_are_counted_by_model():
+    known = registry(model("busy"), model("fine"))
+    line = (Queued("h1", ("slots/busy",), {"busy": 3}, NOON_MS - 2_000), Queued("h2", ("requests/busy",), {"busy": 1, "gone": 1}, NOON_MS))
+    samples = told([], LedgerGauges(lambda: (standing({}, known, line=line), NOON_MS), known))
+    assert [figure(samples, "paymaster_waiting_calls", model=name) for name in ("busy", "fine")] == [4, 0]
 
 
 def _is_state(name: str, of: frozenset, model_name: str) -> bool:

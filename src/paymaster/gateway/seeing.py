@@ -65,7 +65,8 @@ class Seeing:
             now_ms = world.runtime.now_ms()
             gauges: list[LedgerGauges] = []
             with suppress(LedgerUnavailable):  # what this process counted is worth most while the ledger is away
-                now = standing(await world.books.balances("", now_ms), world.registry)
+                line = await world.books.waiting(now_ms)
+                now = standing(await world.books.balances("", now_ms), world.registry, line=line)
                 gauges.append(LedgerGauges(lambda: (now, now_ms), world.registry))
             text, content_type = self._metrics.exposition(*gauges, accept=request.headers.get("accept", ""))
             return Response(text, headers={"content-type": content_type, "cache-control": "no-store"})

@@ -102,19 +102,22 @@ def _limits(now: Standing) -> Iterator[Metric]:
 def _models(now: Standing, registry: Registry) -> Iterator[Metric]:
     """One series per model of the registry, also where nothing happens: a state that is absent can't be told from one that is lost."""
     states = {model.model: model for model in now.models}
+    in_line = {waits.model: waits.calls for waits in now.line}
     calls = GaugeMetricFamily("paymaster_open_calls", "Calls under way, of all workers.", labels=("model",))
     cap = GaugeMetricFamily("paymaster_open_calls_cap", "The most calls at once.", labels=("model",))
+    waiting = GaugeMetricFamily("paymaster_waiting_calls", "Calls that wait in line, of all workers.", labels=("model",))
     failures = GaugeMetricFamily("paymaster_model_failures", "Failures that count towards opening the breaker.", labels=("model",))
     breaker = GaugeMetricFamily("paymaster_breaker_state", "1 for the state that the model is in.", labels=("model", "state"))
     for name, model in sorted(registry.models.items()):
         state = states.get(name)
         calls.add_metric((name,), state.open_calls if state else 0)
+        waiting.add_metric((name,), in_line.get(name, 0))
         failures.add_metric((name,), state.failures if state else 0)
         if model.limits.max_parallel is not None:
             cap.add_metric((name,), model.limits.max_parallel)
         for word in _BREAKER_STATES:
             breaker.add_metric((name, word), int(word == _breaker(state)))
-    yield from (calls, cap, failures, breaker)
+    yield from (calls, cap, waiting, failures, breaker)
 
 
 def _breaker(state: ModelState | None) -> str:
