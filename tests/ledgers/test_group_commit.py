@@ -3,13 +3,15 @@
 import asyncio
 import functools
 import itertools
+import os
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paymaster.accounting.accounts import Charge, Held, Hold, Post, Refused, Settlement
+from paymaster.accounting.accounts import Charge, Held, Hold, HoldEnded, Post, Refused, Settlement
 from paymaster.errors import LedgerUnavailable
 from paymaster.ledgers import transactions
 from paymaster.ledgers.sqlite import CROWD, SqliteLedger
@@ -207,3 +209,117 @@ async def test_everybody_of_a_group_is_told_that_the_file_is_locked(ledger):
     other.close()
     assert all(isinstance(outcome, LedgerUnavailable) for outcome in outcomes)
     assert await ledger.balances("usd/", T) == {}
+
+
+@crowded
+async def test_a_figure_that_no_ledger_can_hold_leaves_no_neighbour_waiting(ledger):
+    much = [_paid(_hold(f"h{number}"), 2**62 - 1) for number in range(3)]
+    async with asyncio.timeout(20):
+        first, *refused, last = await asyncio.gather(
+            ledger.reserve(_hold("a"), T), *(ledger.settle(paid, T) for paid in much), ledger.reserve(_hold("b"), T), return_exceptions=True
+        )
+    assert any(isinstance(outcome, OverflowError) for outcome in refused)
+    assert (first.hold_id, last.hold_id) == ("a", "b")
+
+
+@crowded
+async def test_a_hold_that_has_ended_spoils_nothing_for_its_neighbours_while_the_file_is_locked(ledger):
+    await ledger.settle(_paid(_hold("gone")), T)
+    other = sqlite3.connect(ledger.path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    asks = asyncio.gather(*(ledger.reserve(_hold(name), T) for name in ("a", "gone", "b")), return_exceptions=True)
+    await asyncio.sleep(0.02)
+    other.execute("ROLLBACK")
+    other.close()
+    first, ended, last = await asks
+    assert isinstance(ended, HoldEnded)
+    assert (first.hold_id, last.hold_id) == ("a", "b")
+
+
+@crowded
+async def test_whoever_waits_for_a_locked_file_is_answered_though_every_other_task_is_cancelled(ledger):
+    hold = _hold("h", 5)
+    await ledger.reserve(hold, T)
+    other = sqlite3.connect(ledger.path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    ask = asyncio.create_task(ledger.settle(_paid(hold, 4), T))
+    await asyncio.sleep(0.02)
+    for task in asyncio.all_tasks() - {ask, asyncio.current_task()}:
+        task.cancel()
+    other.execute("ROLLBACK")
+    other.close()
+    async with asyncio.timeout(20):
+        await ask
+    assert (await ledger.balances("usd/", T))["usd/run/r"].settled == 4
+
+
+def test_two_loops_in_two_threads_share_one_ledger(tmp_path):
+    ledger = SqliteLedger(tmp_path / "ledger.sqlite3", AsyncioRuntime().sleep, grouped=True)
+
+    async def main(thread):
+        async with asyncio.timeout(30):
+            for turn in range(20):
+                holds = [_hold(f"{thread}-{turn}-{number}") for number in range(8)]
+                await asyncio.gather(*(ledger.reserve(hold, T) for hold in holds))
+                await asyncio.gather(*(ledger.settle(_paid(hold), T) for hold in holds))
+
+    with ThreadPoolExecutor(2) as threads:
+        for loop in [threads.submit(asyncio.run, main(thread)) for thread in range(2)]:
+            loop.result(timeout=60)
+    balance = run(ledger.balances("usd/", T))["usd/run/r"]
+    assert (balance.settled, balance.held) == (320, 0)
+    run(ledger.close())
+
+
+def _ask_in_a_loop_that_ends_at_once(ledger):
+    """Queue a work in a loop that never gets to its transaction."""
+
+    async def crowd():
+        for number in range(CROWD):
+            await ledger.reserve(_hold(f"first-{number}", 0), T)
+        asyncio.get_running_loop().stop()
+        await ledger.reserve(_hold("abandoned"), T)
+
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(crowd())
+    loop.run_forever()
+    return loop, task
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_loop_that_closed_with_a_work_in_it_keeps_nobody_of_the_next_loop_waiting(tmp_path):
+    ledger = SqliteLedger(tmp_path / "ledger.sqlite3", AsyncioRuntime().sleep, grouped=True)
+    loop, task = _ask_in_a_loop_that_ends_at_once(ledger)
+    loop.close()
+
+    async def ask():
+        async with asyncio.timeout(20):
+            return await ledger.reserve(_hold("h"), T)
+
+    assert isinstance(asyncio.run(ask()), Held)
+    assert run(ledger.balances("usd/", T))["usd/run/r"].held == 1
+    run(ledger.close())
+    del task
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_a_child_that_was_forked_with_a_work_in_the_queue_does_not_wait_for_it(tmp_path):
+    ledger = SqliteLedger(tmp_path / "ledger.sqlite3", AsyncioRuntime().sleep, grouped=True)
+    loop, task = _ask_in_a_loop_that_ends_at_once(ledger)
+
+    async def ask():
+        async with asyncio.timeout(20):
+            return await ledger.reserve(_hold("h"), T)
+
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            code = 0 if isinstance(asyncio.run(ask()), Held) else 2
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    loop.run_until_complete(task)
+    loop.close()
+    assert run(ledger.balances("usd/", T))["usd/run/r"].held == 2
+    run(ledger.close())

@@ -6,11 +6,13 @@ the commit, so an answer means what it meant before: it is in the file.
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-from paymaster.errors import PaymasterError
+from paymaster.errors import LedgerUnavailable, PaymasterError
+from paymaster.ledgers.sqlite_file import is_busy
 from paymaster.ledgers.sqlite_store import GroupStore, SqliteStore
 
 T = TypeVar("T")
@@ -26,6 +28,13 @@ class Transact(Protocol):
     def __call__(self, work: Work[T], /) -> Awaitable[T]:
         """Do it. Raises PaymasterError, and what the work raises."""
         ...
+
+
+class _Undone:
+    """Answered in place of a result: the group came to nothing, and whoever asked does the work by itself."""
+
+
+UNDONE = _Undone()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +54,18 @@ class _Member:
         if not self.answer.done():
             self.answer.set_result(result)
 
-    def fail(self, error: BaseException) -> None:
+    def fail(self, error: LedgerUnavailable) -> None:
         """Answer with an error."""
         if not self.answer.done():
             self.answer.set_exception(error)
+
+
+class _Queue(threading.local):
+    """The group that forms, of the loop that runs in this thread. A loop that has gone, or a process before a fork, takes its own along."""
+
+    def __init__(self) -> None:
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.group: list[_Member] = []
 
 
 class GroupCommit:
@@ -57,56 +74,59 @@ class GroupCommit:
     def __init__(self, attempt: Callable[[Work[list[object]]], list[object]], transact: Transact) -> None:
         self._attempt = attempt
         self._transact = transact
-        self._group: list[_Member] = []
+        self._queue = _Queue()
         self._under_way: set[asyncio.Task[None]] = set()
 
     async def join(self, work: Work[T], *, may_be_dropped: bool = False) -> T:
         """Do the work with those that are asked for in this turn of the loop. Raises what the work, or the transaction, raises.
 
-        Where the caller is cancelled meanwhile, a work that may be dropped is not begun; any other is done all the same.
+        Where the caller is cancelled meanwhile, a work that may be dropped is not begun. Any other is done all the same, unless the file
+        is locked, or a neighbour's work is refused, and the loop closes before that is over.
         """
         loop = asyncio.get_running_loop()
-        answer: asyncio.Future[T] = loop.create_future()
-        self._group.append(_Member(work, answer, may_be_dropped))
-        if len(self._group) == 1:
+        queue = self._queue
+        if queue.loop is not loop:
+            queue.loop, queue.group = loop, []
+        answer: asyncio.Future[T | _Undone] = loop.create_future()
+        queue.group.append(_Member(work, answer, may_be_dropped))
+        if len(queue.group) == 1:
             # A callback, not a task: a loop that closes cancels tasks, and what was spent is to be settled even then.
-            loop.call_soon(self._commit, self._group)
-        if len(self._group) == LARGEST:
-            self._group = []
-        return await answer
+            loop.call_soon(self._commit, queue.group)
+        if len(queue.group) == LARGEST:
+            queue.group = []
+        outcome = await answer
+        return await self._transact(work) if isinstance(outcome, _Undone) else outcome
 
     def _commit(self, group: list[_Member]) -> None:
-        if group is self._group:
-            self._group = []
+        if group is self._queue.group:
+            self._queue.group = []
         try:
-            results = self._attempt(_together(group))
-        except (sqlite3.Error, ValueError):
+            _tell(group, self._attempt(_together(group)))
+        except sqlite3.Error as error:
+            if not is_busy(error):
+                _leave_undone(group)
+                return
             task = asyncio.get_running_loop().create_task(self._commit_later(group))
             self._under_way.add(task)
             task.add_done_callback(self._under_way.discard)
-        else:
-            for member, result in zip(group, results, strict=True):
-                member.tell(result)
+        except (ValueError, OverflowError):  # where a work is refused nobody's is done
+            _leave_undone(group)
+        except BaseException:  # Ctrl-C, or a mistake of ours: nobody may wait for an answer that never comes
+            _leave_undone(group)
+            raise
 
     async def _commit_later(self, group: list[_Member]) -> None:
-        """The same, with patience; where a work is refused nobody's is done, so each is done by itself."""
+        """The same, with patience."""
         try:
-            results = await self._transact(_together(group))
-        except PaymasterError as error:
+            _tell(group, await self._transact(_together(group)))
+        except LedgerUnavailable as error:
             for member in group:
                 member.fail(error)
-        except ValueError:
-            for member in group:
-                await self._alone(member)
-        else:
-            for member, result in zip(group, results, strict=True):
-                member.tell(result)
-
-    async def _alone(self, member: _Member) -> None:
-        try:
-            member.tell(await self._transact(member.do))
-        except (PaymasterError, ValueError) as error:
-            member.fail(error)
+        except (PaymasterError, ValueError, OverflowError):
+            _leave_undone(group)
+        except BaseException:  # cancelled, as a closing loop does
+            _leave_undone(group)
+            raise
 
 
 def _together(group: list[_Member]) -> Work[list[object]]:
@@ -117,3 +137,13 @@ def _together(group: list[_Member]) -> Work[list[object]]:
         return results
 
     return work
+
+
+def _tell(group: list[_Member], results: list[object]) -> None:
+    for member, result in zip(group, results, strict=True):
+        member.tell(result)
+
+
+def _leave_undone(group: list[_Member]) -> None:
+    for member in group:
+        member.tell(UNDONE)
