@@ -1,5 +1,6 @@
 """A ledger that is away for a while: calls are refused or go on, and what it missed is posted once, also after a kill."""
 
+import asyncio
 import contextlib
 import json
 import os
@@ -21,8 +22,8 @@ from paymaster.ledgers.redis_address import read_address
 from paymaster.ledgers.redis_ledger import RedisLedger
 from paymaster.ledgers.spool import Spool, settlements
 from paymaster.ledgers.spooling import LONGEST_PAUSE_MS, LOOK_MS, SpoolingLedger
-from paymaster.ledgers.sqlite import SqliteLedger
-from paymaster.runtime import BlockingRuntime, iterate, run
+from paymaster.ledgers.sqlite import CROWD, SqliteLedger
+from paymaster.runtime import AsyncioRuntime, BlockingRuntime, iterate, run
 from redis_servers import RedisServer, server_program
 
 T = 1_000_000
@@ -487,3 +488,26 @@ def test_a_child_of_a_fork_posts_what_is_its_own_and_leaves_the_parents_to_the_p
     """
     lines = start(script, f"sqlite:///{path}", tmp_path / "state").communicate(timeout=60)[0].splitlines()
     assert lines == ["child []", "parent ['h0']"]
+
+
+def test_a_settlement_that_a_closing_loop_cuts_off_waits_on_disk(path, tmp_path):
+    async def main():
+        books = SpoolingLedger(SqliteLedger(path, AsyncioRuntime().sleep, grouped=True), tmp_path / "spool", posted=lambda *_: None)
+        for number in range(2 * CROWD):
+            await books.reserve(hold(f"h{number}"), T)
+        with locked(path):
+            await end_in_the_middle(books)
+        await books.close()
+
+    async def end_in_the_middle(books):
+        last = [asyncio.create_task(books.settle(settlement(f"h{number}"), T)) for number in range(2 * CROWD)]
+        await asyncio.sleep(0.02)
+        assert not any(task.done() for task in last)
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:  # as asyncio.run does at its end
+            task.cancel()
+        await asyncio.wait(last)
+
+    asyncio.run(main())
+    ledger = SqliteLedger(path, BlockingRuntime().sleep)
+    assert run(ledger.balances("usd/", T))["usd/run/a"] == Balance(7 * 2 * CROWD)
+    run(ledger.close())

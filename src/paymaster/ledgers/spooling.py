@@ -9,6 +9,7 @@ A ledger takes the settlement of a hold once: what is posted again, after a cras
 
 import os
 import threading
+from asyncio import CancelledError
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -83,6 +84,10 @@ class SpoolingLedger:
                 reason = error.message
                 if settlement.hold.may_go_unbooked:
                     self._is_away(error, now_ms)
+            except (CancelledError, KeyboardInterrupt):
+                # A loop closes, or Ctrl-C comes, while it is under way. Should it stand already, posting it again changes nothing.
+                self._keep(settlement)
+                raise
             else:
                 if self._unbooked.pop(hold_id, None) is not None:
                     self._tidy()
