@@ -3,8 +3,10 @@
 import pytest
 import redis
 
+from paymaster.errors import LedgerUnusable
 from paymaster.ledgers.opening import keeper_of
 from paymaster.ledgers.redis_address import read_address
+from paymaster.ledgers.redis_faults import not_reached
 from paymaster.ledgers.redis_ledger import RedisLedger
 from paymaster.ledgers.redis_settings import Settings, settings_warnings
 from paymaster.runtime import BlockingRuntime, run
@@ -35,6 +37,7 @@ CAREFUL = {
         ({"replicas": 2}, "?wait_replicas=1", []),
         ({"replicas": 1}, "?wait_replicas=2", ["wait_replicas=2, but 1 are connected"]),
         ({"role": "replica"}, "", ["this server is a replica"]),
+        ({"appendonly": None, "replicas": None}, "?wait_replicas=1", ["may not ask the server for its settings"]),
         ({"writes": False}, "", ["could not write to its disk"]),
     ],
 )
@@ -58,3 +61,41 @@ def test_a_user_who_may_not_ask_for_the_configuration_is_shown_the_rest(redis_ur
     assert told.warnings == ()
     assert "s3cret" not in told.place
     run(ledger.close())
+
+
+def test_the_least_that_a_server_must_allow_is_enough_for_a_ledger_and_what_it_hides_is_called_unknown(redis_url, redis_server):
+    name = read_address(redis_url).name
+    with redis.Redis(port=redis_server.port) as client:  # as the message says that tells of too little
+        client.execute_command(
+            *f"ACL SETUSER least reset on >s3cret ~{{paymaster:{name}}}* +@read +@write +@scripting +@connection +time".split()
+        )
+    ledger = RedisLedger(read_address(redis_url.replace("://", "://least:s3cret@")), BlockingRuntime().sleep, blocking=True)
+    keeper = keeper_of(ledger)
+    keeper.make()
+    told = keeper.describe()
+    assert {told.settings[name] for name in ("role", "replicas", "appendonly", "maxmemory-policy")} == {"unknown"}
+    assert len(told.warnings) == 1
+    run(ledger.close())
+
+
+def test_a_user_who_may_do_too_little_is_told_apart_from_a_wrong_password(redis_url, redis_server):
+    with redis.Redis(port=redis_server.port) as client:
+        client.acl_setuser("reader", enabled=True, passwords=["+s3cret"], keys=["*"], categories=["+@read", "+@connection"])
+    ledger = RedisLedger(read_address(redis_url.replace("://", "://reader:s3cret@")), BlockingRuntime().sleep, blocking=True)
+    with pytest.raises(LedgerUnusable, match=r"may not do on .* what a ledger needs") as caught:
+        run(ledger.balances("", 1))
+    assert "ACL SETUSER" in caught.value.advice
+    run(ledger.close())
+
+
+@pytest.mark.parametrize(
+    ("label", "command"),
+    [
+        ("unix:///run/redis.sock", "redis-cli -s /run/redis.sock ping"),
+        ("rediss://h:1", "redis-cli -u rediss://h:1 ping"),
+        ("redis+sentinel://h:1,h2:2/books", "redis-cli -u redis://h:1 ping"),
+        ("redis+cluster://[::1]:1,h2:2", "redis-cli -u redis://[::1]:1 ping"),
+    ],
+)
+def test_a_server_that_is_away_is_named_as_its_own_program_takes_it(label, command):
+    assert command in not_reached(OSError("refused"), label, 5000).advice

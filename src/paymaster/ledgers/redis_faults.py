@@ -39,6 +39,8 @@ PASSING = (
     "TRYAGAIN",
     "UNBLOCKED",
 )
+# How a server says that it knows the user, and that the user may not do this: outright, and from within a script.
+NOT_ALLOWED = ("NOPERM", "No permissions", "can't run this command", "can't access at least one of the keys")
 ANOTHER_NAME = "Name another ledger with ?name=… or another server with --ledger (or PAYMASTER_LEDGER)."
 
 
@@ -56,6 +58,12 @@ def may_pass(error: Fault) -> bool:
 def explain(error: Fault, label: str, *, worked: bool = False) -> PaymasterError:
     """A fault that will not pass by itself, as one clear message. `worked` says that the server answered this process before."""
     text = _text(error)
+    if isinstance(error, NoPermissionError) or any(words in text for words in NOT_ALLOWED):
+        refused = LedgerUnavailable if worked else LedgerUnusable
+        return refused(
+            f"The user of the ledger's URL may not do on {label} what a ledger needs: {text}.",
+            advice="Give it `~{paymaster:NAME}* +@read +@write +@scripting +@connection +time` (ACL SETUSER; NAME is default without ?name=).",
+        )
     if isinstance(error, (AuthenticationError, AuthorizationError, NoPermissionError)) or _refuses_access(text):
         refused = LedgerUnavailable if worked else LedgerUnusable
         return refused(
@@ -81,8 +89,16 @@ def not_reached(error: Fault, label: str, waited_ms: int) -> LedgerUnavailable:
         )
     return LedgerUnavailable(
         f"The ledger on {label} did not answer for {waited_ms / 1000:.1f} s: {_text(error)}.",
-        advice=f"Look whether the server runs and can be reached from here: redis-cli -u {label} ping. What was sent stays recorded.",
+        advice=f"Look whether the server runs and can be reached from here: {_ping(label)}. What was sent stays recorded.",
     )
+
+
+def _ping(label: str) -> str:
+    """A command that says whether the server, or the first of several, answers: redis-cli knows one URL's scheme of ours, and its TLS."""
+    scheme, _, rest = label.partition("://")
+    if scheme == "unix":
+        return f"redis-cli -s {rest} ping"
+    return f"redis-cli -u {scheme.partition('+')[0]}://{rest.partition('/')[0].partition(',')[0]} ping"
 
 
 def _text(error: Fault) -> str:

@@ -18,9 +18,9 @@ class Settings:
 
     server: str
     role: str
-    replicas: int
+    replicas: int | None
     maxmemory_policy: str
-    appendonly: bool
+    appendonly: bool | None
     appendfsync: str
     save: str
     writes: bool
@@ -30,9 +30,9 @@ class Settings:
         return {
             "server": self.server,
             "role": self.role,
-            "replicas": str(self.replicas),
+            "replicas": UNKNOWN if self.replicas is None else str(self.replicas),
             "maxmemory-policy": self.maxmemory_policy,
-            "appendonly": "yes" if self.appendonly else "no",
+            "appendonly": {True: "yes", False: "no", None: UNKNOWN}[self.appendonly],
             "appendfsync": self.appendfsync,
             "save": self.save or '""',
         }
@@ -45,9 +45,9 @@ def ask_settings(info: Reply, wire: ThreadWire, key: str) -> Settings:
     return Settings(
         server=f"Valkey {version}" if version else f"Redis {told.get('redis_version', UNKNOWN)}",
         role={"slave": "replica"}.get(told.get("role", UNKNOWN), told.get("role", UNKNOWN)),
-        replicas=int(told.get("connected_slaves", "0")),
+        replicas=int(told["connected_slaves"]) if "connected_slaves" in told else None,
         maxmemory_policy=told.get("maxmemory_policy", UNKNOWN),
-        appendonly=told.get("aof_enabled") == "1",
+        appendonly=told["aof_enabled"] == "1" if "aof_enabled" in told else None,
         appendfsync=_config(wire, key, "appendfsync"),
         save=_config(wire, key, "save"),
         writes=told.get("aof_last_write_status", "ok") == "ok" and told.get("rdb_last_bgsave_status", "ok") == "ok",
@@ -70,7 +70,7 @@ def settings_warnings(settings: Settings, address: Address) -> tuple[str, ...]:
             "replication is asynchronous: a failover forgets the spending that the replica had not received. "
             "Add wait_replicas=1 to the ledger's URL to wait for it."
         )
-    if address.wait_replicas > settings.replicas:
+    if settings.replicas is not None and address.wait_replicas > settings.replicas:
         found.append(
             f"wait_replicas={address.wait_replicas}, but {settings.replicas} are connected: calls are refused until there are enough."
         )
@@ -80,6 +80,9 @@ def settings_warnings(settings: Settings, address: Address) -> tuple[str, ...]:
 
 
 def _persistence(settings: Settings, address: Address) -> list[str]:
+    if settings.appendonly is None:
+        hidden = "the user of the ledger's URL may not ask the server for its settings (INFO)"
+        return [f"{hidden}: see to it that maxmemory-policy is noeviction, appendonly yes and appendfsync always."]
     if not settings.appendonly:
         lost = "everything" if settings.save == "" else "everything since its last snapshot"
         return [f"appendonly is off: a restart of the server forgets {lost}. Set appendonly yes and appendfsync always."]
