@@ -56,3 +56,8 @@ def test_anything_else_is_refused_with_what_is_known(url, message):
         opened(url)
     assert "sqlite:" in caught.value.advice
     assert "hunter2" not in str(caught.value)
+
+
+def test_a_certificate_that_is_not_there_is_a_mistake_before_any_server_is_asked():
+    with pytest.raises(LedgerUnusable, match=r"/no/ca\.pem"):
+        opened("rediss://host?ca=/no/ca.pem")

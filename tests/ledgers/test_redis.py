@@ -10,8 +10,8 @@ import pytest
 import redis
 
 from paymaster.accounting.accounts import Balance, Charge, Held, Hold, Post, Settlement
-from paymaster.errors import ExtraMissing, LedgerUnavailable, LedgerUnusable
-from paymaster.ledgers.opening import open_ledger
+from paymaster.errors import ExtraMissing, LedgerUnavailable, LedgerUnusable, PaymasterError
+from paymaster.ledgers.opening import keeper_of, open_ledger
 from paymaster.ledgers.redis_address import read_address
 from paymaster.ledgers.redis_ledger import LARGEST_FIGURE, RedisLedger
 from paymaster.runtime import AsyncioRuntime, BlockingRuntime, iterate, run
@@ -162,6 +162,25 @@ def test_keys_of_another_program_are_left_alone(ledger, redis_server):
         client.rpush(ledger.address.state_key, "mine")
     with pytest.raises(LedgerUnusable, match="another program"):
         pay(ledger, "h1")
+
+
+def test_a_text_of_another_program_is_left_alone_too(ledger, redis_server):
+    with redis.Redis(port=redis_server.port) as client:
+        client.set(ledger.address.state_key, "mine")
+        with pytest.raises(LedgerUnusable, match="another program"):
+            pay(ledger, "h1")
+        with pytest.raises(LedgerUnusable, match="another program"):
+            keeper_of(ledger).load(())
+        assert client.get(ledger.address.state_key) == b"mine"
+
+
+def test_an_import_takes_nothing_for_empty_whose_state_alone_was_dropped(ledger, redis_server):
+    pay(ledger, "h1")
+    with redis.Redis(port=redis_server.port) as client:
+        client.delete(ledger.address.state_key)
+    with pytest.raises(PaymasterError, match="not empty"):
+        keeper_of(ledger).load(())
+    assert [record.hold_id for record in iterate(ledger.records())] == ["h1"]
 
 
 def test_a_server_that_is_not_there_is_told_after_a_bounded_wait():

@@ -6,7 +6,7 @@ import redis
 from paymaster.errors import LedgerUnusable
 from paymaster.ledgers.opening import keeper_of
 from paymaster.ledgers.redis_address import read_address
-from paymaster.ledgers.redis_faults import not_reached
+from paymaster.ledgers.redis_faults import explain, may_pass, not_reached
 from paymaster.ledgers.redis_ledger import RedisLedger
 from paymaster.ledgers.redis_settings import Settings, settings_warnings
 from paymaster.runtime import BlockingRuntime, run
@@ -99,3 +99,9 @@ def test_a_user_who_may_do_too_little_is_told_apart_from_a_wrong_password(redis_
 )
 def test_a_server_that_is_away_is_named_as_its_own_program_takes_it(label, command):
     assert command in not_reached(OSError("refused"), label, 5000).advice
+
+
+@pytest.mark.parametrize("said", ["[SSL: CERTIFICATE_VERIFY_FAILED] self-signed", "[X509: NO_CERTIFICATE_OR_CRL_FOUND] no certificate"])
+def test_a_certificate_that_cannot_be_verified_is_a_mistake_with_its_mend(said):
+    assert not may_pass(OSError(said))
+    assert "?ca=" in explain(OSError(said), "rediss://h:1").advice

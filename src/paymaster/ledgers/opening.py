@@ -55,6 +55,10 @@ def open_ledger(
 def _on_redis(url: str, pause: Callable[[int], Awaitable[None]], *, blocking: bool) -> "RedisLedger":
     """The client's library is loaded by those alone who have a ledger there."""
     address = read_address(url)
+    if address.ca_file is not None and not Path(address.ca_file).is_file():
+        raise LedgerUnusable(
+            f"The ledger's URL names a certificate that is not there: {address.ca_file}.", advice="Write ?ca=/path/ca.pem, or leave it out."
+        )
     try:
         from paymaster.ledgers.redis_ledger import RedisLedger
     except ModuleNotFoundError as error:

@@ -41,12 +41,14 @@ PASSING = (
 )
 # How a server says that it knows the user, and that the user may not do this: outright, and from within a script.
 NOT_ALLOWED = ("NOPERM", "No permissions", "can't run this command", "can't access at least one of the keys")
+# A certificate that is not trusted, and a file of trusted ones that is none.
+CERTIFICATES = ("CERTIFICATE_VERIFY_FAILED", "NO_CERTIFICATE_OR_CRL_FOUND")
 ANOTHER_NAME = "Name another ledger with ?name=… or another server with --ledger (or PAYMASTER_LEDGER)."
 
 
 def may_pass(error: Fault) -> bool:
     """Worth another try: nothing is wrong with what was asked, and every script may be repeated."""
-    if isinstance(error, (AuthenticationError, AuthorizationError, NoPermissionError)) or "CERTIFICATE_VERIFY_FAILED" in str(error):
+    if isinstance(error, (AuthenticationError, AuthorizationError, NoPermissionError)) or any(word in str(error) for word in CERTIFICATES):
         return False
     if isinstance(error, (NotAcknowledged, ReadOnlyError, OutOfMemoryError, MasterDownError, TryAgainError)):
         return True
@@ -62,13 +64,18 @@ def explain(error: Fault, label: str, *, worked: bool = False) -> PaymasterError
         refused = LedgerUnavailable if worked else LedgerUnusable
         return refused(
             f"The user of the ledger's URL may not do on {label} what a ledger needs: {text}.",
-            advice="Give it `~{paymaster:NAME}* +@read +@write +@scripting +@connection +time` (ACL SETUSER; NAME is default without ?name=).",
+            advice="Give it `~{paymaster:NAME}* +@read +@write +@scripting +@connection +time` with ACL SETUSER (NAME: see ?name=).",
         )
     if isinstance(error, (AuthenticationError, AuthorizationError, NoPermissionError)) or _refuses_access(text):
         refused = LedgerUnavailable if worked else LedgerUnusable
         return refused(
             f"The Redis server {label} refuses the user or the password of the ledger's URL.",
             advice="Write redis://user:password@host:port/db, with special characters percent-encoded, or set PAYMASTER_LEDGER.",
+        )
+    if any(word in text for word in CERTIFICATES):
+        return LedgerUnusable(
+            f"The certificate of the Redis server {label} can't be verified: {text}.",
+            advice="Name the certificate of the authority that signed it in the ledger's URL: ?ca=/path/ca.pem (PEM).",
         )
     if "WAITAOF" in text:
         return LedgerUnusable(

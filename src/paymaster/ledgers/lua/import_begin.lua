@@ -3,8 +3,12 @@
 -- ARGV: the import's token. Answers BEGUN, or FULL and how many accounts and records there are.
 
 local state = call('GET', KEYS[1])
-local version = state and unpack_figures('<d', state)
-if version and version ~= 0 then
+if state and #state ~= 64 then
+  return redis.error_reply(FOREIGN)
+end
+-- Where the state alone is gone, as a server that drops keys may leave it, what else there is must not go as well.
+local version = state and unpack_figures('<d', state) or VERSION
+if version ~= 0 then
   if version ~= VERSION then
     return 'VERSION ' .. figure(version)
   end

@@ -23,6 +23,7 @@ local VERSION = 1
 local LARGEST, EXACT = 9000000000000000, 9007199254740992
 -- So many ended holds are remembered, and the oldest forgotten at every so many settlements. Who comes later is looked up in the journal.
 local REMEMBERED, FORGET_EVERY = 16384, 256
+local FOREIGN = 'WRONGTYPE what stands there is not the state of a ledger'
 
 local call, format, pack, unpack_figures = redis.call, string.format, struct.pack, struct.unpack
 local base = string.sub(KEYS[1], 1, -6)
@@ -41,6 +42,9 @@ end
 local function begin(given)
   as_read = call('GET', KEYS[1])
   if as_read then
+    if #as_read ~= 64 then
+      return redis.error_reply(FOREIGN)
+    end
     local version
     version, now, lease_ms, line_ms, record_ms, record_number, serial, forgotten_ms = unpack_figures('<dddddddd', as_read)
     if version ~= VERSION then
