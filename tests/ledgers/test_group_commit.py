@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paymaster.accounting.accounts import Charge, Held, Hold, HoldEnded, Post, Refused, Settlement
-from paymaster.errors import LedgerUnavailable
+from paymaster.errors import LedgerUnavailable, LedgerUnusable
 from paymaster.ledgers import transactions
 from paymaster.ledgers.sqlite import CROWD, SqliteLedger
 from paymaster.ledgers.sqlite_file import open_database
@@ -323,3 +323,26 @@ def test_a_child_that_was_forked_with_a_work_in_the_queue_does_not_wait_for_it(t
     loop.close()
     assert run(ledger.balances("usd/", T))["usd/run/r"].held == 2
     run(ledger.close())
+
+
+@crowded
+async def test_everybody_of_a_group_is_told_that_the_file_is_no_ledger_any_more(ledger):
+    await ledger.close()
+    for file in ledger.path.parent.iterdir():
+        file.unlink()
+    ledger.path.mkdir()
+    answers = await asyncio.wait_for(asyncio.gather(*(ledger.reserve(_hold(f"x{n}"), T) for n in range(3)), return_exceptions=True), 20)
+    assert [type(answer) for answer in answers] == [LedgerUnusable] * 3
+
+
+@crowded
+async def test_nobody_waits_for_ever_for_a_work_that_fails_in_a_way_nobody_foresaw(ledger):
+    unforeseen = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unforeseen.append(context["exception"]))
+    odd = Settlement(_hold("odd"), T, (1, 1), "{}", posts=None)
+    answers = await asyncio.wait_for(
+        asyncio.gather(ledger.settle(odd, T), ledger.reserve(_hold("neighbour"), T), return_exceptions=True), 20
+    )
+    assert isinstance(answers[0], TypeError)
+    assert isinstance(answers[1], Held)  # each does its work by itself then
+    assert [type(error) for error in unforeseen] == [TypeError]
