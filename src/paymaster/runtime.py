@@ -111,7 +111,7 @@ class TaskLimit:
     """A time limit for one wait after the other of a task, as for the pieces of a stream.
 
     It does what `asyncio.timeout` does for a single wait, at a fraction of the cost: there is one timer for all of them, which looks, when
-    it rings, whether the wait under way has lasted too long.
+    it rings, whether the wait under way has lasted too long. One wait at a time; whoever is done with it closes it.
     """
 
     __slots__ = ("_ends_at", "_loop", "_passed", "_task", "_timer")
@@ -137,10 +137,14 @@ class TaskLimit:
         try:
             return await work
         except asyncio.CancelledError as error:
-            if self._passed and task.uncancel() <= already_cancelled:
-                raise TimeoutError from error
+            if self._passed:
+                self._passed = False
+                if task.uncancel() <= already_cancelled:
+                    raise TimeoutError from error
             raise
         finally:
+            if self._passed:  # the work made something else of the cancellation: it is over all the same
+                task.uncancel()
             self._task = None
 
     def close(self) -> None:
