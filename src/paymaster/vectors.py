@@ -1,7 +1,6 @@
 """How vectors are written in OpenAI's format: as JSON numbers, or as base64 of little-endian 32-bit floats; knows no provider."""
 
 import base64
-import binascii
 import sys
 from array import array
 from collections.abc import Mapping, Sequence
@@ -43,7 +42,7 @@ def _written(vector: object, encoding: object) -> str | list[float] | None:
     if encoding == BASE64 and isinstance(vector, list):
         try:
             return base64_of(vector)
-        except TypeError:  # vectors within vectors, or no numbers: the provider's own
+        except (TypeError, OverflowError):  # vectors within vectors, or no numbers of 32 bits: the provider's own
             return None
     return None
 
@@ -52,7 +51,7 @@ def floats_of(text: str) -> list[float] | None:
     """The numbers in base64; None where it is none, or holds something else than 32-bit floats."""
     try:
         raw = base64.b64decode(text, validate=True)
-    except binascii.Error:
+    except ValueError:
         return None
     if len(raw) % _FLOAT_BYTES:
         return None

@@ -55,7 +55,7 @@ def test_vectors_come_in_the_encoding_that_was_asked_for() -> None:
             assert reply.vectors == VECTORS
 
 
-@pytest.mark.parametrize("own", [["no base64!"], ["AAA="], [[[0.5], [0.25]]], [[0.5, "x"]]])
+@pytest.mark.parametrize("own", [["no base64!"], ["kein Bäse64"], ["AAA="], [[10**400]], [[[0.5], [0.25]]], [[0.5, "x"]]])
 def test_what_is_no_vector_of_openai_s_stays_as_the_provider_wrote_it(own: list[object]) -> None:
     for encoding in ("float", "base64", "ubinary"):
         box = Box(registry(embedder("a")), {"a": [vectors(own)]})
