@@ -42,9 +42,9 @@ def test_limits_are_described_by_their_kind() -> None:
     assert "spent" in describe_limit(short("usd/run/r"))
     assert "others waited before" in describe_wait(None, 1000)
     assert "requests/a" in describe_wait(Refused("h", 0, (short("requests/a"),)), 1000)
-    assert (
-        describe_wait(Refused("h", 1, (replace(short("pause/a"), retry_at_ms=14_201),)), 1000) == "paused after failures, for 14.2 s more"
-    )
+    for until_ms, said in ((14_201, "14.2 s"), (3_600_001, "3,600.0 s")):
+        paused = Refused("h", 1, (replace(short("pause/a"), retry_at_ms=until_ms),))
+        assert describe_wait(paused, 1000) == f"paused after failures, for {said} more"
 
 
 def test_a_limit_that_was_found_out_is_said_in_calls() -> None:

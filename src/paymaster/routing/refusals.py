@@ -68,7 +68,7 @@ def describe_wait(refused: Refused | None, patience_ms: int) -> str:
         return f"no turn within {patience_ms / 1000:g} s: others waited before"
     short = refused.shortfalls[0]
     if short.charge.account.startswith("pause/") and short.retry_at_ms is not None:
-        return f"{describe_limit(short)}, for {(short.retry_at_ms - refused.at_ms) / 1000:.3g} s more"
+        return f"{describe_limit(short)}, for {(short.retry_at_ms - refused.at_ms) / 1000:,.1f} s more"
     return f"no room within {patience_ms / 1000:g} s: {describe_limit(short)}"
 
 
