@@ -276,6 +276,31 @@ def test_where_not_even_the_disk_takes_it_no_call_goes_on(use, path, tmp_path):
     assert desk.told == ["h1"]  # while the process lives, it is not forgotten
 
 
+def test_a_file_that_can_not_be_removed_fails_no_call_and_is_not_posted_twice(use, path, tmp_path):
+    desk, folder = use(), tmp_path / "spool"
+    with locked(path):
+        desk.reserve("h1")
+        desk.settle("h1")
+    folder.rename(tmp_path / "elsewhere")
+    folder.write_text("no folder")
+    assert isinstance(desk.reserve("h2", T + LONGEST_PAUSE_MS), Held)
+    folder.unlink()
+    (tmp_path / "elsewhere").rename(folder)
+    run(desk.ledger.close())
+    other = use()
+    other.reserve("h3", T + LONGEST_PAUSE_MS)
+    assert (desk.told, other.told, list(folder.iterdir())) == (["h1"], [], [])
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs a file that opens and can't be read")
+def test_a_file_that_can_not_be_read_fails_no_call(use, tmp_path):
+    (tmp_path / "spool").mkdir()
+    (tmp_path / "spool" / "1-bad.jsonl").symlink_to("/proc/self/mem")
+    desk = use()
+    assert isinstance(desk.reserve("h1"), Held)
+    assert desk.told == []
+
+
 def test_lines_of_a_dead_process_come_to_each_settlement_and_then_the_holds_in_full(tmp_path):
     spool = Spool(tmp_path)
     spool.keep_hold(hold("a"), T)

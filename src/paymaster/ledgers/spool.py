@@ -64,8 +64,8 @@ class Spool:
         self._append({**line, "record": settlement.record})
 
     def empty(self) -> None:
-        """Forget all lines of this process: they stand in the ledger."""
-        with self._own_lock():
+        """Forget all lines of this process: they stand in the ledger. A file that can't be removed stays; none of it is posted twice."""
+        with self._own_lock(), suppress(OSError):
             if self._descriptor is not None and self._path is not None:
                 self._path.unlink(missing_ok=True)
                 self._forget()
@@ -76,14 +76,19 @@ class Spool:
             self._forget()
 
     def left_by_others(self) -> Iterator[Left]:
-        """The files of processes that are gone, each claimed when it is reached."""
+        """The files of processes that are gone, each claimed when it is reached. One that can't be read is left to whoever can."""
         try:
             paths = sorted(self.folder.glob("*.jsonl"))
         except OSError:
             return
         for path in paths:
             if path != self._path and (descriptor := _claim(path)) is not None:
-                yield Left(path, tuple(settlements(lines_of(path))), descriptor)
+                try:
+                    found = tuple(settlements(lines_of(path)))
+                except OSError:
+                    os.close(descriptor)
+                    continue
+                yield Left(path, found, descriptor)
 
     def _append(self, line: dict[str, object]) -> None:
         text = orjson.dumps(line) + b"\n"
