@@ -19,6 +19,8 @@ HARMLESS_PARAMS = frozenset(
 Vectors are put into the encoding that was asked for in any case.
 """
 
+_SAMPLING = ("temperature", "top_k", "top_p")
+
 LEAST_THINKING_TOKENS = 1_024
 """Anthropic's smallest thinking budget."""
 
@@ -43,11 +45,9 @@ class Translation:
 def translate(request: Request, model: Model) -> Translation:
     """Put the request into the model's terms. The registry's default parameters stand below the caller's."""
     thought = _thought(request, model)
-    defaults = model.params
-    if (
-        "thinking" in thought
-    ):  # Anthropic's API takes no sampling beside it: what the registry says of it yields, what the caller says is told
-        defaults = {name: value for name, value in defaults.items() if name not in ("temperature", "top_k", "top_p")}
+    # Anthropic's API takes no sampling beside thinking: the registry's yields, the caller's is theirs to hear of.
+    yields = _SAMPLING if "thinking" in thought else ()
+    defaults = {name: value for name, value in model.params.items() if name not in yields}
     wanted = {**defaults, **request.params, **thought}
     refused = [name for name in wanted if name in model.unsupported_params]
     dropped = [name for name in refused if name in HARMLESS_PARAMS]
