@@ -135,8 +135,7 @@ async def _serve(serving: Serving, options: Options, listening: socket.socket, r
         server.on_ready = lambda: ready(Running(service, lambda: _call_soon(loop, partial(_end, server, service))))
         await server.serve(sockets=[listening])
     tending.cancel()
-    await asyncio.gather(*renewals)
-    await asyncio.wait([tending])
+    await asyncio.wait([tending, *renewals])  # what went wrong in one of them keeps no call from being settled
     left = await service.settle(CANCEL_S)
     if left:
         _LOGGER.error("%d calls did not end in time; the ledger charges their holds when the leases end", left)
