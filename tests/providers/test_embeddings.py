@@ -122,6 +122,13 @@ def test_the_same_text_has_the_same_vector_of_length_one():
     assert sum(number * number for number in one) == pytest.approx(1, abs=1e-5)
 
 
+@pytest.mark.parametrize("body", [{"input": []}, {"input": ""}, {}])
+def test_of_nothing_no_vector_is_made(body):
+    for settings in ("", "context_window: 5"):
+        status, answer = perform(body, settings)
+        assert (status, answer["error"]["message"]) == (400, "input is empty.")
+
+
 def test_base64_holds_the_same_numbers():
     _, plain = perform({"input": "one", "dimensions": 4})
     _, coded = perform({"input": "one", "dimensions": 4, "encoding_format": "base64"})
@@ -152,7 +159,7 @@ def test_litellm_asks_once_and_tells_what_was_billed(vector_call, serve, blockin
     provider = LitellmProvider(import_litellm(), blocking=blocking, now_ms=lambda: 0)
     call = vector_call(
         server.base_url,
-        ["Hello", "Hello world"],
+        ("Hello", "Hello world"),
         body={"encoding_format": "base64", "user": "ann"},
         provider="openai",
         adapter="litellm",

@@ -232,7 +232,7 @@ def _arguments(call: ProviderCall, *, stream: bool) -> dict[str, object]:
     arguments: dict[str, object] = {name: value for name, value in call.body.items() if name not in _SET_HERE}
     if call.operation is Operation.EMBEDDINGS:
         given = call.body.get("input")
-        arguments["input"] = [given] if isinstance(given, str) else given
+        arguments["input"] = list(given) if isinstance(given, list | tuple) else [given]
     else:
         messages = call.body.get("messages")
         given = messages if isinstance(messages, list | tuple) else ()
