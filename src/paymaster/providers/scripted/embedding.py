@@ -16,10 +16,10 @@ _WORD_BYTES = 4
 
 
 def items_in(body: JsonObject) -> list[object]:
-    """What each becomes one vector: texts, or lists of tokens."""
+    """What each becomes one vector: texts, or lists of tokens. Nothing where nothing is given."""
     given = body.get("input")
     if not isinstance(given, list):
-        return [given]
+        return [given] if given else []
     return [given] if given and isinstance(given[0], int) else given
 
 

@@ -120,15 +120,15 @@ class Stage:
             billed = Counts(sum(sizes), 0) if is_billed(plan) else NOTHING
             self._enter(name, body, now_ms, refusal.status, billed, cost_nanousd(model.prices, billed), plan)
             return refusal
-        if model.context_window is not None and max(sizes) > model.context_window:
+        if model.context_window is not None and max(sizes, default=0) > model.context_window:
             self._enter(name, body, now_ms, 400, NOTHING, 0)
             said = f"This model's maximum context length is {model.context_window} tokens, the prompt has {max(sizes)}."
             return _refusal(FaultKind.CONTEXT_TOO_LONG, said)
         if embeds:
             counts, dimensions = count_items(model, body), dimensions_of(model, body)
-            if dimensions is None:
+            if dimensions is None or not sizes:
                 self._enter(name, body, now_ms, 400, NOTHING, 0)
-                return _refusal(FaultKind.BAD_REQUEST, f"dimensions must be from 1 to {MOST_DIMENSIONS}.")
+                return _refusal(FaultKind.BAD_REQUEST, f"dimensions must be from 1 to {MOST_DIMENSIONS}." if sizes else "input is empty.")
             give = partial(self._vectors, name, cast, plan, body, now_ms, dimensions)
         else:
             answer = choose(model, body)
@@ -258,7 +258,8 @@ def _shown_usage(counts: Counts, plan: FaultPlan | None, usage: dict[str, object
     if plan is not None and plan.kind is FaultKind.NO_USAGE:
         return None
     if plan is not None and plan.kind is FaultKind.LYING_USAGE:
-        return {"prompt_tokens": counts.prompt_tokens if counts.completion_tokens else 0, "completion_tokens": 0, "total_tokens": 1}
+        prompt = counts.prompt_tokens if "completion_tokens" in usage else 0  # of vectors there is nothing else to lie about
+        return {"prompt_tokens": prompt, "completion_tokens": 0, "total_tokens": 1}
     return usage
 
 
