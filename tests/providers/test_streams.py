@@ -104,6 +104,20 @@ def test_reasoning_refusals_lists_and_unknown_fields_are_kept():
     }
 
 
+def test_thoughts_are_whole_blocks_as_their_model_wants_them_back():
+    def piece(thinking, signature=None):
+        return {"thinking_blocks": [{"type": "thinking", "thinking": thinking, "signature": signature}]}
+
+    sealed = {"type": "redacted_thinking", "data": "x"}
+    message = assembled(piece("Fir"), piece("st."), piece("", "s1"), piece("Second.", "s2"), {"thinking_blocks": [sealed]}, piece("Third."))
+    assert message["thinking_blocks"] == [
+        {"type": "thinking", "thinking": "First.", "signature": "s1"},
+        {"type": "thinking", "thinking": "Second.", "signature": "s2"},
+        sealed,
+        {"type": "thinking", "thinking": "Third."},
+    ]
+
+
 def test_content_in_parts_and_the_old_function_call_are_joined():
     parts = assembled({"content": [{"type": "thinking"}]}, {"content": [{"type": "text"}]})
     assert parts["content"] == [{"type": "thinking"}, {"type": "text"}]

@@ -151,7 +151,7 @@ def _find_call(calls: list[_ToolCall], given: JsonObject) -> _ToolCall:
 def _build_choice(index: int, choice: _Choice) -> dict[str, object]:
     message: dict[str, object] = {"role": "assistant", **choice.fields, "content": None}
     message.update({name: "".join(parts) for name, parts in choice.texts.items()})
-    message.update(choice.lists)
+    message.update({name: _whole_thoughts(parts) if name == "thinking_blocks" else parts for name, parts in choice.lists.items()})
     if choice.calls:
         message["tool_calls"] = [call.build() for call in choice.calls]
         message["content"] = message["content"] or None
@@ -161,3 +161,22 @@ def _build_choice(index: int, choice: _Choice) -> dict[str, object]:
     if choice.logprobs:
         built["logprobs"] = choice.logprobs
     return built
+
+
+def _whole_thoughts(pieces: list[object]) -> list[object]:
+    """The thoughts that pieces make, as the model wants them back: a signature ends one. A thought that nobody may read comes whole."""
+    whole: list[object] = []
+    thought: dict[str, object] | None = None
+    for piece in pieces:
+        if not isinstance(piece, dict) or piece.get("type") != "thinking":
+            thought = None
+            whole.append(piece)
+            continue
+        if thought is None:
+            thought = {"type": "thinking", "thinking": ""}
+            whole.append(thought)
+        thought["thinking"] = f"{thought['thinking']}{piece.get('thinking') or ''}"
+        if signature := piece.get("signature"):
+            thought["signature"] = signature
+            thought = None
+    return whole
