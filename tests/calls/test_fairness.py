@@ -140,7 +140,7 @@ def test_a_dead_caller_in_front_holds_up_those_behind_for_its_place_and_no_longe
             killed_s = time.monotonic()
             free.set()
             assert behind.result(timeout=30).text == "hi"
-            assert time.monotonic() - killed_s < 5 + 3
+            assert time.monotonic() - killed_s < 5 + 10  # its place lapses within 5 s; the rest is for a busy machine
 
 
 def test_a_task_that_is_cancelled_in_the_middle_of_a_line_frees_its_turn_for_the_one_behind(tmp_path: Path, shared_ledger: str) -> None:

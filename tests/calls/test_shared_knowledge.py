@@ -97,7 +97,7 @@ def after_a_pause(requests: list[Seen]) -> list[Seen]:
 def test_nobody_waits_for_a_model_that_fails_while_another_answers(tmp_path: Path, shared_ledger: str) -> None:
     """A pause shorter than anybody's patience: it would be waited for if the provider had asked for it."""
     with LoopbackProvider(lambda _: (503, {})) as broken, LoopbackProvider(lambda _: (200, {})) as well:
-        policies = ", breaker_failures: 1, breaker_pause_s: 9, patience_s: 20, retries_per_model: 0"
+        policies = ", breaker_failures: 1, breaker_pause_s: 40, patience_s: 60, retries_per_model: 0"
         registry = registry_file(tmp_path, broken, policies=policies)
         line = next(line for line in registry.read_text().splitlines() if line.startswith("    a:"))
         second = line.replace("a:", "b:", 1).replace(broken.base_url, well.base_url)
@@ -110,4 +110,4 @@ def test_nobody_waits_for_a_model_that_fails_while_another_answers(tmp_path: Pat
             took_s = time.monotonic() - began_s
     assert models == ["b", "b", "b"]
     assert len(broken.seen) == 1
-    assert took_s < 8
+    assert took_s < 30

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import http.client
 import json
-import time
-from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 
+from gateways import ask, wait_until
 from paymaster.cli.process import main
 from paymaster.configuring import configure
 from paymaster.gateway.serving import Serving, in_background, listen
 from redis_servers import RedisServer, server_program
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
 REGISTRY = """
@@ -25,20 +22,6 @@ models:
   a: {provider: scripted, model_id: good, script: script.yaml, usd_per_1m_input: 1, usd_per_1m_output: 10, max_output_tokens: 200}
 policies: {budget_usd_per_run: 1}
 """
-
-
-def ask(port: int) -> int:
-    body = json.dumps({"model": "a", "messages": [{"role": "user", "content": "Hi"}]}).encode()
-    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
-        connection.request("POST", "/v1/chat/completions", body, {"content-type": "application/json"})
-        return connection.getresponse().status
-
-
-def wait_for(condition: Callable[[], bool], limit_s: float = 25) -> None:
-    deadline = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < deadline, "it took too long"
-        time.sleep(0.1)
 
 
 def test_an_idle_gateway_posts_what_waits_when_the_server_is_back(
@@ -50,7 +33,7 @@ def test_an_idle_gateway_posts_what_waits_when_the_server_is_back(
     (tmp_path / "script.yaml").write_text("models:\n  good: {answers: [{text: one two}]}\n")
     (tmp_path / "registry.yaml").write_text(REGISTRY)
     server = RedisServer(tmp_path / "server").start()
-    url = f"{server.url}?timeout_ms=300"
+    url = f"{server.url}?timeout_ms=1000"
     options = configure("registry.yaml", {"run": "r1", "ledger": url, "state_dir": str(tmp_path / "state")})
 
     def report() -> dict[str, dict[str, object]]:
@@ -63,23 +46,23 @@ def test_an_idle_gateway_posts_what_waits_when_the_server_is_back(
 
     try:
         listening = listen("127.0.0.1", 0)
-        port = listening.getsockname()[1]
+        gateway = f"http://127.0.0.1:{listening.getsockname()[1]}"
         with in_background(Serving(read_options=lambda: options), listening):
-            assert ask(port) == 200
-            wait_for(lambda: settled() == 1)
+            assert ask(gateway)[0] == 200
+            wait_until(lambda: settled() == 1)
             server.stop(kill=True)
-            assert [ask(port) for _ in range(12)] == [200] * 12
+            assert [ask(gateway)[0] for _ in range(12)] == [200] * 12
             assert len(list((tmp_path / "state" / "spool").rglob("*.jsonl"))) == 1
             server.start()
             before = settled()
-            wait_for(lambda: settled() == 13)
+            wait_until(lambda: settled() == 13)
             assert before in range(1, 14)
-            wait_for(lambda: not list((tmp_path / "state" / "spool").rglob("*.jsonl")))
+            wait_until(lambda: not list((tmp_path / "state" / "spool").rglob("*.jsonl")))
             told = report()
             assert told["waiting"]["settlements"] == 0
-            assert int(str(told["total"]["cost_nanousd"])) == 13 * 21_000
-            assert ask(port) == 200  # and asks the ledger again at once
-            wait_for(lambda: settled() == 14)
+            assert int(str(told["total"]["cost_nanousd"])) == 13 * 22_000
+            assert ask(gateway)[0] == 200  # and asks the ledger again at once
+            wait_until(lambda: settled() == 14)
         capsys.readouterr()
         assert main(["ledger", "verify", "--ledger", url, "--state-dir", str(tmp_path / "state")]) == 0
     finally:

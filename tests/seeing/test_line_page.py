@@ -38,7 +38,7 @@ def fetch(port: int, method: str, path: str, body: str | None = None) -> tuple[i
 def test_the_dashboard_shows_the_calls_that_wait_in_line(tmp_path: Path, kind: str, request: pytest.FixtureRequest) -> None:
     urls = {"memory": "memory:", "sqlite": f"sqlite:{tmp_path / 'books.sqlite3'}"}
     ledger = urls.get(kind) or request.getfixturevalue("redis_url")
-    (tmp_path / "script.yaml").write_text("models:\n  slow: {answers: [{text: one}], latency_ms: 600}\n")
+    (tmp_path / "script.yaml").write_text("models:\n  slow: {answers: [{text: one}], latency_ms: 1000}\n")
     (tmp_path / "registry.yaml").write_text(REGISTRY)
     seeing = Seeing({})
     options = {"run": "r1", "state_dir": tmp_path / "state", "ledger": ledger}
