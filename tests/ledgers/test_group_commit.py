@@ -346,3 +346,17 @@ async def test_nobody_waits_for_ever_for_a_work_that_fails_in_a_way_nobody_fores
     assert isinstance(answers[0], TypeError)
     assert isinstance(answers[1], Held)  # each does its work by itself then
     assert [type(error) for error in unforeseen] == [TypeError]
+
+
+@crowded
+async def test_calls_that_are_over_make_no_crowd_however_they_ended(ledger):
+    await ledger.withdraw("first-0")
+    await ledger.settle(_paid(_hold("of another process")), T)
+    await ledger.reserve(_hold("second"), T)
+    asked = asyncio.create_task(ledger.reserve(_hold("in a group"), T))
+    await asyncio.sleep(0)
+    assert not asked.done(), "four are under way"
+    await asked
+    for name in ("second", "in a group"):
+        await ledger.withdraw(name)
+    assert isinstance(run(ledger.reserve(_hold("at once"), T)), Held)

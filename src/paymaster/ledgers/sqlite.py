@@ -51,7 +51,7 @@ class SqliteLedger:
         self._store: SqliteStore | None = None
         self._worked = False
         self._groups = GroupCommit(self._attempt, self._transact) if grouped else None
-        self._under_way = 0
+        self._under_way: set[str] = set()
         if hasattr(os, "register_at_fork"):
             self._watch_forks()
 
@@ -64,18 +64,20 @@ class SqliteLedger:
         """Admit the hold whole or not at all; see `Books`."""
         answer = await self._write(lambda store: transactions.reserve(store, hold, now_ms, queue_for_ms), may_be_dropped=True)
         if isinstance(answer, Held):
-            self._under_way += 1
+            self._under_way.add(hold.id)
         return answer
 
     async def withdraw(self, hold_id: str) -> None:
         """Give up a place in line, or an open hold of which nothing was sent."""
+        self._under_way.discard(hold_id)
         await self._write(lambda store: transactions.withdraw(store, hold_id))
 
     async def settle(self, settlement: Settlement, now_ms: int) -> Settled:
         """Post the actual amounts and the record, once."""
-        settled = await self._write(lambda store: transactions.settle(store, settlement, now_ms))
-        self._under_way = max(0, self._under_way - 1)
-        return settled
+        try:
+            return await self._write(lambda store: transactions.settle(store, settlement, now_ms))
+        finally:
+            self._under_way.discard(settlement.hold.id)
 
     async def post(self, posts: Sequence[Post], clears: Sequence[str], now_ms: int) -> tuple[Change, ...]:
         """Empty windows, then add entries that no hold carries."""
@@ -113,7 +115,7 @@ class SqliteLedger:
 
     async def _write(self, work: Callable[[SqliteStore], T], *, may_be_dropped: bool = False) -> T:
         """Do the work in a transaction of its own, or, where many calls of an event loop are under way, in one with its neighbours."""
-        if self._groups is None or self._under_way < CROWD:
+        if self._groups is None or len(self._under_way) < CROWD:
             return await self._transact(work)
         return await self._groups.join(work, may_be_dropped=may_be_dropped)
 
