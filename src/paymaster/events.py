@@ -84,13 +84,13 @@ class RefusedByAccount(_Told):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelPassedOver(_Told):
-    """A model of the chain is not asked at all: it can't serve this request, lacks a key or a price."""
+    """A model of the chain is not asked: it can't serve this request, lacks a key or a price, rests, or has no room soon enough."""
 
     kind: ClassVar[str] = "passed_over"
     model: str
     """The model that is passed over."""
     against: str
-    """The kind of reason: `capability`, `vectors`, `context`, `parameter`, `unpriced`, `key` or `limit`."""
+    """The kind of reason: `capability`, `vectors`, `context`, `parameter`, `unpriced`, `key`, `limit`, `wait` or `paused`."""
     reason: str
     """Why, in a sentence."""
 
