@@ -65,7 +65,8 @@ class ProviderFacts:
 _OPENAI_QUIRKS = (
     ModelQuirk(r"(openai/)?(o[134](-|$)|gpt-5(-(mini|nano|pro|codex|20\d\d)|$))", _SAMPLING, "max_completion_tokens"),
     # From GPT-5.6 on, writing to the prompt cache is billed at 1.25 x the input, whether or not it was asked for.
-    # From GPT-5.2 on, chat completions refuse tools together with a reasoning effort (github.com/openai/openai-openapi, issue 541).
+    # From GPT-5.2 on, chat completions refuse tools together with a reasoning effort (github.com/openai/openai-openapi, issue 541, tells
+    # of GPT-5.4; github.com/livekit/agents, pull request 5088, of GPT-5.2).
     ModelQuirk(
         r"(openai/)?gpt-(5\.([6-9]|\d\d)|[6-9]|\d\d)",
         output_limit_param="max_completion_tokens",
