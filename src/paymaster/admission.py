@@ -7,7 +7,7 @@ from paymaster.accounting.accounts import Held, Hold, HoldEnded, Refused
 from paymaster.errors import DeadlineExceeded, LedgerUnavailable
 from paymaster.narration import Narrator
 from paymaster.ports import Place, World
-from paymaster.routing.charging import charges, is_out_of_service, pause_account
+from paymaster.routing.charging import charges, is_out_of_service, pause_account, slots_account
 from paymaster.routing.pacing import floor_posts
 from paymaster.routing.planning import LEASE_MARGIN_MS, Against, Candidate, PassedOver, lowered_to
 from paymaster.routing.refusals import BudgetRefusal, OverSoftBudget, describe_budget, describe_limit, describe_wait
@@ -87,7 +87,7 @@ class Admission:
             while True:
                 self._patience.check(self.passed_over)
                 attempt = self._with_hold(attempt, enforce_money=enforce_money, place=place)
-                account = self._line.lane(charge.account for charge in attempt.hold.charges) if place is None else None
+                account = self._lane(attempt, others=others) if place is None else None
                 if account is None:  # nobody waits before us
                     try:
                         answer = await self._reserve(attempt, in_line=place is not None)
@@ -123,6 +123,15 @@ class Admission:
                     self._tell.waiting(name, account, refused)
                 if not await self._wait(place, refused, give_up_at_ms):
                     return self._deferred(attempt.candidate, refused, patience_ms)
+
+    def _lane(self, attempt: Attempt, *, others: bool) -> str | None:
+        """The account for which others wait already, behind whom this call has to stand.
+
+        One that has another model to go to asks first all the same: whoever has none may wait there for a model that fails, and that is
+        no line to stand in. Where it is a line for room, the ledger knows who came first.
+        """
+        account, name = self._line.lane(charge.account for charge in attempt.hold.charges), attempt.candidate.model.name
+        return None if others and account in (pause_account(name), slots_account(name)) else account
 
     def _with_hold(self, attempt: Attempt, *, enforce_money: bool, place: Place | None) -> Attempt:
         """The attempt with the hold that its candidate, as it now is, needs; the id stays. One in line says who waits with it."""

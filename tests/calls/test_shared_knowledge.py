@@ -1,12 +1,17 @@
 """What one process learns of a provider, all know: a pause, an exhausted quota, an open breaker, one probe at a time, the recovery."""
 
+import asyncio
 import threading
 import time
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
+import pytest
+
 from fleet import LoopbackProvider, Seen, fleet, registry_file
-from paymaster import Client
+from paymaster import AsyncClient, Client
+from paymaster.ledgers.turnstile import Turnstile
 
 
 def test_one_processs_429_keeps_all_others_away_for_as_long_as_the_provider_asked(tmp_path: Path, shared_ledger: str) -> None:
@@ -110,4 +115,58 @@ def test_nobody_waits_for_a_model_that_fails_while_another_answers(tmp_path: Pat
             took_s = time.monotonic() - began_s
     assert models == ["b", "b", "b"]
     assert len(broken.seen) == 1
+    assert took_s < 30
+
+
+HELLO = [{"role": "user", "content": "Hello"}]
+REGISTRY = """
+default: a
+models:
+  a: {provider: openai_compatible, model_id: a, base_url: "%s", price: free, fallbacks: [well]}
+  down: {provider: openai_compatible, model_id: down, base_url: "%s", price: free, fallbacks: [a]}
+  well: {provider: openai_compatible, model_id: well, base_url: "%s", price: free}
+policies: {breaker_failures: 1, breaker_pause_s: %s, patience_s: 60, retries_per_model: 0}
+"""
+
+
+@pytest.mark.parametrize("half_open", [False, True], ids=["it rests", "it is probed"])
+def test_nobody_stands_in_the_line_of_those_who_have_no_other_model_than_one_that_fails(tmp_path: Path, half_open: bool) -> None:
+    free = threading.Event()
+    answers = iter([503])
+
+    def behave(_: Seen) -> tuple[int, dict[str, str]]:
+        if (status := next(answers, 0)) == 0:
+            free.wait(60)
+        return status or 200, {}
+
+    async def until(true: Callable[[], bool]) -> None:
+        while not true():  # noqa: ASYNC110 - who joins rings no bell
+            await asyncio.sleep(0.01)
+
+    async def scenario() -> tuple[str, float]:
+        async with AsyncClient(registry, ledger="memory:", state_dir=tmp_path / "state", run="r", environ={}) as client:
+            line = client._resources.world.line
+            assert isinstance(line, Turnstile)
+            others = []
+            assert (await client.complete(HELLO, model="a")).model == "well"  # from here on `a` rests
+            if half_open:
+                await asyncio.sleep(0.3)
+                others.append(asyncio.create_task(client.complete(HELLO, model="a")))
+                await until(lambda: len(failing.seen) == 2)
+            others.append(asyncio.create_task(client.complete(HELLO, model="down")))  # has `a` alone to go to
+            await until(lambda: line.waiting("slots/a" if half_open else "pause/a") == 1)
+            began_s = time.monotonic()
+            model = (await client.complete(HELLO, model="a")).model
+            took_s = time.monotonic() - began_s
+            free.set()
+            for other in others:
+                other.cancel()
+            await asyncio.wait(others)
+        return model, took_s
+
+    with LoopbackProvider(behave) as failing, LoopbackProvider(lambda _: (503, {})) as down, LoopbackProvider(lambda _: (200, {})) as well:
+        registry = tmp_path / "registry.yaml"
+        registry.write_text(REGISTRY % (failing.base_url, down.base_url, well.base_url, 0.2 if half_open else 50))
+        model, took_s = asyncio.run(scenario())
+    assert model == "well"
     assert took_s < 30
