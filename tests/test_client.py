@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -284,3 +285,27 @@ def test_several_keys_are_shared_out_and_one_worker_stays_with_one(tmp_path: Pat
             assert len(keys) == 1
             used |= keys
     assert used == {"sk-aaaaaaaaaaaa", "sk-bbbbbbbbbbbb"}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_processes_that_are_forked_from_a_client_never_read_one_anothers_answers(server: ScriptedServer, tmp_path: Path) -> None:
+    with Client(write(tmp_path, server), run="r", budget_usd="5", state_dir=tmp_path, environ=ENVIRON) as client:
+        client.complete(HELLO)  # its connection is idle when the children are born
+        children = []
+        for _ in range(3):
+            child = os.fork()
+            if child == 0:
+                code = 1
+                try:
+                    for _ in range(5):
+                        client.complete(HELLO)
+                    code = 0
+                finally:
+                    os._exit(code)
+            children.append(child)
+        for _ in range(5):
+            client.complete(HELLO)
+        assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0, 0, 0]
+        balance = client.balances("usd/")["usd/run/r"]
+        assert (balance.settled, balance.held) == (server.bill()["billed_nanousd"], 0)
+        assert server.bill()["requests"] == 21

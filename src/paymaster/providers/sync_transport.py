@@ -5,6 +5,7 @@ knows whether the request went out before something broke, which decides what ma
 """
 
 import http.client
+import os
 import select
 import socket
 import ssl
@@ -98,6 +99,7 @@ class SyncTransport:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._process = os.getpid()
         self._idle: dict[str, list[tuple[http.client.HTTPConnection, float]]] = {}
         self._proxies: dict[str, Proxy | None] = {}
         self._tls: ssl.SSLContext | None = None
@@ -143,6 +145,9 @@ class SyncTransport:
 
     def _reuse(self, origin: str) -> http.client.HTTPConnection | None:
         """The connection that was used last and that the other side has not closed meanwhile."""
+        if self._process != os.getpid():
+            # A fork's child has the parent's connections: used by both, each would read answers to what the other asked.
+            self._process, self._lock, self._idle = os.getpid(), threading.Lock(), {}
         oldest = time.monotonic() - _KEEP_IDLE_S
         while True:
             with self._lock:
