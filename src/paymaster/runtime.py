@@ -29,7 +29,7 @@ class SteadyClock:
 
     def now_ms(self) -> int:
         """Milliseconds since 1970."""
-        return (self._offset_ns + _elapsed_ns()) // 1_000_000
+        return self.now_ns() // 1_000_000
 
 
 class BlockingRuntime:
