@@ -55,7 +55,10 @@ class Reply:
 
     @property
     def vectors(self) -> list[list[float]]:
-        """The vectors that were asked for, in the order of the input; none where words were. Decoded anew at each look."""
+        """The vectors that were asked for, in the order of the input; none where words were. Decoded anew at each look.
+
+        Raises ValueError where the provider wrote one that can't be read; `body` has the answer, which was paid for, as it came.
+        """
         return vectors_in(self.body)
 
 

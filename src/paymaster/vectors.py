@@ -14,14 +14,23 @@ _FLOAT_BYTES = 4
 
 
 def vectors_in(body: JsonObject) -> list[list[float]]:
-    """The vectors of a list of embeddings as numbers, in the order of the input. What is no vector is left out."""
+    """The vectors of a list of embeddings as numbers, in the order of the input.
+
+    Raises ValueError where one is neither numbers nor base64 of 32-bit floats: without it the others would stand for the wrong inputs.
+    """
     data = body.get("data")
     entries = [entry for entry in data if isinstance(entry, Mapping)] if isinstance(data, list) else []
     if all(isinstance(entry.get("index"), int) for entry in entries):
         entries.sort(key=lambda entry: entry["index"])
-    found = [entry.get("embedding") for entry in entries]
-    numbers = [floats_of(vector) if isinstance(vector, str) else vector for vector in found]
-    return [vector for vector in numbers if isinstance(vector, list)]
+    vectors: list[list[float]] = []
+    for place, entry in enumerate(entries):
+        given = entry.get("embedding")
+        vector = floats_of(given) if isinstance(given, str) else given if isinstance(given, list) else None
+        if vector is None:
+            msg = f"the embedding of input {place} is neither numbers nor base64 of 32-bit floats"
+            raise ValueError(f"{msg}; the reply's `body` has it as it came")
+        vectors.append(vector)
+    return vectors
 
 
 def written_as(body: JsonObject, encoding: object) -> JsonObject:

@@ -63,6 +63,14 @@ def test_what_is_no_vector_of_openai_s_stays_as_the_provider_wrote_it(own: list[
         assert [entry["embedding"] for entry in reply.body["data"]] == own
 
 
+def test_a_vector_that_can_not_be_read_moves_no_other_to_the_wrong_input() -> None:
+    own = ["no base64!", base64_of(VECTORS[1])]
+    reply = Box(registry(embedder("a")), {"a": [vectors(own)]}).ask(asked(params={"encoding_format": "base64"}))
+    with pytest.raises(ValueError, match="of input 0 is neither numbers nor base64"):
+        _ = reply.vectors
+    assert [entry["embedding"] for entry in reply.body["data"]] == own  # it was paid for, and is there
+
+
 def test_vectors_stand_in_the_order_of_the_input() -> None:
     body = {"data": [{"index": 1, "embedding": [2.0]}, {"index": 0, "embedding": [1.0]}]}
     box = Box(registry(embedder("a")), {"a": [ProviderReply(body, Usage(input_tokens=1), "", 5)]})

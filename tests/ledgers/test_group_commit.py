@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from paymaster.accounting.accounts import Charge, Held, Hold, HoldEnded, Post, Refused, Settlement
 from paymaster.errors import LedgerUnavailable, LedgerUnusable
 from paymaster.ledgers import transactions
+from paymaster.ledgers.opening import open_ledger
 from paymaster.ledgers.sqlite import CROWD, SqliteLedger
 from paymaster.ledgers.sqlite_file import open_database
 from paymaster.ledgers.sqlite_store import GroupStore, SqliteStore
@@ -360,3 +361,18 @@ async def test_calls_that_are_over_make_no_crowd_however_they_ended(ledger):
     for name in ("second", "in a group"):
         await ledger.withdraw(name)
     assert isinstance(run(ledger.reserve(_hold("at once"), T)), Held)
+
+
+def test_the_ledger_of_an_event_loop_shares_transactions_and_that_of_threads_does_not(tmp_path):
+    async def transactions_of_forty(*, blocking):
+        ledger = open_ledger(None, AsyncioRuntime().sleep, state_dir=tmp_path / str(blocking), blocking=blocking)
+        for number in range(CROWD):
+            await ledger.reserve(_hold(f"first-{number}", 0), T)
+        begun = []
+        ledger._store.connection.set_trace_callback(lambda sql: begun.append(sql) if sql.startswith("BEGIN") else None)
+        await asyncio.gather(*(ledger.reserve(_hold(f"h{number}"), T) for number in range(40)))
+        await ledger.close()
+        return len(begun)
+
+    assert asyncio.run(transactions_of_forty(blocking=False)) == 1
+    assert asyncio.run(transactions_of_forty(blocking=True)) == 40

@@ -17,6 +17,7 @@ import pytest
 
 from paymaster.accounting.accounts import Balance, Charge, Held, Hold, Post, Settlement
 from paymaster.errors import LedgerUnavailable
+from paymaster.ledgers.memory import MemoryLedger
 from paymaster.ledgers.opening import open_ledger, spool_folder
 from paymaster.ledgers.redis_address import read_address
 from paymaster.ledgers.redis_ledger import RedisLedger
@@ -346,6 +347,7 @@ PRELUDE = """
 import sys
 from pathlib import Path
 from paymaster.accounting.accounts import Charge, Hold, Settlement
+from paymaster.ledgers.memory import MemoryLedger
 from paymaster.ledgers.opening import open_ledger, spool_folder
 from paymaster.ledgers.spooling import SpoolingLedger
 from paymaster.runtime import BlockingRuntime, run
@@ -536,3 +538,15 @@ def test_a_settlement_that_a_closing_loop_cuts_off_waits_on_disk(path, tmp_path)
     ledger = SqliteLedger(path, BlockingRuntime().sleep)
     assert run(ledger.balances("usd/", T))["usd/run/a"] == Balance(7 * 2 * CROWD)
     run(ledger.close())
+
+
+@pytest.mark.parametrize("cut_off", [asyncio.CancelledError, KeyboardInterrupt])
+def test_a_caller_that_was_cut_off_ends_also_where_the_disk_takes_nothing(tmp_path, cut_off):
+    class CutOff(MemoryLedger):
+        async def settle(self, *_):
+            raise cut_off
+
+    (tmp_path / "spool").write_text("a file where the folder should be")
+    books = SpoolingLedger(CutOff(), tmp_path / "spool", posted=lambda *_: None)
+    with pytest.raises(cut_off):
+        run(books.settle(settlement("h"), T))

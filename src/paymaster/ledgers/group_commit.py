@@ -42,7 +42,7 @@ class _Member:
     """One work of a group, and who waits for what comes of it."""
 
     work: Work[object]
-    answer: "asyncio.Future[Any]"
+    answer: "asyncio.Future[Any]"  # each caller's is of a type of its own
     may_be_dropped: bool
 
     def do(self, store: SqliteStore) -> object:

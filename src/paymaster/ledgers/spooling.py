@@ -86,7 +86,8 @@ class SpoolingLedger:
                     self._is_away(error, now_ms)
             except (CancelledError, KeyboardInterrupt):
                 # A loop closes, or Ctrl-C comes, while it is under way. Should it stand already, posting it again changes nothing.
-                self._keep(settlement)
+                with suppress(LedgerUnavailable):  # a disk that is full does not make the caller go on: the hold's lease ends it
+                    self._keep(settlement)
                 raise
             else:
                 if self._unbooked.pop(hold_id, None) is not None:
