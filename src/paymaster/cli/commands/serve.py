@@ -81,7 +81,7 @@ class Worker:
         from paymaster.gateway.serving import serve_here
 
         def begin(running: "Running") -> None:
-            # What was loaded stays for good, and a call leaves no cycles: to look through it all every few calls took a sixth of the time.
+            # What was loaded stays for good, and a call leaves no cycles: to look through it all every few calls took a fifth of the time.
             gc.collect()
             gc.freeze()
             gc.set_threshold(NEW_OBJECTS, 20, 20)
