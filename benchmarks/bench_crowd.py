@@ -50,7 +50,7 @@ policies: {{budget_usd_per_run: {budget}, hard_stop_on_budget: true, min_output_
 MESSAGES = [{"role": "user", "content": "How many callers can one budget bear?"}]
 
 
-def crowd(registry: str, ledger: str, state: str, together: Barrier) -> Counter[str]:
+def waiters(registry: str, ledger: str, state: str, together: Barrier) -> Counter[str]:
     """One process of callers, from the same moment on as everybody; how many calls were answered, and how the others ended."""
     counts: Counter[str] = Counter()
 
@@ -74,7 +74,7 @@ def crowd(registry: str, ledger: str, state: str, together: Barrier) -> Counter[
 
 
 def _crowd_in_child(arguments: tuple[str, str, str], together: Barrier, pipe: "multiprocessing.connection.Connection") -> None:
-    pipe.send(crowd(*arguments, together))
+    pipe.send(waiters(*arguments, together))
 
 
 def measure_crowd(name: str, ledger: str, folder: Path) -> None:

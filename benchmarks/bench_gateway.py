@@ -114,7 +114,7 @@ async def connection(port: int, sent: bytes, count: int) -> list[float]:
     return times
 
 
-async def crowd(port: int, sent: bytes, count: int, connections: int = CONNECTIONS) -> list[float]:
+async def waiters(port: int, sent: bytes, count: int, connections: int = CONNECTIONS) -> list[float]:
     rounds = await asyncio.gather(*(connection(port, sent, count // connections) for _ in range(connections)))
     return [value for times in rounds for value in times]
 
@@ -126,14 +126,14 @@ def measure(server: Server, *, streams: bool) -> Figures:
     whole, stream = request(server.port, server.headers, stream=False), request(server.port, server.headers, stream=True)
     count = max(REQUESTS // server.share, CONNECTIONS)
     cpu, began = server.cpu_s(), time.perf_counter()
-    asyncio.run(crowd(server.port, whole, count))
+    asyncio.run(waiters(server.port, whole, count))
     per_s, cpu_ms = count / (time.perf_counter() - began), (server.cpu_s() - cpu) / count * 1e3
     alone_ms = statistics.median(asyncio.run(connection(server.port, whole, ALONE // min(server.share, 4)))) * 1e3
     if not streams:
         return Figures(cpu_ms, per_s, alone_ms)
     count = max(STREAMS // server.share, CONNECTIONS)
     cpu, began = server.cpu_s(), time.perf_counter()
-    asyncio.run(crowd(server.port, stream, count))
+    asyncio.run(waiters(server.port, stream, count))
     chunks_per_s, stream_cpu_ms = count * CHUNKS / (time.perf_counter() - began), (server.cpu_s() - cpu) / count * 1e3
     first_ms = statistics.median(asyncio.run(connection(server.port, stream, 60))) * 1e3
     return Figures(cpu_ms, per_s, alone_ms, stream_cpu_ms, chunks_per_s, first_ms)
@@ -142,7 +142,7 @@ def measure(server: Server, *, streams: bool) -> Figures:
 def warm_up(server: Server) -> bool:
     """Let it meet what comes, so that no round pays for its first requests; whether it streams."""
     asyncio.run(
-        crowd(server.port, request(server.port, server.headers, stream=False), WARM_UP // server.share, CONNECTIONS // server.share)
+        waiters(server.port, request(server.port, server.headers, stream=False), WARM_UP // server.share, CONNECTIONS // server.share)
     )
     try:
         asyncio.run(connection(server.port, request(server.port, server.headers, stream=True), 4))
@@ -240,8 +240,8 @@ def main() -> int:
             servers.append(stack.enter_context(portkey(folder, port)))
         figures, bare = rounds(servers, port)
         tell_times(missed, figures, *bare)
-        _tell(missed, "memory idle, MB", idle_mb, most=BARS["idle_mb"])
-        _tell(missed, f"memory with {OPEN_STREAMS} open streams, MB", memory_with_streams(ours), most=BARS["streams_mb"])
+        _emit(missed, "memory idle, MB", idle_mb, most=BARS["idle_mb"])
+        _emit(missed, f"memory with {OPEN_STREAMS} open streams, MB", memory_with_streams(ours), most=BARS["streams_mb"])
     with tempfile.TemporaryDirectory() as name:
         tell_budgets(missed, Path(name))
     return 1 if missed else 0
@@ -270,20 +270,20 @@ def tell_times(missed: list[str], figures: dict[str, Figures], alone_ms: float, 
         print("" if math.isnan(one.first_ms) else stream)
     own = figures["Paymaster"]
     added_ms = own.alone_ms - alone_ms
-    _tell(missed, "latency added at 1 connection, p50, ms", added_ms, most=BARS["added_ms"])
+    _emit(missed, "latency added at 1 connection, p50, ms", added_ms, most=BARS["added_ms"])
     # A stream's first chunk waits for the same admission as a whole answer; what is left is the passing on.
-    _tell(missed, "first chunk passed on after, p50, ms", own.first_ms - first_ms - added_ms, most=BARS["first_ms"])
+    _emit(missed, "first chunk passed on after, p50, ms", own.first_ms - first_ms - added_ms, most=BARS["first_ms"])
     if other := figures.get("LiteLLM"):
         share = added_ms / (other.alone_ms - alone_ms)
-        _tell(missed, "latency added, share of what LiteLLM's proxy adds", share, most=BARS["added_share"])
-        _tell(missed, "requests per CPU second, times LiteLLM's", other.cpu_ms / own.cpu_ms, least=BARS["requests"])
-        _tell(missed, "chunks per CPU second, times LiteLLM's", other.stream_cpu_ms / own.stream_cpu_ms, least=BARS["chunks"])
+        _emit(missed, "latency added, share of what LiteLLM's proxy adds", share, most=BARS["added_share"])
+        _emit(missed, "requests per CPU second, times LiteLLM's", other.cpu_ms / own.cpu_ms, least=BARS["requests"])
+        _emit(missed, "chunks per CPU second, times LiteLLM's", other.stream_cpu_ms / own.stream_cpu_ms, least=BARS["chunks"])
         requests, chunks = own.per_s / other.per_s, own.chunks_per_s / other.chunks_per_s
         print(f"       by the clock: {requests:.1f} times LiteLLM's requests, {chunks:.1f} times its chunks")
     else:
         print("       LiteLLM's proxy: left out, for LITELLM does not name its program (see the top of this file)")
     if other := figures.get("Portkey"):
-        _tell(missed, "requests per CPU second, times Portkey's, which keeps no ledger", other.cpu_ms / own.cpu_ms, least=BARS["portkey"])
+        _emit(missed, "requests per CPU second, times Portkey's, which keeps no ledger", other.cpu_ms / own.cpu_ms, least=BARS["portkey"])
         print(f"       by the clock: {own.per_s / other.per_s:.1f} times Portkey's requests")
     else:
         print("       Portkey's gateway: left out, for PORTKEY does not name the folder it is installed in (see the top of this file)")
@@ -301,10 +301,10 @@ def tell_budgets(missed: list[str], directory: Path) -> None:
         for place, (what, gateways) in enumerate(setups.items()):
             billed = hard_budget(directory / str(place), *gateways)
             said = f"hard budget, {what}, {BUDGET_CONNECTIONS} connections: billed by the provider, % of the cap"
-            _tell(missed, said, 100 * billed, least=98, most=100)
+            _emit(missed, said, 100 * billed, least=98, most=100)
 
 
-def _tell(missed: list[str], what: str, value: float, *, least: float = -math.inf, most: float = math.inf) -> None:
+def _emit(missed: list[str], what: str, value: float, *, least: float = -math.inf, most: float = math.inf) -> None:
     kept = least <= value <= most
     bars = [f"{word} {bar:g}" for word, bar in (("at least", least), ("at most", most)) if math.isfinite(bar)]
     print(f"{'  ok  ' if kept else 'MISSED'} {what}: {value:.4g} (bar: {', '.join(bars)})", flush=True)

@@ -16,9 +16,9 @@ import orjson
 
 from paymaster.accounting.accounts import Charge, Held, Hold, Settlement
 from paymaster.ledgers.memory import MemoryLedger
-from paymaster.ledgers.sqlite import SqliteLedger
-from paymaster.ledgers.sqlite_file import open_database, read_statements
-from paymaster.ledgers.turnstile import Turnstile
+from paymaster.ledgers.sqlite.file import open_database, read_statements
+from paymaster.ledgers.sqlite.ledger import SqliteLedger
+from paymaster.ledgers.wait_queue import ProcessWaitQueue
 from paymaster.runtime import AsyncioRuntime, BlockingRuntime, run
 
 PAIRS_PER_BLOCK = 100
@@ -133,9 +133,9 @@ def fill(path: Path) -> None:
     connection.close()
 
 
-async def crowd(path: Path, charge: Charge, work_ms: int, fair_turn_ms: Callable[[int], float]) -> tuple[float, float, bool]:
+async def waiters(path: Path, charge: Charge, work_ms: int, fair_turn_ms: Callable[[int], float]) -> tuple[float, float, bool]:
     """256 calls at once on one limit: CPU share of this process, the worst wait over its fair turn, and whether all came in turn."""
-    runtime, line = AsyncioRuntime(), Turnstile()
+    runtime, line = AsyncioRuntime(), ProcessWaitQueue()
     ledger = SqliteLedger(path, runtime.sleep)
     waits: list[tuple[int, float]] = []
     started = time.perf_counter()
@@ -143,10 +143,10 @@ async def crowd(path: Path, charge: Charge, work_ms: int, fair_turn_ms: Callable
     async def call(number: int) -> None:
         hold = Hold(runtime.new_id(), (charge,), 60_000)
         outcome = None
-        if line.lane([charge.account]) is None:
+        if line.busy_account([charge.account]) is None:
             outcome = await ledger.reserve(hold, runtime.now_ms())
         if not isinstance(outcome, Held):
-            async with line.place(charge.account, hold.id, ledger, runtime) as place:
+            async with line.join(charge.account, hold.id, ledger, runtime) as place:
                 while not isinstance(outcome, Held):
                     await place.until(outcome)
                     outcome = await ledger.reserve(hold, runtime.now_ms(), queue_for_ms=5_000)
@@ -154,7 +154,7 @@ async def crowd(path: Path, charge: Charge, work_ms: int, fair_turn_ms: Callable
         waits.append((number, (time.perf_counter() - started) * 1_000))
         await asyncio.sleep(work_ms / 1_000)
         await ledger.settle(Settlement(hold, outcome.at_ms, (1,), RECORD), runtime.now_ms())
-        line.ring()
+        line.wake()
 
     cpu = time.process_time()
     await asyncio.gather(*[call(number) for number in range(WAITING)])
@@ -182,8 +182,8 @@ def main() -> None:
         print(f"reserve + settle, 6 accounts, SQLite       {ours_us:8.0f} us  {over_raw:6.2f} x raw   (bar {BAR_OVER_RAW:g})")
         print(f"the same with {PAST_CALLS:,} settled calls      {full_us:8.0f} us  {over_empty:6.2f} x empty (bar {BAR_FULL_OVER_EMPTY:g})")
         print(f"the same in memory                         {memory_us:8.0f} us  {memory_us / raw_us:6.2f} x raw")
-        slots = asyncio.run(crowd(folder / "slots.sqlite3", Charge("slots/m", 1, 4, 0), 50, lambda number: number // 4 * 50))
-        window = asyncio.run(crowd(folder / "window.sqlite3", Charge("requests/m", 1, 32, 500), 50, lambda number: number // 32 * 500))
+        slots = asyncio.run(waiters(folder / "slots.sqlite3", Charge("slots/m", 1, 4, 0), 50, lambda number: number // 4 * 50))
+        window = asyncio.run(waiters(folder / "window.sqlite3", Charge("requests/m", 1, 32, 500), 50, lambda number: number // 32 * 500))
         for kind, (share, worst, in_turn) in (("4 slots", slots), ("32 in any 500 ms", window)):
             turn = "in turn" if in_turn else "OUT OF TURN"
             print(f"{WAITING} calls on {kind:16} CPU {share:6.1%} of a core (bar {BAR_WAITING_CPU:.0%}); all served {turn};", end=" ")

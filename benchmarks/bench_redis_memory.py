@@ -20,10 +20,10 @@ import redis
 
 from paymaster.accounting.accounts import Charge, Settlement
 from paymaster.accounting.accounts import Hold as CallHold
-from paymaster.ledgers.redis_address import read_address
-from paymaster.ledgers.redis_ledger import RedisLedger
-from paymaster.ledgers.redis_replies import figures, pack_charged, pack_charges
-from paymaster.ledgers.redis_wire import read_scripts
+from paymaster.ledgers.redis.address import read_address
+from paymaster.ledgers.redis.connections import read_scripts
+from paymaster.ledgers.redis.ledger import RedisLedger
+from paymaster.ledgers.redis.messages import figures, pack_charged, pack_charges
 from paymaster.runtime import BlockingRuntime, run
 
 CALLS = 100_000

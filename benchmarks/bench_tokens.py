@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from paymaster.accounting.tokens import TokenCounter, Tokenizer, tokenizer_for
+from paymaster.accounting.tokens.counter import TokenCounter, Tokenizer, tokenizer_for
 from paymaster.jsontypes import JsonObject
 
 FIRST_BAR_US = 60_000

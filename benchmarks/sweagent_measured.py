@@ -39,20 +39,20 @@ def start_up(kind: str, registry: str, directory: str) -> None:
 
         module.LiteLLMModel(module.GenericAPIModelConfig(name="openai/m-plain", **settings), ToolConfig())
     else:
-        from paymaster.agents import sweagent_launcher as launcher
+        from paymaster.agents.sweagent import launcher
 
         taken = launcher.take_flags(["run", f"--model-registry={registry}", f"--state-dir={directory}"])
         premises = launcher._premises(taken, launcher.separate(taken.rest, [], Path(directory)))  # noqa: SLF001  the parts of main, timed
         from sweagent.agent import models as module
         from sweagent.tools.tools import ToolConfig
 
-        from paymaster.agents.sweagent_models import Wanted
-        from paymaster.agents.sweagent_seam import Asked
+        from paymaster.agents.sweagent.patches import Asked
+        from paymaster.agents.sweagent.registry import Wanted
 
-        till = premises.open_till(Asked((Wanted(name="primary", calls_functions=True),)))
-        from paymaster.agents.sweagent_model import PaymasterLiteLLMModel
+        session = premises.open_session(Asked((Wanted(name="primary", calls_functions=True),)))
+        from paymaster.agents.sweagent.model import PaymasterLiteLLMModel
 
-        bound = type("Bound", (PaymasterLiteLLMModel,), {"till": till})
+        bound = type("Bound", (PaymasterLiteLLMModel,), {"till": session})
         bound(module.GenericAPIModelConfig(name="primary", **settings), ToolConfig())
     print(time.perf_counter() - STARTED_S, time.process_time())
 
@@ -69,18 +69,18 @@ def models(base: str, registry: str, directory: str) -> tuple[Callable[[], objec
     from sweagent.agent import models as module
     from sweagent.tools.tools import ToolConfig
 
-    from paymaster.agents import sweagent_launcher as launcher
-    from paymaster.agents.sweagent_model import PaymasterLiteLLMModel
-    from paymaster.agents.sweagent_models import Wanted
-    from paymaster.agents.sweagent_seam import Asked
+    from paymaster.agents.sweagent import launcher
+    from paymaster.agents.sweagent.model import PaymasterLiteLLMModel
+    from paymaster.agents.sweagent.patches import Asked
+    from paymaster.agents.sweagent.registry import Wanted
 
     tools = ToolConfig()
     free = {"per_instance_cost_limit": 0, "total_cost_limit": 0, "max_input_tokens": 100_000}
     plain = module.LiteLLMModel(module.GenericAPIModelConfig(name="openai/m-plain", api_base=base, api_key="sk-none", **free), tools)
     taken = launcher.take_flags(["run", f"--model-registry={registry}", f"--state-dir={directory}"])
     premises = launcher._premises(taken, launcher.separate(taken.rest, [], Path(directory)))  # noqa: SLF001  the parts of main
-    till = premises.open_till(Asked((Wanted(name="primary", calls_functions=True),)))
-    ours = type("Bound", (PaymasterLiteLLMModel,), {"till": till})(module.GenericAPIModelConfig(name="primary", **free), tools)
+    session = premises.open_session(Asked((Wanted(name="primary", calls_functions=True),)))
+    ours = type("Bound", (PaymasterLiteLLMModel,), {"till": session})(module.GenericAPIModelConfig(name="primary", **free), tools)
     return (lambda: plain.query(HISTORY)), (lambda: ours.query(HISTORY))
 
 

@@ -1,4 +1,4 @@
-"""Makes the events' JSON Schema and the reference in docs/events.md out of `paymaster.events`; knows the two formats, and no event by name.
+"""Makes the events' JSON Schema and docs/events.md out of `paymaster.flow.events`; knows the two formats, and no event by name.
 
 Run after a change of the events: `python scripts/build_events_docs.py`. With `--check` it writes nothing, and ends with status 1 if a file
 is old.
@@ -15,8 +15,8 @@ from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, get_args, get_origin, get_type_hints
 
-from paymaster import events
-from paymaster.telemetry.lines import ENVELOPE, OWN_FIELDS
+from paymaster.flow import events
+from paymaster.telemetry.event_lines import ENVELOPE, OWN_FIELDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

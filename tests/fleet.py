@@ -100,7 +100,7 @@ class LoopbackProvider:
 WORKER = """
 import json, os, sys, threading, time
 from paymaster import Client, PaymasterError
-import paymaster.configuring, paymaster.registry.loading, paymaster.providers.openai_http, paymaster.providers.sync_transport
+import paymaster.options, paymaster.registry.loading, paymaster.providers.openai_http, paymaster.providers.sync_transport
 registry, ledger, state, calls, threads, processes = *sys.argv[1:4], *map(int, sys.argv[4:])
 children = []
 for _ in range(processes - 1):  # each a fork of a process that has loaded everything and opened nothing

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from paymaster.events import Event
+    from paymaster.flow.events import Event
     from paymaster.gateway.service import Service
     from paymaster.gateway.serving import Running
     from paymaster.providers.scripted.server import ScriptedServer

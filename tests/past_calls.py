@@ -7,7 +7,7 @@ import random
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from flow import Box, answer, failure, model, registry
+from call_box import Box, answer, failure, model, registry
 from paymaster.errors import PaymasterError
 from paymaster.registry.models import Budget, Limits
 from paymaster.routing.failures import FailureKind
@@ -16,7 +16,7 @@ from paymaster.scope import Scope
 from paymaster.testing import ManualRuntime
 
 if TYPE_CHECKING:
-    from paymaster.ports import Books, ProviderCall, ProviderReply
+    from paymaster.flow.ports import Books, ProviderCall, ProviderReply
     from paymaster.registry.models import Registry
     from paymaster.routing.failures import Failure
 

@@ -24,13 +24,13 @@ from paymaster import (
     UsageMistake,
 )
 from paymaster.accounting.records import AttemptRecord
-from paymaster.ledgers.opening import open_ledger
+from paymaster.ledgers.urls import open_ledger
 from paymaster.providers.scripted.script import parse_script
 from paymaster.providers.scripted.server import ScriptedServer
 from paymaster.runtime import BlockingRuntime, run
 
 if TYPE_CHECKING:
-    from paymaster.events import Event
+    from paymaster.flow.events import Event
 
 HELLO = [{"role": "user", "content": "Hello, what is in this folder?"}]
 CANARY = "sk-canary-Qm4T7vXz19LkPp02aaBb"

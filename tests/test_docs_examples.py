@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from paymaster.accounting.catalogue import Catalogue
+from paymaster.accounting.prices.catalogue import Catalogue
 from paymaster.agents.sampling import PUBLISHED
 from paymaster.registry.completing import Sources
 from paymaster.registry.loading import read_registry

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from paymaster.accounting.catalogue import Catalogue
+from paymaster.accounting.prices.catalogue import Catalogue
 from paymaster.registry.completing import Sources
 from paymaster.registry.loading import read_registry
 from paymaster.registry.model_data import ModelData

@@ -1,4 +1,4 @@
-"""The package's front door: what it offers, and what it must not load."""
+"""The package's front access: what it offers, and what it must not load."""
 
 import subprocess
 import sys

@@ -53,7 +53,7 @@ def test_a_thread_waits_for_its_bell_and_no_longer_than_its_time():
     runtime = BlockingRuntime()
     bell = runtime.signal()
     assert not run(bell.wait(5))
-    threading.Timer(0.02, bell.ring).start()
+    threading.Timer(0.02, bell.wake).start()
     assert run(bell.wait(5_000))
     assert not run(bell.wait(1))
 
@@ -62,13 +62,13 @@ def test_a_task_waits_for_its_bell_which_any_thread_may_ring():
     async def story():
         bell = AsyncioRuntime().signal()
         assert not await bell.wait(5)
-        threading.Timer(0.02, bell.ring).start()
+        threading.Timer(0.02, bell.wake).start()
         assert await bell.wait(5_000)
         assert not await bell.wait(1)
         return bell
 
     bell = asyncio.run(story())
-    bell.ring()  # nobody is left to hear it
+    bell.wake()  # nobody is left to hear it
 
 
 def test_a_blocking_runtime_sleeps_and_finishes_without_a_loop():
@@ -188,7 +188,7 @@ def test_a_held_clock_moves_only_when_told_or_slept():
     assert runtime.slept_ms == [50]
     assert runtime.jitter() == 0.5
     bell = runtime.signal()
-    bell.ring()
+    bell.wake()
     assert run(bell.wait(10))
     assert not run(bell.wait(10))
     assert runtime.now_ms() == 1_040

@@ -33,7 +33,7 @@ PAYMASTER = (sys.executable, "-c", "import sys; from paymaster.cli import main; 
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class ScriptEngine:
     """What a run needs: the registry to use and the environment to use it in; `server` is None for the user's own models."""
 
     registry: Path
@@ -49,7 +49,7 @@ def main() -> int:
             return play(stage, repository, workplace)
 
 
-def play(stage: Stage, repository: Path, workplace: Path) -> int:
+def play(stage: ScriptEngine, repository: Path, workplace: Path) -> int:
     title("A git repository with a failing test")
     before = run_tests(repository)
     print(indented(before.stderr))
@@ -84,7 +84,7 @@ def play(stage: Stage, repository: Path, workplace: Path) -> int:
 
 
 @contextmanager
-def simulated_models(workplace: Path) -> Iterator[Stage]:
+def simulated_models(workplace: Path) -> Iterator[ScriptEngine]:
     """Three models that read their answers from a script, behind a real HTTP server on this machine."""
     print("The models are simulated: a server on this machine answers for them from examples/demo/script.yaml.")
     print("All else is real: mini-swe-agent, HTTP, git, the tests, Paymaster's ledger. Your own models: REGISTRY=my.yaml make demo")
@@ -95,14 +95,14 @@ def simulated_models(workplace: Path) -> Iterator[Stage]:
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("PAYMASTER_", "MSWEA_"))}
         environment |= {"PAYMASTER_STATE_DIR": str(workplace / "state"), "MSWEA_GLOBAL_CONFIG_DIR": str(workplace / "mini")}
         environment |= {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
-        yield Stage(registry, silent(environment), server)
+        yield ScriptEngine(registry, silent(environment), server)
 
 
 @contextmanager
-def own_models(registry: Path) -> Iterator[Stage]:
+def own_models(registry: Path) -> Iterator[ScriptEngine]:
     """The user's registry, ledger and keys: this spends money."""
     print(f"The models are those of {registry}, and their answers cost what they cost.")
-    yield Stage(registry.resolve(), silent(os.environ), None)
+    yield ScriptEngine(registry.resolve(), silent(os.environ), None)
 
 
 def silent(environment: Mapping[str, str]) -> dict[str, str]:
@@ -127,7 +127,7 @@ def run_tests(repository: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", "unittest"], cwd=repository, check=False, capture_output=True, text=True)
 
 
-def run_agent(stage: Stage, repository: Path, run_id: str, trajectory: Path) -> int:
+def run_agent(stage: ScriptEngine, repository: Path, run_id: str, trajectory: Path) -> int:
     """Run mini on the repository; show what it does and what Paymaster says about it while it works."""
     words = ["mini", "--verbose", "-y", "--exit-immediately", "-t", TASK, "-o", str(trajectory)]
     ours = ["--model-registry", str(stage.registry), "--run-id", run_id]
@@ -176,7 +176,7 @@ def show_events(log: IO[str]) -> None:
         print(f"  [paymaster {event[1]}] {event[2]}" if event else f"  {text}", flush=True)
 
 
-def compare_with_bill(stage: Stage, report: tuple[str, ...]) -> bool:
+def compare_with_bill(stage: ScriptEngine, report: tuple[str, ...]) -> bool:
     """Whether the ledger says what the (simulated) provider billed."""
     if stage.server is None:
         return True

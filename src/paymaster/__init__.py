@@ -27,8 +27,8 @@ if TYPE_CHECKING:
         StreamBroken,
         UsageMistake,
     )
-    from paymaster.explaining import Verdict
-    from paymaster.replies import Reply
+    from paymaster.flow.explaining import Verdict
+    from paymaster.flow.replies import Reply
     from paymaster.scope import Scope
 
 __all__ = [
@@ -59,8 +59,8 @@ __all__ = [
 
 _HOMES = {
     "paymaster.client": ("AsyncClient", "AsyncStream", "Client", "Stream"),
-    "paymaster.explaining": ("Verdict",),
-    "paymaster.replies": ("Reply",),
+    "paymaster.flow.explaining": ("Verdict",),
+    "paymaster.flow.replies": ("Reply",),
     "paymaster.scope": ("Scope",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

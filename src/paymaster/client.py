@@ -9,15 +9,15 @@ from types import TracebackType
 from typing import Self, Unpack
 
 from paymaster.accounting.accounts import Balance
-from paymaster.calls import serve
-from paymaster.configuring import Settings, configure
 from paymaster.errors import StreamBroken
-from paymaster.explaining import Verdict, explain
+from paymaster.flow.calls import serve
+from paymaster.flow.explaining import Verdict, explain
+from paymaster.flow.ports import ProviderChunk, Runtime
+from paymaster.flow.replies import Reply
 from paymaster.jsontypes import JsonObject
 from paymaster.operations import Operation
-from paymaster.ports import ProviderChunk, Runtime
+from paymaster.options import Settings, configure
 from paymaster.registry.models import Registry
-from paymaster.replies import Reply
 from paymaster.resources import Options, Resources
 from paymaster.routing.inputs import Inputs
 from paymaster.routing.requests import Request
@@ -27,7 +27,7 @@ from paymaster.scope import Scope
 __all__ = ["AsyncClient", "AsyncStream", "Client", "Stream"]
 
 
-class _Face:
+class _BaseClient:
     """What both clients share: the open resources, who is calling, and how arguments become a request."""
 
     def __init__(self, options: Options, runtime: Runtime, *, blocking: bool) -> None:
@@ -87,7 +87,7 @@ def _deadline_ms(deadline_s: float | None) -> int | None:
     return None if deadline_s is None else int(deadline_s * 1000)
 
 
-class Client(_Face):
+class Client(_BaseClient):
     """Answers requests through a registry, in the caller's thread. Threads may share one client.
 
     `registry` is the path of a YAML file or a loaded Registry; None takes `PAYMASTER_MODEL_REGISTRY`. The settings are those of
@@ -207,7 +207,7 @@ class Stream:
         self.close()
 
 
-class AsyncClient(_Face):
+class AsyncClient(_BaseClient):
     """`Client` for asyncio: the same arguments, the same methods with `await`. Tasks of one loop may share one client."""
 
     def __init__(self, registry: str | Path | Registry | None = None, **settings: Unpack[Settings]) -> None:

@@ -10,18 +10,18 @@ from pathlib import Path
 
 from tenacity import RetryCallState, Retrying, wait_random_exponential
 
-from paymaster.accounting.tokens import TokenCounter
-from paymaster.events import Event
+from paymaster.accounting.tokens.counter import TokenCounter
+from paymaster.flow.call_events import emit_posted
+from paymaster.flow.events import Event
+from paymaster.flow.ports import Books, Runtime, World
 from paymaster.ledgers.memory import MemoryLedger
-from paymaster.ledgers.opening import open_ledger, spool_folder, whole_place
 from paymaster.ledgers.spooling import SpoolingLedger
-from paymaster.ledgers.turnstile import Turnstile
-from paymaster.narration import tell_posted
-from paymaster.ports import Books, Runtime, World
-from paymaster.providers.opening import ProviderSet
+from paymaster.ledgers.urls import full_location, open_ledger, spool_folder
+from paymaster.ledgers.wait_queue import ProcessWaitQueue
+from paymaster.providers.provider_set import ProviderSet
 from paymaster.redaction import Redactor
-from paymaster.registry.keys import keys_found, missing_key, resolve_headers
 from paymaster.registry.models import Policy, Registry
+from paymaster.registry.provider_keys import keys_found, missing_key, resolve_headers
 from paymaster.scope import Scope
 from paymaster.telemetry.fanout import Fanout
 from paymaster.telemetry.jsonlines import EventFile, default_path
@@ -47,10 +47,10 @@ class Options:
 class Resources:
     """The open parts of one client, sync or async by its `runtime`.
 
-    `heir_of` are the resources that these follow under another registry: its ledger, its line and its token counter go on.
+    `predecessor` are the resources that these follow under another registry: its ledger, its line and its token counter go on.
     """
 
-    def __init__(self, options: Options, runtime: Runtime, *, blocking: bool, heir_of: "Resources | None" = None) -> None:
+    def __init__(self, options: Options, runtime: Runtime, *, blocking: bool, predecessor: "Resources | None" = None) -> None:
         self.options = options
         self.runtime = runtime
         keys = {
@@ -64,42 +64,42 @@ class Resources:
         if options.events is not None:
             self._events.prepare()  # a path that somebody named is told to be wrong before the first call
         self._providers = ProviderSet(runtime, blocking=blocking)
-        tell = Fanout(self._events, EventLog(redactor), *options.listeners)
-        self.books: Books = _books(options, runtime, tell, blocking=blocking) if heir_of is None else heir_of.books
-        self.counter: TokenCounter = TokenCounter() if heir_of is None else heir_of.counter
+        emit = Fanout(self._events, EventLog(redactor), *options.listeners)
+        self.books: Books = _books(options, runtime, emit, blocking=blocking) if predecessor is None else predecessor.books
+        self.counter: TokenCounter = TokenCounter() if predecessor is None else predecessor.counter
         self.world: World = World(
             registry=registry,
             books=self.books,
             provider_of=self._providers.provider_for,
             runtime=runtime,
-            line=Turnstile() if heir_of is None else heir_of.world.line,
-            tell=tell,
+            wait_queue=ProcessWaitQueue() if predecessor is None else predecessor.world.wait_queue,
+            emit=emit,
             counter=self.counter,
             backoff_ms=backoff(registry.policy),
             key_of=lambda model, scope: _own_key(keys[model.name], scope),
             missing_keys=_missing(registry, options.environ),
         )
 
-    async def tend(self) -> None:
+    async def post_spooled(self) -> None:
         """Post what waits for a ledger that was away, should it be back; for a process that lives on without calls."""
         if isinstance(self.books, SpoolingLedger):
-            await self.books.tend(self.runtime.now_ms())
+            await self.books.post_spooled(self.runtime.now_ms())
 
-    async def close(self, *, keep_books: bool = False) -> None:
+    async def close(self, *, keep_ledger: bool = False) -> None:
         """Close connections, the ledger (unless an heir keeps it) and the event file. Open holds are left to their lease."""
         await self._providers.close()
-        if not keep_books:
+        if not keep_ledger:
             await self.books.close()
         self._events.close()
 
 
-def _books(options: Options, runtime: Runtime, tell: Callable[[Event], None], *, blocking: bool) -> Books:
+def _books(options: Options, runtime: Runtime, emit: Callable[[Event], None], *, blocking: bool) -> Books:
     """The ledger, and before it what keeps for it while it is away; memory is never away."""
     ledger = open_ledger(options.ledger, runtime.sleep, state_dir=options.state_dir, blocking=blocking)
     if isinstance(ledger, MemoryLedger):
         return ledger
     folder = spool_folder(ledger, options.state_dir)
-    return SpoolingLedger(ledger, folder, posted=partial(tell_posted, tell), place=whole_place(ledger))
+    return SpoolingLedger(ledger, folder, posted=partial(emit_posted, emit), place=full_location(ledger))
 
 
 def backoff(policy: Policy) -> Callable[[int], int]:

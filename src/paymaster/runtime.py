@@ -170,7 +170,7 @@ class ThreadSignal:
     def __init__(self) -> None:
         self._event = threading.Event()
 
-    def ring(self) -> None:
+    def wake(self) -> None:
         """Wake the thread."""
         self._event.set()
 
@@ -188,7 +188,7 @@ class TaskSignal:
         self._loop = loop
         self._event = asyncio.Event()
 
-    def ring(self) -> None:
+    def wake(self) -> None:
         """Wake the task. Ringing for a loop that has closed is of no use and no harm."""
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._event.set)

@@ -56,7 +56,7 @@ class ManualSignal:
         self._runtime = runtime
         self._rang = False
 
-    def ring(self) -> None:
+    def wake(self) -> None:
         """Ring."""
         self._rang = True
 

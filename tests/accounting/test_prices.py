@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from paymaster.accounting.prices import (
+from paymaster.accounting.prices.price import (
     ENDLESS_OUTPUT_TOKENS,
     Cost,
     Price,
@@ -21,8 +21,8 @@ from paymaster.accounting.prices import (
     worst_case,
     worst_case_nanousd,
 )
-from paymaster.accounting.prices_rates import PeakHours, Rates, RateTable, Tier, per_million
-from paymaster.accounting.usage import Usage
+from paymaster.accounting.prices.rates import PeakHours, Rates, RateTable, Tier, per_million
+from paymaster.accounting.usage.record import Usage
 
 MONDAY_NOON = datetime(2026, 11, 16, 12, tzinfo=UTC)
 OFFICE = PeakHours(windows=((60, 240), (360, 600)), weekdays_only=True, days_off=frozenset({date(2026, 11, 17)}))

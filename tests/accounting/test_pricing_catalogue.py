@@ -22,14 +22,14 @@ from genai_prices.types import (
     TimeOfDateConstraint,
 )
 
-from paymaster.accounting.catalogue import Catalogue
-from paymaster.accounting.catalogue_extract import extract_periods, is_named
-from paymaster.accounting.catalogue_names import canonical_provider, is_local, spellings, split_prefix, without_snapshots
-from paymaster.accounting.catalogue_periods import ALWAYS, Period
-from paymaster.accounting.catalogue_supplement import Supplement, load_supplement, read_supplement
+from paymaster.accounting.prices.catalogue import Catalogue
+from paymaster.accounting.prices.genai_prices import extract_periods, is_named
+from paymaster.accounting.prices.names import canonical_provider, is_local, spellings, split_prefix, without_snapshots
+from paymaster.accounting.prices.periods import ALWAYS, Period
+from paymaster.accounting.prices.supplement import Supplement, load_supplement, read_supplement
 
 if TYPE_CHECKING:
-    from paymaster.accounting.prices import Price
+    from paymaster.accounting.prices.price import Price
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
@@ -155,7 +155,7 @@ def test_a_look_up_is_remembered_by_its_object(catalogue: Catalogue) -> None:
 def test_importing_costs_nothing_and_local_models_load_nothing() -> None:
     program = (
         "import sys, datetime\n"
-        "from paymaster.accounting.catalogue import Catalogue\n"
+        "from paymaster.accounting.prices.catalogue import Catalogue\n"
         "assert Catalogue().lookup('ollama', 'x', datetime.datetime.now()).is_free\n"
         "assert 'genai_prices' not in sys.modules and 'pydantic' not in sys.modules, 'loaded too early'\n"
     )

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from paymaster.accounting.catalogue import Catalogue
 from paymaster.accounting.costing import BadLine, cost_line, cost_record
+from paymaster.accounting.prices.catalogue import Catalogue
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 LINE = {

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from paymaster.accounting.catalogue import Catalogue
 from paymaster.accounting.costing import cost_line, cost_record
 from paymaster.accounting.decimals import plain
-from paymaster.accounting.prices import Price, cost
-from paymaster.accounting.prices_rates import Rates
-from paymaster.accounting.usage import Usage
-from paymaster.accounting.usage_reading import read_stream_usage, read_usage
+from paymaster.accounting.prices.catalogue import Catalogue
+from paymaster.accounting.prices.price import Price, cost
+from paymaster.accounting.prices.rates import Rates
+from paymaster.accounting.usage.reading import read_stream_usage, read_usage
+from paymaster.accounting.usage.record import Usage
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)

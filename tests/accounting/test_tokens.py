@@ -11,9 +11,9 @@ import toktok
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paymaster.accounting.tokens import ANY, BYTES, TokenCounter, load_encoding, tokenizer_for
-from paymaster.accounting.tokens_content import compact_json, weigh_message
-from paymaster.accounting.tokens_images import Crops, Patches, Tiles, audio_tokens, image_size
+from paymaster.accounting.tokens.content import compact_json, weigh_message
+from paymaster.accounting.tokens.counter import ANY, BYTES, TokenCounter, load_encoding, tokenizer_for
+from paymaster.accounting.tokens.images import Crops, Patches, Tiles, audio_tokens, image_size
 from paymaster.errors import RequestInvalid
 
 GPT_4O = tokenizer_for("openai", "gpt-4o")

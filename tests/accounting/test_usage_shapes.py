@@ -7,8 +7,8 @@ from decimal import Decimal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paymaster.accounting.usage import UnknownUsage, Usage
-from paymaster.accounting.usage_reading import read_usage
+from paymaster.accounting.usage.reading import read_usage
+from paymaster.accounting.usage.record import UnknownUsage, Usage
 
 COUNT = st.integers(min_value=0, max_value=10**7)
 ANY_JSON = st.recursive(

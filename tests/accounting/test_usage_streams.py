@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from paymaster.accounting.usage import UnknownUsage, Usage
-from paymaster.accounting.usage_reading import StreamUsage, read_response_usage, read_stream_usage, usage_api
+from paymaster.accounting.usage.reading import StreamUsage, read_response_usage, read_stream_usage, usage_api
+from paymaster.accounting.usage.record import UnknownUsage, Usage
 
 START = {
     "type": "message_start",

@@ -18,7 +18,7 @@ import pytest
 pytest.importorskip("minisweagent", reason="mini-swe-agent is not installed: pip install 'paymaster[mini]'")
 
 from agents.steps import SUBMIT, bash, paymaster
-from paymaster.agents import mini_launcher
+from paymaster.agents.mini import launcher as mini_launcher
 from paymaster.cli import main as command_line
 from paymaster.client import Client
 from paymaster.errors import ExtraMissing, UsageMistake
@@ -121,13 +121,13 @@ def test_a_text_based_config_gets_the_text_model(serve: Serve, registry: Write, 
     words = [*BY_ITSELF, "-c", "mini_textbased.yaml", *how, "-o", str(trajectory), "--model-registry", str(registry(server, "m"))]
     assert command_line(["mini", *words]) == 0
     saved = json.loads(trajectory.read_text())["info"]["config"]
-    assert saved["model_type"] == "paymaster.agents.miniswe.PaymasterTextModel"
+    assert saved["model_type"] == "paymaster.agents.mini.model.PaymasterTextModel"
 
 
 def test_a_config_may_bring_its_registry_itself(serve: Serve, registry: Write, trajectory: Path, tmp_path: Path) -> None:
     path = registry(serve(m=[bash(SUBMIT)]), "m")
     config = tmp_path / "mine.yaml"
-    config.write_text(f"model:\n  model_class: paymaster.agents.miniswe.PaymasterModel\n  registry: {path}\n  ledger: 'memory:'\n")
+    config.write_text(f"model:\n  model_class: paymaster.agents.mini.model.PaymasterModel\n  registry: {path}\n  ledger: 'memory:'\n")
     assert command_line(["mini", *BY_ITSELF, "-c", "mini.yaml", f"--config={config}", "-o", str(trajectory)]) == 0
     assert last_words(trajectory)["status"] == "Submitted"
 

@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("minisweagent", reason="mini-swe-agent is not installed: pip install 'paymaster[mini]'")
 
 from agents.steps import SUBMIT, bash
-from paymaster.agents.mini_specs import TEXT_MODEL, TOOL_MODEL, config_specs, embedded_registry, merged, model_class, named_model
+from paymaster.agents.mini.config_specs import TEXT_MODEL, TOOL_MODEL, config_specs, embedded_registry, merged, model_class, named_model
 from paymaster.cli import main as command_line
 from paymaster.client import Client
 from paymaster.errors import RegistryInvalid, UsageMistake
@@ -113,7 +113,7 @@ def test_the_model_is_the_users_and_not_that_of_a_config_that_comes_with_mini(tm
         ("litellm_textbased", "mini.yaml", TEXT_MODEL),
         ("litellm", "mini_textbased.yaml", TOOL_MODEL),
         ("minisweagent.models.litellm_model.LitellmModel", "mini.yaml", TOOL_MODEL),
-        ("paymaster.agents.miniswe.PaymasterModel", "mini_textbased.yaml", TOOL_MODEL),
+        ("paymaster.agents.mini.model.PaymasterModel", "mini_textbased.yaml", TOOL_MODEL),
     ],
 )
 def test_our_class_reads_the_same_answers_as_the_one_that_was_meant(asked: str, spec: str, found: str) -> None:

@@ -14,7 +14,7 @@ from minisweagent.environments.local import LocalEnvironment
 from minisweagent.exceptions import LimitsExceeded
 
 from paymaster.agents.clients import Tally
-from paymaster.agents.mini_work import directories, keep_work, work_in
+from paymaster.agents.mini.saved_work import directories, keep_work, work_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -16,8 +16,8 @@ from minisweagent.exceptions import FormatError, LimitsExceeded
 from minisweagent.models import GLOBAL_MODEL_STATS, get_model
 
 from agents.steps import SUBMIT, bash
-from paymaster.agents.mini_config import PaymasterModelConfig, cache_mode, request_params
-from paymaster.agents.miniswe import PaymasterModel, PaymasterTextModel
+from paymaster.agents.mini.config import PaymasterModelConfig, cache_mode, request_params
+from paymaster.agents.mini.model import PaymasterModel, PaymasterTextModel
 from paymaster.client import Client
 from paymaster.errors import NoModelAvailable, UsageMistake
 
@@ -61,7 +61,7 @@ def test_an_answer_without_a_command_is_a_format_error_that_keeps_response_and_c
 def test_an_agent_of_minis_own_works_to_its_end_and_counts_the_true_cost(serve: Serve, registry: Write, repository: Path) -> None:
     server = serve(m=[bash("sed -i.bak s/-/+/ sum.py"), bash(SUBMIT)])
     config = get_config_from_spec("mini.yaml")
-    section = config["model"] | {"model_class": "paymaster.agents.miniswe.PaymasterModel", "registry": str(registry(server, "m"))}
+    section = config["model"] | {"model_class": "paymaster.agents.mini.model.PaymasterModel", "registry": str(registry(server, "m"))}
     model = get_model("m", section | {"ledger": "memory:"})
     agent = DefaultAgent(
         model,
@@ -189,7 +189,7 @@ def test_the_environment_wins_over_the_yaml(serve: Serve, registry: Write, monke
 def test_the_trajectory_has_the_config_but_not_the_ledgers_url(serve: Serve, registry: Write) -> None:
     model = PaymasterModel(registry=str(registry(serve(m=[bash("ls")]), "m")), ledger="memory:", budget_usd=2)
     saved = json.dumps(model.serialize())
-    assert "paymaster.agents.miniswe.PaymasterModel" in saved
+    assert "paymaster.agents.mini.model.PaymasterModel" in saved
     assert '"budget_usd": "2"' in saved
     assert "memory:" not in saved
     assert "ledger" not in model.get_template_vars()

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from paymaster.agents.sweagent_config import asks_for_default, command_of, config_files, may_hold_registry, separate
+from paymaster.agents.sweagent.config import asks_for_default, command_of, config_files, may_hold_registry, separate
 from paymaster.errors import RegistryInvalid, UsageMistake
 
 REGISTRY = "model_registry:\n  models:\n    m: {provider: openai, usd_per_1k_input: 5e-3, usd_per_1k_output: 1}\n"

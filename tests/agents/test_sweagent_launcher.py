@@ -4,7 +4,7 @@ from importlib.metadata import packages_distributions
 
 import pytest
 
-from paymaster.agents.sweagent_launcher import main
+from paymaster.agents.sweagent.launcher import main
 from paymaster.errors import ExtraMissing
 
 

@@ -1,7 +1,7 @@
 """SWE-agent's history and outputs, to and from a request."""
 
-from paymaster.agents.sweagent_messages import as_messages, as_output, request_params
-from paymaster.replies import Reply
+from paymaster.agents.sweagent.messages import as_messages, as_output, request_params
+from paymaster.flow.replies import Reply
 
 CALL = {"id": "c1", "type": "function", "function": {"name": "bash", "arguments": "{}"}}
 

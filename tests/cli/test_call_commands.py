@@ -315,9 +315,9 @@ def test_what_explain_cannot_read_is_a_mistake(paymaster, registry, words, expec
 def launched(monkeypatch):
     """Stands where the launcher is, and keeps the words it was given."""
     words: list[list[str]] = []
-    launcher = types.ModuleType("paymaster.agents.mini_launcher")
+    launcher = types.ModuleType("paymaster.agents.mini.launcher")
     launcher.main = lambda given: words.append(given) or 5
-    monkeypatch.setitem(sys.modules, "paymaster.agents.mini_launcher", launcher)
+    monkeypatch.setitem(sys.modules, "paymaster.agents.mini.launcher", launcher)
     return words
 
 

@@ -12,13 +12,13 @@ import pytest
 
 from paymaster.accounting.accounts import Balance, Queued, Record
 from paymaster.accounting.records import AttemptRecord
-from paymaster.accounting.reports import Key, Report
 from paymaster.cli.reporting import gather, remarks
 from paymaster.cli.status_tables import tables
 from paymaster.cli.times import read_moment
 from paymaster.errors import UsageMistake
 from paymaster.registry.models import Budget, Limits, Model, Policy, Registry
-from paymaster.telemetry.standing import standing
+from paymaster.views.ledger_status import ledger_status
+from paymaster.views.reports import Key, Report
 from redis_servers import free_port
 
 
@@ -256,7 +256,7 @@ def make_registry(*budgets: Budget, **models: tuple[Limits, tuple[Budget, ...]])
     ],
 )
 def test_an_account_says_what_it_is_counted_for(account, of):
-    (state,) = standing({account: Balance(settled=1)}).budgets
+    (state,) = ledger_status({account: Balance(settled=1)}).budgets
     assert dict(state.of) == of
 
 
@@ -283,12 +283,12 @@ def test_an_account_finds_its_cap(account, cap):
         m=(Limits(), (Budget(cap_nanousd=40, per=("model", "month"), models=("m",)),)),
         n=(Limits(), ()),
     )
-    assert standing({account: Balance(settled=1)}, registry).budgets[0].cap_nanousd == cap
+    assert ledger_status({account: Balance(settled=1)}, registry).budgets[0].cap_nanousd == cap
 
 
 def test_limits_pauses_and_open_calls_are_told():
     registry = make_registry(m=(Limits(rpm=60, max_parallel=8), ()))
-    now = standing(
+    now = ledger_status(
         {
             "requests/m": Balance(live=3, held=1, free_at=((5_000, 1), (6_000, 3))),
             "tokens/m": Balance(),
@@ -315,28 +315,28 @@ def test_limits_pauses_and_open_calls_are_told():
 
 
 def test_who_waits_in_line_is_told_by_model():
-    line = [
+    queue = [
         Queued("h1", ("slots/m", "usd/run/r"), {"m": 3, "k": 1}, 2_000),
         Queued("h2", ("requests/m",), {"m": 1}, 1_000),
         Queued("h3", ("pause/old",), {}, 4_500),
         Queued("h4", ("parallel/k",), {"k": 2}, 4_000),
     ]
-    now = standing({}, None, line=line)
-    assert [(waits.model, waits.calls, waits.since_ms) for waits in now.line] == [("m", 4, 1_000), ("k", 3, 2_000), ("", 1, 4_500)]
+    now = ledger_status({}, None, queue=queue)
+    assert [(waits.model, waits.calls, waits.since_ms) for waits in now.queue] == [("m", 4, 1_000), ("k", 3, 2_000), ("", 1, 4_500)]
     *_, shown = tables(now, 4_000)
     assert [[getattr(cell, "text", cell) for cell in row] for row in shown.rows] == [
         ["m", "4", "3.0 s", "max_parallel, usd/run/r, rpm"],
         ["k", "3", "2.0 s", "max_parallel, usd/run/r"],
         ["-", "1", "0 ms", "the end of a pause"],
     ]
-    many = standing({}, None, line=[Queued(f"h{number}", ("pause/x",), {f"m{number}": 1}, number) for number in range(30)])
+    many = ledger_status({}, None, queue=[Queued(f"h{number}", ("pause/x",), {f"m{number}": 1}, number) for number in range(30)])
     *_, shown = tables(many, 100)
     assert (len(shown.rows), shown.title) == (20, "Waiting in line (20 of 30 models)")
 
 
 def test_a_budget_that_is_passed_is_said():
     registry = make_registry(Budget(cap_nanousd=10_000_000, per=("run",)))
-    budgets, *_ = tables(standing({"usd/run/r": Balance(settled=15_000_000)}, registry), 0)
+    budgets, *_ = tables(ledger_status({"usd/run/r": Balance(settled=15_000_000)}, registry), 0)
     assert [getattr(cell, "text", cell) for cell in budgets.rows[0]] == ["run r", "$0.015", "$0.00", "$0.01", "-$0.005", "over"]
 
 

@@ -12,8 +12,8 @@ import pytest
 
 from paymaster.accounting.accounts import Charge, Hold, Settlement
 from paymaster.accounting.records import AttemptRecord
-from paymaster.ledgers.opening import open_ledger, spool_folder
 from paymaster.ledgers.spool import Spool
+from paymaster.ledgers.urls import open_ledger, spool_folder
 from paymaster.runtime import BlockingRuntime, run
 from redis_servers import free_port
 

@@ -9,10 +9,10 @@ import pytest
 
 from gateways import PRICES, Gateway, write_registry
 from paymaster.cli.process import main
-from paymaster.configuring import configure
-from paymaster.gateway.bodies import Bounds
-from paymaster.gateway.service import Door
+from paymaster.gateway.request_body import Bounds
+from paymaster.gateway.service import AccessPolicy
 from paymaster.gateway.serving import Serving, in_background, listen
+from paymaster.options import configure
 from paymaster.providers.scripted.script import Script
 from paymaster.providers.scripted.server import ScriptedServer
 
@@ -31,7 +31,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Gateway]]:
             policies: Mapping[str, object] | None = None,
             each: Mapping[str, object] | None = None,
             own: Mapping[str, Mapping[str, object]] | None = None,
-            door: Door | None = None,
+            access: AccessPolicy | None = None,
             bounds: Bounds | None = None,
             drain_s: float = 5,
             **models: object,
@@ -43,7 +43,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Gateway]]:
             write_registry(registry, provider, list(sections), policies or {}, each or {}, own or {})
             serving = Serving(
                 read_options=lambda: configure(registry, {"run": "r1", "listeners": [events.append]}),
-                door=door or Door(),
+                access=access or AccessPolicy(),
                 bounds=bounds or Bounds(),
                 drain_s=drain_s,
             )

@@ -6,11 +6,11 @@ import json
 
 import pytest
 
+from paymaster.flow.replies import Reply
 from paymaster.gateway.dialects.anthropic_messages import AnthropicMessages
 from paymaster.gateway.dialects.anthropic_requests import read_request
 from paymaster.gateway.dialects.dialect import Asked
-from paymaster.gateway.refusals import Refused
-from paymaster.replies import Reply
+from paymaster.gateway.http_errors import Rejected
 
 HELLO = [{"role": "user", "content": "Hi"}]
 THOUGHT = {"type": "thinking", "thinking": "Hmm.", "signature": "sig-1"}
@@ -44,7 +44,7 @@ def test_a_budget_is_an_effort(thinking: object, more: dict[str, object], effort
 
 @pytest.mark.parametrize("budget", [None, 0, "much", True])
 def test_a_budget_that_is_none_is_refused(budget: object) -> None:
-    with pytest.raises(Refused, match="budget_tokens"):
+    with pytest.raises(Rejected, match="budget_tokens"):
         read_request(asked({"type": "enabled", "budget_tokens": budget}))
 
 

@@ -12,8 +12,8 @@ import openai
 import pytest
 
 from gateways import wait_until
-from paymaster.gateway.callers import Key
-from paymaster.gateway.service import Door
+from paymaster.gateway.auth import Key
+from paymaster.gateway.service import AccessPolicy
 from paymaster.registry.models import Budget
 from paymaster.vectors import vectors_in
 
@@ -161,8 +161,8 @@ def test_a_hard_budget_is_a_402_and_a_limit_a_429(start: Callable[..., Gateway])
 def test_a_key_is_a_narrower_world_for_vectors_too(start: Callable[..., Gateway]) -> None:
     cap = Budget(cap_nanousd=2_000, per=("key",), key="the key's budget")
     key = Key(id="k1", user="ana", digest="", models=("small",), budgets=(cap,))
-    door = Door(find_key=lambda secret: key if secret == "pm-1" else None, needs_key=lambda: True)
-    gateway = start(door=door, each=VECTORS, small=BILLED, large=BILLED)
+    door = AccessPolicy(find_key=lambda secret: key if secret == "pm-1" else None, needs_key=lambda: True)
+    gateway = start(access=door, each=VECTORS, small=BILLED, large=BILLED)
     with client_of(gateway) as nobody, pytest.raises(openai.AuthenticationError):
         nobody.embeddings.create(model="small", input="x")
     with client_of(gateway, api_key="pm-1") as ana:

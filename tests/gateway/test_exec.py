@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateways import PRICES, write_registry
-from paymaster.configuring import registry_for
-from paymaster.gateway.around import environment, run_command
+from paymaster.gateway.exec_gateway import environment, run_command
+from paymaster.options import registry_for
 from paymaster.providers.scripted.script import Script
 from paymaster.providers.scripted.server import ScriptedServer
 

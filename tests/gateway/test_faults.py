@@ -14,7 +14,7 @@ import schemathesis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from paymaster.gateway.description import description
+from paymaster.gateway.openapi import description
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,8 +12,8 @@ import openai
 import pytest
 
 from gateways import wait_until
-from paymaster.gateway.bodies import Bounds
 from paymaster.gateway.open_files import most_calls, raise_limit
+from paymaster.gateway.request_body import Bounds
 
 if TYPE_CHECKING:
     from collections.abc import Callable

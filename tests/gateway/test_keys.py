@@ -12,8 +12,8 @@ import openai
 import pytest
 
 from paymaster.errors import UsageMistake
-from paymaster.gateway.keys import KeyRing, Wanted, create_key, read_keys, revoke_key
-from paymaster.gateway.service import Door
+from paymaster.gateway.key_file import KeyStore, Wanted, create_key, read_keys, revoke_key
+from paymaster.gateway.service import AccessPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,9 +40,9 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "state" / "gateway-keys.json"
 
 
-def door_of(path: Path) -> Door:
-    ring = KeyRing(path, now_s=Clock())
-    return Door(find_key=ring.find, needs_key=ring.has_any)
+def door_of(path: Path) -> AccessPolicy:
+    ring = KeyStore(path, now_s=Clock())
+    return AccessPolicy(find_key=ring.find, needs_key=ring.has_any)
 
 
 def client_of(gateway: Gateway, secret: str, **settings: object) -> openai.OpenAI:
@@ -57,7 +57,7 @@ def test_a_key_is_kept_as_a_digest_in_a_file_of_its_owner(path: Path) -> None:
 
 
 def test_a_ring_finds_keys_that_are_in_use_and_no_others(path: Path) -> None:
-    ring = KeyRing(path, now_s=Clock())
+    ring = KeyStore(path, now_s=Clock())
     assert not ring.has_any()
     entry, secret = create_key(path, Wanted(user="ana"), 1)
     _, other = create_key(path, Wanted(user="ben"), 2)
@@ -75,7 +75,7 @@ def test_a_ring_finds_keys_that_are_in_use_and_no_others(path: Path) -> None:
 
 
 def test_a_broken_file_leaves_the_keys_that_were_known(path: Path) -> None:
-    ring = KeyRing(path, now_s=Clock())
+    ring = KeyStore(path, now_s=Clock())
     _, secret = create_key(path, Wanted(user="ana"), 1)
     assert ring.find(secret)
     path.write_text("{")
@@ -89,7 +89,7 @@ def test_a_broken_file_leaves_the_keys_that_were_known(path: Path) -> None:
 
 def test_without_a_good_key_nobody_comes_in(start: Callable[..., Gateway], path: Path) -> None:
     _, secret = create_key(path, Wanted(user="ana"), 1)
-    gateway = start(door=door_of(path))
+    gateway = start(access=door_of(path))
     for wrong in ("any", secret[:-2]):
         with client_of(gateway, wrong) as client, pytest.raises(openai.AuthenticationError, match="paymaster keys create"):
             client.chat.completions.create(model="fast", messages=HELLO)
@@ -104,7 +104,7 @@ def test_without_a_good_key_nobody_comes_in(start: Callable[..., Gateway], path:
 def test_each_key_has_a_budget_of_its_own(start: Callable[..., Gateway], path: Path) -> None:
     one, first = create_key(path, Wanted(user="ana", usd=Decimal("0.001"), per="month"), 1)
     _, second = create_key(path, Wanted(user="ana", usd=Decimal("0.001")), 1)
-    gateway = start(fast={"usage": {"prompt_tokens": 0, "completion_tokens": 60}}, door=door_of(path), each={"max_output_tokens": 60})
+    gateway = start(fast={"usage": {"prompt_tokens": 0, "completion_tokens": 60}}, access=door_of(path), each={"max_output_tokens": 60})
     with client_of(gateway, first) as client:
         client.chat.completions.create(model="fast", messages=HELLO)
         with pytest.raises(openai.APIStatusError, match=f"the budget of key {one.id}") as caught:
@@ -118,7 +118,7 @@ def test_each_key_has_a_budget_of_its_own(start: Callable[..., Gateway], path: P
 def test_each_key_has_limits_and_models_of_its_own(start: Callable[..., Gateway], path: Path) -> None:
     _, slow = create_key(path, Wanted(user="ana", rpm=1, models=("small",)), 1)
     _, free = create_key(path, Wanted(user="ben"), 1)
-    gateway = start(large={}, small={}, door=door_of(path), policies={"max_wait_s": 0.05, "fallback_chain": ["large", "small"]})
+    gateway = start(large={}, small={}, access=door_of(path), policies={"max_wait_s": 0.05, "fallback_chain": ["large", "small"]})
     with client_of(gateway, slow) as client:
         assert [model.id for model in client.models.list()] == ["small"]
         assert client.chat.completions.create(model="default", messages=HELLO).model == "small"
@@ -132,7 +132,7 @@ def test_each_key_has_limits_and_models_of_its_own(start: Callable[..., Gateway]
 
 def test_a_key_speaks_for_its_user_alone(start: Callable[..., Gateway], path: Path) -> None:
     _, secret = create_key(path, Wanted(user="ana"), 1)
-    gateway = start(door=door_of(path))
+    gateway = start(access=door_of(path))
     with client_of(gateway, secret) as client:
         client.chat.completions.create(model="fast", messages=HELLO, extra_headers={"x-paymaster-user": "ana"})
         with pytest.raises(openai.PermissionDeniedError, match="belongs to ana"):
@@ -141,7 +141,7 @@ def test_a_key_speaks_for_its_user_alone(start: Callable[..., Gateway], path: Pa
 
 def test_a_key_for_models_that_are_gone_is_told_so(start: Callable[..., Gateway], path: Path) -> None:
     _, secret = create_key(path, Wanted(user="ana", models=("gone",)), 1)
-    gateway = start(door=door_of(path))
+    gateway = start(access=door_of(path))
     with client_of(gateway, secret) as client, pytest.raises(openai.PermissionDeniedError, match="gone"):
         client.chat.completions.create(model="fast", messages=HELLO)
     with client_of(gateway, secret) as client, pytest.raises(openai.PermissionDeniedError, match="gone"):
@@ -164,7 +164,7 @@ def test_the_command_makes_lists_and_revokes(run_paymaster: Callable[..., tuple[
     )
     assert status == 0
     assert "$20 per month, 5 rpm, on a, b" in said
-    key = KeyRing(own_state / "gateway-keys.json").find(secret.strip())
+    key = KeyStore(own_state / "gateway-keys.json").find(secret.strip())
     assert (key.user, key.models, key.limits.rpm) == ("ana", ("a", "b"), 5)
     assert [(budget.cap_nanousd, budget.per) for budget in key.budgets] == [(20 * 10**9, ("key", "month"))]
     assert "in use" in run_paymaster("keys", "list")[1]
@@ -177,7 +177,7 @@ def test_the_command_makes_lists_and_revokes(run_paymaster: Callable[..., tuple[
     assert run_paymaster("keys", "create", "--user", "ben", "--per", "week")[0] == 2
     assert "no budget" in run_paymaster("keys", "create", "--user", "ben", "--per", "month")[2]
     made = json.loads(run_paymaster("keys", "create", "--user", "ben", "--operator", "--json")[1])
-    assert KeyRing(own_state / "gateway-keys.json").find(made["key"]).operator
+    assert KeyStore(own_state / "gateway-keys.json").find(made["key"]).operator
     assert "sees everything" in run_paymaster("keys", "list")[1]
 
 

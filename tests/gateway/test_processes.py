@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateways import PRICES, ask, served, wait_until, write_registry
-from paymaster.ledgers.opening import open_ledger
+from paymaster.ledgers.urls import open_ledger
 from paymaster.providers.scripted.script import Script
 from paymaster.providers.scripted.server import ScriptedServer
 from paymaster.runtime import BlockingRuntime, run

@@ -4,16 +4,16 @@ import pytest
 
 from paymaster.accounting.accounts import Balance, Hold, Settlement
 from paymaster.ledgers.memory import MemoryLedger
-from paymaster.ledgers.redis_address import read_address
-from paymaster.ledgers.redis_ledger import RedisLedger
-from paymaster.ledgers.sqlite import SqliteLedger
+from paymaster.ledgers.redis.address import read_address
+from paymaster.ledgers.redis.ledger import RedisLedger
+from paymaster.ledgers.sqlite.ledger import SqliteLedger
 from paymaster.runtime import iterate, run
 from paymaster.testing import ManualRuntime
 
 T = 1_000_000
 
 
-class Desk:
+class ActiveRegistry:
     """The ledger's methods without `await`."""
 
     def __init__(self, ledger):
@@ -58,5 +58,5 @@ def ledger(request, tmp_path, runtime):
 
 
 @pytest.fixture
-def desk(ledger):
-    return Desk(ledger)
+def active(ledger):
+    return ActiveRegistry(ledger)

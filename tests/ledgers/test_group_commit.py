@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from paymaster.accounting.accounts import Charge, Held, Hold, HoldEnded, Post, Refused, Settlement
 from paymaster.errors import LedgerUnavailable, LedgerUnusable
 from paymaster.ledgers import transactions
-from paymaster.ledgers.opening import open_ledger
-from paymaster.ledgers.sqlite import CROWD, SqliteLedger
-from paymaster.ledgers.sqlite_file import open_database
-from paymaster.ledgers.sqlite_store import GroupStore, SqliteStore
+from paymaster.ledgers.sqlite.file import open_database
+from paymaster.ledgers.sqlite.ledger import CROWD, SqliteLedger
+from paymaster.ledgers.sqlite.store import GroupStore, SqliteStore
+from paymaster.ledgers.urls import open_ledger
 from paymaster.runtime import AsyncioRuntime, BlockingRuntime, run
 
 T = 1_000_000
@@ -275,14 +275,14 @@ def test_two_loops_in_two_threads_share_one_ledger(tmp_path):
 def _ask_in_a_loop_that_ends_at_once(ledger):
     """Queue a work in a loop that never gets to its transaction."""
 
-    async def crowd():
+    async def waiters():
         for number in range(CROWD):
             await ledger.reserve(_hold(f"first-{number}", 0), T)
         asyncio.get_running_loop().stop()
         await ledger.reserve(_hold("abandoned"), T)
 
     loop = asyncio.new_event_loop()
-    task = loop.create_task(crowd())
+    task = loop.create_task(waiters())
     loop.run_forever()
     return loop, task
 

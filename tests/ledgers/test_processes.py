@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from paymaster.accounting.accounts import Charge, Held, Hold, Settlement
-from paymaster.ledgers.sqlite import SqliteLedger
+from paymaster.ledgers.sqlite.ledger import SqliteLedger
 from paymaster.runtime import BlockingRuntime, iterate, run
 
 SOURCE = str(Path(__file__).parents[2] / "src")
@@ -23,7 +23,7 @@ PRELUDE = """
 import sys, threading
 from pathlib import Path
 from paymaster.accounting.accounts import Charge, Held, Hold, Settlement
-from paymaster.ledgers.sqlite import SqliteLedger
+from paymaster.ledgers.sqlite.ledger import SqliteLedger
 from paymaster.runtime import BlockingRuntime, run
 runtime = BlockingRuntime()
 ledger = SqliteLedger(Path(sys.argv[1]), runtime.sleep)

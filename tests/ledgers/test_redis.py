@@ -11,9 +11,9 @@ import redis
 
 from paymaster.accounting.accounts import Balance, Charge, Held, Hold, Post, Settlement
 from paymaster.errors import ExtraMissing, LedgerUnavailable, LedgerUnusable, PaymasterError
-from paymaster.ledgers.opening import keeper_of, open_ledger
-from paymaster.ledgers.redis_address import read_address
-from paymaster.ledgers.redis_ledger import LARGEST_FIGURE, RedisLedger
+from paymaster.ledgers.redis.address import read_address
+from paymaster.ledgers.redis.ledger import LARGEST_FIGURE, RedisLedger
+from paymaster.ledgers.urls import admin_for, open_ledger
 from paymaster.runtime import AsyncioRuntime, BlockingRuntime, iterate, run
 from redis_servers import RedisServer, free_port, server_program
 
@@ -170,7 +170,7 @@ def test_a_text_of_another_program_is_left_alone_too(ledger, redis_server):
         with pytest.raises(LedgerUnusable, match="another program"):
             pay(ledger, "h1")
         with pytest.raises(LedgerUnusable, match="another program"):
-            keeper_of(ledger).load(())
+            admin_for(ledger).load(())
         assert client.get(ledger.address.state_key) == b"mine"
 
 
@@ -179,7 +179,7 @@ def test_an_import_takes_nothing_for_empty_whose_state_alone_was_dropped(ledger,
     with redis.Redis(port=redis_server.port) as client:
         client.delete(ledger.address.state_key)
     with pytest.raises(PaymasterError, match="not empty"):
-        keeper_of(ledger).load(())
+        admin_for(ledger).load(())
     assert [record.hold_id for record in iterate(ledger.records())] == ["h1"]
 
 
@@ -365,7 +365,7 @@ def test_tasks_of_several_loops_share_one_ledger(redis_url):
             admitted.append(hold.id)
             await ledger.settle(Settlement(hold, outcome.at_ms, (1, 0), "{}"), 0)
 
-    async def crowd(first):
+    async def waiters(first):
         try:
             await asyncio.gather(*[call(number) for number in range(first, first + 200)])
             return await ledger.balances("usd/", 0), [record.hold_id async for record in ledger.records()]
@@ -373,7 +373,7 @@ def test_tasks_of_several_loops_share_one_ledger(redis_url):
             await ledger.close()
 
     for first in (0, 200):
-        balances, records = asyncio.run(crowd(first))
+        balances, records = asyncio.run(waiters(first))
         assert balances["usd/run/a"] == Balance(settled=len(admitted))
         assert sorted(records) == sorted(admitted)
     assert 75 <= len(admitted) <= 150
@@ -400,7 +400,7 @@ def test_a_socket_and_a_url_without_the_client(redis_server, monkeypatch):
     ledger = open_ledger(f"unix://{redis_server.socket}?name=by-socket", BlockingRuntime().sleep)
     assert pay(ledger, "h1").changes[0].after == 3
     run(ledger.close())
-    for name in [name for name in sys.modules if name.startswith(("redis.", "paymaster.ledgers.redis_")) or name == "redis"]:
+    for name in [name for name in sys.modules if name.startswith(("redis.", "paymaster.ledgers.redis.")) or name == "redis"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "redis", None)
     with pytest.raises(ExtraMissing, match=r"pip install 'paymaster\[redis\]'"):

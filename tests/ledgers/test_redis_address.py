@@ -3,8 +3,8 @@
 import pytest
 
 from paymaster.errors import LedgerUnusable
-from paymaster.ledgers.opening import open_ledger
-from paymaster.ledgers.redis_address import Address, read_address
+from paymaster.ledgers.redis.address import Address, read_address
+from paymaster.ledgers.urls import open_ledger
 from paymaster.testing import ManualRuntime
 
 

@@ -9,9 +9,9 @@ import redis
 
 from paymaster.accounting.accounts import Charge, Held, Hold, Settlement
 from paymaster.errors import LedgerUnavailable
-from paymaster.ledgers.opening import keeper_of
-from paymaster.ledgers.redis_address import read_address
-from paymaster.ledgers.redis_ledger import RedisLedger
+from paymaster.ledgers.redis.address import read_address
+from paymaster.ledgers.redis.ledger import RedisLedger
+from paymaster.ledgers.urls import admin_for
 from paymaster.runtime import AsyncioRuntime, BlockingRuntime, iterate, run
 from redis_servers import RedisServer, SentinelServer, server_program
 
@@ -61,7 +61,7 @@ def both_ways(url):
 
     settled = asyncio.run(task())
     assert [record.hold_id for record in iterate(blocking.records())] == ["by-a-thread", "by-a-task"]
-    told = keeper_of(blocking).describe()
+    told = admin_for(blocking).describe()
     assert (told.records, told.settings["appendfsync"]) == (2, "everysec")
     run(blocking.close())
     return settled.changes[0].after

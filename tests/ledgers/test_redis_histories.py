@@ -8,8 +8,8 @@ import pytest
 from hypothesis import settings
 from hypothesis.stateful import initialize
 
-from paymaster.ledgers.redis_address import read_address
-from paymaster.ledgers.redis_ledger import RedisLedger
+from paymaster.ledgers.redis.address import read_address
+from paymaster.ledgers.redis.ledger import RedisLedger
 from paymaster.testing import ManualRuntime
 
 # Tests are files, not a package, so a neighbour is loaded by its path.

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from paymaster.ledgers.redis_address import read_address
-from paymaster.ledgers.redis_ledger import RedisLedger
+from paymaster.ledgers.redis.address import read_address
+from paymaster.ledgers.redis.ledger import RedisLedger
 from paymaster.runtime import BlockingRuntime, iterate, run
 from redis_servers import RedisServer, server_program
 
@@ -20,8 +20,8 @@ SOURCE = str(Path(__file__).parents[2] / "src")
 PRELUDE = """
 import sys, threading
 from paymaster.accounting.accounts import Charge, Held, Hold, Settlement
-from paymaster.ledgers.redis_address import read_address
-from paymaster.ledgers.redis_ledger import RedisLedger
+from paymaster.ledgers.redis.address import read_address
+from paymaster.ledgers.redis.ledger import RedisLedger
 from paymaster.runtime import BlockingRuntime, run
 runtime = BlockingRuntime()
 ledger = RedisLedger(read_address(sys.argv[1]), runtime.sleep, blocking=True)

@@ -4,11 +4,11 @@ import pytest
 import redis
 
 from paymaster.errors import LedgerUnusable
-from paymaster.ledgers.opening import keeper_of
-from paymaster.ledgers.redis_address import read_address
-from paymaster.ledgers.redis_faults import explain, may_pass, not_reached
-from paymaster.ledgers.redis_ledger import RedisLedger
-from paymaster.ledgers.redis_settings import Settings, settings_warnings
+from paymaster.ledgers.redis.address import read_address
+from paymaster.ledgers.redis.faults import explain, may_pass, not_reached
+from paymaster.ledgers.redis.ledger import RedisLedger
+from paymaster.ledgers.redis.settings import Settings, settings_warnings
+from paymaster.ledgers.urls import admin_for
 from paymaster.runtime import BlockingRuntime, run
 
 CAREFUL = {
@@ -52,7 +52,7 @@ def test_a_user_who_may_not_ask_for_the_configuration_is_shown_the_rest(redis_ur
         client.acl_setuser("modest", enabled=True, passwords=["+s3cret"], keys=["*"], categories=["+@all"], commands=["-config"])
     url = redis_url.replace("://", "://modest:s3cret@")
     ledger = RedisLedger(read_address(url), BlockingRuntime().sleep, blocking=True)
-    told = keeper_of(ledger).describe()
+    told = admin_for(ledger).describe()
     assert (told.settings["appendfsync"], told.settings["appendonly"], told.settings["maxmemory-policy"]) == (
         "unknown",
         "yes",
@@ -70,9 +70,9 @@ def test_the_least_that_a_server_must_allow_is_enough_for_a_ledger_and_what_it_h
             *f"ACL SETUSER least reset on >s3cret ~{{paymaster:{name}}}* +@read +@write +@scripting +@connection +time".split()
         )
     ledger = RedisLedger(read_address(redis_url.replace("://", "://least:s3cret@")), BlockingRuntime().sleep, blocking=True)
-    keeper = keeper_of(ledger)
-    keeper.make()
-    told = keeper.describe()
+    admin = admin_for(ledger)
+    admin.make()
+    told = admin.describe()
     assert {told.settings[name] for name in ("role", "replicas", "appendonly", "maxmemory-policy")} == {"unknown"}
     assert len(told.warnings) == 1
     run(ledger.close())

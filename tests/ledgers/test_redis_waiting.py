@@ -6,9 +6,9 @@ import pytest
 
 from paymaster.accounting.accounts import Balance, Charge, Held, Hold, Settlement
 from paymaster.errors import LedgerUnavailable, LedgerUnusable
-from paymaster.ledgers.opening import keeper_of
-from paymaster.ledgers.redis_address import read_address
-from paymaster.ledgers.redis_ledger import RedisLedger
+from paymaster.ledgers.redis.address import read_address
+from paymaster.ledgers.redis.ledger import RedisLedger
+from paymaster.ledgers.urls import admin_for
 from paymaster.runtime import AsyncioRuntime, BlockingRuntime, run
 from redis_servers import RedisServer, server_program, valkey_program
 
@@ -49,19 +49,19 @@ def test_a_call_waits_for_a_replica_and_without_one_it_is_refused_and_nothing_st
         pay(lone, "h1")
     assert "wait_replicas" in str(caught.value)
     assert run(looking.balances("", 0)) == {"usd/run/a": Balance()}
-    told = keeper_of(lone).describe()
+    told = admin_for(lone).describe()
     assert any("wait_replicas=1, but 0 are connected" in warning for warning in told.warnings)
     replica = start("--replicaof", "127.0.0.1", str(primary.port), "--repl-diskless-sync-delay", "0")
     patient = opened(primary, "wait_replicas=1&wait_ms=1000&timeout_ms=20000")
     pay(patient, "h2")
-    told = keeper_of(patient).describe()
+    told = admin_for(patient).describe()
     assert told.settings["replicas"] == "1"
     assert not any("asynchronous" in warning for warning in told.warnings)
-    assert any("asynchronous" in warning for warning in keeper_of(looking).describe().warnings)
+    assert any("asynchronous" in warning for warning in admin_for(looking).describe().warnings)
     on_replica = opened(replica, "")
     with pytest.raises(LedgerUnavailable, match=r"READONLY|read only"):
         run(opened(replica, "timeout_ms=100").settle(Settlement(Hold("h3", (USD,), 5), 0, (1,), "{}"), 0))
-    assert any("is a replica" in warning for warning in keeper_of(on_replica).describe().warnings)
+    assert any("is a replica" in warning for warning in admin_for(on_replica).describe().warnings)
     for ledger in (lone, looking, patient, on_replica):
         run(ledger.close())
 
@@ -120,5 +120,5 @@ def test_a_call_waits_until_it_is_on_the_servers_disk(start, blocking):
     with pytest.raises(LedgerUnavailable, match="was not on the server's disk after 20 ms"):
         drive(ask(careless, "wait_aof=1&wait_ms=20&timeout_ms=60"))
     looking = opened(server, "wait_aof=1")
-    assert not any("appendfsync" in warning for warning in keeper_of(looking).describe().warnings)
+    assert not any("appendfsync" in warning for warning in admin_for(looking).describe().warnings)
     run(looking.close())

@@ -18,12 +18,12 @@ import pytest
 from paymaster.accounting.accounts import Balance, Charge, Held, Hold, Post, Settlement
 from paymaster.errors import LedgerUnavailable
 from paymaster.ledgers.memory import MemoryLedger
-from paymaster.ledgers.opening import open_ledger, spool_folder
-from paymaster.ledgers.redis_address import read_address
-from paymaster.ledgers.redis_ledger import RedisLedger
+from paymaster.ledgers.redis.address import read_address
+from paymaster.ledgers.redis.ledger import RedisLedger
 from paymaster.ledgers.spool import Spool, settlements
 from paymaster.ledgers.spooling import LONGEST_PAUSE_MS, LOOK_MS, SpoolingLedger
-from paymaster.ledgers.sqlite import CROWD, SqliteLedger
+from paymaster.ledgers.sqlite.ledger import CROWD, SqliteLedger
+from paymaster.ledgers.urls import open_ledger, spool_folder
 from paymaster.runtime import AsyncioRuntime, BlockingRuntime, iterate, run
 from redis_servers import RedisServer, server_program
 
@@ -40,7 +40,7 @@ def settlement(name, cost=7, *, goes_on=True):
     return Settlement(hold(name, goes_on=goes_on), T, (cost, 0), f'{{"paid":"{name}"}}', (Post("pause/m", 1, 60_000),))
 
 
-class Desk:
+class ActiveRegistry:
     """A ledger with a spool before it, and what it told of."""
 
     def __init__(self, ledger, folder, *, goes_on=True):
@@ -79,84 +79,84 @@ def use(path, tmp_path, runtime):
     opened = []
 
     def make(*, goes_on=True):
-        desk = Desk(SqliteLedger(path, runtime.sleep, patience_ms=100), tmp_path / "spool", goes_on=goes_on)
-        opened.append(desk)
-        return desk
+        active = ActiveRegistry(SqliteLedger(path, runtime.sleep, patience_ms=100), tmp_path / "spool", goes_on=goes_on)
+        opened.append(active)
+        return active
 
     yield make
-    for desk in opened:
-        run(desk.ledger.close())
+    for active in opened:
+        run(active.ledger.close())
 
 
 def test_a_call_that_must_not_go_on_is_refused_after_a_bounded_wait_and_told_what_would_let_it(use, path, runtime):
-    desk = use(goes_on=False)
-    desk.reserve("h1")
+    active = use(goes_on=False)
+    active.reserve("h1")
     with locked(path):
         before_ms = runtime.now_ms()
         with pytest.raises(LedgerUnavailable, match="was locked") as caught:
-            desk.reserve("h2")
+            active.reserve("h2")
         assert runtime.now_ms() - before_ms < 200
         assert "on_ledger_error: spool" in caught.value.advice
 
 
 def test_a_call_that_must_not_go_on_is_refused_also_where_its_neighbours_go_on(use, path):
-    desk = use()
-    desk.reserve("h1")
+    active = use()
+    active.reserve("h1")
     with locked(path):
-        assert desk.reserve("soft").unbooked
-        desk.goes_on = False
+        assert active.reserve("soft").unbooked
+        active.goes_on = False
         with pytest.raises(LedgerUnavailable, match="was locked"):
-            desk.reserve("hard")
-        desk.goes_on = True
-        assert desk.reserve("soft too").unbooked
-    desk.goes_on = False
-    assert not desk.reserve("hard").unbooked  # and asks for itself: it need not wait until one of them finds the ledger back
+            active.reserve("hard")
+        active.goes_on = True
+        assert active.reserve("soft too").unbooked
+    active.goes_on = False
+    assert not active.reserve("hard").unbooked  # and asks for itself: it need not wait until one of them finds the ledger back
 
 
 def test_what_a_call_cost_is_posted_later_even_where_calls_are_refused(use, path):
-    desk = use(goes_on=False)
-    desk.reserve("h1")
+    active = use(goes_on=False)
+    active.reserve("h1")
     with locked(path):
-        assert "was locked" in desk.settle("h1").spooled
-    assert desk.spent() == 0
-    desk.reserve("h2")
-    assert desk.spent() == 7
-    assert desk.told == ["h1"]
-    assert run(desk.ledger.balances("pause/", T)) == {}  # what was to pause a model then is over
+        assert "was locked" in active.settle("h1").spooled
+    assert active.spent() == 0
+    active.reserve("h2")
+    assert active.spent() == 7
+    assert active.told == ["h1"]
+    assert run(active.ledger.balances("pause/", T)) == {}  # what was to pause a model then is over
 
 
 def test_calls_go_on_and_are_posted_when_the_ledger_is_back(use, path, tmp_path):
-    desk = use()
-    desk.reserve("h1")
+    active = use()
+    active.reserve("h1")
     with locked(path):
-        held = desk.reserve("h2")
+        held = active.reserve("h2")
         assert isinstance(held, Held)
         assert "was locked" in held.unbooked
         assert held.balances == (Balance(), Balance())
         with pytest.raises(LedgerUnavailable):
-            run(desk.ledger.post([Post("pause/m", 1, 1_000)], [], T))
-        run(desk.ledger.withdraw("not-sent"))
-        assert desk.settle("h1").spooled
-        assert desk.settle("h2", cost=5).spooled
+            run(active.ledger.post([Post("pause/m", 1, 1_000)], [], T))
+        run(active.ledger.withdraw("not-sent"))
+        assert active.settle("h1").spooled
+        assert active.settle("h2", cost=5).spooled
         [file] = (tmp_path / "spool").iterdir()
         assert (file.stat().st_mode & 0o777, file.parent.stat().st_mode & 0o777) == (0o600, 0o700)
-    assert desk.reserve("h3", T + 1).unbooked  # it is not asked again at once …
-    assert not desk.reserve("h4", T + LONGEST_PAUSE_MS).unbooked  # … but soon
-    assert desk.told == ["h1", "h2"]
-    assert desk.settle("h3", T + LONGEST_PAUSE_MS).spooled == ""
-    assert desk.spent() == 7 + 5 + 7
-    assert desk.records().keys() == {"h1", "h2", "h3"}
+    assert active.reserve("h3", T + 1).unbooked  # it is not asked again at once …
+    assert not active.reserve("h4", T + LONGEST_PAUSE_MS).unbooked  # … but soon
+    assert active.told == ["h1", "h2"]
+    assert active.settle("h3", T + LONGEST_PAUSE_MS).spooled == ""
+    assert active.spent() == 7 + 5 + 7
+    assert active.records().keys() == {"h1", "h2", "h3"}
     assert list((tmp_path / "spool").iterdir()) == []
 
 
 def test_the_ledger_is_asked_by_one_call_and_more_seldom_the_longer_it_is_away(use, path, runtime):
-    desk = use()
-    desk.reserve("h0")
+    active = use()
+    active.reserve("h0")
     with locked(path):
         waits = []
         for number in range(60):
             before_ms = runtime.now_ms()
-            desk.reserve(f"h{number + 1}", T + number * 1_000)
+            active.reserve(f"h{number + 1}", T + number * 1_000)
             waits.append(runtime.now_ms() > before_ms)
     asked = [number for number, waited in enumerate(waits) if waited]
     assert asked == [0, 2, 6, 14, 30]
@@ -169,38 +169,38 @@ def test_whoever_makes_no_call_tends_what_waits_its_own_and_that_of_the_dead(use
         first.settle("h0")
         second.settle("h1")
         run(second.ledger.close())
-        run(first.ledger.tend(T))  # still away: nobody is told, and it is tried again
+        run(first.ledger.post_spooled(T))  # still away: nobody is told, and it is tried again
         assert first.told == []
-    run(first.ledger.tend(T))
+    run(first.ledger.post_spooled(T))
     assert first.told == ["h0", "h1"]
     assert list((tmp_path / "spool").iterdir()) == []
     (tmp_path / "spool" / "1-dead.jsonl").write_bytes(b"{}")
-    run(first.ledger.tend(T + LOOK_MS - 1))
+    run(first.ledger.post_spooled(T + LOOK_MS - 1))
     assert len(list((tmp_path / "spool").iterdir())) == 1
-    run(first.ledger.tend(T + LOOK_MS))
+    run(first.ledger.post_spooled(T + LOOK_MS))
     assert list((tmp_path / "spool").iterdir()) == []
 
 
 def test_a_ledger_that_was_tended_takes_the_next_call(use, path):
-    desk = use()
-    desk.reserve("h0")
+    active = use()
+    active.reserve("h0")
     with locked(path):
-        desk.reserve("h1")
-        desk.settle("h1")
-    run(desk.ledger.tend(T))
-    assert not desk.reserve("h2", T + 1).unbooked
+        active.reserve("h1")
+        active.settle("h1")
+    run(active.ledger.post_spooled(T))
+    assert not active.reserve("h2", T + 1).unbooked
 
 
 def test_a_withdrawn_hold_and_an_ending_process_leave_nothing_behind(use, path, tmp_path):
-    desk = use()
-    desk.reserve("h0")
+    active = use()
+    active.reserve("h0")
     with locked(path):
-        desk.reserve("h1")
-        desk.reserve("h2")
-        run(desk.ledger.withdraw("h1"))
-        desk.settle("h2")
-    run(desk.ledger.close())
-    assert desk.records().keys() == {"h2"}
+        active.reserve("h1")
+        active.reserve("h2")
+        run(active.ledger.withdraw("h1"))
+        active.settle("h2")
+    run(active.ledger.close())
+    assert active.records().keys() == {"h2"}
     assert list((tmp_path / "spool").iterdir()) == []
 
 
@@ -233,19 +233,19 @@ def test_a_living_process_keeps_its_own(use, path, tmp_path):
 
 
 def test_what_was_posted_before_a_crash_is_not_posted_twice(use, path, tmp_path):
-    desk = use()
-    desk.reserve("h1")
+    active = use()
+    active.reserve("h1")
     with locked(path):
-        desk.settle("h1")
+        active.settle("h1")
     [file] = (tmp_path / "spool").iterdir()
     left = file.read_bytes()
-    desk.reserve("h2", T + LONGEST_PAUSE_MS)
-    assert desk.spent() == 7
+    active.reserve("h2", T + LONGEST_PAUSE_MS)
+    assert active.spent() == 7
     (tmp_path / "spool" / "1-dead.jsonl").write_bytes(left + b'{"hold": ["h9", 1, [["usd/run/a", 10, null, nu')  # as a crash leaves it
     other = use()
     other.reserve("h3")
     assert other.told == []
-    assert desk.spent() == 7
+    assert active.spent() == 7
     assert list((tmp_path / "spool").iterdir()) == []
 
 
@@ -255,51 +255,51 @@ def test_a_file_that_cannot_be_posted_yet_is_left_whole(use, path, tmp_path):
     for number in range(3):
         spool.keep_settlement(settlement(f"h{number}"))
     spool.close()
-    desk = use(goes_on=False)
-    run(desk.ledger.balances("", T))
+    active = use(goes_on=False)
+    run(active.ledger.balances("", T))
     with locked(path), pytest.raises(LedgerUnavailable):
-        desk.reserve("x")
-    desk.reserve("x")
-    assert desk.told == ["h0", "h1", "h2"]
+        active.reserve("x")
+    active.reserve("x")
+    assert active.told == ["h0", "h1", "h2"]
 
 
 def test_where_not_even_the_disk_takes_it_no_call_goes_on(use, path, tmp_path):
-    desk = use()
-    desk.reserve("h1")
+    active = use()
+    active.reserve("h1")
     (tmp_path / "spool").write_text("no folder")
     with locked(path):
         with pytest.raises(LedgerUnavailable, match="Nor can"):
-            desk.reserve("h2")
+            active.reserve("h2")
         with pytest.raises(LedgerUnavailable, match="Nor can"):
-            desk.settle("h1")
+            active.settle("h1")
     (tmp_path / "spool").unlink()
-    desk.reserve("h3", T + LONGEST_PAUSE_MS)
-    assert desk.told == ["h1"]  # while the process lives, it is not forgotten
+    active.reserve("h3", T + LONGEST_PAUSE_MS)
+    assert active.told == ["h1"]  # while the process lives, it is not forgotten
 
 
 def test_a_file_that_can_not_be_removed_fails_no_call_and_is_not_posted_twice(use, path, tmp_path):
-    desk, folder = use(), tmp_path / "spool"
+    active, folder = use(), tmp_path / "spool"
     with locked(path):
-        desk.reserve("h1")
-        desk.settle("h1")
+        active.reserve("h1")
+        active.settle("h1")
     folder.rename(tmp_path / "elsewhere")
     folder.write_text("no folder")
-    assert isinstance(desk.reserve("h2", T + LONGEST_PAUSE_MS), Held)
+    assert isinstance(active.reserve("h2", T + LONGEST_PAUSE_MS), Held)
     folder.unlink()
     (tmp_path / "elsewhere").rename(folder)
-    run(desk.ledger.close())
+    run(active.ledger.close())
     other = use()
     other.reserve("h3", T + LONGEST_PAUSE_MS)
-    assert (desk.told, other.told, list(folder.iterdir())) == (["h1"], [], [])
+    assert (active.told, other.told, list(folder.iterdir())) == (["h1"], [], [])
 
 
 @pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs a file that opens and can't be read")
 def test_a_file_that_can_not_be_read_fails_no_call(use, tmp_path):
     (tmp_path / "spool").mkdir()
     (tmp_path / "spool" / "1-bad.jsonl").symlink_to("/proc/self/mem")
-    desk = use()
-    assert isinstance(desk.reserve("h1"), Held)
-    assert desk.told == []
+    active = use()
+    assert isinstance(active.reserve("h1"), Held)
+    assert active.told == []
 
 
 def test_lines_of_a_dead_process_come_to_each_settlement_and_then_the_holds_in_full(tmp_path):
@@ -313,7 +313,7 @@ def test_lines_of_a_dead_process_come_to_each_settlement_and_then_the_holds_in_f
     assert [(item.hold.id, item.amounts) for item in found] == [("b", (3, 0)), ("a", (10, 1))]
     assert found[1].record == '{"lost":"a"}'
     assert found[0].hold.charges == CHARGES
-    assert list(Spool(tmp_path / "nowhere").left_by_others()) == []
+    assert list(Spool(tmp_path / "nowhere").orphan_files()) == []
 
 
 def test_each_ledger_has_a_folder_of_its_own_however_it_is_named(tmp_path, monkeypatch):
@@ -348,7 +348,7 @@ import sys
 from pathlib import Path
 from paymaster.accounting.accounts import Charge, Hold, Settlement
 from paymaster.ledgers.memory import MemoryLedger
-from paymaster.ledgers.opening import open_ledger, spool_folder
+from paymaster.ledgers.urls import open_ledger, spool_folder
 from paymaster.ledgers.spooling import SpoolingLedger
 from paymaster.runtime import BlockingRuntime, run
 runtime, told = BlockingRuntime(), []
@@ -403,7 +403,9 @@ def test_eight_processes_go_on_while_redis_is_away_and_nothing_is_lost_or_double
         seen = len(told)
         wait_for(lambda: len([line for line in told[seen:] if line.startswith("paid") and "False" in line]) > 100)
         end(processes[4:], readers[4:])
-        last = Desk(RedisLedger(read_address(url), BlockingRuntime().sleep, blocking=True), spool_folder_of(url, tmp_path / "state"))
+        last = ActiveRegistry(
+            RedisLedger(read_address(url), BlockingRuntime().sleep, blocking=True), spool_folder_of(url, tmp_path / "state")
+        )
         run(last.ledger.sweep(0))
         last.reserve("last")
         balances = run(last.ledger.balances("usd/", 0))
@@ -475,9 +477,9 @@ def test_a_kill_between_any_two_steps_loses_and_doubles_nothing(path, tmp_path, 
     process.communicate(timeout=60)
     assert process.returncode == -signal.SIGKILL
     folder = spool_folder_of(f"sqlite:///{path}", tmp_path / "state")
-    desk = Desk(SqliteLedger(path, BlockingRuntime().sleep), folder)
-    desk.reserve("next", BlockingRuntime().now_ms())
-    records = {record.hold_id: record.amounts["usd/run/a"] for record in iterate(desk.ledger.records())}
+    active = ActiveRegistry(SqliteLedger(path, BlockingRuntime().sleep), folder)
+    active.reserve("next", BlockingRuntime().now_ms())
+    records = {record.hold_id: record.amounts["usd/run/a"] for record in iterate(active.ledger.records())}
     assert (
         records
         == {
@@ -487,9 +489,9 @@ def test_a_kill_between_any_two_steps_loses_and_doubles_nothing(path, tmp_path, 
             "post": {"h0": 3, "h1": 3, "h2": 3, "h3": 10},
         }[step]
     )
-    assert desk.spent() == sum(records.values())
+    assert active.spent() == sum(records.values())
     assert list(folder.iterdir()) == []
-    run(desk.ledger.close())
+    run(active.ledger.close())
 
 
 def test_a_child_of_a_fork_posts_what_is_its_own_and_leaves_the_parents_to_the_parent(path, tmp_path):

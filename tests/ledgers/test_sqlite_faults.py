@@ -14,10 +14,10 @@ import pytest
 
 from paymaster.accounting.accounts import Charge, Held, Hold, Settlement
 from paymaster.errors import LedgerUnavailable, LedgerUnusable
-from paymaster.ledgers import sqlite_file
-from paymaster.ledgers.sqlite import SqliteLedger
-from paymaster.ledgers.sqlite_file import APPLICATION_ID, connect, explain, open_database
-from paymaster.ledgers.sqlite_store import SqliteStore
+from paymaster.ledgers.sqlite import file as sqlite_file
+from paymaster.ledgers.sqlite.file import APPLICATION_ID, connect, explain, open_database
+from paymaster.ledgers.sqlite.ledger import SqliteLedger
+from paymaster.ledgers.sqlite.store import SqliteStore
 from paymaster.runtime import BlockingRuntime, iterate, run
 from paymaster.testing import ManualRuntime
 
@@ -57,8 +57,8 @@ def unprivileged(script, folder):
         from pathlib import Path
         from paymaster.accounting.accounts import Charge, Hold
         from paymaster.errors import PaymasterError
-        from paymaster.ledgers.sqlite import SqliteLedger
-        from paymaster.ledgers.sqlite_file import read_statements
+        from paymaster.ledgers.sqlite.ledger import SqliteLedger
+        from paymaster.ledgers.sqlite.file import read_statements
         from paymaster.runtime import BlockingRuntime, run
         with tempfile.TemporaryDirectory() as folder:  # loads all it needs while it may
             other = SqliteLedger(Path(folder) / "other.sqlite3", BlockingRuntime().sleep)

@@ -1,7 +1,6 @@
 """Random histories: memory, SQLite and a naive model answer alike, with time as an argument."""
 
 import copy
-import importlib.util
 import os
 import shutil
 import tempfile
@@ -11,18 +10,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+import naive_ledger as model
 from paymaster.accounting.accounts import Charge, Held, Hold, Post, Refused, Settlement
 from paymaster.ledgers.memory import MemoryLedger
-from paymaster.ledgers.sqlite import SqliteLedger
+from paymaster.ledgers.sqlite.ledger import SqliteLedger
 from paymaster.runtime import iterate, run
 from paymaster.testing import ManualRuntime
-
-# Tests are files, not a package, so a neighbour is loaded by its path.
-_spec = importlib.util.spec_from_file_location("naive_model", Path(__file__).with_name("model.py"))
-assert _spec is not None
-assert _spec.loader is not None
-model = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(model)
 
 ACCOUNTS = {"usd/a": (100, None), "usd/b": (None, None), "rpm/m": (4, 50), "tpm/m": (90, 80), "slots/m": (2, 0), "pause/m": (0, None)}
 LIMITS = {"usd/a": 60, "usd/b": 60, "rpm/m": 2, "tpm/m": 50, "slots/m": 1, "pause/m": 0}

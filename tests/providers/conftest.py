@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from paymaster.accounting.tokens_families import tokenizer_for
-from paymaster.ports import ProviderCall, ProviderChunk
+from paymaster.accounting.tokens.families import tokenizer_for
+from paymaster.flow.ports import ProviderCall, ProviderChunk
 from paymaster.providers.async_transport import AsyncTransport
 from paymaster.providers.openai_http import OpenAIHttp
 from paymaster.providers.scripted.script import parse_script

@@ -9,13 +9,13 @@ from dataclasses import replace
 
 import pytest
 
-from paymaster.accounting.usage import UnknownUsage, Usage
+from paymaster.accounting.usage.record import UnknownUsage, Usage
+from paymaster.flow.ports import ProviderReply
 from paymaster.operations import Operation
-from paymaster.ports import ProviderReply
 from paymaster.providers.answers import judge_answer
 from paymaster.providers.endpoints import endpoint_url
+from paymaster.providers.scripted.engine import ScriptEngine
 from paymaster.providers.scripted.script import parse_script
-from paymaster.providers.scripted.stage import Stage
 from paymaster.routing.failures import Billed, Failure, FailureKind
 from paymaster.vectors import base64_of, floats_of, vectors_in
 
@@ -108,7 +108,7 @@ def test_the_address_follows_what_is_asked_for(vector_call):
 
 
 def perform(body: dict[str, object], settings: str = "") -> tuple[int, dict[str, object]]:
-    stage = Stage(parse_script(f"models: {{m: {{{settings}}}}}"), 0)
+    stage = ScriptEngine(parse_script(f"models: {{m: {{{settings}}}}}"), 0)
     done = stage.perform({"model": "m", **body}, 1, embeds=True)
     return done.status, json.loads(b"".join(piece.data for piece in done.pieces))
 

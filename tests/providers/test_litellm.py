@@ -12,9 +12,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from paymaster.accounting.usage import UnknownUsage, Usage
+from paymaster.accounting.usage.record import UnknownUsage, Usage
 from paymaster.errors import ExtraMissing
-from paymaster.ports import ProviderChunk, ProviderReply
+from paymaster.flow.ports import ProviderChunk, ProviderReply
 from paymaster.providers import litellm_adapter
 from paymaster.providers.litellm_adapter import LitellmProvider, import_litellm, litellm_name
 from paymaster.providers.litellm_failures import failure_of

@@ -11,8 +11,8 @@ from types import MappingProxyType
 
 import pytest
 
-from paymaster.accounting.usage import UnknownUsage, Usage
-from paymaster.ports import ProviderChunk, ProviderReply
+from paymaster.accounting.usage.record import UnknownUsage, Usage
+from paymaster.flow.ports import ProviderChunk, ProviderReply
 from paymaster.routing.failures import Billed, Failure, FailureKind
 
 CANARY = "sk-canary-Zq81xKpW93hfTT02mvLd"

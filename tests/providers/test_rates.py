@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from paymaster.ports import RateSignals
+from paymaster.flow.ports import RateSignals
 from paymaster.providers.rates import LONGEST_WAIT_MS, plain_headers, read_rate_signals, read_retry_after, span_ms
 
 NOW_MS = 1_760_000_000_000  # 2025-10-09T08:53:20Z

@@ -16,11 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paymaster.errors import UsageMistake
-from paymaster.ports import ProviderReply
+from paymaster.flow.ports import ProviderReply
 from paymaster.providers.scripted.bill import NEWEST_LINES, Bill, BillLine
+from paymaster.providers.scripted.engine import ScriptEngine
 from paymaster.providers.scripted.script import FaultKind, ScriptInvalid, load_script, parse_script
 from paymaster.providers.scripted.server import ScriptedServer, serve_script
-from paymaster.providers.scripted.stage import Stage
 from paymaster.providers.scripted.transport import Stages, scripted_provider
 from paymaster.providers.scripted.windows import WINDOW_MS, SlidingWindow
 from paymaster.routing.failures import Billed, FailureKind
@@ -54,7 +54,7 @@ def play(runtime):
     """A provider that plays a script in virtual time, and its stage."""
 
     def make(text: str):
-        stage = Stage(parse_script(text), runtime.now_ms())
+        stage = ScriptEngine(parse_script(text), runtime.now_ms())
         return scripted_provider(stage, runtime), stage
 
     return make

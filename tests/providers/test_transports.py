@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from paymaster.ports import ProviderReply
+from paymaster.flow.ports import ProviderReply
 from paymaster.providers import async_transport, sync_transport
 from paymaster.providers.async_transport import AsyncTransport
 from paymaster.providers.openai_http import OpenAIHttp

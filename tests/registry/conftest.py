@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from paymaster.accounting.catalogue import Catalogue
+from paymaster.accounting.prices.catalogue import Catalogue
 from paymaster.errors import RegistryInvalid
 from paymaster.registry.completing import Sources
 from paymaster.registry.loading import read_registry

@@ -9,8 +9,8 @@ from decimal import Decimal
 
 import pytest
 
-from paymaster.accounting.prices import cost, worst_case_nanousd
-from paymaster.accounting.usage import Usage
+from paymaster.accounting.prices.price import cost, worst_case_nanousd
+from paymaster.accounting.usage.record import Usage
 from paymaster.errors import RegistryInvalid
 from paymaster.registry.completing import Sources
 from paymaster.registry.loading import load_registry, registry_for_model

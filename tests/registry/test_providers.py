@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from paymaster.accounting.usage_reading import read_usage
+from paymaster.accounting.usage.reading import read_usage
 from paymaster.registry.models import Effort
 from paymaster.registry.provider_facts import LITELLM, OPENAI_HTTP, PROVIDERS
 from paymaster.registry.providers import (

@@ -6,7 +6,7 @@ import pytest
 
 from paymaster.errors import KeyMissing
 from paymaster.registry.describe import describe
-from paymaster.registry.keys import header_variables, keys_found, missing_key, resolve_headers
+from paymaster.registry.provider_keys import header_variables, keys_found, missing_key, resolve_headers
 from paymaster.registry.secrets import looks_like_a_secret, names_a_secret, shown
 
 CANARY = "sk-canary-4f9a8b7c6d5e4f3a2b1c"

@@ -2,14 +2,14 @@
 
 import pytest
 
-from flow import HELLO, NANO, model, per_run, registry
-from paymaster.accounting.tokens import BYTES, TokenCounter, tokenizer_for
+from call_box import HELLO, NANO, model, per_run, registry
+from paymaster.accounting.tokens.counter import BYTES, TokenCounter, tokenizer_for
 from paymaster.errors import NoModelFits, RequestInvalid
 from paymaster.operations import Operation
 from paymaster.registry.models import Limits, Model
+from paymaster.routing.call_errors import no_model_error
 from paymaster.routing.inputs import Inputs, check_inputs, items_of
-from paymaster.routing.planning import Against, Plan, lowered_to, plan, verdicts
-from paymaster.routing.refusals import no_model_error
+from paymaster.routing.planning import Plan, SkipCause, lowered_to, plan, verdicts
 from paymaster.routing.requests import Request
 from paymaster.scope import Scope
 
@@ -33,9 +33,9 @@ def planned(request: Request, *models: Model, **policy: object) -> Plan:
     return plan(request, registry(*models, **policy), Scope(run="r1"), NOON_MS, COUNTER)
 
 
-def against(request: Request, *models: Model, **policy: object) -> list[tuple[str, Against, str]]:
+def against(request: Request, *models: Model, **policy: object) -> list[tuple[str, SkipCause, str]]:
     """Who is passed over, and why."""
-    return [(passed.model, passed.against, passed.detail) for passed in planned(request, *models, **policy).passed_over]
+    return [(passed.model, passed.against, passed.detail) for passed in planned(request, *models, **policy).skipped]
 
 
 @pytest.mark.parametrize(
@@ -99,11 +99,11 @@ def test_models_of_the_other_kind_are_passed_over_before_anything_is_sent() -> N
     talks, unknown = model("talks", embeds=False, capabilities=frozenset({"vision"})), model("unknown")
     found = planned(asked(), talks, embedder("embeds"), unknown)
     assert [candidate.model.name for candidate in found.candidates] == ["embeds"]
-    assert [(passed.model, passed.against) for passed in found.passed_over] == [("talks", Against.CAPABILITY), ("unknown", Against.VECTORS)]
+    assert [(passed.model, passed.against) for passed in found.skipped] == [("talks", SkipCause.CAPABILITY), ("unknown", SkipCause.VECTORS)]
     [reason] = against(Request(messages=HELLO), embedder("embeds"))
-    assert reason == ("embeds", Against.CAPABILITY, "it lacks chat: it makes embeddings")
+    assert reason == ("embeds", SkipCause.CAPABILITY, "it lacks chat: it makes embeddings")
     [reason] = against(asked(), model("odd", capabilities=frozenset({"vision"})))
-    assert reason == ("odd", Against.CAPABILITY, "it lacks embeddings")
+    assert reason == ("odd", SkipCause.CAPABILITY, "it lacks embeddings")
 
 
 def test_nobody_waits_less_because_models_of_another_kind_come_after() -> None:
@@ -122,7 +122,7 @@ def test_vectors_of_two_spaces_are_never_mixed() -> None:
     found = planned(asked(), first, other, same, declared)
     assert [candidate.model.name for candidate in found.candidates] == ["first", "same", "declared"]
     [(name, why, said)] = against(asked(), first, other, same, declared)
-    assert (name, why) == ("other", Against.VECTORS)
+    assert (name, why) == ("other", SkipCause.VECTORS)
     assert "of text-embedding-3-large, not of text-embedding-3-small" in said
     assert "vector_space" in said
 
@@ -134,20 +134,20 @@ def test_nor_are_vectors_of_different_lengths() -> None:
     ]
     assert against(asked(params={"dimensions": 512}), embedder("full"), short) == []
     refuses = embedder("refuses", unsupported_params=frozenset({"dimensions"}))
-    assert against(asked(params={"dimensions": 512}), refuses) == [("refuses", Against.PARAMETER, "it does not take dimensions")]
+    assert against(asked(params={"dimensions": 512}), refuses) == [("refuses", SkipCause.PARAMETER, "it does not take dimensions")]
 
 
 def test_the_first_that_makes_vectors_says_which_they_are_even_if_it_cannot_be_asked() -> None:
     entries = registry(embedder("first"), embedder("second", vector_space="other"))
     found = plan(asked(), entries, Scope(run="r1"), NOON_MS, COUNTER, {"first": "A_KEY"})
     assert found.candidates == ()
-    assert [passed.against for passed in found.passed_over] == [Against.KEY, Against.VECTORS]
+    assert [passed.against for passed in found.skipped] == [SkipCause.KEY, SkipCause.VECTORS]
 
 
 def test_an_input_that_is_too_long_is_named() -> None:
     long = embedder("a", max_input_tokens=3, context_window=4)
     [(_, why, said)] = against(asked(["one", "one two three four five"]), long)
-    assert (why, said) == (Against.CONTEXT, "input[1] has 5 tokens, it takes 3")
+    assert (why, said) == (SkipCause.CONTEXT, "input[1] has 5 tokens, it takes 3")
     [(_, _, said)] = against(asked([1, 2, 3, 4]), long)
     assert said == "the input has 4 tokens, it takes 3"
     assert against(asked(["one two", "three"]), long) == []
@@ -157,7 +157,7 @@ def test_an_input_that_is_too_long_is_named() -> None:
 
 def test_too_many_inputs_for_one_request_are_told() -> None:
     [(_, why, said)] = against(asked(["x"] * 5), embedder("a", max_inputs=4))
-    assert (why, said) == (Against.LIMIT, "5 inputs are too many for one request, it takes 4")
+    assert (why, said) == (SkipCause.LIMIT, "5 inputs are too many for one request, it takes 4")
     [(_, _, said)] = against(asked([[1, 2], [3, 4]]), embedder("a", max_inputs_tokens=3))
     assert said == "inputs of 4 tokens are too many for one request, it takes 3 in all"
     assert against(asked([[1, 2], [3, 4]]), embedder("a", max_inputs_tokens=3, tokenizer=BYTES)) == []
@@ -165,16 +165,16 @@ def test_too_many_inputs_for_one_request_are_told() -> None:
 
 def test_more_than_a_minute_s_tokens_are_passed_over() -> None:
     [(_, why, said)] = against(asked([[1, 2, 3]]), embedder("a", limits=Limits(tpm=2)))
-    assert (why, said) == (Against.LIMIT, "3 tokens do not fit tpm = 2")
+    assert (why, said) == (SkipCause.LIMIT, "3 tokens do not fit tpm = 2")
 
 
 def test_the_error_says_whether_a_shorter_input_would_do() -> None:
     entries = (embedder("a", max_input_tokens=1), model("talks", embeds=False), embedder("other", vector_space="else"))
     request = asked("one two three")
-    error = no_model_error(request, planned(request, *entries).passed_over, [], [])
+    error = no_model_error(request, planned(request, *entries).skipped, [], [])
     assert isinstance(error, NoModelFits)
     assert error.too_long
     assert "(embeddings)" in error.message
-    error = no_model_error(request, planned(request, model("talks", embeds=False)).passed_over, [], [])
+    error = no_model_error(request, planned(request, model("talks", embeds=False)).skipped, [], [])
     assert isinstance(error, NoModelFits)
     assert not error.too_long

@@ -2,7 +2,7 @@
 
 import pytest
 
-from flow import failure
+from call_box import failure
 from paymaster.routing.failures import RULES, FailureKind, NextStep, Then, TryAgain, next_step, pause_ms
 
 

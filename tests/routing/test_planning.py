@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from flow import HELLO, NANO, model, per_run, price, registry
-from paymaster.accounting.tokens import PromptCount, TokenCounter, Tokenizer
+from call_box import HELLO, NANO, model, per_run, price, registry
+from paymaster.accounting.tokens.counter import PromptCount, TokenCounter, Tokenizer
 from paymaster.errors import RequestInvalid
 from paymaster.registry.models import Budget, Limits, Model, Policy
 from paymaster.routing.budgets import account_name, money_accounts
-from paymaster.routing.charging import Meaning, charges
-from paymaster.routing.planning import Against, Candidate, Plan, chain, lowered_to, plan
+from paymaster.routing.charges import ChargeKind, charges
+from paymaster.routing.planning import Candidate, Plan, SkipCause, chain, lowered_to, plan
 from paymaster.routing.requests import Request
 from paymaster.scope import Scope
 
@@ -41,9 +41,9 @@ def only(request: Request, entry: Model, counter: Counts | None = None, **policy
     return candidate
 
 
-def against(request: Request, entry: Model, counter: Counts | None = None, **policy: object) -> tuple[Against, str]:
+def against(request: Request, entry: Model, counter: Counts | None = None, **policy: object) -> tuple[SkipCause, str]:
     """The one reason."""
-    [passed] = planned(request, entry, counter=counter, **policy).passed_over
+    [passed] = planned(request, entry, counter=counter, **policy).skipped
     return passed.against, passed.detail
 
 
@@ -97,8 +97,8 @@ def test_the_largest_output_is_known_or_enforced(settings: dict[str, object], ou
 
 def test_a_prompt_that_does_not_fit_is_passed_over_only_where_the_count_is_exact() -> None:
     small = model("a", context_window=1000, max_input_tokens=900)
-    assert against(Request(messages=HELLO), small, Counts(950)) == (Against.CONTEXT, "the prompt has 950 tokens, it takes 900")
-    assert against(Request(messages=HELLO), model("a", context_window=1000), Counts(1000))[0] is Against.CONTEXT
+    assert against(Request(messages=HELLO), small, Counts(950)) == (SkipCause.CONTEXT, "the prompt has 950 tokens, it takes 900")
+    assert against(Request(messages=HELLO), model("a", context_window=1000), Counts(1000))[0] is SkipCause.CONTEXT
     assert only(Request(messages=HELLO), small, Counts(4000, likely=2000, exact=False)).output_tokens == 1000
 
 
@@ -117,7 +117,7 @@ def test_a_schema_for_the_answer_is_counted_with_the_prompt() -> None:
 
 def test_a_parameter_that_changes_the_answer_rules_a_model_out_and_a_harmless_one_is_dropped() -> None:
     picky = model("a", unsupported_params=frozenset({"logprobs", "seed"}))
-    assert against(Request(messages=HELLO, params={"logprobs": True}), picky) == (Against.PARAMETER, "it does not take logprobs")
+    assert against(Request(messages=HELLO, params={"logprobs": True}), picky) == (SkipCause.PARAMETER, "it does not take logprobs")
     candidate = only(Request(messages=HELLO, params={"seed": 1, "temperature": 0}), picky)
     assert candidate.translation.dropped == ("seed",)
     assert dict(candidate.translation.params) == {"temperature": 0}
@@ -125,7 +125,7 @@ def test_a_parameter_that_changes_the_answer_rules_a_model_out_and_a_harmless_on
 
 def test_a_tier_whose_price_nobody_knows_is_passed_over() -> None:
     reason, detail = against(Request(messages=HELLO, params={"service_tier": "priority"}), model("a"))
-    assert reason is Against.PARAMETER
+    assert reason is SkipCause.PARAMETER
     assert "priority" in detail
     searching = only(Request(messages=HELLO, params={"web_search_options": {}, "speed": "standard", "inference_geo": "eu"}), model("a"))
     assert searching.terms.web_searches > 0
@@ -135,8 +135,8 @@ def test_token_limits_lower_the_output_or_pass_the_model_over() -> None:
     limited = model("a", limits=Limits(tpm=600))
     candidate = only(Request(messages=HELLO), limited, Counts(100))
     assert (candidate.output_tokens, candidate.lowered_from_tokens, candidate.limit_sent) == (500, 1000, True)
-    assert against(Request(messages=HELLO), limited, Counts(500))[0] is Against.LIMIT
-    assert against(Request(messages=HELLO), model("a", limits=Limits(input_tpm=50)), Counts(100))[0] is Against.LIMIT
+    assert against(Request(messages=HELLO), limited, Counts(500))[0] is SkipCause.LIMIT
+    assert against(Request(messages=HELLO), model("a", limits=Limits(input_tpm=50)), Counts(100))[0] is SkipCause.LIMIT
     assert only(Request(messages=HELLO), model("a", limits=Limits(output_tpm=700)), Counts(100)).output_tokens == 700
 
 
@@ -157,17 +157,17 @@ def test_what_a_call_is_charged_to() -> None:
         charge.account: (meaning, charge.amount, charge.cap, charge.window_ms) for meaning, charge in charges(candidate, enforce_money=True)
     }
     assert lines == {
-        "usd/run/r1": (Meaning.MONEY, candidate.held_nanousd, 5 * NANO, None),
-        "pause/a": (Meaning.PAUSE, 0, 0, 0),
-        "slots/a": (Meaning.SLOT, 1, 4, 0),
-        "failures/a": (Meaning.FAILURES, 0, None, 0),
-        "requests/a": (Meaning.REQUESTS, 1, 60, 61_000),
-        "requests-day/a": (Meaning.REQUESTS, 1, 1000, 86_401_000),
-        "tokens/a": (Meaning.TOKENS, 1100, 100_000, 61_000),
-        "input-tokens/a": (Meaning.INPUT_TOKENS, 100, 90_000, 61_000),
-        "output-tokens/a": (Meaning.OUTPUT_TOKENS, 1000, 80_000, 61_000),
+        "usd/run/r1": (ChargeKind.MONEY, candidate.held_nanousd, 5 * NANO, None),
+        "pause/a": (ChargeKind.PAUSE, 0, 0, 0),
+        "slots/a": (ChargeKind.SLOT, 1, 4, 0),
+        "failures/a": (ChargeKind.FAILURES, 0, None, 0),
+        "requests/a": (ChargeKind.REQUESTS, 1, 60, 61_000),
+        "requests-day/a": (ChargeKind.REQUESTS, 1, 1000, 86_401_000),
+        "tokens/a": (ChargeKind.TOKENS, 1100, 100_000, 61_000),
+        "input-tokens/a": (ChargeKind.INPUT_TOKENS, 100, 90_000, 61_000),
+        "output-tokens/a": (ChargeKind.OUTPUT_TOKENS, 1000, 80_000, 61_000),
     }
-    [soft] = [charge for meaning, charge in charges(candidate, enforce_money=False) if meaning is Meaning.MONEY]
+    [soft] = [charge for meaning, charge in charges(candidate, enforce_money=False) if meaning is ChargeKind.MONEY]
     assert soft.cap is None
 
 

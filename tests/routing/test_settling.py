@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from flow import HELLO, failure, model, per_run, registry
+from call_box import HELLO, failure, model, per_run, registry
 from paymaster.accounting.accounts import Balance, Charge, Held, Hold, Refused, Shortfall
-from paymaster.accounting.tokens import TokenCounter
-from paymaster.accounting.usage import UnknownUsage, Usage
+from paymaster.accounting.tokens.counter import TokenCounter
+from paymaster.accounting.usage.record import UnknownUsage, Usage
 from paymaster.registry.models import Limits, Model, Policy, Timeouts
-from paymaster.routing.charging import ASKED_FOR_TIME, OUT_OF_SERVICE, Meaning, is_out_of_service
+from paymaster.routing.charges import ASKED_FOR_TIME, OUT_OF_SERVICE, ChargeKind, is_out_of_service
 from paymaster.routing.failures import Billed, Failure, FailureKind
 from paymaster.routing.planning import Candidate, plan
 from paymaster.routing.requests import Request
@@ -37,7 +37,7 @@ def candidate(entry: Model) -> Candidate:
 def attempt(entry: Model) -> Attempt:
     """An attempt at a model."""
     hold = Hold("h", (Charge(f"slots/{entry.name}", 1, 4, 0),), 1000)
-    return Attempt(call_id="c", number=1, at_ms=0, scope=Scope(run="r"), candidate=candidate(entry), meanings=(Meaning.SLOT,), hold=hold)
+    return Attempt(call_id="c", number=1, at_ms=0, scope=Scope(run="r"), candidate=candidate(entry), kinds=(ChargeKind.SLOT,), hold=hold)
 
 
 @pytest.mark.parametrize(
@@ -78,14 +78,14 @@ def test_what_counts_towards_opening_the_breaker(
 
 USED = Usage(input_tokens=10, output_tokens=5, cache_read_tokens=3)
 ALL = (
-    Meaning.MONEY,
-    Meaning.REQUESTS,
-    Meaning.TOKENS,
-    Meaning.INPUT_TOKENS,
-    Meaning.OUTPUT_TOKENS,
-    Meaning.SLOT,
-    Meaning.PAUSE,
-    Meaning.FAILURES,
+    ChargeKind.MONEY,
+    ChargeKind.REQUESTS,
+    ChargeKind.TOKENS,
+    ChargeKind.INPUT_TOKENS,
+    ChargeKind.OUTPUT_TOKENS,
+    ChargeKind.SLOT,
+    ChargeKind.PAUSE,
+    ChargeKind.FAILURES,
 )
 HELD = tuple(Charge(meaning.value, 100, 1000, None) for meaning in ALL)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from flow import HELLO, model
+from call_box import HELLO, model
 from paymaster.registry.models import Effort
 from paymaster.routing.requests import Request, Thinking
 from paymaster.routing.translation import fit_thinking, translate

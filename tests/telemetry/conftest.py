@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from paymaster.events import (
+from paymaster.flow.events import (
     Admitted,
     AttemptFailed,
     AttemptSettled,
@@ -15,11 +15,11 @@ from paymaster.events import (
     BreakerOpened,
     BudgetPassed,
     CallGivenUp,
+    ConcurrencyLowered,
     Event,
     FellBack,
     HoldLost,
-    ModelPassedOver,
-    PaceLowered,
+    ModelSkipped,
     RefusedByAccount,
     SettlementFailed,
     SettlementPosted,
@@ -39,7 +39,7 @@ TOLD = {"at_ms": 1_795_422_600_123, "call_id": "c-1", "scope": SCOPE}
 ADMITTED = Admitted(**TOLD, model="gpt-4o", attempt=1, held_nanousd=51_200_000, prompt_tokens=2_345, max_output_tokens=4_096)
 THROTTLED = Throttled(**TOLD, model="gpt-4o", account="requests/gpt-4o", wait_ms=1_500, reason="60 requests per minute")
 REFUSED = RefusedByAccount(**TOLD, model="gpt-4o", account="tokens/gpt-4o", cap=1_000, settled=700, held=200, needed=400)
-PASSED_OVER = ModelPassedOver(**TOLD, model="local", against="capability", reason="it lacks vision")
+PASSED_OVER = ModelSkipped(**TOLD, model="local", against="capability", reason="it lacks vision")
 SETTLED = AttemptSettled(
     **TOLD,
     model="gpt-4o",
@@ -90,7 +90,7 @@ PASSED = BudgetPassed(
 UNPRICED = Unpriced(**TOLD, model="local", advice="Add `price: free` to local.")
 OPENED = BreakerOpened(**TOLD, model="gpt-4o", reason="server_error", pause_ms=30_000)
 CLOSED = BreakerClosed(**TOLD, model="gpt-4o")
-SLOWER = PaceLowered(**TOLD, model="gpt-4o", from_parallel=20, to_parallel=14, reason="throttled")
+SLOWER = ConcurrencyLowered(**TOLD, model="gpt-4o", from_parallel=20, to_parallel=14, reason="throttled")
 LOST = HoldLost(**TOLD, model="gpt-4o", cost_nanousd=51_200_000, hold_id="h-1")
 UNSETTLED = SettlementFailed(**TOLD, model="gpt-4o", held_nanousd=51_200_000, message="the database is locked")
 UNBOOKED = Unbooked(**TOLD, model="gpt-4o", held_nanousd=51_200_000, message="the database is locked")

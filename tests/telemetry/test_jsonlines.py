@@ -23,7 +23,7 @@ from paymaster.telemetry.jsonlines import EventFile, default_path
 WRITER = """
 import sys, threading
 from pathlib import Path
-from paymaster.events import FellBack
+from paymaster.flow.events import FellBack
 from paymaster.scope import Scope
 from paymaster.telemetry.jsonlines import EventFile
 
@@ -146,7 +146,7 @@ def test_a_full_disk_costs_events_and_not_the_call(events):
 FILLER = """
 import resource, sys
 from pathlib import Path
-from paymaster.events import BreakerClosed
+from paymaster.flow.events import BreakerClosed
 from paymaster.scope import Scope
 from paymaster.telemetry.jsonlines import EventFile
 
@@ -205,9 +205,9 @@ def test_events_of_runs_with_odd_names_can_be_written(tmp_path, events):
 
 def test_every_sink_hears_every_event_in_order(events):
     first, second = [], []
-    tell = Fanout(first.append, second.append)
+    emit = Fanout(first.append, second.append)
     for event in events.values():
-        tell(event)
+        emit(event)
     assert first == second == list(events.values())
 
 
@@ -217,9 +217,9 @@ def test_a_sink_that_raises_is_blamed_once_and_keeps_nobody_from_hearing(events,
     def broken(event) -> None:
         raise KeyError(event.kind)
 
-    tell = Fanout(broken, heard.append)
+    emit = Fanout(broken, heard.append)
     with caplog.at_level(logging.WARNING, "paymaster"):
         for event in events.values():
-            tell(event)
+            emit(event)
     assert heard == list(events.values())
     assert len(caplog.records) == 1

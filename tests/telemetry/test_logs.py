@@ -11,11 +11,12 @@ from typing import get_args
 
 import pytest
 
-from paymaster.events import Event
+from paymaster.flow.events import Event
 from paymaster.redaction import MASK, Redactor
 from paymaster.scope import Scope
 from paymaster.telemetry.logs import EventLog, RedactingFilter, configure_logging, encodable
-from paymaster.telemetry.sentences import duration, one_line, room_and_level, sentence
+from paymaster.telemetry.sentences import room_and_level, sentence
+from paymaster.views.words import duration, one_line
 
 CANARY = "canary-5f0a-do-not-leak"
 
@@ -171,7 +172,7 @@ def test_a_model_without_a_price_is_named_once(events, caplog):
 
 
 HEARS_NOTHING = """
-from paymaster.events import HoldLost
+from paymaster.flow.events import HoldLost
 from paymaster.scope import Scope
 from paymaster.telemetry.logs import EventLog
 

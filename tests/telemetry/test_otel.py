@@ -17,12 +17,12 @@ from opentelemetry.semconv._incubating.metrics import gen_ai_metrics
 from opentelemetry.semconv.attributes import error_attributes, http_attributes, server_attributes
 from opentelemetry.trace import SpanKind, StatusCode
 
-from flow import HELLO, Box, answer, failure, model, per_run, registry
+from call_box import HELLO, Box, answer, failure, model, per_run, registry
 from otlp_collector import collecting
-from paymaster.accounting.usage import Usage
+from paymaster.accounting.usage.record import Usage
 from paymaster.errors import BudgetExceeded, NoModelAvailable
+from paymaster.flow.ports import ProviderReply
 from paymaster.operations import Operation
-from paymaster.ports import ProviderReply
 from paymaster.routing.failures import FailureKind
 from paymaster.routing.requests import Request
 from paymaster.scope import Scope

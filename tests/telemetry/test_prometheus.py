@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from flow import Box, answer, failure, model, per_run, registry
+from call_box import Box, answer, failure, model, per_run, registry
 from paymaster import Client
 from paymaster.accounting.accounts import Balance, Queued
 from paymaster.registry.models import Budget, Limits, Registry
 from paymaster.routing.failures import FailureKind
 from paymaster.telemetry.prometheus import PrometheusMetrics
 from paymaster.telemetry.prometheus_ledger import LedgerGauges
-from paymaster.telemetry.standing import standing
+from paymaster.views.ledger_status import ledger_status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from paymaster.events import Event
+    from paymaster.flow.events import Event
 
 NOON_MS = 1_795_435_200_000  # 2026-11-23T12:00Z
 
@@ -47,7 +47,7 @@ def figure(samples, name: str, **labels: str) -> float:
 
 
 def gauges(balances: dict[str, Balance], known: Registry) -> dict[tuple[str, frozenset], float]:
-    return told([], LedgerGauges(lambda: (standing(balances, known), NOON_MS), known))
+    return told([], LedgerGauges(lambda: (ledger_status(balances, known), NOON_MS), known))
 
 
 def test_a_call_that_fell_back_is_counted_at_both_models():
@@ -155,8 +155,8 @@ def test_every_model_of_the_registry_has_exactly_one_breaker_state():
 
 def test_calls_in_line_are_counted_by_model():
     known = registry(model("busy"), model("fine"))
-    line = (Queued("h1", ("slots/busy",), {"busy": 3}, NOON_MS - 2_000), Queued("h2", ("requests/busy",), {"busy": 1, "gone": 1}, NOON_MS))
-    samples = told([], LedgerGauges(lambda: (standing({}, known, line=line), NOON_MS), known))
+    queue = (Queued("h1", ("slots/busy",), {"busy": 3}, NOON_MS - 2_000), Queued("h2", ("requests/busy",), {"busy": 1, "gone": 1}, NOON_MS))
+    samples = told([], LedgerGauges(lambda: (ledger_status({}, known, queue=queue), NOON_MS), known))
     assert [figure(samples, "paymaster_waiting_calls", model=name) for name in ("busy", "fine")] == [4, 0]
 
 
@@ -179,7 +179,7 @@ def test_a_client_counts_through_its_listeners(tmp_path):
     known.write_text("models: {m: {provider: scripted, model_id: m, script: script.yaml}}\n")
     with Client(known, ledger="memory:", listeners=[metrics]) as client:
         client.complete([{"role": "user", "content": "Hello"}])
-        gauges = LedgerGauges(lambda: (standing(client.balances(), client.registry), NOON_MS), client.registry)
+        gauges = LedgerGauges(lambda: (ledger_status(client.balances(), client.registry), NOON_MS), client.registry)
         shown = read(metrics.exposition(gauges)[0].decode())
     assert figure(shown, "paymaster_attempts_total", model="m", outcome="answered") == 1
     assert figure(shown, "paymaster_breaker_state", model="m", state="closed") == 1
@@ -188,7 +188,7 @@ def test_a_client_counts_through_its_listeners(tmp_path):
 
 WORKER = """
 import sys
-from paymaster.events import AttemptSettled
+from paymaster.flow.events import AttemptSettled
 from paymaster.scope import Scope
 from paymaster.telemetry.prometheus import PrometheusMetrics
 metrics = PrometheusMetrics()

@@ -11,7 +11,7 @@ import pytest
 from paymaster.torture import disks
 from paymaster.torture.clocks import WrongBlockingRuntime, WrongClock
 from paymaster.torture.disks import Disk
-from paymaster.torture.links import Link
+from paymaster.torture.tcp_proxy import Link
 
 
 @pytest.fixture

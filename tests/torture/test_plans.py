@@ -6,9 +6,9 @@ import pytest
 
 from paymaster.client import Client
 from paymaster.errors import UsageMistake
-from paymaster.torture.plans import POSSIBLE, Fault, Keeper, Load, draw, read_faults, registry_text
+from paymaster.torture.plans import POSSIBLE, Fault, LedgerKind, Load, draw, read_faults, registry_text
 
-ALL = Load(keeper=Keeper.PRIVATE_SERVER, workers=4, calls=40, faults=POSSIBLE[Keeper.PRIVATE_SERVER])
+ALL = Load(ledger_kind=LedgerKind.PRIVATE_SERVER, workers=4, calls=40, faults=POSSIBLE[LedgerKind.PRIVATE_SERVER])
 
 
 def test_a_seed_repeats_its_plan_and_another_makes_another():
@@ -37,18 +37,18 @@ def test_one_model_is_never_closed_for_good_and_one_clock_is_always_right():
 
 
 def test_on_a_file_no_clock_is_ahead_where_limits_are_measured():
-    load = Load(keeper=Keeper.FILE, workers=6, calls=40, faults=POSSIBLE[Keeper.FILE])
+    load = Load(ledger_kind=LedgerKind.FILE, workers=6, calls=40, faults=POSSIBLE[LedgerKind.FILE])
     plans = [draw(seed, load) for seed in range(60)]
     assert all(plan.ahead_ms <= 0 for plan in plans if plan.rpm is not None)
     assert any(plan.ahead_ms > 0 for plan in plans)
 
 
-@pytest.mark.parametrize("keeper", Keeper)
-def test_without_faults_nothing_is_planned(keeper):
-    plan = draw(3, Load(keeper=keeper, workers=2, calls=10, faults=read_faults("none", keeper)))
+@pytest.mark.parametrize("ledger_kind", LedgerKind)
+def test_without_faults_nothing_is_planned(ledger_kind):
+    plan = draw(3, Load(ledger_kind=ledger_kind, workers=2, calls=10, faults=read_faults("none", ledger_kind)))
     assert plan.disturbances == ()
     assert not any(model.faults for model in plan.script.models.values())
-    assert read_faults("all", keeper) == POSSIBLE[keeper]
+    assert read_faults("all", ledger_kind) == POSSIBLE[ledger_kind]
 
 
 def test_the_registry_of_a_plan_is_one_that_loads(tmp_path: Path):
@@ -62,13 +62,13 @@ def test_the_registry_of_a_plan_is_one_that_loads(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("text", "keeper", "message"),
+    ("text", "ledger_kind", "message"),
     [
-        ("kil", Keeper.FILE, "there is no fault 'kil'"),
-        ("restart", Keeper.FILE, "'restart' cannot be done to a ledger of this kind"),
-        ("kill", Keeper.MEMORY, "'kill' cannot be done"),
+        ("kil", LedgerKind.FILE, "there is no fault 'kil'"),
+        ("restart", LedgerKind.FILE, "'restart' cannot be done to a ledger of this kind"),
+        ("kill", LedgerKind.MEMORY, "'kill' cannot be done"),
     ],
 )
-def test_a_fault_that_is_not_there_is_refused(text, keeper, message):
+def test_a_fault_that_is_not_there_is_refused(text, ledger_kind, message):
     with pytest.raises(UsageMistake, match=message):
-        read_faults(text, keeper)
+        read_faults(text, ledger_kind)

@@ -6,7 +6,7 @@ import pytest
 
 from cli.programs import run_process
 from paymaster.cli import main
-from paymaster.torture import hosts, runs
+from paymaster.torture import netns, runs
 from redis_servers import RedisServer, server_program
 
 SHORT = ("--workers", "3", "--calls", "15")
@@ -75,7 +75,7 @@ def test_a_server_that_runs_already_is_left_as_it_was(paymaster, tmp_path):
         server.stop()
 
 
-@pytest.mark.skipif(hosts.why_not() is not None, reason=f"no network namespaces here: {hosts.why_not()}")
+@pytest.mark.skipif(netns.why_not() is not None, reason=f"no network namespaces here: {netns.why_not()}")
 @needs_redis
 def test_workers_on_two_hosts_keep_one_budget(paymaster):
     status, out, err = paymaster("--ledger", "redis", *SHORT, "--seed", "5", "--hosts", "2", "--faults", "provider,kill,cancel,clock")

@@ -7,11 +7,11 @@ import pytest
 from paymaster.accounting.accounts import Balance, Record
 from paymaster.accounting.records import AttemptRecord
 from paymaster.providers.scripted.bill import BillLine
-from paymaster.torture.plans import WINDOW_MS, Keeper, Load, draw
+from paymaster.torture.plans import WINDOW_MS, LedgerAdmin, Load, draw
 from paymaster.torture.verdicts import ACCOUNT, Evidence, Told, judge, largest_window
 
 PLAN = replace(
-    draw(1, Load(keeper=Keeper.FILE, workers=1, calls=10, faults=frozenset())), budget_nanousd=1_000, rpm=3, tpm=1_000, disturbances=()
+    draw(1, Load(admin=LedgerAdmin.FILE, workers=1, calls=10, faults=frozenset())), budget_nanousd=1_000, rpm=3, tpm=1_000, disturbances=()
 )
 
 

@@ -8,8 +8,8 @@ from typing import assert_type
 from paymaster import AsyncClient, BudgetExceeded, Client, PaymasterError, Reply, Scope, Verdict
 from paymaster.accounting.accounts import Balance
 from paymaster.accounting.records import AttemptRecord
-from paymaster.accounting.usage import Usage
-from paymaster.events import Event
+from paymaster.accounting.usage.record import Usage
+from paymaster.flow.events import Event
 
 
 def listener(event: Event) -> None:

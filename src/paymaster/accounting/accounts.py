@@ -33,7 +33,7 @@ class Charge(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Crowd:
+class Waiters:
     """Who waits at one place in line, for whoever looks: how many callers by their name, and for how long the first of them has waited."""
 
     names: Mapping[str, int]
@@ -47,7 +47,7 @@ class Hold:
     An account stands at most once among the charges.
 
     `lost_record` is the JSON text written as the hold's record when its lease (`lease_ms`, counted from admission) runs out unsettled.
-    `may_go_unbooked` says that the caller goes on, as if it were admitted, where no ledger can be reached. `crowd` is who waits at its
+    `may_go_unbooked` says that the caller goes on, as if it were admitted, where no ledger can be reached. `waiters` is who waits at its
     place in line, should it be given one.
     """
 
@@ -56,7 +56,7 @@ class Hold:
     lease_ms: int
     lost_record: str = "{}"
     may_go_unbooked: bool = False
-    crowd: Crowd | None = None
+    waiters: Waiters | None = None
 
 
 class HoldEnded(ValueError):

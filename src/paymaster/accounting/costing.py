@@ -6,12 +6,12 @@ from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 
-from paymaster.accounting.catalogue import Catalogue
-from paymaster.accounting.catalogue_names import canonical_provider
 from paymaster.accounting.decimals import plain
-from paymaster.accounting.prices import Cost, Price, RequestTerms, UnknownTier, cost, worst_case
-from paymaster.accounting.usage import UnknownUsage, Usage
-from paymaster.accounting.usage_reading import read_stream_usage, read_usage, usage_api, with_tier
+from paymaster.accounting.prices.catalogue import Catalogue
+from paymaster.accounting.prices.names import canonical_provider
+from paymaster.accounting.prices.price import Cost, Price, RequestTerms, UnknownTier, cost, worst_case
+from paymaster.accounting.usage.reading import read_stream_usage, read_usage, usage_api, with_tier
+from paymaster.accounting.usage.record import UnknownUsage, Usage
 from paymaster.jsontypes import JsonObject
 
 

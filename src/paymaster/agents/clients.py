@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paymaster.client import Client
-from paymaster.configuring import registry_for
-from paymaster.events import AttemptFailed, AttemptSettled
+from paymaster.flow.events import AttemptFailed, AttemptSettled
+from paymaster.options import registry_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from paymaster.configuring import Settings
-    from paymaster.events import Event
+    from paymaster.flow.events import Event
+    from paymaster.options import Settings
     from paymaster.registry.models import Registry
     from paymaster.registry.yamltext import Document
 

@@ -47,8 +47,8 @@ _PARSER_NOTES = {
     ),
 }
 _MODEL_CLASS = {
-    FUNCTION_CALLING: "paymaster.agents.miniswe.PaymasterModel       # commands as tool calls",
-    THOUGHT_ACTION: "paymaster.agents.miniswe.PaymasterTextModel   # commands in the text, for models without function calling",
+    FUNCTION_CALLING: "paymaster.agents.mini.model.PaymasterModel       # commands as tool calls",
+    THOUGHT_ACTION: "paymaster.agents.mini.model.PaymasterTextModel   # commands in the text, for models without function calling",
 }
 _MINI_BASE = {FUNCTION_CALLING: "mini.yaml", THOUGHT_ACTION: "mini_textbased.yaml"}
 

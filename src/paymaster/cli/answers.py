@@ -9,12 +9,12 @@ from paymaster.accounting.decimals import plain
 from paymaster.accounting.money import format_usd
 from paymaster.errors import LedgerUnavailable
 from paymaster.routing.budgets import money_accounts
-from paymaster.telemetry.sentences import duration
+from paymaster.views.words import duration
 
 if TYPE_CHECKING:
     from paymaster.client import Client
+    from paymaster.flow.replies import Reply
     from paymaster.jsontypes import JsonObject
-    from paymaster.replies import Reply
     from paymaster.scope import Scope
 
 

@@ -13,7 +13,7 @@ from paymaster.errors import UsageMistake
 from paymaster.registry.overrides import SETTINGS, flag_of, variable_of
 
 if TYPE_CHECKING:
-    from paymaster.configuring import Settings
+    from paymaster.options import Settings
     from paymaster.registry.overrides import Overrides
 
 

@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from dataclasses import asdict
 
 from paymaster.accounting.money import format_usd
-from paymaster.cli.backlogs import backlog_json
+from paymaster.cli.backlog_tables import backlog_json
 from paymaster.cli.reporting import is_money
 from paymaster.cli.terminal import Cell, Column, Table
 from paymaster.cli.times import moment
-from paymaster.ledgers.keeping import Description
-from paymaster.ledgers.reconciling import Difference, Reconciled
-from paymaster.telemetry.backlog import Backlog
+from paymaster.ledgers.admin.protocol import Description
+from paymaster.ledgers.admin.reconciling import Difference, Reconciled
+from paymaster.views.backlog import Backlog
 
 _UNITS = ((1_000_000_000, "GB"), (1_000_000, "MB"), (1_000, "kB"))
 

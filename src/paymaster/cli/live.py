@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from paymaster.client import Client
-from paymaster.configuring import Settings
 from paymaster.errors import NoModelAvailable, NoModelFits, PaymasterError
+from paymaster.options import Settings
 from paymaster.registry.models import Model, Registry
 from paymaster.resources import Options
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from paymaster.accounting.money import format_usd
 from paymaster.cli.terminal import Cell, Column, Table
 from paymaster.registry.describe import ModelRow, RegistryTable, Shown
-from paymaster.telemetry.sentences import duration
+from paymaster.views.words import duration
 
 if TYPE_CHECKING:
     from paymaster.cli.live import Answered

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paymaster.accounting.records import AttemptRecord
-from paymaster.accounting.reports import Filter, Key, Report
 from paymaster.cli.reporting import Audit, as_table, remarks
 from paymaster.cli.terminal import Cell, Table
 from paymaster.errors import ExtraMissing, UsageMistake
+from paymaster.views.reports import Filter, Key, Report
 
 if TYPE_CHECKING:
     from paymaster.pages.report import ShownTable
-    from paymaster.pages.spending import Spending, Timeline
+    from paymaster.views.spending import Spending, Timeline
 
 
 _ADVICE = "Install it with: pip install 'paymaster[charts]'"
@@ -39,7 +39,7 @@ class Charted:
     def __init__(self, only: Filter) -> None:
         """Raises ExtraMissing where charts are not installed."""
         require_charts()
-        from paymaster.pages.spending import Spending
+        from paymaster.views.spending import Spending
 
         self._only = only
         self.spending: Spending = Spending()
@@ -64,10 +64,10 @@ def require_charts() -> None:
 
 def write_files(wanted: Wanted, charted: Charted, made: Report, audit: Audit, only: Filter, ledger: str) -> list[Path]:
     """Write what is wanted; the paths written. Raises UsageMistake for a path that can't be written."""
-    from paymaster.pages.amounts import short_usd
     from paymaster.pages.drawing import draw_picture
     from paymaster.pages.report import ReportPage, render_report
-    from paymaster.pages.spending import KEYS
+    from paymaster.views.spending import KEYS
+    from paymaster.views.words import short_usd
 
     spending, total = charted.spending, made.total()
     period = _period(spending, only)

@@ -13,12 +13,12 @@ from paymaster.accounting.corrections import Correction
 from paymaster.accounting.decimals import plain, unscaled
 from paymaster.accounting.money import format_usd
 from paymaster.accounting.records import AttemptRecord
-from paymaster.accounting.reports import Filter, Key, Report, Row
 from paymaster.cli.terminal import Cell, Column, Table
 from paymaster.errors import UsageMistake
 from paymaster.registry.spelling import near
-from paymaster.telemetry.sentences import duration
-from paymaster.telemetry.standing import dimensions_of
+from paymaster.views.ledger_status import dimensions_of
+from paymaster.views.reports import Filter, Key, Report, Row
+from paymaster.views.words import duration
 
 MONEY = "usd"
 _NANO = 9

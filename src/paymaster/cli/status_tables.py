@@ -4,19 +4,24 @@ from dataclasses import asdict
 
 from paymaster.accounting.money import format_usd
 from paymaster.cli.terminal import Cell, Column, Table
-from paymaster.telemetry.sentences import duration
-from paymaster.telemetry.standing import BudgetState, LimitState, LineState, ModelState, Standing
+from paymaster.views.ledger_status import BudgetState, LedgerStatus, LimitState, ModelState, QueueState
+from paymaster.views.words import duration
 
 _NOTHING = Cell("-", "weak")
 _MOST_LINES = 20
 
 
-def tables(now: Standing, now_ms: int) -> list[Table]:
+def tables(now: LedgerStatus, now_ms: int) -> list[Table]:
     """Budgets, limits, models, who waits in line; each may have no rows."""
-    return [_budget_table(now.budgets), _limit_table(now.limits, now_ms), _model_table(now.models, now_ms), _line_table(now.line, now_ms)]
+    return [
+        _budget_table(now.budgets),
+        _limit_table(now.limits, now_ms),
+        _model_table(now.models, now_ms),
+        _queue_table(now.queue, now_ms),
+    ]
 
 
-def as_json(now: Standing, now_ms: int, ledger: str) -> dict[str, object]:
+def as_json(now: LedgerStatus, now_ms: int, ledger: str) -> dict[str, object]:
     """Everything for a program; money in nano-dollars, times in milliseconds since 1970."""
     return {
         "ledger": ledger,
@@ -24,7 +29,7 @@ def as_json(now: Standing, now_ms: int, ledger: str) -> dict[str, object]:
         "budgets": [{**asdict(budget), "left_nanousd": budget.left_nanousd} for budget in now.budgets],
         "limits": [asdict(limit) for limit in now.limits],
         "models": [asdict(model) for model in now.models],
-        "in_line": [asdict(waits) for waits in now.line],
+        "queue": [asdict(waits) for waits in now.queue],
     }
 
 
@@ -97,14 +102,14 @@ def _model_table(models: tuple[ModelState, ...], now_ms: int) -> Table:
     )
 
 
-def _line_table(line: tuple[LineState, ...], now_ms: int) -> Table:
+def _queue_table(waiting: tuple[QueueState, ...], now_ms: int) -> Table:
     """The models that calls wait for; of very many, those that have waited longest."""
     return Table(
-        title="Waiting in line" if len(line) <= _MOST_LINES else f"Waiting in line ({_MOST_LINES} of {len(line):,} models)",
+        title="Waiting in line" if len(waiting) <= _MOST_LINES else f"Waiting in line ({_MOST_LINES} of {len(waiting):,} models)",
         columns=[Column("model"), Column("calls", figures=True), Column("longest", figures=True), Column("wait for")],
         rows=[
             [waits.model or _NOTHING, f"{waits.calls:,}", duration(max(0, now_ms - waits.since_ms)), waits.wait_for]
-            for waits in line[:_MOST_LINES]
+            for waits in waiting[:_MOST_LINES]
         ],
     )
 

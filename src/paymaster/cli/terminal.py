@@ -184,7 +184,7 @@ def _drawn(table: Table) -> "RichTable":
 
 def _printable(table: Table) -> Table:
     """The table without what could break a line or steer a terminal: names come from files that anybody may have written."""
-    from paymaster.telemetry.sentences import one_line
+    from paymaster.views.words import one_line
 
     def clean(row: Sequence[str | Cell]) -> list[Cell]:
         return [replace(cell, text=one_line(cell.text)) for cell in map(_cell, row)]

@@ -11,18 +11,18 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from paymaster.gateway.answering import Endpoint, identify, refusal_headers
-from paymaster.gateway.bodies import read_headers
-from paymaster.gateway.callers import Key
-from paymaster.gateway.counting import Counting
-from paymaster.gateway.description import description
+from paymaster.gateway.auth import Key
+from paymaster.gateway.count_tokens import Counting
 from paymaster.gateway.dialects.anthropic_messages import AnthropicMessages
 from paymaster.gateway.dialects.fields import dumps
 from paymaster.gateway.dialects.openai_chat import OpenAIChat, openai_error
 from paymaster.gateway.dialects.openai_completions import OpenAICompletions
 from paymaster.gateway.dialects.openai_embeddings import OpenAIEmbeddings
 from paymaster.gateway.dialects.openai_responses import OpenAIResponses
-from paymaster.gateway.refusals import Refusal, Refused
+from paymaster.gateway.endpoint import Endpoint, identify, refusal_headers
+from paymaster.gateway.http_errors import HttpError, Rejected
+from paymaster.gateway.openapi import description
+from paymaster.gateway.request_body import read_headers
 from paymaster.gateway.service import Service
 
 Routes = Callable[[Service], Sequence[BaseRoute]]
@@ -59,7 +59,7 @@ def key_of(service: Service, request: Request) -> Key | None:
     return identify(service, read_headers(request.scope["headers"]), request.scope.get("client")).key
 
 
-def refused(refusal: Refusal) -> Response:
+def refused(refusal: HttpError) -> Response:
     """A refusal in OpenAI's words."""
     headers = {name.decode(): value.decode() for name, value in refusal_headers(refusal)}
     return Response(dumps(openai_error(refusal)), refusal.status, headers, "application/json")
@@ -83,7 +83,7 @@ def _models(service: Service) -> Callable[[Request], Awaitable[Response]]:
             if entry["id"] == names.get(asked):
                 return Response(dumps(entry), media_type="application/json")
         message = f"model {asked!r} is not in the registry"
-        return refused(Refusal(status=404, code="model_not_found", message=message, advice=f"Known models: {', '.join(known)}."))
+        return refused(HttpError(status=404, code="model_not_found", message=message, advice=f"Known models: {', '.join(known)}."))
 
     return models
 
@@ -122,7 +122,7 @@ class _Edge:
         scope["app"] = self  # makes the router raise for what it does not know, rather than answer in plain text
         try:
             await self._app(scope, receive, send)
-        except Refused as error:
+        except Rejected as error:
             await refused(error.refusal)(scope, receive, send)
         except HTTPException as error:
             method, path = scope["method"], scope["path"]
@@ -130,7 +130,7 @@ class _Edge:
             advice = "GET /openapi.json lists the addresses." if allowed is None else f"It takes {allowed}."
             code = "not_found" if allowed is None else "method_not_allowed"
             answer = refused(
-                Refusal(status=error.status_code, code=code, message=f"{method} {path}: {error.detail.lower()}", advice=advice)
+                HttpError(status=error.status_code, code=code, message=f"{method} {path}: {error.detail.lower()}", advice=advice)
             )
             if allowed is not None:
                 answer.headers["allow"] = allowed

@@ -10,17 +10,17 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from paymaster.errors import LedgerUnavailable
-from paymaster.gateway.refusals import Refused
+from paymaster.gateway.dashboard_auth import ASK, viewer_of
+from paymaster.gateway.http_errors import Rejected
 from paymaster.gateway.service import Service
-from paymaster.gateway.viewers import ASK, viewer_of
 from paymaster.pages.dashboard import RANGES_MS, USUAL_RANGE, Dashboard, dashboard, seen_by
 from paymaster.pages.rendering import Pages, asset
-from paymaster.pages.spending import KEYS, Spending
-from paymaster.telemetry.following import Following
 from paymaster.telemetry.jsonlines import default_path
-from paymaster.telemetry.lately import Lately, told_in
-from paymaster.telemetry.sentences import duration
-from paymaster.telemetry.standing import standing
+from paymaster.views.journal_tail import JournalTail
+from paymaster.views.ledger_status import ledger_status
+from paymaster.views.recent_calls import RecentCalls, read_call_notes
+from paymaster.views.spending import KEYS, Spending
+from paymaster.views.words import duration
 
 _FRESH_MS = 1_000
 """Many who look at once cost the ledger as much as one."""
@@ -43,10 +43,10 @@ class Journal:
     def __init__(self, service: Service, user: str | None) -> None:
         self._service = service
         self._user = user
-        books = service.desk.world.books
-        self._runtime = service.desk.world.runtime
-        self._spending, self._lately = Spending(only_user=user), Lately(only_user=user)
-        self._following = Following(books, (self._spending, self._lately), self._runtime.now_ms() - _LONGEST_MS)
+        books = service.active.world.books
+        self._runtime = service.active.world.runtime
+        self._spending, self._recent_calls = Spending(only_user=user), RecentCalls(only_user=user)
+        self._journal_tail = JournalTail(books, (self._spending, self._recent_calls), self._runtime.now_ms() - _LONGEST_MS)
         self._turn = asyncio.Lock()
         self._views: dict[str, tuple[int, Dashboard]] = {}
 
@@ -57,13 +57,13 @@ class Journal:
             made_ms, made = self._views.get(range_name, (-_FRESH_MS, None))
             if made is not None and 0 <= now_ms - made_ms < _FRESH_MS:
                 return made
-            world, options = self._service.desk.world, self._service.desk.resources.options
-            await self._following.catch_up(partial(asyncio.sleep, 0))
-            balances, line = await world.books.balances("", now_ms), await world.books.waiting(now_ms)
-            told = await asyncio.to_thread(told_in, [options.events or default_path(options.state_dir, options.scope.run)])
+            world, options = self._service.active.world, self._service.active.resources.options
+            await self._journal_tail.catch_up(partial(asyncio.sleep, 0))
+            balances, queue = await world.books.balances("", now_ms), await world.books.waiting(now_ms)
+            told = await asyncio.to_thread(read_call_notes, [options.events or default_path(options.state_dir, options.scope.run)])
             lines = [self._spending.timeline(key, now_ms - RANGES_MS[range_name], now_ms + 1) for key in KEYS]
-            now = seen_by(standing(balances, world.registry, line=line), self._user)
-            made = dashboard(now, world.registry, lines, self._lately.calls(told), now_ms, range_name)
+            now = seen_by(ledger_status(balances, world.registry, queue=queue), self._user)
+            made = dashboard(now, world.registry, lines, self._recent_calls.calls(told), now_ms, range_name)
             self._views[range_name] = now_ms, made
             return made
 
@@ -90,7 +90,7 @@ class DashboardPages:
         async def endpoint(request: Request) -> Response:
             try:
                 viewer = viewer_of(self._service, request.scope)
-            except Refused as error:
+            except Rejected as error:
                 ask = {"www-authenticate": ASK} if error.refusal.status == 401 else {}
                 return Response(f"{error.refusal.text}\n", error.refusal.status, {**_HEADERS, **ask}, "text/plain")
             try:

@@ -5,17 +5,17 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from paymaster.gateway.bodies import Bounds
-from paymaster.gateway.callers import Caller, Key
-from paymaster.gateway.refusals import SHORTEST_RETRY_MS, Refusal, Refused
-from paymaster.gateway.witness import Witness
-from paymaster.ports import Runtime, World
+from paymaster.flow.ports import Runtime, World
+from paymaster.gateway.auth import Caller, Key
+from paymaster.gateway.call_observer import CallObserver
+from paymaster.gateway.http_errors import SHORTEST_RETRY_MS, HttpError, Rejected
+from paymaster.gateway.request_body import Bounds
 from paymaster.registry.models import Registry
 from paymaster.resources import Options, Resources
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Door:
+class AccessPolicy:
     """Who may come in: `find_key` looks up the secret that a request shows, where `needs_key` says that one is needed.
 
     Where none is, everybody on this machine may come in, and with `open_to_all` everybody.
@@ -26,7 +26,7 @@ class Door:
     open_to_all: bool = False
 
 
-class Desk:
+class ActiveRegistry:
     """One registry in force: its open resources, and how many calls it still answers."""
 
     def __init__(self, resources: Resources) -> None:
@@ -50,56 +50,56 @@ class Desk:
 
 
 class Service:
-    """The gateway's state in one process. `usual` is the scope of callers who name none."""
+    """The gateway's state in one process. `default_scope` is the scope of callers who name none."""
 
-    def __init__(self, options: Options, runtime: Runtime, *, door: Door, bounds: Bounds | None = None) -> None:
+    def __init__(self, options: Options, runtime: Runtime, *, access: AccessPolicy, bounds: Bounds | None = None) -> None:
         self._runtime = runtime
-        self.usual = options.scope
-        self.door = door
+        self.default_scope = options.scope
+        self.access = access
         self.bounds = bounds or Bounds()
-        self.desk = Desk(Resources(options, runtime, blocking=False))
+        self.active = ActiveRegistry(Resources(options, runtime, blocking=False))
         self.draining = False
         self._idle = asyncio.Event()
-        self._retired: list[Desk] = []
+        self._retired: list[ActiveRegistry] = []
 
     @property
     def open_calls(self) -> int:
         """Calls under way, under whatever registry."""
-        return self.desk.open_calls + sum(desk.open_calls for desk in self._retired)
+        return self.active.open_calls + sum(active.open_calls for active in self._retired)
 
     @contextmanager
-    def call(self, caller: Caller) -> Iterator[tuple[World, Witness]]:
+    def call(self, caller: Caller) -> Iterator[tuple[World, CallObserver]]:
         """The world that one call lives in, kept open until the call is over, and its witness.
 
         Raises Refused (503) where it is one too many.
         """
-        desk, most = self.desk, self.bounds.open_calls
+        active, most = self.active, self.bounds.open_calls
         if most is not None and self.open_calls >= most:
-            raise Refused(_too_many(most))
-        world = desk.world_for(caller.key)
-        witness = Witness(world.books, world.tell)
-        desk.open_calls += 1
+            raise Rejected(_too_many(most))
+        world = active.world_for(caller.key)
+        observer = CallObserver(world.books, world.emit)
+        active.open_calls += 1
         try:
-            yield replace(world, books=witness, tell=witness.tell), witness
+            yield replace(world, books=observer, emit=observer.emit), observer
         finally:
-            desk.open_calls -= 1
+            active.open_calls -= 1
             if not self.open_calls:
                 self._idle.set()
 
     def models_for(self, key: Key | None) -> Mapping[str, tuple[str, tuple[str, ...]]]:
         """The models a caller may ask for: name to provider and aliases."""
-        return {name: (model.provider, model.aliases) for name, model in self.desk.world_for(key).registry.models.items()}
+        return {name: (model.provider, model.aliases) for name, model in self.active.world_for(key).registry.models.items()}
 
     async def renew(self, options: Options) -> None:
         """Answer from now on by another registry, with the same books. Calls under way end under the old one. Raises PaymasterError."""
-        old, new = self.desk, Desk(Resources(options, self._runtime, blocking=False, heir_of=self.desk.resources))
-        self.desk = new
+        old, new = self.active, ActiveRegistry(Resources(options, self._runtime, blocking=False, predecessor=self.active.resources))
+        self.active = new
         self._retired.append(old)
         await self._close_retired()
 
-    async def tend(self) -> None:
+    async def post_spooled(self) -> None:
         """See `Resources.tend`; whatever registry is in force, the books are the same."""
-        await self.desk.resources.tend()
+        await self.active.resources.post_spooled()
 
     async def settle(self, patience_s: float) -> int:
         """Wait until no call is open, as long as that; the number of those that still are."""
@@ -114,22 +114,22 @@ class Service:
 
     async def close(self) -> None:
         """Close everything."""
-        for desk in self._retired:
-            await desk.resources.close(keep_books=True)
+        for active in self._retired:
+            await active.resources.close(keep_ledger=True)
         self._retired.clear()
-        await self.desk.resources.close()
+        await self.active.resources.close()
 
     async def _close_retired(self) -> None:
-        for desk in [desk for desk in self._retired if not desk.open_calls]:
-            self._retired.remove(desk)
-            await desk.resources.close(keep_books=True)
+        for active in [active for active in self._retired if not active.open_calls]:
+            self._retired.remove(active)
+            await active.resources.close(keep_ledger=True)
 
 
-def _too_many(most: int) -> Refusal:
+def _too_many(most: int) -> HttpError:
     """Without this a connection to a provider would fail for want of a file, and look like the provider's fault."""
     message = f"the gateway has {most} calls open, as many as it may hold"
     advice = "Ask again; whoever runs it can add --workers, or raise the limit of open files (ulimit -n)."
-    return Refusal(status=503, code="overloaded", message=message, advice=advice, retry_after_ms=SHORTEST_RETRY_MS)
+    return HttpError(status=503, code="overloaded", message=message, advice=advice, retry_after_ms=SHORTEST_RETRY_MS)
 
 
 def registry_for(registry: Registry, key: Key) -> Registry:
@@ -137,8 +137,8 @@ def registry_for(registry: Registry, key: Key) -> Registry:
     allowed = {name: model for name, model in registry.models.items() if not key.models or name in key.models}
     if not allowed:
         message = f"the models of this key ({', '.join(key.models)}) are not in the registry"
-        raise Refused(
-            Refusal(status=403, code="forbidden", message=message, advice="Make a new key with `paymaster keys create --models …`.")
+        raise Rejected(
+            HttpError(status=403, code="forbidden", message=message, advice="Make a new key with `paymaster keys create --models …`.")
         )
     policy = registry.policy
     hard = policy.hard_stop_on_budget or bool(key.budgets)

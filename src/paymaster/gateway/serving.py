@@ -20,16 +20,16 @@ from starlette.types import ASGIApp
 
 from paymaster.errors import PaymasterError, UsageMistake
 from paymaster.gateway.app import Routes, build_app
-from paymaster.gateway.bodies import Bounds
 from paymaster.gateway.connections import protocol_with
-from paymaster.gateway.service import Door, Service
+from paymaster.gateway.request_body import Bounds
+from paymaster.gateway.service import AccessPolicy, Service
 from paymaster.resources import Options
 from paymaster.runtime import AsyncioRuntime
 
 _LOGGER = logging.getLogger("paymaster.gateway")
 CANCEL_S = 5.0
 """How long calls that were cancelled may take to settle."""
-TEND_S = 2.0
+POST_SPOOLED_S = 2.0
 """How often it is looked whether a ledger that was away is back: a gateway may be without calls for hours."""
 
 
@@ -41,7 +41,7 @@ class Serving:
     """
 
     read_options: Callable[[], Options]
-    door: Door = field(default_factory=Door)
+    access: AccessPolicy = field(default_factory=AccessPolicy)
     bounds: Bounds = field(default_factory=Bounds)
     drain_s: float = 30.0
     more: tuple[Routes, ...] = ()
@@ -102,7 +102,7 @@ def in_background(serving: Serving, listening: socket.socket) -> Iterator[Runnin
 
 
 async def _serve(serving: Serving, options: Options, listening: socket.socket, ready: Callable[[Running], None]) -> None:
-    service = Service(options, AsyncioRuntime(), door=serving.door, bounds=serving.bounds)
+    service = Service(options, AsyncioRuntime(), access=serving.access, bounds=serving.bounds)
     server = _Server(
         uvicorn.Config(
             serving.around(build_app(service, serving.more)),
@@ -130,7 +130,7 @@ async def _serve(serving: Serving, options: Options, listening: socket.socket, r
     }
     if hasattr(signal, "SIGHUP"):
         answers[signal.SIGHUP] = renew
-    tending = loop.create_task(_tend(service))
+    tending = loop.create_task(_post_spooled(service))
     with _signals(answers):
         server.on_ready = lambda: ready(Running(service, lambda: _call_soon(loop, partial(_end, server, service))))
         await server.serve(sockets=[listening])
@@ -183,13 +183,13 @@ async def _renew(serving: Serving, service: Service, turn: asyncio.Lock) -> None
         _LOGGER.info("the registry was read again")
 
 
-async def _tend(service: Service) -> None:
+async def _post_spooled(service: Service) -> None:
     """Post what waits for a ledger that was away, until it is cancelled. What is wrong with the ledger is told once."""
     told = ""
     while True:
-        await asyncio.sleep(TEND_S)
+        await asyncio.sleep(POST_SPOOLED_S)
         try:
-            await service.tend()
+            await service.post_spooled()
         except PaymasterError as error:
             if error.message != told:
                 _LOGGER.error("what waits for the ledger can't be posted: %s", error)  # noqa: TRY400  a message, no fault

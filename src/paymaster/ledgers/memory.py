@@ -98,23 +98,23 @@ class MemoryStore:
     def list_entries(self, account: str) -> Iterable[Entry]:
         return iter(self._entries.get(account, ()))
 
-    def find_entry(self, account: str, free_ms: int, owner: str) -> Entry | None:
+    def find_entry(self, account: str, free_at_ms: int, owner: str) -> Entry | None:
         window = self._entries.get(account)
-        return window.find(free_ms, owner) if window else None
+        return window.find(free_at_ms, owner) if window else None
 
     def write_entries(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
             self._entries.setdefault(entry.account, _Window()).write(entry)
 
-    def drop_left(self, account: str, now_ms: int) -> Sequence[tuple[int, bool]]:
-        return [(entry.amount, entry.is_open) for entry in self._entries[account].drop_left(now_ms)]
+    def drop_expired(self, account: str, now_ms: int) -> Sequence[tuple[int, bool]]:
+        return [(entry.amount, entry.is_open) for entry in self._entries[account].drop_expired(now_ms)]
 
     def drop_settled(self, account: str) -> None:
         if account in self._entries:
             self._entries[account].drop_settled()
 
-    def first_free_ms(self, account: str) -> int | None:
-        return next((entry.free_ms for entry in self.list_entries(account)), None)
+    def first_free_at_ms(self, account: str) -> int | None:
+        return next((entry.free_at_ms for entry in self.list_entries(account)), None)
 
     def write_hold(self, hold: OpenHold) -> None:
         self._holds[hold.id] = hold
@@ -155,16 +155,16 @@ class _Window:
     def __iter__(self) -> Iterator[Entry]:
         return (self._entries[key] for key in self._order)
 
-    def find(self, free_ms: int, owner: str) -> Entry | None:
-        return self._entries.get((free_ms, owner))
+    def find(self, free_at_ms: int, owner: str) -> Entry | None:
+        return self._entries.get((free_at_ms, owner))
 
     def write(self, entry: Entry) -> None:
-        key = (entry.free_ms, entry.owner)
+        key = (entry.free_at_ms, entry.owner)
         if key not in self._entries:
             insort(self._order, key)
         self._entries[key] = entry
 
-    def drop_left(self, now_ms: int) -> list[Entry]:
+    def drop_expired(self, now_ms: int) -> list[Entry]:
         left = next((at for at, key in enumerate(self._order) if key[0] > now_ms), len(self._order))
         gone = [self._entries.pop(key) for key in self._order[:left]]
         del self._order[:left]

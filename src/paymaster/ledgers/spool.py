@@ -21,7 +21,7 @@ _FAR_AWAY = 1 << 40
 
 
 @dataclass(frozen=True, slots=True)
-class Left:
+class OrphanFile:
     """A file whose process is gone, claimed by this one: what it could not post. `drop` it when all of it is posted."""
 
     path: Path
@@ -75,7 +75,7 @@ class Spool:
         with self._own_lock():
             self._forget()
 
-    def left_by_others(self) -> Iterator[Left]:
+    def orphan_files(self) -> Iterator[OrphanFile]:
         """The files of processes that are gone, each claimed when it is reached. One that can't be read is left to whoever can."""
         try:
             paths = sorted(self.folder.glob("*.jsonl"))
@@ -84,11 +84,11 @@ class Spool:
         for path in paths:
             if path != self._path and (descriptor := _claim(path)) is not None:
                 try:
-                    found = tuple(settlements(lines_of(path)))
+                    found = tuple(settlements(read_lines_of(path)))
                 except OSError:
                     os.close(descriptor)
                     continue
-                yield Left(path, found, descriptor)
+                yield OrphanFile(path, found, descriptor)
 
     def _append(self, line: dict[str, object]) -> None:
         text = orjson.dumps(line) + b"\n"
@@ -161,7 +161,7 @@ def _unpacked(packed: tuple[str, int, Sequence[tuple[str, int, int | None, int |
     return Hold(hold_id, tuple(Charge(*parts) for parts in charges), lease_ms)
 
 
-def lines_of(path: Path) -> Iterator[bytes]:
+def read_lines_of(path: Path) -> Iterator[bytes]:
     """The lines of a file, read as they are asked for. Raises OSError."""
     with path.open("rb") as file:
         yield from file

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from paymaster.accounting.accounts import Admission, Balance, Change, Held, Hold, Lost, Post, Queued, Record, Settled, Settlement
 from paymaster.errors import LedgerUnavailable
-from paymaster.ledgers.spool import Left, Spool
-from paymaster.ports import Books
+from paymaster.flow.ports import Books
+from paymaster.ledgers.spool import OrphanFile, Spool
 
 # A ledger that is away is asked again after this long, by one call of the process; the pause doubles up to the second figure.
 FIRST_PAUSE_MS, LONGEST_PAUSE_MS = 2_000, 30_000
@@ -48,14 +48,14 @@ class SpoolingLedger:
         self._process = os.getpid()
         self._unbooked: dict[str, Hold] = {}
         self._unposted: dict[str, Settlement] = {}
-        self._away = ""
+        self._unavailable = ""
         self._pause_ms = FIRST_PAUSE_MS
         self._asks_at_ms = 0
         self._looks_at_ms = 0
 
     async def reserve(self, hold: Hold, now_ms: int, *, queue_for_ms: int = 0) -> Admission:
         """Admit the hold whole or not at all; see `Books`. While the ledger is away, one that may is admitted unbooked."""
-        if self._away and hold.may_go_unbooked and not self._takes_the_turn_to_ask(now_ms):
+        if self._unavailable and hold.may_go_unbooked and not self._takes_the_turn_to_ask(now_ms):
             return self._go_on(hold, now_ms)
         try:
             if self._unposted or now_ms >= self._looks_at_ms:
@@ -64,26 +64,26 @@ class SpoolingLedger:
         except LedgerUnavailable as error:
             if not hold.may_go_unbooked:
                 raise LedgerUnavailable(error.message, advice=f"{error.advice} {ADVICE}") from error
-            self._is_away(error, now_ms)
+            self._mark_unavailable(error, now_ms)
             return self._go_on(hold, now_ms)
-        self._is_back()
+        self._mark_available()
         return answer
 
     async def withdraw(self, hold_id: str) -> None:
         """Give up a place in line, or an open hold of which nothing was sent."""
-        if self._unbooked.pop(hold_id, None) is None and not self._away:
+        if self._unbooked.pop(hold_id, None) is None and not self._unavailable:
             await self._books.withdraw(hold_id)
 
     async def settle(self, settlement: Settlement, now_ms: int) -> Settled:
         """Post the actual amounts and the record, once: now, or on disk until the ledger is back."""
         hold_id = settlement.hold.id
-        if not self._away:
+        if not self._unavailable:
             try:
                 settled = await self._books.settle(settlement, now_ms)
             except LedgerUnavailable as error:
                 reason = error.message
                 if settlement.hold.may_go_unbooked:
-                    self._is_away(error, now_ms)
+                    self._mark_unavailable(error, now_ms)
             except (CancelledError, KeyboardInterrupt):
                 # A loop closes, or Ctrl-C comes, while it is under way. Should it stand already, posting it again changes nothing.
                 with suppress(LedgerUnavailable):  # a disk that is full does not make the caller go on: the hold's lease ends it
@@ -94,14 +94,14 @@ class SpoolingLedger:
                     self._tidy()
                 return settled
         else:
-            reason = self._away
+            reason = self._unavailable
         self._keep(settlement)
         return Settled(hold_id, now_ms, (), spooled=reason)
 
     async def post(self, posts: Sequence[Post], clears: Sequence[str], now_ms: int) -> tuple[Change, ...]:
         """Empty windows, then add entries that no hold carries. Such entries live for a while, so they don't wait for a ledger."""
-        if self._away:
-            raise LedgerUnavailable(self._away)
+        if self._unavailable:
+            raise LedgerUnavailable(self._unavailable)
         return await self._books.post(posts, clears, now_ms)
 
     async def sweep(self, now_ms: int) -> tuple[Lost, ...]:
@@ -124,9 +124,9 @@ class SpoolingLedger:
         """Post what waits: this process's, and what those left that are gone. Raises LedgerUnavailable where the ledger is still away."""
         waited = bool(self._unposted)
         if await self._catch_up(now_ms) and waited:
-            self._is_back()
+            self._mark_available()
 
-    async def tend(self, now_ms: int) -> None:
+    async def post_spooled(self, now_ms: int) -> None:
         """The same for whoever may make no call for long, to be awaited every few seconds: looks for what others left now and then."""
         if self._unposted or now_ms >= self._looks_at_ms:
             with suppress(LedgerUnavailable):
@@ -157,15 +157,15 @@ class SpoolingLedger:
             self._asks_at_ms = now_ms + LONGEST_PAUSE_MS
             return True
 
-    def _is_away(self, error: LedgerUnavailable, now_ms: int) -> None:
+    def _mark_unavailable(self, error: LedgerUnavailable, now_ms: int) -> None:
         with self._own_lock():
-            self._pause_ms = min(2 * self._pause_ms, LONGEST_PAUSE_MS) if self._away else FIRST_PAUSE_MS
-            self._away = error.message
+            self._pause_ms = min(2 * self._pause_ms, LONGEST_PAUSE_MS) if self._unavailable else FIRST_PAUSE_MS
+            self._unavailable = error.message
             self._asks_at_ms = now_ms + self._pause_ms
 
-    def _is_back(self) -> None:
-        if self._away:
-            self._away = ""
+    def _mark_available(self) -> None:
+        if self._unavailable:
+            self._unavailable = ""
 
     def _go_on(self, hold: Hold, now_ms: int) -> Held:
         """Admit the hold without the ledger, once the disk has it."""
@@ -175,7 +175,7 @@ class SpoolingLedger:
             except OSError as error:
                 raise self._nowhere(error) from error
             self._unbooked[hold.id] = hold
-        return Held(hold.id, now_ms, now_ms + hold.lease_ms, (Balance(),) * len(hold.charges), unbooked=self._away)
+        return Held(hold.id, now_ms, now_ms + hold.lease_ms, (Balance(),) * len(hold.charges), unbooked=self._unavailable)
 
     def _keep(self, settlement: Settlement) -> None:
         with self._own_lock():
@@ -190,7 +190,7 @@ class SpoolingLedger:
     def _nowhere(self, error: OSError) -> LedgerUnavailable:
         reason = error.strerror or str(error)
         return LedgerUnavailable(
-            f"{self._away or 'The ledger is away.'} Nor can {self._spool.folder} be written, where it would wait: {reason}.",
+            f"{self._unavailable or 'The ledger is away.'} Nor can {self._spool.folder} be written, where it would wait: {reason}.",
             advice="Look for a full disk, or name another state directory with PAYMASTER_STATE_DIR.",
         )
 
@@ -205,14 +205,14 @@ class SpoolingLedger:
                 await self._post(settlement, now_ms)
                 del self._unposted[hold_id]
             self._tidy()
-            for left in self._spool.left_by_others():
+            for left in self._spool.orphan_files():
                 await self._post_left(left, now_ms)
             self._looks_at_ms = now_ms + LOOK_MS
         finally:
             self._posting.release()
         return True
 
-    async def _post_left(self, left: Left, now_ms: int) -> None:
+    async def _post_left(self, left: OrphanFile, now_ms: int) -> None:
         try:
             for settlement in left.settlements:
                 await self._post(settlement, now_ms)

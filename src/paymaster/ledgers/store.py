@@ -15,13 +15,13 @@ NOBODY = ""
 
 @dataclass(slots=True)
 class Row:
-    """An account as it is stored: sums, in its own unit. `free_ms` is when the next entry leaves its window, None without entries."""
+    """An account as it is stored: sums, in its own unit. `free_at_ms` is when the next entry leaves its window, None without entries."""
 
     name: str
     settled: int = 0
     live: int = 0
     held: int = 0
-    free_ms: int | None = None
+    free_at_ms: int | None = None
     changed: bool = False
 
     @property
@@ -31,10 +31,10 @@ class Row:
 
 
 class Entry(NamedTuple):
-    """What `owner` (a hold's id) has in a window until `free_ms`; `is_open` while the hold is."""
+    """What `owner` (a hold's id) has in a window until `free_at_ms`; `is_open` while the hold is."""
 
     account: str
-    free_ms: int
+    free_at_ms: int
     owner: str
     amount: int
     is_open: bool
@@ -69,8 +69,8 @@ class Clock:
     """The ledger's own time, and when there may be something to clean up: the earliest lease's end and the latest ticket's."""
 
     now_ms: int
-    lease_ms: int | None
-    line_ms: int
+    next_lease_end_ms: int | None
+    queue_until_ms: int
 
 
 class Known(NamedTuple):
@@ -108,7 +108,7 @@ class Store(Protocol):
         """An account's entries by the time they leave; read only as far as needed."""
         ...
 
-    def find_entry(self, account: str, free_ms: int, owner: str) -> Entry | None:
+    def find_entry(self, account: str, free_at_ms: int, owner: str) -> Entry | None:
         """One entry."""
         ...
 
@@ -116,7 +116,7 @@ class Store(Protocol):
         """Keep these entries, new or not."""
         ...
 
-    def drop_left(self, account: str, now_ms: int) -> Sequence[tuple[int, bool]]:
+    def drop_expired(self, account: str, now_ms: int) -> Sequence[tuple[int, bool]]:
         """Remove the entries that left the window by `now_ms`; the amount of each, and whether its hold is open."""
         ...
 
@@ -124,7 +124,7 @@ class Store(Protocol):
         """Remove the entries that belong to no open hold."""
         ...
 
-    def first_free_ms(self, account: str) -> int | None:
+    def first_free_at_ms(self, account: str) -> int | None:
         """When the next entry leaves."""
         ...
 

@@ -32,8 +32,8 @@ from paymaster.accounting.accounts import (
     recorded_amounts,
     shortfalls,
 )
-from paymaster.ledgers.sheet import Line, Sheet
 from paymaster.ledgers.store import NOBODY, Entry, OpenHold, Row, Store
+from paymaster.ledgers.unit_of_work import LedgerQueue, UnitOfWork
 
 
 def reserve(store: Store, hold: Hold, now_ms: int, queue_for_ms: int) -> Admission:
@@ -45,40 +45,40 @@ def reserve(store: Store, hold: Hold, now_ms: int, queue_for_ms: int) -> Admissi
     """
     check_hold(hold)
     known = store.find_known(hold.id)
-    sheet = Sheet(store, known.clock, now_ms)
-    if known.was_lost is not None or (known.open and known.open.lease_until_ms <= sheet.now_ms):
+    unit = UnitOfWork(store, known.clock, now_ms)
+    if known.was_lost is not None or (known.open and known.open.lease_until_ms <= unit.now_ms):
         raise HoldEnded(f"hold {hold.id!r} has already ended; a new attempt needs an id of its own")
-    lost = _sweep(sheet)
+    lost = _sweep(unit)
     if known.open:
-        held = _held(sheet, known.open, lost)
-        sheet.close()
+        held = _held(unit, known.open, lost)
+        unit.close()
         return held
-    line = Line(sheet, hold.id)
+    line = LedgerQueue(unit, hold.id)
     charges = hold.charges
-    rows = sheet.load([charge.account for charge in charges])
+    rows = unit.load([charge.account for charge in charges])
     if any(excess(charge, row.total + line.ahead(row.name)) > 0 for charge, row in zip(charges, rows, strict=True)):
         before = [Balance(row.settled, row.live, row.held, line.ahead(row.name)) for row in rows]
-        refused = Refused(hold.id, sheet.now_ms, _explain(sheet, charges, before), lost)
-        line.stay(refused, queue_for_ms, hold.crowd)
-        sheet.close()
+        refused = Refused(hold.id, unit.now_ms, _explain(unit, charges, before), lost)
+        line.stay(refused, queue_for_ms, hold.waiters)
+        unit.close()
         return refused
     line.leave()
-    admitted = OpenHold(hold.id, sheet.now_ms, sheet.now_ms + hold.lease_ms, charges, hold.lost_record)
-    _open(sheet, admitted)
-    held = _held(sheet, admitted, lost, line.ahead)
-    sheet.close()
+    admitted = OpenHold(hold.id, unit.now_ms, unit.now_ms + hold.lease_ms, charges, hold.lost_record)
+    _open(unit, admitted)
+    held = _held(unit, admitted, lost, line.ahead)
+    unit.close()
     return held
 
 
 def withdraw(store: Store, hold_id: str) -> None:
     """Take a hold back as if it had never been asked for: its place in line, and what it holds while it is open."""
     known = store.find_known(hold_id)
-    sheet = Sheet(store, known.clock, known.clock.now_ms)
+    unit = UnitOfWork(store, known.clock, known.clock.now_ms)
     store.drop_ticket(hold_id)
     if known.open:
         store.drop_hold(hold_id)
-        _fold(sheet, known.open, [0] * len(known.open.charges))
-    sheet.close()
+        _fold(unit, known.open, [0] * len(known.open.charges))
+    unit.close()
 
 
 def settle(store: Store, settlement: Settlement, now_ms: int) -> Settled:
@@ -92,28 +92,28 @@ def settle(store: Store, settlement: Settlement, now_ms: int) -> Settled:
     check_settlement(settlement)
     hold_id = settlement.hold.id
     known = store.find_known(hold_id)
-    sheet = Sheet(store, known.clock, now_ms)
+    unit = UnitOfWork(store, known.clock, now_ms)
     stands = known.was_lost is False
     if known.open:
         store.drop_hold(hold_id)
-    lost = _sweep(sheet)
+    lost = _sweep(unit)
     if stands:
-        sheet.close()
-        return Settled(hold_id, sheet.now_ms, (), again=True, lost=lost)
+        unit.close()
+        return Settled(hold_id, unit.now_ms, (), again=True, lost=lost)
     if known.open:
         charges = known.open.charges
-        changes = _fold(sheet, known.open, settlement.amounts)
+        changes = _fold(unit, known.open, settlement.amounts)
     elif known.was_lost:
         charges = settlement.hold.charges
-        changes = _correct(sheet, settlement, store.find_charged(hold_id))
+        changes = _correct(unit, settlement, store.find_charged(hold_id))
     else:
         charges = settlement.hold.charges
-        changes = _fold(sheet, _never_seen(settlement, sheet.now_ms), settlement.amounts)
+        changes = _fold(unit, _never_seen(settlement, unit.now_ms), settlement.amounts)
     amounts = recorded_amounts(charges, settlement.amounts, settlement.posts)
-    store.write_record(Record(hold_id, sheet.now_ms, lost=False, amounts=amounts, body=settlement.record))
-    changes += _post(sheet, settlement.posts, settlement.clears)
-    sheet.close()
-    return Settled(hold_id, sheet.now_ms, tuple(changes), lost=lost)
+    store.write_record(Record(hold_id, unit.now_ms, lost=False, amounts=amounts, body=settlement.record))
+    changes += _post(unit, settlement.posts, settlement.clears)
+    unit.close()
+    return Settled(hold_id, unit.now_ms, tuple(changes), lost=lost)
 
 
 def post(store: Store, posts: Sequence[Post], clears: Sequence[str], now_ms: int) -> tuple[Change, ...]:
@@ -125,17 +125,17 @@ def post(store: Store, posts: Sequence[Post], clears: Sequence[str], now_ms: int
         ValueError: a post is malformed.
     """
     check_posts(posts)
-    sheet = Sheet(store, store.find_known(NOBODY).clock, now_ms)
-    changes = _post(sheet, posts, clears)
-    sheet.close()
+    unit = UnitOfWork(store, store.find_known(NOBODY).clock, now_ms)
+    changes = _post(unit, posts, clears)
+    unit.close()
     return tuple(changes)
 
 
 def sweep(store: Store, now_ms: int) -> tuple[Lost, ...]:
     """Charge and record the holds whose lease is over."""
-    sheet = Sheet(store, store.find_known(NOBODY).clock, now_ms)
-    lost = _sweep(sheet)
-    sheet.close()
+    unit = UnitOfWork(store, store.find_known(NOBODY).clock, now_ms)
+    lost = _sweep(unit)
+    unit.close()
     return lost
 
 
@@ -144,13 +144,13 @@ def balances(store: Store, prefix: str, now_ms: int) -> dict[str, Balance]:
     clock = store.find_known(NOBODY).clock
     now_ms = max(now_ms, clock.now_ms)
     rows = {row.name: row for row in store.list_accounts(prefix)}
-    if clock.lease_ms is not None and clock.lease_ms <= now_ms:
+    if clock.next_lease_end_ms is not None and clock.next_lease_end_ms <= now_ms:
         for hold in store.list_holds():
             if hold.lease_until_ms <= now_ms:
                 for charge in hold.charges:
                     if charge.account in rows:
                         _view_lost(rows[charge.account], charge, hold, now_ms)
-    asks = [ticket.asks for ticket in store.list_tickets() if ticket.until_ms > now_ms] if clock.line_ms > now_ms else []
+    asks = [ticket.asks for ticket in store.list_tickets() if ticket.until_ms > now_ms] if clock.queue_until_ms > now_ms else []
     return {name: _view(store, row, now_ms, sum(ask.get(name, 0) for ask in asks)) for name, row in rows.items()}
 
 
@@ -158,7 +158,7 @@ def waiting(store: Store, now_ms: int) -> tuple[Queued, ...]:
     """Who stands in line, first come first, without those whose time is up."""
     clock = store.find_known(NOBODY).clock
     now_ms = max(now_ms, clock.now_ms)
-    tickets = [ticket for ticket in store.list_tickets() if ticket.until_ms > now_ms] if clock.line_ms > now_ms else []
+    tickets = [ticket for ticket in store.list_tickets() if ticket.until_ms > now_ms] if clock.queue_until_ms > now_ms else []
     return tuple(Queued(ticket.hold_id, tuple(sorted(ticket.asks)), ticket.names, ticket.since_ms) for ticket in tickets)
 
 
@@ -179,7 +179,7 @@ def _view(store: Store, row: Row, now_ms: int, ahead: int) -> Balance:
     live, held = row.live, row.held
     staying: list[Entry] = []
     for entry in store.list_entries(row.name):
-        if entry.free_ms > now_ms:
+        if entry.free_at_ms > now_ms:
             staying.append(entry)
         elif entry.is_open:
             held -= entry.amount
@@ -188,51 +188,51 @@ def _view(store: Store, row: Row, now_ms: int, ahead: int) -> Balance:
     return Balance(row.settled, live, held, ahead, tuple(_by_time(staying)))
 
 
-def _held(sheet: Sheet, hold: OpenHold, lost: tuple[Lost, ...], ahead: Callable[[str], int] = lambda _account: 0) -> Held:
+def _held(unit: UnitOfWork, hold: OpenHold, lost: tuple[Lost, ...], ahead: Callable[[str], int] = lambda _account: 0) -> Held:
     """The admission of a hold that stands."""
-    rows = sheet.load([charge.account for charge in hold.charges])
+    rows = unit.load([charge.account for charge in hold.charges])
     after = tuple(Balance(row.settled, row.live, row.held, ahead(row.name)) for row in rows)
     return Held(hold.id, hold.at_ms, hold.lease_until_ms, after, lost)
 
 
-def _explain(sheet: Sheet, charges: Sequence[Charge], balances: Sequence[Balance]) -> tuple[Shortfall, ...]:
+def _explain(unit: UnitOfWork, charges: Sequence[Charge], balances: Sequence[Balance]) -> tuple[Shortfall, ...]:
     """The shortfalls, each with what must leave its window first."""
     reasons = shortfalls(charges, balances)
-    detailed = [reason.balance._replace(free_at=_leaving(sheet, reason)) for reason in reasons]
+    detailed = [reason.balance._replace(free_at=_leaving(unit, reason)) for reason in reasons]
     return shortfalls([reason.charge for reason in reasons], detailed)
 
 
-def _leaving(sheet: Sheet, reason: Shortfall) -> tuple[tuple[int, int], ...]:
+def _leaving(unit: UnitOfWork, reason: Shortfall) -> tuple[tuple[int, int], ...]:
     """What must leave the window for the charge to fit."""
-    return leaving_until_it_fits(reason.charge, reason.balance, _by_time(sheet.store.list_entries(reason.charge.account)))
+    return leaving_until_it_fits(reason.charge, reason.balance, _by_time(unit.store.list_entries(reason.charge.account)))
 
 
 def _by_time(entries: Iterable[Entry]) -> Iterable[tuple[int, int]]:
     """One pair per moment: what leaves together is one amount; nothing leaves where it is 0."""
-    for free_ms, together in groupby(entries, key=attrgetter("free_ms")):
+    for free_at_ms, together in groupby(entries, key=attrgetter("free_at_ms")):
         amount = sum(entry.amount for entry in together)
         if amount:
-            yield free_ms, amount
+            yield free_at_ms, amount
 
 
-def _open(sheet: Sheet, hold: OpenHold) -> None:
+def _open(unit: UnitOfWork, hold: OpenHold) -> None:
     """Count the hold on its accounts and keep it until its lease is over."""
-    sheet.store.write_hold(hold)
-    clock = sheet.clock
-    if clock.lease_ms is None or hold.lease_until_ms < clock.lease_ms:
-        clock.lease_ms = hold.lease_until_ms
-    for charge, row in zip(hold.charges, sheet.load([charge.account for charge in hold.charges]), strict=True):
+    unit.store.write_hold(hold)
+    clock = unit.clock
+    if clock.next_lease_end_ms is None or hold.lease_until_ms < clock.next_lease_end_ms:
+        clock.next_lease_end_ms = hold.lease_until_ms
+    for charge, row in zip(hold.charges, unit.load([charge.account for charge in hold.charges]), strict=True):
         if charge.amount:
             row.held += charge.amount
             row.changed = True
             if charge.window_ms:
-                sheet.enter(row, Entry(charge.account, hold.at_ms + charge.window_ms, hold.id, charge.amount, is_open=True))
+                unit.enter(row, Entry(charge.account, hold.at_ms + charge.window_ms, hold.id, charge.amount, is_open=True))
 
 
-def _fold(sheet: Sheet, hold: OpenHold, amounts: Sequence[int]) -> list[Change]:
+def _fold(unit: UnitOfWork, hold: OpenHold, amounts: Sequence[int]) -> list[Change]:
     """End an open hold: free what it held, count the actual amounts."""
     changes: list[Change] = []
-    rows = sheet.load([charge.account for charge in hold.charges])
+    rows = unit.load([charge.account for charge in hold.charges])
     for charge, row, amount in zip(hold.charges, rows, amounts, strict=True):
         before = row.settled + row.live
         window_ms = charge.window_ms
@@ -241,10 +241,10 @@ def _fold(sheet: Sheet, hold: OpenHold, amounts: Sequence[int]) -> list[Change]:
             row.settled += amount
         elif window_ms == 0:
             row.held -= charge.amount
-        elif hold.at_ms + window_ms > sheet.now_ms and (charge.amount or amount):
+        elif hold.at_ms + window_ms > unit.now_ms and (charge.amount or amount):
             row.held -= charge.amount
             row.live += amount
-            sheet.enter(row, Entry(charge.account, hold.at_ms + window_ms, hold.id, amount, is_open=False))
+            unit.enter(row, Entry(charge.account, hold.at_ms + window_ms, hold.id, amount, is_open=False))
         row.changed = row.changed or bool(charge.amount or amount)
         changes.append(Change(charge.account, before, row.settled + row.live))
     return changes
@@ -257,74 +257,74 @@ def _never_seen(settlement: Settlement, now_ms: int) -> OpenHold:
     return OpenHold(settlement.hold.id, at_ms, now_ms, charges, settlement.record)
 
 
-def _correct(sheet: Sheet, settlement: Settlement, charged: Mapping[str, int]) -> list[Change]:
+def _correct(unit: UnitOfWork, settlement: Settlement, charged: Mapping[str, int]) -> list[Change]:
     """Replace what was charged for a lost hold by what it really cost."""
-    sheet.flush()
+    unit.flush()
     changes: list[Change] = []
     charges = settlement.hold.charges
-    for charge, row, amount in zip(charges, sheet.load([charge.account for charge in charges]), settlement.amounts, strict=True):
+    for charge, row, amount in zip(charges, unit.load([charge.account for charge in charges]), settlement.amounts, strict=True):
         before = row.settled + row.live
         if charge.window_ms is None:
             row.settled += amount - charged.get(charge.account, 0)
         elif charge.window_ms:
-            free_ms = settlement.held_at_ms + charge.window_ms
-            entry = sheet.store.find_entry(charge.account, free_ms, settlement.hold.id)
-            if entry is None and free_ms > sheet.now_ms and charge.account not in charged:
-                entry = Entry(charge.account, free_ms, settlement.hold.id, 0, is_open=False)
+            free_at_ms = settlement.held_at_ms + charge.window_ms
+            entry = unit.store.find_entry(charge.account, free_at_ms, settlement.hold.id)
+            if entry is None and free_at_ms > unit.now_ms and charge.account not in charged:
+                entry = Entry(charge.account, free_at_ms, settlement.hold.id, 0, is_open=False)
             # Otherwise the window has passed, or it was emptied since.
             if entry is not None:
                 row.live += amount - entry.amount
-                sheet.enter(row, entry._replace(amount=amount))
+                unit.enter(row, entry._replace(amount=amount))
         row.changed = True
         changes.append(Change(charge.account, before, row.settled + row.live))
     return changes
 
 
-def _post(sheet: Sheet, posts: Sequence[Post], clears: Sequence[str]) -> list[Change]:
+def _post(unit: UnitOfWork, posts: Sequence[Post], clears: Sequence[str]) -> list[Change]:
     """Empty windows, then add what no hold carries; the changes of the posts stand before those of the clears."""
     cleared: list[Change] = []
     for account in clears:
-        row = sheet.load([account])[0]
-        sheet.flush()
-        sheet.store.drop_settled(account)
+        row = unit.load([account])[0]
+        unit.flush()
+        unit.store.drop_settled(account)
         cleared.append(Change(account, row.settled + row.live, row.settled))
         row.live = 0
-        row.free_ms = sheet.store.first_free_ms(account)
+        row.free_at_ms = unit.store.first_free_at_ms(account)
         row.changed = True
     posted: list[Change] = []
     for entry in posts:
-        row = sheet.load([entry.account])[0]
+        row = unit.load([entry.account])[0]
         before = row.settled + row.live
         if entry.for_ms is None:
             row.settled += entry.amount
         else:
-            sheet.flush()
-            free_ms = sheet.now_ms + entry.for_ms
-            same = sheet.store.find_entry(entry.account, free_ms, NOBODY)
-            sheet.enter(row, Entry(entry.account, free_ms, NOBODY, entry.amount + (same.amount if same else 0), is_open=False))
+            unit.flush()
+            free_at_ms = unit.now_ms + entry.for_ms
+            same = unit.store.find_entry(entry.account, free_at_ms, NOBODY)
+            unit.enter(row, Entry(entry.account, free_at_ms, NOBODY, entry.amount + (same.amount if same else 0), is_open=False))
             row.live += entry.amount
         row.changed = True
         posted.append(Change(entry.account, before, row.settled + row.live))
     return posted + cleared
 
 
-def _sweep(sheet: Sheet) -> tuple[Lost, ...]:
+def _sweep(unit: UnitOfWork) -> tuple[Lost, ...]:
     """Charge every hold whose lease is over in full and write its record.
 
     The clock's `lease_ms` may lie before the first lease's end, as holds are settled without a look at the others; never after it.
     """
-    clock, now_ms = sheet.clock, sheet.now_ms
-    if clock.lease_ms is None or clock.lease_ms > now_ms:
+    clock, now_ms = unit.clock, unit.now_ms
+    if clock.next_lease_end_ms is None or clock.next_lease_end_ms > now_ms:
         return ()
     lost: list[Lost] = []
-    clock.lease_ms = None
-    for hold in sheet.store.list_holds():
+    clock.next_lease_end_ms = None
+    for hold in unit.store.list_holds():
         if hold.lease_until_ms > now_ms:
-            clock.lease_ms = hold.lease_until_ms
+            clock.next_lease_end_ms = hold.lease_until_ms
             break
         amounts = [charge.amount for charge in hold.charges]
-        sheet.store.drop_hold(hold.id)
-        changes = _fold(sheet, hold, amounts)
-        sheet.store.write_record(Record(hold.id, now_ms, lost=True, amounts=recorded_amounts(hold.charges, amounts), body=hold.lost_record))
+        unit.store.drop_hold(hold.id)
+        changes = _fold(unit, hold, amounts)
+        unit.store.write_record(Record(hold.id, now_ms, lost=True, amounts=recorded_amounts(hold.charges, amounts), body=hold.lost_record))
         lost.append(Lost(hold.id, now_ms, hold.charges, hold.lost_record, tuple(changes)))
     return tuple(lost)

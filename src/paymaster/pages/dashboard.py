@@ -3,12 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from paymaster.pages.amounts import percent, short_usd
-from paymaster.pages.spending import Timeline
 from paymaster.registry.models import Registry
-from paymaster.telemetry.lately import LatestCall
-from paymaster.telemetry.sentences import duration
-from paymaster.telemetry.standing import BudgetState, LimitState, LineState, ModelState, Standing, kind_of, most_telling
+from paymaster.views.ledger_status import BudgetState, LedgerStatus, LimitState, ModelState, QueueState, kind_of, most_relevant
+from paymaster.views.recent_calls import RecentCall
+from paymaster.views.spending import Timeline
+from paymaster.views.words import duration, percent, short_usd
 
 MOST_BUDGETS = 12
 RANGES_MS: Mapping[str, int] = {"1h": 3_600_000, "24h": 86_400_000, "7d": 7 * 86_400_000}
@@ -80,7 +79,7 @@ class Dashboard:
     hidden_budgets: int
     models: Sequence[ModelRow]
     timelines: Sequence[Timeline]
-    calls: Sequence[LatestCall]
+    calls: Sequence[RecentCall]
 
     @property
     def resting(self) -> int:
@@ -89,20 +88,20 @@ class Dashboard:
 
 
 def dashboard(
-    now: Standing, registry: Registry, timelines: Sequence[Timeline], calls: Sequence[LatestCall], now_ms: int, range_name: str
+    now: LedgerStatus, registry: Registry, timelines: Sequence[Timeline], calls: Sequence[RecentCall], now_ms: int, range_name: str
 ) -> Dashboard:
     """The view of this instant."""
     held: dict[str, int] = {}
     for budget in now.budgets:
         held[kind_of(budget.of)] = held.get(kind_of(budget.of), 0) + budget.held_nanousd
-    shown = most_telling(now.budgets, MOST_BUDGETS)
+    shown = most_relevant(now.budgets, MOST_BUDGETS)
     return Dashboard(
         now_ms=now_ms,
         range_name=range_name,
         spent_nanousd=timelines[0].total_nanousd if timelines else 0,
         held_nanousd=max(held.values(), default=0),
         open_calls=sum(model.open_calls for model in now.models),
-        waiting=sum(waits.calls for waits in now.line),
+        waiting=sum(waits.calls for waits in now.queue),
         budgets=[_budget(budget) for budget in shown],
         hidden_budgets=len(now.budgets) - len(shown),
         models=_models(now, registry, now_ms),
@@ -111,13 +110,13 @@ def dashboard(
     )
 
 
-def seen_by(now: Standing, user: str | None) -> Standing:
+def seen_by(now: LedgerStatus, user: str | None) -> LedgerStatus:
     """What a user may see of the standing: budgets of its own and those that name nobody; None sees everything."""
     if user is None:
         return now
     named = {"run", "batch", "instance"}
     mine = tuple(budget for budget in now.budgets if budget.of.get("user") == user or not budget.of.keys() & {*named, "user"})
-    return Standing(budgets=mine, limits=now.limits, models=now.models, line=now.line)
+    return LedgerStatus(budgets=mine, limits=now.limits, models=now.models, queue=now.queue)
 
 
 def _budget(budget: BudgetState) -> BudgetRow:
@@ -148,9 +147,9 @@ def _bar(used: int, held: int, cap: int) -> Bar:
     return Bar(used=share, held=min(held_share, 100 - share), words=words, is_over=used + held > cap)
 
 
-def _models(now: Standing, registry: Registry, now_ms: int) -> list[ModelRow]:
+def _models(now: LedgerStatus, registry: Registry, now_ms: int) -> list[ModelRow]:
     states = {state.model: state for state in now.models}
-    waits = {state.model: state for state in now.line}
+    waits = {state.model: state for state in now.queue}
     limits: dict[str, list[LimitState]] = {}
     for limit in now.limits:
         limits.setdefault(limit.model, []).append(limit)
@@ -184,7 +183,7 @@ def _state(state: ModelState | None, now_ms: int) -> tuple[str, str]:
     return "good", "in use" if state.open_calls else "ready"
 
 
-def _waiting(state: LineState | None, now_ms: int) -> str:
+def _waiting(state: QueueState | None, now_ms: int) -> str:
     if state is None:
         return ""
     return f"{state.calls:,} for {duration(max(0, now_ms - state.since_ms))} ({state.wait_for})"

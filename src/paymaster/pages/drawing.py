@@ -10,9 +10,9 @@ from pathlib import Path
 from types import ModuleType
 from xml.etree import ElementTree as ET
 
-from paymaster.accounting.reports import Key
-from paymaster.pages.amounts import short_usd
-from paymaster.pages.spending import Timeline
+from paymaster.views.reports import Key
+from paymaster.views.spending import Timeline
+from paymaster.views.words import short_usd
 
 _SVG = "http://www.w3.org/2000/svg"
 _DROPPED = frozenset({"script", "style", "desc", "defs", "title"})

@@ -6,10 +6,10 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from paymaster.pages.amounts import percent, short_usd
 from paymaster.pages.drawing import draw_for_page, label, moments
-from paymaster.pages.spending import Timeline
 from paymaster.version import __version__
+from paymaster.views.spending import Timeline
+from paymaster.views.words import percent, short_usd
 
 _DRAWN = 64
 """Charts that are kept: most of the times a page is looked at again, nothing was spent in between."""

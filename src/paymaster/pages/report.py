@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from paymaster.accounting.reports import Row
 from paymaster.pages.rendering import Pages
-from paymaster.pages.spending import Timeline
+from paymaster.views.reports import Row
+from paymaster.views.spending import Timeline
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import orjson
 
+from paymaster.flow.ports import ProviderCall
 from paymaster.jsontypes import JsonObject
 from paymaster.operations import Operation
-from paymaster.ports import ProviderCall
 from paymaster.providers.vector_answers import judge_vectors
 from paymaster.routing.failures import FailureKind
 

@@ -7,9 +7,9 @@ from urllib.parse import quote, urlsplit
 
 import orjson
 
+from paymaster.flow.ports import ProviderCall
 from paymaster.jsontypes import JsonObject
 from paymaster.operations import Operation
-from paymaster.ports import ProviderCall
 from paymaster.providers.error_bodies import shown_message
 from paymaster.providers.transport import HttpRequest
 from paymaster.registry.models import Model

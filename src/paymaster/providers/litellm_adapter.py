@@ -13,12 +13,12 @@ from dataclasses import replace
 from importlib.metadata import version
 from typing import Protocol
 
-from paymaster.accounting.usage import Usage
-from paymaster.accounting.usage_reading import read_response_usage
+from paymaster.accounting.usage.reading import read_response_usage
+from paymaster.accounting.usage.record import Usage
 from paymaster.errors import ExtraMissing
+from paymaster.flow.ports import ProviderCall, ProviderChunk, ProviderReply
 from paymaster.jsontypes import JsonObject
 from paymaster.operations import Operation
-from paymaster.ports import ProviderCall, ProviderChunk, ProviderReply
 from paymaster.providers.answers import Unusable, judge_answer, usage_api_of
 from paymaster.providers.assembly import Assembly
 from paymaster.providers.classification import request_id_in

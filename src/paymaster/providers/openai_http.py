@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 
 import orjson
 
-from paymaster.accounting.usage import Usage
-from paymaster.accounting.usage_reading import read_response_usage
+from paymaster.accounting.usage.reading import read_response_usage
+from paymaster.accounting.usage.record import Usage
+from paymaster.flow.ports import ProviderCall, ProviderChunk, ProviderReply
 from paymaster.jsontypes import JsonObject
 from paymaster.operations import Operation
-from paymaster.ports import ProviderCall, ProviderChunk, ProviderReply
 from paymaster.providers.answers import Unusable, Usable, judge_answer, parse_object, usage_api_of
 from paymaster.providers.assembly import Assembly
 from paymaster.providers.classification import classify, classify_error_object, request_id_in

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from math import ceil, isfinite
 
+from paymaster.flow.ports import RateSignals
 from paymaster.jsontypes import JsonObject
-from paymaster.ports import RateSignals
 
 LONGEST_WAIT_MS = 31 * 86_400_000
 """A month: no limit of a provider resets later, so a longer time is taken for this one."""

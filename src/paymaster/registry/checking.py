@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from paymaster.accounting.tokens import BYTES, tokenizer_for
+from paymaster.accounting.tokens.counter import BYTES, tokenizer_for
 from paymaster.registry.problems import Findings
 from paymaster.registry.provider_facts import OPENAI_HTTP, SCRIPTED
 from paymaster.registry.providers import connection, provider

@@ -10,8 +10,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from paymaster.accounting.prices import Price
-from paymaster.accounting.tokens import tokenizer_for
+from paymaster.accounting.prices.price import Price
+from paymaster.accounting.tokens.counter import tokenizer_for
 from paymaster.registry.checking import default_model, names_of
 from paymaster.registry.model_data import ModelFacts
 from paymaster.registry.models import Limits, Model, Registry, Timeouts
@@ -252,15 +252,15 @@ def _price(filling: _Filling, speaks: Connection, model_id: str, sources: Source
 
 
 def _timeouts(filling: _Filling) -> Timeouts:
-    section, usual = filling.section.timeouts, Timeouts()
+    section, default_scope = filling.section.timeouts, Timeouts()
     if section is None:
-        return usual
-    total_ms = milliseconds(section.total_s, usual.total_ms)
+        return default_scope
+    total_ms = milliseconds(section.total_s, default_scope.total_ms)
     for key in section.model_fields_set:
         filling.note(f"timeouts.{key}", filling.line("timeouts"))
     return Timeouts(
-        connect_ms=min(total_ms, milliseconds(section.connect_s, usual.connect_ms)),
-        first_token_ms=min(total_ms, milliseconds(section.first_token_s, usual.first_token_ms)),
-        between_chunks_ms=min(total_ms, milliseconds(section.between_chunks_s, usual.between_chunks_ms)),
+        connect_ms=min(total_ms, milliseconds(section.connect_s, default_scope.connect_ms)),
+        first_token_ms=min(total_ms, milliseconds(section.first_token_s, default_scope.first_token_ms)),
+        between_chunks_ms=min(total_ms, milliseconds(section.between_chunks_s, default_scope.between_chunks_ms)),
         total_ms=total_ms,
     )

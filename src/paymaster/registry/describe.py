@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from paymaster.accounting.decimals import plain
 from paymaster.accounting.money import format_usd
-from paymaster.accounting.prices import Price
-from paymaster.accounting.prices_rates import Rates
-from paymaster.registry.keys import header_variables, missing_key
+from paymaster.accounting.prices.price import Price
+from paymaster.accounting.prices.rates import Rates
 from paymaster.registry.models import Budget, Model, Policy, Registry
+from paymaster.registry.provider_keys import header_variables, missing_key
 
 DEFAULT = "default"
 _LIMITS = ("rpm", "tpm", "input_tpm", "output_tpm", "rpd", "max_parallel")

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from paymaster.accounting.prices import Price
-from paymaster.accounting.tokens import Tokenizer
+from paymaster.accounting.prices.price import Price
+from paymaster.accounting.tokens.counter import Tokenizer
 
 BUDGET_DIMENSIONS = ("run", "batch", "instance", "user", "key", "model", "day", "month")
 """What a budget can be `per`, in the order in which account names carry them. Periods are UTC; a key is one of the gateway's."""

@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 def complete_policy(written: Written, overrides: Overrides, names: Mapping[str, str]) -> tuple[Policy, dict[str, str]]:
     """The policy with its defaults filled in, and where each value came from."""
-    section, usual = written.policy, Policy()
+    section, default_scope = written.policy, Policy()
     origins = {key: written.origin((*written.policy_place, key)) for key in section.model_fields_set if getattr(section, key) is not None}
     hard, origins["hard_stop_on_budget"] = _hardness(written, overrides)
     budgets = budgets_of(section, written.policy_place, names)
@@ -28,21 +28,21 @@ def complete_policy(written: Written, overrides: Overrides, names: Mapping[str, 
         budgets=budgets,
         fallback_chain=tuple(names[called] for called in section.fallback_chain or ()),
         hard_stop_on_budget=hard,
-        warn_at_percent=usual.warn_at_percent
+        warn_at_percent=default_scope.warn_at_percent
         if section.warn_at is None
         else tuple(sorted({int(share * 100) for share in section.warn_at})),
-        min_output_tokens=_given(section.min_output_tokens, usual.min_output_tokens),
-        max_wait_ms=milliseconds(section.max_wait_s, usual.max_wait_ms),
-        patience_ms=milliseconds(section.patience_s, usual.patience_ms),
-        deadline_ms=milliseconds(section.deadline_s, usual.deadline_ms),
-        retries_per_model=_given(section.retries_per_model, usual.retries_per_model),
-        max_attempts=_given(section.max_attempts, usual.max_attempts),
-        backoff_initial_ms=milliseconds(section.backoff_initial_s, usual.backoff_initial_ms),
-        backoff_max_ms=milliseconds(section.backoff_max_s, usual.backoff_max_ms),
-        breaker_failures=_given(section.breaker_failures, usual.breaker_failures),
-        breaker_window_ms=milliseconds(section.breaker_window_s, usual.breaker_window_ms),
-        breaker_pause_ms=milliseconds(section.breaker_pause_s, usual.breaker_pause_ms),
-        fall_back_on_content_policy=_given(section.fall_back_on_content_policy, usual.fall_back_on_content_policy),
+        min_output_tokens=_given(section.min_output_tokens, default_scope.min_output_tokens),
+        max_wait_ms=milliseconds(section.max_wait_s, default_scope.max_wait_ms),
+        patience_ms=milliseconds(section.patience_s, default_scope.patience_ms),
+        deadline_ms=milliseconds(section.deadline_s, default_scope.deadline_ms),
+        retries_per_model=_given(section.retries_per_model, default_scope.retries_per_model),
+        max_attempts=_given(section.max_attempts, default_scope.max_attempts),
+        backoff_initial_ms=milliseconds(section.backoff_initial_s, default_scope.backoff_initial_ms),
+        backoff_max_ms=milliseconds(section.backoff_max_s, default_scope.backoff_max_ms),
+        breaker_failures=_given(section.breaker_failures, default_scope.breaker_failures),
+        breaker_window_ms=milliseconds(section.breaker_window_s, default_scope.breaker_window_ms),
+        breaker_pause_ms=milliseconds(section.breaker_pause_s, default_scope.breaker_pause_ms),
+        fall_back_on_content_policy=_given(section.fall_back_on_content_policy, default_scope.fall_back_on_content_policy),
         on_ledger_error=section.on_ledger_error,
     )
     return policy, origins

@@ -3,9 +3,9 @@
 from decimal import Decimal
 from typing import TypeVar
 
-from paymaster.accounting.prices import Price
-from paymaster.accounting.prices_rates import FREE_RATES, Tier, per_million
-from paymaster.accounting.prices_rates import Rates as TokenRates
+from paymaster.accounting.prices.price import Price
+from paymaster.accounting.prices.rates import FREE_RATES, Tier, per_million
+from paymaster.accounting.prices.rates import Rates as TokenRates
 from paymaster.registry.schema import ModelSection, Rates
 
 FREE = "registry: price: free"

@@ -6,7 +6,7 @@ model elsewhere (another endpoint, another key), or to what the registry declare
 
 from collections.abc import Sequence
 
-from paymaster.accounting.tokens import InputsCount
+from paymaster.accounting.tokens.counter import InputsCount
 from paymaster.operations import Operation
 from paymaster.registry.models import Model
 from paymaster.routing.requests import Request

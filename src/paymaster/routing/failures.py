@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
 
-from paymaster.accounting.usage import Usage
+from paymaster.accounting.usage.record import Usage
 
 
 class FailureKind(StrEnum):
@@ -68,7 +68,7 @@ class Rule:
     """What one kind of failure means.
 
     `again`: the same model may be tried again. `pause_ms`: every worker is kept off the model that long (None: as long as the provider
-    or the backoff says). `breaker`: it counts towards opening the breaker. `loud`: somebody has to mend something.
+    or the backoff says). `breaker`: it counts towards opening the breaker. `needs_operator`: somebody has to mend something.
     """
 
     again: bool
@@ -76,15 +76,15 @@ class Rule:
     pauses: bool = False
     pause_ms: int | None = None
     breaker: bool = False
-    loud: bool = False
+    needs_operator: bool = False
 
 
-MENDED_MS = 25_000
+OPERATOR_PROBE_MS = 25_000
 """Whether somebody has mended something is asked by one call this often: a top-up or a new key counts within half a minute."""
 
 RULES: dict[FailureKind, Rule] = {
     FailureKind.THROTTLED: Rule(again=True, then=Then.NEXT, pauses=True),
-    FailureKind.QUOTA_EXHAUSTED: Rule(again=False, then=Then.NEXT, pauses=True, pause_ms=MENDED_MS, loud=True),
+    FailureKind.QUOTA_EXHAUSTED: Rule(again=False, then=Then.NEXT, pauses=True, pause_ms=OPERATOR_PROBE_MS, needs_operator=True),
     FailureKind.OVERLOADED: Rule(again=True, then=Then.NEXT, breaker=True),
     FailureKind.SERVER_ERROR: Rule(again=True, then=Then.NEXT, breaker=True),
     FailureKind.CONNECTION_REFUSED: Rule(again=True, then=Then.NEXT, breaker=True),
@@ -93,9 +93,9 @@ RULES: dict[FailureKind, Rule] = {
     FailureKind.TIMED_OUT: Rule(again=False, then=Then.NEXT, breaker=True),
     FailureKind.CONTEXT_TOO_LONG: Rule(again=False, then=Then.NEXT_LARGER_CONTEXT),
     FailureKind.CONTENT_POLICY: Rule(again=False, then=Then.GIVE_UP),
-    FailureKind.AUTHENTICATION: Rule(again=False, then=Then.NEXT, pauses=True, pause_ms=MENDED_MS, loud=True),
-    FailureKind.PERMISSION: Rule(again=False, then=Then.NEXT, pauses=True, pause_ms=MENDED_MS, loud=True),
-    FailureKind.UNKNOWN_MODEL: Rule(again=False, then=Then.NEXT, pauses=True, pause_ms=MENDED_MS, loud=True),
+    FailureKind.AUTHENTICATION: Rule(again=False, then=Then.NEXT, pauses=True, pause_ms=OPERATOR_PROBE_MS, needs_operator=True),
+    FailureKind.PERMISSION: Rule(again=False, then=Then.NEXT, pauses=True, pause_ms=OPERATOR_PROBE_MS, needs_operator=True),
+    FailureKind.UNKNOWN_MODEL: Rule(again=False, then=Then.NEXT, pauses=True, pause_ms=OPERATOR_PROBE_MS, needs_operator=True),
     FailureKind.BAD_REQUEST: Rule(again=False, then=Then.GIVE_UP),
     FailureKind.CANCELLED: Rule(again=False, then=Then.GIVE_UP),
     FailureKind.STALE_HOLD: Rule(again=True, then=Then.NEXT),

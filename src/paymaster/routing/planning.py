@@ -7,8 +7,8 @@ from difflib import get_close_matches
 from enum import StrEnum
 from typing import Protocol
 
-from paymaster.accounting.prices import PLAIN_TERMS, Price, RequestTerms, UnknownTier, affordable_output_tokens, worst_case_nanousd
-from paymaster.accounting.tokens import InputsCount, PromptCount, Tokenizer
+from paymaster.accounting.prices.price import PLAIN_TERMS, Price, RequestTerms, UnknownTier, affordable_output_tokens, worst_case_nanousd
+from paymaster.accounting.tokens.counter import InputsCount, PromptCount, Tokenizer
 from paymaster.errors import RequestInvalid
 from paymaster.jsontypes import JsonObject
 from paymaster.operations import Operation
@@ -29,7 +29,7 @@ MOST_WEB_SEARCHES = 10
 """What is held for where the provider may search the web and the request sets no limit of its own."""
 
 
-class Against(StrEnum):
+class SkipCause(StrEnum):
     """Why a model is passed over."""
 
     CAPABILITY = "capability"
@@ -46,11 +46,11 @@ class Against(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class PassedOver:
+class Skipped:
     """A model that will not serve this request, and why, in a sentence for a person. `again_in_ms` is when it may, where that is known."""
 
     model: str
-    against: Against
+    against: SkipCause
     detail: str
     again_in_ms: int | None = None
 
@@ -83,7 +83,7 @@ class Plan:
     """The candidates in order and everybody else with the reason against."""
 
     candidates: tuple[Candidate, ...]
-    passed_over: tuple[PassedOver, ...]
+    skipped: tuple[Skipped, ...]
 
 
 class CountsPrompts(Protocol):
@@ -105,13 +105,13 @@ def plan(
     judged = [verdict for _, verdict in verdicts(request, registry, scope, now_ms, counter, missing_keys)]
     return Plan(
         tuple(verdict for verdict in judged if isinstance(verdict, Candidate)),
-        tuple(verdict for verdict in judged if isinstance(verdict, PassedOver)),
+        tuple(verdict for verdict in judged if isinstance(verdict, Skipped)),
     )
 
 
 def verdicts(
     request: Request, registry: Registry, scope: Scope, now_ms: int, counter: CountsPrompts, missing_keys: Mapping[str, str] | None = None
-) -> Iterator[tuple[int, Candidate | PassedOver]]:
+) -> Iterator[tuple[int, Candidate | Skipped]]:
     """The models of the chain, each judged when it is asked for (most calls need the first alone), with how many come after it.
 
     `missing_keys` maps models to the environment variable that is not set. Raises RequestInvalid, at the first step, for a request that no
@@ -127,16 +127,16 @@ def verdicts(
         yield sum(other not in apart for other in names[position + 1 :]), verdict
 
 
-def _set_apart(request: Request, models: Sequence[Model]) -> dict[str, PassedOver]:
+def _set_apart(request: Request, models: Sequence[Model]) -> dict[str, Skipped]:
     """The models of the chain that are of another kind than what is asked for: nobody waits less because they come after."""
     apart = {
-        model.name: PassedOver(model.name, Against.CAPABILITY, why) for model in models if (why := wrong_kind(request, model)) is not None
+        model.name: Skipped(model.name, SkipCause.CAPABILITY, why) for model in models if (why := wrong_kind(request, model)) is not None
     }
     if request.operation is Operation.EMBEDDINGS:
         first, *others = [model for model in models if model.name not in apart] or models[:1]
         for model in others:
             if (why := wrong_space(request, model, first)) is not None:
-                apart[model.name] = PassedOver(model.name, Against.VECTORS, why)
+                apart[model.name] = Skipped(model.name, SkipCause.VECTORS, why)
     return apart
 
 
@@ -181,22 +181,22 @@ def _judge(
     counter: CountsPrompts,
     needs: frozenset[str],
     missing_key: str | None,
-) -> Candidate | PassedOver:
+) -> Candidate | Skipped:
     if missing_key is not None:
-        return PassedOver(model.name, Against.KEY, f"its key is missing: environment variable {missing_key} is not set")
+        return Skipped(model.name, SkipCause.KEY, f"its key is missing: environment variable {missing_key} is not set")
     if model.capabilities is not None and (lacking := needs - model.capabilities):
-        return PassedOver(model.name, Against.CAPABILITY, f"it lacks {', '.join(sorted(lacking))}")
+        return Skipped(model.name, SkipCause.CAPABILITY, f"it lacks {', '.join(sorted(lacking))}")
     translation = translate(request, model)
     if translation.impossible:
-        return PassedOver(model.name, Against.PARAMETER, f"it does not take {', '.join(translation.impossible)}")
+        return Skipped(model.name, SkipCause.PARAMETER, f"it does not take {', '.join(translation.impossible)}")
     fit = _fit(request, translation, model, counter)
-    if isinstance(fit, PassedOver):
+    if isinstance(fit, Skipped):
         return fit
     prompt, output_tokens, limit_sent = fit
     money = tuple(money_accounts(model, policy, scope, now_ms))
     hard = policy.hard_stop_on_budget and bool(money)
     if hard and model.price is None:
-        return PassedOver(model.name, Against.UNPRICED, unpriced_detail(model))
+        return Skipped(model.name, SkipCause.UNPRICED, unpriced_detail(model))
     at, terms = datetime.fromtimestamp(now_ms / 1000, UTC), _terms(request, needs)
     try:
         candidate = Candidate(
@@ -215,7 +215,7 @@ def _judge(
         )
         return _fit_token_limits(candidate, policy)
     except UnknownTier as error:
-        return PassedOver(model.name, Against.PARAMETER, str(error))
+        return Skipped(model.name, SkipCause.PARAMETER, str(error))
 
 
 def _caller(policy: Policy, scope: Scope) -> tuple[tuple[str, Limits], ...]:
@@ -238,20 +238,20 @@ def _terms(request: Request, needs: frozenset[str]) -> RequestTerms:
     )
 
 
-def _fit(request: Request, translation: Translation, model: Model, counter: CountsPrompts) -> tuple[PromptCount, int, bool] | PassedOver:
+def _fit(request: Request, translation: Translation, model: Model, counter: CountsPrompts) -> tuple[PromptCount, int, bool] | Skipped:
     """The prompt, the largest output per choice and whether that is sent; or why the model can't take so long a prompt."""
     if request.operation is Operation.EMBEDDINGS:
         items = items_of(request.inputs)
         counted = counter.count_inputs(items, model.tokenizer)
         if (why := too_long(model, counted, many=len(items) > 1)) is not None:
-            return PassedOver(model.name, Against.CONTEXT, why)
+            return Skipped(model.name, SkipCause.CONTEXT, why)
         if (why := too_many(model, items, counted)) is not None:
-            return PassedOver(model.name, Against.LIMIT, why)
+            return Skipped(model.name, SkipCause.LIMIT, why)
         return counted.prompt, 0, False
     prompt = _prompt_tokens(request, translation, model, counter)
     room = _context_room(model, prompt)
     if room is not None and room < 1:
-        return PassedOver(model.name, Against.CONTEXT, _context_detail(model, prompt))
+        return Skipped(model.name, SkipCause.CONTEXT, _context_detail(model, prompt))
     return (prompt, *_output_limit(request, model, room))
 
 
@@ -326,7 +326,7 @@ def _lowered(candidate: Candidate, output_tokens: int) -> Candidate:
     )
 
 
-def _fit_token_limits(candidate: Candidate, policy: Policy) -> Candidate | PassedOver:
+def _fit_token_limits(candidate: Candidate, policy: Policy) -> Candidate | Skipped:
     """Lower the output where a tokens-per-minute limit could never admit the whole of it; pass over what does not fit even so."""
     limits, prompt = candidate.model.limits, candidate.prompt.tokens
     for name, cap, base in (("tpm", limits.tpm, prompt), ("output_tpm", limits.output_tpm, 0)):
@@ -334,10 +334,10 @@ def _fit_token_limits(candidate: Candidate, policy: Policy) -> Candidate | Passe
             lowered = (cap - base) // candidate.choices
             if lowered < min(policy.min_output_tokens, candidate.output_tokens):
                 said = f"a prompt of {base} tokens and an answer do not fit" if candidate.output_tokens else f"{base} tokens do not fit"
-                return PassedOver(candidate.model.name, Against.LIMIT, f"{said} {name} = {cap}")
+                return Skipped(candidate.model.name, SkipCause.LIMIT, f"{said} {name} = {cap}")
             candidate = _lowered(candidate, lowered)
     if limits.input_tpm is not None and prompt > limits.input_tpm:
-        return PassedOver(candidate.model.name, Against.LIMIT, f"a prompt of {prompt} tokens does not fit input_tpm = {limits.input_tpm}")
+        return Skipped(candidate.model.name, SkipCause.LIMIT, f"a prompt of {prompt} tokens does not fit input_tpm = {limits.input_tpm}")
     return candidate
 
 

@@ -4,22 +4,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from paymaster.accounting.accounts import Charge, Held, Hold, Post, Settlement
-from paymaster.accounting.prices import Cost, cost
+from paymaster.accounting.prices.price import Cost, cost
 from paymaster.accounting.records import AttemptRecord
-from paymaster.accounting.usage import UnknownUsage, Usage
+from paymaster.accounting.usage.record import UnknownUsage, Usage
 from paymaster.operations import Operation
 from paymaster.registry.models import Model, Policy
-from paymaster.routing.charging import (
+from paymaster.routing.adaptive_concurrency import NO_HEADROOM_STATED, RateHeadroom, overload_posts
+from paymaster.routing.charges import (
     ASKED_FOR_TIME,
     OUT_OF_SERVICE,
     UNBOUNDED_SLOTS,
-    Meaning,
+    ChargeKind,
     failures_account,
     pause_account,
     slots_account,
 )
 from paymaster.routing.failures import RULES, Billed, Failure, FailureKind, pause_ms
-from paymaster.routing.pacing import NOTHING_SAID, Left, overload_posts
 from paymaster.routing.planning import Candidate
 from paymaster.scope import Scope
 
@@ -43,7 +43,7 @@ class Ended:
     finish_reason: str | None = None
     request_id: str | None = None
     backoff_ms: int = 0
-    left: Left = NOTHING_SAID
+    left: RateHeadroom = NO_HEADROOM_STATED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +55,7 @@ class Attempt:
     at_ms: int
     scope: Scope
     candidate: Candidate
-    meanings: tuple[Meaning, ...]
+    kinds: tuple[ChargeKind, ...]
     hold: Hold
     operation: Operation = Operation.CHAT
     streamed: bool = False
@@ -112,12 +112,12 @@ def settlement(attempt: Attempt, ended: Ended, charged: Bill, record: AttemptRec
         again = probe_failed(attempt, failure, held)
         if again:  # in one step with its end: no other call finds its slot free and the pause not yet there
             posts.extend(opening_posts(attempt, policy))
-        if again or RULES[failure.kind].loud:
+        if again or RULES[failure.kind].needs_operator:
             clears = (slots_account(model),)  # an earlier one probe at a time gives way to the one that is posted now
     return Settlement(
         hold=attempt.hold,
         held_at_ms=held.at_ms,
-        amounts=actual_amounts(attempt.meanings, attempt.hold.charges, ended, charged.cost_nanousd),
+        amounts=actual_amounts(attempt.kinds, attempt.hold.charges, ended, charged.cost_nanousd),
         record=record.to_json(),
         posts=tuple(posts),
         clears=clears,
@@ -128,14 +128,14 @@ def breaker_stands(attempt: Attempt, held: Held) -> bool:
     """True where failures are on the books for this model, so that an answer has something to clear."""
     return any(
         balance.live > 0
-        for meaning, balance in zip(attempt.meanings, held.balances, strict=True)
-        if meaning in (Meaning.FAILURES, Meaning.SLOT)
+        for meaning, balance in zip(attempt.kinds, held.balances, strict=True)
+        if meaning in (ChargeKind.FAILURES, ChargeKind.SLOT)
     )
 
 
 def was_half_open(attempt: Attempt, held: Held) -> bool:
     """True where the attempt was the probe of a breaker: an entry stands on the model's slots."""
-    return any(balance.live > 0 for meaning, balance in zip(attempt.meanings, held.balances, strict=True) if meaning is Meaning.SLOT)
+    return any(balance.live > 0 for meaning, balance in zip(attempt.kinds, held.balances, strict=True) if meaning is ChargeKind.SLOT)
 
 
 def probe_failed(attempt: Attempt, failure: Failure, held: Held) -> bool:
@@ -166,19 +166,19 @@ def _half_open(model: Model, pause_ms: int) -> tuple[Post, ...]:
     return (Post(slots_account(model.name), slots - 1, pause_ms + max(HALF_OPEN_MS, model.timeouts.total_ms)),) if slots > 1 else ()
 
 
-def actual_amounts(meanings: Sequence[Meaning], charges: Sequence[Charge], ended: Ended, cost_nanousd: int) -> tuple[int, ...]:
+def actual_amounts(kinds: Sequence[ChargeKind], charges: Sequence[Charge], ended: Ended, cost_nanousd: int) -> tuple[int, ...]:
     """What each charge comes to in the end. What is not known stays as it was held."""
-    return tuple(_actual(meaning, charge.amount, ended, cost_nanousd) for meaning, charge in zip(meanings, charges, strict=True))
+    return tuple(_actual(meaning, charge.amount, ended, cost_nanousd) for meaning, charge in zip(kinds, charges, strict=True))
 
 
-def _actual(meaning: Meaning, held: int, ended: Ended, cost_nanousd: int) -> int:
+def _actual(meaning: ChargeKind, held: int, ended: Ended, cost_nanousd: int) -> int:
     unsent = ended.failure is not None and ended.failure.kind in UNSENT
     match meaning:
-        case Meaning.MONEY:
+        case ChargeKind.MONEY:
             return cost_nanousd
-        case Meaning.REQUESTS:
+        case ChargeKind.REQUESTS:
             return 0 if unsent else held
-        case Meaning.TOKENS | Meaning.INPUT_TOKENS | Meaning.OUTPUT_TOKENS:
+        case ChargeKind.TOKENS | ChargeKind.INPUT_TOKENS | ChargeKind.OUTPUT_TOKENS:
             if ended.failure is not None and ended.failure.billed is Billed.NO:
                 return 0
             return _tokens(meaning, ended.usage, held)
@@ -186,13 +186,13 @@ def _actual(meaning: Meaning, held: int, ended: Ended, cost_nanousd: int) -> int
             return 0
 
 
-def _tokens(meaning: Meaning, usage: Usage | UnknownUsage | None, held: int) -> int:
+def _tokens(meaning: ChargeKind, usage: Usage | UnknownUsage | None, held: int) -> int:
     if not isinstance(usage, Usage):
         return held
     match meaning:
-        case Meaning.INPUT_TOKENS:
+        case ChargeKind.INPUT_TOKENS:
             return usage.prompt_tokens
-        case Meaning.OUTPUT_TOKENS:
+        case ChargeKind.OUTPUT_TOKENS:
             return usage.output_tokens
         case _:
             return usage.total_tokens
@@ -203,8 +203,8 @@ def _posts(attempt: Attempt, failure: Failure, backoff_ms: int, policy: Policy) 
     posts = []
     stays_off_ms = pause_ms(failure, backoff_ms)
     if stays_off_ms:
-        posts.append(Post(pause_account(model.name), OUT_OF_SERVICE if rule.loud else ASKED_FOR_TIME, stays_off_ms))
-        if rule.loud:  # somebody has to mend it: whether it is mended one call finds out, not all
+        posts.append(Post(pause_account(model.name), OUT_OF_SERVICE if rule.needs_operator else ASKED_FOR_TIME, stays_off_ms))
+        if rule.needs_operator:  # somebody has to mend it: whether it is mended one call finds out, not all
             posts.extend(_half_open(model, stays_off_ms))
     if counts_against(attempt, failure):
         posts.append(Post(failures_account(model.name), 1, policy.breaker_window_ms))

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable
 
-from paymaster.events import Event
+from paymaster.flow.events import Event
 
 _LOGGER = logging.getLogger("paymaster.telemetry")
 

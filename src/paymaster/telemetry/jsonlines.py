@@ -8,9 +8,9 @@ import threading
 from pathlib import Path
 
 from paymaster.errors import UsageMistake
-from paymaster.events import Event
+from paymaster.flow.events import Event
 from paymaster.redaction import Redactor
-from paymaster.telemetry.lines import encode
+from paymaster.telemetry.event_lines import encode
 
 _LOGGER = logging.getLogger("paymaster.telemetry")
 _LONGEST_NAME = 100

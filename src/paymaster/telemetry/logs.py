@@ -3,7 +3,7 @@
 import logging
 from typing import TextIO
 
-from paymaster.events import Event, Unpriced
+from paymaster.flow.events import Event, Unpriced
 from paymaster.redaction import Redactor
 from paymaster.telemetry.sentences import room_and_level, sentence
 
@@ -20,7 +20,7 @@ _PLAIN: tuple[tuple[str, str], ...] = (
 
 
 class EventLog:
-    """Logs each event as one sentence without secrets, to `paymaster.calls`, `paymaster.routing` or `paymaster.budgets`.
+    """Logs each event as one sentence without secrets, to `paymaster.flow.calls`, `paymaster.routing` or `paymaster.budgets`.
 
     A program that has not set up logging hears nothing. A model without a price is named once.
     """

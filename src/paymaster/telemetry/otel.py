@@ -16,7 +16,7 @@ from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, TracerProvider, get_tracer, set_span_in_context
 from opentelemetry.util.types import AttributeValue
 
-from paymaster.events import (
+from paymaster.flow.events import (
     Admitted,
     AttemptFailed,
     AttemptSettled,
@@ -24,7 +24,7 @@ from paymaster.events import (
     CallGivenUp,
     Event,
     FellBack,
-    ModelPassedOver,
+    ModelSkipped,
     RefusedByAccount,
     SettlementFailed,
     Throttled,
@@ -92,7 +92,7 @@ class OpenTelemetry:
                 self._note(event, {"paymaster.model": event.model, "paymaster.account": event.account, "paymaster.reason": event.reason})
             case RefusedByAccount():
                 self._note(event, {"paymaster.model": event.model, "paymaster.account": event.account})
-            case ModelPassedOver():
+            case ModelSkipped():
                 self._note(event, {"paymaster.model": event.model, "paymaster.reason": event.reason})
             case FellBack():
                 self._note(event, {"paymaster.model": event.model, "paymaster.to_model": event.to_model, "paymaster.reason": event.reason})
@@ -183,7 +183,7 @@ class OpenTelemetry:
             span.add_event(event.kind, {"paymaster.model": event.model, "paymaster.spooled": event.spooled})
 
     def _note(
-        self, event: Throttled | RefusedByAccount | ModelPassedOver | FellBack | BudgetPassed, attributes: Mapping[str, AttributeValue]
+        self, event: Throttled | RefusedByAccount | ModelSkipped | FellBack | BudgetPassed, attributes: Mapping[str, AttributeValue]
     ) -> None:
         self._call(event.call_id, event.scope).span.add_event(event.kind, attributes)
 

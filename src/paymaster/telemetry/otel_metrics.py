@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation, get_meter
 from opentelemetry.util.types import AttributeValue
 
-from paymaster.events import (
+from paymaster.flow.events import (
     AttemptFailed,
     AttemptSettled,
     BreakerOpened,
@@ -19,14 +19,14 @@ from paymaster.events import (
     Event,
     FellBack,
     HoldLost,
-    ModelPassedOver,
+    ModelSkipped,
     RefusedByAccount,
     Throttled,
 )
 from paymaster.telemetry import otel_names as words
 from paymaster.telemetry.otel_names import Names
-from paymaster.telemetry.standing import budget_kind, limit_kind
 from paymaster.version import __version__
+from paymaster.views.ledger_status import budget_kind, limit_kind
 
 _NANO = 10**9
 
@@ -105,7 +105,7 @@ class Instruments:
                 self._waits.add(1, {"paymaster.model": event.model, "paymaster.limit": kind})
             case RefusedByAccount():
                 self._refusals.add(1, {"paymaster.model": event.model, "paymaster.reason": limit_kind(event.account)})
-            case ModelPassedOver():
+            case ModelSkipped():
                 self._refusals.add(1, {"paymaster.model": event.model, "paymaster.reason": event.against})
             case FellBack():
                 self._fallbacks.add(1, {"paymaster.model": event.model, "paymaster.to_model": event.to_model})

@@ -15,7 +15,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from paymaster.events import (
+from paymaster.flow.events import (
     Admitted,
     AttemptFailed,
     AttemptSettled,
@@ -23,11 +23,11 @@ from paymaster.events import (
     BreakerOpened,
     BudgetPassed,
     CallGivenUp,
+    ConcurrencyLowered,
     Event,
     FellBack,
     HoldLost,
-    ModelPassedOver,
-    PaceLowered,
+    ModelSkipped,
     RefusedByAccount,
     SettlementFailed,
     SettlementPosted,
@@ -36,7 +36,7 @@ from paymaster.events import (
     Unbooked,
     Unpriced,
 )
-from paymaster.telemetry.standing import budget_kind, limit_kind
+from paymaster.views.ledger_status import budget_kind, limit_kind
 
 WORKERS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 """Where the processes of one server share their counts: prometheus-client reads it when it is imported."""
@@ -93,7 +93,7 @@ class PrometheusMetrics:
             "paymaster_refusals", "Models passed over because an account had no room.", ("model", "limit"), registry=own
         )
         self._fallbacks = Counter("paymaster_fallbacks", "Calls that went on with another model.", ("model", "to_model"), registry=own)
-        self._passed_over = Counter("paymaster_passed_over_models", "Models not asked at all, by why.", ("model", "against"), registry=own)
+        self._skipped = Counter("paymaster_passed_over_models", "Models not asked at all, by why.", ("model", "against"), registry=own)
         self._given_up = Counter("paymaster_failed_calls", "Calls that ended without an answer.", ("error",), registry=own)
         self._thresholds = Counter("paymaster_budget_thresholds", "Budgets that crossed a share.", ("budget", "percent"), registry=own)
         self._stops = Counter("paymaster_budget_stops", "Calls that a hard budget ended.", ("budget",), registry=own)
@@ -127,8 +127,8 @@ class PrometheusMetrics:
                     self._retries.labels(event.model).inc()
             case RefusedByAccount():
                 self._refusals.labels(event.model, limit_kind(event.account)).inc()
-            case ModelPassedOver():
-                self._passed_over.labels(event.model, event.against).inc()
+            case ModelSkipped():
+                self._skipped.labels(event.model, event.against).inc()
             case FellBack():
                 self._fallbacks.labels(event.model, event.to_model).inc()
             case HoldLost() | SettlementFailed() | Unbooked() | SettlementPosted():
@@ -137,7 +137,7 @@ class PrometheusMetrics:
                 self._take_rare(event)
 
     def _take_rare(
-        self, event: CallGivenUp | ThresholdCrossed | BudgetPassed | Unpriced | BreakerOpened | BreakerClosed | PaceLowered
+        self, event: CallGivenUp | ThresholdCrossed | BudgetPassed | Unpriced | BreakerOpened | BreakerClosed | ConcurrencyLowered
     ) -> None:
         match event:
             case CallGivenUp():
@@ -152,7 +152,7 @@ class PrometheusMetrics:
                 self._openings.labels(event.model).inc()
             case BreakerClosed():
                 self._closings.labels(event.model).inc()
-            case PaceLowered():
+            case ConcurrencyLowered():
                 self._paces.labels(event.model).inc()
             case _:
                 assert_never(event)

@@ -13,8 +13,8 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from paymaster.registry.models import Registry
-from paymaster.telemetry.standing import BudgetState, ModelState, Standing, kind_of
 from paymaster.version import __version__
+from paymaster.views.ledger_status import BudgetState, LedgerStatus, ModelState, kind_of
 
 _NANO = 10**9
 _BREAKER_STATES = ("closed", "half_open", "paused")
@@ -26,7 +26,7 @@ class LedgerGauges(Collector):
     `read` gives the standing and the time in milliseconds since 1970; it is called in the scraper's thread, once per scrape.
     """
 
-    def __init__(self, read: Callable[[], tuple[Standing, int]], registry: Registry) -> None:
+    def __init__(self, read: Callable[[], tuple[LedgerStatus, int]], registry: Registry) -> None:
         self._read = read
         self._registry = registry
 
@@ -59,7 +59,7 @@ class _Kind:
             self.fullest_ppm = ppm if self.fullest_ppm is None else max(self.fullest_ppm, ppm)
 
 
-def _budgets(now: Standing, now_ms: int) -> Iterator[Metric]:
+def _budgets(now: LedgerStatus, now_ms: int) -> Iterator[Metric]:
     today = datetime.fromtimestamp(now_ms / 1000, UTC).date().isoformat()
     kinds: dict[tuple[str, str], _Kind] = {}
     for budget in now.budgets:
@@ -88,7 +88,7 @@ def _still_matters(budget: BudgetState) -> bool:
     return budget.held_nanousd > 0 or not budget.of.keys() & {"run", "batch", "instance"}
 
 
-def _limits(now: Standing) -> Iterator[Metric]:
+def _limits(now: LedgerStatus) -> Iterator[Metric]:
     labels = ("model", "limit")
     used = GaugeMetricFamily("paymaster_limit_used", "Requests or tokens in the window that slides, by the registry's word.", labels=labels)
     cap = GaugeMetricFamily("paymaster_limit_cap", "The most that may be in the window.", labels=labels)
@@ -99,10 +99,10 @@ def _limits(now: Standing) -> Iterator[Metric]:
     yield from (used, cap)
 
 
-def _models(now: Standing, registry: Registry) -> Iterator[Metric]:
+def _models(now: LedgerStatus, registry: Registry) -> Iterator[Metric]:
     """One series per model of the registry, also where nothing happens: a state that is absent can't be told from one that is lost."""
     states = {model.model: model for model in now.models}
-    in_line = {waits.model: waits.calls for waits in now.line}
+    calls_of = {waits.model: waits.calls for waits in now.queue}
     calls = GaugeMetricFamily("paymaster_open_calls", "Calls under way, of all workers.", labels=("model",))
     cap = GaugeMetricFamily("paymaster_open_calls_cap", "The most calls at once.", labels=("model",))
     waiting = GaugeMetricFamily("paymaster_waiting_calls", "Calls that wait in line, of all workers.", labels=("model",))
@@ -111,7 +111,7 @@ def _models(now: Standing, registry: Registry) -> Iterator[Metric]:
     for name, model in sorted(registry.models.items()):
         state = states.get(name)
         calls.add_metric((name,), state.open_calls if state else 0)
-        waiting.add_metric((name,), in_line.get(name, 0))
+        waiting.add_metric((name,), calls_of.get(name, 0))
         failures.add_metric((name,), state.failures if state else 0)
         if model.limits.max_parallel is not None:
             cap.add_metric((name,), model.limits.max_parallel)

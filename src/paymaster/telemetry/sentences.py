@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import assert_never
 
 from paymaster.accounting.money import format_usd
-from paymaster.events import (
+from paymaster.flow.events import (
     Admitted,
     AttemptFailed,
     AttemptSettled,
@@ -13,11 +13,11 @@ from paymaster.events import (
     BreakerOpened,
     BudgetPassed,
     CallGivenUp,
+    ConcurrencyLowered,
     Event,
     FellBack,
     HoldLost,
-    ModelPassedOver,
-    PaceLowered,
+    ModelSkipped,
     RefusedByAccount,
     SettlementFailed,
     SettlementPosted,
@@ -27,6 +27,7 @@ from paymaster.events import (
     Unpriced,
 )
 from paymaster.routing.failures import FailureKind
+from paymaster.views.words import duration, one_line
 
 LONG_WAIT_MS = 30_000
 """From here on a wait is worth a warning: a person would wonder whether the run hangs."""
@@ -38,7 +39,7 @@ _ROOMS_AND_LEVELS: Mapping[type[Event], tuple[str, int]] = {
     Admitted: ("calls", logging.DEBUG),
     Throttled: ("calls", logging.INFO),
     RefusedByAccount: ("calls", logging.INFO),
-    ModelPassedOver: ("routing", logging.DEBUG),
+    ModelSkipped: ("routing", logging.DEBUG),
     AttemptSettled: ("calls", logging.INFO),
     AttemptFailed: ("calls", logging.WARNING),
     FellBack: ("routing", logging.WARNING),
@@ -48,7 +49,7 @@ _ROOMS_AND_LEVELS: Mapping[type[Event], tuple[str, int]] = {
     Unpriced: ("budgets", logging.WARNING),
     BreakerOpened: ("routing", logging.WARNING),
     BreakerClosed: ("routing", logging.INFO),
-    PaceLowered: ("routing", logging.INFO),
+    ConcurrencyLowered: ("routing", logging.INFO),
     HoldLost: ("budgets", logging.WARNING),
     SettlementFailed: ("budgets", logging.ERROR),
     Unbooked: ("budgets", logging.ERROR),
@@ -76,21 +77,6 @@ def sentence(event: Event) -> str:
     return one_line(instance + _words(event))
 
 
-def one_line(text: str) -> str:
-    """The text without line breaks and without characters that could steer a terminal."""
-    return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in " ".join(text.split()))
-
-
-def duration(time_ms: int) -> str:
-    """`340 ms`, `2.3 s`, `4 min 05 s`."""
-    if time_ms < 1_000:
-        return f"{time_ms} ms"
-    if time_ms < 60_000:
-        return f"{time_ms // 1_000}.{time_ms % 1_000 // 100} s"
-    minutes, seconds = divmod(time_ms // 1_000, 60)
-    return f"{minutes:,} min {seconds:02d} s"
-
-
 def _words(event: Event) -> str:
     match event:
         case Admitted():
@@ -99,7 +85,7 @@ def _words(event: Event) -> str:
             how_long = f"up to {duration(event.wait_ms)}" if event.wait_ms is not None else "until another call ends"
             where = f" ({event.account})" if event.account else ""
             return f"{event.model} waits {how_long}: {event.reason}{where}"
-        case RefusedByAccount() | ModelPassedOver() | FellBack():
+        case RefusedByAccount() | ModelSkipped() | FellBack():
             return _left(event)
         case AttemptSettled():
             return _settled(event)
@@ -120,7 +106,7 @@ def _words(event: Event) -> str:
             return f"{event.model} is paused for {duration(event.pause_ms)}, for every worker: {event.reason}"
         case BreakerClosed():
             return f"{event.model} answers again"
-        case PaceLowered():
+        case ConcurrencyLowered():
             return f"{event.model} is called {event.to_parallel:,} times at once, no longer {event.from_parallel:,}: {event.reason}"
         case HoldLost() | SettlementFailed() | Unbooked() | SettlementPosted():
             return _about_the_ledger(event)
@@ -138,11 +124,11 @@ def _admitted(event: Admitted) -> str:
     )
 
 
-def _left(event: RefusedByAccount | ModelPassedOver | FellBack) -> str:
+def _left(event: RefusedByAccount | ModelSkipped | FellBack) -> str:
     match event:
         case RefusedByAccount():
             return _refused(event)
-        case ModelPassedOver():
+        case ModelSkipped():
             return f"{event.model} is not asked: {event.reason}"
         case FellBack():
             return f"{event.model} is left for {event.to_model}: {event.reason}{_without(event.dropped_params)}"

@@ -8,12 +8,12 @@ from pathlib import Path
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from paymaster.errors import UsageMistake
-from paymaster.ledgers.opening import open_ledger
-from paymaster.ledgers.redis_address import read_address
+from paymaster.ledgers.redis.address import read_address
+from paymaster.ledgers.urls import open_ledger
 from paymaster.runtime import BlockingRuntime
-from paymaster.torture.links import Link
-from paymaster.torture.plans import Keeper, Plan
+from paymaster.torture.plans import LedgerKind, Plan
 from paymaster.torture.servers import PrivateServer
+from paymaster.torture.tcp_proxy import Link
 
 PRIVATE = "redis"
 """The word for a server that is started for the run."""
@@ -32,26 +32,26 @@ class Ledger:
     server: PrivateServer | None = None
 
 
-def keeper_of(url: str) -> Keeper:
+def kind_of_ledger(url: str) -> LedgerKind:
     """What kind of ledger is meant; an empty URL is a file. Raises UsageMistake (LedgerUnusable) for none."""
     if url in ("", "sqlite:"):
-        return Keeper.FILE
+        return LedgerKind.FILE
     if url == PRIVATE:
-        return Keeper.PRIVATE_SERVER
+        return LedgerKind.PRIVATE_SERVER
     scheme = url.partition(":")[0].lower()
     open_ledger(url, BlockingRuntime().sleep)  # opens nothing yet: it only reads the URL
     match scheme:
         case "memory":
-            return Keeper.MEMORY
+            return LedgerKind.MEMORY
         case "sqlite":
             raise UsageMistake(
                 "a file of yours is not tortured: it would be left with the run's calls in it",
                 advice="Write --ledger sqlite: (the default) for a file that is removed afterwards.",
             )
         case "redis":
-            return Keeper.SERVER
+            return LedgerKind.SERVER
         case _:
-            return Keeper.SERVERS
+            return LedgerKind.SERVERS
 
 
 def without_password(url: str) -> str:
@@ -64,16 +64,16 @@ def without_password(url: str) -> str:
 def kept(plan: Plan, url: str, folder: Path, host: str) -> Iterator[Ledger]:
     """The ledger of one run: a new file, a new server, or a name of its own on a server that runs. `host` is where a link listens."""
     with contextlib.ExitStack() as stack:
-        match plan.load.keeper:
-            case Keeper.FILE:
+        match plan.load.ledger_kind:
+            case LedgerKind.FILE:
                 file = f"sqlite://{(folder / 'disk' / 'ledger.sqlite3').absolute()}"
                 yield Ledger(file, file)
-            case Keeper.PRIVATE_SERVER:
+            case LedgerKind.PRIVATE_SERVER:
                 server = stack.enter_context(PrivateServer(folder))
                 link = stack.enter_context(Link(("127.0.0.1", server.port), host))
                 own = f"redis://127.0.0.1:{server.port}"
                 yield Ledger(own, f"redis://{host}:{link.port}?timeout_ms={_WORKERS_PATIENCE_MS}", link, server)
-            case Keeper.SERVER:
+            case LedgerKind.SERVER:
                 named = _named(url)
                 parts = urlsplit(named)
                 link = stack.enter_context(Link(read_address(url).hosts[0], host))

@@ -39,7 +39,7 @@ DISTURBANCES = (Fault.KILL, Fault.STOP, Fault.DISK, Fault.RESTART, Fault.STALL, 
 """Those that happen at a moment of the run."""
 
 
-class Keeper(StrEnum):
+class LedgerKind(StrEnum):
     """What keeps the ledger, as far as it decides what can be done to it."""
 
     MEMORY = "memory"
@@ -51,12 +51,12 @@ class Keeper(StrEnum):
 
 _ALWAYS = frozenset({Fault.PROVIDER, Fault.CANCEL})
 _PROCESSES = _ALWAYS | {Fault.KILL, Fault.STOP, Fault.CLOCK}
-POSSIBLE: dict[Keeper, frozenset[Fault]] = {
-    Keeper.MEMORY: _ALWAYS,
-    Keeper.FILE: _PROCESSES | {Fault.DISK},
-    Keeper.PRIVATE_SERVER: _PROCESSES | {Fault.RESTART, Fault.STALL, Fault.CUT},
-    Keeper.SERVER: _PROCESSES | {Fault.STALL, Fault.CUT},
-    Keeper.SERVERS: _PROCESSES,
+POSSIBLE: dict[LedgerKind, frozenset[Fault]] = {
+    LedgerKind.MEMORY: _ALWAYS,
+    LedgerKind.FILE: _PROCESSES | {Fault.DISK},
+    LedgerKind.PRIVATE_SERVER: _PROCESSES | {Fault.RESTART, Fault.STALL, Fault.CUT},
+    LedgerKind.SERVER: _PROCESSES | {Fault.STALL, Fault.CUT},
+    LedgerKind.SERVERS: _PROCESSES,
 }
 """Which faults each kind of ledger can be put through: a memory lives in one process, a server of others is not ours to restart."""
 
@@ -65,7 +65,7 @@ POSSIBLE: dict[Keeper, frozenset[Fault]] = {
 class Load:
     """What the user chose: how many workers, how many calls each (on average), which faults, on what kind of ledger."""
 
-    keeper: Keeper
+    ledger_kind: LedgerKind
     workers: int
     calls: int
     faults: frozenset[Fault]
@@ -110,19 +110,19 @@ class Plan:
     @property
     def ahead_ms(self) -> int:
         """How far the ledger's time may be ahead of the true one."""
-        if self.load.keeper is not Keeper.FILE:
+        if self.load.ledger_kind is not LedgerKind.FILE:
             return 0
         return max(max(worker.offset_ms, worker.offset_ms + worker.jump_ms) for worker in self.workers)
 
 
-def read_faults(text: str, keeper: Keeper) -> frozenset[Fault]:
+def read_faults(text: str, ledger_kind: LedgerKind) -> frozenset[Fault]:
     """The faults that a comma-separated list names: `all` (that this ledger can be put through), `none`, or names.
 
     Raises UsageMistake for a name that is no fault, and for a fault that this ledger cannot be put through.
     """
     words = [word.strip() for word in text.split(",") if word.strip()]
     if words == ["all"]:
-        return POSSIBLE[keeper]
+        return POSSIBLE[ledger_kind]
     if words == ["none"]:
         return frozenset()
     known = ", ".join(Fault)
@@ -130,8 +130,8 @@ def read_faults(text: str, keeper: Keeper) -> frozenset[Fault]:
     for word in words:
         if word not in set(Fault):
             raise UsageMistake(f"there is no fault {word!r}", advice=f"The faults are {known}; or all, or none.")
-        if Fault(word) not in POSSIBLE[keeper]:
-            possible = ", ".join(fault for fault in Fault if fault in POSSIBLE[keeper])
+        if Fault(word) not in POSSIBLE[ledger_kind]:
+            possible = ", ".join(fault for fault in Fault if fault in POSSIBLE[ledger_kind])
             raise UsageMistake(f"the fault {word!r} cannot be done to a ledger of this kind", advice=f"Possible here are {possible}.")
         chosen.add(Fault(word))
     return frozenset(chosen)
@@ -178,7 +178,7 @@ def _worker(dice: Random, number: int, load: Load, *, limited: bool) -> WorkerPl
     plan = WorkerPlan(number=number, seed=dice.getrandbits(32), tasks=number % 2 == 1, callers=dice.randint(2, 5))
     if Fault.CLOCK not in load.faults or number == 0:
         return plan  # one true clock at least
-    if load.keeper is Keeper.FILE:
+    if load.ledger_kind is LedgerKind.FILE:
         # The ledger's time is the latest that any worker saw. One that is ahead shortens the windows of others, which is not promised
         # against: where limits are measured, clocks only lag.
         offset_ms, jump_ms = dice.choice((0, -600, -60_000)), dice.choice((0, -2_000) if limited else (0, -2_000, 1_500))

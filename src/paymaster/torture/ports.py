@@ -4,9 +4,9 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 
 from paymaster.accounting.accounts import Admission, Balance, Change, Charge, Held, Hold, Lost, Post, Queued, Record, Settled, Settlement
-from paymaster.ports import Books, Provider, ProviderCall, ProviderChunk, ProviderReply
+from paymaster.flow.ports import Books, Provider, ProviderCall, ProviderChunk, ProviderReply
 from paymaster.providers.scripted.bill import ATTEMPT_HEADER
-from paymaster.routing.charging import MINUTE_MS, WINDOW_MARGIN_MS
+from paymaster.routing.charges import MINUTE_MS, WINDOW_MARGIN_MS
 from paymaster.routing.failures import Failure
 
 

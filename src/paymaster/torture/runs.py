@@ -12,16 +12,16 @@ from pathlib import Path
 import orjson
 
 from paymaster.accounting.accounts import Balance, Record
+from paymaster.flow.ports import Books
 from paymaster.ledgers.memory import MemoryLedger
-from paymaster.ledgers.opening import open_ledger
-from paymaster.ports import Books
+from paymaster.ledgers.urls import open_ledger
 from paymaster.providers.scripted.bill import BillLine
 from paymaster.providers.scripted.server import ScriptedServer
 from paymaster.runtime import BlockingRuntime, iterate, run
 from paymaster.torture.disks import Disk
-from paymaster.torture.hosts import Hosts
 from paymaster.torture.ledgers import Ledger, kept
-from paymaster.torture.plans import LEASE_MS, WINDOW_MS, Disturbance, Fault, Keeper, Load, Plan, draw, registry_text
+from paymaster.torture.netns import Hosts
+from paymaster.torture.plans import LEASE_MS, WINDOW_MS, Disturbance, Fault, LedgerKind, Load, Plan, draw, registry_text
 from paymaster.torture.verdicts import Check, Evidence, judge
 from paymaster.torture.worker import Order, work
 from paymaster.torture.workers import Ears, Worker, nursery
@@ -110,7 +110,7 @@ def torture(seed: int, load: Load, ledger_url: str, hosts: Hosts | None = None) 
         with ScriptedServer(plan.script, host=_host(hosts), bill_path=folder / "bill.jsonl") as provider:
             registry = folder / "registry.yaml"
             registry.write_text(registry_text(plan, provider.base_url), encoding="utf-8")
-            if load.keeper is Keeper.MEMORY:
+            if load.ledger_kind is LedgerKind.MEMORY:
                 evidence, disturbed = _in_this_process(plan, folder, registry)
             else:
                 evidence, disturbed = _in_processes(plan, folder, registry, ledger_url, provider, hosts)

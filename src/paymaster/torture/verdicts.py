@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from paymaster.accounting.accounts import Balance, Record
 from paymaster.accounting.records import AttemptRecord
 from paymaster.providers.scripted.bill import BillLine
-from paymaster.routing.charging import WINDOW_MARGIN_MS
+from paymaster.routing.charges import WINDOW_MARGIN_MS
 from paymaster.torture.plans import RUN, WINDOW_MS, Plan
 
 ACCOUNT = f"usd/run/{RUN}"

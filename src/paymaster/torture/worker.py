@@ -16,12 +16,12 @@ from random import Random
 import orjson
 
 from paymaster.client import AsyncClient, Client
-from paymaster.configuring import Settings, configure
 from paymaster.errors import BudgetExceeded, CallFailed, LedgerUnavailable
+from paymaster.flow.ports import Books, Provider, World
+from paymaster.flow.replies import Reply
 from paymaster.jsontypes import JsonObject
-from paymaster.ports import Books, Provider, World
+from paymaster.options import Settings, configure
 from paymaster.registry.models import Model
-from paymaster.replies import Reply
 from paymaster.torture.clocks import WrongAsyncioRuntime, WrongBlockingRuntime, WrongClock
 from paymaster.torture.plans import LONGEST_ANSWER_TOKENS, RUN
 from paymaster.torture.ports import Short, ShortBooks, SigningProvider
@@ -190,14 +190,14 @@ def _call(client: Client, caller: Caller, say: Say) -> None:
     ask = caller.next()
     try:
         if ask.style is Style.WHOLE:
-            _tell(client.complete(ask.messages, max_tokens=ask.max_tokens), caller, say)
+            _emit(client.complete(ask.messages, max_tokens=ask.max_tokens), caller, say)
             return
         with client.stream(ask.messages, max_tokens=ask.max_tokens) as stream:
             for number, _ in enumerate(stream):
                 if ask.style is Style.LEFT and number == ask.chunks:
                     caller.counts["left"] += 1
                     return
-            _tell(stream.reply, caller, say)
+            _emit(stream.reply, caller, say)
     except LedgerUnavailable as error:
         caller.failed(error)
         time.sleep(LEDGER_PAUSE_S)
@@ -222,7 +222,7 @@ async def _call_in_task(client: AsyncClient, caller: Caller, say: Say) -> None:
     try:
         async with asyncio.timeout(ask.patience_s if ask.style is Style.CANCELLED else None):
             if ask.style in {Style.WHOLE, Style.CANCELLED}:
-                _tell(await client.complete(ask.messages, max_tokens=ask.max_tokens), caller, say)
+                _emit(await client.complete(ask.messages, max_tokens=ask.max_tokens), caller, say)
                 return
             async with client.stream(ask.messages, max_tokens=ask.max_tokens) as stream:
                 number = 0
@@ -231,7 +231,7 @@ async def _call_in_task(client: AsyncClient, caller: Caller, say: Say) -> None:
                     if ask.style is Style.LEFT and number > ask.chunks:
                         caller.counts["left"] += 1
                         return
-                _tell(stream.reply, caller, say)
+                _emit(stream.reply, caller, say)
     except TimeoutError:
         caller.counts["cancelled"] += 1
     except LedgerUnavailable as error:
@@ -243,7 +243,7 @@ async def _call_in_task(client: AsyncClient, caller: Caller, say: Say) -> None:
         caller.looks_at_the_time()
 
 
-def _tell(reply: Reply, caller: Caller, say: Say) -> None:
+def _emit(reply: Reply, caller: Caller, say: Say) -> None:
     caller.counts["answered"] += 1
     say({"reply": reply.call_id, "attempts": [[record.attempt, record.cost_nanousd] for record in reply.attempts]})
 

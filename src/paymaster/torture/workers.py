@@ -13,9 +13,9 @@ from typing import IO
 
 import orjson
 
-from paymaster.torture.births import be_born
 from paymaster.torture.verdicts import Told
 from paymaster.torture.worker import Order
+from paymaster.torture.worker_main import be_born
 
 _LONGEST_COMPLAINT = 9_000
 _NEW_SEED = 7_919
@@ -63,7 +63,7 @@ class Ears:
 def nursery() -> ForkServerContext:
     """Where workers are forked from: a process that has loaded all they need, which takes longer than many a run."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["paymaster.torture.births"])
+    context.set_forkserver_preload(["paymaster.torture.worker_main"])
     return context
 
 

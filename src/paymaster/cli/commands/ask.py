@@ -9,8 +9,8 @@ from paymaster.cli.flags import ALL, AsJson, Flags, with_flags
 
 if TYPE_CHECKING:
     from paymaster.client import Client
+    from paymaster.flow.replies import Reply
     from paymaster.jsontypes import JsonObject
-    from paymaster.replies import Reply
 
 HELP = """Ask a model once.
 

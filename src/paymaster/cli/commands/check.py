@@ -41,7 +41,7 @@ def check(
     """See `HELP`."""
     from paymaster.cli.live import ask_all
     from paymaster.cli.terminal import write_json
-    from paymaster.configuring import configure
+    from paymaster.options import configure
     from paymaster.registry.describe import describe
 
     options = configure(registry_of(registry, flags), flags.settings())
@@ -66,7 +66,7 @@ def _with_ledger(described: "RegistryTable", options: "Options") -> "tuple[Regis
     """With the warnings about the ledger's server; or with why it can't be used, which is told when the registry has been shown."""
     from dataclasses import replace
 
-    from paymaster.cli.books import server_warnings
+    from paymaster.cli.ledger_access import server_warnings
     from paymaster.errors import LedgerUnusable
 
     try:

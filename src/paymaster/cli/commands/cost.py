@@ -30,8 +30,8 @@ def cost(
     """See `HELP`."""
     from datetime import UTC, datetime
 
-    from paymaster.accounting.catalogue import Catalogue
     from paymaster.accounting.costing import BadLine, cost_line
+    from paymaster.accounting.prices.catalogue import Catalogue
     from paymaster.cli.terminal import write_error, write_json_text
 
     catalogue, now = Catalogue(), datetime.now(UTC)

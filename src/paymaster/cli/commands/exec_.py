@@ -8,8 +8,8 @@ import typer
 from paymaster.cli.flags import ALL, Flags, with_flags
 
 if TYPE_CHECKING:
-    from paymaster.configuring import Settings
-    from paymaster.events import Event
+    from paymaster.flow.events import Event
+    from paymaster.options import Settings
     from paymaster.registry.models import Registry
 
 HELP = """Run a command through a gateway of its own.
@@ -34,31 +34,31 @@ def exec_(
     """See `HELP`."""
     import os
 
-    from paymaster.agents.statements import Takings
+    from paymaster.agents.spend_summary import SpendSummary
     from paymaster.cli.needs_gateway import require_gateway
     from paymaster.cli.terminal import write_note, write_warnings
-    from paymaster.configuring import configure, new_run_id
+    from paymaster.options import configure, new_run_id
 
     require_gateway()
-    from paymaster.gateway.around import environment, new_pass, run_command
+    from paymaster.gateway.exec_gateway import environment, new_pass, run_command
     from paymaster.gateway.serving import Serving, in_background, listen
 
-    takings, refused = Takings(), _Refusals()
+    summary, refused = SpendSummary(), _Refusals()
     settings = flags.settings()
     settings["run"] = settings.get("run") or flags.overrides().run_id or new_run_id()
-    settings["listeners"] = (takings, refused)
+    settings["listeners"] = (summary, refused)
     opened = new_pass()
-    serving = Serving(read_options=lambda: configure(flags.model_registry, settings), door=opened.door)
+    serving = Serving(read_options=lambda: configure(flags.model_registry, settings), access=opened.access)
     with listen("127.0.0.1", 0) as listening, in_background(serving, listening) as running:
-        registry, scope = running.service.desk.world.registry, running.service.usual
+        registry, scope = running.service.active.world.registry, running.service.default_scope
         if flags.verbosity >= 0:
             write_warnings(registry.warnings)
         status = run_command(command, environment(os.environ, registry, listening.getsockname()[1], opened.secret))
     if flags.verbosity >= 0:
-        for line in (*takings.lines(), *_budget_lines(registry, settings)):
+        for line in (*summary.lines(), *_budget_lines(registry, settings)):
             write_note(f"Paymaster: {line}")
     if refused.messages:
-        from paymaster.agents.statements import same_account
+        from paymaster.agents.spend_summary import same_account
 
         sys.stderr.write(
             f"{refused.messages[-1]}\nTo go on within the same account: the same command with a larger budget and {same_account(scope)}\n"
@@ -76,7 +76,7 @@ class _Refusals:
     def __call__(self, event: "Event") -> None:
         """Take a refusal down."""
         from paymaster.accounting.money import format_usd
-        from paymaster.events import BudgetPassed
+        from paymaster.flow.events import BudgetPassed
 
         if isinstance(event, BudgetPassed) and event.hard:
             self.messages.append(
@@ -87,7 +87,7 @@ class _Refusals:
 
 def _budget_lines(registry: "Registry", settings: "Settings") -> list[str]:
     """What stands on the run's budgets, read once more from the ledger; one in memory has gone with the gateway."""
-    from paymaster.agents.statements import budget_lines
+    from paymaster.agents.spend_summary import budget_lines
     from paymaster.client import Client
 
     quiet = settings.copy()

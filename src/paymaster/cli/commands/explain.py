@@ -50,7 +50,7 @@ def explain(  # noqa: PLR0913, PLR0917  each is a flag of the command
     as_json: AsJson = False,
 ) -> None:
     """See `HELP`."""
-    from paymaster.cli import verdicts
+    from paymaster.cli import explain_tables as verdicts
     from paymaster.cli.inputs import read_objects
     from paymaster.cli.needs import request_for
     from paymaster.cli.terminal import write, write_json, write_tables, write_warnings

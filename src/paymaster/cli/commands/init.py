@@ -105,7 +105,7 @@ def _read(text: str, path: Path) -> "Registry":
     """The registry in a text, as it will be once it lies at this path. Raises RegistryInvalid."""
     from datetime import UTC, datetime
 
-    from paymaster.accounting.catalogue import Catalogue
+    from paymaster.accounting.prices.catalogue import Catalogue
     from paymaster.registry.completing import Sources
     from paymaster.registry.loading import read_registry
     from paymaster.registry.model_data import ModelData

@@ -12,7 +12,7 @@ from paymaster.cli.flags import AsJson, Flags, with_flags
 from paymaster.cli.needs_gateway import require_gateway
 
 if TYPE_CHECKING:
-    from paymaster.gateway.keys import KeyEntry
+    from paymaster.gateway.key_file import KeyEntry
 
 HELP = """Keys of the gateway.
 
@@ -70,7 +70,7 @@ def create(  # noqa: PLR0913  each parameter is a flag
     from paymaster.cli.inputs import check_text
     from paymaster.cli.terminal import write, write_json, write_note
     from paymaster.errors import UsageMistake
-    from paymaster.gateway.keys import PERIODS, Wanted, create_key
+    from paymaster.gateway.key_file import PERIODS, Wanted, create_key
 
     if per not in (None, *PERIODS):
         raise UsageMistake(f"--per {per}: unknown period", advice=f"Known: {', '.join(PERIODS)}.")
@@ -100,7 +100,7 @@ def list_keys(flags: Flags, as_json: AsJson = False) -> None:
     """See `LIST_HELP`."""
     require_gateway()
     from paymaster.cli.terminal import Cell, Column, Table, write, write_json, write_tables
-    from paymaster.gateway.keys import read_keys
+    from paymaster.gateway.key_file import read_keys
 
     path = key_file(flags)
     entries = read_keys(path).keys
@@ -129,7 +129,7 @@ def revoke(flags: Flags, named: Annotated[str, typer.Argument(metavar="ID_OR_USE
     """See `REVOKE_HELP`."""
     require_gateway()
     from paymaster.cli.terminal import write_note
-    from paymaster.gateway.keys import revoke_key
+    from paymaster.gateway.key_file import revoke_key
 
     gone = revoke_key(key_file(flags), named, time.time_ns() // 1_000_000)
     write_note(f"Revoked: {', '.join(f'{entry.id} ({entry.user})' for entry in gone)}. A running server notices within a second.")
@@ -137,8 +137,8 @@ def revoke(flags: Flags, named: Annotated[str, typer.Argument(metavar="ID_OR_USE
 
 def key_file(flags: Flags) -> Path:
     """Where the keys lie."""
-    from paymaster.configuring import state_directory
-    from paymaster.gateway.keys import FILE_NAME
+    from paymaster.gateway.key_file import FILE_NAME
+    from paymaster.options import state_directory
 
     return state_directory(flags.overrides().state_dir) / FILE_NAME
 

@@ -10,7 +10,7 @@ from paymaster.cli.flags import LEDGER, AsJson, Flags, with_flags
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from paymaster.ledgers.lines import Item
+    from paymaster.ledgers.admin.export_format import Item
 
 HELP = """Look after a ledger: in a file, on Redis or on Valkey alike.
 
@@ -63,27 +63,27 @@ def group() -> typer.Typer:
 @with_flags(*LEDGER)
 def init(flags: Flags) -> None:
     """See `INIT_HELP`."""
-    from paymaster.cli.books import open_books
+    from paymaster.cli.ledger_access import open_books
     from paymaster.cli.terminal import write
 
     with open_books(flags, makes=True) as books:
-        keeper = books.keeper
-        made = keeper.make()
-        records = 0 if made else keeper.describe().records
+        admin = books.admin
+        made = admin.make()
+        records = 0 if made else admin.describe().records
         write(f"Made a ledger at {books.place}." if made else f"There is a ledger at {books.place} already ({records:,} records).")
 
 
 @with_flags(*LEDGER)
 def status(flags: Flags, as_json: AsJson = False) -> None:
     """See `STATUS_HELP`."""
-    from paymaster.cli.backlogs import backlog_json, backlog_table, other_sentences, others_json, sentences
-    from paymaster.cli.books import check_there, open_books
+    from paymaster.cli.backlog_tables import backlog_json, backlog_table, other_sentences, others_json, sentences
+    from paymaster.cli.ledger_access import check_there, open_books
     from paymaster.cli.ledger_tables import description_json, description_table
     from paymaster.cli.terminal import write_json, write_note, write_tables, write_warnings
 
     with open_books(flags, as_json=as_json) as books:
         check_there(books)
-        told = books.keeper.describe()
+        told = books.admin.describe()
         waiting, others = books.backlog(), books.backlogs_beside()
     if as_json:
         write_json({**description_json(told), "waiting": backlog_json(waiting), "waiting_elsewhere": others_json(others)})
@@ -97,13 +97,13 @@ def status(flags: Flags, as_json: AsJson = False) -> None:
 @with_flags(*LEDGER)
 def migrate(flags: Flags) -> None:
     """See `MIGRATE_HELP`."""
-    from paymaster.cli.books import check_there, open_books
+    from paymaster.cli.ledger_access import check_there, open_books
     from paymaster.cli.terminal import write
 
     with open_books(flags) as books:
         check_there(books)
-        keeper = books.keeper
-        before, after = keeper.migrate()
+        admin = books.admin
+        before, after = admin.migrate()
         if before == after:
             write(f"{books.place} is up to date (schema version {after}).")
         else:
@@ -113,19 +113,19 @@ def migrate(flags: Flags) -> None:
 @with_flags(*LEDGER)
 def verify(flags: Flags, as_json: AsJson = False) -> None:
     """See `VERIFY_HELP`."""
-    from paymaster.cli.backlogs import sentences
-    from paymaster.cli.books import check_there, open_books
+    from paymaster.cli.backlog_tables import sentences
+    from paymaster.cli.ledger_access import check_there, open_books
     from paymaster.cli.ledger_tables import difference_lines, reconciled_json
     from paymaster.cli.reporting import is_money
     from paymaster.cli.terminal import write, write_error, write_json
-    from paymaster.ledgers.reconciling import reconcile
-    from paymaster.telemetry.backlog import backlog_in, waiting_ids
+    from paymaster.ledgers.admin.reconciling import reconcile
+    from paymaster.views.backlog import backlog_in, waiting_ids
 
     posted: set[str] = set()
     with open_books(flags, as_json=as_json) as books:
         check_there(books)
         waits = waiting_ids(books.spool)
-        found = reconcile(_watched(books.keeper.snapshot(), waits, posted), adds_up=is_money)
+        found = reconcile(_watched(books.admin.snapshot(), waits, posted), adds_up=is_money)
         waiting, place = backlog_in(books.spool, posted), books.place
     counted = f"{found.accounts:,} accounts, {found.records:,} records, {found.holds:,} open holds"
     if found.openings:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from paymaster.accounting.accounts import Balance, Change, Post
-    from paymaster.cli.books import Books
+    from paymaster.cli.ledger_access import Books
 
 ADJUST_HELP = """Correct what was spent on a budget, by a new entry with a reason.
 
@@ -48,7 +48,7 @@ def adjust(flags: Flags, account: Account, usd: Usd = "", reason: Reason = "", n
     """See `ADJUST_HELP`."""
     from paymaster.accounting.accounts import Post
     from paymaster.accounting.money import format_usd
-    from paymaster.cli.books import check_there, open_books
+    from paymaster.cli.ledger_access import check_there, open_books
     from paymaster.cli.reporting import is_money
     from paymaster.cli.terminal import write, write_warnings
     from paymaster.errors import UsageMistake
@@ -73,7 +73,7 @@ def adjust(flags: Flags, account: Account, usd: Usd = "", reason: Reason = "", n
 def reset(flags: Flags, account: Account, yes: Yes = False, reason: Reason = "") -> None:
     """See `RESET_HELP`."""
     from paymaster.accounting.accounts import Post
-    from paymaster.cli.books import check_there, open_books
+    from paymaster.cli.ledger_access import check_there, open_books
     from paymaster.cli.terminal import write
 
     with open_books(flags) as books:

@@ -9,7 +9,7 @@ import typer
 from paymaster.cli.flags import LEDGER, Flags, with_flags
 
 if TYPE_CHECKING:
-    from paymaster.ledgers.lines import Item
+    from paymaster.ledgers.admin.export_format import Item
 
 EXPORT_HELP = """Write a ledger to a file, exactly: balances, windows, open holds and records, as lines of JSON.
 
@@ -55,19 +55,19 @@ def export(flags: Flags, target: Target, force: Force = False) -> None:
     """See `EXPORT_HELP`."""
     import sys
 
-    from paymaster.cli.books import check_there, open_books
+    from paymaster.cli.ledger_access import check_there, open_books
     from paymaster.cli.terminal import write_note
     from paymaster.errors import UsageMistake
-    from paymaster.ledgers.archiving import write_file
-    from paymaster.ledgers.lines import write_lines
+    from paymaster.ledgers.admin.archiving import write_file
+    from paymaster.ledgers.admin.export_format import write_lines
 
     path = Path(target).expanduser()
     if target != STANDARD and path.exists() and not force:
         raise UsageMistake(f"{target} is there already", advice="Name another file, or replace it with --force.")
     with open_books(flags) as books:
         check_there(books)
-        keeper = books.keeper
-        lines = write_lines(keeper.snapshot())
+        admin = books.admin
+        lines = write_lines(admin.snapshot())
         if target == STANDARD:
             sys.stdout.flush()
             for line in lines:
@@ -87,21 +87,21 @@ def import_(flags: Flags, source: Source) -> None:
     import sys
 
     from paymaster.cli.archives import wrong_line
-    from paymaster.cli.books import open_books
+    from paymaster.cli.ledger_access import open_books
     from paymaster.cli.terminal import write
     from paymaster.errors import UsageMistake
-    from paymaster.ledgers.lines import LineWrong, read_lines
+    from paymaster.ledgers.admin.export_format import InvalidLine, read_lines
 
     name = "standard input" if source == STANDARD else source
     counts: dict[str, int] = {}
     try:
         stream = sys.stdin.buffer if source == STANDARD else Path(source).expanduser().open("rb")
         with stream, open_books(flags, makes=True) as books:
-            keeper = books.keeper
-            keeper.load(_counted(read_lines(stream), counts, name))
+            admin = books.admin
+            admin.load(_counted(read_lines(stream), counts, name))
             what = ", ".join(f"{counts.get(kind, 0):,} {words}" for kind, words in (("Sums", "accounts"), ("OpenHold", "open holds")))
             write(f"Imported {name} into {books.place}: {what}, {counts.get('Record', 0):,} records.")
-    except LineWrong as wrong:
+    except InvalidLine as wrong:
         raise wrong_line(name, wrong) from wrong
     except OSError as error:
         raise UsageMistake(f"cannot read {name}: {error.strerror or error}") from error
@@ -110,7 +110,7 @@ def import_(flags: Flags, source: Source) -> None:
 def _counted(items: "Iterator[Item]", counts: dict[str, int], name: str) -> "Iterator[Item]":
     """The items, counted by their kind. Raises UsageMistake where they are an archive's: a ledger is more than its old records."""
     from paymaster.errors import UsageMistake
-    from paymaster.ledgers.lines import Head
+    from paymaster.ledgers.admin.export_format import Head
 
     for item in items:
         if isinstance(item, Head) and item.is_archive:
@@ -125,13 +125,13 @@ def _counted(items: "Iterator[Item]", counts: dict[str, int], name: str) -> "Ite
 def archive(flags: Flags, older_than: OlderThan, to: To = None) -> None:
     """See `ARCHIVE_HELP`."""
     from paymaster.cli.archives import wrong_line
-    from paymaster.cli.books import check_there, open_books
+    from paymaster.cli.ledger_access import check_there, open_books
     from paymaster.cli.terminal import write, write_warnings
     from paymaster.cli.times import read_moment
-    from paymaster.configuring import state_directory
     from paymaster.errors import UsageMistake
-    from paymaster.ledgers import archiving
-    from paymaster.ledgers.lines import LineWrong
+    from paymaster.ledgers.admin import archiving
+    from paymaster.ledgers.admin.export_format import InvalidLine
+    from paymaster.options import state_directory
 
     folder = to.expanduser() if to else state_directory(flags.overrides().state_dir) / "archive"
     with open_books(flags) as books:
@@ -141,9 +141,9 @@ def archive(flags: Flags, older_than: OlderThan, to: To = None) -> None:
         if before_ms > now_ms - archiving.YOUNGEST_MS:
             advice = "The call of a younger record may still be settled anew, and needs it in the ledger."
             raise UsageMistake(f"--older-than {older_than}: at least 1h", advice=advice)
-        keeper, total = books.keeper, 0
+        admin, total = books.admin, 0
         try:
-            for done in archiving.archive(keeper, folder, before_ms):
+            for done in archiving.archive(admin, folder, before_ms):
                 total += done.dropped
                 there = " (it was written before, and its records had stayed in the ledger)" if done.found else ""
                 write(f"{done.path}: {done.records:,} records{there}")
@@ -153,6 +153,6 @@ def archive(flags: Flags, older_than: OlderThan, to: To = None) -> None:
             raise UsageMistake(
                 f"cannot write to {folder}: {error.strerror or error}", advice="Nothing left the ledger without a file."
             ) from error
-        except LineWrong as wrong:
+        except InvalidLine as wrong:
             raise wrong_line(f"an archive in {folder}", wrong) from wrong
         write(f"{total:,} records left {books.place}." if total else f"No record in {books.place} is older than {older_than}.")

@@ -25,8 +25,8 @@ def post(flags: Flags) -> None:
     """See `POST_HELP`."""
     from paymaster.accounting.money import format_usd
     from paymaster.accounting.records import AttemptRecord
-    from paymaster.cli.backlogs import sentences
-    from paymaster.cli.books import check_there, open_books
+    from paymaster.cli.backlog_tables import sentences
+    from paymaster.cli.ledger_access import check_there, open_books
     from paymaster.cli.terminal import write
     from paymaster.ledgers.spooling import SpoolingLedger
     from paymaster.runtime import run

@@ -32,6 +32,6 @@ def mini(context: typer.Context) -> None:
 
         write(f"{context.get_help()}\n\nmini-swe-agent's own flags: mini --help")
         return
-    from paymaster.agents.mini_launcher import main
+    from paymaster.agents.mini.launcher import main
 
     raise typer.Exit(main(list(context.args)))

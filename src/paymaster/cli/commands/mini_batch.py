@@ -21,6 +21,6 @@ def mini_batch(context: typer.Context) -> None:
 
         write(f"{context.get_help()}\n\nmini-swe-agent's own flags: mini-extra swebench --help")
         return
-    from paymaster.agents.mini_batch import main
+    from paymaster.agents.mini.batch import main
 
     raise typer.Exit(main(list(context.args)))

@@ -8,9 +8,9 @@ import typer
 from paymaster.cli.flags import LEDGER, AsJson, Flags, with_flags
 
 if TYPE_CHECKING:
-    from paymaster.accounting.reports import Filter, Report
-    from paymaster.cli.books import Books
+    from paymaster.cli.ledger_access import Books
     from paymaster.cli.reporting import Audit
+    from paymaster.views.reports import Filter, Report
 
 HELP = """Where the money went.
 
@@ -48,13 +48,13 @@ def report(  # noqa: PLR0913, PLR0917  each is a flag of its own
     """See `HELP`."""
     import time
 
-    from paymaster.accounting.reports import Filter, Report
     from paymaster.cli.archives import read_archives
-    from paymaster.cli.books import open_books
+    from paymaster.cli.ledger_access import open_books
     from paymaster.cli.report_html import Charted, Wanted, write_files
     from paymaster.cli.reporting import gather, read_keys
     from paymaster.cli.terminal import write_note
     from paymaster.cli.times import read_moment
+    from paymaster.views.reports import Filter, Report
 
     now_ms = time.time_ns() // 1_000_000
     only = Filter(
@@ -79,7 +79,7 @@ def report(  # noqa: PLR0913, PLR0917  each is a flag of its own
 
 def _print(made: "Report", audit: "Audit", books: "Books", only: "Filter", *, as_json: bool, as_csv: bool) -> None:
     from paymaster.cli import reporting
-    from paymaster.cli.backlogs import backlog_json, sentences
+    from paymaster.cli.backlog_tables import backlog_json, sentences
     from paymaster.cli.terminal import write, write_error, write_json, write_note, write_tables
 
     waiting = books.backlog()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from multiprocessing.synchronize import Event
 
-    from paymaster.gateway.seeing import Seeing
+    from paymaster.gateway.observability import Observability
     from paymaster.gateway.serving import Running, Serving
 
 HELP = """Serve a registry over HTTP.
@@ -56,28 +56,28 @@ class Worker:
     drain_s: int
     open_calls: int | None
 
-    def serving(self, seeing: "Seeing") -> "Serving":
+    def serving(self, observability: "Observability") -> "Serving":
         """The gateway that it runs."""
-        from paymaster.configuring import configure
-        from paymaster.gateway.bodies import Bounds
-        from paymaster.gateway.keys import KeyRing
-        from paymaster.gateway.service import Door
+        from paymaster.gateway.key_file import KeyStore
+        from paymaster.gateway.request_body import Bounds
+        from paymaster.gateway.service import AccessPolicy
         from paymaster.gateway.serving import Serving
+        from paymaster.options import configure
 
-        ring = KeyRing(self.key_file)
-        door = Door(find_key=ring.find, needs_key=ring.has_any, open_to_all=self.insecure)
+        ring = KeyStore(self.key_file)
+        access = AccessPolicy(find_key=ring.find, needs_key=ring.has_any, open_to_all=self.insecure)
         return Serving(
-            read_options=lambda: seeing.listening(configure(self.registry, self.flags.settings())),
-            door=door,
+            read_options=lambda: observability.listening(configure(self.registry, self.flags.settings())),
+            access=access,
             bounds=Bounds(open_calls=self.open_calls),
             drain_s=self.drain_s,
-            more=(seeing.routes,),
-            around=seeing.around,
+            more=(observability.routes,),
+            around=observability.around,
         )
 
     def serve(self, listening: socket.socket, ready: "Callable[[Running], None]") -> None:
         """Serve in this process."""
-        from paymaster.gateway.seeing import Seeing
+        from paymaster.gateway.observability import Observability
         from paymaster.gateway.serving import serve_here
 
         def begin(running: "Running") -> None:
@@ -87,11 +87,11 @@ class Worker:
             gc.set_threshold(NEW_OBJECTS, 20, 20)
             ready(running)
 
-        seeing = Seeing(os.environ)
+        observability = Observability(os.environ)
         try:
-            serve_here(self.serving(seeing), listening, begin)
+            serve_here(self.serving(observability), listening, begin)
         finally:
-            seeing.close()
+            observability.close()
 
     def __call__(self, listening: socket.socket, ready: "Event") -> None:
         """Serve, in a process of its own."""
@@ -117,9 +117,9 @@ def serve(
     require_gateway()
     from paymaster.cli.commands.keys import key_file
     from paymaster.cli.terminal import write_note, write_warnings
-    from paymaster.configuring import configure, new_run_id
     from paymaster.gateway.open_files import most_calls, raise_limit
     from paymaster.gateway.serving import listen
+    from paymaster.options import configure, new_run_id
 
     named = replace(flags, run_id=flags.run_id or flags.overrides().run_id or new_run_id().replace("run-", "serve-", 1))
     worker = Worker(named, registry_of(registry, flags), key_file(flags), insecure, drain, most_calls(raise_limit()))
@@ -136,16 +136,16 @@ def serve(
     with listen(host, port) as listening:
         where = _shown(listening.getsockname())
 
-        def tell(_: "Running | None" = None) -> None:
+        def emit(_: "Running | None" = None) -> None:
             write_note(f"Serving {', '.join(known.models)} at http://{where}/v1 (run {named.run_id}). Ctrl-C ends it.")
 
         if workers == 1:
-            worker.serve(listening, tell)
+            worker.serve(listening, emit)
             return
         from paymaster.gateway.workers import serve_in_processes
 
         with _shared_counts():
-            status = serve_in_processes(worker, listening, workers, tell, drain)
+            status = serve_in_processes(worker, listening, workers, emit, drain)
         raise typer.Exit(status)
 
 
@@ -166,20 +166,20 @@ def _shared_counts() -> Iterator[None]:
 def _check_door(worker: Worker, host: str) -> None:
     """Raises UsageMistake where everybody could reach a server without keys."""
     from paymaster.errors import UsageMistake
-    from paymaster.gateway.callers import is_loopback
-    from paymaster.gateway.keys import KeyRing
+    from paymaster.gateway.auth import is_loopback
+    from paymaster.gateway.key_file import KeyStore
 
-    if not (is_loopback(host) or worker.insecure or KeyRing(worker.key_file).has_any()):
+    if not (is_loopback(host) or worker.insecure or KeyStore(worker.key_file).has_any()):
         advice = "`paymaster keys create` makes a key; --insecure lets everybody in who reaches the port."
         raise UsageMistake(f"--host {host}: without keys the server listens on this machine only", advice=advice)
 
 
 def _open_to_all(worker: Worker, host: str) -> str:
     """What to say where callers from other machines need no key; empty where they do."""
-    from paymaster.gateway.callers import is_loopback
-    from paymaster.gateway.keys import KeyRing
+    from paymaster.gateway.auth import is_loopback
+    from paymaster.gateway.key_file import KeyStore
 
-    if is_loopback(host) or KeyRing(worker.key_file).has_any():
+    if is_loopback(host) or KeyStore(worker.key_file).has_any():
         return ""
     return f"Anybody who reaches {host} may spend what this registry allows: --insecure was given, and there are no keys."
 

@@ -24,17 +24,17 @@ Example:
 @with_flags("model_registry", "budget_usd", "rpm_limit", "tpm_limit", "run_id", *LEDGER)
 def status(flags: Flags, as_json: AsJson = False) -> None:
     """See `HELP`."""
-    from paymaster.cli.backlogs import backlog_json, backlog_table, other_sentences, others_json, sentences
-    from paymaster.cli.books import open_books
+    from paymaster.cli.backlog_tables import backlog_json, backlog_table, other_sentences, others_json, sentences
+    from paymaster.cli.ledger_access import open_books
     from paymaster.cli.status_tables import as_json as to_json
     from paymaster.cli.status_tables import tables
     from paymaster.cli.terminal import write, write_json, write_note, write_tables
-    from paymaster.telemetry.standing import standing
+    from paymaster.views.ledger_status import ledger_status
 
     with open_books(flags, as_json=as_json) as books:
-        balances, line, now_ms, path = books.balances(), books.line(), books.now_ms(), books.place
+        balances, queue, now_ms, path = books.balances(), books.queue(), books.now_ms(), books.place
         waiting, others = books.backlog(), books.backlogs_beside()
-    now = standing(balances, registry_named(flags), run=flags.run_id, line=line)
+    now = ledger_status(balances, registry_named(flags), run=flags.run_id, queue=queue)
     if as_json:
         write_json({**to_json(now, now_ms, path), "waiting": backlog_json(waiting), "waiting_elsewhere": others_json(others)})
         return
@@ -49,7 +49,7 @@ def status(flags: Flags, as_json: AsJson = False) -> None:
 
 def registry_named(flags: Flags) -> "Registry | None":
     """The registry that tells the caps, where one is named."""
-    from paymaster.configuring import configure
+    from paymaster.options import configure
 
     named = flags.model_registry or flags.overrides().model_registry
     return configure(named, flags.settings()).registry if named else None

@@ -20,6 +20,6 @@ def sweagent(context: typer.Context) -> None:
 
         write(f"{context.get_help()}\n\nSWE-agent's own flags: sweagent --help")
         return
-    from paymaster.agents.sweagent_launcher import main
+    from paymaster.agents.sweagent.launcher import main
 
     raise typer.Exit(main(list(context.args)))

@@ -30,7 +30,7 @@ def top(
 
     from paymaster.cli.commands.status import registry_named
     from paymaster.cli.terminal import is_pretty, write, write_live, write_tables
-    from paymaster.cli.watching import open_watch
+    from paymaster.cli.top_tables import open_watch
 
     with open_watch(flags, registry_named(flags), calls) as watch:
         if not once and is_pretty(sys.stdout):

@@ -65,7 +65,7 @@ def torture(
     from contextlib import nullcontext
 
     from paymaster.cli.terminal import write, write_note
-    from paymaster.torture.hosts import Hosts
+    from paymaster.torture.netns import Hosts
     from paymaster.torture.runs import torture as run_one
 
     load = _load(ledger, workers, calls, faults, hosts)
@@ -90,19 +90,19 @@ def torture(
 def _load(ledger: str, workers: int | None, calls: int, faults: str, hosts: int) -> "Load":
     """What the flags mean together. Raises UsageMistake where they contradict each other."""
     from paymaster.errors import UsageMistake
-    from paymaster.torture.ledgers import keeper_of
-    from paymaster.torture.plans import Keeper, Load, read_faults
+    from paymaster.torture.ledgers import kind_of_ledger
+    from paymaster.torture.plans import LedgerKind, Load, read_faults
 
-    keeper = keeper_of(ledger)
-    if keeper is Keeper.MEMORY and workers not in (None, 1):
+    ledger_kind = kind_of_ledger(ledger)
+    if ledger_kind is LedgerKind.MEMORY and workers not in (None, 1):
         raise UsageMistake("a ledger in memory lives in one process", advice="Use --workers 1, or --ledger sqlite: for more.")
-    if hosts and keeper not in {Keeper.PRIVATE_SERVER, Keeper.SERVER}:
+    if hosts and ledger_kind not in {LedgerKind.PRIVATE_SERVER, LedgerKind.SERVER}:
         raise UsageMistake("--hosts needs a ledger that machines can share", advice="Add --ledger redis or --ledger redis://host:port.")
-    count = 1 if keeper is Keeper.MEMORY else workers or DEFAULT_WORKERS
+    count = 1 if ledger_kind is LedgerKind.MEMORY else workers or DEFAULT_WORKERS
     if count * calls < FEWEST_CALLS:
         advice = f"All workers together make {FEWEST_CALLS} calls or more: raise --calls."
         raise UsageMistake(f"a budget for {count * calls} calls is too small to tell whether 98 % of it are used", advice=advice)
-    return Load(keeper=keeper, workers=count, calls=calls, faults=read_faults(faults, keeper))
+    return Load(ledger_kind=ledger_kind, workers=count, calls=calls, faults=read_faults(faults, ledger_kind))
 
 
 def _repeat(load: "Load", seed: int, ledger: str, faults: str, hosts: int) -> str:

@@ -4,13 +4,13 @@ from collections.abc import Iterator, Mapping
 
 import orjson
 
-from paymaster.accounting.usage import Usage
+from paymaster.accounting.usage.record import Usage
+from paymaster.flow.replies import Reply
 from paymaster.gateway.dialects.anthropic_requests import read_request
 from paymaster.gateway.dialects.dialect import Asked, Receipt
 from paymaster.gateway.dialects.fields import cost_fragment, event, remark
-from paymaster.gateway.refusals import Refusal
+from paymaster.gateway.http_errors import HttpError
 from paymaster.jsontypes import JsonObject
-from paymaster.replies import Reply
 
 _REASONS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use", "function_call": "tool_use", "content_filter": "refusal"}
 _TYPES = {
@@ -45,7 +45,7 @@ class AnthropicMessages:
         """See `MessagePieces`."""
         return MessagePieces(thinking=wants_thinking(asked.body))
 
-    def error(self, refusal: Refusal) -> JsonObject:
+    def error(self, refusal: HttpError) -> JsonObject:
         """See `anthropic_error`."""
         return anthropic_error(refusal)
 
@@ -85,7 +85,7 @@ class MessagePieces:
             ]
         )
 
-    def broken(self, refusal: Refusal) -> bytes:
+    def broken(self, refusal: HttpError) -> bytes:
         """An error event, and no message_stop."""
         return event(anthropic_error(refusal), "error")
 
@@ -160,7 +160,7 @@ def wants_thinking(body: JsonObject) -> bool:
     return isinstance(thinking, Mapping) and thinking.get("type") in ("enabled", "adaptive")
 
 
-def anthropic_error(refusal: Refusal) -> JsonObject:
+def anthropic_error(refusal: HttpError) -> JsonObject:
     """Anthropic's error body."""
     kind = _TYPES.get(refusal.status, "invalid_request_error" if refusal.status < 500 else "api_error")
     return {"type": "error", "error": {"type": kind, "message": refusal.text}}

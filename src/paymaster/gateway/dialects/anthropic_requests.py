@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping
 
 import orjson
 
-from paymaster.gateway.bodies import invalid
 from paymaster.gateway.dialects.fields import read_model, read_stream
-from paymaster.gateway.refusals import Refused
+from paymaster.gateway.http_errors import Rejected
+from paymaster.gateway.request_body import invalid
 from paymaster.jsontypes import JsonObject
 from paymaster.routing.requests import Request, Thinking
 
@@ -29,7 +29,7 @@ def read_request(body: JsonObject) -> Request:
     """The request. Raises Refused."""
     messages = body.get("messages")
     if not isinstance(messages, list) or not messages:
-        raise Refused(invalid("messages: a list with at least one message is required", "messages"))
+        raise Rejected(invalid("messages: a list with at least one message is required", "messages"))
     system = _system(body.get("system"))
     turns = [turn for place, message in enumerate(messages) for turn in _message(message, f"messages.{place}")]
     return Request(
@@ -49,7 +49,7 @@ def _thinking(body: JsonObject) -> Thinking | None:
         case "enabled":
             budget = own.get("budget_tokens")
             if not isinstance(budget, int) or isinstance(budget, bool) or budget < 1:
-                raise Refused(invalid("thinking.budget_tokens: a whole number of at least 1 is required", "thinking"))
+                raise Rejected(invalid("thinking.budget_tokens: a whole number of at least 1 is required", "thinking"))
             return Thinking(own, "high" if budget >= _HIGH_TOKENS else "medium" if budget >= _MEDIUM_TOKENS else "low")
         case "adaptive":
             return Thinking(own, _EFFORTS.get(str(_section(body.get("output_config")).get("effort")), "medium"))
@@ -60,7 +60,7 @@ def _thinking(body: JsonObject) -> Thinking | None:
 def _params(body: JsonObject) -> Iterator[tuple[str, object]]:
     limit = body.get("max_tokens")
     if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
-        raise Refused(invalid("max_tokens: a whole number of at least 1 is required", "max_tokens"))
+        raise Rejected(invalid("max_tokens: a whole number of at least 1 is required", "max_tokens"))
     yield "max_tokens", limit
     yield from ((name, body[name]) for name in _SAME if body.get(name) is not None)
     if stops := body.get("stop_sequences"):
@@ -87,7 +87,7 @@ def _tool_choice(choice: JsonObject) -> Iterator[tuple[str, object]]:
         case "tool":
             yield "tool_choice", {"type": "function", "function": {"name": choice.get("name")}}
         case other:
-            raise Refused(invalid(f"tool_choice.type: {other!r} is not one of auto, any, tool, none", "tool_choice"))
+            raise Rejected(invalid(f"tool_choice.type: {other!r} is not one of auto, any, tool, none", "tool_choice"))
     if choice.get("disable_parallel_tool_use") is True:
         yield "parallel_tool_calls", False
 
@@ -106,9 +106,9 @@ def _tools(tools: object) -> Iterator[JsonObject]:
     for place, tool in enumerate(_blocks(tools, "tools")):
         kind, name = tool.get("type", "custom"), tool.get("name")
         if kind != "custom":
-            raise Refused(invalid(f"tools.{place}: {kind!r} runs at Anthropic's own servers and can't be had here", "tools"))
+            raise Rejected(invalid(f"tools.{place}: {kind!r} runs at Anthropic's own servers and can't be had here", "tools"))
         if not isinstance(name, str):
-            raise Refused(invalid(f"tools.{place}.name: a string is required", "tools"))
+            raise Rejected(invalid(f"tools.{place}.name: a string is required", "tools"))
         function = {"name": name, "parameters": tool.get("input_schema") or {"type": "object", "properties": {}}}
         if isinstance(description := tool.get("description"), str):
             function["description"] = description
@@ -118,7 +118,7 @@ def _tools(tools: object) -> Iterator[JsonObject]:
 def _message(message: object, where: str) -> Iterator[JsonObject]:
     """One turn; the results of tools come first, each as a message of its own, for they answer the turn before."""
     if not isinstance(message, Mapping) or message.get("role") not in ("user", "assistant", "system"):
-        raise Refused(invalid(f"{where}.role: one of user, assistant is required", "messages"))
+        raise Rejected(invalid(f"{where}.role: one of user, assistant is required", "messages"))
     role, content = message["role"], message.get("content")
     if isinstance(content, str):
         yield {"role": role, "content": content}
@@ -151,7 +151,7 @@ def _assistant(blocks: list[JsonObject], where: str) -> JsonObject:
             case kind if kind in _THOUGHTS:
                 pass
             case kind:
-                raise Refused(invalid(f"{where}.content.{place}: {kind!r} can't be passed on to every model", "messages"))
+                raise Rejected(invalid(f"{where}.content.{place}: {kind!r} can't be passed on to every model", "messages"))
     plain = [str(text["text"]) for text in texts if "cache_control" not in text]
     content: object = "".join(plain) if len(plain) == len(texts) else texts
     message: dict[str, object] = {"role": "assistant", "content": content or None if calls else content}
@@ -192,13 +192,13 @@ def _part(block: JsonObject, where: str) -> JsonObject:
             return {"type": "text", "text": str(source.get("data", "")), **_cache(block)}
         case kind, how:
             said = f"{kind!r}" if how is None else f"{kind!r} by {how!r}"
-            raise Refused(invalid(f"{where}: {said} can't be passed on to every model", "messages"))
+            raise Rejected(invalid(f"{where}: {said} can't be passed on to every model", "messages"))
 
 
 def _text(block: JsonObject, where: str) -> JsonObject:
     text = block.get("text")
     if block.get("type", "text") != "text" or not isinstance(text, str):
-        raise Refused(invalid(f"{where}: a text is required here", "messages"))
+        raise Rejected(invalid(f"{where}: a text is required here", "messages"))
     return {"type": "text", "text": text, **_cache(block)}
 
 
@@ -209,7 +209,7 @@ def _cache(block: JsonObject) -> JsonObject:
 
 def _blocks(value: object, where: str) -> list[JsonObject]:
     if not isinstance(value, list) or not all(isinstance(block, Mapping) for block in value):
-        raise Refused(invalid(f"{where}: a list of objects is required", where.partition(".")[0]))
+        raise Rejected(invalid(f"{where}: a list of objects is required", where.partition(".")[0]))
     return value
 
 

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Protocol
 
-from paymaster.gateway.refusals import Refusal
+from paymaster.flow.replies import Reply
+from paymaster.gateway.http_errors import HttpError
 from paymaster.jsontypes import JsonObject
-from paymaster.replies import Reply
 from paymaster.routing.requests import Request
 
 JsonValue = object
@@ -54,7 +54,7 @@ class Pieces(Protocol):
         """The end of a whole answer."""
         ...
 
-    def broken(self, refusal: Refusal) -> bytes:
+    def broken(self, refusal: HttpError) -> bytes:
         """The end of an answer that broke off: an error, and nothing that says it was whole."""
         ...
 
@@ -74,7 +74,7 @@ class Dialect(Protocol):
         """A stream's writer."""
         ...
 
-    def error(self, refusal: Refusal) -> JsonObject:
+    def error(self, refusal: HttpError) -> JsonObject:
         """The body of an error."""
         ...
 

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 
 import orjson
 
-from paymaster.gateway.bodies import invalid
 from paymaster.gateway.dialects.dialect import Receipt, plain_usd
-from paymaster.gateway.refusals import Refused
+from paymaster.gateway.http_errors import Rejected
+from paymaster.gateway.request_body import invalid
 from paymaster.jsontypes import JsonObject
 
 
@@ -16,7 +16,7 @@ def read_model(body: JsonObject) -> str | None:
     model = body.get("model")
     if model is None or isinstance(model, str):
         return model
-    raise Refused(invalid("model must be a string", "model"))
+    raise Rejected(invalid("model must be a string", "model"))
 
 
 def read_stream(body: JsonObject) -> bool:
@@ -24,7 +24,7 @@ def read_stream(body: JsonObject) -> bool:
     stream = body.get("stream")
     if stream is None or isinstance(stream, bool):
         return bool(stream)
-    raise Refused(invalid("stream must be true or false", "stream"))
+    raise Rejected(invalid("stream must be true or false", "stream"))
 
 
 def read_tools(body: JsonObject) -> tuple[JsonObject, ...]:
@@ -33,7 +33,7 @@ def read_tools(body: JsonObject) -> tuple[JsonObject, ...]:
     if tools is None:
         return ()
     if not isinstance(tools, list) or not all(isinstance(tool, Mapping) for tool in tools):
-        raise Refused(invalid("tools must be a list of objects", "tools"))
+        raise Rejected(invalid("tools must be a list of objects", "tools"))
     return tuple(tools)
 
 

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 
-from paymaster.gateway.bodies import invalid
+from paymaster.flow.replies import Reply
 from paymaster.gateway.dialects.dialect import Asked, Receipt
 from paymaster.gateway.dialects.fields import event, read_model, read_stream, read_tools, trailing, with_cost
-from paymaster.gateway.refusals import Refusal, Refused
+from paymaster.gateway.http_errors import HttpError, Rejected
+from paymaster.gateway.request_body import invalid
 from paymaster.jsontypes import JsonObject
-from paymaster.replies import Reply
 from paymaster.routing.requests import Request
 
 DONE = b"data: [DONE]\n\n"
@@ -23,10 +23,10 @@ class OpenAIChat:
         """Everything but model, messages, tools and stream is a parameter and passes through."""
         messages = body.get("messages")
         if not isinstance(messages, list):
-            raise Refused(invalid("messages must be a list of messages", "messages"))
+            raise Rejected(invalid("messages must be a list of messages", "messages"))
         options = body.get("stream_options")
         if options is not None and not isinstance(options, Mapping):
-            raise Refused(invalid("stream_options must be an object", "stream_options"))
+            raise Rejected(invalid("stream_options must be an object", "stream_options"))
         return Asked(
             request=Request(
                 messages=messages,
@@ -47,7 +47,7 @@ class OpenAIChat:
         """See `ChatPieces`."""
         return ChatPieces(asked)
 
-    def error(self, refusal: Refusal) -> JsonObject:
+    def error(self, refusal: HttpError) -> JsonObject:
         """See `openai_error`."""
         return openai_error(refusal)
 
@@ -77,12 +77,12 @@ class ChatPieces:
             usage = event(with_cost({**last, "model": reply.model, "choices": [], "usage": counts}, reply.cost_nanousd))
         return usage + DONE + trailing(receipt)
 
-    def broken(self, refusal: Refusal) -> bytes:
+    def broken(self, refusal: HttpError) -> bytes:
         """An error event, which the official clients raise; no `[DONE]`."""
         return event(openai_error(refusal))
 
 
-def openai_error(refusal: Refusal) -> JsonObject:
+def openai_error(refusal: HttpError) -> JsonObject:
     """OpenAI's error body."""
     kind = _TYPES.get(refusal.status, "invalid_request_error" if refusal.status < 500 else "api_error")
     return {"error": {"message": refusal.text, "type": kind, "param": refusal.param, "code": refusal.code}}

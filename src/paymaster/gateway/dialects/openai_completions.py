@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping
 
-from paymaster.gateway.bodies import invalid
+from paymaster.flow.replies import Reply
 from paymaster.gateway.dialects.dialect import Asked, Receipt
 from paymaster.gateway.dialects.fields import event, read_model, read_stream, trailing, with_cost
 from paymaster.gateway.dialects.openai_chat import DONE, openai_error
-from paymaster.gateway.refusals import Refusal, Refused
+from paymaster.gateway.http_errors import HttpError, Rejected
+from paymaster.gateway.request_body import invalid
 from paymaster.jsontypes import JsonObject
 from paymaster.operations import Operation
-from paymaster.replies import Reply
 from paymaster.routing.requests import Request
 
 _OWN = frozenset({"model", "prompt", "stream", "stream_options"})
@@ -26,11 +26,11 @@ class OpenAICompletions:
         if isinstance(prompt, list) and len(prompt) == 1:
             prompt = prompt[0]
         if not isinstance(prompt, str):
-            raise Refused(invalid("prompt must be one text: lists of prompts and of tokens can't be passed to chat models", "prompt"))
+            raise Rejected(invalid("prompt must be one text: lists of prompts and of tokens can't be passed to chat models", "prompt"))
         for name in _IMPOSSIBLE:
             if body.get(name) not in (None, False, 1 if name == "best_of" else None, ""):
                 advice = "Use /v1/chat/completions."
-                raise Refused(invalid(f"{name} can't be had here: completions are answered by chat models", name, advice))
+                raise Rejected(invalid(f"{name} can't be had here: completions are answered by chat models", name, advice))
         options = body.get("stream_options")
         params = {name: value for name, value in body.items() if name not in _OWN and name not in _IMPOSSIBLE}
         return Asked(
@@ -62,7 +62,7 @@ class OpenAICompletions:
         """See `CompletionPieces`."""
         return CompletionPieces(asked)
 
-    def error(self, refusal: Refusal) -> JsonObject:
+    def error(self, refusal: HttpError) -> JsonObject:
         """See `openai_error`."""
         return openai_error(refusal)
 
@@ -89,7 +89,7 @@ class CompletionPieces:
             usage = event(with_cost({**self._head, "choices": [], "usage": reply.body.get("usage") or {}}, reply.cost_nanousd))
         return usage + DONE + trailing(receipt)
 
-    def broken(self, refusal: Refusal) -> bytes:
+    def broken(self, refusal: HttpError) -> bytes:
         """An error event; no `[DONE]`."""
         return event(openai_error(refusal))
 

@@ -1,13 +1,13 @@
 """OpenAI's embeddings: texts become vectors; everything passes through as it came, and nothing streams."""
 
-from paymaster.gateway.bodies import invalid
+from paymaster.flow.replies import Reply
 from paymaster.gateway.dialects.dialect import Asked, Pieces
 from paymaster.gateway.dialects.fields import read_model, read_stream, with_cost
 from paymaster.gateway.dialects.openai_chat import openai_error
-from paymaster.gateway.refusals import Refusal, Refused
+from paymaster.gateway.http_errors import HttpError, Rejected
+from paymaster.gateway.request_body import invalid
 from paymaster.jsontypes import JsonObject
 from paymaster.operations import Operation
-from paymaster.replies import Reply
 from paymaster.routing.inputs import check_inputs
 from paymaster.routing.requests import Request
 
@@ -21,7 +21,7 @@ class OpenAIEmbeddings:
     def read(self, body: JsonObject) -> Asked:
         """Everything but model and input is a parameter and passes through."""
         if read_stream(body):
-            raise Refused(_NO_STREAM)
+            raise Rejected(_NO_STREAM)
         inputs = check_inputs(body.get("input"))
         params = {name: value for name, value in body.items() if name not in _OWN}
         return Asked(request=Request(operation=Operation.EMBEDDINGS, inputs=inputs, model=read_model(body), params=params), body=body)
@@ -32,8 +32,8 @@ class OpenAIEmbeddings:
 
     def pieces(self, asked: Asked) -> Pieces:
         """None: `read` takes no request for a stream."""
-        raise Refused(_NO_STREAM)
+        raise Rejected(_NO_STREAM)
 
-    def error(self, refusal: Refusal) -> JsonObject:
+    def error(self, refusal: HttpError) -> JsonObject:
         """See `openai_error`."""
         return openai_error(refusal)

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator, Mapping
 
-from paymaster.accounting.usage import Usage
+from paymaster.accounting.usage.record import Usage
+from paymaster.flow.replies import Reply
 from paymaster.gateway.dialects.dialect import Asked, Receipt
 from paymaster.gateway.dialects.fields import cost_fragment, event, remark
 from paymaster.gateway.dialects.openai_chat import openai_error
 from paymaster.gateway.dialects.responses_requests import read_request
-from paymaster.gateway.refusals import Refusal
+from paymaster.gateway.http_errors import HttpError
 from paymaster.jsontypes import JsonObject
-from paymaster.replies import Reply
 
 _ECHOED = (
     "instructions",
@@ -41,7 +41,7 @@ class OpenAIResponses:
         """See `ResponsePieces`."""
         return ResponsePieces(asked)
 
-    def error(self, refusal: Refusal) -> JsonObject:
+    def error(self, refusal: HttpError) -> JsonObject:
         """See `openai_error`."""
         return openai_error(refusal)
 
@@ -76,7 +76,7 @@ class ResponsePieces:
         kind = "response.incomplete" if response["status"] == "incomplete" else "response.completed"
         return b"".join([*written, self._event(kind, response=response), remark(receipt)])
 
-    def broken(self, refusal: Refusal) -> bytes:
+    def broken(self, refusal: HttpError) -> bytes:
         """A response that failed."""
         error = {"code": refusal.code, "message": refusal.text}
         response = {**begun(self._asked, self._id, self._model), "status": "failed", "error": error, "output": self._done}

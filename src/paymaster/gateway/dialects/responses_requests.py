@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Mapping
 
-from paymaster.gateway.bodies import invalid
 from paymaster.gateway.dialects.fields import read_model, read_stream
-from paymaster.gateway.refusals import Refused
+from paymaster.gateway.http_errors import Rejected
+from paymaster.gateway.request_body import invalid
 from paymaster.jsontypes import JsonObject
 from paymaster.routing.requests import Request
 
@@ -20,10 +20,10 @@ def read_request(body: JsonObject) -> Request:
     for name in _STATEFUL:
         if body.get(name) not in (None, False):
             advice = "Send the whole conversation as `input`: nothing is stored here."
-            raise Refused(invalid(f"{name} can't be had through this gateway", name, advice))
+            raise Rejected(invalid(f"{name} can't be had through this gateway", name, advice))
     messages = [*_instructions(body.get("instructions")), *_input(body.get("input"))]
     if not messages:
-        raise Refused(invalid("input: a text or a list of items is required", "input"))
+        raise Rejected(invalid("input: a text or a list of items is required", "input"))
     return Request(
         messages=messages,
         model=read_model(body),
@@ -53,7 +53,7 @@ def _params(body: JsonObject) -> Iterator[tuple[str, object]]:
         yield "tool_choice", choice
     elif isinstance(choice, Mapping):
         if choice.get("type") != "function":
-            raise Refused(invalid(f"tool_choice: {choice.get('type')!r} can't be had through this gateway", "tool_choice"))
+            raise Rejected(invalid(f"tool_choice: {choice.get('type')!r} can't be had through this gateway", "tool_choice"))
         yield "tool_choice", {"type": "function", "function": {"name": choice.get("name")}}
 
 
@@ -63,7 +63,7 @@ def _tools(tools: object) -> Iterator[JsonObject]:
     for place, tool in enumerate(_items(tools, "tools")):
         if tool.get("type") != "function" or not isinstance(tool.get("name"), str):
             said = f"tools[{place}]: {tool.get('type')!r} runs at OpenAI's own servers; only functions can be had here"
-            raise Refused(invalid(said, "tools"))
+            raise Rejected(invalid(said, "tools"))
         yield {"type": "function", "function": {name: value for name, value in tool.items() if name != "type" and value is not None}}
 
 
@@ -90,7 +90,7 @@ def _add(messages: list[dict[str, object]], item: JsonObject, where: str) -> Non
         case "message":
             role = item.get("role")
             if role not in ("user", "assistant", "system", "developer"):
-                raise Refused(invalid(f"{where}.role: one of user, assistant, system, developer is required", "input"))
+                raise Rejected(invalid(f"{where}.role: one of user, assistant, system, developer is required", "input"))
             messages.append({"role": "system" if role == "developer" else role, "content": _content(item.get("content"), where)})
         case "function_call":
             function = {"name": item.get("name"), "arguments": item.get("arguments") or "{}"}
@@ -108,7 +108,7 @@ def _add(messages: list[dict[str, object]], item: JsonObject, where: str) -> Non
         case "reasoning":
             pass  # its text may be encrypted, and no other model may read it
         case kind:
-            raise Refused(invalid(f"{where}: {kind!r} can't be passed on to every model", "input"))
+            raise Rejected(invalid(f"{where}: {kind!r} can't be passed on to every model", "input"))
 
 
 def _content(content: object, where: str) -> object:
@@ -130,12 +130,12 @@ def _part(part: JsonObject, where: str) -> JsonObject:
         case "input_file" if isinstance(part.get("file_data"), str):
             return {"type": "file", "file": {"filename": part.get("filename") or "file.pdf", "file_data": part["file_data"]}}
         case kind:
-            raise Refused(invalid(f"{where}: {kind!r} can't be passed on to every model", "input"))
+            raise Rejected(invalid(f"{where}: {kind!r} can't be passed on to every model", "input"))
 
 
 def _items(value: object, where: str) -> list[JsonObject]:
     if not isinstance(value, list) or not all(isinstance(item, Mapping) for item in value):
-        raise Refused(invalid(f"{where}: a list of objects is required", where.partition("[")[0]))
+        raise Rejected(invalid(f"{where}: a list of objects is required", where.partition("[")[0]))
     return value
 
 

@@ -7,7 +7,7 @@ from hashlib import blake2b
 import orjson
 
 from paymaster.jsontypes import JsonObject
-from paymaster.providers.scripted.choosing import Counts
+from paymaster.providers.scripted.answers import Counts
 from paymaster.providers.scripted.script import ScriptedModel, UsageFigures
 from paymaster.vectors import base64_of
 

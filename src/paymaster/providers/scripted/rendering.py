@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import orjson
 
 from paymaster.jsontypes import JsonObject
-from paymaster.providers.scripted.choosing import Counts, Speech
+from paymaster.providers.scripted.answers import Counts, Speech
 
 DONE = b"data: [DONE]\n\n"
 

@@ -16,8 +16,8 @@ from aiohttp import web
 
 from paymaster.errors import UsageMistake
 from paymaster.providers.scripted.bill import ATTEMPT_HEADER, Bill
+from paymaster.providers.scripted.engine import End, Performance, ScriptEngine
 from paymaster.providers.scripted.script import ANY_MODEL, Script, load_script
-from paymaster.providers.scripted.stage import End, Performance, Stage
 
 LARGEST_REQUEST_BYTES = 64 * 1024 * 1024
 LONGEST_SILENCE_S = 3_600
@@ -40,7 +40,7 @@ class ScriptedServer:
         self._stop: asyncio.Event | None = None
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="paymaster-scripted", daemon=True)
-        self._stage: Stage | None = None
+        self._stage: ScriptEngine | None = None
         self.base_url = ""
 
     def __enter__(self) -> Self:
@@ -58,7 +58,7 @@ class ScriptedServer:
         self._thread.join()
 
     @property
-    def stage(self) -> Stage:
+    def stage(self) -> ScriptEngine:
         """What is being played."""
         if self._stage is None:
             raise RuntimeError("the server was never started")
@@ -115,9 +115,9 @@ def serve_script(
 
 
 @contextlib.asynccontextmanager
-async def _listening(script: Script, host: str, port: int, bill: Bill) -> AsyncIterator[tuple[str, Stage]]:
+async def _listening(script: Script, host: str, port: int, bill: Bill) -> AsyncIterator[tuple[str, ScriptEngine]]:
     """Listens while the context is open; gives the base URL and the stage."""
-    stage = Stage(script, _now_ms(), bill)
+    stage = ScriptEngine(script, _now_ms(), bill)
     runner = web.AppRunner(_app(stage), handler_cancellation=True, access_log=None, shutdown_timeout=_LEAVING_LIMIT_S)
     await runner.setup()
     try:
@@ -146,7 +146,7 @@ def _opened(path: str | Path | None) -> Iterator[Bill]:
         yield Bill(file)
 
 
-def _app(stage: Stage) -> web.Application:
+def _app(stage: ScriptEngine) -> web.Application:
     async def complete(request: web.Request) -> web.StreamResponse:
         return await perform(request, embeds=False)
 

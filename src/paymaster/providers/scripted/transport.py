@@ -6,15 +6,15 @@ from pathlib import Path
 
 import orjson
 
+from paymaster.flow.ports import Runtime
 from paymaster.operations import Operation
-from paymaster.ports import Runtime
 from paymaster.providers.openai_http import OpenAIHttp
+from paymaster.providers.scripted.engine import End, Performance, Piece, ScriptEngine
 from paymaster.providers.scripted.script import load_script
-from paymaster.providers.scripted.stage import End, Performance, Piece, Stage
 from paymaster.providers.transport import ExchangeBroken, Fault, HttpRequest
 
 
-def scripted_provider(stage: Stage, runtime: Runtime) -> OpenAIHttp:
+def scripted_provider(stage: ScriptEngine, runtime: Runtime) -> OpenAIHttp:
     """A provider that answers from a script: all of the real adapter, above a stage instead of a network, in the runtime's time."""
     return OpenAIHttp(
         ScriptedTransport(stage, runtime), now_ms=runtime.now_ms, address=lambda model, operation: f"scripted:{model.name}/{operation}"
@@ -26,15 +26,15 @@ class Stages:
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
-        self._stages: dict[Path, Stage] = {}
+        self._stages: dict[Path, ScriptEngine] = {}
         self._lock = threading.Lock()
 
-    def open(self, path: str) -> Stage:
+    def open(self, path: str) -> ScriptEngine:
         """The stage of a file. Raises ScriptInvalid."""
         place = Path(path).absolute()
         with self._lock:
             if place not in self._stages:
-                self._stages[place] = Stage(load_script(path), self._runtime.now_ms())
+                self._stages[place] = ScriptEngine(load_script(path), self._runtime.now_ms())
             return self._stages[place]
 
 
@@ -74,7 +74,7 @@ class ScriptedAnswer:
 class ScriptedTransport:
     """The transport port, played from a stage."""
 
-    def __init__(self, stage: Stage, runtime: Runtime) -> None:
+    def __init__(self, stage: ScriptEngine, runtime: Runtime) -> None:
         self.stage = stage
         self._runtime = runtime
 

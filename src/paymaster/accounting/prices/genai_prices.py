@@ -1,0 +1,200 @@
+"""Turns an entry of genai-prices into our own prices, one per period; knows that package's types, and nothing of how a model is found."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime, time
+from decimal import Decimal
+from typing import TypeAlias
+
+from genai_prices.types import (
+    ClauseAnd,
+    ClauseContains,
+    ClauseEndsWith,
+    ClauseEquals,
+    ClauseOr,
+    ClauseRegex,
+    ClauseStartsWith,
+    ConditionalPrice,
+    MatchLogic,
+    ModelInfo,
+    ModelPrice,
+    PriceVariant,
+    StartDateConstraint,
+    TieredPrices,
+    TimeOfDateConstraint,
+)
+
+from paymaster.accounting.prices.names import core, without_snapshots
+from paymaster.accounting.prices.periods import ALWAYS, Period
+from paymaster.accounting.prices.price import Price
+from paymaster.accounting.prices.rates import Rates, RateTable, Tier
+from paymaster.accounting.prices.supplement import Supplement
+
+_METERS = {
+    "input_mtok": "input",
+    "output_mtok": "output",
+    "cache_read_mtok": "cache_read",
+    "cache_write_mtok": "cache_write_5m",
+    "cache_write_5m_mtok": "cache_write_5m",
+    "cache_write_1h_mtok": "cache_write_1h",
+    "input_audio_mtok": "input_audio",
+    "cache_audio_read_mtok": "cache_read_audio",
+    "output_audio_mtok": "output_audio",
+    "input_image_mtok": "input_image",
+    "input_video_mtok": "input_image",  # usage counts images and video together, so the dearer of both is taken
+    "cache_image_read_mtok": "cache_read_image",
+    "output_image_mtok": "output_image",
+    "output_video_mtok": "output_image",
+    "web_searches_kcount": "web_search",
+    "requests_kcount": "request",
+}
+_PER_THOUSAND = frozenset({"web_search", "request"})
+_NOT_IN_USAGE = frozenset({"storage_searches_kcount"})
+_MODE_KEYS = frozenset({"processing", "service_tier", "speed"})
+
+_Values: TypeAlias = Mapping[str, Decimal | TieredPrices]
+_Leaf: TypeAlias = ClauseContains | ClauseEndsWith | ClauseEquals | ClauseRegex | ClauseStartsWith
+
+
+def is_named(provider: str, name: str, model: ModelInfo) -> bool:
+    """Whether `name` (lower case), which the entry matches, is the model's own name or a snapshot of it, and no unknown relative."""
+    if name.startswith("ft:"):
+        name = ":".join(name.split(":")[:2])  # a fine-tuned model is billed by what it was tuned from: ft:gpt-4o-2024-08-06:team::id
+    texts, patterns = _spelled(model.match)
+    own = {model.id.lower(), *texts}
+    if name in own or any(re.search(pattern, name) for pattern in patterns):
+        return True
+    cores = {core(provider, text.rstrip("-@.")) for text in own}
+    return any(core(provider, shorter) in cores for shorter in without_snapshots(name))
+
+
+def _spelled(match: MatchLogic) -> tuple[set[str], set[str]]:
+    """The texts of a match, in lower case, and those of its patterns that describe a name from end to end."""
+    texts: set[str] = set()
+    patterns: set[str] = set()
+    for clause in _leaves(match):
+        match clause:
+            case ClauseRegex(regex=pattern):
+                patterns |= {pattern} if pattern.startswith("^") and pattern.endswith("$") else set()
+            case ClauseEquals(equals=text) | ClauseStartsWith(starts_with=text) | ClauseContains(contains=text):
+                texts.add(text.lower())
+            case _:
+                texts.add(clause.ends_with.lower())
+    return texts, patterns
+
+
+def _leaves(match: MatchLogic) -> Iterator[_Leaf]:
+    match match:
+        case ClauseOr(or_=clauses) | ClauseAnd(and_=clauses):
+            for clause in clauses:
+                yield from _leaves(clause)
+        case leaf:
+            yield leaf
+
+
+def extract_periods(provider: str, model: ModelInfo, supplement: Supplement, source: str) -> tuple[Period, ...]:
+    """Every period of the model's price, ascending, the first from the beginning of time. `provider` is who is asked, a canonical id."""
+    corrections = [row for row in supplement.correction if row.provider == provider and model.id in row.models]
+    starts = {ALWAYS, *(row.start for row in corrections), *(row.until for row in corrections)}
+    constraints = [price.constraint for price in _conditional(model)] + [variant.constraint for variant in model.price_variants or ()]
+    starts |= {_start(constraint) for constraint in constraints if isinstance(constraint, StartDateConstraint)}
+    return tuple(Period(start, _price(provider, model, start, supplement, source)) for start in sorted(starts))
+
+
+def _price(provider: str, model: ModelInfo, at: datetime, supplement: Supplement, source: str) -> Price | None:
+    listed = _listed(model, at)
+    if any(isinstance(price.constraint, TimeOfDateConstraint) for price in _conditional(model)) or not _is_countable(model, listed):
+        return None
+    corrections = [row.rates for row in supplement.correction if row.applies(provider, model.id, at)]
+    table = _corrected(_table(listed), corrections)
+    modes = {name: _table(values) for name, values in _modes(model, listed, at).items()}
+    for row in supplement.factor:
+        if row.applies(provider, model.id) and not (row.only_if_missing and row.mode in modes):
+            modes[row.mode] = table.multiplied(row.factor, row.meters)
+    return Price(
+        table=table,
+        source=source,
+        modes=tuple(modes.items()),
+        # Claude writes to its cache only where the request marks what to keep; everyone else who bills writes does so unasked.
+        writes_cache_unasked="cache_write_mtok" in listed and "claude" not in model.id.lower(),
+        us_factor=supplement.us_factors.get(provider),
+    )
+
+
+def _is_countable(model: ModelInfo, values: _Values) -> bool:
+    """Whether what the model is billed by can be read from an answer's usage. An empty price is free only where the name says so."""
+    if not values:
+        return model.id.endswith(":free")
+    return values.keys() <= _METERS.keys() | _NOT_IN_USAGE and "input_mtok" in values
+
+
+def _conditional(model: ModelInfo) -> list[ConditionalPrice]:
+    return [ConditionalPrice(prices=model.prices)] if isinstance(model.prices, ModelPrice) else model.prices
+
+
+def _listed(model: ModelInfo, at: datetime) -> _Values:
+    """The list price in force: the last entry that has begun, as the package defines it."""
+    prices = _conditional(model)
+    begun = [price for price in prices if not isinstance(price.constraint, TimeOfDateConstraint) and _start(price.constraint) <= at]
+    return _values((begun or prices)[-1 if begun else 0].prices)
+
+
+def _values(price: ModelPrice) -> _Values:
+    return {key: value for key, value in vars(price).items() if value is not None and not key.startswith("_")}
+
+
+def _start(constraint: StartDateConstraint | TimeOfDateConstraint | None) -> datetime:
+    return datetime.combine(constraint.start_date, time(), UTC) if isinstance(constraint, StartDateConstraint) else ALWAYS
+
+
+def _modes(model: ModelInfo, listed: _Values, at: datetime) -> dict[str, _Values]:
+    """Other ways to be served, each as a whole price.
+
+    A variant's start is often only the day on which it was written down: before it, its figures hold where the list price was the same.
+    """
+    rates: dict[str, dict[str, Decimal | TieredPrices]] = {}
+    for begun in (True, False):
+        for variant in model.price_variants or ():
+            start, name = _start(variant.constraint), _mode_name(variant)
+            holds = start <= at if begun else start > at and _listed(model, start) == listed
+            if name is not None and holds:
+                for key, value in _values(variant.prices).items():
+                    rates.setdefault(name, {}).setdefault(key, value)  # of two variants the earlier one wins, rate by rate
+    return {name: {**listed, **own} for name, own in rates.items()}
+
+
+def _mode_name(variant: PriceVariant) -> str | None:
+    keys = variant.when.keys()
+    return next(iter(variant.when.values())) if len(keys) == 1 and keys <= _MODE_KEYS else None
+
+
+def _table(values: _Values) -> RateTable:
+    starts = {tier.start for value in values.values() if isinstance(value, TieredPrices) for tier in value.tiers}
+    return RateTable.of(_rates(values, 0), [Tier.above(start, _rates(values, start + 1)) for start in starts])
+
+
+def _rates(values: _Values, prompt_tokens: int) -> Rates:
+    rates: dict[str, Decimal] = {}
+    for key, value in values.items():
+        meter = _METERS.get(key)
+        if meter is not None:
+            rate = _rate(value, prompt_tokens) * (1000 if meter in _PER_THOUSAND else 1)
+            rates[meter] = max(rate, rates.get(meter, rate))
+    free = Decimal(0)
+    return Rates(**{"input": free, "output": rates.get("input", free)} | rates)
+
+
+def _rate(value: Decimal | TieredPrices, prompt_tokens: int) -> Decimal:
+    if isinstance(value, Decimal):
+        return value
+    rate = value.base
+    for tier in value.tiers:
+        if prompt_tokens > tier.start:
+            rate = tier.price
+    return rate
+
+
+def _corrected(table: RateTable, corrections: Iterable[Mapping[str, Decimal]]) -> RateTable:
+    for rates in corrections:
+        table = RateTable(tuple(Tier(tier.from_prompt_tokens, tier.rates.replaced(**rates)) for tier in table.tiers))
+    return table

@@ -1,0 +1,279 @@
+"""What a call cost, what it can cost at most, and how much output an amount pays for; knows a price, not how it was found."""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Literal
+
+from paymaster.accounting.decimals import decimals_needed, scaled, to_nanousd, unscaled, usd_to_nanousd
+from paymaster.accounting.prices.rates import FREE_RATES, METERS, PeakHours, Rates, RateTable, Tier
+from paymaster.accounting.usage.record import Usage
+
+STANDARD_TIERS = frozenset({"", "auto", "default", "on_demand", "online", "provisioned", "scale", "standard", "standard_only", "sync"})
+"""Words by which providers say that a request was billed at list price (or at a price agreed in advance, which is never above it)."""
+
+NEVER_DEARER = frozenset({"batch", "flex"})
+"""Ways to be served that never cost more than list price: where their price is not known, list price is charged."""
+
+HOLD_HORIZON = timedelta(hours=2)
+"""A call held for now is billed within this time: its own time limits and all waiting end sooner."""
+
+ENDLESS_OUTPUT_TOKENS = 2**31 - 1
+
+_AUDIO, _IMAGE = ("input_audio", "cache_read_audio", "output_audio"), ("input_image", "cache_read_image", "output_image")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Price:
+    """What one model costs at one provider, for calls made while this price is in force.
+
+    `table` is the list price. `modes` are other ways to be served: `batch`, `flex`, `priority`, `fast`. `peak_table` replaces the list
+    price during `peak`. `writes_cache_unasked` says that the provider may bill any prompt token as a write to its cache. `us_factor`
+    multiplies tokens whose inference was bound to the United States. `source` is `registry`, `catalogue …` with its version, or what
+    declared the model free.
+    """
+
+    table: RateTable
+    source: str
+    modes: tuple[tuple[str, RateTable], ...] = ()
+    peak: PeakHours | None = None
+    peak_table: RateTable | None = None
+    writes_cache_unasked: bool = False
+    us_factor: Decimal | None = None
+
+    @classmethod
+    def from_registry(
+        cls, rates: Rates, tiers: Iterable[Tier] = (), *, source: str = "registry", writes_cache_unasked: bool | None = None
+    ) -> "Price":
+        """The user's own price, for every call and hour. Where a price for cache writes is given, holds count on writes.
+
+        Raises ValueError when tiers repeat a length or start at 0.
+        """
+        unasked = rates.cache_write_5m is not None if writes_cache_unasked is None else writes_cache_unasked
+        return cls(table=RateTable.of(rates, tiers), source=source, writes_cache_unasked=unasked)
+
+    @classmethod
+    def free(cls, source: str) -> "Price":
+        """Nothing costs anything, and `source` says who declared it so."""
+        return cls(table=RateTable.of(FREE_RATES), source=source)
+
+    @property
+    def is_free(self) -> bool:
+        """True where no call can cost anything."""
+        tables = [self.table, *(table for _, table in self.modes), *([self.peak_table] if self.peak_table else [])]
+        return all(tier.rates.is_free for table in tables for tier in table.tiers)
+
+    def mode(self, name: str) -> RateTable | None:
+        """The rates of a way to be served, None where they are not known."""
+        for mode, table in self.modes:
+            if mode == name:
+                return table
+        return None
+
+    def at(self, moment: datetime) -> RateTable:
+        """The list price at this moment."""
+        if self.peak is not None and self.peak_table is not None and self.peak.contains(moment):
+            return self.peak_table
+        return self.table
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """An exact amount in dollars, the same in nano-dollars rounded up once, and where the price came from."""
+
+    usd: Decimal
+    nanousd: int
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unpriced:
+    """Nobody knows what this call cost: the model has no price, or not for the way it was served."""
+
+    reason: Literal["unknown_model", "unknown_tier"]
+    detail: str
+
+
+def cost(
+    usage: Usage, price: Price | None, at: datetime, *, processing: str | None = None, service_tier: str | None = None
+) -> Cost | Unpriced:
+    """What a call made `at` this moment cost. A bill that the provider states itself wins over every price.
+
+    `processing` is `batch` for calls of a batch API, `service_tier` the tier that the *answer* names (not the one that was asked for); what
+    the usage itself says about its tier counts where it is None.
+    """
+    if usage.reported_cost_usd is not None:
+        return Cost(usage.reported_cost_usd, usd_to_nanousd(usage.reported_cost_usd), "provider")
+    if price is None:
+        return Unpriced("unknown_model", "the model has no price in the registry or the catalogue")
+    served = _served_as(processing, usage.speed, usage.service_tier if service_tier is None else service_tier)
+    table = price.at(at) if served is None else price.mode(served)
+    if table is None and served in NEVER_DEARER:
+        table = price.at(at)
+    if table is None:
+        return Unpriced("unknown_tier", f"the price of {served!r} is not known for this model")
+    passes = [(part, table.rates(part.prompt_tokens)) for part in usage.parts or (usage,)]
+    numbers = [_tokens_part(part, rates) for part, rates in passes]
+    if usage.inference_geo == "us" and price.us_factor is not None:
+        numbers = [_multiplied(number, price.us_factor) for number in numbers]
+    rates = passes[0][1]  # searches and calls cost the same in every tier
+    numbers.append((usage.web_search_requests * rates.units[-2] + rates.units[-1], rates.decimals))
+    number, decimals = _total(numbers)
+    return Cost(unscaled(number, decimals), to_nanousd(number, decimals), price.source)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestTerms:
+    """What a request says that may make it dearer than list price.
+
+    `caching_possible`: something on the way may write prompt tokens to a cache without being asked. `web_searches` is the most searches
+    that the provider may run. `modalities` beyond text: `audio`, `image`. `service_tier`, `speed` and `inference_geo` are the request's
+    own parameters.
+    """
+
+    caching_possible: bool = False
+    processing: str | None = None
+    service_tier: str | None = None
+    speed: str | None = None
+    inference_geo: str | None = None
+    web_searches: int = 0
+    modalities: Collection[str] = ()
+
+
+PLAIN_TERMS = RequestTerms()
+
+
+class UnknownTier(LookupError):
+    """A request asks to be served in a way whose price is not known and may be above list price: no hold can bound it."""
+
+
+def worst_case(
+    price: Price,
+    prompt_tokens_upper_bound: int,
+    max_output_tokens: int,
+    n: int = 1,
+    *,
+    cache_control: str | None = None,
+    at: datetime | None = None,
+    terms: RequestTerms = PLAIN_TERMS,
+) -> Decimal:
+    """The most that a request can cost, in dollars: what to hold. No usage within the bounds costs more, and some usage costs exactly this.
+
+    Every prompt token is taken at the dearest rate that could apply to it, in every price tier that the prompt may fall into: as a cache
+    write where the request asks for one (`cache_control`: `5m` or `1h`) or the provider writes unasked, at the peak price unless `at` is
+    given and no peak begins soon after, at the dearest tier of service that may be applied. Each of `n` answers has its largest output.
+    Raises UnknownTier.
+    """
+    lines = _hold_lines(price, prompt_tokens_upper_bound, cache_control, at, terms)
+    return max(unscaled(line.fixed + line.per_output_token * max_output_tokens * n, line.decimals) for line in lines)
+
+
+def worst_case_nanousd(
+    price: Price,
+    prompt_tokens_upper_bound: int,
+    max_output_tokens: int,
+    n: int = 1,
+    *,
+    cache_control: str | None = None,
+    at: datetime | None = None,
+    terms: RequestTerms = PLAIN_TERMS,
+) -> int:
+    """`worst_case` in nano-dollars, rounded up. Raises UnknownTier."""
+    lines = _hold_lines(price, prompt_tokens_upper_bound, cache_control, at, terms)
+    return max(to_nanousd(line.fixed + line.per_output_token * max_output_tokens * n, line.decimals) for line in lines)
+
+
+def affordable_output_tokens(
+    price: Price,
+    prompt_tokens_upper_bound: int,
+    room_nanousd: int,
+    n: int = 1,
+    *,
+    cache_control: str | None = None,
+    at: datetime | None = None,
+    terms: RequestTerms = PLAIN_TERMS,
+) -> int:
+    """The largest output per answer whose worst case `room_nanousd` pays for; 0 where even the prompt is too dear. Raises UnknownTier."""
+    affordable = ENDLESS_OUTPUT_TOKENS
+    for line in _hold_lines(price, prompt_tokens_upper_bound, cache_control, at, terms):
+        room = room_nanousd * 10**line.decimals // 10**9 - line.fixed
+        if room < 0:
+            return 0
+        if line.per_output_token:
+            affordable = min(affordable, room // (line.per_output_token * n))
+    return affordable
+
+
+@dataclass(frozen=True, slots=True)
+class _HoldLine:
+    """One way in which a request may be billed, in `10**-decimals` dollars: whatever the output, and per token of output."""
+
+    fixed: int
+    per_output_token: int
+    decimals: int
+
+
+def _hold_lines(price: Price, bound: int, cache_control: str | None, at: datetime | None, terms: RequestTerms) -> list[_HoldLine]:
+    inputs = ["input", "cache_read"]
+    outputs = ["output"]
+    if cache_control is not None or terms.caching_possible or price.writes_cache_unasked:
+        inputs.append("cache_write_5m")
+    if cache_control == "1h":
+        inputs.append("cache_write_1h")
+    for modality, meters in (("audio", _AUDIO), ("image", _IMAGE)):
+        if modality in terms.modalities:
+            inputs += meters[:2]
+            outputs += meters[2:]
+    factor = price.us_factor if terms.inference_geo == "us" and price.us_factor is not None else Decimal(1)
+    more = decimals_needed((factor,))
+    times, one = scaled(factor, more), 10**more
+    lines = []
+    for table in _tables_within_reach(price, at, terms):
+        for longest, rates in table.reachable(bound):
+            rate = dict(zip(METERS, rates.units, strict=True))
+            extras = terms.web_searches * rate["web_search"] + rate["request"]
+            fixed = longest * max(rate[meter] for meter in inputs) * times + extras * one
+            lines.append(_HoldLine(fixed, max(rate[meter] for meter in outputs) * times, rates.decimals + more))
+    return lines
+
+
+def _tables_within_reach(price: Price, at: datetime | None, terms: RequestTerms) -> list[RateTable]:
+    """Every price list that may be applied to such a request: a provider may serve a special tier's request at list price."""
+    listed = [price.table]
+    if price.peak is not None and price.peak_table is not None and (at is None or price.peak.overlap(at, HOLD_HORIZON)):
+        listed.append(price.peak_table)
+    asked = _served_as(terms.processing, terms.speed, terms.service_tier)
+    if asked is None:
+        # `auto` leaves the tier to the account's settings, which may say priority.
+        priority = price.mode("priority") if terms.service_tier == "auto" else None
+        return listed if priority is None else [*listed, priority]
+    table = price.mode(asked)
+    if table is not None:
+        return [table] if asked == "batch" else [*listed, table]
+    if asked in NEVER_DEARER:
+        return listed
+    raise UnknownTier(f"the price of {asked!r} is not known for this model")
+
+
+def _served_as(*words: str | None) -> str | None:
+    """The first word that names something else than list price."""
+    for word in words:
+        if word is not None and (name := word.strip().lower()) not in STANDARD_TIERS:
+            return name
+    return None
+
+
+def _tokens_part(usage: Usage, rates: Rates) -> tuple[int, int]:
+    counted = zip(usage.counts, rates.units, strict=False)  # the units of searches and calls follow those of tokens
+    return sum(count * unit for count, unit in counted if count), rates.decimals
+
+
+def _multiplied(number: tuple[int, int], factor: Decimal) -> tuple[int, int]:
+    more = decimals_needed((factor,))
+    return number[0] * scaled(factor, more), number[1] + more
+
+
+def _total(numbers: list[tuple[int, int]]) -> tuple[int, int]:
+    decimals = max(places for _, places in numbers)
+    return sum(number * 10 ** (decimals - places) for number, places in numbers), decimals

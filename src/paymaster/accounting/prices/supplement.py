@@ -1,0 +1,127 @@
+"""Our own dated figures for what the catalogue lacks or has wrong; knows the file they stand in, and no provider's name."""
+
+import tomllib
+from collections.abc import Mapping
+from datetime import date, datetime, time
+from decimal import Decimal
+from importlib.resources import files
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from paymaster.accounting.prices.periods import ALWAYS, FOREVER, Period
+from paymaster.accounting.prices.price import Price
+from paymaster.accounting.prices.rates import TOKEN_METERS, PeakHours, Rates, RateTable
+
+
+class _Row(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Hours(_Row):
+    """The hours of a peak price, in UTC."""
+
+    windows: tuple[tuple[time, time], ...]
+    weekdays_only: bool = False
+    days_off: frozenset[date] = frozenset()
+
+    def peak_hours(self) -> PeakHours:
+        """The same, in minutes of the day."""
+        windows = tuple((start.hour * 60 + start.minute, end.hour * 60 + end.minute) for start, end in self.windows)
+        return PeakHours(windows=windows, weekdays_only=self.weekdays_only, days_off=self.days_off)
+
+
+class RatesRow(_Row):
+    """List price from one moment on; at peak a factor of it, or rates of its own."""
+
+    start: datetime = Field(default=ALWAYS, alias="from")
+    input: Decimal
+    output: Decimal
+    cache_read: Decimal | None = None
+    peak: str | None = None
+    peak_factor: Decimal = Decimal(1)
+    peak_rates: "RatesRow | None" = None
+
+    def rates(self) -> Rates:
+        """The list price."""
+        return Rates(input=self.input, output=self.output, cache_read=self.cache_read)
+
+    def price(self, hours: Mapping[str, Hours], source: str) -> Price:
+        """The price with its peak. Raises KeyError for hours that are not defined."""
+        table = RateTable.of(self.rates())
+        if self.peak is None:
+            return Price(table=table, source=source)
+        at_peak = table.multiplied(self.peak_factor) if self.peak_rates is None else RateTable.of(self.peak_rates.rates())
+        return Price(table=table, source=source, peak=hours[self.peak].peak_hours(), peak_table=at_peak)
+
+
+class ModelRow(_Row):
+    """A model whose whole history stands in the file."""
+
+    provider: str
+    names: tuple[str, ...]
+    source: str
+    until: datetime = FOREVER
+    periods: tuple[RatesRow, ...]
+
+
+class Correction(_Row):
+    """Rates that replace those of the catalogue's list price, for some models and some time."""
+
+    provider: str
+    models: frozenset[str]
+    source: str
+    start: datetime = Field(default=ALWAYS, alias="from")
+    until: datetime = FOREVER
+    rates: Mapping[str, Decimal]
+
+    def applies(self, provider: str, model: str, at: datetime) -> bool:
+        """Whether it holds for this model of this provider at this moment."""
+        return self.provider == provider and model in self.models and self.start <= at < self.until
+
+
+class ModeFactor(_Row):
+    """What a way to be served costs, as a factor of list price; for all of a provider's models where `models` is empty."""
+
+    provider: str
+    models: frozenset[str] = frozenset()
+    source: str
+    mode: str
+    factor: Decimal
+    meters: tuple[str, ...] = TOKEN_METERS
+    only_if_missing: bool = False
+
+    def applies(self, provider: str, model: str) -> bool:
+        """Whether it holds for this model of this provider."""
+        return self.provider == provider and (not self.models or model in self.models)
+
+
+class Supplement(_Row):
+    """The file `data/prices.toml`."""
+
+    version: str
+    hours: Mapping[str, Hours] = {}
+    model: tuple[ModelRow, ...] = ()
+    correction: tuple[Correction, ...] = ()
+    factor: tuple[ModeFactor, ...] = ()
+    us_factors: Mapping[str, Decimal] = {}
+
+    def histories(self) -> dict[tuple[str, str], tuple[Period, ...]]:
+        """The periods, in ascending order, of each (provider, model name) that stands in the file. Raises KeyError for unknown hours."""
+        source = f"catalogue paymaster {self.version}"
+        found: dict[tuple[str, str], tuple[Period, ...]] = {}
+        for row in self.model:
+            periods = [Period(period.start, period.price(self.hours, source)) for period in row.periods]
+            if row.until != FOREVER:
+                periods.append(Period(row.until, None))
+            found |= {(row.provider, name): tuple(periods) for name in row.names}
+        return found
+
+
+def load_supplement() -> Supplement:
+    """Read the file that ships with the package."""
+    return read_supplement(files("paymaster.accounting.prices").joinpath("data/prices.toml").read_text(encoding="utf-8"))
+
+
+def read_supplement(text: str) -> Supplement:
+    """Read the file's text. Raises ValueError on mistakes."""
+    return Supplement.model_validate(tomllib.loads(text))

@@ -1,0 +1,153 @@
+"""Reads the usage of Anthropic, Bedrock, Gemini and Cohere in their own formats; knows no price."""
+
+from collections.abc import Iterable
+
+from paymaster.accounting.usage.counts import Contradiction, count, count_or_zero, needed, rest, rows, section, split_by_lifetime, word
+from paymaster.accounting.usage.record import Usage
+from paymaster.jsontypes import JsonObject
+
+_OTHER_MODELS = ("advisor", "fallback")
+_TRAFFIC_TIERS = {"on_demand_flex": "flex", "on_demand_priority": "priority"}
+
+
+def read_anthropic(raw: JsonObject) -> Usage:
+    """Messages: `input_tokens` excludes what was read from and written to the cache; thinking is inside the output."""
+    passes = rows(raw, "iterations")
+    if not passes:
+        return _read_pass(raw, raw)
+    # The top-level counts leave out what compaction used: the bill is the sum of all passes, each priced by its own length.
+    for row in passes:
+        kind = word(row, "type") or ""
+        if kind.startswith(_OTHER_MODELS):
+            raise Contradiction(f"a pass of type {kind} was made by another model, whose price is not this one's")
+    parts = tuple(_read_pass(row, {}) for row in passes)
+    top = _read_pass(raw, raw)
+    return Usage(
+        input_tokens=sum(part.input_tokens for part in parts),
+        cache_read_tokens=sum(part.cache_read_tokens for part in parts),
+        cache_write_5m_tokens=sum(part.cache_write_5m_tokens for part in parts),
+        cache_write_1h_tokens=sum(part.cache_write_1h_tokens for part in parts),
+        output_tokens=sum(part.output_tokens for part in parts),
+        reasoning_tokens=top.reasoning_tokens,
+        web_search_requests=top.web_search_requests,
+        service_tier=top.service_tier,
+        speed=top.speed,
+        inference_geo=top.inference_geo,
+        parts=parts,
+    )
+
+
+def _read_pass(raw: JsonObject, top: JsonObject) -> Usage:
+    output = needed(raw, "output_tokens")
+    five_minutes, one_hour = split_by_lifetime(count_or_zero(raw, "cache_creation_input_tokens"), section(raw, "cache_creation"))
+    thinking = count_or_zero(section(raw, "output_tokens_details"), "thinking_tokens", "reasoning_tokens")
+    rest(output, "the output", thinking=thinking)
+    return Usage(
+        input_tokens=needed(raw, "input_tokens"),
+        cache_read_tokens=count_or_zero(raw, "cache_read_input_tokens"),
+        cache_write_5m_tokens=five_minutes,
+        cache_write_1h_tokens=one_hour,
+        output_tokens=output,
+        reasoning_tokens=thinking,
+        web_search_requests=count_or_zero(section(top, "server_tool_use"), "web_search_requests"),
+        service_tier=word(top, "service_tier"),
+        speed=word(top, "speed"),
+        inference_geo=word(top, "inference_geo"),
+    )
+
+
+def read_bedrock(raw: JsonObject) -> Usage:
+    """Converse: cache reads and writes stand outside `inputTokens`; only `cacheDetails` tells how long writes are kept."""
+    uncached, output = needed(raw, "inputTokens", "input_tokens"), needed(raw, "outputTokens", "output_tokens")
+    read = count_or_zero(raw, "cacheReadInputTokens", "cacheReadInputTokenCount", "cache_read_input_tokens")
+    written = count(raw, "cacheWriteInputTokens", "cacheWriteInputTokenCount", "cache_write_input_tokens")
+    lifetimes = {"5m": 0, "1h": 0}
+    for row in rows(raw, "cacheDetails", "cache_details"):
+        lifetime = word(row, "ttl") or "5m"
+        if lifetime not in lifetimes:
+            raise Contradiction(f"the cache keeps tokens for {lifetime}, and nobody has a price for that")
+        lifetimes[lifetime] += count_or_zero(row, "inputTokens", "input_tokens")
+    one_hour = lifetimes["1h"]
+    five_minutes = lifetimes["5m"] if written is None else rest(written, "cache writes", one_hour=one_hour)
+    if five_minutes < lifetimes["5m"]:
+        raise Contradiction(f"{written} tokens were written to the cache, and {lifetimes} by lifetime")
+    total = count(raw, "totalTokens", "total_tokens")
+    cache = read + five_minutes + one_hour
+    if total is not None and total not in {uncached + output, uncached + output + cache}:
+        raise Contradiction(f"the total of {total} is not input {uncached} + output {output}, with or without {cache} cached")
+    return Usage(
+        input_tokens=uncached,
+        cache_read_tokens=read,
+        cache_write_5m_tokens=five_minutes,
+        cache_write_1h_tokens=one_hour,
+        output_tokens=output,
+        service_tier=word(section(raw, "serviceTier"), "type"),
+    )
+
+
+def read_gemini(raw: JsonObject) -> Usage:
+    """generateContent: thoughts stand outside the candidates, prompts of tools outside the prompt, cached tokens inside it, by modality.
+
+    Where a call has audio and the cache is not split by modality, the cached tokens are taken as text first: never below the bill.
+    """
+    prompt = needed(raw, "promptTokenCount", "prompt_token_count")
+    tools = count_or_zero(raw, "toolUsePromptTokenCount", "tool_use_prompt_token_count")
+    cached = count_or_zero(raw, "cachedContentTokenCount", "cached_content_token_count")
+    candidates = count_or_zero(raw, "candidatesTokenCount", "candidates_token_count")
+    thoughts = count_or_zero(raw, "thoughtsTokenCount", "thoughts_token_count")
+    said = [
+        *rows(raw, "promptTokensDetails", "prompt_tokens_details"),
+        *rows(raw, "toolUsePromptTokensDetails", "tool_use_prompt_tokens_details"),
+    ]
+    kinds, of_cached = _by_modality(said), _by_modality(rows(raw, "cacheTokensDetails", "cache_tokens_details"))
+    out = _by_modality(rows(raw, "candidatesTokensDetails", "candidates_tokens_details"))
+    output = _gemini_output(count(raw, "totalTokenCount", "total_token_count"), prompt, tools, candidates, thoughts)
+    audio, image = kinds["AUDIO"], kinds["IMAGE"]
+    if of_cached["any"]:
+        cached_audio, cached_image = of_cached["AUDIO"], of_cached["IMAGE"]
+    else:
+        text = rest(prompt + tools, "the prompt", audio=audio, images=image)
+        cached_image = min(image, max(0, cached - text))
+        cached_audio = min(audio, max(0, cached - text - cached_image))
+    plain_cached = rest(cached, "the cached tokens", audio=cached_audio, images=cached_image)
+    return Usage(
+        input_tokens=rest(prompt + tools, "the prompt", audio=audio, images=image, cached=plain_cached),
+        cache_read_tokens=plain_cached,
+        input_audio_tokens=rest(audio, "audio", cached=cached_audio),
+        cache_read_audio_tokens=cached_audio,
+        input_image_tokens=rest(image, "images", cached=cached_image),
+        cache_read_image_tokens=cached_image,
+        output_tokens=rest(output, "the output", audio=out["AUDIO"], images=out["IMAGE"]),
+        output_audio_tokens=out["AUDIO"],
+        output_image_tokens=out["IMAGE"],
+        reasoning_tokens=thoughts,
+        service_tier=_TRAFFIC_TIERS.get(word(raw, "trafficType", "traffic_type") or "", word(raw, "serviceTier", "service_tier")),
+    )
+
+
+def _gemini_output(total: int | None, prompt: int, tools: int, candidates: int, thoughts: int) -> int:
+    if total is not None and total == prompt + tools + candidates and thoughts:
+        rest(candidates, "the candidates", thoughts=thoughts)
+        return candidates
+    whole = prompt + tools + candidates + thoughts
+    if total is not None and total not in {whole, whole - tools}:
+        raise Contradiction(f"the total of {total} is not prompt {prompt} + tools {tools} + candidates {candidates} + thoughts {thoughts}")
+    return candidates + thoughts
+
+
+def _by_modality(details: Iterable[JsonObject]) -> dict[str, int]:
+    """Audio and images (with video, which no price tells apart from them); documents and text are plain tokens. `any` counts all."""
+    kinds = {"AUDIO": 0, "IMAGE": 0, "any": 0}
+    for row in details:
+        modality = (word(row, "modality") or "").rpartition(".")[2].upper()
+        tokens = count_or_zero(row, "tokenCount", "token_count")
+        kinds["any"] += tokens
+        if modality in {"AUDIO", "IMAGE", "VIDEO"}:
+            kinds["IMAGE" if modality == "VIDEO" else modality] += tokens
+    return kinds
+
+
+def read_cohere(raw: JsonObject) -> Usage:
+    """Chat of Cohere: `billed_units` are what is billed, `tokens` what the model saw."""
+    billed = section(raw, "billed_units")
+    return Usage(input_tokens=needed(billed, "input_tokens"), output_tokens=needed(billed, "output_tokens"))

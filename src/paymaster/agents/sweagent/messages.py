@@ -1,0 +1,76 @@
+"""SWE-agent's history as a request's messages, and a reply as SWE-agent's output; knows both shapes, and neither's code."""
+
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
+
+from paymaster.flow.replies import Reply
+from paymaster.jsontypes import JsonObject
+
+HistoryItem: TypeAlias = Mapping[str, object]
+"""One entry of SWE-agent's history: role, content, and what else SWE-agent keeps beside them."""
+
+
+def as_messages(history: Sequence[HistoryItem], *, system_as_user: bool = False) -> list[dict[str, object]]:
+    """The history as messages, with tool calls, thinking blocks and cache markers. Contents are shared, not copied: nobody changes them.
+
+    `system_as_user` is SWE-agent's `convert_system_to_user`, for models that take no system message.
+    """
+    return [_message(item, system_as_user=system_as_user) for item in history]
+
+
+def _message(item: HistoryItem, *, system_as_user: bool) -> dict[str, object]:
+    role = item["role"]
+    if role == "system" and system_as_user:
+        role = "user"
+    message: dict[str, object] = {"role": role, "content": item["content"]}
+    if role == "tool":
+        ids = item.get("tool_call_ids")
+        message["tool_call_id"] = ids[0] if isinstance(ids, list) and ids else ""
+    elif calls := item.get("tool_calls"):
+        message["tool_calls"] = calls
+        if blocks := item.get("thinking_blocks"):
+            message["thinking_blocks"] = blocks
+    if "cache_control" in item:
+        message["cache_control"] = item["cache_control"]
+    return message
+
+
+def as_output(reply: Reply, *, with_tool_calls: bool) -> dict[str, object]:
+    """The first choice as SWE-agent's agents and parsers read it: `message`, `tool_calls` where they were asked for, `thinking_blocks`."""
+    output: dict[str, object] = {"message": _text(reply.message)}
+    if with_tool_calls:
+        output["tool_calls"] = [dict(call) for call in reply.tool_calls]
+    blocks = reply.message.get("thinking_blocks")
+    if isinstance(blocks, list) and blocks:
+        output["thinking_blocks"] = blocks
+    return output
+
+
+def _text(message: JsonObject) -> str:
+    """The text of an answer, which some providers give in parts."""
+    content = message.get("content")
+    if isinstance(content, list):
+        return "".join(str(part["text"]) for part in content if isinstance(part, Mapping) and part.get("type") == "text")
+    return content if isinstance(content, str) else ""
+
+
+_OWNED_BY_PAYMASTER = frozenset(
+    {
+        "api_base", "api_key", "api_version", "base_url", "custom_llm_provider", "drop_params", "extra_body", "extra_headers", "fallbacks",
+        "max_retries", "messages", "model", "num_retries", "request_timeout", "stream", "stream_options", "timeout", "tools",
+    }
+)  # fmt: skip
+"""Words of litellm's in `completion_kwargs` that are no parameters of a request: the registry says where it goes, and how often."""
+
+_OUTPUT_LIMITS = ("max_tokens", "max_completion_tokens")
+
+
+def request_params(kwargs: Mapping[str, object], *, max_output_tokens: int | None) -> dict[str, object]:
+    """The request parameters among SWE-agent's `completion_kwargs`, with its `max_output_tokens` where they set no limit themselves."""
+    params = {name: value for name, value in kwargs.items() if name not in _OWNED_BY_PAYMASTER}
+    body = kwargs.get("extra_body")
+    if isinstance(body, Mapping):
+        params |= {str(name): value for name, value in body.items()}
+    if max_output_tokens and not any(name in params for name in _OUTPUT_LIMITS):
+        params["max_tokens"] = max_output_tokens
+    return params

@@ -1,0 +1,216 @@
+"""SWE-agent's model over the till; knows SWE-agent's model protocol and errors, and neither its agents nor its runs.
+
+Only a process that runs SWE-agent imports this module, so SWE-agent may be imported at its top.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import litellm
+from sweagent.agent.models import GLOBAL_STATS, GLOBAL_STATS_LOCK, InstanceStats, LiteLLMModel
+from sweagent.exceptions import (
+    ContentPolicyViolationError,
+    ContextWindowExceededError,
+    InstanceCallLimitExceededError,
+    InstanceCostLimitExceededError,
+    ModelConfigurationError,
+    TotalCostLimitExceededError,
+)
+from sweagent.utils.log import get_logger
+
+from paymaster.accounting.money import NANOUSD_PER_USD, format_usd
+from paymaster.agents.sweagent.messages import HistoryItem, as_messages, as_output, request_params
+from paymaster.agents.sweagent.registry import TOTAL_LIMIT
+from paymaster.agents.sweagent.session import RequestCost, Session, was_too_long
+from paymaster.errors import BudgetExceeded, NoModelFits, PaymasterError, RequestRefused, UsageMistake
+from paymaster.routing.failures import FailureKind
+from paymaster.routing.planning import resolve
+
+if TYPE_CHECKING:
+    from paymaster.flow.replies import Reply
+
+
+class Unanswered(RuntimeError):
+    """No model answered; SWE-agent does not ask again after a RuntimeError, and submits what the agent has."""
+
+
+class PaymasterLiteLLMModel(LiteLLMModel):  # type: ignore[misc]  # SWE-agent's classes have no types here
+    """Stands in SWE-agent's place for models that litellm would serve. `session` is set on a subclass when a run begins.
+
+    SWE-agent's retries, litellm and the provider SDKs take no part: a request goes over the till once, and waits, retries and fallbacks are
+    Paymaster's. Costs are exact in the ledger; in SWE-agent's stats they become floats.
+    """
+
+    session: ClassVar[Session]
+
+    def __init__(self, args: Any, tools: Any) -> None:  # noqa: ANN401  SWE-agent's own types
+        config = args.model_copy(deep=True)
+        self.config = config
+        self.tools = tools
+        self.stats = InstanceStats()
+        self.logger = get_logger("swea-lm", emoji="🤖")
+        self.custom_tokenizer = None
+        if config.custom_tokenizer is not None:
+            self.custom_tokenizer = litellm.utils.create_pretrained_tokenizer(**config.custom_tokenizer)
+        registry = self.session.client.registry
+        model = registry.models[resolve(registry, config.name)]
+        self.lm_provider = model.provider
+        self.model_max_input_tokens = _first(config.max_input_tokens, model.max_input_tokens, model.context_window)
+        self.model_max_output_tokens = _first(config.max_output_tokens, model.max_output_tokens)
+        self._functions = model.capabilities is None or "function_calling" in model.capabilities
+        self._params = request_params(config.completion_kwargs, max_output_tokens=config.max_output_tokens)
+        # SWE-agent has a default for each; sent to every model, it would never let the `params` of the registry's models speak.
+        self._sampling = {
+            name: getattr(config, name)
+            for name in ("temperature", "top_p")
+            if name in config.model_fields_set and getattr(config, name) is not None
+        }
+        self._cost_nanousd = 0
+        self._notes: list[dict[str, object]] = []
+
+    def reset_stats(self) -> None:
+        """Begin counting anew."""
+        self.stats = InstanceStats()
+        self._cost_nanousd = 0
+
+    def take_notes(self) -> list[dict[str, object]]:
+        """Which models have answered since somebody last asked, with each call's id and cost in dollars."""
+        notes, self._notes = self._notes, []
+        return notes
+
+    def query(
+        self, history: Sequence[HistoryItem], n: int | None = 1, temperature: float | None = None
+    ) -> dict[str, object] | list[dict[str, object]]:
+        """Ask for `n` outputs, one request each, as not every provider gives several at once. Raises SWE-agent's errors and Unanswered."""
+        messages = as_messages(history, system_as_user=self.config.convert_system_to_user)
+        self._check_length(messages)
+        params = {**self._sampling, **self._params}
+        if temperature is not None:
+            params["temperature"] = temperature
+        outputs = [self._ask(messages, params) for _ in range(n or 1)]
+        return outputs[0] if n is None or n == 1 else outputs
+
+    def _ask(self, messages: Sequence[Mapping[str, object]], params: Mapping[str, object]) -> dict[str, object]:
+        self._check_limits()
+        if self.config.delay > 0:
+            self._sleep()
+        offered = self.tools.use_function_calling and self._functions
+        tools = self.tools.tools if offered else ()
+        request_cost = RequestCost()
+        try:
+            reply = self.session.ask(request_cost, messages, model=self.config.name, tools=tools, params=params)
+        except PaymasterError as error:
+            raise self._translated(error, request_cost, messages, tools) from error
+        finally:
+            self._count(request_cost)
+        self._note(reply)
+        return as_output(reply, with_tool_calls=self.tools.use_function_calling)
+
+    def _check_length(self, messages: Sequence[Mapping[str, object]]) -> None:
+        """The config's own limit, looked at before anything is sent. The registry's is looked at by the plan of each call."""
+        most = self.config.max_input_tokens
+        if not most:
+            return
+        if self.custom_tokenizer is None:
+            tokens = self.session.likely_tokens(self.config.name, messages)
+        else:
+            bare = [{key: value for key, value in message.items() if key in ("role", "content", "tool_calls")} for message in messages]
+            tokens = litellm.utils.token_counter(model=self.config.name, messages=bare, custom_tokenizer=self.custom_tokenizer)
+        if tokens > most:
+            raise ContextWindowExceededError(f"Input tokens {tokens} exceed max tokens {most}")
+
+    def _check_limits(self) -> None:
+        """SWE-agent's own limits, before a call is paid for. Those that a ledger can keep are budgets as well, and stop a call earlier."""
+        config, stats = self.config, self.stats
+        if 0 < config.per_instance_call_limit <= stats.api_calls:
+            raise InstanceCallLimitExceededError(f"Per instance call limit reached: {stats.api_calls} calls")
+        if 0 < config.per_instance_cost_limit <= stats.instance_cost:
+            raise InstanceCostLimitExceededError(f"Instance cost limit reached: ${stats.instance_cost:.6f}")
+        if 0 < config.total_cost_limit <= GLOBAL_STATS.total_cost:
+            error = _total_reached(config.total_cost_limit, GLOBAL_STATS.total_cost)
+            self.session.refuse(error)
+            raise self._stop(error) from error
+
+    def _translated(
+        self,
+        error: PaymasterError,
+        request_cost: RequestCost,
+        messages: Sequence[Mapping[str, object]],
+        tools: Sequence[Mapping[str, object]],
+    ) -> Exception:
+        """The error of SWE-agent's that makes it do what the case asks for."""
+        kind: type[Exception]
+        match error:
+            case BudgetExceeded():
+                return self._stop(error)
+            case RequestRefused(kind=FailureKind.CONTENT_POLICY.value):
+                kind = ContentPolicyViolationError
+            case _ if was_too_long(request_cost):
+                kind = ContextWindowExceededError
+            case NoModelFits() if self.session.is_too_long(error, messages, model=self.config.name, tools=tools):
+                kind = ContextWindowExceededError
+            case UsageMistake():
+                kind = ModelConfigurationError
+            case _:
+                kind = Unanswered
+        return kind(str(error))
+
+    def _stop(self, error: BudgetExceeded) -> Exception:
+        """How a budget ends an instance: with its work submitted, where there is any.
+
+        A batch is stopped by the error that SWE-agent has for it, which loses an instance's work; so it is raised where an instance has
+        none yet, before its first answer.
+        """
+        ends_batch = self.session.batched and not self.session.instance_state.answered and not self.session.is_of_instance(error)
+        kind: type[Exception] = TotalCostLimitExceededError if ends_batch else InstanceCostLimitExceededError
+        return kind(str(error))
+
+    def _count(self, request_cost: RequestCost) -> None:
+        """Into SWE-agent's figures goes what was paid, whatever came of it."""
+        self._cost_nanousd += request_cost.cost_nanousd
+        self.stats.instance_cost = self._cost_nanousd / NANOUSD_PER_USD
+        self.stats.tokens_sent += request_cost.prompt_tokens
+        self.stats.tokens_received += request_cost.output_tokens
+        with GLOBAL_STATS_LOCK:
+            GLOBAL_STATS.total_cost = self.session.spent_nanousd / NANOUSD_PER_USD
+            GLOBAL_STATS.last_query_timestamp = time.time()
+
+    def _note(self, reply: "Reply") -> None:
+        self.stats.api_calls += 1
+        self._notes.append({"model": reply.model, "call_id": reply.call_id, "cost_usd": str(reply.cost_usd)})
+        self.logger.debug(
+            "%s answered: cost %s, instance %s, %d calls",
+            reply.model,
+            format_usd(reply.cost_nanousd),
+            format_usd(self._cost_nanousd),
+            self.stats.api_calls,
+        )
+
+
+def _first(*values: int | None) -> int | None:
+    return next((value for value in values if value is not None), None)
+
+
+def _total_reached(limit_usd: float, spent_usd: float) -> BudgetExceeded:
+    cap, spent = (round(usd * NANOUSD_PER_USD) for usd in (limit_usd, spent_usd))
+    return BudgetExceeded(
+        f"budget reached: {TOTAL_LIMIT} = {format_usd(cap)}: {format_usd(spent)} spent",
+        account=TOTAL_LIMIT,
+        cap_nanousd=cap,
+        spent_nanousd=spent,
+        held_nanousd=0,
+        needed_nanousd=0,
+        advice=f"Raise {TOTAL_LIMIT}.",
+    )
+
+
+def read_price_file(path: str | None) -> str | None:
+    """The text of the file that `litellm_model_registry` names. Raises UsageMistake."""
+    if path is None:
+        return None
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageMistake(f"agent.model.litellm_model_registry: {path} can't be read: {error}") from error

@@ -1,0 +1,72 @@
+"""How verdicts on models look as tables and as JSON; knows no registry and no ledger."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from paymaster.accounting.money import format_usd
+from paymaster.cli.terminal import Cell, Column, Table
+from paymaster.flow.explaining import AccountState, Verdict
+from paymaster.routing.charges import ChargeKind
+
+_NOTHING = Cell("-", "weak")
+_PEOPLE_CARE = frozenset({ChargeKind.MONEY, ChargeKind.REQUESTS, ChargeKind.TOKENS, ChargeKind.INPUT_TOKENS, ChargeKind.OUTPUT_TOKENS})
+
+
+def headline(verdicts: Sequence[Verdict]) -> str:
+    """The answer in one line."""
+    for verdict in verdicts:
+        if verdict.serves:
+            held = "nothing, as its price is unknown" if verdict.price_source is None else format_usd(verdict.held_nanousd or 0)
+            return f"{verdict.model} would serve this, and hold {held} until it is answered."
+    return "No model would serve this."
+
+
+def as_json(verdict: Verdict) -> dict[str, object]:
+    """One verdict for a program."""
+    return asdict(verdict)
+
+
+def tables(verdicts: Sequence[Verdict]) -> list[Table]:
+    """The models in the order in which they would be tried, and the accounts that the first would be charged to."""
+    figures = [Column(title, figures=True) for title in ("prompt", "answer up to", "would hold")]
+    models = Table(
+        title="Models",
+        columns=[Column("model"), Column("serves"), *figures, Column("price from"), Column("why")],
+        rows=[_row(verdict) for verdict in verdicts],
+    )
+    serving = next((verdict for verdict in verdicts if verdict.serves), None)
+    return [models, *([_accounts(serving)] if serving else [])]
+
+
+def _row(verdict: Verdict) -> list[str | Cell]:
+    dropped = f"; without {', '.join(verdict.dropped_params)}" if verdict.dropped_params else ""
+    serves = Cell("yes", "good") if verdict.serves else Cell("no", "weak")
+    if verdict.held_nanousd is None:
+        return [verdict.model, serves, _NOTHING, _NOTHING, _NOTHING, _NOTHING, f"{verdict.why}{dropped}"]
+    at_most = "" if verdict.prompt_exact else "at most "
+    return [
+        verdict.model,
+        serves,
+        f"{at_most}{verdict.prompt_tokens:,}",
+        f"{verdict.output_tokens:,}",
+        "unknown" if verdict.price_source is None else format_usd(verdict.held_nanousd),
+        verdict.price_source or "nowhere",
+        f"{verdict.why}{dropped}",
+    ]
+
+
+def _accounts(verdict: Verdict) -> Table:
+    figures = [Column(title, figures=True) for title in ("used", "of it held", "needed", "cap")]
+    return Table(
+        title=f"What {verdict.model} would be charged to",
+        columns=[Column("account"), *figures, Column("fits")],
+        rows=[_account(state) for state in verdict.accounts if state.meaning in _PEOPLE_CARE],
+    )
+
+
+def _account(state: AccountState) -> list[str | Cell]:
+    amounts = (state.used, state.held, state.needed, state.cap)
+    texts = [
+        _NOTHING if amount is None else format_usd(amount) if state.meaning is ChargeKind.MONEY else f"{amount:,}" for amount in amounts
+    ]
+    return [state.account, *texts, Cell("yes", "good") if state.fits else Cell("no", "bad")]

@@ -1,0 +1,93 @@
+"""What would happen to a request now, and why: the plan held against the balances; reserves nothing, sends nothing."""
+
+from dataclasses import dataclass
+
+from paymaster.accounting.accounts import Balance, Charge, Refused, shortfalls
+from paymaster.flow.ports import World
+from paymaster.routing.call_errors import describe_limit
+from paymaster.routing.charges import ChargeKind, charges
+from paymaster.routing.planning import Candidate, Skipped, plan
+from paymaster.routing.requests import Request
+from paymaster.scope import Scope
+
+
+@dataclass(frozen=True, slots=True)
+class AccountState:
+    """One account that the call would be charged to: how full it is, in its own unit, and whether the charge fits."""
+
+    account: str
+    meaning: ChargeKind
+    used: int
+    held: int
+    needed: int
+    cap: int | None
+    fits: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One model of the chain: `serves` is true for the one that would be called; `why` is a sentence for a person.
+
+    `held_nanousd`, `prompt_tokens` and `output_tokens` are what would be held, None where it never came to that.
+    """
+
+    model: str
+    serves: bool
+    why: str
+    held_nanousd: int | None = None
+    prompt_tokens: int | None = None
+    prompt_exact: bool | None = None
+    output_tokens: int | None = None
+    dropped_params: tuple[str, ...] = ()
+    price_source: str | None = None
+    accounts: tuple[AccountState, ...] = ()
+
+
+async def explain(world: World, request: Request, scope: Scope) -> tuple[Verdict, ...]:
+    """Every model of the chain, in order, with what speaks for or against it at this moment. Raises what `plan` raises."""
+    now_ms = world.runtime.now_ms()
+    planned = plan(request, world.registry, scope, now_ms, world.counter, world.missing_keys)
+    balances = await world.books.balances("", now_ms)
+    verdicts: list[Verdict] = []
+    for candidate in planned.candidates:
+        verdicts.append(_judge(candidate, balances, now_ms, taken=any(verdict.serves for verdict in verdicts)))
+    return (*verdicts, *(_against(passed) for passed in planned.skipped))
+
+
+def _against(passed: Skipped) -> Verdict:
+    return Verdict(passed.model, serves=False, why=passed.detail)
+
+
+def _judge(candidate: Candidate, balances: dict[str, Balance], now_ms: int, *, taken: bool) -> Verdict:
+    lines = charges(candidate, enforce_money=True)
+    found = [balances.get(charge.account, Balance()) for _, charge in lines]
+    short = shortfalls([charge for _, charge in lines], found)
+    tight = {shortfall.charge.account for shortfall in short}
+    hopeless = [shortfall for shortfall in short if not shortfall.waiting_helps]
+    if hopeless:
+        why = describe_limit(hopeless[0]) + (" (a hard budget)" if candidate.hard else "")
+    elif short:
+        retry_at_ms = Refused("", now_ms, short).retry_at_ms
+        wait = "until open calls settle" if retry_at_ms is None else f"{max(0, retry_at_ms - now_ms) / 1000:.1f} s"
+        why = f"would wait {wait}: {describe_limit(short[0])}"
+    else:
+        why = "a fallback: called if those before it fail" if taken else "would be called now"
+    return Verdict(
+        candidate.model.name,
+        serves=not hopeless and not taken,
+        why=why,
+        held_nanousd=candidate.held_nanousd,
+        prompt_tokens=candidate.prompt.tokens,
+        prompt_exact=candidate.prompt.exact,
+        output_tokens=candidate.output_tokens,
+        dropped_params=candidate.translation.dropped,
+        price_source=candidate.model.price.source if candidate.model.price else None,
+        accounts=tuple(
+            _state(meaning, charge, balance, fits=charge.account not in tight)
+            for (meaning, charge), balance in zip(lines, found, strict=True)
+        ),
+    )
+
+
+def _state(meaning: ChargeKind, charge: Charge, balance: Balance, *, fits: bool) -> AccountState:
+    return AccountState(charge.account, meaning, balance.total, balance.held, charge.amount, charge.cap, fits)

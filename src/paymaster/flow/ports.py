@@ -1,0 +1,247 @@
+"""What the flow needs from the world: books, a provider, time, a line to wait in, and somewhere to tell; knows no implementation of any."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Protocol, Self, TypeVar
+
+from paymaster.accounting.accounts import (
+    Admission,
+    Balance,
+    Change,
+    Hold,
+    Lost,
+    Post,
+    Queued,
+    Record,
+    Refused,
+    Settled,
+    Settlement,
+    Waiters,
+)
+from paymaster.accounting.usage.record import UnknownUsage, Usage
+from paymaster.flow.events import Event
+from paymaster.jsontypes import JsonObject
+from paymaster.operations import Operation
+from paymaster.registry.models import Model, Registry, Timeouts
+from paymaster.routing.failures import Failure
+from paymaster.routing.planning import CountsPrompts
+from paymaster.scope import Scope
+
+T = TypeVar("T")
+
+
+class Books(Protocol):
+    """A ledger. All methods are coroutines; for a sync caller they never suspend. Every call may raise LedgerUnavailable.
+
+    `now_ms` is the caller's clock; the ledger uses the later of it and the last time it saw.
+    """
+
+    async def reserve(self, hold: Hold, now_ms: int, *, queue_for_ms: int = 0) -> Admission:
+        """Admit the hold whole or not at all. With `queue_for_ms` a refused hold that waiting can help keeps its place in line that long.
+
+        While it stands there, later holds are refused on the accounts that refused it. Asking again renews the place.
+        """
+        ...
+
+    async def withdraw(self, hold_id: str) -> None:
+        """Give up a place in line and an open hold of which nothing was sent (it then costs nothing). Unknown ids are fine."""
+        ...
+
+    async def settle(self, settlement: Settlement, now_ms: int) -> Settled:
+        """Post the actual amounts and the record, once; never refuses, and corrects a hold that was already charged as lost."""
+        ...
+
+    async def post(self, posts: Sequence[Post], clears: Sequence[str], now_ms: int) -> tuple[Change, ...]:
+        """Empty the windows of `clears`, then add entries that no hold carries. The changes stand in this order: posts, clears."""
+        ...
+
+    async def sweep(self, now_ms: int) -> tuple[Lost, ...]:
+        """Charge and record the holds whose lease is over; every other call but `balances` and `post` does so in passing."""
+        ...
+
+    async def balances(self, prefix: str, now_ms: int) -> dict[str, Balance]:
+        """Every account whose name starts with `prefix`, as a sweep would leave it."""
+        ...
+
+    async def waiting(self, now_ms: int) -> tuple[Queued, ...]:
+        """Who stands in line now, first come first: a place of each caller in front, with those behind it in its process."""
+        ...
+
+    def records(self, *, after_ms: int = 0) -> AsyncIterator[Record]:
+        """The journal in order, one record per hold (the last one counts)."""
+        ...
+
+    async def close(self) -> None:
+        """Release files and connections. Open holds are left to their lease."""
+        ...
+
+
+class Signal(Protocol):
+    """What one waiter sleeps on."""
+
+    def wake(self) -> None:
+        """Wake the waiter; from any thread, any number of times."""
+        ...
+
+    async def wait(self, timeout_ms: int) -> bool:
+        """True when it was woken, False when the time was up. Clears the signal."""
+        ...
+
+
+class Runtime(Protocol):
+    """How this caller lives in time: a thread that blocks, or a task on a loop."""
+
+    def now_ms(self) -> int:
+        """Wall time in milliseconds since 1970 that does not jump within a process."""
+        ...
+
+    def new_id(self) -> str:
+        """A unique id that sorts by time."""
+        ...
+
+    def jitter(self) -> float:
+        """A number in [0, 1)."""
+        ...
+
+    async def sleep(self, duration_ms: int) -> None:
+        """Wait."""
+        ...
+
+    def signal(self) -> Signal:
+        """A new signal."""
+        ...
+
+    async def finish(self, work: Awaitable[T]) -> T:
+        """Run `work` to its end even if the caller is cancelled meanwhile; the cancellation is raised afterwards."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderCall:
+    """One attempt, ready to send: `body` is the whole OpenAI-style payload (model id, messages or input, parameters), `key` the secret."""
+
+    model: Model
+    body: JsonObject
+    timeouts: Timeouts
+    call_id: str
+    key: str | None = field(default=None, repr=False)
+    operation: Operation = Operation.CHAT
+
+
+@dataclass(frozen=True, slots=True)
+class RateSignals:
+    """What a provider's rate-limit headers said; None where they said nothing. Times are durations."""
+
+    remaining_requests: int | None = None
+    remaining_tokens: int | None = None
+    reset_requests_ms: int | None = None
+    reset_tokens_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderReply:
+    """A whole answer: `body` is an OpenAI chat.completion object, or its list of embeddings; `usage` the canonical record, or why not.
+
+    `first_token_ms` and `duration_ms` count from the moment of sending.
+    """
+
+    body: JsonObject
+    usage: Usage | UnknownUsage
+    finish_reason: str
+    duration_ms: int
+    first_token_ms: int | None = None
+    request_id: str | None = None
+    rate: RateSignals = RateSignals()
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderChunk:
+    """A piece of a streamed answer: an OpenAI chat.completion.chunk object. `more` says that the next one follows without a wait."""
+
+    body: JsonObject
+    more: bool = False
+
+
+class Provider(Protocol):
+    """Turns everything that can happen at an endpoint into a reply or a failure. Only a cancellation is raised."""
+
+    async def send(self, call: ProviderCall) -> ProviderReply | Failure:
+        """Ask for a whole answer."""
+        ...
+
+    def stream(self, call: ProviderCall) -> AsyncGenerator[ProviderChunk | ProviderReply | Failure]:
+        """Ask for chunks; the last item, and only the last, is the assembled reply or the failure."""
+        ...
+
+    async def close(self) -> None:
+        """Release connections."""
+        ...
+
+
+class Waiter(Protocol):
+    """A caller that waits in the queue, inside `async with`."""
+
+    async def until(self, refused: Refused | None, deadline_ms: int | None = None) -> bool:
+        """Sleep until it is worth asking again: True; or until the deadline has passed: False. `refused` is the last answer, if any."""
+        ...
+
+    def served(self) -> None:
+        """The hold was admitted."""
+        ...
+
+    def waiters(self) -> Waiters:
+        """Who waits for the same account in this process, with this caller at the head."""
+        ...
+
+    async def __aenter__(self) -> Self:
+        """Join the end of the queue."""
+        ...
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Leave; the next waiter becomes the head."""
+        ...
+
+
+class WaitQueue(Protocol):
+    """Where calls of one process wait their turn, first come, first served."""
+
+    def busy_account(self, accounts: Iterable[str]) -> str | None:
+        """The first of the accounts for which somebody already waits."""
+        ...
+
+    def join(self, account: str, hold_id: str, books: Books, runtime: Runtime, name: str) -> Waiter:
+        """A waiter at the end of the account's queue; `name` is the model that it waits for, for status views."""
+        ...
+
+    def wake(self) -> None:
+        """Something was settled: the head of every queue may ask again."""
+        ...
+
+
+class Emit(Protocol):
+    """Takes an event; must not raise and must not block for long."""
+
+    def __call__(self, event: Event) -> None:
+        """Take it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """Everything a call needs from outside.
+
+    `key_of` has the secret for a model and a caller, `missing_keys` the variable that is not set, by model. `backoff_ms` is the wait before
+    another attempt at the same model, by the number of attempts made.
+    """
+
+    registry: Registry
+    books: Books
+    provider_of: Callable[[Model], Provider]
+    runtime: Runtime
+    wait_queue: WaitQueue
+    emit: Emit
+    counter: CountsPrompts
+    backoff_ms: Callable[[int], int]
+    key_of: Callable[[Model, Scope], str | None]
+    missing_keys: Mapping[str, str] = field(default_factory=dict)

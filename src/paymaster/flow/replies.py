@@ -1,0 +1,72 @@
+"""The answer that a caller gets: a provider's answer and what it cost; knows nothing of how it was come by."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+
+from paymaster.accounting.records import AttemptRecord
+from paymaster.accounting.usage.record import Usage
+from paymaster.jsontypes import JsonObject
+from paymaster.vectors import vectors_in
+
+NANOUSD = Decimal(10) ** 9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """A whole answer that was paid for.
+
+    `body` is the provider's OpenAI chat.completion, or its list of embeddings. `model` is the registry's name of the model that answered.
+    `attempts` has the record of every attempt, in order, and `cost_nanousd` is the cost of all of them.
+    """
+
+    body: JsonObject
+    model: str
+    usage: Usage | None
+    finish_reason: str
+    cost_nanousd: int
+    attempts: tuple[AttemptRecord, ...]
+    call_id: str
+
+    @property
+    def cost_usd(self) -> Decimal:
+        """The cost in dollars, exact."""
+        return Decimal(self.cost_nanousd) / NANOUSD
+
+    @property
+    def message(self) -> JsonObject:
+        """The first choice's message."""
+        choices = self.body.get("choices")
+        first = choices[0] if isinstance(choices, list) and choices else {}
+        message = first.get("message") if isinstance(first, Mapping) else None
+        return message if isinstance(message, Mapping) else {}
+
+    @property
+    def text(self) -> str:
+        """The first choice's text; empty where there is none."""
+        content = self.message.get("content")
+        return content if isinstance(content, str) else ""
+
+    @property
+    def tool_calls(self) -> tuple[JsonObject, ...]:
+        """The first choice's tool calls, in OpenAI's shape."""
+        calls = self.message.get("tool_calls")
+        return tuple(call for call in calls if isinstance(call, Mapping)) if isinstance(calls, list) else ()
+
+    @property
+    def vectors(self) -> list[list[float]]:
+        """The vectors that were asked for, in the order of the input; none where words were. Decoded anew at each look.
+
+        Raises ValueError where the provider wrote one that can't be read; `body` has the answer, which was paid for, as it came.
+        """
+        return vectors_in(self.body)
+
+
+def says_something(chunk: JsonObject) -> bool:
+    """Whether a streamed chunk, as a parser of JSON gives it, carries a piece of the answer, rather than a role or figures alone."""
+    choices = chunk.get("choices")
+    for choice in choices if isinstance(choices, list) else ():
+        delta = choice.get("delta") if isinstance(choice, dict) else None
+        if isinstance(delta, dict) and any(value for name, value in delta.items() if name != "role"):
+            return True
+    return False

@@ -1,0 +1,37 @@
+"""How long a prompt is, by the counter that holds are made with: Anthropic's count_tokens; asks no provider and costs nothing."""
+
+from starlette.types import Receive, Send
+from starlette.types import Scope as HttpScope
+
+from paymaster.gateway.dialects.anthropic_messages import AnthropicMessages
+from paymaster.gateway.dialects.fields import dumps
+from paymaster.gateway.endpoint import Out, at_edge, check_model, identify
+from paymaster.gateway.request_body import parse_body, read_body, read_headers
+from paymaster.gateway.service import Service
+from paymaster.routing.planning import resolve
+from paymaster.routing.requests import check_request
+from paymaster.routing.translation import translate
+
+
+class Counting:
+    """`POST /v1/messages/count_tokens`: exact where the tokenizer is known, else an upper bound."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._dialect = AnthropicMessages()
+
+    async def __call__(self, scope: HttpScope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        await at_edge(self._service, self._dialect, send, lambda out: self._answer(scope, receive, out))
+
+    async def _answer(self, scope: HttpScope, receive: Receive, out: Out) -> None:
+        headers = read_headers(scope["headers"])
+        caller = identify(self._service, headers, scope.get("client"))
+        body = parse_body(await read_body(receive, headers, self._service.bounds))
+        request = self._dialect.read({**body, "max_tokens": 1}).request
+        check_request(request)
+        world = self._service.active.world_for(caller.key)
+        check_model(world, request.model, caller)
+        model = world.registry.models[resolve(world.registry, request.model)]
+        counted = world.counter.count(translate(request, model).messages, request.tools, model.tokenizer)
+        await out.whole(200, [], dumps({"input_tokens": counted.tokens}))

@@ -1,0 +1,272 @@
+"""One request from its first byte to its last: read, answered whole or in pieces, or refused; knows HTTP and no dialect's words."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing, asynccontextmanager, suppress
+
+from starlette.types import Receive, Send
+from starlette.types import Scope as HttpScope
+
+from paymaster.errors import PaymasterError, RequestInvalid
+from paymaster.flow.calls import serve
+from paymaster.flow.ports import ProviderChunk, World
+from paymaster.flow.replies import Reply
+from paymaster.gateway.auth import Caller, check_local, read_caller, shown_secret
+from paymaster.gateway.call_observer import CallObserver, Remaining
+from paymaster.gateway.dialects.dialect import Asked, Dialect, Receipt, plain_usd
+from paymaster.gateway.dialects.fields import dumps
+from paymaster.gateway.http_errors import HttpError, Rejected, refusal_of
+from paymaster.gateway.request_body import HungUp, parse_body, read_body, read_headers
+from paymaster.gateway.service import Service
+from paymaster.routing.charges import MINUTE_MS, WINDOW_MARGIN_MS
+from paymaster.routing.planning import resolve
+from paymaster.runtime import TaskLimit
+
+_LOGGER = logging.getLogger("paymaster.gateway")
+RawHeaders = list[tuple[bytes, bytes]]
+_JSON = (b"content-type", b"application/json")
+_EVENTS: RawHeaders = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
+_WINDOW = f"{(MINUTE_MS + WINDOW_MARGIN_MS) // 1000}s".encode()
+"""When all of a limit is free again at the latest: each request leaves its window by itself."""
+INTERNAL_ERROR = HttpError(status=500, code="internal_error", message="something unforeseen happened in the gateway; its log has it")
+
+
+class Endpoint:
+    """One address that answers in one dialect: an ASGI application."""
+
+    def __init__(self, service: Service, dialect: Dialect) -> None:
+        self._service = service
+        self._dialect = dialect
+
+    async def __call__(self, scope: HttpScope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        await at_edge(self._service, self._dialect, send, lambda out: self._answer(scope, receive, out))
+
+    async def _answer(self, scope: HttpScope, receive: Receive, out: "Out") -> None:
+        headers = read_headers(scope["headers"])
+        caller = identify(self._service, headers, scope.get("client"))
+        asked = self._dialect.read(parse_body(await read_body(receive, headers, self._service.bounds)))
+        with self._service.call(caller) as (world, observer):
+            check_model(world, asked.request.model, caller)
+            call = _Call(self._dialect, asked, world, observer, caller)
+            async with until_hangup(receive):
+                if asked.request.stream:
+                    await call.stream(out)
+                    return
+                reply = await call.whole()
+        body = dumps(self._dialect.whole(asked, reply))
+        await out.whole(200, [*headers_of(call.receipt(reply), observer)], body)
+
+
+async def at_edge(service: Service, dialect: Dialect, send: Send, work: Callable[["Out"], Awaitable[None]]) -> None:
+    """Do the work of one request; the edge of the process for everything that goes wrong in it."""
+    out = Out(send, service.bounds.reading_ms)
+    with suppress(HungUp, TimeoutError):  # nobody is there to read an answer; what the call cost is settled
+        try:
+            await work(out)
+        except Rejected as refused:
+            await out.refuse(dialect, refused.refusal)
+        except PaymasterError as error:
+            await out.refuse(dialect, refusal_of(error, ()))
+        except (HungUp, TimeoutError):
+            raise
+        except Exception:  # the edge: whoever asked gets an answer, and the log the traceback
+            _LOGGER.exception("a request failed for a reason nobody foresaw")
+            if out.begun:
+                raise
+            await out.refuse(dialect, INTERNAL_ERROR)
+        finally:
+            out.close()
+
+
+class _Call:
+    """One call of the flow, and what is written of it."""
+
+    def __init__(self, dialect: Dialect, asked: Asked, world: World, observer: CallObserver, caller: Caller) -> None:
+        self._dialect, self._asked, self._world, self._observer, self._caller = dialect, asked, world, observer, caller
+        deadline_ms, most_ms = caller.deadline_ms, world.registry.policy.deadline_ms
+        self._deadline_ms = None if deadline_ms is None else min(deadline_ms, most_ms)
+
+    def receipt(self, reply: Reply) -> Receipt:
+        """What the call came to."""
+        return Receipt(
+            call_id=reply.call_id,
+            model=reply.model,
+            attempts=len(reply.attempts),
+            cost_nanousd=reply.cost_nanousd,
+            budget_left_nanousd=self._observer.budget_left_nanousd(),
+        )
+
+    async def whole(self) -> Reply:
+        """The reply. Raises Refused."""
+        reply: ProviderChunk | Reply | None = None
+        try:
+            async with aclosing(serve(self._world, self._asked.request, self._caller.scope, deadline_ms=self._deadline_ms)) as items:
+                async for item in items:
+                    reply = item
+        except PaymasterError as error:
+            raise Rejected(self._refusal(error)) from error
+        if not isinstance(reply, Reply):
+            raise Rejected(INTERNAL_ERROR)
+        return reply
+
+    async def stream(self, out: "Out") -> None:
+        """Pass the pieces on as they come. Raises Refused while nothing was sent yet."""
+        pieces = self._dialect.pieces(self._asked)
+        together = b""  # what came in one piece goes on in one piece: each writing costs as much as all else for a chunk
+        try:
+            async with aclosing(serve(self._world, self._asked.request, self._caller.scope, deadline_ms=self._deadline_ms)) as items:
+                async for item in items:
+                    if isinstance(item, Reply):
+                        if not out.begun:
+                            await out.begin(self._early_headers())
+                        await out.end(together + pieces.end(item, self.receipt(item)))
+                        continue
+                    together += pieces.chunk(item.body, self._observer.model)
+                    if together and not item.more:
+                        if not out.begun:
+                            await out.begin(self._early_headers())
+                        await out.piece(together)
+                        together = b""
+        except PaymasterError as error:
+            if not (out.begun or together):
+                raise Rejected(self._refusal(error)) from error
+            if not out.begun:
+                await out.begin(self._early_headers())
+            await out.end(together + pieces.broken(self._refusal(error)))
+
+    def _early_headers(self) -> RawHeaders:
+        observer = self._observer
+        call = (b"x-paymaster-call", observer.call_id.encode())
+        return [*_EVENTS, *common_headers(observer.model, observer.attempts, observer), call]
+
+    def _refusal(self, error: PaymasterError) -> HttpError:
+        return refusal_of(error, tuple(self._observer.failures))
+
+
+class Out:
+    """An answer on its way to the client, who must not be slower than `reading_ms` at any piece."""
+
+    def __init__(self, send: Send, reading_ms: int) -> None:
+        self._send = send
+        self._reading_s = reading_ms / 1000
+        self._limit = TaskLimit()
+        self.begun = False
+
+    async def whole(self, status: int, headers: RawHeaders, body: bytes) -> None:
+        """A whole answer."""
+        self.begun = True
+        fixed = [_JSON, (b"content-length", str(len(body)).encode())]
+        await self._send({"type": "http.response.start", "status": status, "headers": [*fixed, *headers]})
+        await self._send({"type": "http.response.body", "body": body})
+
+    async def begin(self, headers: RawHeaders) -> None:
+        """The head of a stream."""
+        self.begun = True
+        await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+
+    async def piece(self, body: bytes, *, more: bool = True) -> None:
+        """A part of a stream. Raises TimeoutError where the client does not read on."""
+        await self._limit.wait(self._send({"type": "http.response.body", "body": body, "more_body": more}), self._reading_s)
+
+    async def end(self, body: bytes) -> None:
+        """The last part of a stream."""
+        await self.piece(body, more=False)
+
+    def close(self) -> None:
+        """Nothing follows."""
+        self._limit.close()
+
+    async def refuse(self, dialect: Dialect, refusal: HttpError) -> None:
+        """An error in the words of the dialect."""
+        if self.begun:
+            return
+        await self.whole(refusal.status, refusal_headers(refusal), dumps(dialect.error(refusal)))
+
+
+@asynccontextmanager
+async def until_hangup(receive: Receive) -> AsyncIterator[None]:
+    """Cancel what stands inside when the client hangs up, and raise HungUp for it."""
+    owner = asyncio.current_task()
+    gone = False
+
+    async def watch() -> None:
+        nonlocal gone
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        gone = True
+        if owner is not None:
+            owner.cancel()
+
+    watcher = asyncio.get_running_loop().create_task(watch())
+    try:
+        yield
+    except asyncio.CancelledError:
+        if gone and owner is not None:
+            owner.uncancel()
+            raise HungUp from None
+        raise
+    finally:
+        watcher.cancel()
+
+
+def identify(service: Service, headers: Mapping[str, str], peer: tuple[str, int] | None) -> Caller:
+    """Who asks; `peer` is the address that the connection comes from. Raises Refused (401, 403)."""
+    access = service.access
+    if not access.needs_key():
+        if not access.open_to_all:
+            check_local(headers, peer)
+        return read_caller(headers, None, service.default_scope)
+    secret = shown_secret(headers)
+    key = access.find_key(secret) if secret else None
+    if key is None:
+        said = "no key was shown" if not secret else "this key is not known here, or was revoked"
+        advice = "Send one of the gateway's keys as `Authorization: Bearer …` or `x-api-key: …`. `paymaster keys create` makes one."
+        raise Rejected(HttpError(status=401, code="invalid_api_key", message=said, advice=advice))
+    return read_caller(headers, key, service.default_scope)
+
+
+def check_model(world: World, asked: str | None, caller: Caller) -> None:
+    """Raises Refused (404) for a model that this caller has no use of."""
+    try:
+        resolve(world.registry, asked)
+    except RequestInvalid as error:
+        advice = error.advice + (" This key may use no others." if caller.key is not None and caller.key.models else "")
+        refusal = HttpError(status=404, code="model_not_found", message=error.message, advice=advice, param="model")
+        raise Rejected(refusal) from error
+
+
+def headers_of(receipt: Receipt, observer: CallObserver) -> RawHeaders:
+    """What a whole answer tells besides its body."""
+    return [
+        *common_headers(receipt.model, receipt.attempts, observer),
+        (b"x-paymaster-call", receipt.call_id.encode()),
+        (b"x-paymaster-cost-usd", plain_usd(receipt.cost_nanousd).encode()),
+    ]
+
+
+def common_headers(model: str, attempts: int, observer: CallObserver) -> RawHeaders:
+    """What is known before the end of an answer."""
+    headers = [(b"x-paymaster-model", header_text(model)), (b"x-paymaster-attempts", str(attempts).encode())]
+    if (left := observer.budget_left_nanousd()) is not None:
+        headers.append((b"x-paymaster-budget-left-usd", plain_usd(left).encode()))
+    for kind, room in (("requests", observer.requests()), ("tokens", observer.tokens())):
+        if isinstance(room, Remaining):
+            headers.append((f"x-ratelimit-limit-{kind}".encode(), str(room.cap).encode()))
+            headers.append((f"x-ratelimit-remaining-{kind}".encode(), str(room.left).encode()))
+            headers.append((f"x-ratelimit-reset-{kind}".encode(), _WINDOW))
+    return headers
+
+
+def refusal_headers(refusal: HttpError) -> RawHeaders:
+    """Whether and when asking again helps, in the words that the official clients obey."""
+    if refusal.retry_after_ms is None:
+        return [(b"x-should-retry", b"false")]
+    seconds = -(-refusal.retry_after_ms // 1000)
+    return [(b"x-should-retry", b"true"), (b"retry-after", str(seconds).encode())]
+
+
+def header_text(text: str) -> bytes:
+    """A name as a header can carry it."""
+    return text.encode("ascii", "backslashreplace")

@@ -1,0 +1,236 @@
+"""A ledger as lines of JSON: what each line says, in which order they stand, and what is wrong with one; knows no ledger and no file.
+
+    {"paymaster_ledger": 1, "clock_ms": …}                                              first; an archive's has "archive": true
+    {"account": "usd/run/a", "settled": …, "live": …, "held": …}                        by name
+    {"opening": "usd/run/a", "amount": …}                                               what records that were archived had charged
+    {"hold": "…", "at_ms": …, "lease_until_ms": …, "charges": […], "lost_record": "…"}  by lease
+    {"entry": "requests/m", "until_ms": …, "owner": "…", "amount": …}                   by account and time; "" owns what was posted
+    {"record": "…", "at_ms": …, "lost": false, "amounts": {…}, "body": "…"}             in the order of the journal
+    {"end": {"account": …, …}, "sha256": "…"}                                           last: how many of each, and a digest of all before
+
+Amounts stand in their account's unit, money in nano-dollars. Places in line are left out: whoever waits asks again.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import NamedTuple, TypeAlias
+
+import orjson
+
+from paymaster.accounting.accounts import Charge, Record
+from paymaster.jsontypes import JsonObject
+from paymaster.ledgers.store import OpenHold
+
+FORMAT = 1
+ORDER = ("paymaster_ledger", "account", "opening", "hold", "entry", "record", "end")
+_KINDS = ORDER[1:-1]
+_LARGEST = 2**63 - 1
+
+
+class Head(NamedTuple):
+    """The first line: the ledger's own time; and whether the lines are an archive, which has nothing but records."""
+
+    clock_ms: int
+    is_archive: bool = False
+
+
+class Sums(NamedTuple):
+    """An account as it stands."""
+
+    account: str
+    settled: int
+    live: int
+    held: int
+
+
+class Opening(NamedTuple):
+    """What the records that are no longer in the journal had charged to an account."""
+
+    account: str
+    amount: int
+
+
+class Windowed(NamedTuple):
+    """What a hold, or nobody, has in an account's window."""
+
+    account: str
+    until_ms: int
+    owner: str
+    amount: int
+
+
+Item: TypeAlias = Head | Sums | Opening | OpenHold | Windowed | Record
+
+
+class InvalidLine(ValueError):
+    """A line that no ledger can be made from. `number` counts from 1; 0 stands for the end of the file."""
+
+    def __init__(self, number: int, reason: str) -> None:
+        super().__init__(reason)
+        self.number = number
+        self.reason = reason
+
+
+def write_lines(items: Iterable[Item]) -> Iterator[bytes]:
+    """Each item as its line, and the last line behind them."""
+    digest, counts = hashlib.sha256(), dict.fromkeys(_KINDS, 0)
+    for item in items:
+        line = _pack(item)
+        digest.update(line)
+        kind = _kind(item)
+        if kind in counts:
+            counts[kind] += 1
+        yield line
+    yield orjson.dumps({"end": counts, "sha256": digest.hexdigest()}) + b"\n"
+
+
+def read_lines(lines: Iterable[bytes]) -> Iterator[Item]:
+    """The items, one by one. Raises InvalidLine at the first line that is not as it should be; also where the last one is missing."""
+    digest, counts = hashlib.sha256(), dict.fromkeys(_KINDS, 0)
+    stage = number = last_record_ms = 0
+    seen: set[tuple[str, ...]] = set()
+    for number, line in enumerate(lines, start=1):
+        kind, data = _parse(line, number)
+        place = ORDER.index(kind)
+        if number == 1 and kind != ORDER[0]:
+            raise InvalidLine(1, "the first line is not that of a ledger's export")
+        if place < stage or (number > 1 and place == 0) or stage == len(ORDER) - 1:
+            raise InvalidLine(number, f"a line of kind {kind!r} can't stand behind one of kind {ORDER[stage]!r}")
+        stage = place
+        if kind == "end":
+            _check_end(data, counts, digest.hexdigest(), number)
+            continue
+        digest.update(line)
+        try:
+            item = _READERS[kind](data)
+        except (KeyError, TypeError, ValueError) as error:
+            raise InvalidLine(number, _reason(error)) from error
+        if isinstance(item, Record):  # of these there are too many to remember: the last line counts them
+            if item.at_ms < last_record_ms:
+                raise InvalidLine(number, "the records are not in the order of their time")
+            last_record_ms = item.at_ms
+        elif (identity := (kind, *map(str, item[:3] if isinstance(item, Windowed) else item[:1]))) in seen:
+            raise InvalidLine(number, "it stands there twice")
+        else:
+            seen.add(identity)
+        if kind in counts:
+            counts[kind] += 1
+        yield item
+    if stage != len(ORDER) - 1:
+        raise InvalidLine(0, f"it ends after line {number:,} without its last line: it was cut off")
+
+
+def _parse(line: bytes, number: int) -> tuple[str, JsonObject]:
+    try:
+        data = orjson.loads(line)
+    except ValueError as error:
+        cut = "" if line.endswith(b"\n") else "; the file may have been cut off there"
+        raise InvalidLine(number, f"it is not JSON{cut}") from error
+    kind = next((name for name in ORDER if isinstance(data, dict) and name in data), None)
+    if kind is None:
+        raise InvalidLine(number, f"it is no line of a ledger's export (known: {', '.join(ORDER)})")
+    return kind, data
+
+
+def _check_end(data: JsonObject, counts: Mapping[str, int], digest: str, number: int) -> None:
+    if data.get("end") != dict(counts):
+        raise InvalidLine(number, f"lines are missing or doubled: it counts {data.get('end')}, here are {dict(counts)}")
+    if data.get("sha256") != digest:
+        raise InvalidLine(number, "the lines before it are not those that were exported (their digest differs)")
+
+
+def _kind(item: Item) -> str:
+    match item:
+        case Head():
+            return "paymaster_ledger"
+        case Sums():
+            return "account"
+        case Opening():
+            return "opening"
+        case OpenHold():
+            return "hold"
+        case Windowed():
+            return "entry"
+        case Record():
+            return "record"
+
+
+def _pack(item: Item) -> bytes:
+    line: dict[str, object]
+    match item:
+        case Head(clock_ms, is_archive):
+            line = {"paymaster_ledger": FORMAT, "clock_ms": clock_ms}
+            if is_archive:
+                line["archive"] = True
+        case Sums(account, settled, live, held):
+            line = {"account": account, "settled": settled, "live": live, "held": held}
+        case Opening(account, amount):
+            line = {"opening": account, "amount": amount}
+        case OpenHold(hold_id, at_ms, lease_until_ms, charges, lost_record):
+            packed = [(charge.account, charge.amount, charge.cap, charge.window_ms) for charge in charges]
+            line = {"hold": hold_id, "at_ms": at_ms, "lease_until_ms": lease_until_ms, "charges": packed, "lost_record": lost_record}
+        case Windowed(account, until_ms, owner, amount):
+            line = {"entry": account, "until_ms": until_ms, "owner": owner, "amount": amount}
+        case Record():
+            line = {"record": item.hold_id, "at_ms": item.at_ms, "lost": item.lost, "amounts": item.amounts, "body": item.body}
+    return orjson.dumps(line) + b"\n"
+
+
+def _read_head(data: JsonObject) -> Head:
+    version = _whole(data, "paymaster_ledger")
+    if version != FORMAT:
+        raise ValueError(f"it was exported by a later Paymaster (format {version}; this one knows {FORMAT})")
+    return Head(_whole(data, "clock_ms"), data.get("archive") is True)
+
+
+def _read_hold(data: JsonObject) -> OpenHold:
+    charges = data["charges"]
+    if not isinstance(charges, list):
+        raise TypeError("charges is a list")
+    at_ms, lease_until_ms = _whole(data, "at_ms"), _whole(data, "lease_until_ms")
+    return OpenHold(_text(data, "hold"), at_ms, lease_until_ms, tuple(map(_read_charge, charges)), _text(data, "lost_record"))
+
+
+def _read_charge(parts: object) -> Charge:
+    if not isinstance(parts, list) or len(parts) != 4 or not isinstance(parts[0], str):
+        raise TypeError("a charge is an account, an amount, a cap and a window")
+    amount, cap, window_ms = parts[1:]
+    if not isinstance(amount, int) or not all(each is None or isinstance(each, int) for each in (cap, window_ms)):
+        raise TypeError("an amount, a cap and a window are whole numbers")
+    return Charge(parts[0], amount, cap, window_ms)
+
+
+def _read_record(data: JsonObject) -> Record:
+    amounts, lost = data["amounts"], data["lost"]
+    if not isinstance(amounts, dict) or not isinstance(lost, bool):
+        raise TypeError("lost is true or false, and amounts an object")
+    read = {account: _whole(amounts, account) for account in amounts}
+    return Record(_text(data, "record"), _whole(data, "at_ms", least=1), lost, read, _text(data, "body"))
+
+
+_READERS: Mapping[str, Callable[[JsonObject], Item]] = {
+    "paymaster_ledger": _read_head,
+    "account": lambda data: Sums(_text(data, "account"), _whole(data, "settled"), _whole(data, "live"), _whole(data, "held")),
+    "opening": lambda data: Opening(_text(data, "opening"), _whole(data, "amount")),
+    "hold": _read_hold,
+    "entry": lambda data: Windowed(_text(data, "entry"), _whole(data, "until_ms"), _text(data, "owner"), _whole(data, "amount")),
+    "record": _read_record,
+}
+
+
+def _whole(data: Mapping[str, object], key: str, *, least: int = -_LARGEST) -> int:
+    value = data[key]
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= _LARGEST:
+        raise TypeError(f"{key!r} is a whole number")
+    return value
+
+
+def _text(data: Mapping[str, object], key: str) -> str:
+    value = data[key]
+    if not isinstance(value, str):
+        raise TypeError(f"{key!r} is a text")
+    return value
+
+
+def _reason(error: KeyError | TypeError | ValueError) -> str:
+    return f"it has no {error}" if isinstance(error, KeyError) else str(error)

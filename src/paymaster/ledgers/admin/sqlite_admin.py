@@ -1,0 +1,193 @@
+"""A ledger in a SQLite file as its keeper sees it: all of it at once, and its journal from the oldest record on; decides nothing."""
+
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import orjson
+
+from paymaster.accounting.accounts import Record
+from paymaster.ledgers.admin.export_format import Head, Item, Opening, Sums, Windowed
+from paymaster.ledgers.admin.protocol import Description, Place, not_empty
+from paymaster.ledgers.sqlite.file import explain, is_busy, locked_for_long, newest_version, open_as_it_is, open_database, read_statements
+from paymaster.ledgers.sqlite.store import SEQ_BITS, SqliteStore
+from paymaster.ledgers.store import OpenHold
+
+PATIENCE_MS = 10_000
+# So many records leave the journal in one transaction: callers wait for a few milliseconds, not for all of them.
+DROPPED_AT_ONCE = 500
+
+
+class SqliteAdmin:
+    """`LedgerAdmin` of the file at `path`, on a connection of its own."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._sql = read_statements("admin")
+        self._connection: sqlite3.Connection | None = None
+
+    def make(self) -> bool:
+        """Make the file, unless it is there."""
+        there = self._path.exists()
+        with self._told():
+            self._open()
+        return not there
+
+    def describe(self) -> Description:
+        """What it is and how much is in it."""
+        with self._told():
+            connection, version = open_as_it_is(self._path)
+            connection.execute(f"PRAGMA busy_timeout = {PATIENCE_MS}")
+            try:
+                counts = connection.execute(self._sql["count"]).fetchone() if version else (0, 0, 0, 0, None, None)
+                journal_mode = connection.execute("PRAGMA journal_mode").fetchone()[0]
+            finally:
+                connection.close()
+        clock_ms, accounts, holds, records, oldest_ms, newest_ms = counts
+        files = [self._path.with_name(self._path.name + suffix) for suffix in ("", "-wal")]
+        return Description(
+            kind="SQLite",
+            place=str(self._path),
+            version=version,
+            newest_version=newest_version(),
+            size_bytes=sum(file.stat().st_size for file in files if file.exists()),
+            journal_bytes=None,
+            clock_ms=clock_ms,
+            accounts=accounts,
+            open_holds=holds,
+            records=records,
+            oldest_ms=oldest_ms,
+            newest_ms=newest_ms,
+            settings={"journal_mode": journal_mode, "synchronous": "normal"},
+        )
+
+    def migrate(self) -> tuple[int, int]:
+        """Bring the schema up to date."""
+        with self._told():
+            connection, before = open_as_it_is(self._path)
+            connection.close()
+            self._open()
+        return before, newest_version()
+
+    def snapshot(self) -> Iterator[Item]:
+        """All of it at one instant: in one transaction that only reads."""
+        with self._told():
+            connection = self._open()
+            connection.execute("BEGIN")
+            try:
+                yield from self._items(connection)
+            finally:
+                if self._connection is connection:  # unless it was closed before the reading came to its end
+                    connection.execute("ROLLBACK")
+
+    def _items(self, connection: sqlite3.Connection) -> Iterator[Item]:
+        yield Head(connection.execute(self._sql["read_clock"]).fetchone()[0])
+        yield from map(Sums._make, connection.execute(self._sql["read_accounts"]))
+        yield from map(Opening._make, connection.execute(self._sql["read_openings"]))
+        store = SqliteStore(connection)
+        yield from store.list_holds()
+        yield from map(Windowed._make, connection.execute(self._sql["read_entries"]))
+        yield from store.read_records(-1)
+
+    def load(self, items: Iterable[Item]) -> None:
+        """Fill an empty ledger, in one transaction."""
+        with self._told():
+            connection = self._open()
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                _, accounts, holds, records, *_ = connection.execute(self._sql["count"]).fetchone()
+                if accounts or holds or records or self.openings():
+                    raise not_empty(str(self._path), accounts, records)
+                connection.execute(self._sql["drop_line"])
+                self._fill(connection, items)
+                connection.execute("COMMIT")
+            finally:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+
+    def _fill(self, connection: sqlite3.Connection, items: Iterable[Item]) -> None:
+        store, clock_ms = SqliteStore(connection), 0
+        for item in items:
+            match item:
+                case Head():
+                    clock_ms = item.clock_ms
+                case Sums():
+                    connection.execute(self._sql["insert_account"], item)
+                case Opening():
+                    connection.execute(self._sql["insert_opening"], item)
+                case OpenHold():
+                    store.write_hold(item)
+                case Windowed():
+                    connection.execute(self._sql["insert_entry"], item._asdict())
+                case Record():
+                    store.write_record(item)
+        connection.execute(self._sql["find_frees"])
+        connection.execute(self._sql["fill_clock"], (clock_ms,))
+
+    def openings(self) -> Mapping[str, int]:
+        """What the records that are no longer in the journal had charged."""
+        with self._told():
+            return dict(self._open().execute(self._sql["read_openings"]).fetchall())
+
+    def oldest_records(self, before_ms: int, count: int) -> list[tuple[Place, Record]]:
+        """The first records of the journal."""
+        with self._told():
+            rows = self._open().execute(self._sql["oldest_records"], (before_ms << SEQ_BITS, count)).fetchall()
+        return [
+            (Place(seq >> SEQ_BITS, seq & (1 << SEQ_BITS) - 1), Record(hold_id, at_ms, bool(lost), orjson.loads(amounts), body))
+            for seq, hold_id, at_ms, lost, amounts, body in rows
+        ]
+
+    def drop_records(self, until: Place) -> int:
+        """Take records out of the journal, some in each transaction, each with what they charged."""
+        last, dropped = until.at_ms << SEQ_BITS | until.number, 0
+        while some := self._drop_some(last):
+            dropped += some
+            time.sleep(0)
+        return dropped
+
+    def _drop_some(self, last: int) -> int:
+        with self._told():
+            connection = self._open()
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                rows = connection.execute(self._sql["charged_until"], (last, DROPPED_AT_ONCE)).fetchall()
+                if rows:
+                    sums = add_up(orjson.loads(amounts) for _, amounts in rows)
+                    connection.executemany(self._sql["add_opening"], sums.items())
+                    connection.execute(self._sql["drop_until"], (rows[-1][0],))
+                connection.execute("COMMIT")
+            finally:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+        return len(rows)
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _open(self) -> sqlite3.Connection:
+        if self._connection is None:
+            self._connection = open_database(self._path)
+            self._connection.execute(f"PRAGMA busy_timeout = {PATIENCE_MS}")
+        return self._connection
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise (locked_for_long(self._path, PATIENCE_MS) if is_busy(error) else explain(error, self._path)) from error
+
+
+def add_up(amounts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    """What records charged, by account."""
+    sums: dict[str, int] = {}
+    for each in amounts:
+        for account, amount in each.items():
+            sums[account] = sums.get(account, 0) + amount
+    return sums

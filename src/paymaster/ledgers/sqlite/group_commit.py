@@ -1,0 +1,149 @@
+"""Group commit: what the tasks of one event loop ask for in one of its turns goes into one transaction; knows no account and no SQL.
+
+A commit costs about as much as the work in it, and one for ten callers little more than one for a single caller. Each is answered after
+the commit, so an answer means what it meant before: it is in the file.
+"""
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from paymaster.errors import LedgerUnavailable, PaymasterError
+from paymaster.ledgers.sqlite.file import is_busy
+from paymaster.ledgers.sqlite.store import GroupStore, SqliteStore
+
+T = TypeVar("T")
+Work = Callable[[SqliteStore], T]
+
+# As many works in one transaction at most: other processes wait for it.
+LARGEST = 64
+
+
+class Transact(Protocol):
+    """Does one work whole or not at all, and waits, with patience, for others that write."""
+
+    def __call__(self, work: Work[T], /) -> Awaitable[T]:
+        """Do it. Raises PaymasterError, and what the work raises."""
+        ...
+
+
+class _Undone:
+    """Answered in place of a result: the group came to nothing, and whoever asked does the work by itself."""
+
+
+UNDONE = _Undone()
+
+
+@dataclass(frozen=True, slots=True)
+class _Member:
+    """One work of a group, and who waits for what comes of it."""
+
+    work: Work[object]
+    answer: "asyncio.Future[Any]"  # each caller's is of a type of its own
+    may_be_dropped: bool
+
+    def do(self, store: SqliteStore) -> object:
+        """What the work comes to; None for one that is not wanted any more."""
+        return None if self.may_be_dropped and self.answer.cancelled() else self.work(store)
+
+    def emit(self, result: object) -> None:
+        """Answer."""
+        if not self.answer.done():
+            self.answer.set_result(result)
+
+    def fail(self, error: LedgerUnavailable) -> None:
+        """Answer with an error."""
+        if not self.answer.done():
+            self.answer.set_exception(error)
+
+
+class _Queue(threading.local):
+    """The group that forms, of the loop that runs in this thread. A loop that has gone, or a process before a fork, takes its own along."""
+
+    def __init__(self) -> None:
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.group: list[_Member] = []
+
+
+class GroupCommit:
+    """Does works together. `attempt` does one now or raises that the file is locked, `transact` waits where that is so."""
+
+    def __init__(self, attempt: Callable[[Work[list[object]]], list[object]], transact: Transact) -> None:
+        self._attempt = attempt
+        self._transact = transact
+        self._queue = _Queue()
+        self._under_way: set[asyncio.Task[None]] = set()
+
+    async def join(self, work: Work[T], *, may_be_dropped: bool = False) -> T:
+        """Do the work with those that are asked for in this turn of the loop. Raises what the work, or the transaction, raises.
+
+        Where the caller is cancelled meanwhile, a work that may be dropped is not begun. Any other is done all the same, unless the file
+        is locked, or a neighbour's work is refused, and the loop closes before that is over.
+        """
+        loop = asyncio.get_running_loop()
+        queue = self._queue
+        if queue.loop is not loop:
+            queue.loop, queue.group = loop, []
+        answer: asyncio.Future[T | _Undone] = loop.create_future()
+        queue.group.append(_Member(work, answer, may_be_dropped))
+        if len(queue.group) == 1:
+            # A callback, not a task: a loop that closes cancels tasks, and what was spent is to be settled even then.
+            loop.call_soon(self._commit, queue.group)
+        if len(queue.group) == LARGEST:
+            queue.group = []
+        outcome = await answer
+        return await self._transact(work) if isinstance(outcome, _Undone) else outcome
+
+    def _commit(self, group: list[_Member]) -> None:
+        if group is self._queue.group:
+            self._queue.group = []
+        try:
+            _emit(group, self._attempt(_together(group)))
+        except sqlite3.Error as error:
+            if not is_busy(error):
+                _leave_undone(group)
+                return
+            task = asyncio.get_running_loop().create_task(self._commit_later(group))
+            self._under_way.add(task)
+            task.add_done_callback(self._under_way.discard)
+        except (ValueError, OverflowError):  # where a work is refused nobody's is done
+            _leave_undone(group)
+        except BaseException:  # Ctrl-C, or a mistake of ours: nobody may wait for an answer that never comes
+            _leave_undone(group)
+            raise
+
+    async def _commit_later(self, group: list[_Member]) -> None:
+        """The same, with patience."""
+        try:
+            _emit(group, await self._transact(_together(group)))
+        except LedgerUnavailable as error:
+            for member in group:
+                member.fail(error)
+        except (PaymasterError, ValueError, OverflowError):
+            _leave_undone(group)
+        except BaseException:  # cancelled, as a closing loop does
+            _leave_undone(group)
+            raise
+
+
+def _together(group: list[_Member]) -> Work[list[object]]:
+    def work(store: SqliteStore) -> list[object]:
+        shared = GroupStore(store)
+        results = [member.do(shared) for member in group]
+        shared.flush()
+        return results
+
+    return work
+
+
+def _emit(group: list[_Member], results: list[object]) -> None:
+    for member, result in zip(group, results, strict=True):
+        member.emit(result)
+
+
+def _leave_undone(group: list[_Member]) -> None:
+    for member in group:
+        member.emit(UNDONE)

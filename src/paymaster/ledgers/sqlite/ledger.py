@@ -1,0 +1,206 @@
+"""A ledger in one SQLite file that many processes and threads share; knows how to take turns at it, not what a transaction does."""
+
+import os
+import random
+import sqlite3
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from functools import partial
+from pathlib import Path
+from threading import Lock
+from typing import TypeVar
+from weakref import WeakMethod
+
+from paymaster.accounting.accounts import Admission, Balance, Change, Held, Hold, Lost, Post, Queued, Record, Settled, Settlement
+from paymaster.ledgers import transactions
+from paymaster.ledgers.sqlite.file import connect, explain, is_busy, locked_for_long, open_database
+from paymaster.ledgers.sqlite.group_commit import GroupCommit
+from paymaster.ledgers.sqlite.store import SqliteStore
+
+T = TypeVar("T")
+
+# Waits for a locked file double up to this length; each is drawn anew, so that waiting processes don't march in step.
+LONGEST_PAUSE_MS = 32
+
+# From so many open holds on, callers of an event loop share transactions; below it the wait for neighbours costs more than it saves.
+CROWD = 4
+
+
+class SqliteLedger:
+    """`Books` in the file at `path`, which is made on first use.
+
+    `pause` waits so many milliseconds in the way of the caller (`Runtime.sleep`). It is awaited while another process writes, for
+    `patience_ms` in all; then the call raises LedgerUnavailable. SQLite itself never waits, so no event loop stands still for a lock.
+    A file that Paymaster can't work with raises LedgerUnusable from the first call. One that worked and can't be written any more (its
+    file system is read-only now, its folder is gone) raises LedgerUnavailable, as a full disk does.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        pause: Callable[[int], Awaitable[None]],
+        *,
+        patience_ms: int = 10_000,
+        jitter: Callable[[], float] = random.random,
+        grouped: bool = False,
+    ) -> None:
+        self.path = path
+        self._pause = pause
+        self._patience_ms = patience_ms
+        self._jitter = jitter
+        self._lock = Lock()
+        self._store: SqliteStore | None = None
+        self._worked = False
+        self._groups = GroupCommit(self._attempt, self._transact) if grouped else None
+        self._under_way: set[str] = set()
+        if hasattr(os, "register_at_fork"):
+            self._watch_forks()
+
+    @property
+    def place(self) -> str:
+        """Where it is, for a message."""
+        return str(self.path)
+
+    async def reserve(self, hold: Hold, now_ms: int, *, queue_for_ms: int = 0) -> Admission:
+        """Admit the hold whole or not at all; see `Books`."""
+        answer = await self._write(lambda store: transactions.reserve(store, hold, now_ms, queue_for_ms), may_be_dropped=True)
+        if isinstance(answer, Held):
+            self._under_way.add(hold.id)
+        return answer
+
+    async def withdraw(self, hold_id: str) -> None:
+        """Give up a place in line, or an open hold of which nothing was sent."""
+        self._under_way.discard(hold_id)
+        await self._write(lambda store: transactions.withdraw(store, hold_id))
+
+    async def settle(self, settlement: Settlement, now_ms: int) -> Settled:
+        """Post the actual amounts and the record, once."""
+        try:
+            return await self._write(lambda store: transactions.settle(store, settlement, now_ms))
+        finally:
+            self._under_way.discard(settlement.hold.id)
+
+    async def post(self, posts: Sequence[Post], clears: Sequence[str], now_ms: int) -> tuple[Change, ...]:
+        """Empty windows, then add entries that no hold carries."""
+        return await self._write(lambda store: transactions.post(store, posts, clears, now_ms))
+
+    async def sweep(self, now_ms: int) -> tuple[Lost, ...]:
+        """Charge and record the holds whose lease is over."""
+        return await self._transact(lambda store: transactions.sweep(store, now_ms))
+
+    async def balances(self, prefix: str, now_ms: int) -> dict[str, Balance]:
+        """The accounts whose names start so, as a sweep would leave them."""
+        return await self._transact(lambda store: transactions.balances(store, prefix, now_ms), begin="BEGIN")
+
+    async def waiting(self, now_ms: int) -> tuple[Queued, ...]:
+        """Who stands in line, first come first."""
+        return await self._transact(lambda store: transactions.waiting(store, now_ms), begin="BEGIN")
+
+    async def records(self, *, after_ms: int = 0) -> AsyncGenerator[Record, None]:
+        """The records written after that time, in order, as they stand when the reading begins; other callers write on meanwhile."""
+        # The ledger's own connection may not stay inside a transaction, and a snapshot needs one: it gets a connection to itself.
+        # Reading through its first row takes the snapshot and is the only step that can find the file locked.
+        reader = await self._transact(lambda _store: _Reader(self.path, after_ms), begin="BEGIN")
+        try:
+            while (record := reader.next()) is not None:
+                yield record
+        except sqlite3.Error as error:
+            raise explain(error, self.path) from error
+        finally:
+            reader.close()
+
+    async def close(self) -> None:
+        """Close the file. Open holds are left to their lease; another call opens it again."""
+        with self._lock:
+            self._disconnect()
+
+    async def _write(self, work: Callable[[SqliteStore], T], *, may_be_dropped: bool = False) -> T:
+        """Do the work in a transaction of its own, or, where many calls of an event loop are under way, in one with its neighbours."""
+        if self._groups is None or len(self._under_way) < CROWD:
+            return await self._transact(work)
+        return await self._groups.join(work, may_be_dropped=may_be_dropped)
+
+    async def _transact(self, work: Callable[[SqliteStore], T], *, begin: str = "BEGIN IMMEDIATE") -> T:
+        """Do the work in one transaction, taking turns with everybody else."""
+        waited_ms = 0
+        longest_ms = 1
+        while True:
+            try:
+                return self._attempt(work, begin)
+            except sqlite3.Error as error:
+                if not is_busy(error):
+                    raise explain(error, self.path, worked=self._worked) from error
+                if waited_ms >= self._patience_ms:
+                    raise locked_for_long(self.path, waited_ms) from error
+            pause_ms = 1 + int(self._jitter() * longest_ms)
+            await self._pause(pause_ms)
+            waited_ms += pause_ms
+            longest_ms = min(2 * longest_ms, LONGEST_PAUSE_MS)
+
+    def _attempt(self, work: Callable[[SqliteStore], T], begin: str = "BEGIN IMMEDIATE") -> T:
+        """Do the work now, whole or not at all, or raise that the file is locked."""
+        with self._lock:
+            store = self._store or self._connect()
+            connection = store.connection
+            connection.execute(begin)
+            try:
+                result = work(store)
+                connection.execute("COMMIT")
+            except BaseException:
+                # SQLite has already rolled back after some faults, a full disk among them.
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+            self._worked = True
+            return result
+
+    def _connect(self) -> SqliteStore:
+        self._store = SqliteStore(open_database(self.path))
+        return self._store
+
+    def _watch_forks(self) -> None:
+        """Let no connection live through a fork; parent and child open their own when they next need one.
+
+        SQLite keeps its locks per process and shares their state among connections, so a child that inherited one would believe it holds
+        locks that only its parent has, and the parent could remove the log that the child writes to.
+        """
+        before, after = WeakMethod(self._before_fork), WeakMethod(self._after_fork)
+
+        def call(weak: WeakMethod[Callable[[], None]]) -> None:
+            if (method := weak()) is not None:
+                method()
+
+        os.register_at_fork(before=partial(call, before), after_in_parent=partial(call, after), after_in_child=partial(call, after))
+
+    def _before_fork(self) -> None:
+        # The lock stays taken during the fork, so that no other thread connects in between.
+        self._lock.acquire()
+        self._disconnect()
+
+    def _after_fork(self) -> None:
+        self._lock.release()
+
+    def _disconnect(self) -> None:
+        if self._store is not None:
+            self._store.connection.close()
+            self._store = None
+
+
+class _Reader:
+    """One pass over the journal on a connection of its own."""
+
+    def __init__(self, path: Path, after_ms: int) -> None:
+        self._connection = connect(path)
+        try:
+            self._records = iter(SqliteStore(self._connection).read_records(after_ms))
+            self._first = next(self._records, None)
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def next(self) -> Record | None:
+        """The next record, None at the end."""
+        record, self._first = self._first, None
+        return record or next(self._records, None)
+
+    def close(self) -> None:
+        self._connection.close()

@@ -1,0 +1,123 @@
+"""Which ledger a URL means; knows the kinds there are and where one lies by default, and reads no environment."""
+
+import hashlib
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+from platformdirs import user_state_path
+
+from paymaster.errors import ExtraMissing, LedgerUnusable
+from paymaster.ledgers.admin.protocol import LedgerAdmin
+from paymaster.ledgers.memory import MemoryLedger
+from paymaster.ledgers.redis.address import SCHEMES, read_address
+from paymaster.ledgers.sqlite.ledger import SqliteLedger
+
+if TYPE_CHECKING:
+    from paymaster.ledgers.redis.ledger import RedisLedger
+
+FILE_NAME = "ledger.sqlite3"
+KNOWN = (
+    "Known are sqlite:///absolute/path, sqlite:relative/path, memory: (gone when the process ends) and, for many machines, "
+    "redis://host:port/db, rediss://, unix://, redis+sentinel:// and redis+cluster://."
+)
+
+
+def open_ledger(
+    url: str | None, pause: Callable[[int], Awaitable[None]], *, state_dir: Path | None = None, blocking: bool = True
+) -> "MemoryLedger | SqliteLedger | RedisLedger":
+    """The ledger at `url`; without one, the file `ledger.sqlite3` in `state_dir`, or in the user's state directory.
+
+    `pause` is the caller's way to wait (`Runtime.sleep`); `blocking` says whether it is a thread's or an event loop's. A file is opened, a
+    server connected to, and their faults raised, when the ledger is first used.
+
+    Raises:
+        LedgerUnusable: the URL names no kind of ledger, or no path.
+        ExtraMissing: the ledger is on Redis, and its client is not installed.
+    """
+    if not url:
+        return SqliteLedger(default_path(state_dir), pause, grouped=not blocking)
+    scheme, colon, rest = url.partition(":")
+    match scheme.lower() if colon else "":
+        case "memory" if not rest.strip("/"):
+            return MemoryLedger()
+        case "sqlite":
+            return SqliteLedger(_path(url, rest), pause, grouped=not blocking)
+        case server if server in SCHEMES:
+            return _on_redis(url, pause, blocking=blocking)
+        case "":
+            raise LedgerUnusable(f"{url!r} is not a ledger's URL.", advice=f"For a file write sqlite:{url}. {KNOWN}")
+        case _:
+            raise LedgerUnusable(f"There is no kind of ledger for {_without_secrets(url)!r}.", advice=KNOWN)
+
+
+def _on_redis(url: str, pause: Callable[[int], Awaitable[None]], *, blocking: bool) -> "RedisLedger":
+    """The client's library is loaded by those alone who have a ledger there."""
+    address = read_address(url)
+    if address.ca_file is not None and not Path(address.ca_file).is_file():
+        raise LedgerUnusable(
+            f"The ledger's URL names a certificate that is not there: {address.ca_file}.", advice="Write ?ca=/path/ca.pem, or leave it out."
+        )
+    try:
+        from paymaster.ledgers.redis.ledger import RedisLedger
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] != "redis":
+            raise
+        raise ExtraMissing(
+            f"A ledger at {address.label} needs the client of Redis.", advice="Install it with: pip install 'paymaster[redis]'"
+        ) from error
+    return RedisLedger(address, pause, blocking=blocking)
+
+
+def admin_for(ledger: "SqliteLedger | RedisLedger") -> LedgerAdmin:
+    """The keeper's view of a ledger."""
+    if isinstance(ledger, SqliteLedger):
+        from paymaster.ledgers.admin.sqlite_admin import SqliteAdmin
+
+        return SqliteAdmin(ledger.path)
+    from paymaster.ledgers.admin.redis_admin import RedisAdmin
+
+    return RedisAdmin(ledger)
+
+
+def spool_folder(ledger: "SqliteLedger | RedisLedger", state_dir: Path | None) -> Path:
+    """Where what the ledger could not take waits: one folder for one ledger, whatever URL it was named by."""
+    if isinstance(ledger, SqliteLedger):
+        called = str(ledger.path.absolute())
+    else:
+        called = f"{ledger.address.label} {ledger.address.db} {ledger.address.name}"
+    return spools_folder(state_dir) / hashlib.sha256(called.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
+def full_location(ledger: "SqliteLedger | RedisLedger") -> str:
+    """Where a ledger is, for whoever looks from another directory: without user and password."""
+    return str(ledger.path.absolute()) if isinstance(ledger, SqliteLedger) else ledger.place
+
+
+def spools_folder(state_dir: Path | None) -> Path:
+    """Where the folders of all ledgers lie for which something waits."""
+    return _state(state_dir) / "spool"
+
+
+def default_path(state_dir: Path | None) -> Path:
+    """Where a ledger lies that nobody named."""
+    return _state(state_dir) / FILE_NAME
+
+
+def _state(state_dir: Path | None) -> Path:
+    return state_dir or user_state_path("paymaster", appauthor=False)
+
+
+def _path(url: str, rest: str) -> Path:
+    """`///abs` and `/abs` are absolute, anything else is relative to the working directory; `~` is the user's home."""
+    text = unquote("/" + rest.lstrip("/") if rest.startswith("///") else rest)  # four slashes are a habit from other URLs
+    if not text.strip("/") or text.startswith("//"):
+        raise LedgerUnusable(f"The ledger URL {url!r} names no path.", advice="Write sqlite:///absolute/path or sqlite:relative/path.")
+    return Path(text).expanduser()
+
+
+def _without_secrets(url: str) -> str:
+    """The URL without user and password, which a server's may carry."""
+    scheme, slashes, rest = url.partition("://")
+    return f"{scheme}{slashes}{rest.rpartition('@')[2]}"

@@ -1,0 +1,133 @@
+"""From the arguments of a face to the options of a client: registry, overrides and environment, each read once, here."""
+
+import os
+import secrets
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias, TypedDict
+
+from platformdirs import user_state_path
+
+from paymaster.accounting.prices.catalogue import Catalogue
+from paymaster.errors import UsageMistake
+from paymaster.flow.events import Event
+from paymaster.registry.model_data import ModelData
+from paymaster.registry.models import Registry
+from paymaster.registry.overrides import read_overrides
+from paymaster.resources import Options
+from paymaster.scope import Scope
+
+if TYPE_CHECKING:
+    from paymaster.registry.yamltext import Document
+
+Amount: TypeAlias = Decimal | int | float | str
+"""Dollars as a person writes them; made exact at once by way of their text."""
+
+
+class Settings(TypedDict, total=False):
+    """What a client may be told besides its registry. The rest comes from `PAYMASTER_…`, the registry or the default, in this order.
+
+    `run` names the run that budgets and reports know (default: a new name). `budget_usd` caps the run; `rpm_limit` and `tpm_limit` hold for
+    every model. `ledger` is `sqlite:///path` or `memory:` (default: a file in the state directory); `events` the path of the JSON lines.
+    `listeners` hear every event. `environ` is where keys and `PAYMASTER_…` are looked up (default: the process's environment).
+    """
+
+    run: str | None
+    batch: str | None
+    instance: str | None
+    user: str | None
+    role: str | None
+    tags: Mapping[str, str] | None
+    budget_usd: Amount | None
+    rpm_limit: int | None
+    tpm_limit: int | None
+    hard_stop_on_budget: bool | None
+    ledger: str | None
+    events: str | Path | None
+    state_dir: str | Path | None
+    listeners: Sequence[Callable[[Event], None]]
+    environ: Mapping[str, str] | None
+
+
+def configure(registry: str | Path | Registry | None, settings: Settings) -> Options:
+    """The options of a client. Raises RegistryInvalid and UsageMistake."""
+    environ = _environ(settings)
+    overrides = read_overrides(_flags(settings), environ)
+    loaded = registry if isinstance(registry, Registry) else registry_for(registry, settings)
+    events = overrides.events
+    return Options(
+        registry=loaded,
+        scope=Scope(
+            run=overrides.run_id or new_run_id(),
+            batch=overrides.batch_id,
+            instance=settings.get("instance"),
+            user=overrides.user,
+            role=settings.get("role"),
+            tags=dict(settings.get("tags") or {}),
+        ),
+        state_dir=state_directory(overrides.state_dir),
+        ledger=overrides.ledger,
+        events=Path(events).expanduser() if events else None,
+        listeners=tuple(settings.get("listeners") or ()),
+        environ=environ,
+    )
+
+
+def registry_for(named: "str | Path | Document | None", settings: Settings) -> Registry:
+    """The registry that is named, under these settings; None takes `PAYMASTER_MODEL_REGISTRY`.
+
+    A Document is a registry that was read already, as a part of another program's config. Raises RegistryInvalid and UsageMistake.
+    """
+    # These load YAML and pydantic, which nobody needs who only imports the package.
+    from paymaster.registry.completing import Sources
+    from paymaster.registry.loading import load_registry, read_registry
+    from paymaster.registry.yamltext import Document
+
+    environ, at = _environ(settings), datetime.now(UTC)
+    overrides = read_overrides(_flags(settings), environ)
+    catalogue, model_data = Catalogue(), ModelData()
+    if isinstance(named, Document):
+        directory = Path(named.file).parent
+        sources = Sources(catalogue=catalogue, model_data=model_data, environ=environ, at=at, directory=directory)
+        return read_registry(named, overrides, sources)
+    path = named if named is not None else overrides.model_registry
+    if path is None:
+        msg = "no model registry"
+        raise UsageMistake(msg, advice="Name one with --model-registry or PAYMASTER_MODEL_REGISTRY; `paymaster init` writes one.")
+    return load_registry(Path(path).expanduser(), overrides, catalogue=catalogue, model_data=model_data, environ=environ, at=at)
+
+
+def _environ(settings: Settings) -> Mapping[str, str]:
+    environ = settings.get("environ")
+    return os.environ if environ is None else environ
+
+
+def state_directory(named: str | None) -> Path:
+    """Where ledger and events lie: the directory that was named, else the user's state directory."""
+    return Path(named).expanduser() if named else user_state_path("paymaster", appauthor=False)
+
+
+def new_run_id() -> str:
+    """A name for a run that nobody named: when it began and a few random letters."""
+    return f"run-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(3)}"
+
+
+def _flags(settings: Settings) -> dict[str, object]:
+    """The settings that the environment may also give, by the names of `overrides.SETTINGS`."""
+    amount = settings.get("budget_usd")
+    events, state_dir = settings.get("events"), settings.get("state_dir")
+    return {
+        "budget_usd": None if amount is None else str(amount),
+        "rpm_limit": settings.get("rpm_limit"),
+        "tpm_limit": settings.get("tpm_limit"),
+        "hard_stop_on_budget": settings.get("hard_stop_on_budget"),
+        "run_id": settings.get("run"),
+        "batch_id": settings.get("batch"),
+        "user": settings.get("user"),
+        "ledger": settings.get("ledger"),
+        "state_dir": None if state_dir is None else str(state_dir),
+        "events": None if events is None else str(events),
+    }

@@ -1,0 +1,60 @@
+"""Who speaks to a model: one adapter of each kind, made when a model first needs it; knows the adapters and nothing of what they say."""
+
+import threading
+
+from paymaster.flow.ports import Provider, Runtime
+from paymaster.providers.openai_http import OpenAIHttp
+from paymaster.providers.scripted.transport import Stages, scripted_provider
+from paymaster.registry.models import Model
+
+
+class ProviderSet:
+    """The adapters of one client, made for a caller on an event loop, or for threads that block (`blocking`), any number of them.
+
+    An adapter of one's own takes the place of a model's: `own` maps model names to providers.
+    """
+
+    def __init__(self, runtime: Runtime, *, blocking: bool, own: dict[str, Provider] | None = None) -> None:
+        self._runtime = runtime
+        self._blocking = blocking
+        self._own = dict(own or {})
+        self._stages = Stages(runtime)
+        self._opened: dict[str, Provider] = {}
+        self._lock = threading.Lock()
+
+    def provider_for(self, model: Model) -> Provider:
+        """Who speaks to `model`. Raises ExtraMissing where litellm is needed and missing, ScriptInvalid for a script with mistakes."""
+        if model.name in self._own:
+            return self._own[model.name]
+        key = f"{model.adapter}:{model.script}" if model.script else model.adapter
+        with self._lock:
+            if key not in self._opened:
+                self._opened[key] = self._open(model)
+            return self._opened[key]
+
+    async def close(self) -> None:
+        """Release all connections. A provider that is asked for afterwards is opened anew."""
+        with self._lock:
+            opened, self._opened = self._opened, {}
+        for provider in (*opened.values(), *self._own.values()):
+            await provider.close()
+
+    def _open(self, model: Model) -> Provider:
+        match model.adapter:
+            case "scripted":
+                return scripted_provider(self._stages.open(model.script or ""), self._runtime)
+            case "litellm":
+                from paymaster.providers.litellm_adapter import LitellmProvider, import_litellm
+
+                return LitellmProvider(import_litellm(), blocking=self._blocking, now_ms=self._runtime.now_ms)
+            case _:
+                return self._open_http()
+
+    def _open_http(self) -> Provider:
+        if self._blocking:
+            from paymaster.providers.sync_transport import SyncTransport
+
+            return OpenAIHttp(SyncTransport(), now_ms=self._runtime.now_ms)
+        from paymaster.providers.async_transport import AsyncTransport
+
+        return OpenAIHttp(AsyncTransport(), now_ms=self._runtime.now_ms)

@@ -1,0 +1,94 @@
+"""An event as one flat line of JSON; knows the events and the schema's version, and no file."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import fields
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import TypeAlias, get_args
+
+import orjson
+
+from paymaster.flow.events import EVENTS_VERSION, Event
+from paymaster.redaction import Redactor
+
+Value: TypeAlias = str | int | bool | tuple[str, ...] | dict[str, str] | None
+"""Everything that can stand in a line."""
+
+ENVELOPE = ("v", "event", "at", "at_ms", "call_id", "run", "batch", "instance", "user", "role", "tags")
+"""What every line has, in this order; from `batch` on only where the scope has it. The event's own fields follow, every one of them."""
+
+_COMMON = frozenset({"at_ms", "call_id", "scope"})
+OWN_FIELDS: Mapping[type[Event], tuple[str, ...]] = MappingProxyType(
+    {event: tuple(spec.name for spec in fields(event) if spec.name not in _COMMON) for event in get_args(Event)}
+)
+"""The fields of each event beyond the envelope, in order."""
+
+
+def encode(event: Event, redactor: Redactor) -> bytes:
+    """One whole line, UTF-8 with its newline at the end, without secrets. Never raises for what stands in a well-typed event."""
+    line = as_line(event)
+    if not redactor.suspects("\n".join(_texts(line))):
+        try:
+            return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
+        except orjson.JSONEncodeError:  # half a surrogate pair, or an integer beyond 64 bits: the slower way below writes both
+            pass
+    cleaned = {name: _cleaned(value, redactor) for name, value in line.items()}
+    return json.dumps(cleaned, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+
+
+def as_line(event: Event) -> dict[str, Value]:
+    """The event's line as a flat mapping; `tags` is the one nested object."""
+    scope = event.scope
+    line: dict[str, Value] = {
+        "v": EVENTS_VERSION,
+        "event": event.kind,
+        "at": rfc3339(event.at_ms),
+        "at_ms": event.at_ms,
+        "call_id": event.call_id,
+        "run": scope.run,
+    }
+    if scope.batch is not None:
+        line["batch"] = scope.batch
+    if scope.instance is not None:
+        line["instance"] = scope.instance
+    if scope.user is not None:
+        line["user"] = scope.user
+    if scope.role is not None:
+        line["role"] = scope.role
+    if scope.tags:
+        line["tags"] = dict(scope.tags)
+    for name in OWN_FIELDS[type(event)]:
+        line[name] = getattr(event, name)
+    return line
+
+
+def rfc3339(at_ms: int) -> str:
+    """`2026-11-23T08:30:00.123Z`: UTC with milliseconds."""
+    seconds, rest_ms = divmod(at_ms, 1000)
+    return f"{datetime.fromtimestamp(seconds, UTC).isoformat()[:19]}.{rest_ms:03d}Z"
+
+
+def _texts(line: dict[str, Value]) -> list[str]:
+    texts: list[str] = []
+    for value in line.values():
+        if isinstance(value, str):
+            texts.append(value)
+        elif isinstance(value, tuple):
+            texts.extend(value)
+        elif isinstance(value, dict):
+            texts.extend(value)
+            texts.extend(value.values())
+    return texts
+
+
+def _cleaned(value: Value, redactor: Redactor) -> Value:
+    match value:
+        case str():
+            return redactor(value.encode("utf-8", "replace").decode())
+        case tuple():
+            return tuple(redactor(text.encode("utf-8", "replace").decode()) for text in value)
+        case dict():
+            return {str(_cleaned(name, redactor)): str(_cleaned(text, redactor)) for name, text in value.items()}
+        case _:
+            return value

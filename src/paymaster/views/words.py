@@ -1,0 +1,35 @@
+"""How amounts, durations and states are worded, once for the terminal, the pages and the log; knows no terminal and no page."""
+
+
+def short_usd(amount_nanousd: int) -> str:
+    """`$12.35` from a dollar on, `$0.0124` below: rounded for the eye, where the exact figure stands elsewhere."""
+    sign, amount = ("-", -amount_nanousd) if amount_nanousd < 0 else ("", amount_nanousd)
+    if amount >= 995_000_000:
+        cents = (amount + 5_000_000) // 10_000_000
+        return f"{sign}${cents // 100:,}.{cents % 100:02d}"
+    parts = (amount + 50_000) // 100_000
+    if amount and not parts:
+        return f"{sign}<$0.0001"
+    whole, part = divmod(parts, 10_000)
+    digits = f"{part:04d}"
+    return f"{sign}${whole}.{digits.removesuffix('00')}"
+
+
+def percent(part: int, whole: int) -> int:
+    """Rounded down, so that 100 means all of it; 0 of nothing."""
+    return 100 * part // whole if whole else 0
+
+
+def one_line(text: str) -> str:
+    """The text without line breaks and without characters that could steer a terminal."""
+    return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in " ".join(text.split()))
+
+
+def duration(time_ms: int) -> str:
+    """`340 ms`, `2.3 s`, `4 min 05 s`."""
+    if time_ms < 1_000:
+        return f"{time_ms} ms"
+    if time_ms < 60_000:
+        return f"{time_ms // 1_000}.{time_ms % 1_000 // 100} s"
+    minutes, seconds = divmod(time_ms // 1_000, 60)
+    return f"{minutes:,} min {seconds:02d} s"

