@@ -27,7 +27,7 @@ if TYPE_CHECKING:
         StreamBroken,
         UsageMistake,
     )
-    from paymaster.flow.explaining import Verdict
+    from paymaster.flow.explaining import Explanation
     from paymaster.flow.replies import Reply
     from paymaster.scope import Scope
 
@@ -38,6 +38,7 @@ __all__ = [
     "CallFailed",
     "Client",
     "DeadlineExceeded",
+    "Explanation",
     "ExtraMissing",
     "KeyMissing",
     "LedgerUnavailable",
@@ -53,13 +54,12 @@ __all__ = [
     "Stream",
     "StreamBroken",
     "UsageMistake",
-    "Verdict",
     "__version__",
 ]
 
 _HOMES = {
     "paymaster.client": ("AsyncClient", "AsyncStream", "Client", "Stream"),
-    "paymaster.flow.explaining": ("Verdict",),
+    "paymaster.flow.explaining": ("Explanation",),
     "paymaster.flow.replies": ("Reply",),
     "paymaster.scope": ("Scope",),
 }

@@ -11,7 +11,7 @@ from typing import Self, Unpack
 from paymaster.accounting.accounts import Balance
 from paymaster.errors import StreamBroken
 from paymaster.flow.calls import serve
-from paymaster.flow.explaining import Verdict, explain
+from paymaster.flow.explaining import Explanation, explain
 from paymaster.flow.ports import ProviderChunk, Runtime
 from paymaster.flow.replies import Reply
 from paymaster.jsontypes import JsonObject
@@ -146,7 +146,7 @@ class Client(_BaseClient):
 
     def explain(
         self, messages: Sequence[JsonObject], *, model: str | None = None, tools: Sequence[JsonObject] | None = None, **params: object
-    ) -> tuple[Verdict, ...]:
+    ) -> tuple[Explanation, ...]:
         """What would happen to this request now, model by model; nothing is held and nothing is sent."""
         return run(explain(self._resources.world, _request(messages, model, tools, params, stream=False), self.current_scope))
 
@@ -251,7 +251,7 @@ class AsyncClient(_BaseClient):
 
     async def explain(
         self, messages: Sequence[JsonObject], *, model: str | None = None, tools: Sequence[JsonObject] | None = None, **params: object
-    ) -> tuple[Verdict, ...]:
+    ) -> tuple[Explanation, ...]:
         """See `Client.explain`."""
         return await explain(self._resources.world, _request(messages, model, tools, params, stream=False), self.current_scope)
 

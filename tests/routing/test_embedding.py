@@ -35,7 +35,7 @@ def planned(request: Request, *models: Model, **policy: object) -> Plan:
 
 def against(request: Request, *models: Model, **policy: object) -> list[tuple[str, SkipCause, str]]:
     """Who is passed over, and why."""
-    return [(passed.model, passed.against, passed.detail) for passed in planned(request, *models, **policy).skipped]
+    return [(passed.model, passed.cause, passed.detail) for passed in planned(request, *models, **policy).skipped]
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_models_of_the_other_kind_are_passed_over_before_anything_is_sent() -> N
     talks, unknown = model("talks", embeds=False, capabilities=frozenset({"vision"})), model("unknown")
     found = planned(asked(), talks, embedder("embeds"), unknown)
     assert [candidate.model.name for candidate in found.candidates] == ["embeds"]
-    assert [(passed.model, passed.against) for passed in found.skipped] == [("talks", SkipCause.CAPABILITY), ("unknown", SkipCause.VECTORS)]
+    assert [(passed.model, passed.cause) for passed in found.skipped] == [("talks", SkipCause.CAPABILITY), ("unknown", SkipCause.VECTORS)]
     [reason] = against(Request(messages=HELLO), embedder("embeds"))
     assert reason == ("embeds", SkipCause.CAPABILITY, "it lacks chat: it makes embeddings")
     [reason] = against(asked(), model("odd", capabilities=frozenset({"vision"})))
@@ -141,7 +141,7 @@ def test_the_first_that_makes_vectors_says_which_they_are_even_if_it_cannot_be_a
     entries = registry(embedder("first"), embedder("second", vector_space="other"))
     found = plan(asked(), entries, Scope(run="r1"), NOON_MS, COUNTER, {"first": "A_KEY"})
     assert found.candidates == ()
-    assert [passed.against for passed in found.skipped] == [SkipCause.KEY, SkipCause.VECTORS]
+    assert [passed.cause for passed in found.skipped] == [SkipCause.KEY, SkipCause.VECTORS]
 
 
 def test_an_input_that_is_too_long_is_named() -> None:

@@ -44,7 +44,7 @@ def only(request: Request, entry: Model, counter: Counts | None = None, **policy
 def against(request: Request, entry: Model, counter: Counts | None = None, **policy: object) -> tuple[SkipCause, str]:
     """The one reason."""
     [passed] = planned(request, entry, counter=counter, **policy).skipped
-    return passed.against, passed.detail
+    return passed.cause, passed.detail
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from paymaster.flow.events import Event
 from paymaster.redaction import MASK, Redactor
 from paymaster.scope import Scope
 from paymaster.telemetry.logs import EventLog, RedactingFilter, configure_logging, encodable
-from paymaster.telemetry.sentences import room_and_level, sentence
+from paymaster.telemetry.sentences import logger_and_level, sentence
 from paymaster.views.words import duration, one_line
 
 CANARY = "canary-5f0a-do-not-leak"
@@ -129,7 +129,7 @@ SENTENCES = [
 def test_an_event_reads_as_one_clear_sentence(kind, changes, level, text, events):
     event = replace(events[kind], **changes)
     assert sentence(event) == text
-    assert room_and_level(event)[1] == level
+    assert logger_and_level(event)[1] == level
 
 
 def test_there_is_a_sentence_for_every_event():

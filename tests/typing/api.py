@@ -5,7 +5,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import assert_type
 
-from paymaster import AsyncClient, BudgetExceeded, Client, PaymasterError, Reply, Scope, Verdict
+from paymaster import AsyncClient, BudgetExceeded, Client, PaymasterError, Reply, Scope, Explanation
 from paymaster.accounting.accounts import Balance
 from paymaster.accounting.records import AttemptRecord
 from paymaster.accounting.usage.record import Usage
@@ -38,7 +38,7 @@ def sync() -> None:
             for chunk in stream:
                 assert_type(chunk, Mapping[str, object])
             assert_type(stream.reply, Reply)
-        assert_type(client.explain([{"role": "user", "content": "x"}]), tuple[Verdict, ...])
+        assert_type(client.explain([{"role": "user", "content": "x"}]), tuple[Explanation, ...])
         assert_type(client.balances("usd/"), dict[str, Balance])
 
 

@@ -151,8 +151,10 @@ class Shortfall:
 
     @property
     def may_end_early(self) -> bool:
-        """True for slots that are in use, or asked for before."""
-        return self.charge.window_ms == 0 and self.balance.held + self.balance.ahead > 0
+        """True where a call that ends may make room: slots that are in use, or asked for before, unless entries alone leave no room."""
+        charge, balance = self.charge, self.balance
+        fits_without_calls = charge.cap is None or charge.amount + balance.settled + balance.live <= charge.cap
+        return charge.window_ms == 0 and balance.held + balance.ahead > 0 and fits_without_calls
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,14 +5,14 @@ from dataclasses import asdict
 
 from paymaster.accounting.money import format_usd
 from paymaster.cli.terminal import Cell, Column, Table
-from paymaster.flow.explaining import AccountState, Verdict
+from paymaster.flow.explaining import AccountState, Explanation
 from paymaster.routing.charges import ChargeKind
 
 _NOTHING = Cell("-", "weak")
 _PEOPLE_CARE = frozenset({ChargeKind.MONEY, ChargeKind.REQUESTS, ChargeKind.TOKENS, ChargeKind.INPUT_TOKENS, ChargeKind.OUTPUT_TOKENS})
 
 
-def headline(verdicts: Sequence[Verdict]) -> str:
+def headline(verdicts: Sequence[Explanation]) -> str:
     """The answer in one line."""
     for verdict in verdicts:
         if verdict.serves:
@@ -21,12 +21,12 @@ def headline(verdicts: Sequence[Verdict]) -> str:
     return "No model would serve this."
 
 
-def as_json(verdict: Verdict) -> dict[str, object]:
+def as_json(verdict: Explanation) -> dict[str, object]:
     """One verdict for a program."""
     return asdict(verdict)
 
 
-def tables(verdicts: Sequence[Verdict]) -> list[Table]:
+def tables(verdicts: Sequence[Explanation]) -> list[Table]:
     """The models in the order in which they would be tried, and the accounts that the first would be charged to."""
     figures = [Column(title, figures=True) for title in ("prompt", "answer up to", "would hold")]
     models = Table(
@@ -38,7 +38,7 @@ def tables(verdicts: Sequence[Verdict]) -> list[Table]:
     return [models, *([_accounts(serving)] if serving else [])]
 
 
-def _row(verdict: Verdict) -> list[str | Cell]:
+def _row(verdict: Explanation) -> list[str | Cell]:
     dropped = f"; without {', '.join(verdict.dropped_params)}" if verdict.dropped_params else ""
     serves = Cell("yes", "good") if verdict.serves else Cell("no", "weak")
     if verdict.held_nanousd is None:
@@ -55,18 +55,16 @@ def _row(verdict: Verdict) -> list[str | Cell]:
     ]
 
 
-def _accounts(verdict: Verdict) -> Table:
+def _accounts(verdict: Explanation) -> Table:
     figures = [Column(title, figures=True) for title in ("used", "of it held", "needed", "cap")]
     return Table(
         title=f"What {verdict.model} would be charged to",
         columns=[Column("account"), *figures, Column("fits")],
-        rows=[_account(state) for state in verdict.accounts if state.meaning in _PEOPLE_CARE],
+        rows=[_account(state) for state in verdict.accounts if state.kind in _PEOPLE_CARE],
     )
 
 
 def _account(state: AccountState) -> list[str | Cell]:
     amounts = (state.used, state.held, state.needed, state.cap)
-    texts = [
-        _NOTHING if amount is None else format_usd(amount) if state.meaning is ChargeKind.MONEY else f"{amount:,}" for amount in amounts
-    ]
+    texts = [_NOTHING if amount is None else format_usd(amount) if state.kind is ChargeKind.MONEY else f"{amount:,}" for amount in amounts]
     return [state.account, *texts, Cell("yes", "good") if state.fits else Cell("no", "bad")]

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Protocol
 
+from paymaster.accounting.account_names import dimensions_of, is_money
 from paymaster.accounting.accounts import Balance, Record
 from paymaster.accounting.corrections import Correction
 from paymaster.accounting.decimals import plain, unscaled
@@ -16,7 +17,6 @@ from paymaster.accounting.records import AttemptRecord
 from paymaster.cli.terminal import Cell, Column, Table
 from paymaster.errors import UsageMistake
 from paymaster.registry.spelling import near
-from paymaster.views.ledger_status import dimensions_of
 from paymaster.views.reports import Filter, Key, Report, Row
 from paymaster.views.words import duration
 
@@ -319,11 +319,6 @@ def _utc(at_ms: int | None) -> str | None:
 
 def _usd(nanousd: int) -> Decimal:
     return unscaled(nanousd, _NANO)
-
-
-def is_money(account: str) -> bool:
-    """Whether an account counts nano-dollars."""
-    return account == MONEY or account.startswith(f"{MONEY}/")
 
 
 def _settled(balances: Mapping[str, Balance], account: str) -> int:

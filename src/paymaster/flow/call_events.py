@@ -1,40 +1,55 @@
-"""What the flow's steps are called when they are told: builds events from the flow's own values; decides nothing."""
+"""Builds the events of one call from the flow's own values; decides nothing, and knows no listener."""
 
 from collections.abc import Callable, Sequence
+from typing import TypedDict
 
 from paymaster.accounting.accounts import Change, Held, Lost, Refused, Settled, Settlement, Shortfall
 from paymaster.accounting.records import AttemptRecord
 from paymaster.errors import BudgetExceeded, PaymasterError
 from paymaster.flow import events
 from paymaster.operations import Operation
-from paymaster.routing.budgets import MoneyAccount
+from paymaster.routing.budgets import MoneyAccount, crossings, over_budget
 from paymaster.routing.call_errors import describe_limit
+from paymaster.routing.charges import Remaining, remaining
 from paymaster.routing.failures import Failure
 from paymaster.routing.planning import Candidate, Skipped, unpriced_detail
-from paymaster.routing.settling import Attempt, Ended
+from paymaster.routing.settling import Ended, PlannedAttempt
 from paymaster.scope import Scope
 
 
+class _Head(TypedDict):
+    """What every event begins with."""
+
+    at_ms: int
+    call_id: str
+    scope: Scope
+
+
+class _Left(TypedDict):
+    """What is left of budgets and limits, as events carry it."""
+
+    budget_left_nanousd: int | None
+    requests_left: int | None
+    requests_cap: int | None
+    tokens_left: int | None
+    tokens_cap: int | None
+
+
 class CallEvents:
-    """Tells the steps of one call, each as one event."""
+    """Emits the events of one call."""
 
     def __init__(self, emit: Callable[[events.Event], None], now_ms: Callable[[], int], call_id: str, scope: Scope) -> None:
         self._emit, self._now_ms, self._call_id, self._scope = emit, now_ms, call_id, scope
 
-    def admitted(self, attempt: Attempt, held: Held) -> None:
-        """A hold stands and the attempt is about to be sent; a soft budget may be over its cap by it."""
-        candidate = attempt.candidate
-        caps = {line.account: line.cap_nanousd for line in candidate.money}
-        over = [
-            charge.account
-            for charge, balance in zip(attempt.hold.charges, held.balances, strict=True)
-            if balance.total > caps.get(charge.account, balance.total)
-        ]
+    def _head(self) -> _Head:
+        return {"at_ms": self._now_ms(), "call_id": self._call_id, "scope": self._scope}
+
+    def admitted(self, attempt: PlannedAttempt, held: Held) -> None:
+        """A hold was admitted and the attempt is about to be sent; a soft budget may be over its cap by it."""
+        candidate, charges = attempt.candidate, attempt.hold.charges
         self._emit(
             events.Admitted(
-                at_ms=self._now_ms(),
-                call_id=self._call_id,
-                scope=self._scope,
+                **self._head(),
                 model=candidate.model.name,
                 attempt=attempt.number,
                 held_nanousd=candidate.held_nanousd,
@@ -43,38 +58,22 @@ class CallEvents:
                 operation=attempt.operation.value,
                 lowered_from_tokens=candidate.lowered_from_tokens,
                 dropped_params=candidate.translation.dropped,
-                over_budget=tuple(over),
+                over_budget=over_budget(candidate.money, charges, held.balances),
+                **_left(remaining(attempt.kinds, charges, held.balances)),
             )
         )
         if held.unbooked:
             self._emit(
-                events.Unbooked(
-                    at_ms=self._now_ms(),
-                    call_id=self._call_id,
-                    scope=self._scope,
-                    model=candidate.model.name,
-                    held_nanousd=candidate.held_nanousd,
-                    message=held.unbooked,
-                )
+                events.Unbooked(**self._head(), model=candidate.model.name, held_nanousd=candidate.held_nanousd, message=held.unbooked)
             )
         if candidate.model.price is None:
-            self._emit(
-                events.Unpriced(
-                    at_ms=self._now_ms(),
-                    call_id=self._call_id,
-                    scope=self._scope,
-                    model=candidate.model.name,
-                    advice=unpriced_detail(candidate.model),
-                )
-            )
+            self._emit(events.Unpriced(**self._head(), model=candidate.model.name, advice=unpriced_detail(candidate.model)))
 
     def fell_back(self, previous: str, candidate: Candidate, reason: str) -> None:
         """The call goes on with another model."""
         self._emit(
             events.FellBack(
-                at_ms=self._now_ms(),
-                call_id=self._call_id,
-                scope=self._scope,
+                **self._head(),
                 model=previous,
                 to_model=candidate.model.name,
                 reason=reason,
@@ -83,59 +82,42 @@ class CallEvents:
         )
 
     def waiting(self, model: str, account: str, refused: Refused | None) -> None:
-        """The call stands in line; `refused` is the books' answer, None where others already wait for the account."""
+        """The call waits in the queue; `refused` is the ledger's answer, None where earlier callers wait for the account."""
         if refused is None:
-            self._throttled(model, account, None, "others wait for the same")
+            self._throttled(model, account, None, "earlier callers wait for the same")
             return
         wait_ms = None if refused.retry_at_ms is None else max(0, refused.retry_at_ms - refused.at_ms)
         self._throttled(model, account, wait_ms, describe_limit(refused.shortfalls[0]))
 
     def retrying(self, model: str, wait_ms: int, reason: str) -> None:
-        """The same model is tried again after a while."""
+        """The call backs off and tries the same model again."""
         self._throttled(model, "", wait_ms, f"trying again after: {reason}")
 
     def _throttled(self, model: str, account: str, wait_ms: int | None, reason: str) -> None:
-        self._emit(
-            events.Throttled(
-                at_ms=self._now_ms(), call_id=self._call_id, scope=self._scope, model=model, account=account, wait_ms=wait_ms, reason=reason
-            )
-        )
+        self._emit(events.Throttled(**self._head(), model=model, account=account, wait_ms=wait_ms, reason=reason))
 
-    def skipped(self, passed: Skipped) -> None:
-        """A model is not asked at all."""
-        self._emit(
-            events.ModelSkipped(
-                at_ms=self._now_ms(),
-                call_id=self._call_id,
-                scope=self._scope,
-                model=passed.model,
-                against=passed.against.value,
-                reason=passed.detail,
-            )
-        )
+    def skipped(self, skipped: Skipped) -> None:
+        """A model is not called at all."""
+        self._emit(events.ModelSkipped(**self._head(), model=skipped.model, cause=skipped.cause.value, reason=skipped.detail))
 
     def gave_up(self, error: PaymasterError, records: Sequence[AttemptRecord]) -> None:
         """The call ends without an answer."""
         self._emit(
             events.CallGivenUp(
-                at_ms=self._now_ms(),
-                call_id=self._call_id,
-                scope=self._scope,
+                **self._head(),
                 error=type(error).__name__,
                 attempts=len(records),
                 cost_nanousd=sum(record.cost_nanousd for record in records),
             )
         )
 
-    def refused(self, attempt: Attempt, shortfall: Shortfall) -> None:
-        """No room and no use in waiting."""
+    def refused(self, model: str, shortfall: Shortfall) -> None:
+        """An account has no room, and waiting does not help."""
         charge, balance = shortfall.charge, shortfall.balance
         self._emit(
             events.RefusedByAccount(
-                at_ms=self._now_ms(),
-                call_id=self._call_id,
-                scope=self._scope,
-                model=attempt.candidate.model.name,
+                **self._head(),
+                model=model,
                 account=charge.account,
                 cap=charge.cap or 0,
                 settled=balance.settled + balance.live,
@@ -147,17 +129,29 @@ class CallEvents:
     def stopped(self, error: BudgetExceeded) -> None:
         """A hard budget could pay for no model: the call ends here."""
         over = error.spent_nanousd + error.held_nanousd + error.needed_nanousd - error.cap_nanousd
-        self._passed(error.account, error.cap_nanousd, error.spent_nanousd, error.held_nanousd, error.needed_nanousd, over, hard=True)
+        self._emit(
+            events.BudgetPassed(
+                **self._head(),
+                account=error.account,
+                hard=True,
+                spent_nanousd=error.spent_nanousd,
+                held_nanousd=error.held_nanousd,
+                needed_nanousd=error.needed_nanousd,
+                cap_nanousd=error.cap_nanousd,
+                over_nanousd=over,
+            )
+        )
 
-    def ended(self, ended: Ended, record: AttemptRecord) -> None:
-        """An attempt was answered, or failed."""
-        self._emit(self._settled(record) if ended.failure is None else self._failed(record, ended.failure))
+    def ended(self, attempt: PlannedAttempt, held: Held, ended: Ended, record: AttemptRecord, actual: Sequence[int]) -> None:
+        """An attempt ended; `actual` are the amounts that its charges came to."""
+        if ended.failure is not None:
+            self._emit(self._failed(record, ended.failure))
+        else:
+            self._emit(self._settled(record, remaining(attempt.kinds, attempt.hold.charges, held.balances, actual)))
 
-    def _settled(self, record: AttemptRecord) -> events.AttemptSettled:
+    def _settled(self, record: AttemptRecord, left: Remaining) -> events.AttemptSettled:
         return events.AttemptSettled(
-            at_ms=self._now_ms(),
-            call_id=self._call_id,
-            scope=self._scope,
+            **self._head(),
             model=record.model,
             provider=record.provider,
             model_id=record.model_id,
@@ -176,13 +170,12 @@ class CallEvents:
             first_token_ms=record.first_token_ms,
             finish_reason=record.finish_reason,
             operation=record.operation,
+            **_left(left),
         )
 
     def _failed(self, record: AttemptRecord, failure: Failure) -> events.AttemptFailed:
         return events.AttemptFailed(
-            at_ms=self._now_ms(),
-            call_id=self._call_id,
-            scope=self._scope,
+            **self._head(),
             model=record.model,
             provider=record.provider,
             model_id=record.model_id,
@@ -198,91 +191,61 @@ class CallEvents:
         )
 
     def settlement_failed(self, record: AttemptRecord, message: str, *, spooled: bool) -> None:
-        """The ledger could not be reached: what the attempt cost waits on disk, or the hold stays until its lease ends."""
+        """The ledger is unavailable: what the attempt cost waits on disk, or the hold stays until its lease ends."""
         self._emit(
-            events.SettlementFailed(
-                at_ms=self._now_ms(),
-                call_id=self._call_id,
-                scope=self._scope,
-                model=record.model,
-                held_nanousd=record.held_nanousd,
-                spooled=spooled,
-                message=message,
-            )
+            events.SettlementFailed(**self._head(), model=record.model, held_nanousd=record.held_nanousd, spooled=spooled, message=message)
         )
 
     def lost(self, holds: tuple[Lost, ...]) -> None:
-        """Workers died with open holds. Each is told under the scope of its own call."""
+        """Workers died with open holds. Each event has the scope of its own call."""
         emit_lost(self._emit, holds)
 
-    def thresholds(self, money: Sequence[MoneyAccount], changes: Sequence[Change], warn_at_percent: tuple[int, ...], *, hard: bool) -> None:
+    def crossed(self, money: Sequence[MoneyAccount], changes: Sequence[Change], warn_at_percent: Sequence[int], *, hard: bool) -> None:
         """The settled spend of budgets crossed a share that the policy names, or the cap itself."""
-        caps = {line.account: line.cap_nanousd for line in money}
-        for change in changes:
-            cap = caps.get(change.account)
-            if cap is None:
-                continue
-            crossed = [percent for percent in warn_at_percent if change.before * 100 < percent * cap <= change.after * 100]
-            if crossed:
+        for crossing in crossings(money, changes, warn_at_percent):
+            if crossing.percent is not None:
                 self._emit(
                     events.ThresholdCrossed(
-                        at_ms=self._now_ms(),
-                        call_id=self._call_id,
-                        scope=self._scope,
-                        account=change.account,
-                        percent=max(crossed),
-                        spent_nanousd=change.after,
-                        cap_nanousd=cap,
+                        **self._head(),
+                        account=crossing.account,
+                        percent=crossing.percent,
+                        spent_nanousd=crossing.spent_nanousd,
+                        cap_nanousd=crossing.cap_nanousd,
                     )
                 )
-            if change.after > cap and change.after > change.before:
-                self._passed(change.account, cap, change.after, 0, 0, change.after - cap, hard=hard)
-
-    def _passed(self, account: str, cap: int, spent: int, held: int, needed: int, over: int, *, hard: bool) -> None:
-        self._emit(
-            events.BudgetPassed(
-                at_ms=self._now_ms(),
-                call_id=self._call_id,
-                scope=self._scope,
-                account=account,
-                hard=hard,
-                spent_nanousd=spent,
-                held_nanousd=held,
-                needed_nanousd=needed,
-                cap_nanousd=cap,
-                over_nanousd=over,
-            )
-        )
+            if crossing.over_nanousd:
+                self._emit(
+                    events.BudgetPassed(
+                        **self._head(),
+                        account=crossing.account,
+                        hard=hard,
+                        spent_nanousd=crossing.spent_nanousd,
+                        held_nanousd=0,
+                        needed_nanousd=0,
+                        cap_nanousd=crossing.cap_nanousd,
+                        over_nanousd=crossing.over_nanousd,
+                    )
+                )
 
     def breaker_opened(self, model: str, reason: str, pause_ms: int) -> None:
-        """Every worker stays off the model."""
-        self._emit(
-            events.BreakerOpened(
-                at_ms=self._now_ms(), call_id=self._call_id, scope=self._scope, model=model, reason=reason, pause_ms=pause_ms
-            )
-        )
+        """No worker calls the model for a while."""
+        self._emit(events.BreakerOpened(**self._head(), model=model, reason=reason, pause_ms=pause_ms))
+
+    def breaker_closed(self, model: str) -> None:
+        """The probe was answered."""
+        self._emit(events.BreakerClosed(**self._head(), model=model))
 
     def concurrency_lowered(self, model: str, from_parallel: int, by: int, reason: str) -> None:
         """Fewer calls at once."""
         self._emit(
             events.ConcurrencyLowered(
-                at_ms=self._now_ms(),
-                call_id=self._call_id,
-                scope=self._scope,
-                model=model,
-                from_parallel=from_parallel,
-                to_parallel=from_parallel - by,
-                reason=reason,
+                **self._head(), model=model, from_parallel=from_parallel, to_parallel=from_parallel - by, reason=reason
             )
         )
 
-    def breaker_closed(self, model: str) -> None:
-        """The model answered again."""
-        self._emit(events.BreakerClosed(at_ms=self._now_ms(), call_id=self._call_id, scope=self._scope, model=model))
-
 
 def emit_lost(emit: Callable[[events.Event], None], holds: tuple[Lost, ...]) -> None:
-    """Workers died with open holds. Each is told under the scope of its own call."""
+    """Workers died with open holds. Each event has the scope of its own call."""
     for hold in holds:
         record = AttemptRecord.from_json(hold.record)
         emit(
@@ -298,7 +261,7 @@ def emit_lost(emit: Callable[[events.Event], None], holds: tuple[Lost, ...]) -> 
 
 
 def emit_posted(emit: Callable[[events.Event], None], settlement: Settlement, settled: Settled) -> None:
-    """The ledger took what had waited on disk, maybe another process's. Told under the scope of its own call."""
+    """The ledger took what had waited on disk, maybe of another process. The event has the scope of its own call."""
     record = AttemptRecord.from_json(settlement.record)
     emit(
         events.SettlementPosted(
@@ -311,6 +274,16 @@ def emit_posted(emit: Callable[[events.Event], None], settlement: Settlement, se
         )
     )
     emit_lost(emit, settled.lost)
+
+
+def _left(left: Remaining) -> _Left:
+    return {
+        "budget_left_nanousd": left.budget_nanousd,
+        "requests_left": left.requests,
+        "requests_cap": left.requests_cap,
+        "tokens_left": left.tokens,
+        "tokens_cap": left.tokens_cap,
+    }
 
 
 def _scope_of(record: AttemptRecord) -> Scope:

@@ -1,4 +1,4 @@
-"""What the flow tells while it works: one frozen dataclass per event, flat and JSON-shaped; knows no sink and no format.
+"""What the flow reports while it works: one frozen dataclass per event, flat and JSON-shaped; knows no listener and no format.
 
 No event carries a prompt, an answer, a header or a key. Amounts of money are nano-dollars, times milliseconds since 1970, durations
 milliseconds. The schema and the reference are made from the sentences below each field (scripts/build_events_docs.py). A new event or
@@ -10,7 +10,8 @@ from typing import ClassVar, TypeAlias
 
 from paymaster.scope import Scope
 
-EVENTS_VERSION = 1
+EVENTS_VERSION = 2
+"""2: `passed_over` became `skipped` (its `against` is `cause`), `pace_lowered` became `concurrency_lowered`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,39 +38,49 @@ class Admitted(_CallEvent):
     prompt_tokens: int
     """The prompt as counted before sending, an upper bound."""
     max_output_tokens: int | None
-    """The largest answer that was asked for; null where nothing bounds it."""
+    """The largest answer that the request allows; null without a bound."""
     operation: str = "chat"
-    """What is asked for: `chat`, `text_completion` or `embeddings`."""
+    """The operation: `chat`, `text_completion` or `embeddings`."""
     lowered_from_tokens: int | None = None
-    """The largest answer as it was before the budget lowered it; null where it was not lowered."""
+    """The largest answer before the budget lowered it; null if it was not lowered."""
     dropped_params: tuple[str, ...] = ()
     """Parameters of the request that this model does not know and that were left out."""
     over_budget: tuple[str, ...] = ()
     """Accounts of soft budgets that have no room for this attempt."""
+    budget_left_nanousd: int | None = None
+    """What is left of the budget that ends first, with this hold set aside; null without one."""
+    requests_left: int | None = None
+    """Requests left of the tightest requests-per-minute limit; null without one."""
+    requests_cap: int | None = None
+    """That limit."""
+    tokens_left: int | None = None
+    """Tokens left of the tightest tokens-per-minute limit; null without one."""
+    tokens_cap: int | None = None
+    """That limit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Throttled(_CallEvent):
-    """The call waits: for room in an account of ours, or before the same model is tried again."""
+    """The call waits: for room in an account, or before it tries the same model again."""
 
     kind: ClassVar[str] = "throttled"
     model: str
     """The model the call waits for."""
     account: str
-    """The account without room; empty where the call only waits before it tries again."""
+    """The account without room; empty if the call only backs off before it tries again."""
     wait_ms: int | None
-    """How long at most; null where only other calls that end make room."""
+    """How long at most; null if only the end of other calls makes room."""
     reason: str
     """Why, in a few words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefusedByAccount(_CallEvent):
-    """No room and no use in waiting: this model is passed over for this call."""
+    """An account has no room and waiting does not help: this call skips the model."""
 
     kind: ClassVar[str] = "refused"
     model: str
-    """The model that is passed over."""
+    """The model that is skipped."""
     account: str
     """The account without room."""
     cap: int
@@ -84,12 +95,12 @@ class RefusedByAccount(_CallEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSkipped(_CallEvent):
-    """A model of the chain is not asked: it can't serve this request, lacks a key or a price, rests, or has no room soon enough."""
+    """A model of the chain is not called: it can't serve the request, has no key or price, is paused, or has no room soon enough."""
 
-    kind: ClassVar[str] = "passed_over"
+    kind: ClassVar[str] = "skipped"
     model: str
-    """The model that is passed over."""
-    against: str
+    """The model that is skipped."""
+    cause: str
     """The kind of reason: `capability`, `vectors`, `context`, `parameter`, `unpriced`, `key`, `limit`, `wait` or `paused`."""
     reason: str
     """Why, in a sentence."""
@@ -131,11 +142,21 @@ class AttemptSettled(_CallEvent):
     waited_ms: int
     """Waiting for room before it was sent."""
     first_token_ms: int | None
-    """From sending to the first piece of the answer; null where it was not streamed."""
+    """From sending to the first piece of the answer; null if it was not streamed."""
     finish_reason: str | None
     """Why the answer ended, in the words of the wire format; null for embeddings."""
     operation: str = "chat"
-    """What was asked for: `chat`, `text_completion` or `embeddings`."""
+    """The operation: `chat`, `text_completion` or `embeddings`."""
+    budget_left_nanousd: int | None = None
+    """What is left of the budget that ends first, with this attempt paid; null without one."""
+    requests_left: int | None = None
+    """Requests left of the tightest requests-per-minute limit; null without one."""
+    requests_cap: int | None = None
+    """That limit."""
+    tokens_left: int | None = None
+    """Tokens left of the tightest tokens-per-minute limit; null without one."""
+    tokens_cap: int | None = None
+    """That limit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,7 +167,7 @@ class AttemptFailed(_CallEvent):
     model: str
     """The model, by its name in the registry."""
     provider: str
-    """Who was asked."""
+    """The provider that was called."""
     model_id: str
     """The provider's own name of the model."""
     attempt: int
@@ -154,7 +175,7 @@ class AttemptFailed(_CallEvent):
     failure: str
     """The kind of failure."""
     status: int | None
-    """The HTTP status; null where there was no answer."""
+    """The HTTP status; null without an answer."""
     billed: str
     """`exact`, `assumed` (it may have been billed, so the hold was charged), `none` or `unpriced`."""
     cost_nanousd: int
@@ -162,11 +183,11 @@ class AttemptFailed(_CallEvent):
     duration_ms: int
     """From sending to the failure."""
     retry_after_ms: int | None
-    """How long the provider asked to stay away; null where it did not say."""
+    """How long the provider asked to wait; null if it did not say."""
     message: str
     """The provider's own words, shortened and without secrets."""
     operation: str = "chat"
-    """What was asked for: `chat`, `text_completion` or `embeddings`."""
+    """The operation: `chat`, `text_completion` or `embeddings`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,7 +196,7 @@ class FellBack(_CallEvent):
 
     kind: ClassVar[str] = "fallback"
     model: str
-    """The model that is left."""
+    """The model that the call gives up."""
     to_model: str
     """The model the call goes on with."""
     reason: str
@@ -190,7 +211,7 @@ class CallGivenUp(_CallEvent):
 
     kind: ClassVar[str] = "gave_up"
     error: str
-    """What the caller is told, by the name of the exception: `NoModelAvailable`, `BudgetExceeded`, `DeadlineExceeded`."""
+    """The name of the exception that the caller gets: `NoModelAvailable`, `BudgetExceeded`, `DeadlineExceeded`."""
     attempts: int
     """How many attempts were made."""
     cost_nanousd: int
@@ -220,7 +241,7 @@ class BudgetPassed(_CallEvent):
     account: str
     """The budget."""
     hard: bool
-    """True where a call was refused because of it."""
+    """True if it refused a call."""
     spent_nanousd: int
     """What is settled."""
     held_nanousd: int
@@ -246,11 +267,11 @@ class Unpriced(_CallEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BreakerOpened(_CallEvent):
-    """A model is paused for every worker, for `pause_ms`."""
+    """A circuit breaker opened: no worker calls the model for `pause_ms`."""
 
     kind: ClassVar[str] = "breaker_opened"
     model: str
-    """The model that rests."""
+    """The model that is not called."""
     reason: str
     """Why, in a few words."""
     pause_ms: int
@@ -259,18 +280,18 @@ class BreakerOpened(_CallEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BreakerClosed(_CallEvent):
-    """A paused model answered again."""
+    """A circuit breaker closed: the probe was answered."""
 
     kind: ClassVar[str] = "breaker_closed"
     model: str
-    """The model that is back."""
+    """The model that is called again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConcurrencyLowered(_CallEvent):
-    """The provider said that it is too many: fewer calls to this model are made at once, by every worker (`max_parallel: auto`)."""
+    """The provider was overloaded: every worker makes fewer calls to this model at once (`max_parallel: auto`)."""
 
-    kind: ClassVar[str] = "pace_lowered"
+    kind: ClassVar[str] = "concurrency_lowered"
     model: str
     """The model that was overloaded."""
     from_parallel: int
@@ -287,7 +308,7 @@ class HoldLost(_CallEvent):
 
     kind: ClassVar[str] = "hold_lost"
     model: str
-    """The model that was asked."""
+    """The model that was called."""
     cost_nanousd: int
     """What was charged: the whole hold."""
     hold_id: str
@@ -296,39 +317,39 @@ class HoldLost(_CallEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettlementFailed(_CallEvent):
-    """The ledger could not be reached after an attempt: what it cost waits on disk, or its hold is charged in full when its lease ends."""
+    """The ledger was unavailable after an attempt: its cost waits on disk, or its hold is charged in full when its lease ends."""
 
     kind: ClassVar[str] = "settlement_failed"
     model: str
-    """The model that was asked."""
+    """The model that was called."""
     held_nanousd: int
     """What stays set aside meanwhile."""
     spooled: bool = False
-    """True where the cost waits on disk and is posted when the ledger is back; otherwise the whole hold is charged when its lease ends."""
+    """True if the cost waits on disk until the ledger is available again; otherwise the whole hold is charged when its lease ends."""
     message: str
-    """What the ledger said."""
+    """The ledger's error."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unbooked(_CallEvent):
-    """The ledger could not be reached before an attempt, and the policy goes on without it: no budget and no limit counts it yet."""
+    """The ledger was unavailable before an attempt and the policy goes on: no budget and no limit counts it yet."""
 
     kind: ClassVar[str] = "unbooked"
     model: str
-    """The model that is asked all the same."""
+    """The model that is called."""
     held_nanousd: int
-    """The most that the attempt may cost; it waits on disk until the ledger is back."""
+    """The most that the attempt may cost; it waits on disk until the ledger is available again."""
     message: str
-    """What the ledger said."""
+    """The ledger's error."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettlementPosted(_CallEvent):
-    """The ledger is back and took what had waited on disk. `call_id` and `scope` are those of the call that it belongs to."""
+    """The ledger is available again and took what had waited on disk. `call_id` and `scope` are those of the call that it belongs to."""
 
     kind: ClassVar[str] = "settlement_posted"
     model: str
-    """The model that was asked."""
+    """The model that was called."""
     cost_nanousd: int
     """What was charged."""
     hold_id: str

@@ -1,12 +1,14 @@
-"""What would happen to a request now, and why: the plan held against the balances; reserves nothing, sends nothing."""
+"""What would happen to a request now, and why: the plan compared with the balances; reserves nothing and sends nothing."""
 
 from dataclasses import dataclass
 
+from paymaster.accounting.account_names import BREAKER, PROBE, account_of
 from paymaster.accounting.accounts import Balance, Charge, Refused, shortfalls
 from paymaster.flow.ports import World
+from paymaster.routing import breaker
 from paymaster.routing.call_errors import describe_limit
 from paymaster.routing.charges import ChargeKind, charges
-from paymaster.routing.planning import Candidate, Skipped, plan
+from paymaster.routing.planning import Candidate, plan
 from paymaster.routing.requests import Request
 from paymaster.scope import Scope
 
@@ -16,7 +18,7 @@ class AccountState:
     """One account that the call would be charged to: how full it is, in its own unit, and whether the charge fits."""
 
     account: str
-    meaning: ChargeKind
+    kind: ChargeKind
     used: int
     held: int
     needed: int
@@ -25,10 +27,10 @@ class AccountState:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Explanation:
     """One model of the chain: `serves` is true for the one that would be called; `why` is a sentence for a person.
 
-    `held_nanousd`, `prompt_tokens` and `output_tokens` are what would be held, None where it never came to that.
+    `held_nanousd`, `prompt_tokens` and `output_tokens` are what would be held, None for a model that is skipped before that is known.
     """
 
     model: str
@@ -43,25 +45,23 @@ class Verdict:
     accounts: tuple[AccountState, ...] = ()
 
 
-async def explain(world: World, request: Request, scope: Scope) -> tuple[Verdict, ...]:
-    """Every model of the chain, in order, with what speaks for or against it at this moment. Raises what `plan` raises."""
+async def explain(world: World, request: Request, scope: Scope) -> tuple[Explanation, ...]:
+    """Every model of the chain, in order, with why it would be called now or not. Raises what `plan` raises."""
     now_ms = world.runtime.now_ms()
     planned = plan(request, world.registry, scope, now_ms, world.counter, world.missing_keys)
     balances = await world.books.balances("", now_ms)
-    verdicts: list[Verdict] = []
+    explained: list[Explanation] = []
     for candidate in planned.candidates:
-        verdicts.append(_judge(candidate, balances, now_ms, taken=any(verdict.serves for verdict in verdicts)))
-    return (*verdicts, *(_against(passed) for passed in planned.skipped))
+        explained.append(_explain(candidate, balances, now_ms, taken=any(each.serves for each in explained)))
+    return (*explained, *(Explanation(skipped.model, serves=False, why=skipped.detail) for skipped in planned.skipped))
 
 
-def _against(passed: Skipped) -> Verdict:
-    return Verdict(passed.model, serves=False, why=passed.detail)
-
-
-def _judge(candidate: Candidate, balances: dict[str, Balance], now_ms: int, *, taken: bool) -> Verdict:
-    lines = charges(candidate, enforce_money=True)
-    found = [balances.get(charge.account, Balance()) for _, charge in lines]
-    short = shortfalls([charge for _, charge in lines], found)
+def _explain(candidate: Candidate, balances: dict[str, Balance], now_ms: int, *, taken: bool) -> Explanation:
+    name, nothing = candidate.model.name, Balance()
+    circuit = breaker.state_of(balances.get(account_of(BREAKER, name), nothing), balances.get(account_of(PROBE, name), nothing))
+    charged = charges(candidate, enforce_money=True, as_probe=circuit is not breaker.State.CLOSED)
+    found = [balances.get(charge.account, nothing) for _, charge in charged]
+    short = shortfalls([charge for _, charge in charged], found)
     tight = {shortfall.charge.account for shortfall in short}
     hopeless = [shortfall for shortfall in short if not shortfall.waiting_helps]
     if hopeless:
@@ -72,8 +72,8 @@ def _judge(candidate: Candidate, balances: dict[str, Balance], now_ms: int, *, t
         why = f"would wait {wait}: {describe_limit(short[0])}"
     else:
         why = "a fallback: called if those before it fail" if taken else "would be called now"
-    return Verdict(
-        candidate.model.name,
+    return Explanation(
+        name,
         serves=not hopeless and not taken,
         why=why,
         held_nanousd=candidate.held_nanousd,
@@ -83,11 +83,10 @@ def _judge(candidate: Candidate, balances: dict[str, Balance], now_ms: int, *, t
         dropped_params=candidate.translation.dropped,
         price_source=candidate.model.price.source if candidate.model.price else None,
         accounts=tuple(
-            _state(meaning, charge, balance, fits=charge.account not in tight)
-            for (meaning, charge), balance in zip(lines, found, strict=True)
+            _state(kind, charge, balance, fits=charge.account not in tight) for (kind, charge), balance in zip(charged, found, strict=True)
         ),
     )
 
 
-def _state(meaning: ChargeKind, charge: Charge, balance: Balance, *, fits: bool) -> AccountState:
-    return AccountState(charge.account, meaning, balance.total, balance.held, charge.amount, charge.cap, fits)
+def _state(kind: ChargeKind, charge: Charge, balance: Balance, *, fits: bool) -> AccountState:
+    return AccountState(charge.account, kind, balance.total, balance.held, charge.amount, charge.cap, fits)

@@ -13,7 +13,7 @@ from paymaster.flow.calls import serve
 from paymaster.flow.ports import ProviderChunk, World
 from paymaster.flow.replies import Reply
 from paymaster.gateway.auth import Caller, check_local, read_caller, shown_secret
-from paymaster.gateway.call_observer import CallObserver, Remaining
+from paymaster.gateway.call_observer import CallObserver
 from paymaster.gateway.dialects.dialect import Asked, Dialect, Receipt, plain_usd
 from paymaster.gateway.dialects.fields import dumps
 from paymaster.gateway.http_errors import HttpError, Rejected, refusal_of
@@ -95,7 +95,7 @@ class _Call:
             model=reply.model,
             attempts=len(reply.attempts),
             cost_nanousd=reply.cost_nanousd,
-            budget_left_nanousd=self._observer.budget_left_nanousd(),
+            budget_left_nanousd=self._observer.budget_left_nanousd,
         )
 
     async def whole(self) -> Reply:
@@ -249,10 +249,10 @@ def headers_of(receipt: Receipt, observer: CallObserver) -> RawHeaders:
 def common_headers(model: str, attempts: int, observer: CallObserver) -> RawHeaders:
     """What is known before the end of an answer."""
     headers = [(b"x-paymaster-model", header_text(model)), (b"x-paymaster-attempts", str(attempts).encode())]
-    if (left := observer.budget_left_nanousd()) is not None:
+    if (left := observer.budget_left_nanousd) is not None:
         headers.append((b"x-paymaster-budget-left-usd", plain_usd(left).encode()))
-    for kind, room in (("requests", observer.requests()), ("tokens", observer.tokens())):
-        if isinstance(room, Remaining):
+    for kind, room in (("requests", observer.requests), ("tokens", observer.tokens)):
+        if room is not None:
             headers.append((f"x-ratelimit-limit-{kind}".encode(), str(room.cap).encode()))
             headers.append((f"x-ratelimit-remaining-{kind}".encode(), str(room.left).encode()))
             headers.append((f"x-ratelimit-reset-{kind}".encode(), _WINDOW))

@@ -77,10 +77,10 @@ class Service:
         if most is not None and self.open_calls >= most:
             raise Rejected(_too_many(most))
         world = active.world_for(caller.key)
-        observer = CallObserver(world.books, world.emit)
+        observer = CallObserver(world.emit)
         active.open_calls += 1
         try:
-            yield replace(world, books=observer, emit=observer.emit), observer
+            yield replace(world, emit=observer.emit), observer
         finally:
             active.open_calls -= 1
             if not self.open_calls:

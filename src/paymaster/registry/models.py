@@ -7,9 +7,6 @@ from enum import StrEnum
 from paymaster.accounting.prices.price import Price
 from paymaster.accounting.tokens.counter import Tokenizer
 
-BUDGET_DIMENSIONS = ("run", "batch", "instance", "user", "key", "model", "day", "month")
-"""What a budget can be `per`, in the order in which account names carry them. Periods are UTC; a key is one of the gateway's."""
-
 
 class Effort(StrEnum):
     """When a model that reasons takes OpenAI's `reasoning_effort`."""

@@ -5,7 +5,7 @@ from typing import Annotated, TypeAlias
 
 from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 
-from paymaster.registry.models import BUDGET_DIMENSIONS
+from paymaster.accounting.account_names import BUDGET_DIMENSIONS
 from paymaster.registry.providers import find_provider, nearest_provider, provider_ids, provider_names
 from paymaster.registry.secrets import shown
 from paymaster.registry.spelling import near

@@ -4,8 +4,9 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import TypeVar
 
+from paymaster.accounting.account_names import BUDGET_DIMENSIONS
 from paymaster.accounting.decimals import NANO_DECIMALS, decimals_needed, scaled
-from paymaster.registry.models import BUDGET_DIMENSIONS, Budget, Policy
+from paymaster.registry.models import Budget, Policy
 from paymaster.registry.overrides import Overrides, flag_of
 from paymaster.registry.schema import ModelSection, PolicySection, short_budgets
 from paymaster.registry.sections import Written

@@ -1,8 +1,11 @@
-"""Which budgets a call falls under, and what their accounts are called; pure."""
+"""Which budgets a call falls under, and which of them a balance has passed; pure."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from paymaster.accounting.account_names import budget_account
+from paymaster.accounting.accounts import Balance, Change, Charge
 from paymaster.registry.models import Budget, Model, Policy
 from paymaster.scope import Scope
 
@@ -14,6 +17,17 @@ class MoneyAccount:
     account: str
     cap_nanousd: int
     key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Crossing:
+    """What a change of settled spend crossed: the highest share of `warn_at`, if any, and by how much the cap is passed."""
+
+    account: str
+    spent_nanousd: int
+    cap_nanousd: int
+    percent: int | None
+    over_nanousd: int
 
 
 def money_accounts(model: Model, policy: Policy, scope: Scope, now_ms: int) -> list[MoneyAccount]:
@@ -30,7 +44,7 @@ def money_accounts(model: Model, policy: Policy, scope: Scope, now_ms: int) -> l
 
 
 def account_name(budget: Budget, model: str, scope: Scope, now_ms: int) -> str:
-    """The ledger's name for this budget: `usd/` and each dimension with its value, as in `usd/model/gpt-4o/day/2026-11-22`.
+    """The account of this budget for this call.
 
     An instance belongs to its batch (else its run), so that the same task in another batch starts anew. A value that is not known is `-`.
     """
@@ -45,5 +59,27 @@ def account_name(budget: Budget, model: str, scope: Scope, now_ms: int) -> str:
         "day": today,
         "month": today[:7],
     }
-    covered = [] if not budget.models or "model" in budget.per else [f"models/{'+'.join(sorted(budget.models))}"]
-    return "/".join(["usd", *covered, *(f"{dimension}/{values[dimension]}" for dimension in budget.per)])
+    return budget_account({dimension: values[dimension] for dimension in budget.per}, budget.models)
+
+
+def over_budget(money: Sequence[MoneyAccount], charges: Sequence[Charge], balances: Sequence[Balance]) -> tuple[str, ...]:
+    """The budgets whose cap an admitted hold passes, as soft budgets allow."""
+    caps = {line.account: line.cap_nanousd for line in money}
+    return tuple(
+        charge.account
+        for charge, balance in zip(charges, balances, strict=False)  # an unbooked hold has no balances
+        if balance.total > caps.get(charge.account, balance.total)
+    )
+
+
+def crossings(money: Sequence[MoneyAccount], changes: Sequence[Change], warn_at_percent: Sequence[int]) -> Iterator[Crossing]:
+    """The shares and caps of these budgets that the changes of their settled spend crossed."""
+    caps = {line.account: line.cap_nanousd for line in money}
+    for change in changes:
+        cap = caps.get(change.account)
+        if cap is None:
+            continue
+        percent = max((share for share in warn_at_percent if change.before * 100 < share * cap <= change.after * 100), default=None)
+        over_nanousd = max(0, change.after - cap) if change.after > change.before else 0
+        if percent is not None or over_nanousd:
+            yield Crossing(change.account, change.after, cap, percent, over_nanousd)

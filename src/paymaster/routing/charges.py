@@ -1,19 +1,29 @@
-"""The accounts that a call charges at its admission, with what each stands for. Pure; knows the limits of a candidate and no ledger."""
+"""What a call charges at its admission, with what each charge stands for. Pure; knows the limits of a candidate and no ledger."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 
-from paymaster.accounting.accounts import Charge, Refused
+from paymaster.accounting.account_names import (
+    INPUT_TOKENS,
+    OUTPUT_TOKENS,
+    PAUSE,
+    REQUESTS,
+    REQUESTS_PER_DAY,
+    SLOTS,
+    TOKENS,
+    account_of,
+)
+from paymaster.accounting.accounts import Balance, Charge
 from paymaster.registry.models import Limits
-from paymaster.routing.adaptive_concurrency import pace_charges
+from paymaster.routing.adaptive_concurrency import concurrency_charges
+from paymaster.routing.breaker import admission_charges
 from paymaster.routing.planning import Candidate
 
 MINUTE_MS = 60_000
 DAY_MS = 86_400_000
 WINDOW_MARGIN_MS = 1_000
-"""Added to every window: the time that may pass between admission and arrival at the provider. `calls` re-admits what took longer."""
-
-UNBOUNDED_SLOTS = 1_000_000
-"""The cap of a model's slots where the registry sets none; a breaker that is half open leaves one of them."""
+"""Added to every window: the time that may pass between admission and arrival at the provider. What took longer is admitted anew."""
 
 
 class ChargeKind(StrEnum):
@@ -27,70 +37,84 @@ class ChargeKind(StrEnum):
     SLOT = "slot"
     CALLER_SLOT = "caller_slot"
     PAUSE = "pause"
+    BREAKER = "breaker"
+    PROBE = "probe"
     FAILURES = "failures"
-    PACE = "pace"
+    CONCURRENCY = "concurrency"
 
 
-def charges(candidate: Candidate, *, enforce_money: bool) -> list[tuple[ChargeKind, Charge]]:
-    """What admitting the candidate charges, with the meaning of each. `enforce_money` is off for a soft budget that is over its cap."""
+@dataclass(frozen=True, slots=True)
+class Remaining:
+    """What a call leaves of the budget that ends first and of the tightest limits per minute; None without a cap."""
+
+    budget_nanousd: int | None = None
+    requests: int | None = None
+    requests_cap: int | None = None
+    tokens: int | None = None
+    tokens_cap: int | None = None
+
+
+def charges(candidate: Candidate, *, enforce_money: bool, as_probe: bool = False) -> list[tuple[ChargeKind, Charge]]:
+    """What admitting the candidate charges, with the kind of each.
+
+    `enforce_money` is off for a soft budget that is over its cap; `as_probe` asks for the probe of a circuit that is half open.
+    """
     model = candidate.model
-    lines = [
+    kinds = [
         (ChargeKind.MONEY, Charge(line.account, candidate.held_nanousd, line.cap_nanousd if enforce_money else None))
         for line in candidate.money
     ]
-    lines.append((ChargeKind.PAUSE, Charge(pause_account(model.name), 0, 0, 0)))
-    lines.append((ChargeKind.SLOT, Charge(slots_account(model.name), 1, model.limits.max_parallel or UNBOUNDED_SLOTS, 0)))
-    lines.append((ChargeKind.FAILURES, Charge(failures_account(model.name), 0, None, 0)))
-    lines.extend(_windows(candidate, model.name, model.limits))
-    lines.extend((ChargeKind.PACE, charge) for charge in pace_charges(model))
-    for name, limits in candidate.caller:
+    kinds.append((ChargeKind.PAUSE, Charge(account_of(PAUSE, model.name), 0, 0, 0)))
+    circuit, failures = admission_charges(model.name, as_probe=as_probe)
+    kinds.append((ChargeKind.PROBE if as_probe else ChargeKind.BREAKER, circuit))
+    kinds.append((ChargeKind.SLOT, Charge(account_of(SLOTS, model.name), 1, model.limits.max_parallel, 0)))
+    kinds.append((ChargeKind.FAILURES, failures))
+    kinds.extend(_windows(candidate, model.name, model.limits))
+    kinds.extend([(ChargeKind.CONCURRENCY, charge) for charge in concurrency_charges(model)])
+    for subject, limits in candidate.caller:
         if limits.max_parallel is not None:
-            lines.append((ChargeKind.CALLER_SLOT, Charge(slots_account(name), 1, limits.max_parallel, 0)))
-        lines.extend(_windows(candidate, name, limits))
-    return lines
+            kinds.append((ChargeKind.CALLER_SLOT, Charge(account_of(SLOTS, subject), 1, limits.max_parallel, 0)))
+        kinds.extend(_windows(candidate, subject, limits))
+    return kinds
 
 
-def _windows(candidate: Candidate, name: str, limits: Limits) -> list[tuple[ChargeKind, Charge]]:
+def _windows(candidate: Candidate, subject: str, limits: Limits) -> list[tuple[ChargeKind, Charge]]:
     """The rate limits of a model, or of a caller, as charges."""
     minute, day = MINUTE_MS + WINDOW_MARGIN_MS, DAY_MS + WINDOW_MARGIN_MS
     prompt, output = candidate.prompt.tokens, candidate.output_tokens * candidate.choices
     windows = (
-        (ChargeKind.REQUESTS, "requests", 1, limits.rpm, minute),
-        (ChargeKind.REQUESTS, "requests-day", 1, limits.rpd, day),
-        (ChargeKind.TOKENS, "tokens", prompt + output, limits.tpm, minute),
-        (ChargeKind.INPUT_TOKENS, "input-tokens", prompt, limits.input_tpm, minute),
-        (ChargeKind.OUTPUT_TOKENS, "output-tokens", output, limits.output_tpm, minute),
+        (ChargeKind.REQUESTS, REQUESTS, 1, limits.rpm, minute),
+        (ChargeKind.REQUESTS, REQUESTS_PER_DAY, 1, limits.rpd, day),
+        (ChargeKind.TOKENS, TOKENS, prompt + output, limits.tpm, minute),
+        (ChargeKind.INPUT_TOKENS, INPUT_TOKENS, prompt, limits.input_tpm, minute),
+        (ChargeKind.OUTPUT_TOKENS, OUTPUT_TOKENS, output, limits.output_tpm, minute),
     )
     return [
-        (meaning, Charge(f"{account}/{name}", amount, cap, window_ms))
-        for meaning, account, amount, cap, window_ms in windows
+        (kind, Charge(account_of(account, subject), amount, cap, window_ms))
+        for kind, account, amount, cap, window_ms in windows
         if cap is not None
     ]
 
 
-ASKED_FOR_TIME, OUT_OF_SERVICE = 1, 1_000_000
-"""What a pause is posted with: a provider said when it has room again, or a model fails and is left alone. Either is over its cap of 0.
-
-Entries that end in the same millisecond are one: no crowd of callers that were all asked for time comes to the second figure.
-"""
-
-
-def pause_account(model: str) -> str:
-    """Where "nobody calls this model until …" is posted."""
-    return f"pause/{model}"
-
-
-def is_out_of_service(model: str, refused: Refused) -> bool:
-    """Whether the model is left alone because it fails. What comes after such a pause is a probe: nothing to wait for."""
-    pause = next((shortfall for shortfall in refused.shortfalls if shortfall.charge.account == pause_account(model)), None)
-    return pause is not None and any(amount >= OUT_OF_SERVICE for _, amount in pause.balance.free_at)
-
-
-def slots_account(model: str) -> str:
-    """Where open calls to this model are counted."""
-    return f"slots/{model}"
+def remaining(
+    kinds: Sequence[ChargeKind], charged: Sequence[Charge], balances: Sequence[Balance], actual: Sequence[int] | None = None
+) -> Remaining:
+    """What is left under the caps, by the balances of an admission; `actual` are the amounts that the charges came to, once settled."""
+    left: dict[ChargeKind, tuple[int, int]] = {}
+    for index, (kind, charge, balance) in enumerate(zip(kinds, charged, balances, strict=False)):  # an unbooked hold has no balances
+        if charge.cap is None or kind not in _SHOWN or (charge.window_ms or 0) > DAY_MS:
+            continue
+        rest = charge.cap - balance.total + (0 if actual is None else charge.amount - actual[index])
+        if kind not in left or rest < left[kind][0]:
+            left[kind] = (rest, charge.cap)
+    budget, requests, tokens = (left.get(kind) for kind in _SHOWN)
+    return Remaining(
+        budget_nanousd=None if budget is None else max(0, budget[0]),
+        requests=None if requests is None else max(0, requests[0]),
+        requests_cap=None if requests is None else requests[1],
+        tokens=None if tokens is None else max(0, tokens[0]),
+        tokens_cap=None if tokens is None else tokens[1],
+    )
 
 
-def failures_account(model: str) -> str:
-    """Where this model's failures since its last answer are counted."""
-    return f"failures/{model}"
+_SHOWN = (ChargeKind.MONEY, ChargeKind.REQUESTS, ChargeKind.TOKENS)

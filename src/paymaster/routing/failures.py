@@ -80,7 +80,7 @@ class Rule:
 
 
 OPERATOR_PROBE_MS = 25_000
-"""Whether somebody has mended something is asked by one call this often: a top-up or a new key counts within half a minute."""
+"""How often one call finds out whether an operator has fixed the cause: a top-up or a new key is noticed within half a minute."""
 
 RULES: dict[FailureKind, Rule] = {
     FailureKind.THROTTLED: Rule(again=True, then=Then.NEXT, pauses=True),

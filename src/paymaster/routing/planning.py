@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from enum import StrEnum
 from typing import Protocol
 
+from paymaster.accounting.account_names import key_subject
 from paymaster.accounting.prices.price import PLAIN_TERMS, Price, RequestTerms, UnknownTier, affordable_output_tokens, worst_case_nanousd
 from paymaster.accounting.tokens.counter import InputsCount, PromptCount, Tokenizer
 from paymaster.errors import RequestInvalid
@@ -30,7 +31,7 @@ MOST_WEB_SEARCHES = 10
 
 
 class SkipCause(StrEnum):
-    """Why a model is passed over."""
+    """The kind of reason for which a model is skipped."""
 
     CAPABILITY = "capability"
     VECTORS = "vectors"
@@ -47,12 +48,12 @@ class SkipCause(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A model that will not serve this request, and why, in a sentence for a person. `again_in_ms` is when it may, where that is known."""
+    """A model that will not serve this request, and why, in a sentence for a person. `retry_in_ms` is when it may, where that is known."""
 
     model: str
-    against: SkipCause
+    cause: SkipCause
     detail: str
-    again_in_ms: int | None = None
+    retry_in_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,15 +102,15 @@ class CountsPrompts(Protocol):
 def plan(
     request: Request, registry: Registry, scope: Scope, now_ms: int, counter: CountsPrompts, missing_keys: Mapping[str, str] | None = None
 ) -> Plan:
-    """Walk the whole chain and judge every model. See `verdicts`."""
-    judged = [verdict for _, verdict in verdicts(request, registry, scope, now_ms, counter, missing_keys)]
+    """Walk the whole chain and judge every model. See `assess`."""
+    judged = [verdict for _, verdict in assess(request, registry, scope, now_ms, counter, missing_keys)]
     return Plan(
         tuple(verdict for verdict in judged if isinstance(verdict, Candidate)),
         tuple(verdict for verdict in judged if isinstance(verdict, Skipped)),
     )
 
 
-def verdicts(
+def assess(
     request: Request, registry: Registry, scope: Scope, now_ms: int, counter: CountsPrompts, missing_keys: Mapping[str, str] | None = None
 ) -> Iterator[tuple[int, Candidate | Skipped]]:
     """The models of the chain, each judged when it is asked for (most calls need the first alone), with how many come after it.
@@ -220,7 +221,7 @@ def _judge(
 
 def _caller(policy: Policy, scope: Scope) -> tuple[tuple[str, Limits], ...]:
     """The limits of the gateway's key that asks. No model's account can be mistaken for its: it lies one level deeper."""
-    return () if policy.key_limits is None or scope.key is None else ((f"key/{scope.key}", policy.key_limits),)
+    return () if policy.key_limits is None or scope.key is None else ((key_subject(scope.key), policy.key_limits),)
 
 
 def _terms(request: Request, needs: frozenset[str]) -> RequestTerms:

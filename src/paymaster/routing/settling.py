@@ -1,40 +1,31 @@
-"""What an attempt's end means for the books: the actual amounts, the record, the pauses. Pure: it posts nothing itself."""
+"""What an attempt's end means for the ledger: the actual amounts, the record, the pauses. Pure: it posts nothing itself."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from paymaster.accounting.accounts import Charge, Held, Hold, Post, Settlement
+from paymaster.accounting.account_names import PAUSE, account_of
+from paymaster.accounting.accounts import Balance, Charge, Held, Hold, Post, Settlement
 from paymaster.accounting.prices.price import Cost, cost
 from paymaster.accounting.records import AttemptRecord
 from paymaster.accounting.usage.record import UnknownUsage, Usage
 from paymaster.operations import Operation
-from paymaster.registry.models import Model, Policy
-from paymaster.routing.adaptive_concurrency import NO_HEADROOM_STATED, RateHeadroom, overload_posts
-from paymaster.routing.charges import (
-    ASKED_FOR_TIME,
-    OUT_OF_SERVICE,
-    UNBOUNDED_SLOTS,
-    ChargeKind,
-    failures_account,
-    pause_account,
-    slots_account,
-)
+from paymaster.registry.models import Policy
+from paymaster.routing import breaker
+from paymaster.routing.adaptive_concurrency import NOT_STATED, RateHeadroom, overload_posts
+from paymaster.routing.charges import ChargeKind
 from paymaster.routing.failures import RULES, Billed, Failure, FailureKind, pause_ms
 from paymaster.routing.planning import Candidate
 from paymaster.scope import Scope
 
-HALF_OPEN_MS = 60_000
-"""How long after a pause a single probe at a time is let through at least, unless one succeeds earlier."""
-
 MESSAGE_LENGTH = 300
 
-UNSENT = frozenset({FailureKind.CONNECTION_REFUSED, FailureKind.STALE_HOLD})
+NOTHING_SENT = frozenset({FailureKind.CONNECTION_REFUSED, FailureKind.STALE_HOLD})
 """Failures before anything reached the provider: not even a request was used up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
-    """How an attempt ended, as the books see it: a usage (or why it is unknown), or a failure."""
+    """How an attempt ended, as the ledger sees it: a usage (or why it is unknown), or a failure."""
 
     usage: Usage | UnknownUsage | None
     failure: Failure | None = None
@@ -43,12 +34,12 @@ class Ended:
     finish_reason: str | None = None
     request_id: str | None = None
     backoff_ms: int = 0
-    left: RateHeadroom = NO_HEADROOM_STATED
+    headroom: RateHeadroom = NOT_STATED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
-    """Who attempted what: everything about an attempt that is known before it is sent. `others` says that another model is left."""
+class PlannedAttempt:
+    """Everything about an attempt that is known before it is sent. `has_fallback` says that another model is left to try."""
 
     call_id: str
     number: int
@@ -61,7 +52,7 @@ class Attempt:
     streamed: bool = False
     waited_ms: int = 0
     fallback_from: str | None = None
-    others: bool = False
+    has_fallback: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,92 +79,80 @@ def bill(candidate: Candidate, ended: Ended) -> Bill:
     return Bill(candidate.held_nanousd, f"hold ({price.source})", "assumed")
 
 
-def lost_record(attempt: Attempt) -> AttemptRecord:
+def lost_record(attempt: PlannedAttempt) -> AttemptRecord:
     """The record that the ledger writes should nobody settle: the hold is charged in full."""
     price = attempt.candidate.model.price
     charged = Bill(attempt.candidate.held_nanousd, f"hold ({price.source})", "assumed") if price else Bill(0, "unpriced", "unpriced")
     return _record(attempt, Ended(usage=None), charged, outcome="lost")
 
 
-def attempt_record(attempt: Attempt, ended: Ended, charged: Bill) -> AttemptRecord:
+def attempt_record(attempt: PlannedAttempt, ended: Ended, charged: Bill) -> AttemptRecord:
     """The record of an attempt that ended."""
     return _record(attempt, ended, charged, outcome="answered" if ended.failure is None else ended.failure.kind.value)
 
 
-def settlement(attempt: Attempt, ended: Ended, charged: Bill, record: AttemptRecord, held: Held, policy: Policy) -> Settlement:
+def settlement(attempt: PlannedAttempt, ended: Ended, charged: Bill, record: AttemptRecord, held: Held, policy: Policy) -> Settlement:
     """Everything that the end of an attempt writes, for one transaction."""
-    failure = ended.failure
-    posts = [] if failure is None else _posts(attempt, failure, ended.backoff_ms, policy)
-    model = attempt.candidate.model.name
-    clears: tuple[str, ...] = ()
-    if failure is None and breaker_stands(attempt, held):
-        clears = (failures_account(model), slots_account(model))
-    elif failure is not None:
-        again = probe_failed(attempt, failure, held)
-        if again:  # in one step with its end: no other call finds its slot free and the pause not yet there
-            posts.extend(opening_posts(attempt, policy))
-        if again or RULES[failure.kind].needs_operator:
-            clears = (slots_account(model),)  # an earlier one probe at a time gives way to the one that is posted now
+    model, state, signal = attempt.candidate.model.name, circuit_at(attempt), signal_of(attempt, ended.failure)
     return Settlement(
         hold=attempt.hold,
         held_at_ms=held.at_ms,
         amounts=actual_amounts(attempt.kinds, attempt.hold.charges, ended, charged.cost_nanousd),
         record=record.to_json(),
-        posts=tuple(posts),
-        clears=clears,
+        posts=() if ended.failure is None else _posts(attempt, ended.failure, ended.backoff_ms, policy),
+        clears=breaker.clears(model, state, signal, _balance(attempt, held, ChargeKind.FAILURES)),
     )
 
 
-def breaker_stands(attempt: Attempt, held: Held) -> bool:
-    """True where failures are on the books for this model, so that an answer has something to clear."""
-    return any(
-        balance.live > 0
-        for meaning, balance in zip(attempt.kinds, held.balances, strict=True)
-        if meaning in (ChargeKind.FAILURES, ChargeKind.SLOT)
-    )
+def circuit_at(attempt: PlannedAttempt) -> breaker.State:
+    """The state of the circuit that the attempt was admitted in: only a probe passes one that is half open."""
+    return breaker.State.HALF_OPEN if ChargeKind.PROBE in attempt.kinds else breaker.State.CLOSED
 
 
-def was_half_open(attempt: Attempt, held: Held) -> bool:
-    """True where the attempt was the probe of a breaker: an entry stands on the model's slots."""
-    return any(balance.live > 0 for meaning, balance in zip(attempt.kinds, held.balances, strict=True) if meaning is ChargeKind.SLOT)
+def signal_of(attempt: PlannedAttempt, failure: Failure | None) -> breaker.Signal:
+    """What the end of the attempt means for the circuit."""
+    return breaker.signal_of(failure, has_fallback=attempt.has_fallback, adapts=attempt.candidate.model.limits.adapts)
 
 
-def probe_failed(attempt: Attempt, failure: Failure, held: Held) -> bool:
-    """True where the attempt was a breaker's probe, and its failure opens it again."""
-    return counts_against(attempt, failure) and was_half_open(attempt, held)
+def circuit_pause_ms(attempt: PlannedAttempt, failure: Failure, backoff_ms: int, policy: Policy) -> int:
+    """How long a circuit that this failure opens stays open."""
+    if signal_of(attempt, failure) is breaker.Signal.OPERATOR:
+        return pause_ms(failure, backoff_ms) or policy.breaker_pause_ms
+    return policy.breaker_pause_ms
 
 
-def counts_against(attempt: Attempt, failure: Failure) -> bool:
-    """True where the failure counts towards opening the model's breaker.
-
-    A 429 that says no time does while another model can answer: else all calls would wait, try again and wait for one that is full. Not
-    where the number of calls at once is being found out: there a 429 is what tells it.
-    """
-    if failure.kind is FailureKind.THROTTLED:
-        return attempt.others and failure.retry_after_ms is None and not attempt.candidate.model.limits.adapts
-    return RULES[failure.kind].breaker
-
-
-def opening_posts(attempt: Attempt, policy: Policy) -> tuple[Post, ...]:
-    """What opens the breaker: nobody for the pause, then one at a time."""
+def circuit_posts(attempt: PlannedAttempt, signal: breaker.Signal, failure: Failure, backoff_ms: int, policy: Policy) -> tuple[Post, ...]:
+    """What the failure adds to the circuit's accounts, with `signal` for what it means."""
     model = attempt.candidate.model
-    return (Post(pause_account(model.name), OUT_OF_SERVICE, policy.breaker_pause_ms), *_half_open(model, policy.breaker_pause_ms))
+    return breaker.posts(
+        model.name,
+        circuit_at(attempt),
+        signal,
+        pause_ms=circuit_pause_ms(attempt, failure, backoff_ms, policy),
+        longest_call_ms=model.timeouts.total_ms,
+        window_ms=policy.breaker_window_ms,
+    )
 
 
-def _half_open(model: Model, pause_ms: int) -> tuple[Post, ...]:
-    """After the pause one call at a time, for at least as long as one may take."""
-    slots = model.limits.max_parallel or UNBOUNDED_SLOTS
-    return (Post(slots_account(model.name), slots - 1, pause_ms + max(HALF_OPEN_MS, model.timeouts.total_ms)),) if slots > 1 else ()
+def opens_circuit(attempt: PlannedAttempt, failure: Failure) -> bool:
+    """Whether the settlement of this failure opens the circuit: a probe that failed, or an error that requires operator action."""
+    return breaker.TRANSITIONS[circuit_at(attempt), signal_of(attempt, failure)] is breaker.State.OPEN
+
+
+def _balance(attempt: PlannedAttempt, held: Held, kind: ChargeKind) -> Balance:
+    """What the admission found on the account of this kind; nothing where no ledger has the hold."""
+    found = (balance for own, balance in zip(attempt.kinds, held.balances, strict=False) if own is kind)
+    return next(found, Balance())
 
 
 def actual_amounts(kinds: Sequence[ChargeKind], charges: Sequence[Charge], ended: Ended, cost_nanousd: int) -> tuple[int, ...]:
     """What each charge comes to in the end. What is not known stays as it was held."""
-    return tuple(_actual(meaning, charge.amount, ended, cost_nanousd) for meaning, charge in zip(kinds, charges, strict=True))
+    return tuple(_actual(kind, charge.amount, ended, cost_nanousd) for kind, charge in zip(kinds, charges, strict=True))
 
 
-def _actual(meaning: ChargeKind, held: int, ended: Ended, cost_nanousd: int) -> int:
-    unsent = ended.failure is not None and ended.failure.kind in UNSENT
-    match meaning:
+def _actual(kind: ChargeKind, held: int, ended: Ended, cost_nanousd: int) -> int:
+    unsent = ended.failure is not None and ended.failure.kind in NOTHING_SENT
+    match kind:
         case ChargeKind.MONEY:
             return cost_nanousd
         case ChargeKind.REQUESTS:
@@ -181,15 +160,15 @@ def _actual(meaning: ChargeKind, held: int, ended: Ended, cost_nanousd: int) -> 
         case ChargeKind.TOKENS | ChargeKind.INPUT_TOKENS | ChargeKind.OUTPUT_TOKENS:
             if ended.failure is not None and ended.failure.billed is Billed.NO:
                 return 0
-            return _tokens(meaning, ended.usage, held)
+            return _tokens(kind, ended.usage, held)
         case _:
             return 0
 
 
-def _tokens(meaning: ChargeKind, usage: Usage | UnknownUsage | None, held: int) -> int:
+def _tokens(kind: ChargeKind, usage: Usage | UnknownUsage | None, held: int) -> int:
     if not isinstance(usage, Usage):
         return held
-    match meaning:
+    match kind:
         case ChargeKind.INPUT_TOKENS:
             return usage.prompt_tokens
         case ChargeKind.OUTPUT_TOKENS:
@@ -198,21 +177,14 @@ def _tokens(meaning: ChargeKind, usage: Usage | UnknownUsage | None, held: int) 
             return usage.total_tokens
 
 
-def _posts(attempt: Attempt, failure: Failure, backoff_ms: int, policy: Policy) -> list[Post]:
-    model, rule = attempt.candidate.model, RULES[failure.kind]
-    posts = []
-    stays_off_ms = pause_ms(failure, backoff_ms)
-    if stays_off_ms:
-        posts.append(Post(pause_account(model.name), OUT_OF_SERVICE if rule.needs_operator else ASKED_FOR_TIME, stays_off_ms))
-        if rule.needs_operator:  # somebody has to mend it: whether it is mended one call finds out, not all
-            posts.extend(_half_open(model, stays_off_ms))
-    if counts_against(attempt, failure):
-        posts.append(Post(failures_account(model.name), 1, policy.breaker_window_ms))
-    posts.extend(overload_posts(model, failure.kind))
-    return posts
+def _posts(attempt: PlannedAttempt, failure: Failure, backoff_ms: int, policy: Policy) -> tuple[Post, ...]:
+    model, signal = attempt.candidate.model, signal_of(attempt, failure)
+    stays_off_ms = None if RULES[failure.kind].needs_operator else pause_ms(failure, backoff_ms)
+    pause = (Post(account_of(PAUSE, model.name), 1, stays_off_ms),) if stays_off_ms else ()
+    return (*pause, *circuit_posts(attempt, signal, failure, backoff_ms, policy), *overload_posts(model, failure.kind))
 
 
-def _record(attempt: Attempt, ended: Ended, charged: Bill, outcome: str) -> AttemptRecord:
+def _record(attempt: PlannedAttempt, ended: Ended, charged: Bill, outcome: str) -> AttemptRecord:
     usage = ended.usage if isinstance(ended.usage, Usage) else None
     cached = usage.cache_read_tokens + usage.cache_read_audio_tokens + usage.cache_read_image_tokens if usage else 0
     written = usage.cache_write_5m_tokens + usage.cache_write_1h_tokens if usage else 0

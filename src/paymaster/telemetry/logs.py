@@ -5,7 +5,7 @@ from typing import TextIO
 
 from paymaster.flow.events import Event, Unpriced
 from paymaster.redaction import Redactor
-from paymaster.telemetry.sentences import room_and_level, sentence
+from paymaster.telemetry.sentences import logger_and_level, sentence
 
 ROOT = "paymaster"
 
@@ -38,7 +38,7 @@ class EventLog:
             if event.model in self._unpriced:
                 return
             self._unpriced.add(event.model)
-        room, level = room_and_level(event)
+        room, level = logger_and_level(event)
         logger = logging.getLogger(f"{ROOT}.{room}")
         if logger.isEnabledFor(level):
             logger.log(level, "%s", self._redactor(sentence(event)))

@@ -61,7 +61,7 @@ class Instruments:
             "paymaster.wait.duration", unit="s", description="Waiting for room before an answered attempt was sent."
         )
         self._waits = meter.create_counter("paymaster.waits", unit="{wait}", description="Waits for room or before another attempt.")
-        self._refusals = meter.create_counter("paymaster.refusals", unit="{refusal}", description="Models passed over, by why.")
+        self._refusals = meter.create_counter("paymaster.refusals", unit="{refusal}", description="Models skipped, by cause.")
         self._fallbacks = meter.create_counter("paymaster.fallbacks", unit="{call}", description="Calls that went on with another model.")
         self._failed = meter.create_counter("paymaster.failed_calls", unit="{call}", description="Calls that ended without an answer.")
         self._budgets = meter.create_counter(
@@ -98,7 +98,7 @@ class Instruments:
             self._first_chunk.record(event.first_token_ms / 1000, attributes)
 
     def count(self, event: Event) -> None:
-        """Everything else that happens; what has no metric is passed over."""
+        """Everything else that happens; the rest has no metric."""
         match event:
             case Throttled():
                 kind = limit_kind(event.account) if event.account else "retry"
@@ -106,7 +106,7 @@ class Instruments:
             case RefusedByAccount():
                 self._refusals.add(1, {"paymaster.model": event.model, "paymaster.reason": limit_kind(event.account)})
             case ModelSkipped():
-                self._refusals.add(1, {"paymaster.model": event.model, "paymaster.reason": event.against})
+                self._refusals.add(1, {"paymaster.model": event.model, "paymaster.reason": event.cause})
             case FellBack():
                 self._fallbacks.add(1, {"paymaster.model": event.model, "paymaster.to_model": event.to_model})
             case CallGivenUp():

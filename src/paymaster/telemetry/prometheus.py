@@ -89,11 +89,9 @@ class PrometheusMetrics:
         )
         self._waits = Counter("paymaster_waits", "Waits for room, by the kind of account without room.", ("model", "limit"), registry=own)
         self._retries = Counter("paymaster_retries", "Waits before the same model was tried again.", ("model",), registry=own)
-        self._refusals = Counter(
-            "paymaster_refusals", "Models passed over because an account had no room.", ("model", "limit"), registry=own
-        )
+        self._refusals = Counter("paymaster_refusals", "Models skipped because an account had no room.", ("model", "limit"), registry=own)
         self._fallbacks = Counter("paymaster_fallbacks", "Calls that went on with another model.", ("model", "to_model"), registry=own)
-        self._skipped = Counter("paymaster_passed_over_models", "Models not asked at all, by why.", ("model", "against"), registry=own)
+        self._skipped = Counter("paymaster_skipped_models", "Models not called at all, by cause.", ("model", "cause"), registry=own)
         self._given_up = Counter("paymaster_failed_calls", "Calls that ended without an answer.", ("error",), registry=own)
         self._thresholds = Counter("paymaster_budget_thresholds", "Budgets that crossed a share.", ("budget", "percent"), registry=own)
         self._stops = Counter("paymaster_budget_stops", "Calls that a hard budget ended.", ("budget",), registry=own)
@@ -105,7 +103,9 @@ class PrometheusMetrics:
         self._unsettled = Counter("paymaster_failed_settlements", "Settlements that the ledger did not take.", ("model",), registry=own)
         self._unbooked = Counter("paymaster_unbooked_attempts", "Attempts made while the ledger was away.", ("model",), registry=own)
         self._posted = Counter("paymaster_posted_settlements", "Settlements that waited on disk and were posted.", ("model",), registry=own)
-        self._paces = Counter("paymaster_pace_reductions", "Overloads that lowered the calls made at once.", ("model",), registry=own)
+        self._reductions = Counter(
+            "paymaster_concurrency_reductions", "Overloads that lowered the calls made at once.", ("model",), registry=own
+        )
         self._own = own
 
     def __call__(self, event: Event) -> None:
@@ -128,7 +128,7 @@ class PrometheusMetrics:
             case RefusedByAccount():
                 self._refusals.labels(event.model, limit_kind(event.account)).inc()
             case ModelSkipped():
-                self._skipped.labels(event.model, event.against).inc()
+                self._skipped.labels(event.model, event.cause).inc()
             case FellBack():
                 self._fallbacks.labels(event.model, event.to_model).inc()
             case HoldLost() | SettlementFailed() | Unbooked() | SettlementPosted():
@@ -153,7 +153,7 @@ class PrometheusMetrics:
             case BreakerClosed():
                 self._closings.labels(event.model).inc()
             case ConcurrencyLowered():
-                self._paces.labels(event.model).inc()
+                self._reductions.labels(event.model).inc()
             case _:
                 assert_never(event)
 

@@ -13,11 +13,12 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from paymaster.registry.models import Registry
+from paymaster.routing.breaker import State
 from paymaster.version import __version__
 from paymaster.views.ledger_status import BudgetState, LedgerStatus, ModelState, kind_of
 
 _NANO = 10**9
-_BREAKER_STATES = ("closed", "half_open", "paused")
+_BREAKER_STATES = ("closed", "open", "half_open", "paused")
 
 
 class LedgerGauges(Collector):
@@ -100,12 +101,12 @@ def _limits(now: LedgerStatus) -> Iterator[Metric]:
 
 
 def _models(now: LedgerStatus, registry: Registry) -> Iterator[Metric]:
-    """One series per model of the registry, also where nothing happens: a state that is absent can't be told from one that is lost."""
+    """One series per model of the registry, idle ones too: without it a model that is idle looks like one that is missing."""
     states = {model.model: model for model in now.models}
     calls_of = {waits.model: waits.calls for waits in now.queue}
     calls = GaugeMetricFamily("paymaster_open_calls", "Calls under way, of all workers.", labels=("model",))
     cap = GaugeMetricFamily("paymaster_open_calls_cap", "The most calls at once.", labels=("model",))
-    waiting = GaugeMetricFamily("paymaster_waiting_calls", "Calls that wait in line, of all workers.", labels=("model",))
+    waiting = GaugeMetricFamily("paymaster_waiting_calls", "Calls that wait in the queue, of all workers.", labels=("model",))
     failures = GaugeMetricFamily("paymaster_model_failures", "Failures that count towards opening the breaker.", labels=("model",))
     breaker = GaugeMetricFamily("paymaster_breaker_state", "1 for the state that the model is in.", labels=("model", "state"))
     for name, model in sorted(registry.models.items()):
@@ -123,4 +124,6 @@ def _models(now: LedgerStatus, registry: Registry) -> Iterator[Metric]:
 def _breaker(state: ModelState | None) -> str:
     if state is None:
         return "closed"
-    return "paused" if state.paused_until_ms is not None else "half_open" if state.half_open else "closed"
+    if state.circuit is State.CLOSED:
+        return "closed" if state.paused_until_ms is None else "paused"
+    return "open" if state.circuit is State.OPEN else "half_open"

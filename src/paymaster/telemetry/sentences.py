@@ -1,9 +1,10 @@
-"""Each event as one sentence for a person, with how much it matters; knows words, and neither log nor terminal."""
+"""Each event as one sentence for a person, with its log level; knows neither log nor terminal."""
 
 import logging
 from collections.abc import Mapping
 from typing import assert_never
 
+from paymaster.accounting.account_names import is_money
 from paymaster.accounting.money import format_usd
 from paymaster.flow.events import (
     Admitted,
@@ -30,12 +31,12 @@ from paymaster.routing.failures import FailureKind
 from paymaster.views.words import duration, one_line
 
 LONG_WAIT_MS = 30_000
-"""From here on a wait is worth a warning: a person would wonder whether the run hangs."""
+"""A wait this long is worth a warning: a person would wonder whether the run hangs."""
 
 _PASSING = frozenset({FailureKind.THROTTLED, FailureKind.OVERLOADED, FailureKind.CANCELLED})
-"""Failures that need nobody's attention: the policy was made for them."""
+"""Failures that need no attention: the policy handles them."""
 
-_ROOMS_AND_LEVELS: Mapping[type[Event], tuple[str, int]] = {
+_LOGGERS_AND_LEVELS: Mapping[type[Event], tuple[str, int]] = {
     Admitted: ("calls", logging.DEBUG),
     Throttled: ("calls", logging.INFO),
     RefusedByAccount: ("calls", logging.INFO),
@@ -43,7 +44,7 @@ _ROOMS_AND_LEVELS: Mapping[type[Event], tuple[str, int]] = {
     AttemptSettled: ("calls", logging.INFO),
     AttemptFailed: ("calls", logging.WARNING),
     FellBack: ("routing", logging.WARNING),
-    CallGivenUp: ("calls", logging.DEBUG),  # the caller gets an error that says the same, and more
+    CallGivenUp: ("calls", logging.DEBUG),  # the caller gets an error with the same, and more
     ThresholdCrossed: ("budgets", logging.WARNING),
     BudgetPassed: ("budgets", logging.WARNING),
     Unpriced: ("budgets", logging.WARNING),
@@ -57,22 +58,22 @@ _ROOMS_AND_LEVELS: Mapping[type[Event], tuple[str, int]] = {
 }
 
 
-def room_and_level(event: Event) -> tuple[str, int]:
-    """The child logger of `paymaster` that an event belongs to, and how much it matters, as logging counts it."""
-    room, level = _ROOMS_AND_LEVELS[type(event)]
+def logger_and_level(event: Event) -> tuple[str, int]:
+    """The child logger of `paymaster` that an event belongs to, and its level."""
+    logger, level = _LOGGERS_AND_LEVELS[type(event)]
     match event:
         case Throttled(wait_ms=int(wait_ms)) if wait_ms >= LONG_WAIT_MS:
-            return room, logging.WARNING
+            return logger, logging.WARNING
         case AttemptFailed() if event.failure in _PASSING:
-            return room, logging.INFO
+            return logger, logging.INFO
         case BudgetPassed(hard=True):
-            return room, logging.INFO  # the caller gets an error that says the same, and more
+            return logger, logging.INFO  # the caller gets an error with the same, and more
         case _:
-            return room, level
+            return logger, level
 
 
 def sentence(event: Event) -> str:
-    """The event in words, on one line; the instance of a batch stands first."""
+    """The event in words, on one line; the instance of a batch comes first."""
     instance = f"{event.scope.instance}: " if event.scope.instance else ""
     return one_line(instance + _words(event))
 
@@ -86,7 +87,7 @@ def _words(event: Event) -> str:
             where = f" ({event.account})" if event.account else ""
             return f"{event.model} waits {how_long}: {event.reason}{where}"
         case RefusedByAccount() | ModelSkipped() | FellBack():
-            return _left(event)
+            return _another_model(event)
         case AttemptSettled():
             return _settled(event)
         case AttemptFailed():
@@ -103,11 +104,11 @@ def _words(event: Event) -> str:
         case Unpriced():
             return f"{event.model} has no price, so its cost is not counted. {event.advice}"
         case BreakerOpened():
-            return f"{event.model} is paused for {duration(event.pause_ms)}, for every worker: {event.reason}"
+            return f"{event.model}: circuit open for {duration(event.pause_ms)}, for every worker: {event.reason.replace('_', ' ')}"
         case BreakerClosed():
-            return f"{event.model} answers again"
+            return f"{event.model}: circuit closed, it answers again"
         case ConcurrencyLowered():
-            return f"{event.model} is called {event.to_parallel:,} times at once, no longer {event.from_parallel:,}: {event.reason}"
+            return f"{event.model}: concurrency limit lowered from {event.from_parallel:,} to {event.to_parallel:,} ({event.reason})"
         case HoldLost() | SettlementFailed() | Unbooked() | SettlementPosted():
             return _about_the_ledger(event)
         case _:
@@ -124,20 +125,20 @@ def _admitted(event: Admitted) -> str:
     )
 
 
-def _left(event: RefusedByAccount | ModelSkipped | FellBack) -> str:
+def _another_model(event: RefusedByAccount | ModelSkipped | FellBack) -> str:
     match event:
         case RefusedByAccount():
             return _refused(event)
         case ModelSkipped():
-            return f"{event.model} is not asked: {event.reason}"
+            return f"{event.model} skipped: {event.reason}"
         case FellBack():
-            return f"{event.model} is left for {event.to_model}: {event.reason}{_without(event.dropped_params)}"
+            return f"{event.model} fell back to {event.to_model}: {event.reason}{_without(event.dropped_params)}"
 
 
 def _refused(event: RefusedByAccount) -> str:
-    money = event.account.startswith("usd/")
+    money = is_money(event.account)
     needed, cap, settled, held = (format_usd(n) if money else f"{n:,}" for n in (event.needed, event.cap, event.settled, event.held))
-    return f"{event.model} is passed over: {event.account} needs {needed}, has {cap}, of which {settled} used and {held} held"
+    return f"{event.model} skipped: {event.account} needs {needed} and has {cap}, of which {settled} used and {held} held"
 
 
 def _settled(event: AttemptSettled) -> str:
@@ -153,7 +154,7 @@ def _settled(event: AttemptSettled) -> str:
 
 def _failed(event: AttemptFailed) -> str:
     status = f" (HTTP {event.status})" if event.status is not None else ""
-    later = f"; come back in {duration(event.retry_after_ms)}" if event.retry_after_ms is not None else ""
+    later = f"; retry after {duration(event.retry_after_ms)}" if event.retry_after_ms is not None else ""
     charged = f"; {format_usd(event.cost_nanousd)} charged" if event.cost_nanousd else ""
     kind = event.failure.replace("_", " ")
     return f"{event.model}, attempt {event.attempt}: {kind}{status} after {duration(event.duration_ms)}{later}{charged}: {event.message}"
@@ -170,16 +171,18 @@ def _budget_passed(event: BudgetPassed) -> str:
 def _about_the_ledger(event: HoldLost | SettlementFailed | Unbooked | SettlementPosted) -> str:
     match event:
         case HoldLost():
-            return f"a call of {event.model} was lost with its worker; {format_usd(event.cost_nanousd)} is charged for it"
+            return f"a worker died during a call to {event.model}: its whole hold is charged, {format_usd(event.cost_nanousd)}"
         case SettlementFailed():
-            stays = f"its {format_usd(event.held_nanousd)} stay held, and are charged when the lease ends"
+            stays = f"{format_usd(event.held_nanousd)} stay held and are charged when the lease ends"
             if event.spooled:
-                stays = "it waits on disk and is posted when the ledger is back"
-            return f"the ledger did not take what {event.model} cost; {stays}: {event.message}"
+                stays = "it waits on disk until the ledger is available again"
+            return f"ledger unavailable, the cost of a call to {event.model} is not recorded; {stays}: {event.message}"
         case Unbooked():
-            return f"{event.model} is asked without a ledger: {format_usd(event.held_nanousd)} are in no budget yet. {event.message}"
+            held = format_usd(event.held_nanousd)
+            return f"ledger unavailable, {event.model} is called without it: {held} are in no budget yet. {event.message}"
         case SettlementPosted():
-            return f"the ledger is back and took {format_usd(event.cost_nanousd)} for a call of {event.model} that had waited on disk"
+            cost = format_usd(event.cost_nanousd)
+            return f"ledger available again: {cost} of a call to {event.model}, which waited on disk, are recorded"
 
 
 def _without(params: tuple[str, ...]) -> str:

@@ -1,23 +1,44 @@
-"""What a ledger's balances say about budgets, limits and pauses; knows account names and caps, and neither ledger nor terminal."""
+"""The status of a ledger by its balances: budgets, limits, circuits, waiting calls; knows caps, and no ledger and no terminal."""
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from paymaster.accounting.account_names import (
+    BREAKER,
+    BUDGET_DIMENSIONS,
+    FAILURES,
+    INPUT_TOKENS,
+    OUTPUT_TOKENS,
+    PARALLEL,
+    PAUSE,
+    PROBE,
+    REQUESTS,
+    REQUESTS_PER_DAY,
+    SLOTS,
+    TOKENS,
+    dimensions_of,
+    is_money,
+    parse,
+)
 from paymaster.accounting.accounts import Balance, Queued
-from paymaster.registry.models import BUDGET_DIMENSIONS, Limits, Registry
+from paymaster.registry.models import Limits, Registry
+from paymaster.routing import breaker
 
-_MONEY = re.compile("usd" + "(?:/models/(?P<models>.+?))?" + "".join(f"(?:/{name}/(?P<{name}>.+?))?" for name in BUDGET_DIMENSIONS))
 _WINDOWS: Mapping[str, str] = {
-    "requests": "rpm",
-    "requests-day": "rpd",
-    "tokens": "tpm",
-    "input-tokens": "input_tpm",
-    "output-tokens": "output_tpm",
+    REQUESTS: "rpm",
+    REQUESTS_PER_DAY: "rpd",
+    TOKENS: "tpm",
+    INPUT_TOKENS: "input_tpm",
+    OUTPUT_TOKENS: "output_tpm",
 }
-_SLOTS, _PAUSE, _FAILURES = "slots", "pause", "failures"
-_MONEY_KIND = "usd"
-_WAITS: Mapping[str, str] = {**_WINDOWS, _SLOTS: "max_parallel", "parallel": "max_parallel", _PAUSE: "the end of a pause"}
+_WAITS: Mapping[str, str] = {
+    **_WINDOWS,
+    SLOTS: "max_parallel",
+    PARALLEL: "max_parallel",
+    PAUSE: "the end of a pause",
+    BREAKER: "a probe",
+    PROBE: "a probe",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,9 +70,9 @@ class LimitState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelState:
-    """One model: calls that are open, how many may be, failures since its last answer, and until when nobody calls it.
+    """One model: calls that are open, how many may be, and failures since its last answer.
 
-    `half_open` says that after a breaker's pause one call at a time is let through, until one is answered.
+    `paused_until_ms` is until when its provider asked to wait; `circuit` the breaker's state, and `open_until_ms` when a probe may go.
     """
 
     model: str
@@ -59,7 +80,13 @@ class ModelState:
     cap: int | None
     failures: int
     paused_until_ms: int | None
-    half_open: bool
+    circuit: breaker.State
+    open_until_ms: int | None
+
+    @property
+    def half_open(self) -> bool:
+        """Whether one call at a time is let through, until one is answered."""
+        return self.circuit is breaker.State.HALF_OPEN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +104,7 @@ class QueueState:
     @property
     def wait_for(self) -> str:
         """What they wait for, in a registry's words: `rpm`, `max_parallel`, `the end of a pause`, or a budget's account."""
-        kinds = (account if account.startswith(f"{_MONEY_KIND}/") else account.partition("/")[0] for account in self.accounts)
+        kinds = (account if is_money(account) else parse(account).kind for account in self.accounts)
         return ", ".join(dict.fromkeys(_WAITS.get(kind, kind) for kind in kinds))
 
 
@@ -148,20 +175,14 @@ def budget_kind(account: str) -> str:
 
 
 def limit_kind(account: str) -> str:
-    """The kind of an account, without what it belongs to: `budget`, `requests`, `tokens`, `pause`."""
-    kind = account.split("/", 1)[0]
-    return "budget" if kind == "usd" else kind
+    """The kind of an account, without what it belongs to: `budget`, `requests`, `tokens`, `pause`, `breaker`."""
+    kind = parse(account).kind
+    return "budget" if is_money(account) else BREAKER if kind == PROBE else kind
 
 
 def kind_of(of: Mapping[str, str]) -> str:
     """The same for the `of` of a budget's state."""
     return "/".join(of) or "total"
-
-
-def dimensions_of(account: str) -> dict[str, str] | None:
-    """What a budget is counted for, by the name of its account: `{"run": "exp-42"}`; None for an account that is no budget."""
-    match = _MONEY.fullmatch(account)
-    return None if match is None else {name: value for name, value in match.groupdict().items() if value is not None}
 
 
 def _belongs(of: Mapping[str, str], run: str) -> bool:
@@ -191,14 +212,14 @@ def _covers(models: tuple[str, ...], of: Mapping[str, str]) -> bool:
 
 def _limits(balances: Mapping[str, Balance], registry: Registry | None) -> Iterator[LimitState]:
     for account, balance in sorted(balances.items()):
-        kind, slash, model = account.partition("/")
-        if slash and kind in _WINDOWS and balance.total:
-            limits = _limits_of(model, registry)
+        name = parse(account)
+        if name.subject and name.kind in _WINDOWS and balance.total:
+            limits = _limits_of(name.subject, registry)
             yield LimitState(
-                model=model,
-                limit=_WINDOWS[kind],
+                model=name.subject,
+                limit=_WINDOWS[name.kind],
                 used=balance.total,
-                cap=None if limits is None else getattr(limits, _WINDOWS[kind]),
+                cap=None if limits is None else getattr(limits, _WINDOWS[name.kind]),
                 free_at_ms=balance.free_at[0][0] if balance.free_at else None,
             )
 
@@ -206,22 +227,24 @@ def _limits(balances: Mapping[str, Balance], registry: Registry | None) -> Itera
 def _models(balances: Mapping[str, Balance], registry: Registry | None) -> tuple[ModelState, ...]:
     found: dict[str, dict[str, Balance]] = {}
     for account, balance in sorted(balances.items()):
-        kind, slash, model = account.partition("/")
-        if slash and kind in (_SLOTS, _PAUSE, _FAILURES) and balance.total:
-            found.setdefault(model, {})[kind] = balance
+        name = parse(account)
+        if name.subject and name.kind in (SLOTS, PAUSE, BREAKER, PROBE, FAILURES) and balance.total:
+            found.setdefault(name.subject, {})[name.kind] = balance
     return tuple(_model_state(model, kinds, registry) for model, kinds in sorted(found.items()))
 
 
 def _model_state(model: str, kinds: Mapping[str, Balance], registry: Registry | None) -> ModelState:
     nothing, limits = Balance(), _limits_of(model, registry)
-    slots, pause, failures = (kinds.get(kind, nothing) for kind in (_SLOTS, _PAUSE, _FAILURES))
+    slots, pause, circuit, probe, failures = (kinds.get(kind, nothing) for kind in (SLOTS, PAUSE, BREAKER, PROBE, FAILURES))
+    state = breaker.state_of(circuit, probe)
     return ModelState(
         model=model,
         open_calls=slots.held,
         cap=None if limits is None else limits.max_parallel,
         failures=failures.total,
         paused_until_ms=pause.free_at[-1][0] if pause.total and pause.free_at else None,
-        half_open=slots.live > 0,
+        circuit=state,
+        open_until_ms=probe.free_at[-1][0] if state is breaker.State.OPEN and probe.free_at else None,
     )
 
 

@@ -206,7 +206,7 @@ def was_too_long(request_cost: RequestCost) -> bool:
 
 
 def _is_context(passed: Skipped) -> bool:
-    return passed.against is SkipCause.CONTEXT
+    return passed.cause is SkipCause.CONTEXT
 
 
 def _now_ms() -> int:

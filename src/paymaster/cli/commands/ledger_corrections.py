@@ -49,7 +49,7 @@ def adjust(flags: Flags, account: Account, usd: Usd = "", reason: Reason = "", n
     from paymaster.accounting.accounts import Post
     from paymaster.accounting.money import format_usd
     from paymaster.cli.ledger_access import check_there, open_books
-    from paymaster.cli.reporting import is_money
+    from paymaster.accounting.account_names import is_money
     from paymaster.cli.terminal import write, write_warnings
     from paymaster.errors import UsageMistake
 
@@ -163,6 +163,6 @@ def _held(account: str, balances: "Mapping[str, Balance]") -> str:
 
 def _amount(account: str, amount: int) -> str:
     from paymaster.accounting.money import format_usd
-    from paymaster.cli.reporting import is_money
+    from paymaster.accounting.account_names import is_money
 
     return format_usd(amount) if is_money(account) else f"{amount:,}"

@@ -1,0 +1,233 @@
+"""One attempt at a provider: sent, its chunks passed on, and settled whatever happens; knows no other model and no next step."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from paymaster.accounting.accounts import Change, Settled
+from paymaster.accounting.usage.record import Usage
+from paymaster.errors import LedgerUnavailable, StreamBroken
+from paymaster.flow.admission import Admitted
+from paymaster.flow.call_events import CallEvents
+from paymaster.flow.ports import ProviderCall, ProviderChunk, ProviderReply, World
+from paymaster.flow.replies import says_something
+from paymaster.jsontypes import JsonObject
+from paymaster.operations import Operation
+from paymaster.routing import breaker
+from paymaster.routing.adaptive_concurrency import RateHeadroom, limit_at, move, move_post
+from paymaster.routing.charges import WINDOW_MARGIN_MS
+from paymaster.routing.failures import Billed, Failure, FailureKind
+from paymaster.routing.planning import Candidate
+from paymaster.routing.requests import Request
+from paymaster.routing.settling import (
+    Ended,
+    PlannedAttempt,
+    attempt_record,
+    bill,
+    circuit_at,
+    circuit_pause_ms,
+    circuit_posts,
+    opens_circuit,
+    settlement,
+)
+from paymaster.routing.translation import fit_thinking
+
+if TYPE_CHECKING:
+    from paymaster.accounting.records import AttemptRecord
+
+UNSENT = Failure(FailureKind.CANCELLED, Billed.NO, "nothing was sent")
+CANCELLED = Failure(FailureKind.CANCELLED, Billed.MAYBE, "the caller cancelled the call")
+"""The outcome of an attempt that ended before, or while, the provider was called."""
+
+
+class Attempt:
+    """An admitted attempt: drive `send`, or `chunks` for a stream; then `outcome` is the provider's reply or the failure, and `record` says
+    what was charged. `booked` is False where the ledger has not taken the settlement, and with it no pause.
+    """
+
+    def __init__(self, world: World, events: CallEvents, request: Request, admitted: Admitted, tried: int, deadline_at_ms: int) -> None:
+        self._world, self._runtime, self._policy = world, world.runtime, world.registry.policy
+        self._events = events
+        self._request = request
+        self._planned, self._held = admitted.attempt, admitted.held
+        self._tried = tried
+        self._deadline_at_ms = deadline_at_ms
+        self._sent_ms = 0
+        self.outcome: ProviderReply | Failure = UNSENT
+        self.record: AttemptRecord | None = None
+        self.booked = True
+        self.backoff_ms = 0
+
+    async def send(self) -> None:
+        """Ask for a whole answer."""
+        self._sent_ms = self._runtime.now_ms()
+        try:
+            call = self._provider_call()
+            # What is wrong on this side, as a missing extra, is raised here and costs nothing.
+            provider = self._world.provider_of(self._planned.candidate.model)
+            self.outcome = CANCELLED
+            self.outcome = call if isinstance(call, Failure) else await provider.send(call)
+        finally:
+            await self._finish()
+
+    async def chunks(self) -> AsyncGenerator[ProviderChunk]:
+        """Ask for chunks, and pass them on from the first that says something: until then another model may still answer.
+
+        Raises StreamBroken where the answer is cut after that.
+        """
+        delivered, early_chunks = False, list[ProviderChunk]()
+        self._sent_ms = self._runtime.now_ms()
+        try:
+            call = self._provider_call()
+            provider = self._world.provider_of(self._planned.candidate.model)
+            self.outcome = CANCELLED
+            if isinstance(call, Failure):
+                self.outcome = call
+                return
+            async with aclosing(provider.stream(call)) as items:
+                async for item in items:
+                    if not isinstance(item, ProviderChunk):
+                        self.outcome = item
+                    elif delivered or says_something(item.body):
+                        delivered = True
+                        for early in early_chunks:
+                            yield replace(early, more=True)
+                        early_chunks.clear()
+                        yield item
+                    else:
+                        early_chunks.append(item)
+        finally:
+            await self._finish()
+        if isinstance(self.outcome, ProviderReply):
+            for early in early_chunks:
+                yield early
+        elif delivered:
+            msg = f"{self._planned.candidate.model.name}: the answer was cut after it had begun: {self.outcome.message}"
+            raise StreamBroken(msg, advice="What was delivered has been charged. Ask again for a whole answer.")
+
+    def _provider_call(self) -> ProviderCall | Failure:
+        candidate, now_ms = self._planned.candidate, self._runtime.now_ms()
+        if _is_stale(self._planned, now_ms):
+            return Failure(FailureKind.STALE_HOLD, Billed.NO, "the hold went stale before the request was sent", retry_after_ms=0)
+        timeouts, left_ms = candidate.model.timeouts, max(1, self._deadline_at_ms - now_ms)
+        return ProviderCall(
+            model=candidate.model,
+            body=_payload(candidate, self._request),
+            timeouts=timeouts if timeouts.total_ms <= left_ms else replace(timeouts, total_ms=left_ms),
+            call_id=self._planned.hold.id,
+            key=self._world.key_of(candidate.model, self._planned.scope),
+            operation=self._request.operation,
+        )
+
+    async def _finish(self) -> None:
+        """Settle, also when the caller is cancelled or closes the stream."""
+        duration_ms = self._runtime.now_ms() - self._sent_ms
+        if isinstance(self.outcome, Failure):  # drawn once: what is posted for every worker is what this call waits itself
+            self.backoff_ms = self._world.backoff_ms(self._tried)
+        await self._runtime.finish(self._settle(_ended(self.outcome, duration_ms, self.backoff_ms)))
+
+    async def _settle(self, ended: Ended) -> None:
+        """Pay, record, report. If the ledger is unavailable the hold stays, and is charged in full when its lease ends."""
+        planned, books, now_ms = self._planned, self._world.books, self._runtime.now_ms()
+        charged = bill(planned.candidate, ended)
+        record = attempt_record(planned, ended, charged)
+        work = settlement(planned, ended, charged, record, self._held, self._policy)
+        try:
+            settled = await books.settle(work, now_ms)
+        except LedgerUnavailable as error:
+            settled = Settled(planned.hold.id, now_ms, ())
+            self._events.settlement_failed(record, error.message, spooled=False)
+            self.booked = False
+        else:
+            if settled.spooled:
+                self._events.settlement_failed(record, settled.spooled, spooled=True)
+                self.booked = False
+        self._events.ended(planned, self._held, ended, record, work.amounts)  # last: a listener takes it for the attempt's end
+        self.record = record
+        self._world.wait_queue.wake()
+        changes = settled.changes
+        if settled.lost:
+            self._events.lost(settled.lost)
+            changes = (*changes, *(change for hold in settled.lost for change in hold.changes))
+        self._events.crossed(planned.candidate.money, changes, self._policy.warn_at_percent, hard=planned.candidate.hard)
+        await self._move_circuit(ended, settled.changes)
+        await self._move_concurrency(ended, settled.changes)
+
+    async def _move_circuit(self, ended: Ended, changes: tuple[Change, ...]) -> None:
+        """Open the circuit where failures reached the limit; report what this attempt's end made of it."""
+        planned, model, failure = self._planned, self._planned.candidate.model.name, ended.failure
+        if failure is None:
+            if circuit_at(planned) is breaker.State.HALF_OPEN and self.booked:
+                self._events.breaker_closed(model)
+            return
+        pause_ms = circuit_pause_ms(planned, failure, ended.backoff_ms, self._policy)
+        if opens_circuit(
+            planned, failure
+        ):  # in its settlement, so that no other call finds its probe's place free and the circuit not open
+            if self.booked:
+                self._events.breaker_opened(model, failure.kind.value, pause_ms)
+        elif breaker.reaches_limit(model, changes, self._policy.breaker_failures):
+            posts = circuit_posts(planned, breaker.Signal.LIMIT_REACHED, failure, ended.backoff_ms, self._policy)
+            with suppress(LedgerUnavailable):  # then only this call's own backoff keeps it off the model
+                await self._world.books.post(posts, (), self._runtime.now_ms())
+                self._events.breaker_opened(model, failure.kind.value, pause_ms)
+
+    async def _move_concurrency(self, ended: Ended, changes: tuple[Change, ...]) -> None:
+        """Where the limit of calls at once is being found out, move it for every worker."""
+        model = self._planned.candidate.model
+        found = limit_at(model, self._planned.hold.charges, self._held)
+        if found is None:
+            return
+        kind = ended.failure.kind if ended.failure is not None else None
+        if by := move(model.name, found, changes, kind, ended.headroom, self._runtime.jitter()):
+            with suppress(LedgerUnavailable):
+                await self._world.books.post((move_post(model.name, by),), (), self._runtime.now_ms())
+            if by < 0 and kind is not None:
+                self._events.concurrency_lowered(model.name, found.slots, -by, kind.value)
+            self._world.wait_queue.wake()
+
+
+def _is_stale(attempt: PlannedAttempt, now_ms: int) -> bool:
+    """Whether the hold is too old to be sent: its windows may have moved on; without windows, its lease may be over."""
+    hold = attempt.hold
+    has_windows = any(charge.window_ms for charge in hold.charges)
+    return now_ms - attempt.at_ms > (WINDOW_MARGIN_MS if has_windows else hold.lease_ms)
+
+
+def _ended(outcome: ProviderReply | Failure, duration_ms: int, backoff_ms: int) -> Ended:
+    if isinstance(outcome, Failure):
+        return Ended(
+            usage=outcome.usage,
+            failure=outcome,
+            duration_ms=outcome.duration_ms or duration_ms,
+            request_id=outcome.request_id,
+            backoff_ms=backoff_ms,
+        )
+    return Ended(
+        usage=outcome.usage,
+        duration_ms=outcome.duration_ms,
+        first_token_ms=outcome.first_token_ms,
+        finish_reason=outcome.finish_reason or None,
+        request_id=outcome.request_id,
+        headroom=RateHeadroom(
+            requests=outcome.rate.remaining_requests,
+            tokens=outcome.rate.remaining_tokens,
+            used_tokens=outcome.usage.total_tokens if isinstance(outcome.usage, Usage) else 0,
+        ),
+    )
+
+
+def _payload(candidate: Candidate, request: Request) -> JsonObject:
+    """What is sent: the request in the model's terms, with the output limit that the hold pays for."""
+    translation, model = candidate.translation, candidate.model
+    if request.operation is Operation.EMBEDDINGS:
+        return {"model": model.model_id, "input": request.inputs, **translation.params}
+    payload: dict[str, object] = {"model": model.model_id, "messages": translation.messages, **translation.params}
+    if request.tools:
+        payload["tools"] = request.tools
+    if candidate.lowered_from_tokens is not None:
+        payload = dict(fit_thinking(payload, candidate.output_tokens))
+    if candidate.limit_sent:
+        payload[model.output_limit_param] = candidate.output_tokens
+    return payload

@@ -1,0 +1,145 @@
+"""The circuit breaker of one model: states, transitions, and the accounts that keep them. Pure; knows no cap of a registry and no ledger.
+
+    closed      every call may go to the model; its failures are counted
+    open        no call goes to it
+    half open   one call at a time, the probe, finds out whether it answers again
+
+                  FAILED (counted)                       the pause is over
+                    ┌──────┐   LIMIT_REACHED, OPERATOR     (its entry ends)
+                    └► closed ─────────────────────► open ─────────────────► half open
+                         ▲                             ▲                        │
+                         │                             └── FAILED, OPERATOR ────┤
+                         └──────────────── ANSWERED, or the period is over ─────┘
+
+The state is kept in three accounts, shared by every process of a ledger:
+
+    breaker/M    cap 0    holds an entry while the circuit is not closed, so that an ordinary hold is refused
+    probe/M      cap 1    charged by probes alone, 1 each; holds an entry while the circuit is open, so that no probe fits
+    failures/M   no cap   the failures since the last answer, each for the policy's window
+
+A call whose hold is refused on `breaker/M` asks again as a probe. What a provider asked for (Retry-After) is another matter: `pause/M`.
+Amounts have no meaning, only their presence has; and no cap of a registry is involved, so registries with different limits share a breaker.
+"""
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from types import MappingProxyType
+
+from paymaster.accounting.account_names import BREAKER, FAILURES, PROBE, account_of, parse
+from paymaster.accounting.accounts import Balance, Change, Charge, Post, Refused
+from paymaster.routing.failures import RULES, Failure, FailureKind
+
+HALF_OPEN_MS = 60_000
+"""How long a circuit stays half open at least, unless a probe is answered earlier: longer where one call may take longer."""
+
+
+class State(StrEnum):
+    """What a circuit lets through."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half open"
+
+
+class Signal(StrEnum):
+    """What the end of an attempt means for the circuit."""
+
+    ANSWERED = "answered"
+    FAILED = "failed"
+    LIMIT_REACHED = "limit reached"
+    OPERATOR = "requires operator action"
+    NOTHING = "nothing"
+
+
+TRANSITIONS: Mapping[tuple[State, Signal], State] = MappingProxyType(
+    {
+        (State.CLOSED, Signal.ANSWERED): State.CLOSED,
+        (State.CLOSED, Signal.FAILED): State.CLOSED,
+        (State.CLOSED, Signal.LIMIT_REACHED): State.OPEN,
+        (State.CLOSED, Signal.OPERATOR): State.OPEN,
+        (State.CLOSED, Signal.NOTHING): State.CLOSED,
+        (State.HALF_OPEN, Signal.ANSWERED): State.CLOSED,
+        (State.HALF_OPEN, Signal.FAILED): State.OPEN,
+        (State.HALF_OPEN, Signal.LIMIT_REACHED): State.OPEN,
+        (State.HALF_OPEN, Signal.OPERATOR): State.OPEN,
+        (State.HALF_OPEN, Signal.NOTHING): State.HALF_OPEN,
+    }
+)
+"""The state after an attempt, by the state it was admitted in and its end. An open circuit admits nothing: only time ends it."""
+
+
+def state_of(breaker: Balance, probe: Balance) -> State:
+    """The state that the two accounts hold."""
+    if not breaker.total:
+        return State.CLOSED
+    return State.OPEN if probe.live else State.HALF_OPEN
+
+
+def admission_charges(model: str, *, as_probe: bool) -> tuple[Charge, ...]:
+    """What an admission charges: an ordinary call goes only through a closed circuit, a probe through one that is half open."""
+    failures = Charge(account_of(FAILURES, model), 0, None, 0)
+    if as_probe:
+        return Charge(account_of(PROBE, model), 1, 1, 0), failures
+    return Charge(account_of(BREAKER, model), 0, 0, 0), failures
+
+
+def refuses(model: str, refused: Refused) -> bool:
+    """Whether the circuit is among what refused a hold."""
+    accounts = account_of(BREAKER, model), account_of(PROBE, model)
+    return any(shortfall.charge.account in accounts for shortfall in refused.shortfalls)
+
+
+def needs_probe(model: str, refused: Refused) -> bool:
+    """Whether the hold was an ordinary one, and the circuit is not closed."""
+    breaker = account_of(BREAKER, model)
+    return any(shortfall.charge.account == breaker for shortfall in refused.shortfalls)
+
+
+def describe(account: str, balance: Balance) -> str:
+    """Why one of the circuit's accounts has no room."""
+    if parse(account).kind == PROBE and not balance.live:
+        return "circuit half open after failures, and a probe is under way"
+    return "circuit open after failures"
+
+
+def signal_of(failure: Failure | None, *, has_fallback: bool, adapts: bool) -> Signal:
+    """What an attempt's end says about the model. `adapts`: the number of calls at once is being found out (`max_parallel: auto`).
+
+    A 429 that names no time counts while another model can answer: otherwise every call would wait for a model that is full. It does not
+    count where the number of calls at once is being found out: there it is the measurement.
+    """
+    if failure is None:
+        return Signal.ANSWERED
+    if RULES[failure.kind].needs_operator:
+        return Signal.OPERATOR
+    if failure.kind is FailureKind.THROTTLED:
+        return Signal.FAILED if has_fallback and failure.retry_after_ms is None and not adapts else Signal.NOTHING
+    return Signal.FAILED if RULES[failure.kind].breaker else Signal.NOTHING
+
+
+def posts(model: str, state: State, signal: Signal, *, pause_ms: int, longest_call_ms: int, window_ms: int) -> tuple[Post, ...]:
+    """What the end of an attempt adds: a failure that counts; and, where the circuit opens, its pause and the half-open period after it."""
+    counted = (Post(account_of(FAILURES, model), 1, window_ms),) if signal is Signal.FAILED else ()
+    if TRANSITIONS[state, signal] is not State.OPEN:
+        return counted
+    return (
+        *counted,
+        Post(account_of(PROBE, model), 1, pause_ms),
+        Post(account_of(BREAKER, model), 1, pause_ms + max(HALF_OPEN_MS, longest_call_ms)),
+    )
+
+
+def clears(model: str, state: State, signal: Signal, failures: Balance) -> tuple[str, ...]:
+    """The accounts that an answer empties: the failures, if there are any, and the circuit's own if it was the probe's."""
+    if signal is not Signal.ANSWERED:
+        return ()
+    if state is State.HALF_OPEN:
+        return account_of(FAILURES, model), account_of(BREAKER, model), account_of(PROBE, model)
+    return (account_of(FAILURES, model),) if failures.live else ()
+
+
+def reaches_limit(model: str, changes: Sequence[Change], limit: int) -> bool:
+    """Whether a settlement brought the failures to the limit that opens a closed circuit."""
+    account = account_of(FAILURES, model)
+    change = next((change for change in reversed(changes) if change.account == account), None)
+    return change is not None and change.before < limit <= change.after

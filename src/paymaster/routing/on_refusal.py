@@ -1,0 +1,90 @@
+"""What a refused hold means for a call: another attempt at it, going on over a soft budget, skipping the model, or waiting. Pure."""
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from paymaster.accounting.account_names import PAUSE, account_of
+from paymaster.accounting.accounts import Refused, Shortfall
+from paymaster.routing import breaker
+from paymaster.routing.call_errors import BudgetRefusal, describe_budget, describe_limit, describe_wait
+from paymaster.routing.planning import Candidate, SkipCause, Skipped, lowered_to
+
+
+@dataclass(frozen=True, slots=True)
+class Lowered:
+    """Ask again with less output: that much the hard budget can pay for."""
+
+    candidate: Candidate
+
+
+@dataclass(frozen=True, slots=True)
+class GoOnOverBudget:
+    """Ask again without the budgets: only open holds fill a soft one, and a soft budget counts what was spent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """No room, and waiting can't make any: skip the model. `budget` is set where a budget can't pay."""
+
+    skipped: Skipped
+    shortfall: Shortfall
+    budget: BudgetRefusal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WaitFor:
+    """Waiting helps: room on this account, the first that refused."""
+
+    account: str
+
+
+@dataclass(frozen=True, slots=True)
+class Deferred:
+    """Not now: the wait is longer than the call's patience while another candidate is left. Worth another try at `retry_at_ms`."""
+
+    skipped: Skipped
+    retry_at_ms: int
+
+
+Decision: TypeAlias = Lowered | GoOnOverBudget | Leave | WaitFor
+
+
+def on_refusal(candidate: Candidate, refused: Refused, *, enforce_money: bool, min_output_tokens: int) -> Decision:
+    """The decision on a refusal. `min_output_tokens` is the least output that is worth a call."""
+    caps = {line.account: line for line in candidate.money} if enforce_money else {}
+    money = [shortfall for shortfall in refused.shortfalls if shortfall.charge.account in caps]
+    hopeless = [shortfall for shortfall in money if not shortfall.waiting_helps]
+    if money and not candidate.hard and not hopeless:
+        return GoOnOverBudget()
+    if hopeless and candidate.hard:
+        room_nanousd = min(line.charge.cap - line.balance.settled for line in hopeless if line.charge.cap is not None)
+        lowered = lowered_to(candidate, room_nanousd, min_output_tokens)
+        if lowered is not None and lowered.held_nanousd < candidate.held_nanousd:
+            return Lowered(lowered)
+    if hopeless:
+        refusal = BudgetRefusal(candidate, caps[hopeless[0].charge.account], hopeless[0])
+        return Leave(Skipped(candidate.model.name, SkipCause.BUDGET, describe_budget(refusal)), hopeless[0], refusal)
+    for shortfall in refused.shortfalls:
+        if not shortfall.waiting_helps:
+            return Leave(Skipped(candidate.model.name, SkipCause.LIMIT, describe_limit(shortfall)), shortfall)
+    return WaitFor(refused.shortfalls[0].charge.account)
+
+
+def waits_too_long(model: str, refused: Refused, now_ms: int, give_up_at_ms: int, *, has_fallback: bool) -> bool:
+    """Whether to give up waiting now.
+
+    With another model left nobody waits for a circuit: behind it is a probe, not room. Without one, a probe that is under way is worth the
+    wait for what it finds.
+    """
+    if has_fallback and breaker.refuses(model, refused):
+        return True
+    room_at_ms = refused.retry_at_ms if has_fallback else refused.ask_again_at_ms
+    return now_ms >= give_up_at_ms or (room_at_ms is not None and now_ms + room_at_ms - refused.at_ms > give_up_at_ms)
+
+
+def deferred(model: str, refused: Refused | None, now_ms: int, patience_ms: int) -> Deferred:
+    """The model after a wait that was, or would be, too long. `refused` is None for a call that never reached the head of the queue."""
+    retry_in_ms = 0 if refused is None or refused.retry_at_ms is None else refused.retry_at_ms - refused.at_ms
+    paused = refused is not None and (breaker.refuses(model, refused) or refused.shortfalls[0].charge.account == account_of(PAUSE, model))
+    cause = SkipCause.PAUSED if paused else SkipCause.WAIT
+    return Deferred(Skipped(model, cause, describe_wait(refused, patience_ms), retry_in_ms), now_ms + retry_in_ms)
