@@ -83,7 +83,7 @@ def test_a_fallback_goes_to_the_same_vectors_elsewhere_and_to_no_others() -> Non
     box = Box(registry(*entries), {"a": [throttled], "b": [vectors()], "c": [vectors()]})
     assert box.ask(asked()).model == "c"
     assert box.called() == ["a", "c"]
-    assert box.kinds() == ["admitted", "failed", "passed_over", "fallback", "admitted", "settled"]
+    assert box.kinds() == ["admitted", "failed", "skipped", "fallback", "admitted", "settled"]
     assert "can't be compared" in box.events[2].reason
     alone = Box(registry(*entries[:2], retries_per_model=0), {"a": [failure(FailureKind.SERVER_ERROR)], "b": [vectors()]})
     with pytest.raises(NoModelAvailable, match="can't be compared"):

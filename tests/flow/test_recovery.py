@@ -76,8 +76,8 @@ def test_why_a_model_was_not_asked_is_told_of_every_call() -> None:
     box.events.clear()
     assert box.ask().model == "second"
     told = box.events[0]
-    assert (told.kind, told.model, told.against) == ("passed_over", "first", "paused")
-    assert told.reason.startswith("paused after failures, for 14.")
+    assert (told.kind, told.model, told.cause) == ("skipped", "first", "paused")
+    assert told.reason.startswith("circuit open after failures, for 14.")
 
 
 def test_a_model_that_asks_for_time_gets_it_and_is_back_when_it_said() -> None:

@@ -129,8 +129,8 @@ policies: {breaker_failures: 1, breaker_pause_s: %s, patience_s: 60, retries_per
 """
 
 
-@pytest.mark.parametrize("half_open", [False, True], ids=["it rests", "it is probed"])
-def test_nobody_stands_in_the_line_of_those_who_have_no_other_model_than_one_that_fails(tmp_path: Path, half_open: bool) -> None:
+@pytest.mark.parametrize("half_open", [False, True], ids=["open", "half open"])
+def test_a_call_with_a_fallback_does_not_queue_behind_one_without_for_a_model_that_fails(tmp_path: Path, half_open: bool) -> None:
     free = threading.Event()
     answers = iter([503])
 
@@ -140,21 +140,21 @@ def test_nobody_stands_in_the_line_of_those_who_have_no_other_model_than_one_tha
         return status or 200, {}
 
     async def until(true: Callable[[], bool]) -> None:
-        while not true():  # noqa: ASYNC110 - who joins rings no bell
+        while not true():  # noqa: ASYNC110 - joining the queue sets no event
             await asyncio.sleep(0.01)
 
     async def scenario() -> tuple[str, float]:
         async with AsyncClient(registry, ledger="memory:", state_dir=tmp_path / "state", run="r", environ={}) as client:
-            line = client._resources.world.wait_queue
-            assert isinstance(line, ProcessWaitQueue)
+            queue = client._resources.world.wait_queue
+            assert isinstance(queue, ProcessWaitQueue)
             others = []
-            assert (await client.complete(HELLO, model="a")).model == "well"  # from here on `a` rests
+            assert (await client.complete(HELLO, model="a")).model == "well"  # from here on the circuit of `a` is open
             if half_open:
                 await asyncio.sleep(0.3)
                 others.append(asyncio.create_task(client.complete(HELLO, model="a")))
                 await until(lambda: len(failing.seen) == 2)
             others.append(asyncio.create_task(client.complete(HELLO, model="down")))  # has `a` alone to go to
-            await until(lambda: line.waiting("slots/a" if half_open else "pause/a") == 1)
+            await until(lambda: queue.waiting("probe/a") == 1)
             began_s = time.monotonic()
             model = (await client.complete(HELLO, model="a")).model
             took_s = time.monotonic() - began_s

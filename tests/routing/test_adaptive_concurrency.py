@@ -13,15 +13,15 @@ from paymaster.registry.models import Limits
 from paymaster.routing.adaptive_concurrency import (
     FIRST,
     MOST,
-    NO_HEADROOM_STATED,
+    NOT_STATED,
     ConcurrencyState,
     RateHeadroom,
+    concurrency_charges,
     floor_posts,
+    limit_at,
     move,
     move_post,
     overload_posts,
-    pace_charges,
-    pace_of,
 )
 from paymaster.routing.failures import FailureKind
 from paymaster.runtime import run
@@ -35,12 +35,12 @@ def moved(
     failure: FailureKind | None = None,
     *,
     overloads: int | None = None,
-    left: RateHeadroom = NO_HEADROOM_STATED,
+    headroom: RateHeadroom = NOT_STATED,
     draw: float = 0.0,
 ) -> int:
     """By how much the limit moves where `overloads` are on the books at the attempt's end (as many as at its beginning, if not said)."""
     now = pace.overloads if overloads is None else overloads
-    return move("m", pace, (Change("usd/run/r", 0, 5), Change("overloads/m", now, now)), failure, left, draw)
+    return move("m", pace, (Change("usd/run/r", 0, 5), Change("overloads/m", now, now)), failure, headroom, draw)
 
 
 def test_the_limit_grows_with_every_answer_until_the_first_overload() -> None:
@@ -67,7 +67,7 @@ def test_a_limit_that_nobody_comes_near_and_the_largest_one_do_not_grow(pace: Co
 
 
 @pytest.mark.parametrize(
-    ("left", "by"),
+    ("headroom", "by"),
     [
         (RateHeadroom(requests=10), 0),
         (RateHeadroom(requests=11), 1),
@@ -75,8 +75,8 @@ def test_a_limit_that_nobody_comes_near_and_the_largest_one_do_not_grow(pace: Co
         (RateHeadroom(tokens=1_001, used_tokens=100), 1),
     ],
 )
-def test_it_does_not_grow_where_the_providers_headers_leave_no_room_for_those_under_way(left: RateHeadroom, by: int) -> None:
-    assert moved(ConcurrencyState(10, 10, 0, 0), left=left) == by
+def test_it_does_not_grow_where_the_providers_headers_leave_no_room_for_those_under_way(headroom: RateHeadroom, by: int) -> None:
+    assert moved(ConcurrencyState(10, 10, 0, 0), headroom=headroom) == by
 
 
 @pytest.mark.parametrize(("slots", "by"), [(100, -30), (10, -3), (3, -1), (2, -1), (1, 0)])
@@ -92,26 +92,26 @@ def test_other_failures_say_nothing_about_the_limit() -> None:
 @pytest.mark.parametrize("failure", [None, THROTTLED])
 def test_of_all_calls_under_way_only_the_first_overload_moves_it(failure: FailureKind | None) -> None:
     assert moved(ConcurrencyState(10, 10, 0, 0), failure, overloads=1) == 0
-    assert move("m", ConcurrencyState(10, 10, 0, 0), (), failure, NO_HEADROOM_STATED, 0.0) == 0  # the ledger is away
+    assert move("m", ConcurrencyState(10, 10, 0, 0), (), failure, NOT_STATED, 0.0) == 0  # the ledger is away
 
 
 def test_what_is_charged_and_posted() -> None:
-    assert [charge.account for charge in pace_charges(ADAPTIVE)] == ["parallel/m", "overloads/m", "overloads-minute/m"]
-    assert pace_charges(FIXED) == ()
+    assert [charge.account for charge in concurrency_charges(ADAPTIVE)] == ["parallel/m", "overloads/m", "overloads-minute/m"]
+    assert concurrency_charges(FIXED) == ()
     assert [post.account for post in overload_posts(ADAPTIVE, THROTTLED)] == ["overloads/m", "overloads-minute/m"]
     assert overload_posts(ADAPTIVE, FailureKind.TIMED_OUT) == overload_posts(FIXED, THROTTLED) == ()
 
 
 def test_the_pace_is_read_from_the_balances_of_the_admission() -> None:
-    charges = (Charge("usd/run/r", 1, 9), *pace_charges(ADAPTIVE))
+    charges = (Charge("usd/run/r", 1, 9), *concurrency_charges(ADAPTIVE))
     balances = (Balance(), Balance(settled=-6, held=7), Balance(settled=2), Balance(live=1))
-    assert pace_of(ADAPTIVE, charges, Held("h", 0, 1, balances)) == ConcurrencyState(10, 7, 2, 1)
-    assert pace_of(ADAPTIVE, charges, Held("h", 0, 1, balances, unbooked="away")) is None
-    assert pace_of(FIXED, charges[:1], Held("h", 0, 1, balances[:1])) is None
+    assert limit_at(ADAPTIVE, charges, Held("h", 0, 1, balances)) == ConcurrencyState(10, 7, 2, 1)
+    assert limit_at(ADAPTIVE, charges, Held("h", 0, 1, balances, unbooked="away")) is None
+    assert limit_at(FIXED, charges[:1], Held("h", 0, 1, balances[:1])) is None
 
 
 def test_a_limit_that_was_moved_below_one_slot_comes_back() -> None:
-    charge = pace_charges(ADAPTIVE)[0]
+    charge = concurrency_charges(ADAPTIVE)[0]
     gone = Shortfall(charge, Balance(settled=FIRST + 1), None)
     assert floor_posts(Refused("h", 0, (gone,))) == (Post("parallel/m", -2, None),)
     used = Shortfall(charge, Balance(settled=FIRST - 1, held=1), None)
@@ -153,7 +153,7 @@ class Town:
 
     def _send(self) -> bool:
         self.serial += 1
-        hold = Hold(f"h{self.serial}", (Charge("pause/m", 0, 0, 0), *pace_charges(ADAPTIVE)), 600_000)
+        hold = Hold(f"h{self.serial}", (Charge("pause/m", 0, 0, 0), *concurrency_charges(ADAPTIVE)), 600_000)
         held = run(self.books.reserve(hold, self.now_ms))
         if not isinstance(held, Held):
             return False
@@ -170,9 +170,9 @@ class Town:
         self.refused += failure is not None
         posts = () if failure is None else (Post("pause/m", 1, 500), *overload_posts(ADAPTIVE, failure))
         settled = run(self.books.settle(Settlement(hold, held.at_ms, (0,) * len(hold.charges), "{}", posts), self.now_ms))
-        pace = pace_of(ADAPTIVE, hold.charges, held)
+        pace = limit_at(ADAPTIVE, hold.charges, held)
         assert pace is not None
-        by = move("m", pace, settled.changes, failure, NO_HEADROOM_STATED, self.dice.random())
+        by = move("m", pace, settled.changes, failure, NOT_STATED, self.dice.random())
         run(self.books.post((move_post("m", by),), (), self.now_ms))
 
 

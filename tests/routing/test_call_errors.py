@@ -37,16 +37,17 @@ def test_limits_are_described_by_their_kind() -> None:
     def short(account: str) -> Shortfall:
         return Shortfall(Charge(account, 1, 2, 60_000), Balance(settled=1, held=1), 5)
 
-    assert describe_limit(short("pause/a")) == "paused after failures"
+    assert describe_limit(short("pause/a")) == "the provider asked to wait"
+    assert describe_limit(short("breaker/a")) == "circuit open after failures"
     assert describe_limit(short("requests/a")) == "requests/a: 2 of 2 used, 1 needed"
     assert "spent" in describe_limit(short("usd/run/r"))
-    assert "others waited before" in describe_wait(None, 1000)
+    assert "not at the head of the queue" in describe_wait(None, 1000)
     assert "requests/a" in describe_wait(Refused("h", 0, (short("requests/a"),)), 1000)
     for until_ms, said in ((14_201, "14.2 s"), (3_600_001, "3,600.0 s")):
         paused = Refused("h", 1, (replace(short("pause/a"), retry_at_ms=until_ms),))
-        assert describe_wait(paused, 1000) == f"paused after failures, for {said} more"
+        assert describe_wait(paused, 1000) == f"the provider asked to wait, for {said} more"
 
 
-def test_a_limit_that_was_found_out_is_said_in_calls() -> None:
+def test_a_limit_that_was_found_out_is_described_in_calls() -> None:
     full = Shortfall(Charge("parallel/m", 1, 4, 0), Balance(settled=-6, held=10), None)
-    assert describe_limit(full) == "10 calls at once under way, as many as the provider seems to take"
+    assert describe_limit(full) == "10 calls under way, as many at once as the provider seems to take"

@@ -9,7 +9,7 @@ from paymaster.operations import Operation
 from paymaster.registry.models import Limits, Model
 from paymaster.routing.call_errors import no_model_error
 from paymaster.routing.inputs import Inputs, check_inputs, items_of
-from paymaster.routing.planning import Plan, SkipCause, lowered_to, plan, verdicts
+from paymaster.routing.planning import Plan, SkipCause, assess, lowered_to, plan
 from paymaster.routing.requests import Request
 from paymaster.scope import Scope
 
@@ -108,9 +108,9 @@ def test_models_of_the_other_kind_are_passed_over_before_anything_is_sent() -> N
 
 def test_nobody_waits_less_because_models_of_another_kind_come_after() -> None:
     entries = (embedder("a"), model("talks", embeds=False), embedder("b", vector_space="other"), embedder("c"))
-    judged = verdicts(asked(), registry(*entries), Scope(run="r1"), NOON_MS, COUNTER)
+    judged = assess(asked(), registry(*entries), Scope(run="r1"), NOON_MS, COUNTER)
     assert [after for after, _ in judged] == [1, 1, 1, 0]
-    judged = verdicts(Request(messages=HELLO), registry(model("x"), embedder("a")), Scope(run="r1"), NOON_MS, COUNTER)
+    judged = assess(Request(messages=HELLO), registry(model("x"), embedder("a")), Scope(run="r1"), NOON_MS, COUNTER)
     assert [after for after, _ in judged] == [0, 0]
 
 

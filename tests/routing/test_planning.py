@@ -153,12 +153,11 @@ def test_lowering_to_what_is_left_is_exact_and_has_a_floor() -> None:
 def test_what_a_call_is_charged_to() -> None:
     entry = model("a", limits=Limits(rpm=60, tpm=100_000, input_tpm=90_000, output_tpm=80_000, rpd=1000, max_parallel=4))
     candidate = only(Request(messages=HELLO), entry, Counts(100), budgets=(per_run("5"),))
-    lines = {
-        charge.account: (meaning, charge.amount, charge.cap, charge.window_ms) for meaning, charge in charges(candidate, enforce_money=True)
-    }
+    lines = {charge.account: (kind, charge.amount, charge.cap, charge.window_ms) for kind, charge in charges(candidate, enforce_money=True)}
     assert lines == {
         "usd/run/r1": (ChargeKind.MONEY, candidate.held_nanousd, 5 * NANO, None),
         "pause/a": (ChargeKind.PAUSE, 0, 0, 0),
+        "breaker/a": (ChargeKind.BREAKER, 0, 0, 0),
         "slots/a": (ChargeKind.SLOT, 1, 4, 0),
         "failures/a": (ChargeKind.FAILURES, 0, None, 0),
         "requests/a": (ChargeKind.REQUESTS, 1, 60, 61_000),
@@ -167,8 +166,10 @@ def test_what_a_call_is_charged_to() -> None:
         "input-tokens/a": (ChargeKind.INPUT_TOKENS, 100, 90_000, 61_000),
         "output-tokens/a": (ChargeKind.OUTPUT_TOKENS, 1000, 80_000, 61_000),
     }
-    [soft] = [charge for meaning, charge in charges(candidate, enforce_money=False) if meaning is ChargeKind.MONEY]
+    [soft] = [charge for kind, charge in charges(candidate, enforce_money=False) if kind is ChargeKind.MONEY]
     assert soft.cap is None
+    probe = {charge.account: charge for _, charge in charges(candidate, enforce_money=True, as_probe=True)}
+    assert (probe["probe/a"].amount, probe["probe/a"].cap, "breaker/a" in probe) == (1, 1, False)
 
 
 @pytest.mark.parametrize(

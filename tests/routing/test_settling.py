@@ -1,30 +1,27 @@
-"""What the end of an attempt writes into the books: exact where it is known, the hold where it is not, nothing where nothing was billed."""
-
-from dataclasses import replace
+"""What the end of an attempt writes into the ledger: the exact cost if it is known, else the hold; nothing if nothing was billed."""
 
 import pytest
 
 from call_box import HELLO, failure, model, per_run, registry
-from paymaster.accounting.accounts import Balance, Charge, Held, Hold, Refused, Shortfall
+from paymaster.accounting.accounts import Balance, Charge, Held, Hold
 from paymaster.accounting.tokens.counter import TokenCounter
 from paymaster.accounting.usage.record import UnknownUsage, Usage
-from paymaster.registry.models import Limits, Model, Policy, Timeouts
-from paymaster.routing.charges import ASKED_FOR_TIME, OUT_OF_SERVICE, ChargeKind, is_out_of_service
+from paymaster.registry.models import Limits, Model, Policy
+from paymaster.routing.breaker import State
+from paymaster.routing.charges import ChargeKind
 from paymaster.routing.failures import Billed, Failure, FailureKind
 from paymaster.routing.planning import Candidate, plan
 from paymaster.routing.requests import Request
 from paymaster.routing.settling import (
-    HALF_OPEN_MS,
-    Attempt,
     Ended,
+    PlannedAttempt,
     actual_amounts,
     attempt_record,
     bill,
-    counts_against,
+    circuit_at,
     lost_record,
-    opening_posts,
+    opens_circuit,
     settlement,
-    was_half_open,
 )
 from paymaster.scope import Scope
 
@@ -34,46 +31,11 @@ def candidate(entry: Model) -> Candidate:
     return plan(Request(messages=HELLO), registry(entry, budgets=(per_run("5"),)), Scope(run="r"), 0, TokenCounter()).candidates[0]
 
 
-def attempt(entry: Model) -> Attempt:
-    """An attempt at a model."""
-    hold = Hold("h", (Charge(f"slots/{entry.name}", 1, 4, 0),), 1000)
-    return Attempt(call_id="c", number=1, at_ms=0, scope=Scope(run="r"), candidate=candidate(entry), kinds=(ChargeKind.SLOT,), hold=hold)
-
-
-@pytest.mark.parametrize(
-    ("account", "amounts", "is_out"),
-    [
-        ("pause/a", (ASKED_FOR_TIME,), False),
-        ("pause/a", (64 * ASKED_FOR_TIME, ASKED_FOR_TIME), False),  # of 64 callers who were told so in the same millisecond
-        ("pause/a", (ASKED_FOR_TIME, OUT_OF_SERVICE), True),
-        ("pause/a", (3 * OUT_OF_SERVICE,), True),
-        ("slots/a", (OUT_OF_SERVICE,), False),
-    ],
-)
-def test_a_model_is_out_of_service_when_it_fails_and_not_when_it_asked_for_time(
-    account: str, amounts: tuple[int, ...], is_out: bool
-) -> None:
-    leaving = tuple((place, amount) for place, amount in enumerate(amounts))
-    short = Shortfall(Charge(account, 0, 0, 0), Balance(live=sum(amounts), free_at=leaving), len(amounts))
-    assert is_out_of_service("a", Refused("h", 0, (short,))) is is_out
-
-
-@pytest.mark.parametrize(
-    ("kind", "retry_after_ms", "others", "adapts", "counts"),
-    [
-        (FailureKind.SERVER_ERROR, None, False, False, True),
-        (FailureKind.CONTEXT_TOO_LONG, None, True, False, False),
-        (FailureKind.THROTTLED, None, True, False, True),
-        (FailureKind.THROTTLED, 2000, True, False, False),
-        (FailureKind.THROTTLED, None, False, False, False),
-        (FailureKind.THROTTLED, None, True, True, False),
-    ],
-)
-def test_what_counts_towards_opening_the_breaker(
-    kind: FailureKind, retry_after_ms: int | None, others: bool, adapts: bool, counts: bool
-) -> None:
-    tried = replace(attempt(model("a", limits=Limits(adapts=adapts))), others=others)
-    assert counts_against(tried, failure(kind, retry_after_ms=retry_after_ms)) is counts
+def attempt(entry: Model, circuit: ChargeKind = ChargeKind.BREAKER) -> PlannedAttempt:
+    """An attempt at a model, ordinary or as the probe of its circuit."""
+    hold = Hold("h", (Charge(f"slots/{entry.name}", 1, 4, 0), Charge(f"{circuit}/{entry.name}", 0, 1, 0)), 1000)
+    kinds = (ChargeKind.SLOT, circuit)
+    return PlannedAttempt(call_id="c", number=1, at_ms=0, scope=Scope(run="r"), candidate=candidate(entry), kinds=kinds, hold=hold)
 
 
 USED = Usage(input_tokens=10, output_tokens=5, cache_read_tokens=3)
@@ -87,7 +49,7 @@ ALL = (
     ChargeKind.PAUSE,
     ChargeKind.FAILURES,
 )
-HELD = tuple(Charge(meaning.value, 100, 1000, None) for meaning in ALL)
+HELD = tuple(Charge(kind.value, 100, 1000, None) for kind in ALL)
 
 
 @pytest.mark.parametrize(
@@ -121,45 +83,50 @@ def test_a_lost_hold_is_recorded_at_its_full_amount() -> None:
     assert lost_record(attempt(model("b", price=None))).billed == "unpriced"
 
 
-def test_a_half_open_breaker_leaves_one_slot() -> None:
-    posts = opening_posts(attempt(model("a", limits=Limits(max_parallel=4))), Policy())
-    assert [(post.account, post.amount) for post in posts] == [("pause/a", OUT_OF_SERVICE), ("slots/a", 3)]
-    single = opening_posts(attempt(model("a", limits=Limits(max_parallel=1))), Policy())
-    assert [post.account for post in single] == ["pause/a"]
-    half = Held("h", 0, 1, (Balance(live=3, held=1),))
-    assert was_half_open(attempt(model("a")), half)
-    assert not was_half_open(attempt(model("a")), Held("h", 0, 1, (Balance(held=1),)))
-
-
 @pytest.mark.parametrize(
-    ("held", "kind", "opened", "cleared"),
+    ("circuit", "kind", "opened"),
     [
-        (Balance(live=3, held=1), FailureKind.SERVER_ERROR, ["pause/a", "slots/a"], ("slots/a",)),
-        (Balance(held=1), FailureKind.SERVER_ERROR, [], ()),  # no probe: whether the breaker opens only the count of failures tells
-        (Balance(live=3, held=1), FailureKind.CANCELLED, [], ()),  # says nothing of the provider
+        (ChargeKind.PROBE, FailureKind.SERVER_ERROR, ["probe/a", "breaker/a"]),
+        (ChargeKind.BREAKER, FailureKind.SERVER_ERROR, []),  # no probe: whether the circuit opens depends on the count of failures
+        (ChargeKind.PROBE, FailureKind.CANCELLED, []),  # says nothing about the provider
+        (ChargeKind.BREAKER, FailureKind.QUOTA_EXHAUSTED, ["probe/a", "breaker/a"]),
     ],
 )
-def test_a_probe_that_fails_opens_the_breaker_in_the_step_that_frees_its_slot(
-    held: Balance, kind: FailureKind, opened: list[str], cleared: tuple[str, ...]
-) -> None:
+def test_a_failure_that_opens_the_circuit_opens_it_in_its_own_settlement(circuit: ChargeKind, kind: FailureKind, opened: list[str]) -> None:
     """In two steps another process's call could slip in between them, and would be a second probe at once."""
-    ended = Ended(usage=None, failure=failure(kind))
-    probe = attempt(model("a", limits=Limits(max_parallel=4)))
-    written = settlement(probe, ended, bill(probe.candidate, ended), lost_record(probe), Held("h", 0, 1, (held,)), Policy())
-    assert [post.account for post in written.posts if post.account != "failures/a"] == opened
-    assert written.clears == cleared
-
-
-def test_one_probe_at_a_time_lasts_as_long_as_a_call_may_take() -> None:
-    slow = opening_posts(attempt(model("a", timeouts=Timeouts(total_ms=400_000))), Policy(breaker_pause_ms=1_000))
-    quick = opening_posts(attempt(model("a", timeouts=Timeouts(total_ms=10))), Policy(breaker_pause_ms=1_000))
-    assert [posts[1].for_ms for posts in (slow, quick)] == [401_000, 1_000 + HALF_OPEN_MS]
-
-
-def test_what_somebody_has_to_mend_is_tried_by_one_call_after_its_pause() -> None:
-    tried, ended = attempt(model("a", limits=Limits(max_parallel=4))), Ended(usage=None, failure=failure(FailureKind.QUOTA_EXHAUSTED))
+    tried, ended = attempt(model("a", limits=Limits(max_parallel=4)), circuit), Ended(usage=None, failure=failure(kind))
     charged = bill(tried.candidate, ended)
-    held = Held("h", 0, 1, (Balance(held=1),))
-    written = settlement(tried, ended, charged, attempt_record(tried, ended, charged), held, Policy())
-    assert [(post.account, post.amount) for post in written.posts] == [("pause/a", OUT_OF_SERVICE), ("slots/a", 3)]
-    assert written.clears == ("slots/a",)  # so that two calls that fail do not keep back more slots than there are
+    written = settlement(tried, ended, charged, lost_record(tried), Held("h", 0, 1, (Balance(held=1), Balance())), Policy())
+    assert [post.account for post in written.posts if post.account != "failures/a"] == opened
+    assert opens_circuit(tried, failure(kind)) is bool(opened)
+    assert written.clears == ()
+
+
+def test_a_provider_that_asks_to_wait_pauses_the_model_and_leaves_its_circuit_closed() -> None:
+    tried, ended = attempt(model("a")), Ended(usage=None, failure=failure(FailureKind.THROTTLED, retry_after_ms=2_000))
+    written = settlement(tried, ended, bill(tried.candidate, ended), lost_record(tried), Held("h", 0, 1, (Balance(held=1),)), Policy())
+    assert [(post.account, post.amount, post.for_ms) for post in written.posts] == [("pause/a", 1, 2_000)]
+
+
+def test_an_error_that_requires_operator_action_opens_the_circuit_for_25_seconds_or_as_long_as_the_provider_says() -> None:
+    tried = attempt(model("a"))
+    pauses = []
+    for retry_after_ms in (None, 3_600_000):
+        ended = Ended(usage=None, failure=failure(FailureKind.QUOTA_EXHAUSTED, retry_after_ms=retry_after_ms))
+        written = settlement(tried, ended, bill(tried.candidate, ended), lost_record(tried), Held("h", 0, 1, (Balance(held=1),)), Policy())
+        pauses.append({post.account: post.for_ms for post in written.posts})
+    longest_ms = 600_000
+    assert pauses == [
+        {"probe/a": 25_000, "breaker/a": 25_000 + longest_ms},
+        {"probe/a": 3_600_000, "breaker/a": 3_600_000 + longest_ms},
+    ]
+
+
+def test_the_answer_of_a_probe_closes_the_circuit() -> None:
+    probe, ended = attempt(model("a"), ChargeKind.PROBE), Ended(usage=USED)
+    held = Held("h", 0, 1, (Balance(held=1), Balance(held=1)))
+    written = settlement(
+        probe, ended, bill(probe.candidate, ended), attempt_record(probe, ended, bill(probe.candidate, ended)), held, Policy()
+    )
+    assert written.clears == ("failures/a", "breaker/a", "probe/a")
+    assert (circuit_at(probe), circuit_at(attempt(model("a")))) == (State.HALF_OPEN, State.CLOSED)

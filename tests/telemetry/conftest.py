@@ -39,7 +39,7 @@ TOLD = {"at_ms": 1_795_422_600_123, "call_id": "c-1", "scope": SCOPE}
 ADMITTED = Admitted(**TOLD, model="gpt-4o", attempt=1, held_nanousd=51_200_000, prompt_tokens=2_345, max_output_tokens=4_096)
 THROTTLED = Throttled(**TOLD, model="gpt-4o", account="requests/gpt-4o", wait_ms=1_500, reason="60 requests per minute")
 REFUSED = RefusedByAccount(**TOLD, model="gpt-4o", account="tokens/gpt-4o", cap=1_000, settled=700, held=200, needed=400)
-PASSED_OVER = ModelSkipped(**TOLD, model="local", against="capability", reason="it lacks vision")
+SKIPPED = ModelSkipped(**TOLD, model="local", cause="capability", reason="it lacks vision")
 SETTLED = AttemptSettled(
     **TOLD,
     model="gpt-4o",
@@ -100,7 +100,7 @@ EVENTS: tuple[Event, ...] = (
     ADMITTED,
     THROTTLED,
     REFUSED,
-    PASSED_OVER,
+    SKIPPED,
     SETTLED,
     FAILED,
     FELL_BACK,

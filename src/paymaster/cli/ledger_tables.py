@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import asdict
 
+from paymaster.accounting.account_names import is_money
 from paymaster.accounting.money import format_usd
 from paymaster.cli.backlog_tables import backlog_json
-from paymaster.accounting.account_names import is_money
 from paymaster.cli.terminal import Cell, Column, Table
 from paymaster.cli.times import moment
 from paymaster.ledgers.admin.protocol import Description

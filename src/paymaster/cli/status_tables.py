@@ -28,8 +28,8 @@ def as_json(now: LedgerStatus, now_ms: int, ledger: str) -> dict[str, object]:
         "at_ms": now_ms,
         "budgets": [{**asdict(budget), "left_nanousd": budget.left_nanousd} for budget in now.budgets],
         "limits": [asdict(limit) for limit in now.limits],
-        "models": [asdict(model) for model in now.models],
-        "queue": [asdict(waits) for waits in now.queue],
+        "models": [{**asdict(model), "half_open": model.half_open} for model in now.models],
+        "queued": [asdict(waits) for waits in now.queue],
     }
 
 

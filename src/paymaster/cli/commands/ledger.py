@@ -113,10 +113,10 @@ def migrate(flags: Flags) -> None:
 @with_flags(*LEDGER)
 def verify(flags: Flags, as_json: AsJson = False) -> None:
     """See `VERIFY_HELP`."""
+    from paymaster.accounting.account_names import is_money
     from paymaster.cli.backlog_tables import sentences
     from paymaster.cli.ledger_access import check_there, open_books
     from paymaster.cli.ledger_tables import difference_lines, reconciled_json
-    from paymaster.accounting.account_names import is_money
     from paymaster.cli.terminal import write, write_error, write_json
     from paymaster.ledgers.admin.reconciling import reconcile
     from paymaster.views.backlog import backlog_in, waiting_ids

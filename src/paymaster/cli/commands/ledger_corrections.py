@@ -46,10 +46,10 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
 @with_flags("user", *LEDGER)
 def adjust(flags: Flags, account: Account, usd: Usd = "", reason: Reason = "", new: New = False) -> None:
     """See `ADJUST_HELP`."""
+    from paymaster.accounting.account_names import is_money
     from paymaster.accounting.accounts import Post
     from paymaster.accounting.money import format_usd
     from paymaster.cli.ledger_access import check_there, open_books
-    from paymaster.accounting.account_names import is_money
     from paymaster.cli.terminal import write, write_warnings
     from paymaster.errors import UsageMistake
 
@@ -162,7 +162,7 @@ def _held(account: str, balances: "Mapping[str, Balance]") -> str:
 
 
 def _amount(account: str, amount: int) -> str:
-    from paymaster.accounting.money import format_usd
     from paymaster.accounting.account_names import is_money
+    from paymaster.accounting.money import format_usd
 
     return format_usd(amount) if is_money(account) else f"{amount:,}"

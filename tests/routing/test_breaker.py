@@ -1,0 +1,132 @@
+"""The circuit breaker: every transition, what each writes, and what its accounts mean."""
+
+import pytest
+
+from call_box import failure
+from paymaster.accounting.accounts import Balance, Change, Charge, Post, Refused, Shortfall, shortfalls
+from paymaster.routing import breaker
+from paymaster.routing.breaker import HALF_OPEN_MS, TRANSITIONS, Signal, State
+from paymaster.routing.failures import RULES, FailureKind
+
+OPEN = Balance(live=1, free_at=((5_000, 1),))
+NOTHING = Balance()
+
+
+def posts(state: State, signal: Signal, *, pause_ms: int = 15_000, longest_call_ms: int = 10) -> tuple[Post, ...]:
+    """What the end of an attempt at `m` adds."""
+    return breaker.posts("m", state, signal, pause_ms=pause_ms, longest_call_ms=longest_call_ms, window_ms=30_000)
+
+
+def test_every_admitted_state_has_a_row_for_every_signal() -> None:
+    assert set(TRANSITIONS) == {(state, signal) for state in (State.CLOSED, State.HALF_OPEN) for signal in Signal}
+
+
+@pytest.mark.parametrize(
+    ("in_breaker", "in_probe", "state"),
+    [
+        (NOTHING, NOTHING, State.CLOSED),
+        (NOTHING, Balance(held=1), State.CLOSED),  # an answer closed it while a probe was under way
+        (OPEN, OPEN, State.OPEN),
+        (OPEN, Balance(live=3, free_at=((5_000, 3),)), State.OPEN),  # three calls opened it in the same millisecond
+        (OPEN, NOTHING, State.HALF_OPEN),
+        (OPEN, Balance(held=1), State.HALF_OPEN),
+    ],
+)
+def test_the_state_is_read_from_two_accounts(in_breaker: Balance, in_probe: Balance, state: State) -> None:
+    assert breaker.state_of(in_breaker, in_probe) is state
+
+
+@pytest.mark.parametrize(("state", "signal"), sorted(TRANSITIONS))
+def test_what_is_written_leads_to_the_state_of_the_table(state: State, signal: Signal) -> None:
+    """The table is data; this replays each row on balances and looks where they arrive."""
+    balances = {"breaker/m": OPEN if state is State.HALF_OPEN else NOTHING, "probe/m": NOTHING}
+    for account in breaker.clears("m", state, signal, Balance(live=2)):
+        balances[account] = NOTHING
+    for post in posts(state, signal):
+        balances[post.account] = Balance(live=post.amount)
+    assert breaker.state_of(balances["breaker/m"], balances["probe/m"]) is TRANSITIONS[state, signal]
+
+
+def test_an_ordinary_call_goes_through_a_closed_circuit_alone_and_a_probe_alone_through_a_half_open_one() -> None:
+    ordinary, probe = breaker.admission_charges("m", as_probe=False), breaker.admission_charges("m", as_probe=True)
+    assert not shortfalls(ordinary, (NOTHING, NOTHING))
+    assert [short.charge.account for short in shortfalls(ordinary, (OPEN, NOTHING))] == ["breaker/m"]
+    assert not shortfalls(probe, (NOTHING, NOTHING))
+    assert [short.charge.account for short in shortfalls(probe, (Balance(held=1), NOTHING))] == ["probe/m"]  # one at a time
+    assert [short.retry_at_ms for short in shortfalls(probe, (OPEN, NOTHING))] == [5_000]  # open
+
+
+def test_no_cap_of_a_registry_and_no_amount_but_one_is_involved() -> None:
+    assert {charge.cap for as_probe in (False, True) for charge in breaker.admission_charges("m", as_probe=as_probe)} == {0, 1, None}
+    assert {post.amount for row in TRANSITIONS for post in posts(*row)} == {1}
+
+
+def test_one_probe_at_a_time_for_as_long_as_a_call_may_take() -> None:
+    slow = posts(State.CLOSED, Signal.LIMIT_REACHED, pause_ms=1_000, longest_call_ms=400_000)
+    quick = posts(State.CLOSED, Signal.LIMIT_REACHED, pause_ms=1_000, longest_call_ms=10)
+    assert [{post.account: post.for_ms for post in found} for found in (slow, quick)] == [
+        {"probe/m": 1_000, "breaker/m": 401_000},
+        {"probe/m": 1_000, "breaker/m": 1_000 + HALF_OPEN_MS},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "retry_after_ms", "has_fallback", "adapts", "signal"),
+    [
+        (FailureKind.SERVER_ERROR, None, False, False, Signal.FAILED),
+        (FailureKind.CONTEXT_TOO_LONG, None, True, False, Signal.NOTHING),
+        (FailureKind.CANCELLED, None, False, False, Signal.NOTHING),
+        (FailureKind.QUOTA_EXHAUSTED, None, False, False, Signal.OPERATOR),
+        (FailureKind.AUTHENTICATION, 5_000, True, False, Signal.OPERATOR),
+        (FailureKind.THROTTLED, None, True, False, Signal.FAILED),
+        (FailureKind.THROTTLED, 2_000, True, False, Signal.NOTHING),
+        (FailureKind.THROTTLED, None, False, False, Signal.NOTHING),
+        (FailureKind.THROTTLED, None, True, True, Signal.NOTHING),
+    ],
+)
+def test_what_a_failure_says_about_the_model(
+    kind: FailureKind, retry_after_ms: int | None, has_fallback: bool, adapts: bool, signal: Signal
+) -> None:
+    found = breaker.signal_of(failure(kind, retry_after_ms=retry_after_ms), has_fallback=has_fallback, adapts=adapts)
+    assert found is signal
+
+
+def test_every_kind_of_failure_has_a_signal_and_an_answer_has_its_own() -> None:
+    assert all(breaker.signal_of(failure(kind), has_fallback=False, adapts=False) for kind in RULES)
+    assert breaker.signal_of(None, has_fallback=False, adapts=False) is Signal.ANSWERED
+
+
+def test_an_answer_in_a_closed_circuit_clears_failures_alone_and_only_if_there_are_any() -> None:
+    assert breaker.clears("m", State.CLOSED, Signal.ANSWERED, NOTHING) == ()
+    assert breaker.clears("m", State.CLOSED, Signal.ANSWERED, Balance(live=2)) == ("failures/m",)
+    assert breaker.clears("m", State.HALF_OPEN, Signal.ANSWERED, NOTHING) == ("failures/m", "breaker/m", "probe/m")
+    assert breaker.clears("m", State.HALF_OPEN, Signal.FAILED, Balance(live=2)) == ()
+
+
+@pytest.mark.parametrize(
+    ("changes", "reached"),
+    [
+        ((Change("failures/m", 4, 5),), True),
+        ((Change("failures/m", 5, 6),), False),
+        ((Change("failures/m", 0, 0), Change("failures/m", 4, 5)), True),  # the hold's own charge, then the post
+        ((Change("failures/other", 4, 5),), False),
+        ((), False),
+    ],
+)
+def test_the_limit_is_reached_once(changes: tuple[Change, ...], reached: bool) -> None:
+    assert breaker.reaches_limit("m", changes, 5) is reached
+
+
+def refused(*accounts: str) -> Refused:
+    """A refusal on these accounts."""
+    return Refused("h", 0, tuple(Shortfall(Charge(account, 0, 0, 0), OPEN, 5_000) for account in accounts))
+
+
+def test_a_refusal_by_the_circuit_is_told_apart_from_one_by_a_provider_that_asked_to_wait() -> None:
+    assert breaker.refuses("m", refused("pause/m", "breaker/m"))
+    assert breaker.needs_probe("m", refused("breaker/m"))
+    assert breaker.refuses("m", refused("probe/m"))
+    assert not breaker.needs_probe("m", refused("probe/m"))
+    assert not breaker.refuses("m", refused("pause/m", "slots/m", "breaker/other"))
+    assert breaker.describe("probe/m", Balance(held=1)) == "circuit half open after failures, and a probe is under way"
+    assert breaker.describe("probe/m", OPEN) == breaker.describe("breaker/m", OPEN) == "circuit open after failures"
