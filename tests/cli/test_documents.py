@@ -8,11 +8,21 @@ from pathlib import Path
 
 import pytest
 
+from paymaster.providers.scripted.script import parse_script
+from paymaster.providers.scripted.server import ScriptedServer
 from paymaster.registry.overrides import SETTINGS, flag_of, variable_of
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
+FIRST_LOOK, _, REST = README.partition("\n## Five minutes without a key\n")
+
+
+def blocks(text: str) -> list[tuple[str, str]]:
+    """The language and the text of every code block."""
+    return re.findall(r"^```(\w*)\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
+
+
+BLOCKS = blocks(REST)
 
 
 @pytest.fixture
@@ -46,6 +56,21 @@ def test_the_tour_in_python_runs(capsys):
     (code,) = [text for language, text in BLOCKS if language == "python"]
     exec(compile(code, "README.md", "exec"), {})  # noqa: S102  the code that the README shows
     assert "Because of Rayleigh scattering. thrifty 0.0" in capsys.readouterr().out
+
+
+def test_the_first_look_prints_what_it_shows(capsys, monkeypatch):
+    """As it is typed, but for the endpoint: a simulated gpt-4o, at the price that the catalogue has for the real one."""
+    (text,), (code,), (shown, *_) = (
+        [text for language, text in blocks(FIRST_LOOK) if language == name] for name in ("yaml", "python", "text")
+    )
+    monkeypatch.setenv("OPENAI_API_KEY", "any")
+    said = shown.splitlines()[0]
+    script = f"models: {{gpt-4o: {{usage: {{prompt_tokens: 13, completion_tokens: 8}}, answers: [{{text: {said}}}]}}}}"
+    with ScriptedServer(parse_script(script)) as server:
+        endpoint = f"provider: openai, base_url: '{server.base_url}', api_key_env: OPENAI_API_KEY"
+        Path("registry.yaml").write_text(text.replace("provider: openai", endpoint))
+        exec(compile(code, "README.md", "exec"), {})  # noqa: S102  the code that the README shows
+    assert capsys.readouterr().out == shown
 
 
 def test_every_shared_flag_and_variable_is_documented():
