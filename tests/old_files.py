@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 import redis
 
 from paymaster.cli import main
-from paymaster.ledgers.opening import open_ledger
-from paymaster.ledgers.redis_address import read_address
-from paymaster.ledgers.redis_ledger import RedisLedger
+from paymaster.ledgers.urls import open_ledger
+from paymaster.ledgers.redis.address import read_address
+from paymaster.ledgers.redis.ledger import RedisLedger
 from paymaster.runtime import BlockingRuntime, run
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class OldLedger:
 
     def waiting(self) -> list:
         """Who waits in line: model, how many, since when."""
-        return [[each["model"], each["calls"], each["since_ms"]] for each in self.told("status")["in_line"]]
+        return [[each["model"], each["calls"], each["since_ms"]] for each in self.told("status")["queued"]]
 
     def report(self, *words: object) -> dict:
         """Where the money went, by model, in the figures that `expected.json` has."""

@@ -1,4 +1,4 @@
-"""What a client holds open for its lifetime: registry, ledger, providers, events; opens them from options and closes them."""
+"""What a client holds open: registry, ledger, providers, events. Opens them from options and closes them; knows no request."""
 
 import os
 import threading
@@ -32,7 +32,7 @@ from paymaster.telemetry.logs import EventLog
 class Options:
     """Where things are and who calls. `ledger` is a URL (None: the state directory's own), `events` a path (None: one file per run there).
 
-    `environ` is where keys are looked up. `listeners` hear every event besides the file and the log.
+    `environ` is where keys are looked up. `listeners` get every event besides the file and the log.
     """
 
     registry: Registry
@@ -47,7 +47,8 @@ class Options:
 class Resources:
     """The open parts of one client, sync or async by its `runtime`.
 
-    `predecessor` are the resources that these follow under another registry: its ledger, its line and its token counter go on.
+    `predecessor` are the resources that these replace under another registry: its ledger, its queue and its token counter go on, and what
+    the ledger reports by itself goes to the events of the newest.
     """
 
     def __init__(self, options: Options, runtime: Runtime, *, blocking: bool, predecessor: "Resources | None" = None) -> None:
@@ -62,10 +63,12 @@ class Resources:
         redactor = Redactor([*(key for ring in keys.values() for key in ring), *header_values])
         self._events = EventFile(options.events or default_path(options.state_dir, options.scope.run), redactor)
         if options.events is not None:
-            self._events.prepare()  # a path that somebody named is told to be wrong before the first call
+            self._events.prepare()  # a path that a user named is checked before the first call
         self._providers = ProviderSet(runtime, blocking=blocking)
         emit = Fanout(self._events, EventLog(redactor), *options.listeners)
-        self.books: Books = _books(options, runtime, emit, blocking=blocking) if predecessor is None else predecessor.books
+        self.ledger_events: _Redirect = _Redirect() if predecessor is None else predecessor.ledger_events
+        self.ledger_events.target = emit
+        self.books: Books = _books(options, runtime, self.ledger_events, blocking=blocking) if predecessor is None else predecessor.books
         self.counter: TokenCounter = TokenCounter() if predecessor is None else predecessor.counter
         self.world: World = World(
             registry=registry,
@@ -81,20 +84,31 @@ class Resources:
         )
 
     async def post_spooled(self) -> None:
-        """Post what waits for a ledger that was away, should it be back; for a process that lives on without calls."""
+        """Post what waits on disk if the ledger is available again; for a process that may have no calls for a while."""
         if isinstance(self.books, SpoolingLedger):
             await self.books.post_spooled(self.runtime.now_ms())
 
     async def close(self, *, keep_ledger: bool = False) -> None:
-        """Close connections, the ledger (unless an heir keeps it) and the event file. Open holds are left to their lease."""
+        """Close connections, the ledger (unless a successor keeps it) and the event file. Open holds are left to their lease."""
         await self._providers.close()
         if not keep_ledger:
             await self.books.close()
         self._events.close()
 
 
+class _Redirect:
+    """Where a ledger's own events go: a ledger outlives the registry it was opened with, and that registry's sinks and redactor."""
+
+    def __init__(self) -> None:
+        self.target: Callable[[Event], None] = lambda _: None
+
+    def __call__(self, event: Event) -> None:
+        """Pass the event on."""
+        self.target(event)
+
+
 def _books(options: Options, runtime: Runtime, emit: Callable[[Event], None], *, blocking: bool) -> Books:
-    """The ledger, and before it what keeps for it while it is away; memory is never away."""
+    """The ledger, behind a spool for while it is unavailable; memory needs none."""
     ledger = open_ledger(options.ledger, runtime.sleep, state_dir=options.state_dir, blocking=blocking)
     if isinstance(ledger, MemoryLedger):
         return ledger

@@ -295,7 +295,7 @@ def test_limits_pauses_and_open_calls_are_told():
             "slots/m": Balance(held=2),
             "pause/m": Balance(live=2, free_at=((3_000, 1), (9_000, 1))),
             "failures/m": Balance(live=4),
-            "slots/k": Balance(live=7),
+            "breaker/k": Balance(live=1, free_at=((9_000, 1),)),
             "slots/gone": Balance(held=1),
             "something/else": Balance(live=1),
         },

@@ -12,7 +12,7 @@ import pytest
 
 from old_files import EXPECTED, FOLDER, READY, REGISTRY, command, file_ledger, imported_ledger, server_ledger
 from paymaster import Client
-from paymaster.configuring import registry_for
+from paymaster.options import registry_for
 
 HELLO = [{"role": "user", "content": "Why is the sky blue?"}]
 LEDGERS = {"": "ledger", "-open-breaker": "open-breaker", "-half-open": "half-open"}

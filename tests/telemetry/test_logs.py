@@ -59,14 +59,14 @@ SENTENCES = [
     ("throttled", {}, logging.INFO, "gpt-4o waits up to 1.5 s: 60 requests per minute (requests/gpt-4o)"),
     ("throttled", {"wait_ms": 30_000, "account": ""}, logging.WARNING, "gpt-4o waits up to 30.0 s: 60 requests per minute"),
     ("throttled", {"wait_ms": None}, logging.INFO, "gpt-4o waits until another call ends: 60 requests per minute (requests/gpt-4o)"),
-    ("refused", {}, logging.INFO, "gpt-4o is passed over: tokens/gpt-4o needs 400, has 1,000, of which 700 used and 200 held"),
+    ("refused", {}, logging.INFO, "gpt-4o skipped: tokens/gpt-4o needs 400 and has 1,000, of which 700 used and 200 held"),
     (
         "refused",
         {"account": "usd/run/exp-42", "cap": 10**9, "settled": 9 * 10**8, "held": 0, "needed": 2 * 10**8},
         logging.INFO,
-        "gpt-4o is passed over: usd/run/exp-42 needs $0.20, has $1.00, of which $0.90 used and $0.00 held",
+        "gpt-4o skipped: usd/run/exp-42 needs $0.20 and has $1.00, of which $0.90 used and $0.00 held",
     ),
-    ("passed_over", {}, logging.DEBUG, "local is not asked: it lacks vision"),
+    ("skipped", {}, logging.DEBUG, "local skipped: it lacks vision"),
     ("gave_up", {}, logging.DEBUG, "the call ends without an answer (NoModelAvailable) after 2 attempts; $0.0512 charged"),
     ("settled", {}, logging.INFO, "gpt-4o answered in 2.3 s: 2,348 tokens in (1,024 cached), 410 out, $0.0123"),
     (
@@ -76,15 +76,15 @@ SENTENCES = [
         "gpt-4o answered in 2.3 s after waiting 1 min 05 s: 1,324 tokens in, 410 out, $0.0123 assumed",
     ),
     ("settled", {"billed": "unpriced"}, logging.INFO, "gpt-4o answered in 2.3 s: 2,348 tokens in (1,024 cached), 410 out, cost unknown"),
-    ("failed", {}, logging.INFO, "gpt-4o, attempt 2: throttled (HTTP 429) after 80 ms; come back in 20.0 s: slow down"),
+    ("failed", {}, logging.INFO, "gpt-4o, attempt 2: throttled (HTTP 429) after 80 ms; retry after 20.0 s: slow down"),
     (
         "failed",
         {"failure": "timed_out", "status": None, "retry_after_ms": None, "cost_nanousd": 51_200_000},
         logging.WARNING,
         "gpt-4o, attempt 2: timed out after 80 ms; $0.0512 charged: slow down",
     ),
-    ("fallback", {}, logging.WARNING, "gpt-4o is left for gemini-pro: throttled"),
-    ("fallback", {"dropped_params": ("seed",)}, logging.WARNING, "gpt-4o is left for gemini-pro: throttled, without seed"),
+    ("fallback", {}, logging.WARNING, "gpt-4o fell back to gemini-pro: throttled"),
+    ("fallback", {"dropped_params": ("seed",)}, logging.WARNING, "gpt-4o fell back to gemini-pro: throttled, without seed"),
     ("budget_threshold", {}, logging.WARNING, "80 % of usd/run/exp-42 is spent: $4.0123 of $5.00"),
     (
         "budget_exceeded",
@@ -94,33 +94,35 @@ SENTENCES = [
     ),
     ("budget_exceeded", {"hard": True}, logging.INFO, "usd/run/exp-42 stops the call: $5.10 spent and $0.02 held of $5.00, $0.05 needed"),
     ("unpriced", {}, logging.WARNING, "local has no price, so its cost is not counted. Add `price: free` to local."),
-    ("breaker_opened", {}, logging.WARNING, "gpt-4o is paused for 30.0 s, for every worker: server_error"),
-    ("pace_lowered", {}, logging.INFO, "gpt-4o is called 14 times at once, no longer 20: throttled"),
-    ("breaker_closed", {}, logging.INFO, "gpt-4o answers again"),
-    ("hold_lost", {}, logging.WARNING, "a call of gpt-4o was lost with its worker; $0.0512 is charged for it"),
+    ("breaker_opened", {}, logging.WARNING, "gpt-4o: circuit open for 30.0 s, for every worker: server error"),
+    ("concurrency_lowered", {}, logging.INFO, "gpt-4o: concurrency limit lowered from 20 to 14 (throttled)"),
+    ("breaker_closed", {}, logging.INFO, "gpt-4o: circuit closed, it answers again"),
+    ("hold_lost", {}, logging.WARNING, "a worker died during a call to gpt-4o: its whole hold is charged, $0.0512"),
     (
         "settlement_failed",
         {},
         logging.ERROR,
-        "the ledger did not take what gpt-4o cost; its $0.0512 stay held, and are charged when the lease ends: the database is locked",
+        "ledger unavailable, the cost of a call to gpt-4o is not recorded; $0.0512 stay held and are charged when the lease ends: "
+        "the database is locked",
     ),
     (
         "settlement_failed",
         {"spooled": True},
         logging.ERROR,
-        "the ledger did not take what gpt-4o cost; it waits on disk and is posted when the ledger is back: the database is locked",
+        "ledger unavailable, the cost of a call to gpt-4o is not recorded; it waits on disk until the ledger is available again: "
+        "the database is locked",
     ),
     (
         "unbooked",
         {},
         logging.ERROR,
-        "gpt-4o is asked without a ledger: $0.0512 are in no budget yet. the database is locked",
+        "ledger unavailable, gpt-4o is called without it: $0.0512 are in no budget yet. the database is locked",
     ),
     (
         "settlement_posted",
         {},
         logging.WARNING,
-        "the ledger is back and took $0.0512 for a call of gpt-4o that had waited on disk",
+        "ledger available again: $0.0512 of a call to gpt-4o, which waited on disk, are recorded",
     ),
 ]
 
@@ -136,9 +138,9 @@ def test_there_is_a_sentence_for_every_event():
     assert {kind for kind, *_ in SENTENCES} == {event.kind for event in get_args(Event)}
 
 
-def test_the_instance_of_a_batch_stands_first(events):
+def test_the_instance_of_a_batch_comes_first(events):
     event = replace(events["breaker_closed"], scope=Scope(run="r", instance="django-1"))
-    assert sentence(event) == "django-1: gpt-4o answers again"
+    assert sentence(event) == "django-1: gpt-4o: circuit closed, it answers again"
 
 
 def test_a_text_from_outside_can_neither_break_the_line_nor_steer_the_terminal(events):

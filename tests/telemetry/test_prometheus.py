@@ -90,7 +90,7 @@ def test_no_name_of_a_run_a_user_or_a_message_becomes_a_label(events, filled):
 
 def _registry_names(event: Event) -> dict[str, str]:
     """What does come from the registry or from a fixed list."""
-    fixed = ("model", "to_model", "provider", "failure", "billed", "against", "error")
+    fixed = ("model", "to_model", "provider", "failure", "billed", "cause", "error")
     names = {name: getattr(event, name) for name in fixed if hasattr(event, name)}
     return {**names, **({"account": "usd/run/CANARY/user/CANARY"} if hasattr(event, "account") else {})}
 
@@ -135,18 +135,22 @@ def test_budgets_are_shown_by_kind_and_only_for_the_period_that_runs():
 
 
 def test_every_model_of_the_registry_has_exactly_one_breaker_state():
-    known = registry(model("rests"), model("probed", limits=Limits(max_parallel=4, rpm=60)), model("fine"))
+    known = registry(model("asked"), model("open"), model("probed", limits=Limits(max_parallel=4, rpm=60)), model("fine"))
     balances = {
-        "pause/rests": Balance(live=1, free_at=((NOON_MS + 1_000, 1),)),
-        "failures/rests": Balance(live=5),
-        "slots/probed": Balance(live=3, held=1),
+        "pause/asked": Balance(live=1, free_at=((NOON_MS + 1_000, 1),)),
+        "breaker/open": Balance(live=1, free_at=((NOON_MS + 61_000, 1),)),
+        "probe/open": Balance(live=1, free_at=((NOON_MS + 1_000, 1),)),
+        "failures/open": Balance(live=5),
+        "breaker/probed": Balance(live=1, free_at=((NOON_MS + 61_000, 1),)),
+        "probe/probed": Balance(held=1),
+        "slots/probed": Balance(held=1),
         "requests/probed": Balance(live=12, free_at=((NOON_MS + 5_000, 12),)),
     }
     samples = gauges(balances, known)
     states = {
         name: [dict(of)["state"] for (found, of), value in samples.items() if _is_state(found, of, name) and value] for name in known.models
     }
-    assert states == {"rests": ["paused"], "probed": ["half_open"], "fine": ["closed"]}
+    assert states == {"asked": ["paused"], "open": ["open"], "probed": ["half_open"], "fine": ["closed"]}
     assert figure(samples, "paymaster_open_calls", model="probed") == 1
     assert figure(samples, "paymaster_open_calls_cap", model="probed") == 4
     assert figure(samples, "paymaster_limit_used", model="probed", limit="rpm") == 12

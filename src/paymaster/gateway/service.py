@@ -1,4 +1,4 @@
-"""What the gateway holds open: the registry in force, the calls it still answers, and the keys; knows no HTTP."""
+"""What the gateway holds open: the registry in force, the retired ones that still answer calls, and the keys; knows no HTTP."""
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
@@ -16,9 +16,9 @@ from paymaster.resources import Options, Resources
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccessPolicy:
-    """Who may come in: `find_key` looks up the secret that a request shows, where `needs_key` says that one is needed.
+    """Who may call: `find_key` looks up the secret of a request, if `needs_key` says that one is needed.
 
-    Where none is, everybody on this machine may come in, and with `open_to_all` everybody.
+    Without keys every program on this machine may call, and with `open_to_all` everybody.
     """
 
     find_key: Callable[[str], Key | None] = lambda _: None
@@ -27,11 +27,13 @@ class AccessPolicy:
 
 
 class ActiveRegistry:
-    """One registry in force: its open resources, and how many calls it still answers."""
+    """One registry with its open resources, and how many calls it still answers."""
 
     def __init__(self, resources: Resources) -> None:
         self.resources = resources
         self.open_calls = 0
+        self.idle = asyncio.Event()
+        self.idle.set()
         self._worlds: dict[str, tuple[Key, World]] = {}
 
     @property
@@ -40,7 +42,7 @@ class ActiveRegistry:
         return self.resources.world
 
     def world_for(self, key: Key | None) -> World:
-        """The world as a key may see it: its models, its budgets, its limits. Raises Refused where no model is left."""
+        """The world as a key may see it: its models, its budgets, its limits. Raises Rejected if no model is left."""
         if key is None:
             return self.world
         known = self._worlds.get(key.id)
@@ -50,7 +52,7 @@ class ActiveRegistry:
 
 
 class Service:
-    """The gateway's state in one process. `default_scope` is the scope of callers who name none."""
+    """The gateway's state in one process. `default_scope` is the scope of callers that name none."""
 
     def __init__(self, options: Options, runtime: Runtime, *, access: AccessPolicy, bounds: Bounds | None = None) -> None:
         self._runtime = runtime
@@ -59,19 +61,18 @@ class Service:
         self.bounds = bounds or Bounds()
         self.active = ActiveRegistry(Resources(options, runtime, blocking=False))
         self.draining = False
-        self._idle = asyncio.Event()
-        self._retired: list[ActiveRegistry] = []
+        self._retired: dict[ActiveRegistry, asyncio.Task[None]] = {}
 
     @property
     def open_calls(self) -> int:
-        """Calls under way, under whatever registry."""
-        return self.active.open_calls + sum(active.open_calls for active in self._retired)
+        """Calls under way, under any registry."""
+        return self.active.open_calls + sum(retired.open_calls for retired in self._retired)
 
     @contextmanager
     def call(self, caller: Caller) -> Iterator[tuple[World, CallObserver]]:
-        """The world that one call lives in, kept open until the call is over, and its witness.
+        """The world that one call lives in, kept open until the call is over, and its observer.
 
-        Raises Refused (503) where it is one too many.
+        Raises Rejected (503) for a call too many.
         """
         active, most = self.active, self.bounds.open_calls
         if most is not None and self.open_calls >= most:
@@ -79,50 +80,54 @@ class Service:
         world = active.world_for(caller.key)
         observer = CallObserver(world.emit)
         active.open_calls += 1
+        active.idle.clear()
         try:
             yield replace(world, emit=observer.emit), observer
         finally:
             active.open_calls -= 1
-            if not self.open_calls:
-                self._idle.set()
+            if not active.open_calls:
+                active.idle.set()
 
     def models_for(self, key: Key | None) -> Mapping[str, tuple[str, tuple[str, ...]]]:
         """The models a caller may ask for: name to provider and aliases."""
         return {name: (model.provider, model.aliases) for name, model in self.active.world_for(key).registry.models.items()}
 
     async def renew(self, options: Options) -> None:
-        """Answer from now on by another registry, with the same books. Calls under way end under the old one. Raises PaymasterError."""
+        """Answer from now on by another registry, with the same ledger. Open calls end under the old one. Raises PaymasterError."""
         old, new = self.active, ActiveRegistry(Resources(options, self._runtime, blocking=False, predecessor=self.active.resources))
         self.active = new
-        self._retired.append(old)
-        await self._close_retired()
+        self._retired[old] = asyncio.get_running_loop().create_task(self._retire(old))
 
     async def post_spooled(self) -> None:
-        """See `Resources.tend`; whatever registry is in force, the books are the same."""
+        """See `Resources.post_spooled`; every registry has the same ledger."""
         await self.active.resources.post_spooled()
 
     async def settle(self, patience_s: float) -> int:
-        """Wait until no call is open, as long as that; the number of those that still are."""
-        if self.open_calls:
-            self._idle.clear()
-            try:
-                async with asyncio.timeout(patience_s):
-                    await self._idle.wait()
-            except TimeoutError:
-                pass
+        """Wait until no call is open, at most that long; returns the number of those that still are."""
+        try:
+            async with asyncio.timeout(patience_s):
+                while self.open_calls:
+                    await asyncio.gather(*(each.idle.wait() for each in (self.active, *self._retired)))
+        except TimeoutError:
+            pass
         return self.open_calls
 
     async def close(self) -> None:
         """Close everything."""
-        for active in self._retired:
-            await active.resources.close(keep_ledger=True)
+        for retired, closing in list(self._retired.items()):
+            if not retired.open_calls:
+                await closing
+                continue
+            closing.cancel()  # it waits for calls that are given up now
+            await retired.resources.close(keep_ledger=True)
         self._retired.clear()
         await self.active.resources.close()
 
-    async def _close_retired(self) -> None:
-        for active in [active for active in self._retired if not active.open_calls]:
-            self._retired.remove(active)
-            await active.resources.close(keep_ledger=True)
+    async def _retire(self, old: ActiveRegistry) -> None:
+        """Close the connections of a registry when its last call has ended."""
+        await old.idle.wait()
+        del self._retired[old]
+        await old.resources.close(keep_ledger=True)
 
 
 def _too_many(most: int) -> HttpError:
