@@ -82,8 +82,8 @@ class OldLedger:
         """What each model is at that is not simply ready."""
         return {
             each["model"]: {
-                "state": "paused" if each["paused_until_ms"] else "one at a time" if each["half_open"] else "ready",
-                "until_ms": each["paused_until_ms"],
+                "state": "paused" if _closed_until_ms(each) else "one at a time" if each["half_open"] else "ready",
+                "until_ms": _closed_until_ms(each),
                 "failures": each["failures"],
                 "open_calls": each["open_calls"],
             }
@@ -108,6 +108,11 @@ class OldLedger:
             "cost_nanousd_by_model": {row["model"]: row["cost_nanousd"] for row in report["rows"]},
             "corrections": [[each["account"], each["amount"], each["reason"], each["user"]] for each in report["corrections"]],
         }
+
+
+def _closed_until_ms(model: dict) -> int | None:
+    """Until when nobody calls a model: its provider asked to wait, or its circuit is open."""
+    return max((until_ms for until_ms in (model["paused_until_ms"], model["open_until_ms"]) if until_ms), default=None)
 
 
 def command(*words: object) -> bytes:
