@@ -1,18 +1,18 @@
 """Bounded accounts: what a hold is and the one rule that admits it; knows no model, no currency and no storage.
 
-A budget, a rate limit, a concurrency cap and a provider's "come back later" are all an account with a cap. Three lifetimes are
-told apart by `Charge.window_ms`:
+A budget, a rate limit, a concurrency cap and a provider's "retry after" are all an account with a cap. `Charge.window_ms` sets one of
+three lifetimes:
 
     window_ms is None   the settled amount stays for good       a budget (its period is in the account's name)
     window_ms == 0      the amount counts while the hold is open    a concurrency slot
     window_ms > 0       the amount counts that long after the hold was admitted, whether it is open or settled    requests per minute
 
 The balance of an account is the sum of what is settled, what is open and what lives in its window. A hold charges several accounts and is
-admitted if and only if every `balance + ahead + amount <= cap`, where `ahead` is what callers who wait in line have asked for before.
+admitted if and only if every `balance + ahead + amount <= cap`, where `ahead` is what earlier callers in the queue have asked for.
 
 An entry of a window lives in [admission, admission + window_ms): at its end it no longer counts. A lease ends in the same way.
 
-What every call makes by the dozen is a named tuple, which costs a fraction of a frozen dataclass.
+Values that every call makes by the dozen are named tuples, which cost a fraction of a frozen dataclass.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -34,7 +34,7 @@ class Charge(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Waiters:
-    """Who waits at one place in line, for whoever looks: how many callers by their name, and for how long the first of them has waited."""
+    """Who waits with one queued hold, for status views: callers by name, and for how long the first of them has waited."""
 
     names: Mapping[str, int]
     waited_ms: int
@@ -44,11 +44,11 @@ class Waiters:
 class Hold:
     """What a caller asks for: all charges or none. `id` is the caller's own, unique; asking again with the same id is harmless.
 
-    An account stands at most once among the charges.
+    The charges name an account at most once.
 
     `lost_record` is the JSON text written as the hold's record when its lease (`lease_ms`, counted from admission) runs out unsettled.
-    `may_go_unbooked` says that the caller goes on, as if it were admitted, where no ledger can be reached. `waiters` is who waits at its
-    place in line, should it be given one.
+    `may_go_unbooked` says that the call goes on, as if it were admitted, if the ledger is unavailable. `waiters` is who waits with it if it
+    is queued.
     """
 
     id: str
@@ -60,15 +60,15 @@ class Hold:
 
 
 class HoldEnded(ValueError):
-    """A hold was asked for again that had been settled, or charged as lost, before: the answer to the first asking had gone astray.
+    """A repeated `reserve` named a hold that has already been settled, or charged as lost; the answer to the first one was lost.
 
-    Nothing more is charged; whoever still wants to call needs a hold with an id of its own.
+    Nothing more is charged. A call that goes on needs a hold with a new id.
     """
 
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """A place in line: which accounts refused the hold, how many wait there by their names, and since when (the ledger's time)."""
+    """A hold in the queue: which accounts refused it, how many callers wait with it by name, and since when (the ledger's time)."""
 
     hold_id: str
     accounts: tuple[str, ...]
@@ -80,8 +80,8 @@ class Balance(NamedTuple):
     """An account's state at one instant: `settled` (for good), `live` (in its window) and `held` (of open holds), in its own unit.
 
     What an open hold has in a window counts in `held` until it is settled, then in `live`; never in both.
-    `free_at` lists what leaves the window and when: (at_ms, amount), ascending, whether it is live or held. A refusal lists as much as the
-    charge needs to fit, `Books.balances` lists all, an admission nothing. `ahead` is asked for by callers who stand in line before.
+    `free_at` lists what leaves the window and when: (at_ms, amount), ascending, live or held. A refusal lists as much as must leave for the
+    charge to fit, `Books.balances` lists all, an admission nothing. `ahead` is what earlier callers in the queue ask for.
     """
 
     settled: int = 0
@@ -92,7 +92,7 @@ class Balance(NamedTuple):
 
     @property
     def total(self) -> int:
-        """Everything that counts against the cap, without those who wait."""
+        """Everything that counts against the cap, without callers in the queue."""
         return self.settled + self.live + self.held
 
 

@@ -1,4 +1,4 @@
-"""What the flow needs from the world: books, a provider, time, a line to wait in, and somewhere to tell; knows no implementation of any."""
+"""The ports of the flow: a ledger, providers, time, a queue, a listener; knows no implementation of any of them."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -38,14 +38,14 @@ class Books(Protocol):
     """
 
     async def reserve(self, hold: Hold, now_ms: int, *, queue_for_ms: int = 0) -> Admission:
-        """Admit the hold whole or not at all. With `queue_for_ms` a refused hold that waiting can help keeps its place in line that long.
+        """Admit the hold whole or not at all. With `queue_for_ms` a refused hold that waiting can help stays in the queue that long.
 
-        While it stands there, later holds are refused on the accounts that refused it. Asking again renews the place.
+        While it is queued, later holds are refused on the accounts that refused it. Asking again renews its turn.
         """
         ...
 
     async def withdraw(self, hold_id: str) -> None:
-        """Give up a place in line and an open hold of which nothing was sent (it then costs nothing). Unknown ids are fine."""
+        """Leave the queue, and give back an open hold of which nothing was sent (it costs nothing). Unknown ids are fine."""
         ...
 
     async def settle(self, settlement: Settlement, now_ms: int) -> Settled:
@@ -53,7 +53,7 @@ class Books(Protocol):
         ...
 
     async def post(self, posts: Sequence[Post], clears: Sequence[str], now_ms: int) -> tuple[Change, ...]:
-        """Empty the windows of `clears`, then add entries that no hold carries. The changes stand in this order: posts, clears."""
+        """Empty the windows of `clears`, then add entries that no hold carries. The changes come in this order: posts, clears."""
         ...
 
     async def sweep(self, now_ms: int) -> tuple[Lost, ...]:
@@ -65,7 +65,7 @@ class Books(Protocol):
         ...
 
     async def waiting(self, now_ms: int) -> tuple[Queued, ...]:
-        """Who stands in line now, first come first: a place of each caller in front, with those behind it in its process."""
+        """The queue now, in order: the hold at the head of each process's queue, with the callers behind it."""
         ...
 
     def records(self, *, after_ms: int = 0) -> AsyncIterator[Record]:

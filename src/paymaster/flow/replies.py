@@ -1,4 +1,4 @@
-"""The answer that a caller gets: a provider's answer and what it cost; knows nothing of how it was come by."""
+"""The answer that a caller gets: a provider's answer and what it cost; knows nothing of how it was obtained."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

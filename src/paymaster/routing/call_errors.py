@@ -124,7 +124,7 @@ def _attempts(records: Sequence[AttemptRecord]) -> Iterator[str]:
 
 
 def _unattempted(skipped: Sequence[Skipped], records: Sequence[AttemptRecord]) -> Iterator[str]:
-    """A line for each model that was passed over; a failed attempt has its own."""
+    """A line for each model that was skipped; a failed attempt has its own."""
     attempted = {record.model for record in records}
     for each in skipped:
         if each.cause is not SkipCause.FAILED or each.model not in attempted:

@@ -1,6 +1,6 @@
-"""What differs where vectors are asked for: which models may stand in for which, what an endpoint takes at once. Pure.
+"""What differs for embeddings: which models may replace which, how much an endpoint takes at once. Pure; knows no provider.
 
-Vectors of two models can't be compared: an index that holds both is broken, and nothing tells so. A fallback therefore goes to the same
+Vectors of two models can't be compared: an index that holds both is broken, and nothing shows it. A fallback therefore goes to the same
 model elsewhere (another endpoint, another key), or to what the registry declares to be in the same `vector_space`, with as many dimensions.
 """
 
@@ -13,14 +13,14 @@ from paymaster.routing.requests import Request
 
 
 def wrong_kind(request: Request, model: Model) -> str | None:
-    """Why the model can't do what is asked for at all: words of one that makes vectors, or the other way round. None where it may."""
+    """Why the model can't serve this kind of request: text from one that makes vectors, or the reverse. None if it may."""
     if request.operation is Operation.EMBEDDINGS:
         return "it lacks embeddings: it answers in words" if model.embeds is False else None
     return "it lacks chat: it makes embeddings" if model.embeds else None
 
 
 def wrong_space(request: Request, model: Model, first: Model) -> str | None:
-    """Why the vectors of `model` can't stand beside those of `first`, the first of the chain that makes any; None where they can."""
+    """Why the vectors of `model` can't be mixed with those of `first`, the first of the chain that makes any; None if they can."""
     if _space(model) != _space(first):
         return (
             f"its vectors can't be compared with those of {first.name}: they are of {_space(model)}, not of {_space(first)} "
@@ -28,12 +28,12 @@ def wrong_space(request: Request, model: Model, first: Model) -> str | None:
         )
     own, theirs = (_dimensions(request, each) for each in (model, first))
     if own != theirs:
-        return f"its vectors can't be compared with those of {first.name}: {_said(own)}, not {_said(theirs)}"
+        return f"its vectors can't be compared with those of {first.name}: {_worded(own)}, not {_worded(theirs)}"
     return None
 
 
 def too_long(model: Model, counted: InputsCount, *, many: bool) -> str | None:
-    """Why an input is too long for the model, where that is certain; a count that is only a bound leaves it to the provider."""
+    """Why an input is too long for the model, if that is certain; if the count is only a bound, the provider decides."""
     limits = [limit for limit in (model.max_input_tokens, model.context_window) if limit is not None]
     if not limits or not counted.prompt.exact or counted.longest_tokens <= min(limits):
         return None
@@ -42,7 +42,7 @@ def too_long(model: Model, counted: InputsCount, *, many: bool) -> str | None:
 
 
 def too_many(model: Model, items: Sequence[object], counted: InputsCount) -> str | None:
-    """Why the inputs are too many for one request; None where they are not."""
+    """Why the inputs are too many for one request; None if they are not."""
     if model.max_inputs is not None and len(items) > model.max_inputs:
         return f"{len(items):,} inputs are too many for one request, it takes {model.max_inputs:,}"
     if model.max_inputs_tokens is not None and counted.prompt.exact and counted.prompt.tokens > model.max_inputs_tokens:
@@ -55,9 +55,9 @@ def _space(model: Model) -> str:
 
 
 def _dimensions(request: Request, model: Model) -> object:
-    """As they will be asked for: the registry's own parameters stand below the caller's."""
+    """As they will be requested: the caller's parameters override the registry's."""
     return request.params.get("dimensions", model.params.get("dimensions"))
 
 
-def _said(dimensions: object) -> str:
+def _worded(dimensions: object) -> str:
     return "as many dimensions as it likes" if dimensions is None else f"{dimensions} dimensions"

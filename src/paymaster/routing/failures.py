@@ -67,8 +67,8 @@ class Then(StrEnum):
 class Rule:
     """What one kind of failure means.
 
-    `again`: the same model may be tried again. `pause_ms`: every worker is kept off the model that long (None: as long as the provider
-    or the backoff says). `breaker`: it counts towards opening the breaker. `needs_operator`: somebody has to mend something.
+    `again`: the same model may be tried again. `pause_ms`: no worker calls the model for that long (None: as long as the provider or
+    the backoff says). `breaker`: it counts towards opening the breaker. `needs_operator`: only an operator can fix the cause.
     """
 
     again: bool
@@ -100,7 +100,7 @@ RULES: dict[FailureKind, Rule] = {
     FailureKind.CANCELLED: Rule(again=False, then=Then.GIVE_UP),
     FailureKind.STALE_HOLD: Rule(again=True, then=Then.NEXT),
 }
-"""The table of ARCHITECTURE.md, "What a failure means"; every kind has its row."""
+"""Every kind has its row; docs/design/failures-and-breaker.md gives the reasons."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,25 +24,25 @@ def check_inputs(inputs: object) -> Inputs:
         _check_tokens(inputs, "input")
         return inputs
     texts = isinstance(inputs[0], str)
-    for place, item in enumerate(inputs):
+    for index, item in enumerate(inputs):
         if isinstance(item, str) is not texts or not isinstance(item, str | list | tuple):
-            raise RequestInvalid(f"input[{place}] is no {'text' if texts else 'list of tokens'}, as others are", advice=_EXAMPLE)
+            raise RequestInvalid(f"input[{index}] is no {'text' if texts else 'list of tokens'}, as others are", advice=_EXAMPLE)
         if not item:
-            raise RequestInvalid(f"input[{place}] is empty", advice="Leave it out: no provider makes a vector of nothing.")
+            raise RequestInvalid(f"input[{index}] is empty", advice="Leave it out: no provider makes a vector of nothing.")
         if not isinstance(item, str):
-            _check_tokens(item, f"input[{place}]")
+            _check_tokens(item, f"input[{index}]")
     return inputs
 
 
 def items_of(inputs: Inputs) -> Sequence[str | Tokens]:
     """What each becomes one vector, in order. The inputs must have been checked."""
-    return (inputs,) if isinstance(inputs, str) or isinstance(inputs[0], int) else inputs  # type: ignore[return-value]  # the first tells all
+    return (inputs,) if isinstance(inputs, str) or isinstance(inputs[0], int) else inputs  # type: ignore[return-value]  # all are of the kind of the first
 
 
-def _check_tokens(tokens: Sequence[object], place: str) -> None:
+def _check_tokens(tokens: Sequence[object], name: str) -> None:
     for token in tokens:
         if not _is_token(token):
-            raise RequestInvalid(f"{place} holds {token!r:.50}, which is no token: tokens are whole numbers from 0 on", advice=_EXAMPLE)
+            raise RequestInvalid(f"{name} holds {token!r:.50}, which is no token: tokens are whole numbers from 0 on", advice=_EXAMPLE)
 
 
 def _is_token(value: object) -> bool:

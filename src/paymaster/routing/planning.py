@@ -1,4 +1,4 @@
-"""Which models could serve a request, in order, and what each would hold; or the reason against it. Pure: time and counts are arguments."""
+"""Which models could serve a request, in order, and what each would hold; or why it is skipped. Pure: time and counts are arguments."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -61,7 +61,7 @@ class Candidate:
     """A model that could serve: what would be sent and what would be held.
 
     `output_tokens` is the largest output per choice that the hold pays for; `limit_sent` says that it is enforced by sending it. `caller`
-    has the limits of whoever asks, over all models, under the name that they are counted by.
+    has the limits of the caller over all models, with the subject they are counted under.
     """
 
     model: Model
@@ -81,7 +81,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The candidates in order and everybody else with the reason against."""
+    """The candidates in order, and the other models with the reason why they are skipped."""
 
     candidates: tuple[Candidate, ...]
     skipped: tuple[Skipped, ...]
@@ -102,18 +102,17 @@ class CountsPrompts(Protocol):
 def plan(
     request: Request, registry: Registry, scope: Scope, now_ms: int, counter: CountsPrompts, missing_keys: Mapping[str, str] | None = None
 ) -> Plan:
-    """Walk the whole chain and judge every model. See `assess`."""
-    judged = [verdict for _, verdict in assess(request, registry, scope, now_ms, counter, missing_keys)]
+    """Assess the whole chain. See `assess`."""
+    assessed = [model for _, model in assess(request, registry, scope, now_ms, counter, missing_keys)]
     return Plan(
-        tuple(verdict for verdict in judged if isinstance(verdict, Candidate)),
-        tuple(verdict for verdict in judged if isinstance(verdict, Skipped)),
+        tuple(model for model in assessed if isinstance(model, Candidate)), tuple(model for model in assessed if isinstance(model, Skipped))
     )
 
 
 def assess(
     request: Request, registry: Registry, scope: Scope, now_ms: int, counter: CountsPrompts, missing_keys: Mapping[str, str] | None = None
 ) -> Iterator[tuple[int, Candidate | Skipped]]:
-    """The models of the chain, each judged when it is asked for (most calls need the first alone), with how many come after it.
+    """The models of the chain, each assessed when it is needed (most calls need only the first), with how many come after it.
 
     `missing_keys` maps models to the environment variable that is not set. Raises RequestInvalid, at the first step, for a request that no
     model could serve and for a model that the registry does not know.
@@ -124,12 +123,12 @@ def assess(
     apart = _set_apart(request, [registry.models[name] for name in names])
     for position, name in enumerate(names):
         missing_key = (missing_keys or {}).get(name)
-        verdict = apart.get(name) or _judge(request, registry.models[name], registry.policy, scope, now_ms, counter, needs, missing_key)
-        yield sum(other not in apart for other in names[position + 1 :]), verdict
+        assessed = apart.get(name) or _assess(request, registry.models[name], registry.policy, scope, now_ms, counter, needs, missing_key)
+        yield sum(other not in apart for other in names[position + 1 :]), assessed
 
 
 def _set_apart(request: Request, models: Sequence[Model]) -> dict[str, Skipped]:
-    """The models of the chain that are of another kind than what is asked for: nobody waits less because they come after."""
+    """The models that can't serve this kind of request at all: they don't count as fallbacks."""
     apart = {
         model.name: Skipped(model.name, SkipCause.CAPABILITY, why) for model in models if (why := wrong_kind(request, model)) is not None
     }
@@ -144,7 +143,7 @@ def _set_apart(request: Request, models: Sequence[Model]) -> dict[str, Skipped]:
 def chain(registry: Registry, asked: str | None) -> tuple[str, ...]:
     """The models to try, in order: the one asked for, then its own fallbacks, else what follows it in the policy's chain.
 
-    A model outside the policy's chain is followed by the whole chain. Raises RequestInvalid where the name is unknown.
+    A model outside the policy's chain is followed by the whole chain. Raises RequestInvalid if the name is unknown.
     """
     first = resolve(registry, asked)
     own = registry.models[first].fallbacks
@@ -173,7 +172,7 @@ def resolve(registry: Registry, asked: str | None) -> str:
     raise RequestInvalid(msg, advice=f"{hint}Known models: {', '.join(registry.models)}.")
 
 
-def _judge(
+def _assess(
     request: Request,
     model: Model,
     policy: Policy,
@@ -220,12 +219,12 @@ def _judge(
 
 
 def _caller(policy: Policy, scope: Scope) -> tuple[tuple[str, Limits], ...]:
-    """The limits of the gateway's key that asks. No model's account can be mistaken for its: it lies one level deeper."""
+    """The limits of the calling key of a gateway. Its accounts can't be those of a model: their names are one level deeper."""
     return () if policy.key_limits is None or scope.key is None else ((key_subject(scope.key), policy.key_limits),)
 
 
 def _terms(request: Request, needs: frozenset[str]) -> RequestTerms:
-    """What the request says that may make it dearer than list price."""
+    """The terms of the request that may make it dearer than list price."""
     tier, speed, geo = (request.params.get(name) for name in ("service_tier", "speed", "inference_geo"))
     modalities = [modality for capability, modality in (("audio", "audio"), ("vision", "image")) if capability in needs]
     if not (tier or speed or geo or modalities or "web_search_options" in request.params):
@@ -240,7 +239,7 @@ def _terms(request: Request, needs: frozenset[str]) -> RequestTerms:
 
 
 def _fit(request: Request, translation: Translation, model: Model, counter: CountsPrompts) -> tuple[PromptCount, int, bool] | Skipped:
-    """The prompt, the largest output per choice and whether that is sent; or why the model can't take so long a prompt."""
+    """The prompt, the largest output per choice and whether that is sent; or why the prompt doesn't fit the model."""
     if request.operation is Operation.EMBEDDINGS:
         items = items_of(request.inputs)
         counted = counter.count_inputs(items, model.tokenizer)
@@ -274,9 +273,9 @@ def unpriced_detail(model: Model) -> str:
 
 
 def _context_room(model: Model, prompt: PromptCount) -> int | None:
-    """Tokens left for the output after the prompt as it probably is; None where no limit is known.
+    """Tokens that the probable prompt leaves for the output; None if no limit is known.
 
-    A count that is only a bound rules nobody out: then the provider decides.
+    A count that is only a bound rules no model out: then the provider decides.
     """
     if prompt.exact and model.max_input_tokens is not None and prompt.tokens > model.max_input_tokens:
         return 0
@@ -307,7 +306,7 @@ def _output_limit(request: Request, model: Model, room: int | None) -> tuple[int
 def _most_nanousd(
     price: Price | None, prompt_tokens: int, output_tokens: int, choices: int, translation: Translation, at: datetime, terms: RequestTerms
 ) -> int:
-    """The most that an attempt may cost; 0 where nobody knows the price."""
+    """The most that an attempt may cost; 0 if the price is unknown."""
     if price is None:
         return 0
     return worst_case_nanousd(price, prompt_tokens, output_tokens, choices, cache_control=translation.cache_control, at=at, terms=terms)
@@ -328,14 +327,14 @@ def _lowered(candidate: Candidate, output_tokens: int) -> Candidate:
 
 
 def _fit_token_limits(candidate: Candidate, policy: Policy) -> Candidate | Skipped:
-    """Lower the output where a tokens-per-minute limit could never admit the whole of it; pass over what does not fit even so."""
+    """Lower the output if a tokens-per-minute limit could never admit all of it; skip the model if that doesn't help."""
     limits, prompt = candidate.model.limits, candidate.prompt.tokens
     for name, cap, base in (("tpm", limits.tpm, prompt), ("output_tpm", limits.output_tpm, 0)):
         if cap is not None and base + candidate.output_tokens * candidate.choices > cap:
             lowered = (cap - base) // candidate.choices
             if lowered < min(policy.min_output_tokens, candidate.output_tokens):
-                said = f"a prompt of {base} tokens and an answer do not fit" if candidate.output_tokens else f"{base} tokens do not fit"
-                return Skipped(candidate.model.name, SkipCause.LIMIT, f"{said} {name} = {cap}")
+                needs = f"a prompt of {base} tokens and an answer do not fit" if candidate.output_tokens else f"{base} tokens do not fit"
+                return Skipped(candidate.model.name, SkipCause.LIMIT, f"{needs} {name} = {cap}")
             candidate = _lowered(candidate, lowered)
     if limits.input_tpm is not None and prompt > limits.input_tpm:
         return Skipped(candidate.model.name, SkipCause.LIMIT, f"a prompt of {prompt} tokens does not fit input_tpm = {limits.input_tpm}")
@@ -343,7 +342,7 @@ def _fit_token_limits(candidate: Candidate, policy: Policy) -> Candidate | Skipp
 
 
 def lowered_to(candidate: Candidate, room_nanousd: int, min_output_tokens: int) -> Candidate | None:
-    """The candidate with the largest output that `room_nanousd` pays for; None where that is less than `min_output_tokens`."""
+    """The candidate with the largest output that `room_nanousd` pays for; None if that is less than `min_output_tokens`."""
     price = candidate.model.price
     if price is None:
         return None

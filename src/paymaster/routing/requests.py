@@ -1,4 +1,4 @@
-"""What the caller asks for, in OpenAI's terms, and what that demands of a model; knows no registry and no provider."""
+"""A caller's request, in OpenAI's terms, and the capabilities that it needs; knows no registry and no provider."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ OUTPUT_LIMIT_NAMES = ("max_completion_tokens", "max_tokens")
 
 @dataclass(frozen=True, slots=True)
 class Thinking:
-    """How much a caller of Anthropic's API wants a model to think: in its own words, for models that read those, and as an effort.
+    """How much a caller of Anthropic's API wants a model to think: `own` as it was written, for models that read that, and as an effort.
 
     `effort` is `low`, `medium` or `high`.
     """
@@ -24,7 +24,7 @@ class Thinking:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """A request for words (`messages`) or for vectors (`inputs`), as `operation` says.
+    """A request for text (`messages`) or for vectors (`inputs`), by `operation`.
 
     `params` is everything but model, messages, inputs, tools and stream, as the caller gave it.
     """
@@ -40,7 +40,7 @@ class Request:
 
     @property
     def choices(self) -> int:
-        """How many answers are asked for (`n`)."""
+        """How many answers are requested (`n`)."""
         n = self.params.get("n", 1)
         return n if isinstance(n, int) and n > 0 else 1
 

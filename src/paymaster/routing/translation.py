@@ -1,4 +1,4 @@
-"""What of a request a model can read: parameters and message fields that it does not take are dropped where that is harmless; says so."""
+"""A request in a model's terms: parameters and fields that it does not take are dropped if that is harmless, and named. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,9 +14,9 @@ HARMLESS_PARAMS = frozenset(
         "temperature", "thinking", "top_k", "top_p", "user", "verbosity",
     }
 )  # fmt: skip
-"""Parameters without which an answer is still an answer to the question; any other one that a model does not take rules it out.
+"""Parameters without which an answer still answers the question; any other one that a model does not take rules the model out.
 
-Vectors are put into the encoding that was asked for in any case.
+Vectors are converted to the requested encoding in any case.
 """
 
 _SAMPLING = ("temperature", "top_k", "top_p")
@@ -32,7 +32,7 @@ MESSAGE_EXTRAS = frozenset({"cache_control", "thinking_blocks", "reasoning_conte
 class Translation:
     """The request in the model's terms: messages and parameters to send (without the output limit), what was dropped, what rules it out.
 
-    `cache_control` is the longest cache lifetime that the messages ask for (`5m`, `1h`), None where they ask for none.
+    `cache_control` is the longest cache lifetime that the messages ask for (`5m`, `1h`), None if they ask for none.
     """
 
     messages: Sequence[JsonObject]
@@ -43,9 +43,9 @@ class Translation:
 
 
 def translate(request: Request, model: Model) -> Translation:
-    """Put the request into the model's terms. The registry's default parameters stand below the caller's."""
+    """Put the request into the model's terms. The caller's parameters override the registry's."""
     thought = _thought(request, model)
-    # Anthropic's API takes no sampling beside thinking: the registry's yields, the caller's is theirs to hear of.
+    # Anthropic's API takes no sampling beside thinking: the registry's is dropped; the caller's is left for the API to refuse.
     yields = _SAMPLING if "thinking" in thought else ()
     defaults = {name: value for name, value in model.params.items() if name not in yields}
     wanted = {**defaults, **request.params, **thought}
@@ -56,12 +56,12 @@ def translate(request: Request, model: Model) -> Translation:
     unread = MESSAGE_EXTRAS - model.readable_extras
     messages, stripped = _readable(request.messages, unread)
     lifetime = _cache_lifetime(request) if "cache_control" in model.readable_extras else None
-    unsaid = ("thinking",) if request.thinking is not None and not thought else ()
-    return Translation(messages, params, (*dropped, *unsaid, *stripped), impossible, lifetime)
+    unsent = ("thinking",) if request.thinking is not None and not thought else ()
+    return Translation(messages, params, (*dropped, *unsent, *stripped), impossible, lifetime)
 
 
 def _thought(request: Request, model: Model) -> JsonObject:
-    """How the model is told to think: in Anthropic's words or as an effort; nothing where it is not known to reason, or would refuse."""
+    """The parameter that makes the model think: Anthropic's or an effort; nothing if it isn't known to reason, or would refuse."""
     wanted = request.thinking
     if wanted is None or model.capabilities is None or "reasoning" not in model.capabilities:
         return {}

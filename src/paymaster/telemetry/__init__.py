@@ -1,1 +1,1 @@
-"""Where events go: JSON lines, the log, counters; hears what the flow tells and never decides anything."""
+"""Where events go: JSON lines, the log, Prometheus, OpenTelemetry; listens to the flow and never decides anything."""

@@ -53,7 +53,7 @@ class _OpenCall:
 class OpenTelemetry:
     """Listens to events and makes spans and metrics of them; give it to a client among its `listeners`.
 
-    Without providers it takes the program's global ones, which do nothing until the program sets them. `models` (a registry's) tell
+    Without providers it takes the program's global ones, which do nothing until the program sets them. `models` (a registry's) give
     provider and server when a span begins, so that a sampler can see them. `environ` decides between the two ages of the conventions.
     """
 
@@ -107,7 +107,7 @@ class OpenTelemetry:
             self._metrics.count(event)
 
     def _call(self, call_id: str, scope: Scope) -> _OpenCall:
-        """The call's span; it begins with the first thing that is told of the call."""
+        """The call's span; it begins with the first event of the call."""
         with self._lock:
             known = self._calls.get(call_id)
             if known is not None:
@@ -177,7 +177,7 @@ class OpenTelemetry:
         span.end()
 
     def _unsettled(self, event: SettlementFailed) -> None:
-        """The event names no attempt; a call makes one at a time, and how it ended is told next."""
+        """The event names no attempt; a call makes one at a time, and the event of its end comes next."""
         call = self._call(event.call_id, event.scope)
         for span in (call.span, *call.attempts.values()):
             span.add_event(event.kind, {"paymaster.model": event.model, "paymaster.spooled": event.spooled})

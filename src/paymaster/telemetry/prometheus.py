@@ -101,7 +101,7 @@ class PrometheusMetrics:
         self._closings = Counter("paymaster_breaker_closings", "Breakers that an answer closed.", ("model",), registry=own)
         self._lost = Counter("paymaster_lost_holds", "Holds whose worker died; they are charged in full.", ("model",), registry=own)
         self._unsettled = Counter("paymaster_failed_settlements", "Settlements that the ledger did not take.", ("model",), registry=own)
-        self._unbooked = Counter("paymaster_unbooked_attempts", "Attempts made while the ledger was away.", ("model",), registry=own)
+        self._unbooked = Counter("paymaster_unbooked_attempts", "Attempts made while the ledger was unavailable.", ("model",), registry=own)
         self._posted = Counter("paymaster_posted_settlements", "Settlements that waited on disk and were posted.", ("model",), registry=own)
         self._reductions = Counter(
             "paymaster_concurrency_reductions", "Overloads that lowered the calls made at once.", ("model",), registry=own
@@ -225,10 +225,10 @@ class _Shown(Collector):
     def collect(self) -> Iterator[Metric]:
         for metric in self._source.collect():
             money = metric.name.endswith("_nanousd")
-            name, told = metric.name, metric.documentation
+            name, documentation = metric.name, metric.documentation
             if money:
-                name, told = name.replace("_nanousd", "_usd"), f"{told} In US dollars."
-            shown = Metric(name, told, metric.type)
+                name, documentation = name.replace("_nanousd", "_usd"), f"{documentation} In US dollars."
+            shown = Metric(name, documentation, metric.type)
             for sample in metric.samples:
                 if not sample.name.endswith("_created"):
                     value = sample.value / _NANO if money else sample.value

@@ -43,7 +43,7 @@ _WAITS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BudgetState:
-    """One budget, in nano-dollars. `of` has what it is counted for (`{"run": "exp-42"}`); `cap_nanousd` is None where no registry tells."""
+    """One budget, in nano-dollars. `of` has what it is counted for (`{"run": "exp-42"}`); `cap_nanousd` is None if no registry has one."""
 
     account: str
     of: Mapping[str, str]
@@ -91,9 +91,9 @@ class ModelState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueState:
-    """Calls that wait in line for one model: how many, since when the first of their places has been taken, and for which accounts.
+    """Calls that wait in the queue for one model: how many, since when the first of them has, and for which accounts.
 
-    Callers of other models may stand at the same place, as a budget is for all of them; `since_ms` and `accounts` are those of the waiter.
+    One queued hold may have callers of several models behind it, as a budget is for all of them; `since_ms` and `accounts` are the hold's.
     """
 
     model: str
@@ -149,12 +149,12 @@ def _queue(queue: Sequence[Queued]) -> tuple[QueueState, ...]:
 def most_relevant(budgets: Sequence[BudgetState], most: int) -> tuple[BudgetState, ...]:
     """As many budgets as fit a screen: those with open calls, then the fullest, then the dearest; an old ledger has thousands."""
 
-    def telling(budget: BudgetState) -> tuple[bool, int, int]:
+    def relevance(budget: BudgetState) -> tuple[bool, int, int]:
         used = budget.spent_nanousd + budget.held_nanousd
         share_ppm = used * 1_000_000 // budget.cap_nanousd if budget.cap_nanousd else 0
         return budget.held_nanousd > 0, share_ppm, used
 
-    return tuple(sorted(budgets, key=telling, reverse=True)[:most])
+    return tuple(sorted(budgets, key=relevance, reverse=True)[:most])
 
 
 def _budgets(balances: Mapping[str, Balance], registry: Registry | None, run: str | None) -> Iterator[BudgetState]:
