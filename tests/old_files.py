@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 import redis
 
 from paymaster.cli import main
-from paymaster.ledgers.urls import open_ledger
 from paymaster.ledgers.redis.address import read_address
 from paymaster.ledgers.redis.ledger import RedisLedger
+from paymaster.ledgers.urls import open_ledger
 from paymaster.runtime import BlockingRuntime, run
 
 if TYPE_CHECKING:

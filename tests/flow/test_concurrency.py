@@ -1,4 +1,4 @@
-"""`max_parallel: auto` against a provider on loopback that takes so many calls at once, and tells nobody how many."""
+"""`max_parallel: auto` against a provider on loopback that takes a number of calls at once and does not say how many."""
 
 import threading
 import time
@@ -60,11 +60,11 @@ def parallel(box: Box) -> int:
     return 4 - run(box.books.balances("parallel/", box.runtime.now_ms()))["parallel/a"].settled
 
 
-def test_an_overload_is_told_with_the_limits_before_and_after_and_the_call_goes_on() -> None:
+def test_an_overload_is_reported_with_both_limits_and_the_call_goes_on() -> None:
     box = Box(registry(model("a", limits=ADAPTIVE)), {"a": [failure(FailureKind.THROTTLED, retry_after_ms=100), answer()]})
     assert box.ask().text == "Hi"
-    [told] = [event for event in box.events if isinstance(event, events.ConcurrencyLowered)]
-    assert (told.from_parallel, told.to_parallel, told.reason) == (4, 2, "throttled")
+    [reported] = [event for event in box.events if isinstance(event, events.ConcurrencyLowered)]
+    assert (reported.from_parallel, reported.to_parallel, reported.reason) == (4, 2, "throttled")
     assert parallel(box) == 2
 
 
@@ -75,7 +75,7 @@ def test_one_call_at_a_time_never_moves_the_limit() -> None:
     assert parallel(box) == 4
 
 
-def test_a_limit_that_fell_below_one_slot_is_mended_by_the_next_call() -> None:
+def test_a_limit_below_one_slot_is_repaired_by_the_next_call() -> None:
     box = Box(registry(model("a", limits=ADAPTIVE)), {"a": [answer()]})
     box.ask()
     # Two overloads at the very same moment could do so.

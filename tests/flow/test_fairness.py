@@ -77,7 +77,7 @@ def test_a_large_request_is_not_starved_by_the_small_ones_of_other_processes(tmp
 
 
 def test_nobody_waits_for_a_call_that_was_cancelled(tmp_path: Path, shared_ledger: str) -> None:
-    """Its place in line is in the ledger, where other processes would have respected it."""
+    """Its turn is in the ledger, where other processes would have respected it."""
     with held_up(tmp_path, shared_ledger) as (registry, settings):
 
         async def cancelled_while_it_stands_in_line() -> None:
@@ -99,13 +99,13 @@ def test_who_looks_sees_every_call_that_waits_in_whatever_process_and_leaves_the
     """One slot is in use; two processes with three threads each wait for it: a place of each in the ledger, and two calls behind it."""
     ledger = ["--ledger", shared_ledger, "--state-dir", str(tmp_path / "mine")]
 
-    def told(*words: str) -> str:
+    def reported(*words: str) -> str:
         capsys.readouterr()
         assert main([*words, *ledger]) == 0
         return capsys.readouterr().out
 
     def queued() -> list[dict[str, object]]:
-        shown: list[dict[str, object]] = json.loads(told("status", "--json"))["queued"]
+        shown: list[dict[str, object]] = json.loads(reported("status", "--json"))["queued"]
         return shown
 
     free = threading.Event()
@@ -119,8 +119,8 @@ def test_who_looks_sees_every_call_that_waits_in_whatever_process_and_leaves_the
             since_ms = waits["since_ms"]
             assert isinstance(since_ms, int)
             assert began_ms - 2_000 < since_ms < began_ms + 30_000
-            assert re.search(r"^a +6 +[0-9.]+ m?s +max_parallel$", told("status"), re.MULTILINE)
-            assert re.search(r"^a +6 +[0-9.]+ m?s +max_parallel$", told("top", "--once"), re.MULTILINE)
+            assert re.search(r"^a +6 +[0-9.]+ m?s +max_parallel$", reported("status"), re.MULTILINE)
+            assert re.search(r"^a +6 +[0-9.]+ m?s +max_parallel$", reported("top", "--once"), re.MULTILINE)
             free.set()
             assert {result["outcome"] for result in workers.results()} == {"ok"}
             assert queued() == []

@@ -1,4 +1,4 @@
-"""One call from its request to its reply: what is held, sent, settled, retried, passed on and told."""
+"""One call from its request to its reply: what is held, sent, settled, retried and reported."""
 
 import asyncio
 from dataclasses import replace
@@ -145,7 +145,7 @@ def test_a_hold_whose_answer_went_astray_until_its_lease_was_over_is_taken_anew(
     assert spent > 10_000_000 + COST if swept else spent == COST
 
 
-def test_the_last_of_many_attempts_are_told() -> None:
+def test_the_last_of_many_attempts_are_listed() -> None:
     again = [failure(FailureKind.THROTTLED, retry_after_ms=10) for _ in range(20)]
     patient = registry(model("a"), budgets=(per_run("0.012"),), hard_stop_on_budget=True, retries_per_model=30)
     box = Box(patient, {"a": [*again, failure(FailureKind.SERVER_ERROR, Billed.MAYBE)]})
@@ -193,7 +193,7 @@ def test_a_soft_budget_prefers_a_model_within_it_and_else_goes_on_and_says_by_ho
     assert alone.spent() == (COST, 0)
 
 
-def test_each_threshold_is_told_once() -> None:
+def test_each_threshold_is_reported_once() -> None:
     box = Box(registry(model("a"), budgets=(per_run("0.0012"),), warn_at_percent=(50, 80)), {"a": [answer()]})
     box.ask()
     box.ask()
@@ -240,7 +240,7 @@ def test_a_bill_above_the_hold_is_posted_as_it_is() -> None:
     assert box.spent() == (reply.cost_nanousd, 0)
 
 
-def test_a_throttled_model_is_waited_for_and_every_worker_is_told() -> None:
+def test_a_throttled_model_is_waited_for_by_every_worker() -> None:
     box = Box(registry(model("a")), {"a": [failure(FailureKind.THROTTLED, retry_after_ms=3000), answer()]})
     began = box.runtime.now_ms()
     assert box.ask().model == "a"
@@ -392,7 +392,7 @@ def test_a_stream_that_is_cut_is_charged_and_never_looks_complete() -> None:
     assert (settled > 0, held) == (True, 0)
 
 
-def test_a_caller_who_walks_away_from_a_stream_settles_the_hold() -> None:
+def test_a_caller_who_closes_a_stream_settles_the_hold() -> None:
     box = Box(registry(model("a"), budgets=(per_run("1"),)), {"a": [answer()]})
 
     async def scenario() -> None:
@@ -479,7 +479,7 @@ def test_a_hold_that_went_stale_before_it_was_sent_is_taken_again() -> None:
     assert box.spent() == (COST, 0)
 
 
-def test_a_model_that_is_not_asked_and_a_call_without_an_answer_are_told() -> None:
+def test_a_skipped_model_and_a_call_without_an_answer_are_reported() -> None:
     lacking = model("blind", capabilities=frozenset())
     box = Box(registry(lacking, model("down"), retries_per_model=0), {"down": [failure(FailureKind.SERVER_ERROR)]})
     with pytest.raises(NoModelAvailable):

@@ -1,4 +1,4 @@
-"""A call whose ledger is away: refused under a hard budget, made and told loudly under a soft one, and paid when the ledger is back."""
+"""A call without its ledger: refused under a hard budget, made and reported under a soft one, and paid when it is available again."""
 
 import json
 import threading
@@ -21,9 +21,9 @@ HELLO = [{"role": "user", "content": "Hello"}]
 
 
 class Fickle(MemoryLedger):
-    """A ledger that is away when it is told to be."""
+    """A ledger that is unavailable on demand."""
 
-    away = False
+    unavailable = False
 
     async def reserve(self, hold, now_ms, *, queue_for_ms=0):
         self._look()
@@ -38,8 +38,8 @@ class Fickle(MemoryLedger):
         return await super().post(posts, clears, now_ms)
 
     def _look(self) -> None:
-        if self.away:
-            raise LedgerUnavailable("it is away")
+        if self.unavailable:
+            raise LedgerUnavailable("no answer")
 
 
 def box_of(ledger: Fickle, folder: Path, outcomes: list) -> Box:
@@ -50,7 +50,7 @@ def box_of(ledger: Fickle, folder: Path, outcomes: list) -> Box:
 def test_a_throttled_call_waits_by_itself_where_its_pause_could_not_be_booked(tmp_path: Path) -> None:
     ledger = Fickle()
     box = box_of(ledger, tmp_path, [failure(FailureKind.THROTTLED, retry_after_ms=700), answer()])
-    ledger.away = True
+    ledger.unavailable = True
     assert box.ask().text == "Hi"
     assert isinstance(box.runtime, ManualRuntime)
     assert box.runtime.slept_ms == [700]
@@ -58,25 +58,25 @@ def test_a_throttled_call_waits_by_itself_where_its_pause_could_not_be_booked(tm
     assert box.kinds() == [*first, "throttled", *second]
 
 
-def test_failures_that_would_open_the_breaker_don_t_stop_a_call_whose_ledger_is_away(tmp_path: Path) -> None:
+def test_failures_that_would_open_the_breaker_don_t_stop_a_call_without_its_ledger(tmp_path: Path) -> None:
     ledger = Fickle()
     box = box_of(ledger, tmp_path, [*[failure(FailureKind.OVERLOADED)] * 2, answer()])
-    ledger.away = True
+    ledger.unavailable = True
     assert box.ask().text == "Hi"
 
 
-def test_a_settlement_that_found_no_place_at_all_is_told(tmp_path: Path) -> None:
+def test_a_settlement_that_can_t_be_kept_anywhere_is_reported(tmp_path: Path) -> None:
     ledger = Fickle()
     (tmp_path / "file").write_text("")
 
-    def goes_away(_: object) -> object:
-        ledger.away = True
+    def becomes_unavailable(_: object) -> object:
+        ledger.unavailable = True
         return answer()
 
-    box = box_of(ledger, tmp_path / "file", [goes_away])
+    box = box_of(ledger, tmp_path / "file", [becomes_unavailable])
     assert box.ask().text == "Hi"
-    [told] = [event for event in box.events if event.kind == "settlement_failed"]
-    assert not told.spooled  # type: ignore[union-attr]  # the kind says which event it is
+    [reported] = [event for event in box.events if event.kind == "settlement_failed"]
+    assert not reported.spooled  # type: ignore[union-attr]  # the kind says which event it is
 
 
 def test_a_key_with_a_hard_budget_makes_no_call_where_its_soft_neighbours_on_the_same_ledger_go_on(tmp_path: Path) -> None:
@@ -84,9 +84,9 @@ def test_a_key_with_a_hard_budget_makes_no_call_where_its_soft_neighbours_on_the
     box = box_of(ledger, tmp_path, [answer(), answer()])
     key = Key(id="k", user="ana", digest="", budgets=(per_run("1"),))
     strict = Box(registry_for(box.registry, key), {"a": [answer()]}, books=box.books)
-    ledger.away = True
+    ledger.unavailable = True
     assert box.ask().text == "Hi"
-    with pytest.raises(LedgerUnavailable, match="it is away"):
+    with pytest.raises(LedgerUnavailable, match="no answer"):
         strict.ask()
     assert box.ask().text == "Hi"
 

@@ -68,16 +68,16 @@ def test_a_model_that_fails_is_seldom_asked_and_soon_back(kind: FailureKind) -> 
     assert len(answered) >= OUTAGE_MS / SECOND_MS  # one a second: nobody waits for what fails while another model answers
 
 
-def test_why_a_model_was_not_asked_is_told_of_every_call() -> None:
+def test_why_a_model_was_skipped_is_reported_for_every_call() -> None:
     box = Box(
         registry(model("first"), model("second"), breaker_failures=1), {"first": [failure(FailureKind.SERVER_ERROR)], "second": [answer()]}
     )
     box.ask()
     box.events.clear()
     assert box.ask().model == "second"
-    told = box.events[0]
-    assert (told.kind, told.model, told.cause) == ("skipped", "first", "paused")
-    assert told.reason.startswith("circuit open after failures, for 14.")
+    reported = box.events[0]
+    assert (reported.kind, reported.model, reported.cause) == ("skipped", "first", "paused")
+    assert reported.reason.startswith("circuit open after failures, for 14.")
 
 
 def test_a_model_that_asks_for_time_gets_it_and_is_back_when_it_said() -> None:
@@ -108,7 +108,7 @@ def test_a_model_that_flaps_is_asked_as_seldom_as_one_that_is_down() -> None:
     assert "first" in box.called()
 
 
-def test_what_is_wrong_with_one_request_keeps_nobody_else_away() -> None:
+def test_a_request_that_is_wrong_pauses_no_model_for_others() -> None:
     outage = Outage(FailureKind.CONTEXT_TOO_LONG, ManualRuntime())
     runtime = outage.runtime
     larger = model("second", context_window=100_000)

@@ -14,7 +14,7 @@ from paymaster import AsyncClient, Client
 from paymaster.ledgers.wait_queue import ProcessWaitQueue
 
 
-def test_one_processs_429_keeps_all_others_away_for_as_long_as_the_provider_asked(tmp_path: Path, shared_ledger: str) -> None:
+def test_one_process_s_429_pauses_all_others_for_as_long_as_the_provider_asked(tmp_path: Path, shared_ledger: str) -> None:
     throttled: list[float] = []
     first = threading.Lock()
 

@@ -1,4 +1,4 @@
-"""How many calls a model takes at once, found out: each move by itself, and how they come to a limit that nobody told."""
+"""The limit of calls at once that is found out: each move by itself, and how it comes near a limit that is not stated."""
 
 import heapq
 import random
@@ -92,7 +92,7 @@ def test_other_failures_say_nothing_about_the_limit() -> None:
 @pytest.mark.parametrize("failure", [None, THROTTLED])
 def test_of_all_calls_under_way_only_the_first_overload_moves_it(failure: FailureKind | None) -> None:
     assert moved(ConcurrencyState(10, 10, 0, 0), failure, overloads=1) == 0
-    assert move("m", ConcurrencyState(10, 10, 0, 0), (), failure, NOT_STATED, 0.0) == 0  # the ledger is away
+    assert move("m", ConcurrencyState(10, 10, 0, 0), (), failure, NOT_STATED, 0.0) == 0  # no ledger
 
 
 def test_what_is_charged_and_posted() -> None:
@@ -177,7 +177,7 @@ class Town:
 
 
 @pytest.mark.parametrize("takes", [1, 6, 16])
-def test_it_comes_near_a_limit_that_nobody_told_and_stays_there_with_few_refusals(takes: int) -> None:
+def test_it_comes_near_an_unknown_limit_and_stays_there_with_few_refusals(takes: int) -> None:
     town = Town(takes)
     town.live(40)
     town.live(100)

@@ -122,7 +122,7 @@ def refused(*accounts: str) -> Refused:
     return Refused("h", 0, tuple(Shortfall(Charge(account, 0, 0, 0), OPEN, 5_000) for account in accounts))
 
 
-def test_a_refusal_by_the_circuit_is_told_apart_from_one_by_a_provider_that_asked_to_wait() -> None:
+def test_a_refusal_by_the_circuit_differs_from_a_provider_that_asked_to_wait() -> None:
     assert breaker.refuses("m", refused("pause/m", "breaker/m"))
     assert breaker.needs_probe("m", refused("breaker/m"))
     assert breaker.refuses("m", refused("probe/m"))

@@ -1,4 +1,4 @@
-"""What a person is told when no model served."""
+"""The error of a call that no model served, in words."""
 
 from dataclasses import replace
 

@@ -34,7 +34,7 @@ def planned(request: Request, *models: Model, **policy: object) -> Plan:
 
 
 def against(request: Request, *models: Model, **policy: object) -> list[tuple[str, SkipCause, str]]:
-    """Who is passed over, and why."""
+    """The skipped models, and why."""
     return [(passed.model, passed.cause, passed.detail) for passed in planned(request, *models, **policy).skipped]
 
 
@@ -155,7 +155,7 @@ def test_an_input_that_is_too_long_is_named() -> None:
     assert against(asked("one two three four five"), bound_only) == [], "a bound rules nobody out: the provider decides"
 
 
-def test_too_many_inputs_for_one_request_are_told() -> None:
+def test_too_many_inputs_for_one_request_are_reported() -> None:
     [(_, why, said)] = against(asked(["x"] * 5), embedder("a", max_inputs=4))
     assert (why, said) == (SkipCause.LIMIT, "5 inputs are too many for one request, it takes 4")
     [(_, _, said)] = against(asked([[1, 2], [3, 4]]), embedder("a", max_inputs_tokens=3))

@@ -19,7 +19,7 @@ SCOPE = Scope(run="r1")
 
 
 class Counts:
-    """A counter that says what it was told to say."""
+    """A counter with a fixed answer."""
 
     def __init__(self, tokens: int, *, likely: int | None = None, exact: bool = True, unbounded: tuple[str, ...] = ()) -> None:
         self.answer = PromptCount(tokens, tokens if likely is None else likely, exact, unbounded)

@@ -65,12 +65,12 @@ def thinking(**fields: object) -> Request:
     return Request(**{"messages": HELLO, "thinking": Thinking(BUDGET, "medium"), **fields})  # type: ignore[arg-type]  # a test names any field
 
 
-def test_a_model_that_reads_anthropic_s_words_is_told_to_think_in_them() -> None:
+def test_a_model_that_reads_anthropic_s_parameter_gets_it() -> None:
     translation = translate(thinking(), model("claude", **CLAUDE, params={"temperature": 0.2, "max_tokens": 9, "stop": "x"}))
     assert (translation.params, translation.dropped) == ({"thinking": BUDGET, "stop": "x"}, ())
 
 
-def test_others_that_reason_are_told_by_an_effort() -> None:
+def test_others_that_reason_get_an_effort() -> None:
     translation = translate(thinking(), model("gpt", capabilities=REASONS, params={"reasoning_effort": "low"}))
     assert (translation.params, translation.dropped) == ({"reasoning_effort": "medium"}, ())
 

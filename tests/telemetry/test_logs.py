@@ -102,15 +102,19 @@ SENTENCES = [
         "settlement_failed",
         {},
         logging.ERROR,
-        "ledger unavailable, the cost of a call to gpt-4o is not recorded; $0.0512 stay held and are charged when the lease ends: "
-        "the database is locked",
+        (
+            "ledger unavailable, the cost of a call to gpt-4o is not recorded; $0.0512 stay held and are charged when the lease ends: "
+            "the database is locked"
+        ),
     ),
     (
         "settlement_failed",
         {"spooled": True},
         logging.ERROR,
-        "ledger unavailable, the cost of a call to gpt-4o is not recorded; it waits on disk until the ledger is available again: "
-        "the database is locked",
+        (
+            "ledger unavailable, the cost of a call to gpt-4o is not recorded; it waits on disk until the ledger is available again: "
+            "the database is locked"
+        ),
     ),
     (
         "unbooked",

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 NOON_MS = 1_795_435_200_000  # 2026-11-23T12:00Z
 
 
-def told(events: Iterable[Event], *others) -> dict[tuple[str, frozenset], float]:
+def reported(events: Iterable[Event], *others) -> dict[tuple[str, frozenset], float]:
     metrics = PrometheusMetrics()
     for event in events:
         metrics(event)
@@ -47,7 +47,7 @@ def figure(samples, name: str, **labels: str) -> float:
 
 
 def gauges(balances: dict[str, Balance], known: Registry) -> dict[tuple[str, frozenset], float]:
-    return told([], LedgerGauges(lambda: (ledger_status(balances, known), NOON_MS), known))
+    return reported([], LedgerGauges(lambda: (ledger_status(balances, known), NOON_MS), known))
 
 
 def test_a_call_that_fell_back_is_counted_at_both_models():
@@ -56,7 +56,7 @@ def test_a_call_that_fell_back_is_counted_at_both_models():
         {"first": [failure(FailureKind.OVERLOADED)], "second": [answer(input_tokens=100, output_tokens=50, first_token_ms=200)]},
     )
     reply = box.ask()
-    samples = told(box.events)
+    samples = reported(box.events)
     assert figure(samples, "paymaster_attempts_total", model="first", outcome="overloaded") == 1
     assert figure(samples, "paymaster_attempts_total", model="second", outcome="answered", provider="openai") == 1
     assert figure(samples, "paymaster_fallbacks_total", model="first", to_model="second") == 1
@@ -77,14 +77,14 @@ def test_money_stays_exact_over_a_million_small_charges(events):
 
 
 def test_every_kind_of_event_is_counted_somewhere(events):
-    nothing = told([])
+    nothing = reported([])
     for event in events.values():
-        assert told([event]) != nothing, event.kind
+        assert reported([event]) != nothing, event.kind
 
 
 def test_no_name_of_a_run_a_user_or_a_message_becomes_a_label(events, filled):
     marked = (replace(filled(event, "CANARY"), **_registry_names(event)) for event in events.values())
-    text = "\n".join(str(key) for key in told(marked))
+    text = "\n".join(str(key) for key in reported(marked))
     assert "CANARY" not in text.replace("CANARY-account", "")
 
 
@@ -106,11 +106,11 @@ def _registry_names(event: Event) -> dict[str, str]:
 )
 def test_a_stop_is_counted_by_the_kind_of_budget(events, account, kind):
     stopped = replace(events["budget_exceeded"], account=account, hard=True)
-    assert figure(told([stopped]), "paymaster_budget_stops_total", budget=kind) == 1
+    assert figure(reported([stopped]), "paymaster_budget_stops_total", budget=kind) == 1
 
 
 def test_names_follow_the_conventions_of_prometheus(events):
-    for name, _ in told(events.values()):
+    for name, _ in reported(events.values()):
         assert name.startswith("paymaster_")
         assert name.endswith(("_total", "_seconds_bucket", "_seconds_sum", "_seconds_count")), name
         assert "nano" not in name
@@ -160,7 +160,7 @@ def test_every_model_of_the_registry_has_exactly_one_breaker_state():
 def test_calls_in_line_are_counted_by_model():
     known = registry(model("busy"), model("fine"))
     queue = (Queued("h1", ("slots/busy",), {"busy": 3}, NOON_MS - 2_000), Queued("h2", ("requests/busy",), {"busy": 1, "gone": 1}, NOON_MS))
-    samples = told([], LedgerGauges(lambda: (ledger_status({}, known, queue=queue), NOON_MS), known))
+    samples = reported([], LedgerGauges(lambda: (ledger_status({}, known, queue=queue), NOON_MS), known))
     assert [figure(samples, "paymaster_waiting_calls", model=name) for name in ("busy", "fine")] == [4, 0]
 
 

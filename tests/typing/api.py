@@ -5,7 +5,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import assert_type
 
-from paymaster import AsyncClient, BudgetExceeded, Client, PaymasterError, Reply, Scope, Explanation
+from paymaster import AsyncClient, BudgetExceeded, Client, Explanation, PaymasterError, Reply, Scope
 from paymaster.accounting.accounts import Balance
 from paymaster.accounting.records import AttemptRecord
 from paymaster.accounting.usage.record import Usage

@@ -45,7 +45,7 @@ class Translation:
 def translate(request: Request, model: Model) -> Translation:
     """Put the request into the model's terms. The caller's parameters override the registry's."""
     thought = _thought(request, model)
-    # Anthropic's API takes no sampling beside thinking: the registry's is dropped; the caller's is left for the API to refuse.
+    # Anthropic's API takes no sampling beside thinking: the registry's is dropped; the caller's stays for the API to refuse.
     yields = _SAMPLING if "thinking" in thought else ()
     defaults = {name: value for name, value in model.params.items() if name not in yields}
     wanted = {**defaults, **request.params, **thought}
