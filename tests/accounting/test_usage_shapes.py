@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -84,7 +85,7 @@ def test_gemini_s_cached_audio_without_a_split_is_taken_as_text_first() -> None:
     assert (usage.input_audio_tokens, usage.cache_read_audio_tokens) == (30, 20)
 
 
-def test_gemini_s_thoughts_inside_the_candidates_are_told_by_the_total() -> None:
+def test_gemini_thoughts_inside_the_candidates_are_recognised_by_the_total() -> None:
     raw = {"promptTokenCount": 10, "candidatesTokenCount": 8, "thoughtsTokenCount": 5, "totalTokenCount": 18, "promptTokensDetails": "none"}
     assert read_usage("gemini.generateContent", raw) == Usage(input_tokens=10, output_tokens=8, reasoning_tokens=5)
 
@@ -115,12 +116,12 @@ def test_realtime_answers_split_their_cached_tokens_by_kind() -> None:
     )
 
 
-def test_misses_alone_tell_the_hits() -> None:
+def test_cache_hits_follow_from_the_misses_alone() -> None:
     usage = read_usage("deepseek.chat", {"prompt_tokens": 10, "completion_tokens": 1, "prompt_cache_miss_tokens": 4})
     assert usage == Usage(input_tokens=4, cache_read_tokens=6, output_tokens=1)
 
 
-def test_bedrock_s_details_alone_tell_the_writes() -> None:
+def test_bedrock_cache_writes_are_read_from_the_details_alone() -> None:
     raw = {"inputTokens": 1, "outputTokens": 1, "totalTokens": 2, "cacheDetails": [{"ttl": "1h", "inputTokens": 5}, {"inputTokens": 2}]}
     assert read_usage("bedrock.converse", raw) == Usage(input_tokens=1, cache_write_5m_tokens=2, cache_write_1h_tokens=5, output_tokens=1)
 
@@ -131,7 +132,14 @@ def test_a_bill_in_text_keeps_its_digits() -> None:
     assert usage.reported_cost_usd == Decimal("0.00000000012345678901234567890123")
 
 
-def test_what_no_reader_knows_is_passed_over() -> None:
+@pytest.mark.parametrize("cost", ["1E+999999", "1E-999999", "1000001", "Infinity", "NaN", "-1"])
+def test_a_bill_that_no_call_can_have_is_no_bill(cost: str) -> None:
+    usage = read_usage("openrouter.chat", {"prompt_tokens": 1, "completion_tokens": 1, "cost": cost})
+    assert isinstance(usage, UnknownUsage)
+    assert usage.reason == "inconsistent_usage"
+
+
+def test_unknown_fields_are_ignored() -> None:
     raw = {"prompt_tokens": 1, "completion_tokens": 1, "queue_time": 0.1, "service_tier": 5, "server_tool_use": [], "cache_creation": None}
     assert read_usage("groq.chat", raw) == Usage(input_tokens=1, output_tokens=1)
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import TypeVar
 
-from paymaster.accounting.decimals import NANO_DECIMALS, decimals_needed, scaled
+from paymaster.accounting.money import cap_nanousd
 from paymaster.registry.models import BUDGET_DIMENSIONS, Budget, Policy
 from paymaster.registry.overrides import Overrides, flag_of
 from paymaster.registry.schema import ModelSection, PolicySection, short_budgets
@@ -96,13 +96,6 @@ def _only(own: str | None) -> tuple[str, ...]:
 def _per(dimensions: list[str], own: str | None) -> tuple[str, ...]:
     wanted = {*dimensions, *(() if own is None else ("model",))}
     return tuple(dimension for dimension in BUDGET_DIMENSIONS if dimension in wanted)
-
-
-def cap_nanousd(usd: Decimal) -> int:
-    """Dollars in nano-dollars, rounded down: a cap is never more than what was written."""
-    decimals = max(NANO_DECIMALS, decimals_needed((usd,)))
-    # An int, said again: a power of two ints is one only where the exponent isn't negative, which no type can tell.
-    return int(scaled(usd, decimals) // 10 ** (decimals - NANO_DECIMALS))
 
 
 def milliseconds(seconds: Decimal | None, otherwise_ms: int) -> int:

@@ -6,7 +6,8 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Literal
 
-from paymaster.accounting.decimals import decimals_needed, scaled, to_nanousd, unscaled, usd_to_nanousd
+from paymaster.accounting.decimals import decimals_needed, scaled, unscaled
+from paymaster.accounting.money import NANOUSD_PER_USD, scaled_usd_to_nanousd, usd_to_nanousd
 from paymaster.accounting.prices.rates import FREE_RATES, METERS, PeakHours, Rates, RateTable, Tier
 from paymaster.accounting.usage.record import Usage
 
@@ -120,7 +121,7 @@ def cost(
     rates = passes[0][1]  # searches and calls cost the same in every tier
     numbers.append((usage.web_search_requests * rates.units[-2] + rates.units[-1], rates.decimals))
     number, decimals = _total(numbers)
-    return Cost(unscaled(number, decimals), to_nanousd(number, decimals), price.source)
+    return Cost(unscaled(number, decimals), scaled_usd_to_nanousd(number, decimals), price.source)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,7 +182,7 @@ def worst_case_nanousd(
 ) -> int:
     """`worst_case` in nano-dollars, rounded up. Raises UnknownTier."""
     lines = _hold_lines(price, prompt_tokens_upper_bound, cache_control, at, terms)
-    return max(to_nanousd(line.fixed + line.per_output_token * max_output_tokens * n, line.decimals) for line in lines)
+    return max(scaled_usd_to_nanousd(line.fixed + line.per_output_token * max_output_tokens * n, line.decimals) for line in lines)
 
 
 def affordable_output_tokens(
@@ -197,7 +198,7 @@ def affordable_output_tokens(
     """The largest output per answer whose worst case `room_nanousd` pays for; 0 where even the prompt is too dear. Raises UnknownTier."""
     affordable = ENDLESS_OUTPUT_TOKENS
     for line in _hold_lines(price, prompt_tokens_upper_bound, cache_control, at, terms):
-        room = room_nanousd * 10**line.decimals // 10**9 - line.fixed
+        room = room_nanousd * 10**line.decimals // NANOUSD_PER_USD - line.fixed
         if room < 0:
             return 0
         if line.per_output_token:

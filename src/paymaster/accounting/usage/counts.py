@@ -8,6 +8,10 @@ from paymaster.jsontypes import JsonObject
 
 EMPTY: JsonObject = {}
 
+# A float has at most 324 decimals, and no call costs a million dollars: what is outside this is a mistake, and too long to compute with.
+_MOST_DECIMALS = 324
+_LARGEST_USD = 1_000_000
+
 
 class Contradiction(Exception):
     """The usage says something that cannot be true. Never leaves the room: it becomes an UnknownUsage."""
@@ -82,7 +86,8 @@ def money(name: str, value: object) -> Decimal:
         amount = Decimal(str(value))
     except InvalidOperation as error:
         raise Contradiction(f"{name} is not a number: {value!r}") from error
-    if not amount.is_finite() or amount < 0:
+    exponent = amount.as_tuple().exponent
+    if not isinstance(exponent, int) or abs(exponent) > _MOST_DECIMALS or not 0 <= amount <= _LARGEST_USD:
         raise Contradiction(f"{name} is not an amount that can be billed: {value!r}")
     return amount
 
