@@ -1,4 +1,4 @@
-"""Knows what `check` has to show: every value with where it came from, keys by name, and the whole as JSON."""
+"""`paymaster check` shows every value with its origin, keys by name, and all of it as JSON."""
 
 from __future__ import annotations
 
@@ -68,13 +68,13 @@ def test_each_value_has_its_origin(table):
     assert mine.endpoint.value.endswith("s.yaml")
 
 
-def test_keys_are_names_and_whether_they_are_set(table):
+def test_keys_are_shown_by_name_and_whether_they_are_set(table):
     assert [(key.variable, key.found) for key in table.models[0].keys] == [("OPENAI_API_KEY", True)]
     assert (table.models[0].key_missing, table.models[1].key_missing) == (None, "ANTHROPIC_API_KEY")
     assert "sk-not-shown" not in json.dumps(asdict(table))
 
 
-def test_budgets_and_rules_have_origins(table):
+def test_budgets_and_policy_values_have_origins(table):
     assert table.default == Shown("gpt", "registry line 1")
     assert table.budgets == (
         Shown("$5.00 per run", "registry line 17"),
@@ -87,7 +87,7 @@ def test_budgets_and_rules_have_origins(table):
     assert table.policy["max_attempts"] == Shown("10", "default")
 
 
-def test_a_budget_from_a_flag_says_so(load):
+def test_a_budget_from_a_flag_has_the_flag_as_its_origin(load):
     table = describe(load("models: {a: {provider: ollama}}", flags={"budget_usd": 2}), {})
     assert table.budgets == (Shown("$2.00 per run", "flag --budget-usd"),)
     assert table.policy["hard_stop_on_budget"] == Shown("true: calls over budget are refused", "default with flag --budget-usd")
@@ -95,7 +95,7 @@ def test_a_budget_from_a_flag_says_so(load):
     assert table.default == Shown("a", "default")
 
 
-def test_the_json_schema_is_one_and_takes_every_layout():
+def test_the_json_schema_accepts_every_layout():
     schema = registry_json_schema()
     jsonschema.Draft202012Validator.check_schema(schema)
     for text in (TEXT, "model_registry: {models: {a: {provider: x-ai}}}\npolicies: {}", "{$schema: x, models: {a: {provider: gemini}}}"):
@@ -126,7 +126,7 @@ def test_reading_flags_loads_neither_pydantic_nor_yaml():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_a_number_of_calls_that_is_found_out_and_what_happens_without_a_ledger(load):
+def test_adaptive_concurrency_and_the_ledger_policy_are_shown(load):
     text = "models: {a: {provider: openai, model_id: gpt-4o, max_parallel: auto}}\npolicies: {on_ledger_error: refuse}\n"
     registry = load(text)
     table = describe(registry, {})

@@ -14,8 +14,7 @@ from paymaster.accounting.decimals import plain, unscaled
 from paymaster.accounting.money import USD_DECIMALS, format_usd
 from paymaster.accounting.records import AttemptRecord
 from paymaster.cli.terminal import Cell, Column, Table
-from paymaster.errors import UsageMistake
-from paymaster.registry.spelling import near
+from paymaster.errors import UsageMistake, near
 from paymaster.views.ledger_status import dimensions_of
 from paymaster.views.reports import Filter, Key, Report, Row
 from paymaster.views.words import duration

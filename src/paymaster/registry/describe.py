@@ -1,4 +1,4 @@
-"""A registry as rows for a reader: each value as text, with where it came from; knows no terminal and shows no secret."""
+"""Describes a registry in rows for a reader: each value as text, with its origin; knows no terminal and shows no secret."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _TIMES = ("max_wait", "patience", "deadline", "backoff_initial", "backoff_max", 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A value as text and where it came from: `registry line 7`, `catalogue …`, `default`, `flag --rpm-limit`."""
+    """A value as text and its origin: `registry line 7`, `catalogue …`, `default`, `flag --rpm-limit`."""
 
     value: str
     origin: str
@@ -33,9 +33,9 @@ class KeyShown:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelRow:
-    """One model. `chain_place` counts from 1 in the fallback chain. `key_missing` is what must be set before the model can be called.
+    """One model. `chain_place` is its position in the fallback chain, from 1. `key_missing` names the variables to set before a call.
 
-    `limits` holds only the limits that there are.
+    `limits` holds only limits that are set.
     """
 
     name: str
@@ -60,7 +60,7 @@ class ModelRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegistryTable:
-    """The whole registry. `policy` maps each rule to its value."""
+    """The whole registry. `policy` maps each key of the policy to its value."""
 
     source: str
     default: Shown
@@ -71,7 +71,7 @@ class RegistryTable:
 
 
 def describe(registry: Registry, environ: Mapping[str, str]) -> RegistryTable:
-    """Every value of the registry with its origin. Of `environ` only names are shown."""
+    """Every value of the registry with its origin. Values of `environ` are never shown."""
     origins, policy = registry.origins, registry.policy
     return RegistryTable(
         source=registry.source,
@@ -138,20 +138,20 @@ def _model_row(model: Model, registry: Registry, environ: Mapping[str, str]) -> 
 
 def _budget(budget: Budget, origin: str) -> Shown:
     per = " and ".join(budget.per)
-    whom = f", {' + '.join(budget.models)} only" if budget.models else ""
-    return Shown(f"{format_usd(budget.cap_nanousd)} {f'per {per}' if per else 'in total'}{whom}", origin)
+    models = f", {' + '.join(budget.models)} only" if budget.models else ""
+    return Shown(f"{format_usd(budget.cap_nanousd)} {f'per {per}' if per else 'in total'}{models}", origin)
 
 
 def _budget_origin(budget: Budget, origins: Mapping[str, str]) -> str:
-    """An item of the list `budgets` says so itself; a flag or a variable stands in for the budget per run, also where it is the batch's."""
+    """The budget's own key for an item of the list `budgets`; else the origin of its short form, or of the flag that replaced it."""
     key = budget.key.rpartition(".")[2]
     return f"registry {budget.key}" if "[" in key else origins.get(key, origins.get("budget_usd_per_run", DEFAULT))
 
 
 def _policy_rows(policy: Policy, origins: Mapping[str, str]) -> dict[str, Shown]:
-    verdict = "refused" if policy.hard_stop_on_budget else "made, and reported"
+    over_budget = "refused" if policy.hard_stop_on_budget else "made, and reported"
     texts = {
-        "hard_stop_on_budget": f"{str(policy.hard_stop_on_budget).lower()}: calls over budget are {verdict}",
+        "hard_stop_on_budget": f"{str(policy.hard_stop_on_budget).lower()}: calls over budget are {over_budget}",
         "fallback_chain": " -> ".join(policy.fallback_chain) or "none",
         "warn_at": ", ".join(f"{percent} %" for percent in policy.warn_at_percent),
         "min_output_tokens": str(policy.min_output_tokens),

@@ -1,4 +1,4 @@
-"""Makes a price of the rates that a registry gives; knows the sections, and no catalogue."""
+"""Makes a price from a registry's own rates; knows the sections and no catalogue."""
 
 from decimal import Decimal
 from typing import TypeVar
@@ -14,7 +14,7 @@ R = TypeVar("R", Decimal, Decimal | None)
 
 
 def written_price(section: ModelSection) -> tuple[Price, str] | None:
-    """The price that the registry gives and the first key that gives it; None where it gives none. The section must have been checked."""
+    """The registry's own price and its first key; None if there is none. The section must have been checked."""
     if section.price is not None:
         return Price.free(FREE), "price"
     given = [key for key in Rates.model_fields if getattr(section, key) is not None]
@@ -26,7 +26,7 @@ def written_price(section: ModelSection) -> tuple[Price, str] | None:
 
 
 def _rates(section: Rates, base: TokenRates) -> TokenRates:
-    """Per million; what a tier leaves out stays as in the base price."""
+    """Rates per million tokens; a tier's missing rates are those of the base price."""
     return TokenRates(
         input=_rate(section.usd_per_1k_input, section.usd_per_1m_input, base.input),
         output=_rate(section.usd_per_1k_output, section.usd_per_1m_output, base.output),
