@@ -16,12 +16,12 @@ from paymaster.registry.overrides import SETTINGS, flag_of, variable_of
 from paymaster.registry.presets import preset_names, read_preset
 from paymaster.registry.provider_facts import PROVIDERS, ProviderFacts
 from paymaster.registry.schema import (
+    BaseSection,
     BudgetSection,
     ModelSection,
     PolicySection,
-    Rates,
+    RatesSection,
     RegistrySection,
-    Section,
     TierSection,
     TimeoutsSection,
 )
@@ -34,7 +34,7 @@ REFERENCE = ROOT / "docs" / "registry.md"
 BEGIN, END = "<!-- begin: made by scripts/build_registry_docs.py -->", "<!-- end -->"
 
 TYPES = {"integer": "whole number", "number": "number", "string": "text", "boolean": "true or false", "object": "map", "array": "list"}
-SECTIONS: tuple[tuple[str, str, type[Section]], ...] = (
+SECTIONS: tuple[tuple[str, str, type[BaseSection]], ...] = (
     ("The registry", "", RegistrySection),
     ("A model", "models.NAME", ModelSection),
     ("A price tier", "models.NAME.tiers[]", TierSection),
@@ -65,10 +65,12 @@ def reference_text(current: str) -> str:
     return f"{before}{BEGIN}\n\n" + "\n\n".join(parts) + f"\n\n{END}{after}"
 
 
-def section_text(title: str, place: str, section: type[Section]) -> str:
+def section_text(title: str, place: str, section: type[BaseSection]) -> str:
     """One section of the file: its keys, their types, meanings and examples."""
     schema = section.model_json_schema()
-    own = [name for name in schema["properties"] if section is Rates or name not in Rates.model_fields or section is ModelSection]
+    own = [
+        name for name in schema["properties"] if section is RatesSection or name not in RatesSection.model_fields or section is ModelSection
+    ]
     rows = [
         (
             f"`{name}`" + (" (needed)" if name in schema.get("required", ()) else ""),
@@ -96,7 +98,7 @@ def kind_text(schema: dict[str, object]) -> str:
     return "section" if "$ref" in schema else TYPES.get(str(schema.get("type")), "")
 
 
-def description_text(section: type[Section], name: str) -> str:
+def description_text(section: type[BaseSection], name: str) -> str:
     """A key's meaning, with an example where the schema has one."""
     field = section.model_fields[name]
     examples = " ".join(f"`{name}: {example_text(example)}`" for example in field.examples or ())

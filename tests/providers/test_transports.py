@@ -21,7 +21,7 @@ from paymaster.providers.async_transport import AsyncTransport
 from paymaster.providers.openai_http import OpenAIHttp
 from paymaster.providers.proxies import proxy_for
 from paymaster.providers.sync_transport import SyncTransport
-from paymaster.providers.transport import ExchangeBroken, Fault, HttpRequest, plain_detail
+from paymaster.providers.transport import ExchangeBroken, ExchangeFault, HttpRequest, plain_detail
 from paymaster.routing.failures import Billed, FailureKind
 
 if TYPE_CHECKING:
@@ -347,5 +347,5 @@ def test_a_cancelled_call_cuts_its_connection(make_call, raw):
 def test_details_hold_no_addresses_of_objects():
     assert plain_detail(OSError("<Connection object at 0x7f00>: refused")) == "<Connection object"
     assert plain_detail(TimeoutError()) == "TimeoutError"
-    assert str(ExchangeBroken(Fault.LOST, "")) == "lost"
-    assert str(ExchangeBroken(Fault.LOST, "x")) == "lost: x"
+    assert str(ExchangeBroken(ExchangeFault.LOST, "")) == "lost"
+    assert str(ExchangeBroken(ExchangeFault.LOST, "x")) == "lost: x"

@@ -206,7 +206,7 @@ def test_an_unknown_provider_without_a_similar_name_lists_all_providers(problems
         ("model_registry: {models: {a: {provider: ollama}}}\nagent: {}\n", ["2: agent: unknown key (known: model_registry, policies)"]),
         ("model_registry: {models: {a: {provider: ollama}}, policies: {}}\npolicies: {}\n", ["2: policies: policies are given twice, also on line 1 (join the two)"]),
         ("default: a\nmodel: {a: 1}\n", ["1: there is neither model_registry: nor models: here (see: paymaster init)", "2: model: unknown key (did you mean models?)"]),
-        ("models: {default: {provider: ollama}}", ["1: models.default: a model can't be named default: default: names the model that is used when a call names none"]),
+        ("models: {default: {provider: ollama}}", ["1: models.default: the name default is reserved for the default model"]),
         ('models: {"": {provider: ollama}}', ["1: models.: a model's name must be printable text"]),
         ('models: {"a\\nb": {provider: ollama}}', ["1: models.a\nb: a model's name must be printable text"]),
     ],

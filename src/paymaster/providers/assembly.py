@@ -9,7 +9,7 @@ _PIECES = frozenset({"content", "reasoning_content", "reasoning", "refusal"})
 
 
 @dataclass(slots=True)
-class _ToolCall:
+class _PartialCall:
     """One call as it grows: `fields` are what came whole, the arguments come in pieces."""
 
     key: int | None
@@ -29,7 +29,7 @@ class _Choice:
     texts: dict[str, list[str]] = field(default_factory=dict)
     lists: dict[str, list[object]] = field(default_factory=dict)
     fields: dict[str, object] = field(default_factory=dict)
-    calls: list[_ToolCall] = field(default_factory=list)
+    calls: list[_PartialCall] = field(default_factory=list)
     legacy_call: dict[str, str] = field(default_factory=dict)
     extras: dict[str, object] = field(default_factory=dict)
     logprobs: dict[str, list[object]] = field(default_factory=dict)
@@ -132,7 +132,7 @@ class Assembly:
                 call.function[name] = value
 
 
-def _find_call(calls: list[_ToolCall], given: JsonObject) -> _ToolCall:
+def _find_call(calls: list[_PartialCall], given: JsonObject) -> _PartialCall:
     """The call that a piece belongs to. Some servers leave the index out, or give every call the index 0 and an id of its own."""
     index, call_id = given.get("index"), given.get("id")
     key = index if isinstance(index, int) else None
@@ -143,7 +143,7 @@ def _find_call(calls: list[_ToolCall], given: JsonObject) -> _ToolCall:
         return known[-1]
     found = next((call for call in known if own_id and call.call_id == own_id), None)
     if found is None:
-        found = _ToolCall(key, own_id, {}, {}, [])
+        found = _PartialCall(key, own_id, {}, {}, [])
         calls.append(found)
     return found
 

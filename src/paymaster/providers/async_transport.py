@@ -9,7 +9,7 @@ import aiohttp
 
 from paymaster.providers.proxies import Proxy, proxy_for
 from paymaster.providers.rates import plain_headers
-from paymaster.providers.transport import ExchangeBroken, Fault, HttpRequest, plain_detail
+from paymaster.providers.transport import ExchangeBroken, ExchangeFault, HttpRequest, plain_detail
 from paymaster.runtime import TaskLimit
 
 _KEEP_IDLE_S = 15.0
@@ -39,9 +39,9 @@ class AsyncAnswer:
                 return data
             return await self._limit.wait(content.readany(), wait_ms / 1_000)
         except TimeoutError as error:
-            raise ExchangeBroken(Fault.SILENT, "") from error
+            raise ExchangeBroken(ExchangeFault.SILENT, "") from error
         except (aiohttp.ClientError, OSError) as error:
-            raise ExchangeBroken(Fault.LOST, plain_detail(error)) from error
+            raise ExchangeBroken(ExchangeFault.LOST, plain_detail(error)) from error
 
     def close(self) -> None:
         """Aiohttp has taken the connection back where the body was read to its end; else this cuts it."""
@@ -85,15 +85,15 @@ class AsyncTransport:
                     )
                 )
         except aiohttp.ConnectionTimeoutError as error:
-            raise ExchangeBroken(Fault.CONNECT_TIMEOUT, "") from error
+            raise ExchangeBroken(ExchangeFault.CONNECT_TIMEOUT, "") from error
         except TimeoutError as error:
-            raise ExchangeBroken(Fault.SILENT, "") from error
+            raise ExchangeBroken(ExchangeFault.SILENT, "") from error
         except (aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError, aiohttp.InvalidURL) as error:
-            raise ExchangeBroken(Fault.REFUSED, plain_detail(error)) from error
+            raise ExchangeBroken(ExchangeFault.REFUSED, plain_detail(error)) from error
         except aiohttp.ClientResponseError as error:
-            raise ExchangeBroken(Fault.MALFORMED, plain_detail(error)) from error
+            raise ExchangeBroken(ExchangeFault.MALFORMED, plain_detail(error)) from error
         except (aiohttp.ClientError, OSError) as error:
-            raise ExchangeBroken(Fault.LOST, plain_detail(error)) from error
+            raise ExchangeBroken(ExchangeFault.LOST, plain_detail(error)) from error
 
     async def close(self) -> None:
         """Close all connections."""
@@ -134,5 +134,5 @@ class AsyncTransport:
             try:
                 self._proxies[origin] = proxy_for(parts.scheme, parts.hostname or "")
             except ValueError as error:
-                raise ExchangeBroken(Fault.REFUSED, plain_detail(error)) from error
+                raise ExchangeBroken(ExchangeFault.REFUSED, plain_detail(error)) from error
         return self._proxies[origin]

@@ -18,20 +18,20 @@ REQUEST_ID_HEADERS = ("x-request-id", "request-id", "apim-request-id", "x-genera
 
 
 @dataclass(frozen=True, slots=True)
-class _Row:
+class _WordingRule:
     kind: FailureKind
     statuses: frozenset[int]
     wording: re.Pattern[str]
 
 
-def _row(kind: FailureKind, statuses: Iterable[int], *wordings: str) -> _Row:
-    return _Row(kind, frozenset(statuses), re.compile("|".join(wordings)))
+def _rule(kind: FailureKind, statuses: Iterable[int], *wordings: str) -> _WordingRule:
+    return _WordingRule(kind, frozenset(statuses), re.compile("|".join(wordings)))
 
 
-_ROWS = (
+_WORDING_RULES = (
     # A request that is larger than the whole minute's allowance is told so with a 429 or 413, and never fits.
-    _row(FailureKind.CONTEXT_TOO_LONG, (413, 429), r"request too large for model", r"request too large for .* on tokens per min"),
-    _row(
+    _rule(FailureKind.CONTEXT_TOO_LONG, (413, 429), r"request too large for model", r"request too large for .* on tokens per min"),
+    _rule(
         FailureKind.CONTEXT_TOO_LONG,
         (400, 413, 422, 500),
         r"context_length_exceeded",
@@ -56,7 +56,7 @@ _ROWS = (
         r"`?inputs`? (tokens )?(\+|must have less than)",
         r"range of input length should be",
     ),
-    _row(
+    _rule(
         FailureKind.CONTENT_POLICY,
         (400, 403, 422, 451, 500),
         r"content_filter",
@@ -75,7 +75,7 @@ _ROWS = (
         r"sensitive (content|information|words)",
     ),
     # A limit per minute that Gemini words like a spent plan: the name of the quota tells, and is looked at before this table.
-    _row(
+    _rule(
         FailureKind.QUOTA_EXHAUSTED,
         (400, 401, 402, 403, 429),
         r"insufficient_quota",
@@ -95,7 +95,7 @@ _ROWS = (
         r"account (is )?(suspended|deactivated|in arrears)",
         r"arrearage",
     ),
-    _row(
+    _rule(
         FailureKind.AUTHENTICATION,
         (400, 403, 422),
         r"api[_ ]key[_ ]invalid",
@@ -104,7 +104,7 @@ _ROWS = (
         r"invalid_api_key",
         r"authentication_error",
     ),
-    _row(
+    _rule(
         FailureKind.UNKNOWN_MODEL,
         (400, 403, 404, 422, 500),
         r"model_not_found",
@@ -119,7 +119,7 @@ _ROWS = (
         r"model .{1,120}is not (found|available|supported for this)",
         r"no (endpoints|allowed providers) (found|are available)",
     ),
-    _row(
+    _rule(
         FailureKind.OVERLOADED,
         (400, 429, 500, 502, 503),
         r"overloaded_error",
@@ -200,7 +200,7 @@ def kind_of(status: int, error: ErrorBody) -> FailureKind:
     text = error.text
     if status == 429 and (by_quota := _gemini_quota(error)) is not None:
         return by_quota
-    for row in _ROWS:
+    for row in _WORDING_RULES:
         if status in row.statuses and row.wording.search(text):
             return row.kind
     if status in _BY_STATUS:

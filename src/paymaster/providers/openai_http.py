@@ -17,7 +17,7 @@ from paymaster.providers.endpoints import endpoint_url, prepare
 from paymaster.providers.error_bodies import shown_message
 from paymaster.providers.rates import read_rate_signals
 from paymaster.providers.sse import EventParser, ServerEvent
-from paymaster.providers.transport import ExchangeBroken, Fault, HttpAnswer, Transport
+from paymaster.providers.transport import ExchangeBroken, ExchangeFault, HttpAnswer, Transport
 from paymaster.registry.models import Model
 from paymaster.routing.failures import Billed, Failure, FailureKind
 from paymaster.version import __version__
@@ -26,12 +26,12 @@ LARGEST_ANSWER_BYTES = 64 * 1024 * 1024
 _DONE = b"[DONE]"
 _USER_AGENT = f"paymaster/{__version__}"
 
-_FAULTS: Mapping[Fault, tuple[FailureKind, Billed, str]] = {
-    Fault.REFUSED: (FailureKind.CONNECTION_REFUSED, Billed.NO, "no connection"),
-    Fault.CONNECT_TIMEOUT: (FailureKind.TIMED_OUT, Billed.NO, "no connection within the time limit (connect)"),
-    Fault.LOST: (FailureKind.CONNECTION_LOST, Billed.MAYBE, "the connection broke after the request was sent"),
-    Fault.SILENT: (FailureKind.TIMED_OUT, Billed.MAYBE, "no answer within the time limit"),
-    Fault.MALFORMED: (FailureKind.UNUSABLE_ANSWER, Billed.MAYBE, "the answer is no HTTP"),
+_FAULTS: Mapping[ExchangeFault, tuple[FailureKind, Billed, str]] = {
+    ExchangeFault.REFUSED: (FailureKind.CONNECTION_REFUSED, Billed.NO, "no connection"),
+    ExchangeFault.CONNECT_TIMEOUT: (FailureKind.TIMED_OUT, Billed.NO, "no connection within the time limit (connect)"),
+    ExchangeFault.LOST: (FailureKind.CONNECTION_LOST, Billed.MAYBE, "the connection broke after the request was sent"),
+    ExchangeFault.SILENT: (FailureKind.TIMED_OUT, Billed.MAYBE, "no answer within the time limit"),
+    ExchangeFault.MALFORMED: (FailureKind.UNUSABLE_ANSWER, Billed.MAYBE, "the answer is no HTTP"),
 }
 
 
@@ -142,7 +142,7 @@ class _Exchange:
         """Of the attempt's whole time. Raises ExchangeBroken when there is none."""
         left_ms = self.call.timeouts.total_ms - self.taken_ms()
         if left_ms <= 0:
-            raise ExchangeBroken(Fault.SILENT, f"total: {self.call.timeouts.total_ms} ms")
+            raise ExchangeBroken(ExchangeFault.SILENT, f"total: {self.call.timeouts.total_ms} ms")
         return left_ms
 
     async def read(self, answer: HttpAnswer, wait_ms: int) -> bytes:
@@ -150,7 +150,7 @@ class _Exchange:
         data = await answer.read(wait_ms)
         self.size += len(data)
         if self.size > LARGEST_ANSWER_BYTES:
-            raise ExchangeBroken(Fault.MALFORMED, f"more than {LARGEST_ANSWER_BYTES} bytes")
+            raise ExchangeBroken(ExchangeFault.MALFORMED, f"more than {LARGEST_ANSWER_BYTES} bytes")
         return data
 
     async def read_all(self, answer: HttpAnswer) -> bytes:
@@ -163,7 +163,7 @@ class _Exchange:
     def broken(self, broken: ExchangeBroken, *, limit: str = "", delivered_chars: int = 0) -> Failure:
         """A fault of the transport as a failure. `limit` names the time limit that was passed if it was silence."""
         kind, billed, words = _FAULTS[broken.fault]
-        detail = shown_message(broken.detail, self.secrets) or (limit if broken.fault is Fault.SILENT else "")
+        detail = shown_message(broken.detail, self.secrets) or (limit if broken.fault is ExchangeFault.SILENT else "")
         return Failure(
             kind,
             billed,
@@ -275,12 +275,12 @@ class _Reading:
             total_left_ms = self._exchange.left_ms()
             said = "first_token" if waiting_for_first else "between_chunks"
             if left_ms <= 0:
-                raise ExchangeBroken(Fault.SILENT, f"{said}: {limit_ms} ms")
+                raise ExchangeBroken(ExchangeFault.SILENT, f"{said}: {limit_ms} ms")
             try:
                 data = await self._exchange.read(self._answer, min(left_ms, total_left_ms))
             except ExchangeBroken as broken:
-                if broken.fault is Fault.SILENT and left_ms <= total_left_ms:
-                    raise ExchangeBroken(Fault.SILENT, f"{said}: {limit_ms} ms") from broken
+                if broken.fault is ExchangeFault.SILENT and left_ms <= total_left_ms:
+                    raise ExchangeBroken(ExchangeFault.SILENT, f"{said}: {limit_ms} ms") from broken
                 raise
             self._ended = not data
             self._events = self._parser.feed(data) if data else self._parser.finish()

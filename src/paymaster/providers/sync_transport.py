@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from paymaster.providers.proxies import Proxy, proxy_for
 from paymaster.providers.rates import plain_headers
-from paymaster.providers.transport import ExchangeBroken, Fault, HttpRequest, plain_detail
+from paymaster.providers.transport import ExchangeBroken, ExchangeFault, HttpRequest, plain_detail
 
 _KEEP_IDLE_S = 15.0
 """Connections that were idle for longer are not used again: many servers close theirs after 20 s to 75 s, and a POST must not meet that."""
@@ -67,16 +67,16 @@ class SyncAnswer:
                     self._socket.settimeout(_seconds(wait_ms))
                 data = self._response.read1(_READ_BYTES)
                 if not data and self._response.length:
-                    raise ExchangeBroken(Fault.LOST, f"the connection ended {self._response.length} bytes before the answer did")
+                    raise ExchangeBroken(ExchangeFault.LOST, f"the connection ended {self._response.length} bytes before the answer did")
                 if self._inflate is None:
                     return data
                 plain = self._inflate.decompress(data) if data else self._inflate.flush()
             except TimeoutError as error:
-                raise ExchangeBroken(Fault.SILENT, "") from error
+                raise ExchangeBroken(ExchangeFault.SILENT, "") from error
             except zlib.error as error:
-                raise ExchangeBroken(Fault.MALFORMED, plain_detail(error)) from error
+                raise ExchangeBroken(ExchangeFault.MALFORMED, plain_detail(error)) from error
             except (http.client.HTTPException, OSError, ValueError) as error:
-                raise ExchangeBroken(Fault.LOST, plain_detail(error)) from error
+                raise ExchangeBroken(ExchangeFault.LOST, plain_detail(error)) from error
             if plain or not data:
                 return plain
 
@@ -123,13 +123,13 @@ class SyncTransport:
             response = connection.getresponse()
         except TimeoutError as error:
             connection.close()
-            raise ExchangeBroken(Fault.SILENT, "") from error
+            raise ExchangeBroken(ExchangeFault.SILENT, "") from error
         except (http.client.RemoteDisconnected, OSError) as error:
             connection.close()
-            raise ExchangeBroken(Fault.LOST, plain_detail(error)) from error
+            raise ExchangeBroken(ExchangeFault.LOST, plain_detail(error)) from error
         except http.client.HTTPException as error:
             connection.close()
-            raise ExchangeBroken(Fault.MALFORMED, plain_detail(error)) from error
+            raise ExchangeBroken(ExchangeFault.MALFORMED, plain_detail(error)) from error
         except BaseException:  # Ctrl-C: the connection must not be found again in the middle of an answer
             connection.close()
             raise
@@ -173,10 +173,10 @@ class SyncTransport:
             connection.connect()
         except TimeoutError as error:
             connection.close()
-            raise ExchangeBroken(Fault.CONNECT_TIMEOUT, "") from error
+            raise ExchangeBroken(ExchangeFault.CONNECT_TIMEOUT, "") from error
         except (OSError, http.client.HTTPException, UnicodeError) as error:
             connection.close()
-            raise ExchangeBroken(Fault.REFUSED, plain_detail(error)) from error
+            raise ExchangeBroken(ExchangeFault.REFUSED, plain_detail(error)) from error
         return connection
 
     def _new_connection(self, origin: str, proxy: Proxy | None, timeout_s: float) -> http.client.HTTPConnection:
@@ -198,7 +198,7 @@ class SyncTransport:
             try:
                 self._proxies[origin] = proxy_for(parts.scheme, parts.hostname or "")
             except ValueError as error:
-                raise ExchangeBroken(Fault.REFUSED, plain_detail(error)) from error
+                raise ExchangeBroken(ExchangeFault.REFUSED, plain_detail(error)) from error
         return self._proxies[origin]
 
 

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Protocol
 
 
-class Fault(StrEnum):
+class ExchangeFault(StrEnum):
     """How an exchange broke, told apart by what may have reached the other side."""
 
     REFUSED = "refused"
@@ -24,7 +24,7 @@ class Fault(StrEnum):
 class ExchangeBroken(Exception):
     """An exchange did not come to its end. Stays within this room: the adapter turns it into a failure."""
 
-    def __init__(self, fault: Fault, detail: str) -> None:
+    def __init__(self, fault: ExchangeFault, detail: str) -> None:
         super().__init__(f"{fault}: {detail}" if detail else fault)
         self.fault = fault
         self.detail = detail

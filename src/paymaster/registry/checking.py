@@ -7,7 +7,7 @@ from paymaster.errors import near
 from paymaster.registry.problems import Findings
 from paymaster.registry.provider_facts import OPENAI_HTTP, SCRIPTED
 from paymaster.registry.providers import connection, provider
-from paymaster.registry.schema import ModelSection, PolicySection, Rates, short_budgets
+from paymaster.registry.schema import ModelSection, PolicySection, RatesSection, short_budgets
 from paymaster.registry.sections import Written
 from paymaster.registry.yamltext import KeyPath
 
@@ -90,7 +90,7 @@ def _check_tiers(section: ModelSection, path: KeyPath, findings: Findings) -> No
         previous_start = start
 
 
-def _check_rates(rates: Rates, path: KeyPath, findings: Findings) -> set[str]:
+def _check_rates(rates: RatesSection, path: KeyPath, findings: Findings) -> set[str]:
     """Check that no price is given twice; the kinds of tokens that have a price."""
     given: set[str] = set()
     for kind in KINDS:

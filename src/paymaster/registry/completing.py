@@ -29,7 +29,7 @@ EMBEDDINGS = "embeddings"
 _NO_FACTS = ModelFacts("chat", None, None, None, None, "")
 
 
-class Prices(Protocol):
+class PriceSource(Protocol):
     """Published prices."""
 
     def lookup(self, provider: str | None, model_id: str, at: datetime) -> Price | None:
@@ -49,7 +49,7 @@ class KnownModels(Protocol):
 class Sources:
     """Where missing values come from. Relative paths in the registry start from `directory`."""
 
-    catalogue: Prices
+    catalogue: PriceSource
     model_data: KnownModels
     environ: Mapping[str, str]
     at: datetime

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from paymaster.errors import RegistryInvalid
 from paymaster.registry.checking import check
-from paymaster.registry.completing import KnownModels, Prices, Sources, complete
+from paymaster.registry.completing import KnownModels, PriceSource, Sources, complete
 from paymaster.registry.models import Registry
 from paymaster.registry.overrides import Overrides
 from paymaster.registry.problems import Findings
@@ -18,7 +18,7 @@ def load_registry(
     path: str | Path,
     overrides: Overrides,
     *,
-    catalogue: Prices,
+    catalogue: PriceSource,
     model_data: KnownModels,
     environ: Mapping[str, str],
     at: datetime,

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from paymaster.errors import Problem, near
-from paymaster.registry.schema import BudgetSection, Section, TierSection, TimeoutsSection
+from paymaster.registry.schema import BaseSection, BudgetSection, TierSection, TimeoutsSection
 from paymaster.registry.yamltext import Document, KeyPath, dotted
 
 # Keys of other tools, and what they are called here.
@@ -39,7 +39,7 @@ class Findings:
         """Add a problem with the value at `path`, counted from the top of the file."""
         self.problems.append(Problem(self.document.file, self.document.line(path), dotted(path), message, suggestion))
 
-    def add_validation(self, error: ValidationError, section: type[Section], path: KeyPath) -> None:
+    def add_validation(self, error: ValidationError, section: type[BaseSection], path: KeyPath) -> None:
         """Add every mistake that pydantic found in the `section` at `path`."""
         for detail in error.errors(include_url=False, include_input=False):
             loc = tuple(detail["loc"])
@@ -65,7 +65,7 @@ def near_key(key: str, known: Sequence[str]) -> str:
     return near(key, known)
 
 
-def _explain(detail: ErrorDetails, section: type[Section], loc: KeyPath) -> tuple[str, str]:
+def _explain(detail: ErrorDetails, section: type[BaseSection], loc: KeyPath) -> tuple[str, str]:
     """One of pydantic's errors as message and suggestion."""
     context = detail.get("ctx", {})
     match detail["type"]:
@@ -83,11 +83,11 @@ def _explain(detail: ErrorDetails, section: type[Section], loc: KeyPath) -> tupl
             return "must be a map of keys and values", ""
 
 
-def _section_at(section: type[Section], loc: KeyPath) -> type[Section]:
+def _section_at(section: type[BaseSection], loc: KeyPath) -> type[BaseSection]:
     """The section at `loc` inside another."""
     for part in loc:
         section = _INNER.get(str(part), section)
     return section
 
 
-_INNER: Mapping[str, type[Section]] = {"timeouts": TimeoutsSection, "tiers": TierSection, "budgets": BudgetSection}
+_INNER: Mapping[str, type[BaseSection]] = {"timeouts": TimeoutsSection, "tiers": TierSection, "budgets": BudgetSection}

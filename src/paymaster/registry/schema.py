@@ -29,7 +29,7 @@ from paymaster.registry.values import (
 )
 
 
-class Section(BaseModel):
+class BaseSection(BaseModel):
     """The base of all sections: unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -44,7 +44,7 @@ def short_budgets(section: "ModelSection | PolicySection") -> list[tuple[str, st
     return [(key, key.removeprefix(BUDGET_PREFIX), usd) for key, usd in amounts if usd is not None]
 
 
-class Rates(Section):
+class RatesSection(BaseSection):
     """Prices per 1,000 or per 1,000,000 tokens; one of the two for each kind of token."""
 
     usd_per_1k_input: Rate | None = Field(None, description="Dollars per 1,000 prompt tokens.", examples=[0.0025])
@@ -61,7 +61,7 @@ class Rates(Section):
     )
 
 
-class TierSection(Rates):
+class TierSection(RatesSection):
     """Prices of the whole request if its prompt is long. Give either `above_tokens` or `from_tokens`.
 
     A missing price is that of the base price.
@@ -88,7 +88,7 @@ class TierSection(Rates):
         return self.from_tokens or 0 if self.above_tokens is None else self.above_tokens + 1
 
 
-class BudgetSection(Section):
+class BudgetSection(BaseSection):
     """A cap on money for each combination of the dimensions in `per`."""
 
     usd: Usd = Field(description="The cap in dollars.", examples=[5])
@@ -104,7 +104,7 @@ class BudgetSection(Section):
     )
 
 
-class TimeoutsSection(Section):
+class TimeoutsSection(BaseSection):
     """Time limits of one attempt, in seconds."""
 
     connect_s: Seconds | None = Field(None, description="To connect. Default 10.", examples=[10])
@@ -113,7 +113,7 @@ class TimeoutsSection(Section):
     total_s: Seconds | None = Field(None, description="For the whole answer. Default 600.", examples=[300])
 
 
-class ModelSection(Rates):
+class ModelSection(RatesSection):
     """One named model. Only `provider` is required; other values default to the price catalogue and the model data."""
 
     provider: ProviderName = Field(description="The provider: a name from the list of providers.", examples=["openai"])
@@ -194,7 +194,7 @@ class ModelSection(Rates):
     )
 
 
-class PolicySection(Section):
+class PolicySection(BaseSection):
     """How much may be spent, and which fallbacks to use when a model can't serve."""
 
     budget_usd_per_run: Usd | None = Field(None, description="Dollars for one run: the short form of {usd: …, per: run}.", examples=[5])
@@ -246,7 +246,7 @@ class PolicySection(Section):
     )
 
 
-class RegistrySection(Section):
+class RegistrySection(BaseSection):
     """The registry: the models, the default model and the policy."""
 
     default: Text | None = Field(

@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from paymaster.errors import RegistryInvalid
 from paymaster.registry.problems import Findings
-from paymaster.registry.schema import ModelSection, PolicySection, RegistrySection, Section
+from paymaster.registry.schema import BaseSection, ModelSection, PolicySection, RegistrySection
 from paymaster.registry.values import read_text
 from paymaster.registry.yamltext import Document, KeyPath, Plain
 
@@ -21,7 +21,7 @@ SCHEMA_KEY = "$schema"
 _KNOWN = tuple(RegistrySection.model_fields)
 _PLACEHOLDER_PROVIDER = "openai_compatible"
 
-S = TypeVar("S", bound=Section)
+S = TypeVar("S", bound=BaseSection)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ def _models(value: Plain, root: KeyPath, findings: Findings) -> Mapping[str, Pla
         return {}
     for name in value:
         if name == "default":
-            findings.add((*path, name), "a model can't be named default: default: names the model that is used when a call names none")
+            findings.add((*path, name), "the name default is reserved for the default model")
         elif not name.strip() or not name.isprintable():
             findings.add((*path, name), "a model's name must be printable text")
     return value
