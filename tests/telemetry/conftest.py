@@ -1,4 +1,4 @@
-"""Knows one event of every kind, for the tests of the sinks."""
+"""One event of every kind, for the tests of the listeners."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 SCOPE = Scope(run="exp-42")
-TOLD = {"at_ms": 1_795_422_600_123, "call_id": "c-1", "scope": SCOPE}
+COMMON = {"at_ms": 1_795_422_600_123, "call_id": "c-1", "scope": SCOPE}
 
-ADMITTED = Admitted(**TOLD, model="gpt-4o", attempt=1, held_nanousd=51_200_000, prompt_tokens=2_345, max_output_tokens=4_096)
-THROTTLED = Throttled(**TOLD, model="gpt-4o", account="requests/gpt-4o", wait_ms=1_500, reason="60 requests per minute")
-REFUSED = RefusedByAccount(**TOLD, model="gpt-4o", account="tokens/gpt-4o", cap=1_000, settled=700, held=200, needed=400)
-PASSED_OVER = ModelSkipped(**TOLD, model="local", against="capability", reason="it lacks vision")
+ADMITTED = Admitted(**COMMON, model="gpt-4o", attempt=1, held_nanousd=51_200_000, prompt_tokens=2_345, max_output_tokens=4_096)
+THROTTLED = Throttled(**COMMON, model="gpt-4o", account="requests/gpt-4o", wait_ms=1_500, reason="60 requests per minute")
+REFUSED = RefusedByAccount(**COMMON, model="gpt-4o", account="tokens/gpt-4o", cap=1_000, settled=700, held=200, needed=400)
+PASSED_OVER = ModelSkipped(**COMMON, model="local", against="capability", reason="it lacks vision")
 SETTLED = AttemptSettled(
-    **TOLD,
+    **COMMON,
     model="gpt-4o",
     provider="openai",
     model_id="gpt-4o-2024-11-20",
@@ -61,7 +61,7 @@ SETTLED = AttemptSettled(
     finish_reason="stop",
 )
 FAILED = AttemptFailed(
-    **TOLD,
+    **COMMON,
     model="gpt-4o",
     provider="openai",
     model_id="gpt-4o-2024-11-20",
@@ -74,11 +74,11 @@ FAILED = AttemptFailed(
     retry_after_ms=20_000,
     message="slow down",
 )
-FELL_BACK = FellBack(**TOLD, model="gpt-4o", to_model="gemini-pro", reason="throttled")
-GAVE_UP = CallGivenUp(**TOLD, error="NoModelAvailable", attempts=2, cost_nanousd=51_200_000)
-THRESHOLD = ThresholdCrossed(**TOLD, account="usd/run/exp-42", percent=80, spent_nanousd=4_012_300_000, cap_nanousd=5_000_000_000)
+FELL_BACK = FellBack(**COMMON, model="gpt-4o", to_model="gemini-pro", reason="throttled")
+GAVE_UP = CallGivenUp(**COMMON, error="NoModelAvailable", attempts=2, cost_nanousd=51_200_000)
+THRESHOLD = ThresholdCrossed(**COMMON, account="usd/run/exp-42", percent=80, spent_nanousd=4_012_300_000, cap_nanousd=5_000_000_000)
 PASSED = BudgetPassed(
-    **TOLD,
+    **COMMON,
     account="usd/run/exp-42",
     hard=False,
     spent_nanousd=5_100_000_000,
@@ -87,14 +87,14 @@ PASSED = BudgetPassed(
     cap_nanousd=5_000_000_000,
     over_nanousd=170_000_000,
 )
-UNPRICED = Unpriced(**TOLD, model="local", advice="Add `price: free` to local.")
-OPENED = BreakerOpened(**TOLD, model="gpt-4o", reason="server_error", pause_ms=30_000)
-CLOSED = BreakerClosed(**TOLD, model="gpt-4o")
-SLOWER = ConcurrencyLowered(**TOLD, model="gpt-4o", from_parallel=20, to_parallel=14, reason="throttled")
-LOST = HoldLost(**TOLD, model="gpt-4o", cost_nanousd=51_200_000, hold_id="h-1")
-UNSETTLED = SettlementFailed(**TOLD, model="gpt-4o", held_nanousd=51_200_000, message="the database is locked")
-UNBOOKED = Unbooked(**TOLD, model="gpt-4o", held_nanousd=51_200_000, message="the database is locked")
-POSTED = SettlementPosted(**TOLD, model="gpt-4o", cost_nanousd=51_200_000, hold_id="h-1")
+UNPRICED = Unpriced(**COMMON, model="local", advice="Add `price: free` to local.")
+OPENED = BreakerOpened(**COMMON, model="gpt-4o", reason="server_error", pause_ms=30_000)
+CLOSED = BreakerClosed(**COMMON, model="gpt-4o")
+SLOWER = ConcurrencyLowered(**COMMON, model="gpt-4o", from_parallel=20, to_parallel=14, reason="throttled")
+LOST = HoldLost(**COMMON, model="gpt-4o", cost_nanousd=51_200_000, hold_id="h-1")
+UNSETTLED = SettlementFailed(**COMMON, model="gpt-4o", held_nanousd=51_200_000, message="the database is locked")
+UNBOOKED = Unbooked(**COMMON, model="gpt-4o", held_nanousd=51_200_000, message="the database is locked")
+POSTED = SettlementPosted(**COMMON, model="gpt-4o", cost_nanousd=51_200_000, hold_id="h-1")
 
 EVENTS: tuple[Event, ...] = (
     ADMITTED,
@@ -129,7 +129,7 @@ def filled() -> Callable[[Event, str], Event]:
 
 
 def _filled(event: Event, text: str) -> Event:
-    """The same event with `text` in every place where a string can stand, scope and tags included."""
+    """A copy of the event with `text` in every field that can be a string, scope and tags included."""
     changes: dict[str, object] = {
         "call_id": text,
         "scope": Scope(run=text, batch=text, instance=text, user=text, role=text, tags={text: text}),
