@@ -93,5 +93,5 @@ def test_a_layer_without_a_room_fails(builder, shop, layer, message):
 def test_a_room_without_a_first_sentence_fails(builder, shop):
     write_contract(shop, "prices")
     (shop / "src" / "shop" / "prices.py").write_text("x = 1\n")
-    with pytest.raises(SystemExit, match=r"prices\.py: a room opens with one sentence"):
+    with pytest.raises(SystemExit, match=r"prices\.py: a room must open with one sentence"):
         builder.rooms_text(shop)

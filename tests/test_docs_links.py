@@ -42,14 +42,14 @@ def test_every_page_is_checked_and_reachable_from_the_readme(links):
 @pytest.mark.parametrize(
     ("text", "finding"),
     [
-        ("See [x](missing.md).", "1: missing.md: there is no such file"),
+        ("See [x](missing.md).", "1: missing.md: file not found"),
         ("\nSee [x](other.md#no).", "2: other.md#no: no heading"),
         ("[x](#nowhere)", "1: #nowhere: no heading"),
-        ("[x](/other.md)", "1: /other.md: links within the project are relative"),
-        ("[x]: missing.md", "1: missing.md: there is no such file"),
-        ('<a href="missing.md">x</a>', "1: missing.md: there is no such file"),
-        ("![x](missing.png)", "1: missing.png: there is no such file"),
-        ("<!-- a\ncomment --> [x](missing.md)", "2: missing.md: there is no such file"),
+        ("[x](/other.md)", "1: /other.md: links within the project must be relative"),
+        ("[x]: missing.md", "1: missing.md: file not found"),
+        ('<a href="missing.md">x</a>', "1: missing.md: file not found"),
+        ("![x](missing.png)", "1: missing.png: file not found"),
+        ("<!-- a\ncomment --> [x](missing.md)", "2: missing.md: file not found"),
     ],
 )
 def test_a_broken_link_is_reported_with_its_line(links, tmp_path, text, finding):
