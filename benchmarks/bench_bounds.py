@@ -1,7 +1,7 @@
-"""Measures, at the provider, whether a hard budget and rate limits hold and how much of them is used.
+"""Measures at the provider whether a hard budget and rate limits hold, and how much of them is used.
 
-8 processes x 16 concurrent calls on one SQLite ledger. The provider is the scripted one in a process of its own; what it billed and the
-largest window it saw are its own figures.
+8 processes x 16 concurrent calls on one SQLite ledger. The provider is the scripted one in its own process; it counts the bill and the
+largest windows itself.
 
     python benchmarks/bench_bounds.py            the budget, then the rate limits (about 2.5 minutes)
     python benchmarks/bench_bounds.py budget     one of them
@@ -16,10 +16,12 @@ import sys
 import tempfile
 import time
 import urllib.request
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paymaster import AsyncClient, BudgetExceeded, NoModelAvailable
+from paymaster.accounting.money import NANOUSD_PER_USD, cap_nanousd
 from paymaster.providers.scripted.script import parse_script
 from paymaster.providers.scripted.server import ScriptedServer
 
@@ -46,21 +48,21 @@ policies: {policies}
 QUESTION = [{"role": "user", "content": "How many words are there in this sentence? " * 10}]
 
 
-def provide(talk: Connection) -> None:
-    """Serve the script until told to stop."""
+def provide(pipe: Connection) -> None:
+    """Serve the script until a message arrives."""
     with ScriptedServer(parse_script(SCRIPT)) as server:
-        talk.send(server.base_url)
-        talk.recv()
+        pipe.send(server.base_url)
+        pipe.recv()
 
 
 def work(registry: str, state: str, until: float, max_tokens: int) -> None:
-    """One process: callers that ask until the budget stops them or the time is up."""
+    """One process of callers, which send calls until the budget refuses one or the time is up."""
 
     async def caller(client: AsyncClient) -> None:
         while time.time() < until:
             try:
                 await client.complete(QUESTION, max_tokens=max_tokens, deadline_s=max(0.1, until - time.time()))
-            except (BudgetExceeded, NoModelAvailable):  # no money left, or no room before the time is up
+            except (BudgetExceeded, NoModelAvailable):  # no money, or no room under a limit before the time is up
                 return
 
     async def callers() -> None:
@@ -71,7 +73,7 @@ def work(registry: str, state: str, until: float, max_tokens: int) -> None:
 
 
 def run(policies: str, limits: str, seconds: float, max_tokens: int) -> tuple[dict, float]:
-    """The provider's bill of model-a after the load, and how long the load took."""
+    """The provider's bill of model-a after the load, and the duration of the load."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     provider = context.Process(target=provide, args=(theirs,))
@@ -95,15 +97,18 @@ def run(policies: str, limits: str, seconds: float, max_tokens: int) -> tuple[di
 
 
 def budget() -> None:
-    """A hard budget of $2: what was billed."""
+    """A hard budget of $2: the amount billed."""
     bill, took = run(f"{{budget_usd_per_run: {BUDGET_USD}, hard_stop_on_budget: true, min_output_tokens: 16}}", "", 300, 200)
-    billed, cap = bill["billed_nanousd"], int(float(BUDGET_USD) * 1e9)
-    print(f"hard budget ${BUDGET_USD}: billed ${billed / 1e9:.6f} = {100 * billed / cap:.2f} % (bar: at most 100, at least 98)", end="; ")
+    billed, cap = bill["billed_nanousd"], cap_nanousd(Decimal(BUDGET_USD))
+    print(
+        f"hard budget ${BUDGET_USD}: billed ${billed / NANOUSD_PER_USD:.6f} = {100 * billed / cap:.2f} % (bar: 98 to 100)",
+        end="; ",
+    )
     print(f"{bill['requests']} calls in {took:.1f} s, {PROCESSES} processes x {AT_ONCE}")
 
 
 def rates() -> None:
-    """rpm, then tpm: the largest window that the provider saw, and how much of the limit was used once it was reached."""
+    """rpm, then tpm: the largest window at the provider, and its share of the limit."""
     bill, _ = run("{max_wait_s: 200}", f"rpm: {RPM}", RATE_SECONDS, 30)
     seen = bill["largest_requests_per_minute"]
     print(f"rpm {RPM}: the largest 60 s held {seen} requests = {100 * seen / RPM:.1f} % (bar: at most 100, at least 95)")

@@ -1,8 +1,8 @@
-"""Measures what Paymaster adds to one call over the same HTTP client alone, and what litellm's Router adds, against one bare server.
+"""Measures how much Paymaster adds to a call with the same HTTP client alone, and how much litellm's Router adds, on a bare server.
 
 A 20-message history with four tools, six accounts with a cap (two budgets, requests, tokens, slots, pause), a SQLite ledger, the events
-file. Each round measures bare and dressed calls in turn, so that the ratio holds on a machine whose speed drifts; quoted is the median
-over the rounds.
+file. Each round measures calls without and with it in turn, so that the ratio is right on a machine whose speed drifts; the figures are
+medians of the rounds.
 """
 
 from __future__ import annotations
@@ -81,15 +81,15 @@ def main() -> None:
 Figures = tuple[float, float, float]
 
 
-def added(bare: Callable[[], object], dressed: Callable[[], object], calls: int = CALLS) -> Figures:
-    """CPU and wall milliseconds per call that `dressed` costs more than `bare`, and the CPU of `bare`."""
-    for run in (bare, dressed):
+def added(bare: Callable[[], object], wrapped: Callable[[], object], calls: int = CALLS) -> Figures:
+    """CPU and wall milliseconds per call that `wrapped` takes more than `bare`, and the CPU of `bare`."""
+    for run in (bare, wrapped):
         for _ in range(20):
             run()
     rounds = []
     for _ in range(ROUNDS):
         spent = []
-        for run in (bare, dressed):
+        for run in (bare, wrapped):
             cpu, wall = time.process_time(), time.perf_counter()
             for _ in range(calls):
                 run()
@@ -98,15 +98,15 @@ def added(bare: Callable[[], object], dressed: Callable[[], object], calls: int 
     return tuple(statistics.median(column) for column in zip(*rounds, strict=True))  # type: ignore[return-value]  # three columns
 
 
-async def added_async(bare: Callable[[], Awaitable[object]], dressed: Callable[[], Awaitable[object]], calls: int = CALLS) -> Figures:
+async def added_async(bare: Callable[[], Awaitable[object]], wrapped: Callable[[], Awaitable[object]], calls: int = CALLS) -> Figures:
     """`added` on an event loop."""
-    for run in (bare, dressed):
+    for run in (bare, wrapped):
         for _ in range(20):
             await run()
     rounds = []
     for _ in range(ROUNDS):
         spent = []
-        for run in (bare, dressed):
+        for run in (bare, wrapped):
             cpu, wall = time.process_time(), time.perf_counter()
             for _ in range(calls):
                 await run()
@@ -116,7 +116,7 @@ async def added_async(bare: Callable[[], Awaitable[object]], dressed: Callable[[
 
 
 def sync_figures(base: str, registry: Path, settings: dict) -> Figures:
-    """A thread that blocks: a kept http.client connection alone against the client."""
+    """In a blocking thread: the client against a kept http.client connection alone."""
     connection = http.client.HTTPConnection(base.removeprefix("http://"))
 
     def bare() -> object:
@@ -128,7 +128,7 @@ def sync_figures(base: str, registry: Path, settings: dict) -> Figures:
 
 
 async def async_figures(base: str, registry: Path, settings: dict) -> Figures:
-    """A task on a loop: aiohttp alone against the client."""
+    """On an event loop: the client against aiohttp alone."""
     import aiohttp
 
     async with aiohttp.ClientSession() as http, AsyncClient(registry, **settings) as client:
@@ -164,7 +164,7 @@ def make_router(base: str) -> object:
 
 
 def router_figures(base: str) -> Figures:
-    """The Router in a thread that blocks, against the OpenAI SDK's own client (httpx) alone."""
+    """In a blocking thread: the Router against httpx alone, which the OpenAI SDK uses."""
     import httpx
 
     router = make_router(base)
@@ -177,7 +177,7 @@ def router_figures(base: str) -> Figures:
 
 
 async def async_router_figures(base: str) -> Figures:
-    """The Router on a loop, against aiohttp alone, which litellm uses there."""
+    """On an event loop: the Router against aiohttp alone, which litellm uses."""
     import aiohttp
 
     router = make_router(base)
@@ -187,10 +187,10 @@ async def async_router_figures(base: str) -> Figures:
             async with http.post(f"{base}/v1/chat/completions", data=orjson.dumps(PAYLOAD), headers=HEADERS) as response:
                 return orjson.loads(await response.read())
 
-        async def dressed() -> object:
+        async def wrapped() -> object:
             return await router.acompletion(model="primary", messages=MESSAGES, tools=TOOLS, max_tokens=100)  # type: ignore[attr-defined]  # litellm ships no types that hold
 
-        return await added_async(bare, dressed, calls=60)
+        return await added_async(bare, wrapped, calls=60)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ import orjson
 from bench_http import CHUNKS
 from gateway_servers import KEY, Server, litellm, paymaster, portkey, redis_server
 from gateway_upstream import upstream
+from paymaster.accounting.money import NANOUSD_PER_USD
 from paymaster.providers.scripted.script import Script
 from paymaster.providers.scripted.server import ScriptedServer
 
@@ -44,7 +45,7 @@ ROUNDS = 3
 OPEN_STREAMS = 1_000
 BUDGET_CONNECTIONS = 256
 CAP_NANOUSD, HELD_NANOUSD, BILLED_NANOUSD = 2_000_000_000, 5_000_000, 4_000_000
-"""Of the hard budget: what each call may cost, and what it does."""
+"""The hard budget, and the worst and the real cost of each call."""
 BARS = {
     "requests": 15.0,
     "chunks": 20.0,
@@ -73,7 +74,7 @@ litellm_settings: {{num_retries: 0, telemetry: false}}
 
 @dataclass
 class Figures:
-    """One server's, the medians of all rounds; those of streams are not a number where it can't stream here."""
+    """Medians of one server over all rounds; those of streams are NaN if it can't stream here."""
 
     cpu_ms: float
     per_s: float
@@ -93,7 +94,7 @@ def request(port: int, headers: str = KEY, *, stream: bool, user: str = "bench")
 
 
 async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, sent: bytes) -> float:
-    """One exchange; the seconds to the first byte of its body."""
+    """One request; the seconds to the first byte of its body."""
     began = time.perf_counter()
     writer.write(sent)
     head = (await reader.readuntil(b"\r\n\r\n")).lower()
@@ -114,7 +115,7 @@ async def connection(port: int, sent: bytes, count: int) -> list[float]:
     return times
 
 
-async def waiters(port: int, sent: bytes, count: int, connections: int = CONNECTIONS) -> list[float]:
+async def load(port: int, sent: bytes, count: int, connections: int = CONNECTIONS) -> list[float]:
     rounds = await asyncio.gather(*(connection(port, sent, count // connections) for _ in range(connections)))
     return [value for times in rounds for value in times]
 
@@ -126,34 +127,32 @@ def measure(server: Server, *, streams: bool) -> Figures:
     whole, stream = request(server.port, server.headers, stream=False), request(server.port, server.headers, stream=True)
     count = max(REQUESTS // server.share, CONNECTIONS)
     cpu, began = server.cpu_s(), time.perf_counter()
-    asyncio.run(waiters(server.port, whole, count))
+    asyncio.run(load(server.port, whole, count))
     per_s, cpu_ms = count / (time.perf_counter() - began), (server.cpu_s() - cpu) / count * 1e3
     alone_ms = statistics.median(asyncio.run(connection(server.port, whole, ALONE // min(server.share, 4)))) * 1e3
     if not streams:
         return Figures(cpu_ms, per_s, alone_ms)
     count = max(STREAMS // server.share, CONNECTIONS)
     cpu, began = server.cpu_s(), time.perf_counter()
-    asyncio.run(waiters(server.port, stream, count))
+    asyncio.run(load(server.port, stream, count))
     chunks_per_s, stream_cpu_ms = count * CHUNKS / (time.perf_counter() - began), (server.cpu_s() - cpu) / count * 1e3
     first_ms = statistics.median(asyncio.run(connection(server.port, stream, 60))) * 1e3
     return Figures(cpu_ms, per_s, alone_ms, stream_cpu_ms, chunks_per_s, first_ms)
 
 
 def warm_up(server: Server) -> bool:
-    """Let it meet what comes, so that no round pays for its first requests; whether it streams."""
-    asyncio.run(
-        waiters(server.port, request(server.port, server.headers, stream=False), WARM_UP // server.share, CONNECTIONS // server.share)
-    )
+    """Send the first requests, so that no round includes them; whether the server can stream."""
+    asyncio.run(load(server.port, request(server.port, server.headers, stream=False), WARM_UP // server.share, CONNECTIONS // server.share))
     try:
         asyncio.run(connection(server.port, request(server.port, server.headers, stream=True), 4))
     except AssertionError as error:
-        print(f"{server.name:10} answers no stream here, so only whole answers are compared: {error.args[0][:160]!r}")
+        print(f"{server.name:10} can't stream here, so only whole answers are compared: {error.args[0][:160]!r}")
         return False
     return True
 
 
 def direct(port: int) -> tuple[float, float]:
-    """Milliseconds of a whole answer and to a stream's first chunk without anything in between."""
+    """Milliseconds of a whole answer and to a stream's first chunk, directly at the upstream."""
     alone = asyncio.run(connection(port, request(port, stream=False), ALONE))
     first = asyncio.run(connection(port, request(port, stream=True), 60))
     return statistics.median(alone) * 1e3, statistics.median(first) * 1e3
@@ -163,7 +162,7 @@ def direct(port: int) -> tuple[float, float]:
 
 
 def memory_with_streams(server: Server) -> float:
-    """Megabytes while as many streams are open as `OPEN_STREAMS`; every one of them ends well."""
+    """Megabytes while `OPEN_STREAMS` streams are open; all of them must end well."""
 
     async def hold() -> float:
         sent = request(server.port, server.headers, stream=True, user="open")
@@ -179,7 +178,7 @@ def memory_with_streams(server: Server) -> float:
 
 
 def hard_budget(directory: Path, *gateways: Sequence[str]) -> float:
-    """The share of a hard budget that the provider billed: `BUDGET_CONNECTIONS` at these gateways until everybody is refused."""
+    """The share of a hard budget that the provider billed, with `BUDGET_CONNECTIONS` at these gateways until all are refused."""
     section = {
         "prices": {"usd_per_1m_input": 0, "usd_per_1m_output": 100},
         "usage": {"prompt_tokens": 1, "completion_tokens": BILLED_NANOUSD // 100_000},
@@ -192,19 +191,19 @@ def hard_budget(directory: Path, *gateways: Sequence[str]) -> float:
             "provider": "openai_compatible", "base_url": provider.base_url, "model_id": "m", "usd_per_1m_input": 0,
             "usd_per_1m_output": 100, "max_output_tokens": tokens,
         }  # fmt: skip
-        policies = {"budget_usd_per_run": CAP_NANOUSD // 10**9, "hard_stop_on_budget": True, "min_output_tokens": tokens}
+        policies = {"budget_usd_per_run": CAP_NANOUSD // NANOUSD_PER_USD, "hard_stop_on_budget": True, "min_output_tokens": tokens}
         registry = directory / "registry.yaml"
         registry.write_text(json.dumps({"default": "whole", "models": {"whole": model}, "policies": policies}))
         servers = [
-            stack.enter_context(paymaster(registry, directory / f"state-{place}", "--run-id", "bench", *flags))
-            for place, flags in enumerate(gateways)
+            stack.enter_context(paymaster(registry, directory / f"state-{index}", "--run-id", "bench", *flags))
+            for index, flags in enumerate(gateways)
         ]
         asyncio.run(_spend(servers))
         return int(str(provider.bill()["billed_nanousd"])) / CAP_NANOUSD
 
 
 async def _spend(servers: Sequence[Server]) -> None:
-    """Each connection asks until it was refused twice: then nothing is left, and nothing is held that could be given back."""
+    """Send calls on each connection until it is refused twice: then the budget is spent, and no hold can return any of it."""
 
     async def one(server: Server) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=1 << 20)
@@ -217,14 +216,14 @@ async def _spend(servers: Sequence[Server]) -> None:
             refused += head[9:12] == b"402"
         writer.close()
 
-    await asyncio.gather(*(one(servers[place % len(servers)]) for place in range(BUDGET_CONNECTIONS)))
+    await asyncio.gather(*(one(servers[index % len(servers)]) for index in range(BUDGET_CONNECTIONS)))
 
 
 # ------------------------------------------------------------------------------------------------------------------ the report
 
 
 def main() -> int:
-    """Print every figure with its bar; 1 where one is missed."""
+    """Print every figure with its bar; the exit status is 1 if one is missed."""
     missed: list[str] = []
     with tempfile.TemporaryDirectory() as name, upstream() as port, contextlib.ExitStack() as stack:
         directory = Path(name)
@@ -239,16 +238,16 @@ def main() -> int:
         if folder := os.environ.get("PORTKEY"):
             servers.append(stack.enter_context(portkey(folder, port)))
         figures, bare = rounds(servers, port)
-        tell_times(missed, figures, *bare)
-        _emit(missed, "memory idle, MB", idle_mb, most=BARS["idle_mb"])
-        _emit(missed, f"memory with {OPEN_STREAMS} open streams, MB", memory_with_streams(ours), most=BARS["streams_mb"])
+        report_times(missed, figures, *bare)
+        _report(missed, "memory idle, MB", idle_mb, most=BARS["idle_mb"])
+        _report(missed, f"memory with {OPEN_STREAMS} open streams, MB", memory_with_streams(ours), most=BARS["streams_mb"])
     with tempfile.TemporaryDirectory() as name:
-        tell_budgets(missed, Path(name))
+        report_budgets(missed, Path(name))
     return 1 if missed else 0
 
 
 def rounds(servers: Sequence[Server], port: int) -> tuple[dict[str, Figures], tuple[float, float]]:
-    """The medians of every server by its name, and of asking the upstream itself."""
+    """The medians of every server by its name, and of the upstream itself."""
     streams = {server.name: warm_up(server) for server in servers}
     found: dict[str, list[Figures]] = {server.name: [] for server in servers}
     bare: list[tuple[float, float]] = []
@@ -260,8 +259,8 @@ def rounds(servers: Sequence[Server], port: int) -> tuple[dict[str, Figures], tu
     return {name: _median(taken) for name, taken in found.items()}, (alone_ms, first_ms)
 
 
-def tell_times(missed: list[str], figures: dict[str, Figures], alone_ms: float, first_ms: float) -> None:
-    """What everybody took, and the ratios that have a bar."""
+def report_times(missed: list[str], figures: dict[str, Figures], alone_ms: float, first_ms: float) -> None:
+    """Print the times of all servers, and the ratios that have a bar."""
     for name, one in figures.items():
         print(f"{name:10} {one.cpu_ms:6.2f} ms CPU per request, {one.per_s:6.0f} requests/s, {one.alone_ms:6.2f} ms at 1", end="")
         stream = (
@@ -270,43 +269,43 @@ def tell_times(missed: list[str], figures: dict[str, Figures], alone_ms: float, 
         print("" if math.isnan(one.first_ms) else stream)
     own = figures["Paymaster"]
     added_ms = own.alone_ms - alone_ms
-    _emit(missed, "latency added at 1 connection, p50, ms", added_ms, most=BARS["added_ms"])
-    # A stream's first chunk waits for the same admission as a whole answer; what is left is the passing on.
-    _emit(missed, "first chunk passed on after, p50, ms", own.first_ms - first_ms - added_ms, most=BARS["first_ms"])
+    _report(missed, "latency added at 1 connection, p50, ms", added_ms, most=BARS["added_ms"])
+    # A stream's first chunk waits for the same admission as a whole answer; the difference is the forwarding.
+    _report(missed, "first chunk forwarded after, p50, ms", own.first_ms - first_ms - added_ms, most=BARS["first_ms"])
     if other := figures.get("LiteLLM"):
         share = added_ms / (other.alone_ms - alone_ms)
-        _emit(missed, "latency added, share of what LiteLLM's proxy adds", share, most=BARS["added_share"])
-        _emit(missed, "requests per CPU second, times LiteLLM's", other.cpu_ms / own.cpu_ms, least=BARS["requests"])
-        _emit(missed, "chunks per CPU second, times LiteLLM's", other.stream_cpu_ms / own.stream_cpu_ms, least=BARS["chunks"])
+        _report(missed, "latency added, share of what LiteLLM's proxy adds", share, most=BARS["added_share"])
+        _report(missed, "requests per CPU second, times LiteLLM's", other.cpu_ms / own.cpu_ms, least=BARS["requests"])
+        _report(missed, "chunks per CPU second, times LiteLLM's", other.stream_cpu_ms / own.stream_cpu_ms, least=BARS["chunks"])
         requests, chunks = own.per_s / other.per_s, own.chunks_per_s / other.chunks_per_s
         print(f"       by the clock: {requests:.1f} times LiteLLM's requests, {chunks:.1f} times its chunks")
     else:
-        print("       LiteLLM's proxy: left out, for LITELLM does not name its program (see the top of this file)")
+        print("       LiteLLM's proxy: omitted: set LITELLM to its program (see the top of this file)")
     if other := figures.get("Portkey"):
-        _emit(missed, "requests per CPU second, times Portkey's, which keeps no ledger", other.cpu_ms / own.cpu_ms, least=BARS["portkey"])
+        _report(missed, "requests per CPU second, times Portkey's, which keeps no ledger", other.cpu_ms / own.cpu_ms, least=BARS["portkey"])
         print(f"       by the clock: {own.per_s / other.per_s:.1f} times Portkey's requests")
     else:
-        print("       Portkey's gateway: left out, for PORTKEY does not name the folder it is installed in (see the top of this file)")
+        print("       Portkey's gateway: omitted: set PORTKEY to its folder (see the top of this file)")
 
 
-def tell_budgets(missed: list[str], directory: Path) -> None:
-    """A hard budget at two workers that share a file, and at two gateways that share a Redis."""
+def report_budgets(missed: list[str], directory: Path) -> None:
+    """Print the use of a hard budget at two workers on one file, and at two gateways on one Redis."""
     setups: dict[str, list[Sequence[str]]] = {"two workers on SQLite": [["--workers", "2"]]}
     with contextlib.ExitStack() as stack:
         if shutil.which("redis-server"):
             address = stack.enter_context(redis_server(directory / "redis"))
             setups["two gateways on one Redis"] = [["--ledger", address], ["--ledger", address]]
         else:
-            print("       two gateways on one Redis: left out, there is no redis-server on the PATH")
-        for place, (what, gateways) in enumerate(setups.items()):
-            billed = hard_budget(directory / str(place), *gateways)
-            said = f"hard budget, {what}, {BUDGET_CONNECTIONS} connections: billed by the provider, % of the cap"
-            _emit(missed, said, 100 * billed, least=98, most=100)
+            print("       two gateways on one Redis: omitted: no redis-server on the PATH")
+        for index, (what, gateways) in enumerate(setups.items()):
+            billed = hard_budget(directory / str(index), *gateways)
+            label = f"hard budget, {what}, {BUDGET_CONNECTIONS} connections: billed by the provider, % of the cap"
+            _report(missed, label, 100 * billed, least=98, most=100)
 
 
-def _emit(missed: list[str], what: str, value: float, *, least: float = -math.inf, most: float = math.inf) -> None:
+def _report(missed: list[str], what: str, value: float, *, least: float = -math.inf, most: float = math.inf) -> None:
     kept = least <= value <= most
-    bars = [f"{word} {bar:g}" for word, bar in (("at least", least), ("at most", most)) if math.isfinite(bar)]
+    bars = [f"{relation} {bar:g}" for relation, bar in (("at least", least), ("at most", most)) if math.isfinite(bar)]
     print(f"{'  ok  ' if kept else 'MISSED'} {what}: {value:.4g} (bar: {', '.join(bars)})", flush=True)
     if not kept:
         missed.append(what)

@@ -1,8 +1,8 @@
-"""Measures what one chat call costs in CPU with each HTTP client that is installed; knows nothing of Paymaster.
+"""Measures the CPU of one chat call with each installed HTTP client; knows nothing about Paymaster.
 
 A small POST with a JSON answer, and an answer of 20 server-sent chunks, one at a time and 64 at once, against a bare server in a process
 of its own. Only this process's CPU is counted. Figures are milliseconds per call, the best of three rounds; the ratio is to the cheapest
-client in its column. Clients that are not installed are left out: `pip install aiohttp urllib3 httpx httpcore pyreqwest` for all.
+client in its column. Clients that are not installed are omitted: `pip install aiohttp urllib3 httpx httpcore pyreqwest` for all.
 """
 
 from __future__ import annotations
@@ -45,18 +45,18 @@ EVENT = b'data: {"id":"a","object":"chat.completion.chunk","model":"m","choices"
 
 
 class AsyncAsk(Protocol):
-    """One call: the whole body, or with `stream` all of its chunks, read as they come."""
+    """One call: the whole body, or with `stream` all of its chunks, read as they arrive."""
 
     def __call__(self, *, stream: bool) -> Awaitable[bytes]:
-        """Ask."""
+        """Send one request."""
         ...
 
 
 class SyncAsk(Protocol):
-    """The same for a caller that blocks."""
+    """The same for a blocking caller."""
 
     def __call__(self, *, stream: bool) -> bytes:
-        """Ask."""
+        """Send one request."""
         ...
 
 
@@ -67,13 +67,13 @@ class BareServer(asyncio.Protocol):
     """Answers every request on a kept connection; `/stream` in chunks, one write each."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Remember where to write."""
+        """Keep the transport."""
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
         self.buffer = b""
 
     def data_received(self, data: bytes) -> None:
-        """Answer once the whole body is there."""
+        """Answer once the whole body has arrived."""
         self.buffer += data
         head, found, body = self.buffer.partition(b"\r\n\r\n")
         if not found:
@@ -89,13 +89,13 @@ class BareServer(asyncio.Protocol):
             reply = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(ANSWER), ANSWER)
             self.transport.write(reply)
 
-    def write_chunk(self, left: int) -> None:
-        """One event per turn of the loop, so that they leave one by one."""
-        if left == 0:
+    def write_chunk(self, remaining: int) -> None:
+        """Write one event per turn of the loop, so that they are sent one by one."""
+        if remaining == 0:
             self.transport.write(b"0\r\n\r\n")
             return
         self.transport.write(b"%x\r\n%b\r\n" % (len(EVENT), EVENT))
-        asyncio.get_running_loop().call_soon(self.write_chunk, left - 1)
+        asyncio.get_running_loop().call_soon(self.write_chunk, remaining - 1)
 
 
 def run_server(port_to: Connection) -> None:

@@ -1,7 +1,7 @@
-"""A thousand concurrent callers on one hard budget, billed at the provider; and how long a killed worker's hold and slot stand.
+"""Measures a thousand concurrent callers on one hard budget, and how long a killed worker's hold and slot are kept.
 
 8 processes of 125 tasks each call through the public client until the budget refuses them; a scripted provider on loopback keeps the bill.
-On a file, and on Redis where `redis-server` is on the PATH. A bar that is missed fails by assertion.
+It runs on SQLite, and on Redis if `redis-server` is on the PATH. A missed bar fails by assertion.
 """
 
 import asyncio
@@ -20,6 +20,7 @@ from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 from paymaster import AsyncClient, BudgetExceeded, CallFailed
+from paymaster.accounting.money import NANOUSD_PER_USD
 from paymaster.providers.scripted.script import parse_script
 from paymaster.providers.scripted.server import ScriptedServer
 from paymaster.torture.clocks import WrongClock
@@ -50,8 +51,8 @@ policies: {{budget_usd_per_run: {budget}, hard_stop_on_budget: true, min_output_
 MESSAGES = [{"role": "user", "content": "How many callers can one budget bear?"}]
 
 
-def waiters(registry: str, ledger: str, state: str, together: Barrier) -> Counter[str]:
-    """One process of callers, from the same moment on as everybody; how many calls were answered, and how the others ended."""
+def run_callers(registry: str, ledger: str, state: str, together: Barrier) -> Counter[str]:
+    """Run one process of callers, which start together with those of other processes; the number of answers and of each error."""
     counts: Counter[str] = Counter()
 
     async def caller(client: AsyncClient) -> None:
@@ -65,7 +66,7 @@ def waiters(registry: str, ledger: str, state: str, together: Barrier) -> Counte
                 counts[error.message[:200]] += 1
 
     async def run() -> None:
-        async with AsyncClient(registry, run="crowd", ledger=ledger, state_dir=state, environ={}) as client:
+        async with AsyncClient(registry, run="bench", ledger=ledger, state_dir=state, environ={}) as client:
             await asyncio.to_thread(together.wait)
             await asyncio.gather(*(caller(client) for _ in range(CALLERS)))
 
@@ -73,11 +74,11 @@ def waiters(registry: str, ledger: str, state: str, together: Barrier) -> Counte
     return counts
 
 
-def _crowd_in_child(arguments: tuple[str, str, str], together: Barrier, pipe: "multiprocessing.connection.Connection") -> None:
-    pipe.send(waiters(*arguments, together))
+def _run_callers_in_child(arguments: tuple[str, str, str], together: Barrier, pipe: "multiprocessing.connection.Connection") -> None:
+    pipe.send(run_callers(*arguments, together))
 
 
-def measure_crowd(name: str, ledger: str, folder: Path) -> None:
+def measure_budget(name: str, ledger: str, folder: Path) -> None:
     with ScriptedServer(parse_script(SCRIPT)) as provider:
         registry = folder / f"{name}.yaml"
         registry.write_text(REGISTRY.format(url=provider.base_url, budget=BUDGET_USD))
@@ -85,7 +86,7 @@ def measure_crowd(name: str, ledger: str, folder: Path) -> None:
         together = context.Barrier(PROCESSES + 1)
         pipes = [context.Pipe() for _ in range(PROCESSES)]
         arguments = (str(registry), ledger, str(folder / name))
-        children = [context.Process(target=_crowd_in_child, args=(arguments, together, theirs)) for _, theirs in pipes]
+        children = [context.Process(target=_run_callers_in_child, args=(arguments, together, theirs)) for _, theirs in pipes]
         for child in children:
             child.start()
         together.wait()
@@ -96,7 +97,7 @@ def measure_crowd(name: str, ledger: str, folder: Path) -> None:
             child.join()
         bill = provider.stage.bill
     answered = counts.pop("answered")
-    billed_usd = bill.billed_nanousd / 1e9
+    billed_usd = bill.billed_nanousd / NANOUSD_PER_USD
     used = billed_usd / BUDGET_USD
     print(
         f"{PROCESSES} x {CALLERS} callers, {name:6}  ${billed_usd:.6f} of ${BUDGET_USD} billed, {used:.2%} used (bar {BAR_USED:.0%}), "
@@ -105,11 +106,11 @@ def measure_crowd(name: str, ledger: str, folder: Path) -> None:
     )
     for message, count in counts.most_common(3):
         print(f"    {count} x {message}")
-    assert bill.billed_nanousd <= BUDGET_USD * 10**9
+    assert bill.billed_nanousd <= BUDGET_USD * NANOUSD_PER_USD
     assert used >= BAR_USED
 
 
-def order(registry: Path, ledger: str, folder: Path) -> Order:
+def order_for(registry: Path, ledger: str, folder: Path) -> Order:
     return Order(
         number=0,
         seed=0,
@@ -128,24 +129,24 @@ def order(registry: Path, ledger: str, folder: Path) -> Order:
     )
 
 
-def hold_the_slot(asked: Order, pipe: "multiprocessing.connection.Connection") -> None:
-    """Take the only slot of a model that never answers, and say so."""
-    with TorturedClient(asked, WrongClock(0), lambda _line: pipe.send("held")) as client:
+def hold_the_slot(order: Order, pipe: "multiprocessing.connection.Connection") -> None:
+    """Take the only slot of a model that never answers, and send a message."""
+    with TorturedClient(order, WrongClock(0), lambda _line: pipe.send("held")) as client:
         client.complete(MESSAGES, model="held")
 
 
-def measure_death(name: str, ledger: str, folder: Path) -> None:
+def measure_killed_worker(name: str, ledger: str, folder: Path) -> None:
     with ScriptedServer(parse_script(SCRIPT)) as provider:
         registry = folder / f"{name}.yaml"
         registry.write_text(REGISTRY.format(url=provider.base_url, budget=BUDGET_USD))
-        asked = order(registry, ledger, folder / name)
+        order = order_for(registry, ledger, folder / name)
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        child = context.Process(target=hold_the_slot, args=(asked, theirs))
+        child = context.Process(target=hold_the_slot, args=(order, theirs))
         child.start()
         ours.recv()
         admitted = threading.Event()
-        client = TorturedClient(asked, WrongClock(0), lambda _line: admitted.set())
+        client = TorturedClient(order, WrongClock(0), lambda _line: admitted.set())
 
         def wait_for_the_slot() -> None:
             with contextlib.suppress(CallFailed):
@@ -169,7 +170,7 @@ def measure_death(name: str, ledger: str, folder: Path) -> None:
 
 @contextlib.contextmanager
 def ledgers(folder: Path) -> Iterator[dict[str, str]]:
-    """A file, and a server of our own where there is a program for one."""
+    """The URLs of a file, and of a new Redis server if the program is there."""
     with contextlib.ExitStack() as stack:
         urls = {"SQLite": f"sqlite://{folder / 'ledger.sqlite3'}"}
         if shutil.which("redis-server") is not None:
@@ -180,9 +181,9 @@ def ledgers(folder: Path) -> Iterator[dict[str, str]]:
 def main() -> None:
     with tempfile.TemporaryDirectory(prefix="paymaster-bench-") as name, ledgers(Path(name)) as urls:
         for kind, url in urls.items():
-            measure_crowd(kind, url, Path(name))
+            measure_budget(kind, url, Path(name))
         for kind, url in urls.items():
-            measure_death(kind, url, Path(name))
+            measure_killed_worker(kind, url, Path(name))
         if "Redis" not in urls:
             print("no redis-server on the PATH: Redis was not measured")
 

@@ -1,4 +1,4 @@
-"""Measures how long it takes to start: `import paymaster`, a client, `paymaster --help`; each beside the interpreter alone."""
+"""Measures start-up times: `import paymaster`, a client, `paymaster --help`, each compared with the interpreter alone."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COMMANDS = {
 
 
 def main() -> None:
-    """Print the median of each in milliseconds; the commands take turns, so that they share the machine's moods."""
+    """Print the median of each in milliseconds. The commands take turns, so that changes of the machine's speed affect all."""
     taken: dict[str, list[float]] = {name: [] for name in COMMANDS}
     for _ in range(RUNS + 1):
         for name, (command, _) in COMMANDS.items():

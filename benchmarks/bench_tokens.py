@@ -1,8 +1,8 @@
-"""What counting a prompt costs: a 100,000-token history the first time and grown by one message, and a 20-message history with tools.
+"""Measures the counting of prompts: a 100,000-token history, first and grown by one message, and 20 messages with tools.
 
-Run it without arguments. litellm and tiktoken are measured beside it where they can be imported and need no network; read the ratios,
-not the times. It fails when a history that grew by one message takes 1 ms or more, or the first count of it 60 ms or more (with the
-vocabulary loaded, which the first family to need it pays for).
+Run it without arguments. litellm and tiktoken are measured too, if they can be imported and need no network; compare the ratios, not the
+times. It fails if a history that grew by one message takes 1 ms or more, or its first count 60 ms or more (not counting the load of the
+vocabulary, which is shown for the first family that needs it).
 """
 
 import json
@@ -48,7 +48,7 @@ def text(randomness: random.Random, words: int) -> str:
 
 
 def history(messages: int, words: int) -> list[JsonObject]:
-    """Like an agent's: a question, then calls and what they returned."""
+    """A history like an agent's: a question, then tool calls and their results."""
     randomness = random.Random(7)
     made: list[JsonObject] = [{"role": "user", "content": text(randomness, words)}]
     while len(made) < messages:
@@ -61,7 +61,7 @@ def history(messages: int, words: int) -> list[JsonObject]:
 
 
 def tools() -> list[JsonObject]:
-    schema = {"type": "object", "properties": {"command": {"type": "string", "description": "What to run."}}, "required": ["command"]}
+    schema = {"type": "object", "properties": {"command": {"type": "string", "description": "The command."}}, "required": ["command"]}
     described = "Does one thing to the repository, and returns what was printed. " * 3
     return [
         {"type": "function", "function": {"name": name, "description": described, "parameters": schema}}
@@ -79,7 +79,7 @@ def median_us(work: Callable[[], object], rounds: int) -> float:
 
 
 def grown_us(counter: TokenCounter, messages: Sequence[JsonObject], tokenizer: Tokenizer, rounds: int = 25) -> float:
-    """Each round counts the same history with another message at its end, as an agent's next step does."""
+    """The time of a history with one new message at its end, as in an agent's next step."""
     steps = iter(
         [[*messages, {"role": "tool", "tool_call_id": f"call_{n}", "content": f"{n} " + "some output\n" * 150}] for n in range(rounds)]
     )
@@ -96,7 +96,7 @@ def litellm_us(messages: Sequence[JsonObject], model: str) -> float | None:
 
 
 def tiktoken_us(messages: Sequence[JsonObject]) -> float | None:
-    """None where the vocabulary is not on this machine already: tiktoken would fetch it."""
+    """None if the vocabulary is not on this machine: tiktoken would download it."""
     try:
         import requests
         import tiktoken
@@ -149,7 +149,7 @@ def main() -> int:
         missed += [f"{model}: grown {took.grown:.0f} us"] * (took.grown >= GROWN_BAR_US)
     counter, schemas = TokenCounter(), tools()
     print(f"\nbyte bound of the short history: {median_us(lambda: counter.byte_bound(short, schemas), 500):.0f} us")
-    print("fresh: the same content parsed from JSON again, as a server sees it (strings without a remembered hash)\n")
+    print("fresh: the same content parsed from JSON again, as in a server (strings without a cached hash)\n")
     compare(long, short, figures)
     print(
         "\nmissed: " + "; ".join(missed)
@@ -160,7 +160,7 @@ def main() -> int:
 
 
 def compare(long: Sequence[JsonObject], short: Sequence[JsonObject], figures: dict[str, Figures]) -> None:
-    """Others count everything anew each time."""
+    """Print the times of other libraries, which count the whole history every time."""
     for model in ("gpt-4o", "claude-sonnet-4-5"):
         ours = figures[model]
         long_us, short_us = litellm_us(long, model), litellm_us(short, model)
@@ -174,7 +174,7 @@ def compare(long: Sequence[JsonObject], short: Sequence[JsonObject], figures: di
     others = tiktoken_us(long)
     first = figures["gpt-4o"].first
     print(
-        "tiktoken: not usable without a network"
+        "tiktoken: its vocabulary is not on this machine"
         if others is None
         else f"tiktoken, texts only: {others / 1e3:.1f} ms = {others / first:.1f} x our first"
     )

@@ -1,4 +1,4 @@
-"""The servers that the gateway's benchmark measures, each a process of its own, and what they cost; knows no request and no bar."""
+"""Starts the servers of the gateway's benchmark and reads their CPU and memory; knows no request and no bar."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LITELLM_VARIABLES = {
 
 @dataclass
 class Server:
-    """A process that serves. `headers` go with every request to it; `share` of a round's requests are enough to tell its cost."""
+    """A server's process. Every request to it has `headers`; a slow one gets only one in `share` of a round's requests."""
 
     name: str
     port: int
@@ -42,15 +42,15 @@ class Server:
         return sum(_cpu_s(pid) for pid in _family(self.process.pid))
 
     def memory_mb(self) -> float:
-        """Memory that is its own, or shared with nobody else."""
+        """Memory of the process and its children, shared pages counted proportionally."""
         return sum(_memory_mb(pid) for pid in _family(self.process.pid))
 
 
 @contextlib.contextmanager
 def paymaster(registry: Path, state: Path, *flags: str) -> Iterator[Server]:
     """This project's gateway."""
-    words = [sys.executable, "-m", "paymaster", "serve", str(registry), "--port", "0", "--state-dir", str(state), *flags]
-    process = subprocess.Popen(words, stderr=subprocess.PIPE, env={**os.environ, "BENCH_KEY": "none"})
+    command = [sys.executable, "-m", "paymaster", "serve", str(registry), "--port", "0", "--state-dir", str(state), *flags]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, env={**os.environ, "BENCH_KEY": "none"})
     assert process.stderr is not None
     line = process.stderr.readline().decode()
     try:
@@ -64,24 +64,24 @@ def paymaster(registry: Path, state: Path, *flags: str) -> Iterator[Server]:
 @contextlib.contextmanager
 def litellm(program: str, config: Path) -> Iterator[Server]:
     """LiteLLM's proxy with one worker and no database."""
-    words = [program, "--config", str(config), "--port", str(LITELLM_PORT), "--host", "127.0.0.1", "--num_workers", "1"]
-    with _answering(words, LITELLM_PORT, "/health/liveliness", LITELLM_VARIABLES) as process:
+    command = [program, "--config", str(config), "--port", str(LITELLM_PORT), "--host", "127.0.0.1", "--num_workers", "1"]
+    with _answering(command, LITELLM_PORT, "/health/liveliness", LITELLM_VARIABLES) as process:
         yield Server("LiteLLM", LITELLM_PORT, process, share=8)
 
 
 @contextlib.contextmanager
 def portkey(folder: str, upstream_port: int) -> Iterator[Server]:
-    """Portkey's gateway out of the folder that npm has installed it into. It keeps no ledger; whom to ask stands in each request."""
+    """Portkey's gateway from its npm folder. It keeps no ledger; each request names the upstream."""
     start = Path(folder) / "node_modules/@portkey-ai/gateway/build/start-server.js"
-    words = ["node", str(start), f"--port={PORTKEY_PORT}", "--headless"]
+    command = ["node", str(start), f"--port={PORTKEY_PORT}", "--headless"]
     headers = f"{KEY}x-portkey-provider: openai\r\nx-portkey-custom-host: http://127.0.0.1:{upstream_port}/v1\r\n"
-    with _answering(words, PORTKEY_PORT, "/", {"NODE_ENV": "production"}) as process:
+    with _answering(command, PORTKEY_PORT, "/", {"NODE_ENV": "production"}) as process:
         yield Server("Portkey", PORTKEY_PORT, process, headers=headers)
 
 
 @contextlib.contextmanager
 def redis_server(folder: Path) -> Iterator[str]:
-    """A Redis on a socket in `folder`, as most people run one: appended to a file that is synced every second; its address."""
+    """The URL of a Redis on a socket in `folder`, with the usual append-only file that is synced every second."""
     folder.mkdir()
     socket = folder / "redis.sock"
     settings = {"port": "0", "unixsocket": str(socket), "dir": str(folder), "save": "", "appendonly": "yes", "logfile": str(folder / "log")}
@@ -98,9 +98,9 @@ def redis_server(folder: Path) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _answering(words: Sequence[str], port: int, path: str, variables: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    """The process, from when its address answers."""
-    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, **variables})
+def _answering(command: Sequence[str], port: int, path: str, variables: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    """The process, once it answers requests."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, **variables})
     try:
         until = time.monotonic() + BEGIN_S
         while True:
@@ -108,8 +108,8 @@ def _answering(words: Sequence[str], port: int, path: str, variables: Mapping[st
                 urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=2).close()
                 break
             except OSError:
-                assert process.poll() is None, f"{words[0]} ended at once"
-                assert time.monotonic() < until, f"{words[0]} did not come up"
+                assert process.poll() is None, f"{command[0]} ended at once"
+                assert time.monotonic() < until, f"{command[0]} did not start in time"
                 time.sleep(0.5)
         yield process
     finally:

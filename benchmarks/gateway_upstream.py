@@ -1,4 +1,4 @@
-"""A bare upstream for the gateway's benchmark: whole answers, streams, and streams that stay open; knows nothing of who asks."""
+"""A bare upstream for the gateway's benchmark: whole answers, streams, and streams that stay open; knows nothing about its clients."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class Upstream(asyncio.Protocol):
     """Answers every request on a kept connection."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Remember where to write."""
+        """Keep the transport."""
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
         self.buffer = b""
 
     def data_received(self, data: bytes) -> None:
-        """Answer once the whole body is there."""
+        """Answer once the whole body has arrived."""
         self.buffer += data
         head, found, body = self.buffer.partition(b"\r\n\r\n")
         length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0] or b"0") if found else 0
@@ -51,13 +51,13 @@ class Upstream(asyncio.Protocol):
             self.transport.write(HEAD)
             self.write_chunk(CHUNKS)
 
-    def write_chunk(self, left: int) -> None:
-        """One event per turn of the loop, so that they leave one by one."""
-        if left == 0:
+    def write_chunk(self, remaining: int) -> None:
+        """Write one event per turn of the loop, so that they are sent one by one."""
+        if remaining == 0:
             self.transport.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(LAST), LAST))
             return
         self.transport.write(b"%x\r\n%b\r\n" % (len(EVENT), EVENT))
-        asyncio.get_running_loop().call_soon(self.write_chunk, left - 1)
+        asyncio.get_running_loop().call_soon(self.write_chunk, remaining - 1)
 
 
 def run_upstream(port_to: Connection) -> None:
@@ -73,7 +73,7 @@ def run_upstream(port_to: Connection) -> None:
 
 @contextlib.contextmanager
 def upstream() -> Iterator[int]:
-    """The upstream in a process of its own; its port."""
+    """The port of an upstream in its own process."""
     context = multiprocessing.get_context("spawn")
     receive, send = context.Pipe(duplex=False)
     process = context.Process(target=run_upstream, args=(send,), daemon=True)

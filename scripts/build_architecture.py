@@ -1,6 +1,6 @@
-"""Makes the list of rooms in ARCHITECTURE.md out of the import contract and the rooms' docstrings; knows no room by name, and no import.
+"""Generates the list of rooms in ARCHITECTURE.md from the import contract and docstrings; knows no room by name, and no import.
 
-Run after a change of the contract in pyproject.toml, or of the first sentence of a room: `python scripts/build_architecture.py`. With
+Run it after a change of the contract in pyproject.toml or of a room's first sentence: `python scripts/build_architecture.py`. With
 `--check` it writes nothing, and ends with status 1 if the file is old. A room is a package or a module directly below the root package.
 """
 
@@ -20,13 +20,13 @@ ROOT = Path(__file__).resolve().parent.parent
 MAP = ROOT / "ARCHITECTURE.md"
 BEGIN, END = "<!-- begin: made by scripts/build_architecture.py -->", "<!-- end -->"
 LARGEST_CHARS = 8_000
-"""A map is read in a sitting; what needs more room has a page in docs/design/."""
+"""A map is short; longer texts are pages of docs/design/."""
 
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z`])")
 
 
 def main(arguments: list[str]) -> int:
-    """Write the list, or compare it with `--check`; the status is 1 when it is old."""
+    """Write the list, or compare it with `--check`; the status is 1 if it is old."""
     current = MAP.read_text(encoding="utf-8")
     made = map_text(current, ROOT)
     if made == current:
@@ -39,9 +39,9 @@ def main(arguments: list[str]) -> int:
 
 
 def map_text(current: str, root: Path) -> str:
-    """The page with the part between the marks made anew; the text around it is written by hand."""
-    before, _, rest = current.partition(BEGIN)
-    _, _, after = rest.partition(END)
+    """The page with a new part between the marks; the text around it is written by hand."""
+    before, _, marked = current.partition(BEGIN)
+    _, _, after = marked.partition(END)
     return f"{before}{BEGIN}\n\n{rooms_text(root)}\n\n{END}{after}"
 
 
@@ -64,7 +64,7 @@ def layers(contracts: Iterable[dict[str, Any]], package: str) -> Iterator[str]:
 
 
 def rooms_of(layer: str, folder: Path) -> Iterator[Path]:
-    """The file that holds the docstring of each room of a layer. An optional one may be missing; any other ends the script."""
+    """The file with the docstring of each room of a layer. An optional one may be missing; any other raises SystemExit."""
     if ":" in layer:
         raise SystemExit(f"pyproject.toml: {layer!r}: rooms of one layer don't import one another; write | instead of :")
     for sibling in layer.split("|"):
@@ -90,10 +90,10 @@ def room_name(file: Path) -> str:
 
 
 def first_sentence(file: Path) -> str:
-    """The first sentence of a room's docstring, on one line. A room without one ends the script."""
+    """The first sentence of a room's docstring, on one line. Raises SystemExit if there is none."""
     text = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8")))
     if not text:
-        raise SystemExit(f"{file}: a room opens with one sentence, and this one has none")
+        raise SystemExit(f"{file}: a room must open with one sentence")
     paragraph = " ".join(text.split("\n\n")[0].split())
     return SENTENCE_END.split(paragraph)[0].replace("|", "\\|")
 

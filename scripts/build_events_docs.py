@@ -1,7 +1,7 @@
-"""Makes the events' JSON Schema and docs/events.md out of `paymaster.flow.events`; knows the two formats, and no event by name.
+"""Generates the events' JSON Schema and docs/events.md from `paymaster.flow.events`; knows the two formats, and no event by name.
 
-Run after a change of the events: `python scripts/build_events_docs.py`. With `--check` it writes nothing, and ends with status 1 if a file
-is old.
+Run it after a change of the events: `python scripts/build_events_docs.py`. With `--check` it writes nothing, and ends with status 1 if a
+file is old.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ ENVELOPE_FIELDS: tuple[tuple[str, dict[str, object], str], ...] = (
     ("tags", {"type": "object", "additionalProperties": {"type": "string"}}, "The caller's own tags, where there are any."),
 )
 ALWAYS = 6
-"""So many of the envelope's fields stand in every line; the others stand where the scope has them."""
+"""The number of envelope fields that every line has; the others are there if the scope has them."""
 
 
 def main(arguments: list[str]) -> int:
-    """Write both files, or compare them with `--check`; the status is 1 when a file is old."""
+    """Write both files, or compare them with `--check`; the status is 1 if one is old."""
     made = {SCHEMA: schema_text(), REFERENCE: reference_text(REFERENCE.read_text(encoding="utf-8"))}
     old = [path for path, text in made.items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
     for path in old:
@@ -83,7 +83,7 @@ def event_schema(event: type[events.Event]) -> dict[str, object]:
 
 
 def json_type(hint: object) -> dict[str, object]:
-    """A Python type as JSON Schema. Every integer of an event counts something, so none is below zero."""
+    """A Python type as JSON Schema. Every integer of an event is a count, so none is negative."""
     if get_origin(hint) is tuple:
         return {"type": "array", "items": {"type": "string"}}
     names = {str: "string", int: "integer", bool: "boolean", NoneType: "null"}
@@ -93,14 +93,14 @@ def json_type(hint: object) -> dict[str, object]:
 
 
 def reference_text(page: str) -> str:
-    """The page with its generated part made anew."""
-    head, _, rest = page.partition(BEGIN)
-    _, _, tail = rest.partition(END)
-    tables = [table("Every line", ENVELOPE_SENTENCES, types={name: spelled(shape) for name, shape, _ in ENVELOPE_FIELDS})]
+    """The page with a new generated part."""
+    head, _, marked = page.partition(BEGIN)
+    _, _, tail = marked.partition(END)
+    tables = [table("Every line", ENVELOPE_SENTENCES, types={name: type_in_words(shape) for name, shape, _ in ENVELOPE_FIELDS})]
     for event in OWN_FIELDS:
         hints = get_type_hints(event)
         sentences = {name: field_sentences(event)[name] for name in OWN_FIELDS[event]}
-        types = {name: spelled(json_type(hints[name])) for name in sentences}
+        types = {name: type_in_words(json_type(hints[name])) for name in sentences}
         tables.append(table(f"`{event.kind}`", sentences, types=types, lead=inspect.getdoc(event) or ""))
     return "".join([head, BEGIN, "\n\n", "\n".join(tables), "\n", END, tail])
 
@@ -114,7 +114,7 @@ def table(title: str, sentences: Mapping[str, str], *, types: Mapping[str, str],
     return "\n".join([f"### {title}", "", *([lead, ""] if lead else []), "| field | type | meaning |", "|---|---|---|", *rows, ""])
 
 
-def spelled(shape: Mapping[str, object]) -> str:
+def type_in_words(shape: Mapping[str, object]) -> str:
     """A JSON Schema type in words."""
     if "const" in shape:
         return str(shape["const"])

@@ -1,7 +1,7 @@
-"""Knows how to distil litellm's bundled model table into the small file that Paymaster ships; knows no prices and never imports litellm.
+"""Builds the small model data file that Paymaster ships from litellm's bundled table; knows no prices and never imports litellm.
 
-Run with an interpreter that has litellm installed: `python scripts/build_model_data.py`. It rewrites
-`src/paymaster/registry/data/model_data.json` and prints what it kept.
+Run it with an interpreter that has litellm installed: `python scripts/build_model_data.py`. It rewrites
+`src/paymaster/registry/data/model_data.json` and prints a summary.
 """
 
 import json
@@ -14,7 +14,7 @@ from pathlib import Path
 TABLE = "model_prices_and_context_window_backup.json"
 TARGET = Path(__file__).resolve().parent.parent / "src" / "paymaster" / "registry" / "data" / "model_data.json"
 MODES = ("chat", "completion", "responses", "embedding")
-# Our name of a capability, and what litellm calls it. A capability's place in this list is its bit: only ever add at the end.
+# Our name of a capability, and litellm's. A capability's position is its bit: add new ones only at the end.
 CAPABILITIES = {
     "function_calling": "supports_function_calling",
     "json_schema": "supports_response_schema",
@@ -32,7 +32,7 @@ CAPABILITIES = {
     "computer_use": "supports_computer_use",
     "assistant_prefill": "supports_assistant_prefill",
 }
-# litellm's providers that are one provider to us. What is not named here keeps its name.
+# litellm's providers with another name here. All others keep their name.
 PROVIDERS = {
     "text-completion-openai": "openai",
     "azure_text": "azure",
@@ -44,15 +44,15 @@ PROVIDERS = {
     "cohere_chat": "cohere",
     "text-completion-codestral": "codestral",
 }
-# Prompt and answer have limits of their own here; everywhere else they share one window.
+# These models limit input and output separately; in all others, both share one window.
 SEPARATE_INPUT_LIMITS = frozenset({272_000, 922_000})
 
 
 def main() -> int:
-    """Read the table beside the installed package, write the data file."""
+    """Read the table in the installed package and write the data file."""
     spec = find_spec("litellm")
     if spec is None or spec.origin is None:
-        print("litellm is not installed here; its table is what this script reads.", file=sys.stderr)
+        print("litellm is not installed; this script reads its model table.", file=sys.stderr)
         return 2
     table: dict[str, dict[str, object]] = json.loads((Path(spec.origin).parent / TABLE).read_text(encoding="utf-8"))
     text = render(table, f"litellm {version('litellm')} model data")
@@ -63,7 +63,7 @@ def main() -> int:
 
 
 def render(table: Mapping[str, Mapping[str, object]], source: str) -> str:
-    """The whole file: distinct rows of facts, and for each provider which model has which row; one line for each provider."""
+    """The whole file: distinct rows of facts, and for each provider, on one line, the row of each model."""
     rows: dict[tuple[object, ...], int] = {}
     providers: dict[str, dict[str, int]] = {}
     for key, entry in sorted(table.items()):
@@ -71,8 +71,8 @@ def render(table: Mapping[str, Mapping[str, object]], source: str) -> str:
             continue
         row = facts(key, entry)
         if any(value is not None for value in row[1:]):
-            provider, name = place(key, str(entry["litellm_provider"]))
-            # litellm lists some models twice, bare and with the provider in front; the sorted order lets the second, fuller spelling win.
+            provider, name = provider_and_name(key, str(entry["litellm_provider"]))
+            # litellm lists some models twice, with and without the provider's prefix; sorted, the one with the prefix comes later and wins.
             providers.setdefault(provider, {})[name] = rows.setdefault(row, len(rows))
     head = {"source": source, "row": ["mode", "context_window", "max_input_tokens", "max_output_tokens", "capability_bits"]}
     lines = [
@@ -84,27 +84,27 @@ def render(table: Mapping[str, Mapping[str, object]], source: str) -> str:
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
-def place(key: str, litellm_provider: str) -> tuple[str, str]:
-    """Under which provider a model stands, and by which name: litellm's own provider prefix is no part of it."""
-    first, slash, rest = key.partition("/")
-    name = rest if slash and (litellm_provider == first or litellm_provider.startswith(f"{first}-")) else key
+def provider_and_name(key: str, litellm_provider: str) -> tuple[str, str]:
+    """The provider of a model and its name without litellm's prefix."""
+    first, slash, suffix = key.partition("/")
+    name = suffix if slash and (litellm_provider == first or litellm_provider.startswith(f"{first}-")) else key
     if litellm_provider.partition("-")[0] == "vertex_ai":
         return "vertex", name
     return PROVIDERS.get(litellm_provider, litellm_provider), name
 
 
 def facts(key: str, entry: Mapping[str, object]) -> tuple[object, ...]:
-    """One row: mode, context window, input limit, output limit, capability bits; None where the table says nothing."""
+    """One row: mode, context window, input limit, output limit, capability bits; None if unknown."""
     max_input, max_output = limit(entry, "max_input_tokens"), limit(entry, "max_output_tokens")
     separate = max_input in SEPARATE_INPUT_LIMITS or "gemini-" in key
     window = max_input + max_output if max_input and max_output and separate else max_input
     known = any(name in entry for name in CAPABILITIES.values())
-    bits = sum(1 << place for place, name in enumerate(CAPABILITIES.values()) if entry.get(name) is True)
+    bits = sum(1 << bit for bit, name in enumerate(CAPABILITIES.values()) if entry.get(name) is True)
     return entry["mode"], window, max_input, max_output, bits if known else None
 
 
 def limit(entry: Mapping[str, object], name: str) -> int | None:
-    """A limit in tokens, None where it is missing or no positive whole number."""
+    """A limit in tokens, None if it is missing or not a positive integer."""
     value = entry.get(name)
     return value if isinstance(value, int) and value > 0 else None
 

@@ -1,7 +1,7 @@
-"""Makes the reference in docs/registry.md out of the registry's schema, providers and settings; knows their shapes, and no key by name.
+"""Generates the reference in docs/registry.md from the registry's schema, providers and settings; knows their types, and no key by name.
 
-Run after a change of the registry: `python scripts/build_registry_docs.py`. With `--check` it writes nothing, and ends with status 1 if the
-file is old.
+Run it after a change of the registry: `python scripts/build_registry_docs.py`. With `--check` it writes nothing, and ends with status 1
+if the file is old.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from paymaster.registry.overrides import SETTINGS, flag_of, variable_of
 from paymaster.registry.presets import preset_names, read_preset
 from paymaster.registry.provider_facts import PROVIDERS, ProviderFacts
 from paymaster.registry.schema import (
+    BaseSection,
     BudgetSection,
     ModelSection,
     PolicySection,
-    Rates,
+    RatesSection,
     RegistrySection,
-    Section,
     TierSection,
     TimeoutsSection,
 )
@@ -34,7 +34,7 @@ REFERENCE = ROOT / "docs" / "registry.md"
 BEGIN, END = "<!-- begin: made by scripts/build_registry_docs.py -->", "<!-- end -->"
 
 TYPES = {"integer": "whole number", "number": "number", "string": "text", "boolean": "true or false", "object": "map", "array": "list"}
-SECTIONS: tuple[tuple[str, str, type[Section]], ...] = (
+SECTIONS: tuple[tuple[str, str, type[BaseSection]], ...] = (
     ("The registry", "", RegistrySection),
     ("A model", "models.NAME", ModelSection),
     ("A price tier", "models.NAME.tiers[]", TierSection),
@@ -45,7 +45,7 @@ SECTIONS: tuple[tuple[str, str, type[Section]], ...] = (
 
 
 def main(arguments: list[str]) -> int:
-    """Write the reference, or compare it with `--check`; the status is 1 when it is old."""
+    """Write the reference, or compare it with `--check`; the status is 1 if it is old."""
     current = REFERENCE.read_text(encoding="utf-8")
     made = reference_text(current)
     if made == current:
@@ -58,32 +58,34 @@ def main(arguments: list[str]) -> int:
 
 
 def reference_text(current: str) -> str:
-    """The file with the part between the marks made anew; what stands around it is written by hand."""
-    before, _, rest = current.partition(BEGIN)
-    _, _, after = rest.partition(END)
+    """The file with a new part between the marks; the text around it is written by hand."""
+    before, _, marked = current.partition(BEGIN)
+    _, _, after = marked.partition(END)
     parts = [*(section_text(*section) for section in SECTIONS), providers_text(), capabilities_text(), settings_text(), presets_text()]
     return f"{before}{BEGIN}\n\n" + "\n\n".join(parts) + f"\n\n{END}{after}"
 
 
-def section_text(title: str, place: str, section: type[Section]) -> str:
+def section_text(title: str, key_path: str, section: type[BaseSection]) -> str:
     """One section of the file: its keys, their types, meanings and examples."""
     schema = section.model_json_schema()
-    own = [name for name in schema["properties"] if section is Rates or name not in Rates.model_fields or section is ModelSection]
+    own = [
+        name for name in schema["properties"] if section is RatesSection or name not in RatesSection.model_fields or section is ModelSection
+    ]
     rows = [
         (
-            f"`{name}`" + (" (needed)" if name in schema.get("required", ()) else ""),
+            f"`{name}`" + (" (required)" if name in schema.get("required", ()) else ""),
             kind_text(schema["properties"][name]),
             description_text(section, name),
         )
         for name in own
     ]
-    heading = f"### {title}" + (f": `{place}`" if place else "")
+    heading = f"### {title}" + (f": `{key_path}`" if key_path else "")
     inherited = "\n\nAnd the prices of a model, `usd_per_…`, for this length." if section is TierSection else ""
     return f"{heading}\n\n{schema['description']}\n\n{table(('key', 'type', 'meaning'), rows)}{inherited}"
 
 
 def kind_text(schema: dict[str, object]) -> str:
-    """What a value may be, in words."""
+    """The type of a value in words."""
     options = schema.get("anyOf")
     if isinstance(options, list):
         kinds = [kind_text(option) for option in options if option.get("type") != "null"]
@@ -96,8 +98,8 @@ def kind_text(schema: dict[str, object]) -> str:
     return "section" if "$ref" in schema else TYPES.get(str(schema.get("type")), "")
 
 
-def description_text(section: type[Section], name: str) -> str:
-    """A key's meaning, with an example where the schema has one."""
+def description_text(section: type[BaseSection], name: str) -> str:
+    """A key's meaning, with the schema's examples."""
     field = section.model_fields[name]
     examples = " ".join(f"`{name}: {example_text(example)}`" for example in field.examples or ())
     return f"{field.description}" + (f" {examples}" if examples else "")
@@ -123,10 +125,10 @@ def providers_text() -> str:
         for facts in PROVIDERS
     ]
     intro = (
-        "Names are read without regard to case, and `-`, `_` and `.` are one. `litellm` in the last column: calls go through litellm "
-        "(`pip install 'paymaster[litellm]'`); all others speak OpenAI's wire format over HTTP."
+        "Names ignore case, and `-`, `_` and `.` are the same. `litellm` in the last column: calls go through litellm "
+        "(`pip install 'paymaster[litellm]'`); all others use OpenAI's wire format over HTTP."
     )
-    return f"### Providers\n\n{intro}\n\n{table(('provider', 'also called', 'key in', 'endpoint', 'spoken to by'), rows)}"
+    return f"### Providers\n\n{intro}\n\n{table(('provider', 'also called', 'key in', 'endpoint', 'called by'), rows)}"
 
 
 def key_text(facts: ProviderFacts) -> str:
@@ -138,7 +140,7 @@ def key_text(facts: ProviderFacts) -> str:
 def capabilities_text() -> str:
     """Every capability with its meaning and its other names."""
     rows = [
-        (f"`{name}`", meaning, ", ".join(f"`{alias}`" for alias, meant in CAPABILITY_ALIASES.items() if meant == name))
+        (f"`{name}`", meaning, ", ".join(f"`{alias}`" for alias, canonical in CAPABILITY_ALIASES.items() if canonical == name))
         for name, meaning in CAPABILITIES.items()
     ]
     return f"### Capabilities\n\n{table(('capability', 'the model', 'also called'), rows)}"
@@ -147,14 +149,12 @@ def capabilities_text() -> str:
 def settings_text() -> str:
     """Every flag and variable."""
     rows = [(f"`{flag_of(name)}`", f"`{variable_of(name)}`", meaning) for name, meaning in SETTINGS.items()]
-    intro = (
-        "A flag wins over its variable, the variable over the file, the file over the default; `paymaster check` shows which one it was."
-    )
+    intro = "A flag wins over its variable, the variable over the file, the file over the default. `paymaster check` shows the origins."
     return f"### Flags and environment variables\n\n{intro}\n\n{table(('flag', 'variable', 'meaning'), rows)}"
 
 
 def presets_text() -> str:
-    """Every preset, with the first words of its comment."""
+    """Every preset, with the first line of its comment."""
     rows = [(f"`{name}`", read_preset(name).splitlines()[0].removeprefix("# ")) for name in preset_names()]
     return f"### Presets\n\n`paymaster init --preset NAME` writes one of these, commented.\n\n{table(('preset', 'what it is'), rows)}"
 

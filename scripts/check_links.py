@@ -1,7 +1,7 @@
-"""Knows how Markdown links to files and headings of this project, and reports each link that leads nowhere; opens no connection.
+"""Reports broken Markdown links to files and headings of this project; knows no external address and opens no connection.
 
-Run from anywhere: `python scripts/check_links.py`. It prints `file:line: what is wrong` for each finding and ends with status 1 if there is
-any. Addresses that begin with a scheme (`https:`) are not followed.
+Run from anywhere: `python scripts/check_links.py`. It prints `file:line: problem` for each finding and ends with status 1 if there is any.
+URLs with a scheme (`https:`) are not followed.
 """
 
 from __future__ import annotations
@@ -28,37 +28,37 @@ SCHEME = re.compile(r"^[a-z][a-z0-9+.-]*:", re.IGNORECASE)
 
 
 def main() -> int:
-    """Check every page of the project; the exit status is 1 when a link leads nowhere."""
+    """Check every page of the project; the exit status is 1 if a link is broken."""
     findings = list(check(pages(ROOT)))
-    print("\n".join(findings) or "links: all lead somewhere")
+    print("\n".join(findings) or "links: none is broken")
     return 1 if findings else 0
 
 
 def pages(root: Path) -> list[Path]:
-    """The pages of the project: those at its root that there are, all below docs/, and that of each folder of examples."""
+    """The pages of the project: those at its root, all below docs/, and the README of each folder of examples."""
     at_root = [root / name for name in PAGES if (root / name).is_file()]
     return [*at_root, *sorted((root / "docs").rglob("*.md")), *sorted((root / "examples").glob("*/README.md"))]
 
 
 def check(files: Iterable[Path]) -> Iterator[str]:
-    """Every finding, as `file:line: what is wrong`."""
+    """Every finding, as `file:line: problem`."""
     known: dict[Path, frozenset[str]] = {}
     for page in files:
         for line, target in links(page.read_text(encoding="utf-8")):
-            if (wrong := problem(page, target, known)) is not None:
-                yield f"{page}:{line}: {wrong}"
+            if (found := problem(page, target, known)) is not None:
+                yield f"{page}:{line}: {found}"
 
 
 def problem(page: Path, target: str, known: dict[Path, frozenset[str]]) -> str | None:
-    """What is wrong with a link on a page, None if nothing is; `known` keeps the anchors of pages that were read."""
+    """The problem of a link on a page, or None; `known` caches the anchors of pages."""
     if SCHEME.match(target) or target.startswith("//"):
         return None
     path, _, anchor = (unquote(part) for part in target.partition("#"))
     if path.startswith("/"):
-        return f"{target}: links within the project are relative"
+        return f"{target}: links within the project must be relative"
     file = (page.parent / path).resolve() if path else page.resolve()
     if not file.exists():
-        return f"{target}: there is no such file"
+        return f"{target}: file not found"
     if not anchor or file.suffix != ".md":
         return None
     if file not in known:
@@ -75,7 +75,7 @@ def links(text: str) -> Iterator[tuple[int, str]]:
 
 
 def anchors(text: str) -> Iterator[str]:
-    """What can stand after `#` for a page, as GitHub makes it of the headings; the second of the same name gets `-1`."""
+    """The anchors of a page, as GitHub makes them from its headings; the second of the same name gets `-1`."""
     seen: dict[str, int] = {}
     for _, line in prose(text):
         yield from (found[1] for found in ANCHOR.finditer(CODE.sub("", line)))
@@ -87,7 +87,7 @@ def anchors(text: str) -> Iterator[str]:
 
 
 def slug_of(heading: str) -> str:
-    """A heading as an anchor: its text in small letters, without marks, with a dash for each space."""
+    """A heading as an anchor: its text in lower case, without punctuation, with a dash for each space."""
     shown = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", heading)
     return re.sub(r"[^\w\- ]", "", shown.lower()).replace(" ", "-")
 
@@ -108,7 +108,7 @@ def prose(text: str) -> Iterator[tuple[int, str]]:
 
 
 def outside_comments(line: str, *, inside: bool) -> tuple[str, bool]:
-    """A line without what stands between `<!--` and `-->`, and whether a comment is open at its end."""
+    """A line without the text between `<!--` and `-->`, and whether a comment is open at its end."""
     kept: list[str] = []
     while line:
         part, mark, line = line.partition("-->" if inside else "<!--")

@@ -95,9 +95,9 @@ def main() -> int:
     findings = [finding for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py")) for finding in check(path)]
     for pattern in PROSE:
         for path in sorted(ROOT.glob(pattern)):
-            place = path.relative_to(ROOT).as_posix()
-            allowed = ALLOWED.get(place, frozenset())
-            findings += [f"{place}:{line + 1}: {rule}" for line, rule in check_text(path.read_text(encoding="utf-8"), allowed)]
+            location = path.relative_to(ROOT).as_posix()
+            allowed = ALLOWED.get(location, frozenset())
+            findings += [f"{location}:{line + 1}: {rule}" for line, rule in check_text(path.read_text(encoding="utf-8"), allowed)]
     print("\n".join(findings) or "house rules: all kept")
     return 1 if findings else 0
 
@@ -105,11 +105,11 @@ def main() -> int:
 def check(path: Path) -> Iterator[str]:
     """Every finding in one file, as `file:line: rule`."""
     text = path.read_text(encoding="utf-8")
-    place = path.relative_to(ROOT)
-    program = place.parts[0] in PROGRAM_FOLDERS
+    location = path.relative_to(ROOT)
+    program = location.parts[0] in PROGRAM_FOLDERS
     shape = check_shape(path.stem, text) if program else ()
-    for line, rule in (*check_lines(text), *shape, *check_words(text, ALLOWED.get(place.as_posix(), frozenset()))):
-        yield f"{place}:{line}: {rule}"
+    for line, rule in (*check_lines(text), *shape, *check_words(text, ALLOWED.get(location.as_posix(), frozenset()))):
+        yield f"{location}:{line}: {rule}"
 
 
 def check_lines(text: str) -> Iterator[tuple[int, str]]:

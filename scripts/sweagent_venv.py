@@ -1,9 +1,9 @@
-"""Makes the environment for the tests of SWE-agent: SWE-agent from a copy of a checkout, and this project; knows no test.
+"""Makes the virtual environment for the SWE-agent tests, with SWE-agent from a checkout and this project; knows no test.
 
     python scripts/sweagent_venv.py PATH_TO_CHECKOUT VENV
 
-A copy, because pip leaves files where it builds. Run again, it does nothing until the checkout or this project's dependencies change; an
-environment that was not made here is left alone. A mistake ends with status 2 and one message.
+It installs a copy of the checkout, because pip writes files where it builds. A second run does nothing until the checkout or this
+project's dependencies change. An environment that was not made here is never changed. A wrong checkout ends with status 2 and a message.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ def main() -> int:
         sys.stderr.write(f"{problem}\nSWE-agent {'.'.join(map(str, OLDEST))} or later is tested from a checkout: {GET_IT}\n")
         return 2
     source = Path(checkout).resolve()
-    stamp, wanted = target / ".installed", digest(source)
-    if target.exists() and not stamp.is_file():  # somebody's own environment: it is used as it is
+    stamp, current = target / ".installed", digest(source)
+    if target.exists() and not stamp.is_file():  # the user's own environment: use it unchanged
         return 0
-    if stamp.is_file() and stamp.read_text(encoding="utf-8") == wanted:
+    if stamp.is_file() and stamp.read_text(encoding="utf-8") == current:
         return 0
     sys.stdout.write(f"Installing SWE-agent and Paymaster into {target.name} (once; a few minutes) …\n")
     sys.stdout.flush()
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
-    stamp.touch()  # empty until all is installed: an interrupted start is known as ours, and made anew
+    stamp.touch()  # empty until the end: an interrupted installation is recognised and repeated
     venv.create(target, with_pip=True)
     copy = target / "sweagent"
     shutil.copytree(source, copy, ignore=LEFT_OUT)
@@ -47,33 +47,33 @@ def main() -> int:
     constraints = str(ROOT / "constraints.txt")
     pip = [str(target / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "-c", constraints]
     for words in (["hatchling", "editables", "setuptools", "wheel"], ["--no-build-isolation", "-e", str(copy), "-e", f"{ROOT}[litellm]"]):
-        if status := subprocess.run([*pip, *words], check=False).returncode:  # noqa: S603  this project's own words
-            sys.stderr.write("pip could not install SWE-agent; its own message stands above\n")
+        if status := subprocess.run([*pip, *words], check=False).returncode:  # noqa: S603  fixed arguments
+            sys.stderr.write("pip could not install SWE-agent; see its message above\n")
             return status
-    stamp.write_text(wanted, encoding="utf-8")
+    stamp.write_text(current, encoding="utf-8")
     return 0
 
 
 def problem_of(checkout: str) -> str:
-    """What keeps this path from being tested; empty where nothing does."""
+    """Why this path can't be tested, or an empty string."""
     if not checkout:
         return "No checkout of SWE-agent was named."
     source = Path(checkout)
     if not source.is_dir():
-        return f"SWE_AGENT_SRC={checkout}: there is no such directory."
+        return f"SWE_AGENT_SRC={checkout}: directory not found."
     init = source / "sweagent" / "__init__.py"
     if not init.is_file() or not (source / "pyproject.toml").is_file():
-        return f"SWE_AGENT_SRC={checkout} is no checkout of SWE-agent: it has no sweagent/__init__.py and pyproject.toml."
+        return f"SWE_AGENT_SRC={checkout} is not a checkout of SWE-agent: it lacks sweagent/__init__.py or pyproject.toml."
     found = VERSION.search(init.read_text(encoding="utf-8"))
     if found is None:
-        return f"SWE_AGENT_SRC={checkout}: its sweagent/__init__.py names no version."
+        return f"SWE_AGENT_SRC={checkout}: its sweagent/__init__.py has no version."
     if tuple(map(int, found.groups())) < OLDEST:
         return f"SWE_AGENT_SRC={checkout} is SWE-agent {'.'.join(found.groups())}, which is too old."
     return ""
 
 
 def digest(source: Path) -> str:
-    """Says whether an environment is up to date: the checkout's Python, and what this project depends on."""
+    """A digest of the checkout's Python and of this project's dependencies, to see whether an environment is current."""
     found = hashlib.sha256(str(source).encode())
     files = [*sorted((source / "sweagent").rglob("*.py")), source / "pyproject.toml", ROOT / "pyproject.toml", ROOT / "constraints.txt"]
     for path in files:

@@ -1,4 +1,4 @@
-"""ARCHITECTURE.md is a map: its list of rooms is that of the import contract, and it is short enough to be read in a sitting."""
+"""ARCHITECTURE.md is a map: its list of rooms is that of the import contract, and it stays short."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_a_room_is_listed_with_its_layer_its_folders_and_its_first_sentence(buil
     ]
 
 
-def test_only_the_part_between_the_marks_is_made(builder, shop):
+def test_only_the_part_between_the_marks_is_generated(builder, shop):
     write_contract(shop, "prices")
     made = builder.map_text(f"before\n{builder.BEGIN}\nold\n{builder.END}\nafter\n", shop)
     assert made.startswith(f"before\n{builder.BEGIN}\n\n| layer |")
@@ -84,14 +84,14 @@ def test_only_the_part_between_the_marks_is_made(builder, shop):
         ("front.windows", "has neither a package nor a module"),
     ],
 )
-def test_a_layer_that_names_no_room_ends_the_script(builder, shop, layer, message):
+def test_a_layer_without_a_room_fails(builder, shop, layer, message):
     write_contract(shop, layer)
     with pytest.raises(SystemExit, match=message):
         builder.rooms_text(shop)
 
 
-def test_a_room_without_a_sentence_ends_the_script(builder, shop):
+def test_a_room_without_a_first_sentence_fails(builder, shop):
     write_contract(shop, "prices")
     (shop / "src" / "shop" / "prices.py").write_text("x = 1\n")
-    with pytest.raises(SystemExit, match=r"prices\.py: a room opens with one sentence"):
+    with pytest.raises(SystemExit, match=r"prices\.py: a room must open with one sentence"):
         builder.rooms_text(shop)

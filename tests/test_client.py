@@ -1,12 +1,15 @@
-"""The library's face against a real HTTP server on loopback: sync, async, streamed; scopes, budgets, events and secrets."""
+"""Both clients against a real HTTP server on loopback: calls, streams, scopes, budgets, events and secrets."""
 
 import asyncio
+import gc
 import json
 import logging
 import os
 import threading
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import Context, copy_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +23,7 @@ from paymaster import (
     NoModelAvailable,
     NoModelFits,
     RegistryInvalid,
+    Scope,
     StreamBroken,
     UsageMistake,
 )
@@ -80,7 +84,7 @@ def journal(state: Path) -> list[AttemptRecord]:
     return records
 
 
-def test_a_call_is_answered_paid_and_recorded(server: ScriptedServer, tmp_path: Path) -> None:
+def test_a_call_is_answered_charged_and_recorded(server: ScriptedServer, tmp_path: Path) -> None:
     with Client(write(tmp_path, server), run="exp-42", budget_usd="5", state_dir=tmp_path, environ=ENVIRON) as client:
         reply = client.complete(HELLO, tools=[{"type": "function", "function": {"name": "ls", "parameters": {}}}])
         balances = client.balances("usd/")
@@ -113,7 +117,7 @@ def _delta(chunk: object) -> str:
     return "".join(choice["delta"].get("content") or "" for choice in chunk["choices"])
 
 
-def test_both_clients_get_vectors_of_texts_and_of_tokens(server: ScriptedServer, tmp_path: Path) -> None:
+def test_both_clients_embed_texts_and_tokens(server: ScriptedServer, tmp_path: Path) -> None:
     path = tmp_path / "registry.yaml"
     path.write_text(
         f"models: {{vectors: {{provider: openai, base_url: '{server.base_url}', api_key_env: CANARY_KEY, capabilities: [embeddings], "
@@ -143,16 +147,16 @@ def test_both_clients_get_vectors_of_texts_and_of_tokens(server: ScriptedServer,
     ]
 
 
-def test_a_stream_gives_chunks_and_then_its_reply(server: ScriptedServer, tmp_path: Path) -> None:
+def test_a_stream_yields_chunks_and_then_has_its_reply(server: ScriptedServer, tmp_path: Path) -> None:
     with Client(write(tmp_path, server), state_dir=tmp_path, environ=ENVIRON) as client, client.stream(HELLO) as stream:
-        with pytest.raises(StreamBroken, match="has not come to its end"):
+        with pytest.raises(StreamBroken, match="has not ended"):
             _ = stream.reply
         assert "".join(_delta(chunk) for chunk in stream) == "one two three four"
         assert stream.reply.attempts[0].streamed
         assert stream.reply.cost_nanousd == server.bill()["billed_nanousd"]
 
 
-def test_a_stream_that_is_given_up_is_settled(server: ScriptedServer, tmp_path: Path) -> None:
+def test_a_stream_that_is_closed_early_is_settled(server: ScriptedServer, tmp_path: Path) -> None:
     with Client(write(tmp_path, server, policies="budget_usd_per_run: 1"), run="r", state_dir=tmp_path, environ=ENVIRON) as client:
         with client.stream(HELLO) as stream:
             next(iter(stream))
@@ -161,7 +165,7 @@ def test_a_stream_that_is_given_up_is_settled(server: ScriptedServer, tmp_path: 
     assert (record.outcome, record.billed) == ("cancelled", "assumed")
 
 
-def test_a_cut_stream_is_an_error_and_never_complete(server: ScriptedServer, tmp_path: Path) -> None:
+def test_a_cut_stream_raises_and_has_no_reply(server: ScriptedServer, tmp_path: Path) -> None:
     with Client(write(tmp_path, server, "cut"), state_dir=tmp_path, environ=ENVIRON) as client, pytest.raises(StreamBroken):
         for _ in client.stream(HELLO):
             pass
@@ -181,7 +185,7 @@ def test_a_fallback_finishes_the_call_and_every_attempt_is_recorded(server: Scri
     assert [record.outcome for record in journal(tmp_path)] == [record.outcome for record in reply.attempts]
 
 
-def test_a_scope_names_who_calls_in_its_block_and_thread_alone(server: ScriptedServer, tmp_path: Path) -> None:
+def test_a_scope_holds_only_in_its_block_and_thread(server: ScriptedServer, tmp_path: Path) -> None:
     with Client(write(tmp_path, server), run="r", batch="b", tags={"a": "1"}, state_dir=tmp_path, environ=ENVIRON) as client:
 
         def call(number: int) -> None:
@@ -197,7 +201,44 @@ def test_a_scope_names_who_calls_in_its_block_and_thread_alone(server: ScriptedS
     assert {(record.run, record.batch, record.role) for record in records} == {("r", "b", "agent")}
 
 
-def test_a_hard_budget_holds_at_the_provider_with_64_threads(server: ScriptedServer, tmp_path: Path) -> None:
+def test_scopes_of_two_clients_are_independent(server: ScriptedServer, tmp_path: Path) -> None:
+    path = write(tmp_path, server)
+    with (
+        Client(path, run="one", ledger="memory:", state_dir=tmp_path, environ=ENVIRON) as one,
+        Client(path, run="two", ledger="memory:", state_dir=tmp_path, environ=ENVIRON) as two,
+    ):
+        outer, inner = one.scope(instance="a"), two.scope(instance="b")
+        with one.scope(user="u"):
+            outer.__enter__()
+            inner.__enter__()
+            assert (one.current_scope.instance, two.current_scope.instance) == ("a", "b")
+            outer.__exit__(None, None, None)
+            assert (one.current_scope, two.current_scope.instance) == (Scope(run="one", user="u"), "b")
+            inner.__exit__(None, None, None)
+        assert (one.current_scope, two.current_scope) == (Scope(run="one"), Scope(run="two"))
+
+
+def test_a_client_leaves_nothing_behind_in_the_contexts_of_its_callers(server: ScriptedServer, tmp_path: Path) -> None:
+    path = write(tmp_path, server)
+    kept: list[Context] = []
+    gone: list[weakref.ref[Client]] = []
+
+    def one_client() -> None:
+        client = Client(path, ledger="memory:", state_dir=tmp_path, environ=ENVIRON)
+        with client, client.scope(instance="task"):
+            kept.append(copy_context())  # as a task that is started here and outlives the block has it
+        gone.append(weakref.ref(client))
+
+    one_client()
+    variables = len(copy_context())
+    for _ in range(5):
+        one_client()
+    gc.collect()
+    assert [reference() for reference in gone] == [None] * 6
+    assert {len(context) for context in (*kept, copy_context())} == {variables}
+
+
+def test_a_hard_budget_is_never_exceeded_at_the_provider_by_64_threads(server: ScriptedServer, tmp_path: Path) -> None:
     path = write(tmp_path, server, policies="hard_stop_on_budget: true, min_output_tokens: 4")
     stopped = threading.Semaphore(0)
     with Client(path, run="r", budget_usd="0.01", state_dir=tmp_path, environ=ENVIRON) as client:
@@ -220,7 +261,7 @@ def test_a_hard_budget_holds_at_the_provider_with_64_threads(server: ScriptedSer
     assert 0.98 * 10_000_000 <= billed <= 10_000_000
 
 
-def test_no_key_leaves_the_request(server: ScriptedServer, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_key_appears_nowhere_but_in_the_request(server: ScriptedServer, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     seen: list[Event] = []
     caplog.set_level(logging.DEBUG)
     path = write(tmp_path, server, "locked, down", f"backoff_initial_s: 0.01, backoff_max_s: 0.02")  # noqa: F541  one shape of line
@@ -247,10 +288,10 @@ def test_events_have_no_prompt_and_no_answer(server: ScriptedServer, tmp_path: P
     assert "one two" not in events.read_text()
 
 
-def test_mistakes_are_told_before_the_first_call(server: ScriptedServer, tmp_path: Path) -> None:
+def test_mistakes_raise_before_the_first_call(server: ScriptedServer, tmp_path: Path) -> None:
     with pytest.raises(UsageMistake, match="no model registry"):
         Client(environ={})
-    with pytest.raises(RegistryInvalid, match="there is no such file"):
+    with pytest.raises(RegistryInvalid, match="file not found"):
         Client(tmp_path / "none.yaml", environ={})
     with pytest.raises(RegistryInvalid, match="--budget-usd"):
         Client(write(tmp_path, server), budget_usd="-1", environ=ENVIRON)
@@ -258,7 +299,7 @@ def test_mistakes_are_told_before_the_first_call(server: ScriptedServer, tmp_pat
         client.complete(HELLO)
 
 
-def test_the_environment_names_registry_run_and_ledger(server: ScriptedServer, tmp_path: Path) -> None:
+def test_the_environment_sets_registry_run_and_ledger(server: ScriptedServer, tmp_path: Path) -> None:
     environ = {
         **ENVIRON,
         "PAYMASTER_MODEL_REGISTRY": str(write(tmp_path, server)),
@@ -272,7 +313,7 @@ def test_the_environment_names_registry_run_and_ledger(server: ScriptedServer, t
         assert client.complete(HELLO).attempts[0].run == "flag"
 
 
-def test_several_keys_are_shared_out_and_one_worker_stays_with_one(tmp_path: Path, server: ScriptedServer) -> None:
+def test_several_keys_are_distributed_and_each_worker_keeps_one(tmp_path: Path, server: ScriptedServer) -> None:
     path = write(tmp_path, server)
     path.write_text(path.read_text().replace("api_key_env: CANARY_KEY", "api_key: $KEY_A:::$KEY_B"))
     with Client(path, state_dir=tmp_path, environ={"KEY_A": "sk-aaaaaaaaaaaa", "KEY_B": "sk-bbbbbbbbbbbb"}) as client:
@@ -288,9 +329,9 @@ def test_several_keys_are_shared_out_and_one_worker_stays_with_one(tmp_path: Pat
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
-def test_processes_that_are_forked_from_a_client_never_read_one_anothers_answers(server: ScriptedServer, tmp_path: Path) -> None:
+def test_forked_processes_never_read_each_others_answers(server: ScriptedServer, tmp_path: Path) -> None:
     with Client(write(tmp_path, server), run="r", budget_usd="5", state_dir=tmp_path, environ=ENVIRON) as client:
-        client.complete(HELLO)  # its connection is idle when the children are born
+        client.complete(HELLO)  # its connection is idle when the children are forked
         children = []
         for _ in range(3):
             child = os.fork()

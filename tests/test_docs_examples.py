@@ -1,4 +1,4 @@
-"""Every registry that the documentation shows loads as it stands, and its figures are the code's."""
+"""Every registry in the documentation loads unchanged, and its figures are those of the code."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ def registries() -> list[object]:
 
 
 @pytest.mark.parametrize("text", registries())
-def test_a_registry_of_the_documentation_loads_as_it_stands(text):
+def test_a_registry_in_the_documentation_loads_unchanged(text):
     sources = Sources(catalogue=Catalogue(), model_data=ModelData(), environ={"TEAM": "x"}, at=datetime.now(UTC), directory=ROOT)
     registry = read_registry(read_yaml(text, "example"), Overrides(), sources, embedded="agent:" in text)
     assert registry.models
 
 
-def test_the_page_on_models_has_an_example_for_each_of_its_questions():
+def test_the_page_on_models_has_its_examples():
     assert sum(1 for one in registries() if one.id.startswith("models-")) >= 9
 
 
 @pytest.mark.parametrize("name", ["A hosted model", "A model on your own machine", "Prices", "Budgets", "Fallbacks"])
-def test_the_examples_know_the_price_of_every_model(name):
+def test_every_model_of_the_examples_has_a_price(name):
     section = (ROOT / "docs" / "models.md").read_text(encoding="utf-8").partition(f"\n## {name}\n")[2].partition("\n## ")[0]
     for text in re.findall(r"^```yaml\n(.*?)^```", section, flags=re.DOTALL | re.MULTILINE):
         sources = Sources(catalogue=Catalogue(), model_data=ModelData(), environ={}, at=datetime.now(UTC), directory=ROOT)
@@ -56,7 +56,9 @@ def test_the_examples_know_the_price_of_every_model(name):
             assert model.price is not None, (name, model.name)
 
 
-def test_the_recommended_settings_are_those_that_are_written():
+def test_the_recommended_settings_are_those_of_the_code():
     page = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `([\w.-]+)` \| ([\d.]+) \| ([\d.]+) \| (.*) \|$", page, flags=re.MULTILINE)
-    assert rows == [(name, said.temperature, said.top_p, said.source) for name, said in PUBLISHED if name not in HOSTED_ONLY]
+    assert rows == [
+        (name, sampling.temperature, sampling.top_p, sampling.source) for name, sampling in PUBLISHED if name not in HOSTED_ONLY
+    ]

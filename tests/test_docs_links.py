@@ -1,4 +1,4 @@
-"""Every link of the documentation leads somewhere, and the checker that says so sees what it should."""
+"""No link of the documentation is broken, and the checker finds broken links."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def links():
     return module
 
 
-def test_every_link_of_the_project_leads_somewhere():
+def test_no_link_of_the_project_is_broken():
     ended = subprocess.run([sys.executable, str(SCRIPT)], capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stdout
 
 
-def test_every_page_is_checked_and_can_be_reached_from_the_readme(links):
+def test_every_page_is_checked_and_reachable_from_the_readme(links):
     pages = links.pages(ROOT)
     assert {"README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "models.md", "registry.md"} <= {page.name for page in pages}
     reached, queue = set(), [ROOT / "README.md"]
@@ -40,24 +40,24 @@ def test_every_page_is_checked_and_can_be_reached_from_the_readme(links):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "finding"),
     [
-        ("See [x](missing.md).", "1: missing.md: there is no such file"),
+        ("See [x](missing.md).", "1: missing.md: file not found"),
         ("\nSee [x](other.md#no).", "2: other.md#no: no heading"),
         ("[x](#nowhere)", "1: #nowhere: no heading"),
-        ("[x](/other.md)", "1: /other.md: links within the project are relative"),
-        ("[x]: missing.md", "1: missing.md: there is no such file"),
-        ('<a href="missing.md">x</a>', "1: missing.md: there is no such file"),
-        ("![x](missing.png)", "1: missing.png: there is no such file"),
-        ("<!-- a\ncomment --> [x](missing.md)", "2: missing.md: there is no such file"),
+        ("[x](/other.md)", "1: /other.md: links within the project must be relative"),
+        ("[x]: missing.md", "1: missing.md: file not found"),
+        ('<a href="missing.md">x</a>', "1: missing.md: file not found"),
+        ("![x](missing.png)", "1: missing.png: file not found"),
+        ("<!-- a\ncomment --> [x](missing.md)", "2: missing.md: file not found"),
     ],
 )
-def test_a_link_that_leads_nowhere_is_named_with_its_line(links, tmp_path, text, said):
+def test_a_broken_link_is_reported_with_its_line(links, tmp_path, text, finding):
     page = tmp_path / "page.md"
     page.write_text(text)
     (tmp_path / "other.md").write_text("# Yes")
-    (finding,) = links.check([page])
-    assert finding.startswith(f"{page}:{said}")
+    (reported,) = links.check([page])
+    assert reported.startswith(f"{page}:{finding}")
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_a_link_that_leads_nowhere_is_named_with_its_line(links, tmp_path, text,
         "[x](folder/)",
     ],
 )
-def test_what_leads_somewhere_or_is_no_link_is_passed_over(links, tmp_path, text):
+def test_valid_links_and_text_that_is_no_link_are_not_reported(links, tmp_path, text):
     page = tmp_path / "page.md"
     page.write_text(text)
     (tmp_path / "folder").mkdir()

@@ -1,4 +1,4 @@
-"""The registries among the examples: each loads, knows what its models cost and hold, and is named on their page."""
+"""Each example registry loads with prices and limits, and is listed on the page of the examples."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FILES = sorted(FOLDER.glob("*.yaml"))
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_an_example_loads_and_leaves_nothing_to_guess(path: Path) -> None:
+def test_an_example_loads_with_prices_limits_and_capabilities(path: Path) -> None:
     sources = Sources(catalogue=Catalogue(), model_data=ModelData(), environ={}, at=datetime.now(UTC), directory=FOLDER)
     registry = read_registry(read_yaml(read_file(path), str(path)), Overrides(), sources)
     assert registry.policy.hard_stop_on_budget
@@ -31,7 +31,7 @@ def test_an_example_loads_and_leaves_nothing_to_guess(path: Path) -> None:
         assert model.capabilities is not None, model.name
 
 
-def test_the_page_of_the_examples_names_each_of_them() -> None:
+def test_the_page_lists_every_example() -> None:
     page = (FOLDER / "README.md").read_text(encoding="utf-8")
     assert FILES
     assert all(f"({path.name})" in page for path in FILES)

@@ -1,4 +1,4 @@
-"""The package's front access: what it offers, and what it must not load."""
+"""The package's public names, and the libraries that importing it must not load."""
 
 import subprocess
 import sys
@@ -8,7 +8,7 @@ import pytest
 import paymaster
 
 
-def test_every_public_name_is_there() -> None:
+def test_every_public_name_can_be_imported() -> None:
     assert {name for name in paymaster.__all__ if getattr(paymaster, name) is None} == set()
     assert set(dir(paymaster)) == set(paymaster.__all__)
     with pytest.raises(AttributeError, match="no attribute 'Cleint'"):

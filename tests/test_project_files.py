@@ -1,4 +1,4 @@
-"""Knows what the files around the code promise: versions that agree, pins for every dependency, and house rules that are kept."""
+"""The files around the code: versions agree, every dependency is pinned, and the house rules find what they should."""
 
 from __future__ import annotations
 
@@ -55,19 +55,19 @@ def test_the_compromised_litellm_releases_are_not_pinned():
     assert not {"litellm==1.82.7", "litellm==1.82.8"} & set(constraint_lines())
 
 
-@pytest.mark.skipif(sys.version_info >= (3, 15), reason="the promised versions end at 3.14")
-def test_the_running_python_is_a_promised_one():
-    promised = importlib.metadata.metadata("paymaster").get_all("Classifier")
-    assert f"Programming Language :: Python :: {sys.version_info.major}.{sys.version_info.minor}" in promised
+@pytest.mark.skipif(sys.version_info >= (3, 15), reason="the supported versions end at 3.14")
+def test_the_running_python_is_a_supported_one():
+    classifiers = importlib.metadata.metadata("paymaster").get_all("Classifier")
+    assert f"Programming Language :: Python :: {sys.version_info.major}.{sys.version_info.minor}" in classifiers
 
 
 @pytest.mark.parametrize(
     ("line", "findings"),
     [
         ("import os  # " + "noqa: F401", 1),
-        ("import os  # " + "noqa: F401 -- the name is part of the public face", 0),
+        ("import os  # " + "noqa: F401 -- the name is public", 0),
         ("x = y  # " + "type: ignore[assignment]", 1),
-        ("x = y  # " + "type: ignore[assignment]  # the stub forgets the second form", 0),
+        ("x = y  # " + "type: ignore[assignment]  # the stub lacks the second form", 0),
         ("x = y  # an ordinary comment", 0),
     ],
 )
@@ -75,7 +75,7 @@ def test_a_suppression_without_a_reason_is_found(line: str, findings: int):
     assert len(list(load_house_rules().check_lines(line))) == findings
 
 
-def test_a_function_longer_than_a_screen_is_found_and_its_docstring_is_not_counted():
+def test_a_long_function_is_found_and_its_docstring_is_not_counted():
     rules = load_house_rules()
     body = "".join(f"    x = {n}\n" for n in range(59))
     docstring = '    """A.\n' + "\n    more" * 30 + '\n    """\n'
@@ -86,3 +86,64 @@ def test_a_function_longer_than_a_screen_is_found_and_its_docstring_is_not_count
 @pytest.mark.parametrize("stem", ["utils", "http_helpers", "ledger_manager"])
 def test_a_vague_module_name_is_found(stem: str):
     assert len(list(load_house_rules().check_shape(stem, "x = 1\n"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "part"),
+    [
+        ("witness = 1", "witness"),
+        ("call_witness = 1", "witness"),
+        ("class CallWitness: pass", "witness"),
+        ("def tell_callers(): pass", "tell"),
+        ("HEIR_OF = {}", "heir"),
+        ("value.mended", "mended"),
+    ],
+)
+def test_a_private_word_in_a_part_of_an_identifier_is_found(line: str, part: str):
+    [(number, rule)] = load_house_rules().check_words(f"\n{line}\n", frozenset())
+    assert number == 2
+    assert f"“{part}” is a private word; say “" in rule
+
+
+@pytest.mark.parametrize("line", ["eyewitness = 1", "intelligence = 1", "untold = 1", "storytelling = 1", "lines = 'all keepers'"])
+def test_a_word_that_only_contains_a_private_one_is_no_finding(line: str):
+    assert list(load_house_rules().check_words(line, frozenset())) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x = 1  # whoever comes next",
+        'x = "the model rests for a while"',
+        'x = f"{model} is away again"',
+        'def f():\n    """Passed over, as nobody mends it."""',
+    ],
+)
+def test_a_private_word_in_a_string_a_comment_or_a_docstring_is_found(text: str):
+    assert list(load_house_rules().check_words(text + "\n", frozenset()))
+
+
+def test_a_private_word_in_prose_is_found_on_its_line_whatever_its_case():
+    found = list(load_house_rules().check_text("A call.\n\nWhoever waits in line\nis told so."))
+    assert [(line, rule.split("”")[0]) for line, rule in found] == [(2, "“Whoever"), (2, "“waits in line"), (3, "“told")]
+
+
+def test_a_file_may_use_the_words_on_its_list_and_no_others():
+    rules = load_house_rules()
+    allowed = frozenset({"witness", "tells?|telling|told"})
+    assert list(rules.check_words("witness = 'a witness is told'\n", allowed)) == []
+    assert len(list(rules.check_words("witness = keeper = 'a witness rests'\n", allowed))) == 2
+
+
+def test_only_existing_files_have_a_list_of_allowed_words_and_only_of_known_words():
+    rules = load_house_rules()
+    for place, words in rules.ALLOWED.items():
+        assert (ROOT / place).is_file(), place
+        assert words <= frozenset(rules.PRIVATE_NAMES) | frozenset(rules.PRIVATE_WORDS), place
+
+
+def test_every_private_word_has_a_replacement_that_is_not_private():
+    rules = load_house_rules()
+    for better in (*rules.PRIVATE_NAMES.values(), *rules.PRIVATE_WORDS.values()):
+        assert list(rules.check_text(better)) == [], better
+        assert not {part for word in better.split() for part in word.split("_")} & set(rules.PRIVATE_NAMES), better

@@ -1,4 +1,4 @@
-"""Knows what may never be left of a secret in a text, and which ordinary texts must stay as they are."""
+"""Nothing of a secret stays in a text, and ordinary texts stay unchanged."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SECRETS = ["canary-key-0123456789", 'od"d\\key/with+=', "canary-key-0123456789-l
 
 
 @pytest.mark.parametrize("secret", SECRETS)
-def test_a_known_secret_is_masked_in_every_form_in_which_it_travels(secret):
+def test_a_known_secret_is_masked_in_every_encoding(secret):
     redactor = Redactor(SECRETS)
     forms = [secret, quote(secret, safe=""), b64encode(secret.encode()).decode(), secret.replace("\\", "\\\\").replace('"', '\\"')]
     for form in forms:
@@ -23,16 +23,16 @@ def test_a_known_secret_is_masked_in_every_form_in_which_it_travels(secret):
         assert redactor(f"a {form} b") == f"a {MASK} b"
 
 
-def test_a_secret_that_begins_like_another_leaves_no_tail():
+def test_a_secret_that_begins_with_another_is_masked_whole():
     assert redact("x canary-key-0123456789-longer y", SECRETS) == f"x {MASK} y"
 
 
-def test_a_secret_read_with_a_line_break_at_its_end_is_known_without_it():
+def test_a_secret_with_a_trailing_line_break_is_found_without_it():
     assert redact("is canary-key-0123456789 wrong?", ["canary-key-0123456789\n"]) == f"is {MASK} wrong?"
 
 
 @pytest.mark.parametrize("word", ["", "x", "none", "EMPTY", "ollama"])
-def test_a_word_that_stands_in_for_a_key_is_not_masked(word):
+def test_a_placeholder_for_a_key_is_not_masked(word):
     text = f"ollama serves {word} with none and EMPTY"
     assert redact(text, [word]) == text
 
@@ -63,7 +63,7 @@ def test_a_word_that_stands_in_for_a_key_is_not_masked(word):
         ("ya29.a0123456789abcdefghijkl", MASK),
     ],
 )
-def test_what_looks_like_a_key_is_masked_although_nobody_named_it(text, left):
+def test_text_that_looks_like_a_key_is_masked(text, left):
     assert Redactor().suspects(text)
     assert redact(text) == left
 
@@ -84,11 +84,11 @@ def test_what_looks_like_a_key_is_masked_although_nobody_named_it(text, left):
         "rate limit reached, come back in 20 s",
     ],
 )
-def test_ordinary_text_stays_as_it_is(text):
+def test_ordinary_text_is_unchanged(text):
     assert redact(text, SECRETS) == text
 
 
-def test_a_redactor_does_not_show_what_it_knows():
+def test_a_redactor_does_not_show_its_secrets():
     redactor = Redactor(SECRETS)
     assert not any(secret in f"{redactor!r}{redactor}" for secret in SECRETS)
 
@@ -119,7 +119,7 @@ TEXTS = st.lists(FRAGMENTS | st.text(max_size=5), max_size=12).map("".join)
 
 
 @given(TEXTS)
-def test_masking_twice_is_masking_once_and_known_secrets_are_gone(text):
+def test_masking_twice_changes_nothing_and_known_secrets_are_gone(text):
     redactor = Redactor(SECRETS)
     left = redactor(text)
     assert redactor(left) == left
@@ -127,6 +127,6 @@ def test_masking_twice_is_masking_once_and_known_secrets_are_gone(text):
 
 
 @given(TEXTS)
-def test_a_text_that_is_not_suspected_is_clean(text):
+def test_a_text_that_is_not_suspected_is_unchanged(text):
     redactor = Redactor(SECRETS)
     assert redactor.suspects(text) or redactor(text) == text

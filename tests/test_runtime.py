@@ -1,4 +1,4 @@
-"""Clocks, bells, ids, and coroutines driven without a loop."""
+"""Clocks, signals, ids, and coroutines that run without a loop."""
 
 import asyncio
 import os
@@ -13,7 +13,7 @@ from paymaster.testing import ManualRuntime
 
 
 @pytest.mark.parametrize("runtime", [BlockingRuntime(), AsyncioRuntime()])
-def test_the_clock_shows_wall_time_and_does_not_jump_with_it(runtime, monkeypatch):
+def test_the_clock_shows_wall_time_and_does_not_jump(runtime, monkeypatch):
     assert abs(runtime.now_ms() - time.time() * 1000) < 1_000
     monkeypatch.setattr(time, "time_ns", lambda: 0)
     assert runtime.now_ms() > 1_600_000_000_000
@@ -49,26 +49,26 @@ def test_ids_of_forked_processes_differ():
     os.close(writer)
 
 
-def test_a_thread_waits_for_its_bell_and_no_longer_than_its_time():
+def test_a_thread_waits_for_its_signal_or_until_its_timeout():
     runtime = BlockingRuntime()
-    bell = runtime.signal()
-    assert not run(bell.wait(5))
-    threading.Timer(0.02, bell.wake).start()
-    assert run(bell.wait(5_000))
-    assert not run(bell.wait(1))
+    signal = runtime.signal()
+    assert not run(signal.wait(5))
+    threading.Timer(0.02, signal.wake).start()
+    assert run(signal.wait(5_000))
+    assert not run(signal.wait(1))
 
 
-def test_a_task_waits_for_its_bell_which_any_thread_may_ring():
-    async def story():
-        bell = AsyncioRuntime().signal()
-        assert not await bell.wait(5)
-        threading.Timer(0.02, bell.wake).start()
-        assert await bell.wait(5_000)
-        assert not await bell.wait(1)
-        return bell
+def test_a_task_waits_for_its_signal_which_any_thread_may_send():
+    async def scenario():
+        signal = AsyncioRuntime().signal()
+        assert not await signal.wait(5)
+        threading.Timer(0.02, signal.wake).start()
+        assert await signal.wait(5_000)
+        assert not await signal.wait(1)
+        return signal
 
-    bell = asyncio.run(story())
-    bell.wake()  # nobody is left to hear it
+    signal = asyncio.run(scenario())
+    signal.wake()  # the loop has closed
 
 
 def test_a_blocking_runtime_sleeps_and_finishes_without_a_loop():
@@ -81,15 +81,15 @@ def test_a_blocking_runtime_sleeps_and_finishes_without_a_loop():
     assert run(runtime.finish(work())) == 7
 
 
-def test_run_names_a_coroutine_that_waits_for_a_loop():
+def test_run_raises_if_a_coroutine_waits_for_a_loop():
     async def suspends():
         await asyncio.sleep(0)
 
-    with pytest.raises(RuntimeError, match="without an event loop"):
+    with pytest.raises(RuntimeError, match="wait for an event loop"):
         run(suspends())
 
 
-def test_run_lets_errors_through():
+def test_run_raises_the_coroutines_error():
     async def fails():
         raise KeyError("x")
 
@@ -115,7 +115,7 @@ def test_iterate_yields_and_closes():
 
 
 def test_finish_returns_what_the_work_returns_or_raises():
-    async def story():
+    async def scenario():
         runtime = AsyncioRuntime()
 
         async def works():
@@ -129,11 +129,11 @@ def test_finish_returns_what_the_work_returns_or_raises():
         with pytest.raises(KeyError):
             await runtime.finish(fails())
 
-    asyncio.run(story())
+    asyncio.run(scenario())
 
 
-def test_finish_outlives_cancellations_and_then_raises_them():
-    async def story():
+def test_finish_runs_to_the_end_and_then_raises_cancellations():
+    async def scenario():
         runtime, done = AsyncioRuntime(), []
 
         async def work():
@@ -148,11 +148,11 @@ def test_finish_outlives_cancellations_and_then_raises_them():
             await task
         assert done == [True]
 
-    asyncio.run(story())
+    asyncio.run(scenario())
 
 
 def test_finish_keeps_the_error_of_work_that_fails_after_a_cancellation():
-    async def story():
+    async def scenario():
         async def work():
             await asyncio.sleep(0.01)
             raise KeyError("x")
@@ -164,11 +164,11 @@ def test_finish_keeps_the_error_of_work_that_fails_after_a_cancellation():
             await task
         assert isinstance(caught.value.__cause__, KeyError)
 
-    asyncio.run(story())
+    asyncio.run(scenario())
 
 
 def test_a_closing_loop_ends_the_work_as_well():
-    async def story():
+    async def scenario():
         async def work():
             await asyncio.sleep(60)
 
@@ -176,21 +176,21 @@ def test_a_closing_loop_ends_the_work_as_well():
         await asyncio.sleep(0.001)
 
     started = time.perf_counter()
-    asyncio.run(story())
+    asyncio.run(scenario())
     assert time.perf_counter() - started < 5
 
 
-def test_a_held_clock_moves_only_when_told_or_slept():
+def test_a_manual_clock_moves_only_by_advance_and_sleep():
     runtime = ManualRuntime(1_000)
     run(runtime.sleep(50))
     runtime.advance(-20)
     assert runtime.now_ms() == 1_030
     assert runtime.slept_ms == [50]
     assert runtime.jitter() == 0.5
-    bell = runtime.signal()
-    bell.wake()
-    assert run(bell.wait(10))
-    assert not run(bell.wait(10))
+    signal = runtime.signal()
+    signal.wake()
+    assert run(signal.wait(10))
+    assert not run(signal.wait(10))
     assert runtime.now_ms() == 1_040
     first, second = runtime.new_id(), runtime.new_id()
     assert first < second
@@ -201,8 +201,8 @@ def test_a_held_clock_moves_only_when_told_or_slept():
     assert run(runtime.finish(seven())) == 7
 
 
-def test_a_tasks_limit_ends_the_wait_that_lasts_too_long_and_no_other():
-    async def story():
+def test_a_task_limit_ends_only_the_wait_that_lasts_too_long():
+    async def scenario():
         limit = TaskLimit()
         for _ in range(3):  # together longer than the limit, each with time to spare on a busy machine
             await limit.wait(asyncio.sleep(0.5), 1.2)
@@ -215,29 +215,29 @@ def test_a_tasks_limit_ends_the_wait_that_lasts_too_long_and_no_other():
         limit.close()
 
     began = time.monotonic()
-    asyncio.run(story())
+    asyncio.run(scenario())
     assert time.monotonic() - began < 9
 
 
-def test_a_tasks_limit_leaves_no_cancellation_behind_where_the_work_makes_something_else_of_it():
+def test_a_task_limit_leaves_no_cancellation_if_the_work_replaces_it():
     async def stubborn():
         try:
             await asyncio.sleep(10)
         except asyncio.CancelledError:
             raise ConnectionResetError from None
 
-    async def story():
+    async def scenario():
         limit = TaskLimit()
         with pytest.raises(ConnectionResetError):
             await limit.wait(stubborn(), 0.02)
         limit.close()
         return asyncio.current_task().cancelling()
 
-    assert asyncio.run(story()) == 0
+    assert asyncio.run(scenario()) == 0
 
 
-def test_a_tasks_limit_leaves_a_cancellation_from_outside_alone():
-    async def story():
+def test_a_task_limit_lets_a_cancellation_from_outside_through():
+    async def scenario():
         limit = TaskLimit()
         waiting = asyncio.create_task(limit.wait(asyncio.sleep(10), 60))
         await asyncio.sleep(0.01)
@@ -246,24 +246,24 @@ def test_a_tasks_limit_leaves_a_cancellation_from_outside_alone():
             await waiting
         limit.close()
 
-    asyncio.run(story())
+    asyncio.run(scenario())
 
 
-def test_a_tasks_limit_holds_no_timer_once_it_is_closed():
-    async def story():
+def test_a_closed_task_limit_has_no_timer():
+    async def scenario():
         limit = TaskLimit()
         await limit.wait(asyncio.sleep(0), 3600)
         limit.close()
         return [handle for handle in asyncio.get_running_loop()._scheduled if not handle.cancelled()]
 
-    assert asyncio.run(story()) == []
+    assert asyncio.run(scenario()) == []
 
 
-def test_a_tasks_limit_wants_a_task():
+def test_a_task_limit_needs_a_task():
     async def nothing():
         return None
 
-    async def story():
+    async def scenario():
         failed = asyncio.get_running_loop().create_future()
         limit, work = TaskLimit(), nothing()
 
@@ -274,8 +274,8 @@ def test_a_tasks_limit_wants_a_task():
                 failed.set_result(str(error))
 
         asyncio.get_running_loop().call_soon(outside)
-        said = await failed
+        message = await failed
         work.close()
-        return said
+        return message
 
-    assert "outside a task" in asyncio.run(story())
+    assert "outside a task" in asyncio.run(scenario())

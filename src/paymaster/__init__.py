@@ -1,6 +1,6 @@
 """Every model call is paid for before it is made: a registry of models, budgets that hold, rate limits and fallbacks.
 
-The names below are loaded when they are first used, so that `import paymaster` costs next to nothing.
+The public names are loaded on first use, so that `import paymaster` costs next to nothing.
 """
 
 from importlib import import_module
@@ -67,7 +67,7 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 
 def __getattr__(name: str) -> object:
-    """Load a public name from its room; whatever is not named there is an error."""
+    """Load a public name from its module. Raises AttributeError for any other name."""
     if name not in __all__:
         msg = f"module 'paymaster' has no attribute {name!r}"
         raise AttributeError(msg)

@@ -1,4 +1,4 @@
-"""The library's face: `Client` and `AsyncClient`, which turn arguments into a request and a scope and drive the one flow."""
+"""`Client` and `AsyncClient`: turn arguments into a request and a scope, and run the flow; know nothing about how a call is served."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Mapping, Sequence
 from contextlib import aclosing, closing, contextmanager
@@ -26,23 +26,30 @@ from paymaster.scope import Scope
 
 __all__ = ["AsyncClient", "AsyncStream", "Client", "Stream"]
 
+_SCOPES: ContextVar[tuple[tuple[object, Scope], ...]] = ContextVar("paymaster_scopes", default=())
+"""The open `scope` blocks of this thread or task, innermost last, each with its client's `_owner`.
+
+One variable serves all clients, because a context never forgets a variable that was set in it.
+"""
+
 
 class _BaseClient:
-    """What both clients share: the open resources, who is calling, and how arguments become a request."""
+    """The part of both clients that never waits: open resources and the current scope."""
 
     def __init__(self, options: Options, runtime: Runtime, *, blocking: bool) -> None:
         self._resources = Resources(options, runtime, blocking=blocking)
-        self._scope: ContextVar[Scope] = ContextVar("paymaster_scope", default=options.scope)
+        self._scope = options.scope
+        self._owner = object()
 
     @property
     def registry(self) -> Registry:
-        """The registry in force, with everything filled in."""
+        """The registry in use, complete with defaults."""
         return self._resources.world.registry
 
     @property
     def current_scope(self) -> Scope:
-        """Who is calling, here and now."""
-        return self._scope.get()
+        """The scope of calls made now by this thread or task."""
+        return next((scope for owner, scope in reversed(_SCOPES.get()) if owner is self._owner), self._scope)
 
     @contextmanager
     def scope(
@@ -55,8 +62,12 @@ class _BaseClient:
         role: str | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> Iterator[Scope]:
-        """Calls made inside this block (this thread or task) carry these names; what is None stays as it is."""
-        outer = self._scope.get()
+        """Give calls inside this block (of this thread or task) these names; None keeps the outer name, and tags are added.
+
+        >>> with client.scope(instance="task-7", role="reviewer"):
+        ...     client.complete(messages)
+        """
+        outer = self.current_scope
         inner = replace(
             outer,
             run=run or outer.run,
@@ -66,11 +77,12 @@ class _BaseClient:
             role=role or outer.role,
             tags={**outer.tags, **(tags or {})},
         )
-        token = self._scope.set(inner)
+        block = (self._owner, inner)
+        _SCOPES.set((*_SCOPES.get(), block))
         try:
             yield inner
         finally:
-            self._scope.reset(token)
+            _SCOPES.set(tuple(other for other in _SCOPES.get() if other is not block))
 
 
 def _request(
@@ -88,10 +100,14 @@ def _deadline_ms(deadline_s: float | None) -> int | None:
 
 
 class Client(_BaseClient):
-    """Answers requests through a registry, in the caller's thread. Threads may share one client.
+    """Calls models through a registry and blocks the caller's thread. Threads may share one client.
 
-    `registry` is the path of a YAML file or a loaded Registry; None takes `PAYMASTER_MODEL_REGISTRY`. The settings are those of
-    `configuring.Settings`: `run`, `budget_usd`, `ledger` and their like. Raises RegistryInvalid, LedgerUnusable.
+    `registry` is the path of a YAML file or a loaded Registry; None takes `PAYMASTER_MODEL_REGISTRY`. `settings` are `run`, `budget_usd`,
+    `ledger` and others: see `paymaster.options.Settings`. Raises RegistryInvalid and LedgerUnusable.
+
+    >>> with Client("registry.yaml", budget_usd=5) as client:
+    ...     reply = client.complete([{"role": "user", "content": "Hello"}])
+    ...     print(reply.text, reply.cost_usd)
     """
 
     def __init__(self, registry: str | Path | Registry | None = None, **settings: Unpack[Settings]) -> None:
@@ -106,10 +122,11 @@ class Client(_BaseClient):
         deadline_s: float | None = None,
         **params: object,
     ) -> Reply:
-        """A whole answer. `params` are OpenAI's (`max_tokens`, `temperature`, `response_format`, …); `model` is a name of the registry.
+        """Get a whole answer. `messages`, `tools` and `params` (`max_tokens`, `temperature`, …) are OpenAI's.
 
-        `deadline_s` bounds the whole chain of attempts. Raises RequestInvalid, NoModelFits, KeyMissing, BudgetExceeded, NoModelAvailable,
-        RequestRefused, DeadlineExceeded, LedgerUnavailable.
+        `model` is a name in the registry; None takes the default. `deadline_s` limits the whole call, retries and fallbacks included.
+        Raises RequestInvalid, NoModelFits, KeyMissing, BudgetExceeded, NoModelAvailable, RequestRefused, DeadlineExceeded and
+        LedgerUnavailable.
         """
         return self._answer(_request(messages, model, tools, params, stream=False), deadline_s)
 
@@ -121,10 +138,10 @@ class Client(_BaseClient):
         deadline_s: float | None = None,
         **params: object,
     ) -> Reply:
-        """The vectors of a text, or of a list of texts: `reply.vectors`. A text may also be a list of its tokens.
+        """Get the vectors of a text or of a list of texts: `reply.vectors`. A text may also be a list of tokens.
 
-        `params` are OpenAI's (`dimensions`, `encoding_format`, …). A fallback goes only to a model with the same vectors: see
-        `vector_space` in docs/registry.md. Raises what `complete` raises.
+        `params` are OpenAI's (`dimensions`, `encoding_format`, …). Only models with the same vectors can be fallbacks: see `vector_space`
+        in docs/registry.md. Raises the same errors as `complete`.
         """
         return self._answer(_vectors(input, model, params), deadline_s)
 
@@ -137,9 +154,9 @@ class Client(_BaseClient):
         deadline_s: float | None = None,
         **params: object,
     ) -> "Stream":
-        """An answer in pieces: iterate the stream for OpenAI's chunks, then read its `reply`. Close it to give up early.
+        """Stream an answer: iterate over OpenAI's chunks, then read `reply`. Close the stream to stop early.
 
-        Raises what `complete` raises, at the first chunk, and StreamBroken where an answer is cut after it began.
+        The first chunk raises the same errors as `complete`; later ones raise StreamBroken if the answer is cut off.
         """
         request = _request(messages, model, tools, params, stream=True)
         return Stream(iterate(serve(self._resources.world, request, self.current_scope, deadline_ms=_deadline_ms(deadline_s))))
@@ -147,15 +164,15 @@ class Client(_BaseClient):
     def explain(
         self, messages: Sequence[JsonObject], *, model: str | None = None, tools: Sequence[JsonObject] | None = None, **params: object
     ) -> tuple[Explanation, ...]:
-        """What would happen to this request now, model by model; nothing is held and nothing is sent."""
+        """Show what each model would do with this request now. Nothing is held and nothing is sent."""
         return run(explain(self._resources.world, _request(messages, model, tools, params, stream=False), self.current_scope))
 
     def balances(self, prefix: str = "") -> dict[str, Balance]:
-        """The accounts whose name starts with `prefix`, each in its own unit (`usd/…` in nano-dollars)."""
+        """Read the accounts whose name starts with `prefix`, each in its unit (`usd/…` in nano-dollars)."""
         return run(self._resources.books.balances(prefix, self._resources.runtime.now_ms()))
 
     def close(self) -> None:
-        """Close connections and files."""
+        """Close all connections and files."""
         run(self._resources.close())
 
     def _answer(self, request: Request, deadline_s: float | None) -> Reply:
@@ -163,7 +180,7 @@ class Client(_BaseClient):
         with closing(iterate(serve(self._resources.world, request, self.current_scope, deadline_ms=_deadline_ms(deadline_s)))) as items:
             for item in items:
                 reply = item
-        return _whole(reply)
+        return _complete(reply)
 
     def __enter__(self) -> Self:
         """The client itself."""
@@ -175,7 +192,7 @@ class Client(_BaseClient):
 
 
 class Stream:
-    """A streamed answer: iterate for chunks (OpenAI's chat.completion.chunk objects); afterwards `reply` is the whole answer."""
+    """A streamed answer. Iterate over its chunks (OpenAI's chat.completion.chunk objects); then `reply` is the whole answer."""
 
     def __init__(self, items: Generator[ProviderChunk | Reply]) -> None:
         self._items = items
@@ -191,11 +208,11 @@ class Stream:
 
     @property
     def reply(self) -> Reply:
-        """The whole answer. Raises StreamBroken while the stream has not come to its end."""
-        return _whole(self._reply)
+        """The whole answer. Raises StreamBroken before the end of the stream."""
+        return _complete(self._reply)
 
     def close(self) -> None:
-        """Give up: the connection is closed and what may have been billed is charged."""
+        """Stop: the connection is closed, and output that may have been billed is charged."""
         self._items.close()
 
     def __enter__(self) -> Self:
@@ -208,7 +225,7 @@ class Stream:
 
 
 class AsyncClient(_BaseClient):
-    """`Client` for asyncio: the same arguments, the same methods with `await`. Tasks of one loop may share one client."""
+    """`Client` for asyncio, with the same arguments and methods to `await`. Tasks of one loop may share one client."""
 
     def __init__(self, registry: str | Path | Registry | None = None, **settings: Unpack[Settings]) -> None:
         super().__init__(configure(registry, settings), AsyncioRuntime(), blocking=False)
@@ -260,7 +277,7 @@ class AsyncClient(_BaseClient):
         return await self._resources.books.balances(prefix, self._resources.runtime.now_ms())
 
     async def close(self) -> None:
-        """Close connections and files."""
+        """Close all connections and files."""
         await self._resources.close()
 
     async def _answer(self, request: Request, deadline_s: float | None) -> Reply:
@@ -268,7 +285,7 @@ class AsyncClient(_BaseClient):
         async with aclosing(serve(self._resources.world, request, self.current_scope, deadline_ms=_deadline_ms(deadline_s))) as items:
             async for item in items:
                 reply = item
-        return _whole(reply)
+        return _complete(reply)
 
     async def __aenter__(self) -> Self:
         """The client itself."""
@@ -296,11 +313,11 @@ class AsyncStream:
 
     @property
     def reply(self) -> Reply:
-        """The whole answer. Raises StreamBroken while the stream has not come to its end."""
-        return _whole(self._reply)
+        """The whole answer. Raises StreamBroken before the end of the stream."""
+        return _complete(self._reply)
 
     async def close(self) -> None:
-        """Give up: the connection is closed and what may have been billed is charged."""
+        """Stop: the connection is closed, and output that may have been billed is charged."""
         await self._items.aclose()
 
     async def __aenter__(self) -> Self:
@@ -312,8 +329,8 @@ class AsyncStream:
         await self.close()
 
 
-def _whole(item: ProviderChunk | Reply | None) -> Reply:
+def _complete(item: ProviderChunk | Reply | None) -> Reply:
     if isinstance(item, Reply):
         return item
-    msg = "the stream has not come to its end"
-    raise StreamBroken(msg, advice="Iterate it to its end before reading the reply.")
+    msg = "the stream has not ended"
+    raise StreamBroken(msg, advice="Iterate to its end before reading the reply.")

@@ -1,29 +1,32 @@
-"""Every error a user can meet, each with its HTTP status, its exit status and its advice; knows nothing of how they come about.
+"""Every error a user can meet, with its HTTP status, exit status and advice; knows nothing about what causes it.
 
 PaymasterError
- ├── UsageMistake             the caller's mistake: exit status 2
- │    ├── RegistryInvalid     the registry: every problem with file, line, key, expectation
- │    ├── RequestInvalid      a request no provider could serve
- │    ├── NoModelFits         no model can do what is asked: which one lacks what
+ ├── UsageMistake             the caller can fix it: exit status 2
+ │    ├── RegistryInvalid     mistakes in the registry: file, line, key, what was expected
+ │    ├── RequestInvalid      a request that no provider could serve
+ │    ├── NoModelFits         no model can serve the request: what each one lacks
  │    ├── KeyMissing          an environment variable is not set
- │    ├── ExtraMissing        an optional part is not installed
+ │    ├── ExtraMissing        an extra of the package is not installed
  │    └── LedgerUnusable      the ledger cannot be opened: not a database, a newer version, read-only
  ├── BudgetExceeded           a hard budget has no room: exit status 3
  ├── CallFailed               the call was tried and failed: exit status 1
- │    ├── NoModelAvailable    every candidate and why
- │    │    └── LimitReached   every candidate is at a limit that would take too long
- │    ├── RequestRefused      a provider says that the request itself is wrong, or against its policy
- │    ├── StreamBroken        the answer was cut after it had begun
- │    └── DeadlineExceeded    the time for the whole chain is up
+ │    ├── NoModelAvailable    every candidate failed or was skipped: why each did
+ │    │    └── LimitReached   every candidate is at a rate limit, and waiting would take too long
+ │    ├── RequestRefused      a provider rejected the request itself: invalid, or against its policy
+ │    ├── StreamBroken        the answer was cut off after it had begun
+ │    └── DeadlineExceeded    the call's deadline has passed
  └── LedgerUnavailable        the ledger did not answer in time: exit status 1
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 
 class PaymasterError(Exception):
-    """The root. `str()` is one clear message; `advice` says what to do; `http_status` and `exit_status` are what faces answer with."""
+    """The base of all errors. `message` says what happened and `advice` what to do; `str()` is both.
+
+    `http_status` and `exit_status` are how the gateway and the command line report it.
+    """
 
     http_status = 500
     exit_status = 1
@@ -35,7 +38,7 @@ class PaymasterError(Exception):
 
 
 class UsageMistake(PaymasterError):
-    """Something the caller can mend."""
+    """A mistake that the caller can fix."""
 
     http_status = 400
     exit_status = 2
@@ -43,7 +46,7 @@ class UsageMistake(PaymasterError):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One mistake in a registry: where it stands (`line` counts from 1, 0 where there is none), what is wrong and what was expected."""
+    """One mistake in a registry: file, line (from 1; 0 if there is none), key, message, and a suggestion how to fix it."""
 
     file: str
     line: int
@@ -53,13 +56,13 @@ class Problem:
 
     def __str__(self) -> str:
         """`file:line: key: message (did you mean …?)`."""
-        place = f"{self.file}:{self.line}" if self.line else self.file
-        where = f"{place}: {self.key}: " if self.key else f"{place}: "
-        return f"{where}{self.message}" + (f" ({self.suggestion})" if self.suggestion else "")
+        location = f"{self.file}:{self.line}" if self.line else self.file
+        parts = (location, self.key, self.message) if self.key else (location, self.message)
+        return ": ".join(parts) + (f" ({self.suggestion})" if self.suggestion else "")
 
 
 class RegistryInvalid(UsageMistake):
-    """The registry has mistakes; all of them stand in `problems`."""
+    """The registry has mistakes; `problems` lists all of them."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
@@ -67,11 +70,11 @@ class RegistryInvalid(UsageMistake):
 
 
 class RequestInvalid(UsageMistake):
-    """The request itself is wrong: no provider could serve it."""
+    """The request is invalid: no provider could serve it."""
 
 
 class NoModelFits(UsageMistake):
-    """No model can do what the request needs; `reasons` maps each model to what it lacks. `too_long`: a shorter prompt would be served."""
+    """No model can serve the request; `reasons` says what each lacks. `too_long`: a shorter prompt could be served."""
 
     def __init__(self, message: str, reasons: Sequence[tuple[str, str]], *, advice: str = "", too_long: bool = False) -> None:
         self.reasons = tuple(reasons)
@@ -80,19 +83,19 @@ class NoModelFits(UsageMistake):
 
 
 class KeyMissing(UsageMistake):
-    """A model's key is not in the environment."""
+    """No environment variable holds the key of a model."""
 
 
 class ExtraMissing(UsageMistake):
-    """An optional part of Paymaster is needed and not installed."""
+    """The call needs an extra of Paymaster that is not installed."""
 
 
 class LedgerUnusable(UsageMistake):
-    """The ledger cannot be used as it is: a wrong path, no database, a newer version, no permission."""
+    """The ledger cannot be opened: wrong path, not a database, a newer version, no permission."""
 
 
 class LedgerUnavailable(PaymasterError):
-    """The ledger did not answer within its time limit: locked for long, a full disk, a server that is down."""
+    """The ledger did not answer within its time limit: locked, disk full, or server down."""
 
     http_status = 503
 
@@ -115,7 +118,7 @@ class BudgetExceeded(PaymasterError):
 
 
 class CallFailed(PaymasterError):
-    """The call was tried and no answer came of it."""
+    """The call was tried and failed."""
 
     http_status = 502
 
@@ -125,7 +128,7 @@ class CallFailed(PaymasterError):
 
 
 class NoModelAvailable(CallFailed):
-    """Every candidate was tried or passed over; `reasons` maps each model to why."""
+    """Every candidate failed or was skipped; `reasons` says why each did."""
 
     http_status = 503
 
@@ -135,13 +138,13 @@ class NoModelAvailable(CallFailed):
 
 
 class LimitReached(NoModelAvailable):
-    """Every model that could serve is at a rate limit, ours or its provider's, and room would come too late; `retry_after_ms` says when."""
+    """Every model that could serve is at a rate limit, ours or its provider's; `retry_after_ms` says when there is room again."""
 
     http_status = 429
 
 
 class RequestRefused(CallFailed):
-    """A provider refused the request itself, and any other would: a bad request or a content policy. `kind` is the failure's kind."""
+    """A provider rejected the request itself, so no other was tried: invalid, or against a content policy. `kind` is the failure's kind."""
 
     http_status = 400
 
@@ -152,10 +155,20 @@ class RequestRefused(CallFailed):
 
 
 class StreamBroken(CallFailed):
-    """The stream ended before the answer was whole; what was delivered has been charged."""
+    """The stream ended before the answer was complete. Delivered output has been charged."""
 
 
 class DeadlineExceeded(CallFailed):
-    """The time limit of the whole call is up."""
+    """The deadline of the whole call has passed."""
 
     http_status = 504
+
+
+def near(word: str, known: Iterable[str]) -> str:
+    """`did you mean …?` with the known word of the nearest spelling, ignoring case; else the list of known words."""
+    from difflib import get_close_matches
+
+    by_lower_case = {candidate.lower(): candidate for candidate in known}
+    if found := get_close_matches(word.lower(), by_lower_case, n=1):
+        return f"did you mean {by_lower_case[found[0]]}?"
+    return f"known: {', '.join(by_lower_case.values())}" if by_lower_case else ""

@@ -1,10 +1,10 @@
-"""What a call asks for, in the words of OpenTelemetry's GenAI conventions; knows no wire format and no model."""
+"""The operation of a call, in the words of OpenTelemetry's GenAI conventions; knows no wire format and no model."""
 
 from enum import StrEnum
 
 
 class Operation(StrEnum):
-    """`text_completion` is chat in older clothes: chat models answer it. `embeddings` asks for vectors instead of words."""
+    """`text_completion` is the older form of chat, which chat models answer. `embeddings` requests vectors."""
 
     CHAT = "chat"
     TEXT_COMPLETION = "text_completion"

@@ -1,4 +1,4 @@
-"""From the arguments of a face to the options of a client: registry, overrides and environment, each read once, here."""
+"""Turns settings, environment and registry into the options of a client, reading each once; opens nothing."""
 
 import os
 import secrets
@@ -24,15 +24,17 @@ if TYPE_CHECKING:
     from paymaster.registry.yamltext import Document
 
 Amount: TypeAlias = Decimal | int | float | str
-"""Dollars as a person writes them; made exact at once by way of their text."""
+"""Dollars as a person writes them; converted exactly from their text."""
 
 
 class Settings(TypedDict, total=False):
-    """What a client may be told besides its registry. The rest comes from `PAYMASTER_…`, the registry or the default, in this order.
+    """The settings of a client besides its registry. A missing one comes from its `PAYMASTER_…` variable, the registry or a default.
 
-    `run` names the run that budgets and reports know (default: a new name). `budget_usd` caps the run; `rpm_limit` and `tpm_limit` hold for
-    every model. `ledger` is `sqlite:///path` or `memory:` (default: a file in the state directory); `events` the path of the JSON lines.
-    `listeners` hear every event. `environ` is where keys and `PAYMASTER_…` are looked up (default: the process's environment).
+    `run` is the run's name in budgets and reports (default: a new name); `batch`, `instance`, `user`, `role` and `tags` name the caller
+    further. `budget_usd` caps the run (with `batch`: the batch); `rpm_limit` and `tpm_limit` apply to every model; `hard_stop_on_budget`
+    refuses calls over budget. `ledger` is a URL such as `sqlite:///path` or `memory:` (default: a file in `state_dir`); `events` is the
+    path of the events file. `listeners` are called with every event. `environ` has keys and `PAYMASTER_…` variables (default: the
+    process's environment).
     """
 
     run: str | None
@@ -53,7 +55,7 @@ class Settings(TypedDict, total=False):
 
 
 def configure(registry: str | Path | Registry | None, settings: Settings) -> Options:
-    """The options of a client. Raises RegistryInvalid and UsageMistake."""
+    """The options of a client with these settings. Raises RegistryInvalid and UsageMistake."""
     environ = _environ(settings)
     overrides = read_overrides(_flags(settings), environ)
     loaded = registry if isinstance(registry, Registry) else registry_for(registry, settings)
@@ -77,11 +79,11 @@ def configure(registry: str | Path | Registry | None, settings: Settings) -> Opt
 
 
 def registry_for(named: "str | Path | Document | None", settings: Settings) -> Registry:
-    """The registry that is named, under these settings; None takes `PAYMASTER_MODEL_REGISTRY`.
+    """The registry at a path, with these settings; None takes `PAYMASTER_MODEL_REGISTRY`.
 
-    A Document is a registry that was read already, as a part of another program's config. Raises RegistryInvalid and UsageMistake.
+    A Document is a registry that has been read as part of another program's config. Raises RegistryInvalid and UsageMistake.
     """
-    # These load YAML and pydantic, which nobody needs who only imports the package.
+    # These import YAML and pydantic, which `import paymaster` alone should not.
     from paymaster.registry.completing import Sources
     from paymaster.registry.loading import load_registry, read_registry
     from paymaster.registry.yamltext import Document
@@ -106,17 +108,17 @@ def _environ(settings: Settings) -> Mapping[str, str]:
 
 
 def state_directory(named: str | None) -> Path:
-    """Where ledger and events lie: the directory that was named, else the user's state directory."""
+    """The directory of ledger and events: the named one, else the user's state directory."""
     return Path(named).expanduser() if named else user_state_path("paymaster", appauthor=False)
 
 
 def new_run_id() -> str:
-    """A name for a run that nobody named: when it began and a few random letters."""
+    """A new name for a run: its start and a few random letters."""
     return f"run-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(3)}"
 
 
 def _flags(settings: Settings) -> dict[str, object]:
-    """The settings that the environment may also give, by the names of `overrides.SETTINGS`."""
+    """The settings that can also be environment variables, by the names of `overrides.SETTINGS`."""
     amount = settings.get("budget_usd")
     events, state_dir = settings.get("events"), settings.get("state_dir")
     return {

@@ -1,6 +1,6 @@
-"""How a secret is taken out of a text: known values and everything that looks like a key; knows no registry and no log.
+"""Removes secrets from text: known values and everything that looks like a key; knows no registry and no log.
 
-A safety net below the rule that nothing secret is put into a text to begin with. It would rather mask too much than too little.
+It is a safety net: no secret should be in a text in the first place. It masks too much rather than too little.
 """
 
 import re
@@ -11,14 +11,14 @@ from urllib.parse import quote
 MASK = "[redacted]"
 
 SHORTEST_SECRET = 8
-"""Shorter "secrets" (`none`, `EMPTY`, `ollama`: what local servers take as a key) are words, and masking them would spoil ordinary text."""
+"""Shorter "secrets" (`none`, `EMPTY`, `ollama`: keys of local servers) are words; masking them would garble ordinary text."""
 
-# Each row: marks in lower case, of which one stands in every text the pattern could match (looking for them is ten times as fast as for
-# the pattern); the pattern; what takes its place.
+# Each row: marks in lower case, one of which is in every text that the pattern can match (searching for marks is ten times faster); the
+# pattern; its replacement.
 _SHAPES: tuple[tuple[tuple[str, ...], re.Pattern[str], str], ...] = (
     (("://",), re.compile(r"(://)[^\s/?#\"'<>]+@"), rf"\g<1>{MASK}@"),
     (("bearer",), re.compile(r"\b(bearer(?:\s+|%20))[\w.~+/=-]{6,}", re.IGNORECASE), rf"\g<1>{MASK}"),
-    # "basic" is also a word: what follows must not look like one.
+    # "basic" is also an ordinary word, so the text after it must not look like a word.
     (("basic",), re.compile(r"\b(basic(?:\s+|%20))(?-i:(?=[a-z]*[A-Z0-9+/=]))[\w+/=]{6,}", re.IGNORECASE), rf"\g<1>{MASK}"),
     (
         ("key", "token", "secret", "passw", "auth"),
@@ -44,17 +44,17 @@ _MARKS = tuple(mark for marks, _, _ in _SHAPES for mark in marks)
 
 
 class Redactor:
-    """Masks `secrets` and whatever looks like a key.
+    """Masks `secrets` and everything that looks like a key.
 
-    A secret is known in every form in which it travels: as it is, percent-encoded, in base64, escaped in JSON. Calling it on its own
-    answer changes nothing. It never shows what it knows.
+    Secrets are found plain, percent-encoded, in base64 and escaped in JSON. Masking a masked text changes nothing. The redactor never shows
+    its secrets.
     """
 
     __slots__ = ("_secrets",)
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         forms = {form for secret in secrets for form in _forms(secret.strip())}
-        # The longest first: a secret that begins like another must not leave its tail behind.
+        # The longest first: masking a secret that is the beginning of another would leave the end of that one.
         self._secrets = tuple(sorted(forms, key=lambda form: (-len(form), form)))
 
     def __repr__(self) -> str:
@@ -72,14 +72,14 @@ class Redactor:
         return text
 
     def suspects(self, text: str) -> bool:
-        """False where the text surely stays as it is: a quick look, for texts that are nearly always clean."""
+        """Whether the text may contain a secret: a quick check, for texts that are nearly always clean."""
         lowered = text.lower()
-        # On the path of every event: `map` over the bound method takes half the time of a generator.
+        # Every event is checked: `map` over the bound method takes half the time of a generator.
         return any(map(lowered.__contains__, _MARKS)) or any(map(text.__contains__, self._secrets))
 
 
 def redact(text: str, secrets: Iterable[str] = ()) -> str:
-    """`text` without `secrets` and without anything that looks like one; for a single text. Many texts: keep a Redactor."""
+    """`text` without `secrets` and without texts that look like one. For many texts, keep a Redactor."""
     return Redactor(secrets)(text)
 
 

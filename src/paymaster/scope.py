@@ -1,4 +1,4 @@
-"""Who is calling: travels with every call, into account names, records and events; knows nothing of where it came from."""
+"""The names of a caller, which every call carries into account names, records and events; knows nothing about where they come from."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:
-    """The run a call belongs to, and, where there are any, its batch, its instance (a task of a batch), its user, its role and free tags.
+    """The run of a call, and perhaps its batch, instance (a task of a batch), user, role and free tags.
 
-    `role` tells an agent's calls from its reviewer's or chooser's. `key` is the id of the gateway's key that asks, None without a gateway.
+    `role` distinguishes an agent's calls from its reviewer's or chooser's. `key` is the id of the client key, None without a gateway.
     """
 
     run: str

@@ -1,4 +1,4 @@
-"""A clock you hold and a runtime that obeys it, for tests of anything that takes a `Runtime`; knows no real time and waits for none."""
+"""A `Runtime` for tests whose clock you control; knows no real time and never waits."""
 
 from collections.abc import Awaitable
 from typing import TypeVar
@@ -7,9 +7,9 @@ T = TypeVar("T")
 
 
 class ManualRuntime:
-    """`Runtime` whose time moves only when it is told to, or when somebody sleeps: sleeping is instant and moves it on.
+    """`Runtime` whose time moves only with `advance` and with sleeps, which return at once.
 
-    `slept_ms` lists every sleep; `jitter` is always the number given. Ids count up and sort by time.
+    `slept_ms` lists every sleep; `jitter` is always the given number. Ids count up and sort by time.
     """
 
     def __init__(self, now_ms: int = 1_000_000, *, jitter: float = 0.5) -> None:
@@ -19,11 +19,11 @@ class ManualRuntime:
         self._ids = 0
 
     def now_ms(self) -> int:
-        """The time it was set to."""
+        """The current time."""
         return self._now_ms
 
     def advance(self, duration_ms: int) -> None:
-        """Move the time; a negative duration moves it back, as a clock that is set does."""
+        """Move the time; a negative duration moves it back, as setting a clock does."""
         self._now_ms += duration_ms
 
     def new_id(self) -> str:
@@ -32,16 +32,16 @@ class ManualRuntime:
         return f"{self._now_ms:012x}{self._ids:020x}"
 
     def jitter(self) -> float:
-        """The number given."""
+        """The given number."""
         return self._jitter
 
     async def sleep(self, duration_ms: int) -> None:
-        """Move the time on at once."""
+        """Move the time and return at once."""
         self.slept_ms.append(duration_ms)
         self._now_ms += duration_ms
 
     def signal(self) -> "ManualSignal":
-        """A bell whose timeout passes at once."""
+        """A signal whose wait returns at once."""
         return ManualSignal(self)
 
     async def finish(self, work: Awaitable[T]) -> T:
@@ -50,19 +50,19 @@ class ManualRuntime:
 
 
 class ManualSignal:
-    """`Signal` over a clock that is held: waiting for a silent bell moves the time to the end of the wait."""
+    """`Signal` of a ManualRuntime: waiting for it moves the time to the end of the wait, unless it was woken."""
 
     def __init__(self, runtime: ManualRuntime) -> None:
         self._runtime = runtime
-        self._rang = False
+        self._woken = False
 
     def wake(self) -> None:
-        """Ring."""
-        self._rang = True
+        """Wake the waiter."""
+        self._woken = True
 
     async def wait(self, timeout_ms: int) -> bool:
-        """True if it rang before; otherwise the time passes."""
-        rang, self._rang = self._rang, False
-        if not rang:
+        """True if it was woken before; otherwise the time passes."""
+        woken, self._woken = self._woken, False
+        if not woken:
             await self._runtime.sleep(timeout_ms)
-        return rang
+        return woken

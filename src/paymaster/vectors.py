@@ -1,4 +1,4 @@
-"""How vectors are written in OpenAI's format: as JSON numbers, or as base64 of little-endian 32-bit floats; knows no provider."""
+"""Converts vectors between OpenAI's two encodings, JSON numbers and base64 of little-endian 32-bit floats; knows no provider."""
 
 import base64
 import sys
@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from paymaster.jsontypes import JsonObject
 
 FLOAT, BASE64 = "float", "base64"
-"""OpenAI's two; not every provider knows the second."""
+"""OpenAI's encodings; not every provider supports the second."""
 
 _FLOAT_BYTES = 4
 
@@ -16,25 +16,25 @@ _FLOAT_BYTES = 4
 def vectors_in(body: JsonObject) -> list[list[float]]:
     """The vectors of a list of embeddings as numbers, in the order of the input.
 
-    Raises ValueError where one is neither numbers nor base64 of 32-bit floats: without it the others would stand for the wrong inputs.
+    Raises ValueError if one is neither numbers nor base64 of 32-bit floats: without it, vectors would no longer match their inputs.
     """
     data = body.get("data")
     entries = [entry for entry in data if isinstance(entry, Mapping)] if isinstance(data, list) else []
     if all(isinstance(entry.get("index"), int) for entry in entries):
         entries.sort(key=lambda entry: entry["index"])
     vectors: list[list[float]] = []
-    for place, entry in enumerate(entries):
+    for position, entry in enumerate(entries):
         given = entry.get("embedding")
         vector = floats_of(given) if isinstance(given, str) else given if isinstance(given, list) else None
         if vector is None:
-            msg = f"the embedding of input {place} is neither numbers nor base64 of 32-bit floats"
-            raise ValueError(f"{msg}; the reply's `body` has it as it came")
+            msg = f"the embedding of input {position} is neither numbers nor base64 of 32-bit floats"
+            raise ValueError(f"{msg}; the reply's `body` has the original")
         vectors.append(vector)
     return vectors
 
 
 def written_as(body: JsonObject, encoding: object) -> JsonObject:
-    """A list of embeddings with its vectors in the encoding; the very same where they are so already, or where it is none of the two."""
+    """A list of embeddings with its vectors in `encoding`; the same object if nothing changes or the encoding is unknown."""
     data = body.get("data")
     entries = [entry for entry in data if isinstance(entry, Mapping)] if isinstance(data, list) else []
     written = [_written(entry.get("embedding"), encoding) for entry in entries]
@@ -45,19 +45,19 @@ def written_as(body: JsonObject, encoding: object) -> JsonObject:
 
 
 def _written(vector: object, encoding: object) -> str | list[float] | None:
-    """The vector in the encoding; None where there is nothing to change, or no way to."""
+    """The vector in the encoding; None if it needs no conversion or has none."""
     if encoding == FLOAT and isinstance(vector, str):
         return floats_of(vector)
     if encoding == BASE64 and isinstance(vector, list):
         try:
             return base64_of(vector)
-        except (TypeError, OverflowError):  # vectors within vectors, or no numbers of 32 bits: the provider's own
+        except (TypeError, OverflowError):  # nested vectors, or numbers beyond 32 bits: a provider's own format
             return None
     return None
 
 
 def floats_of(text: str) -> list[float] | None:
-    """The numbers in base64; None where it is none, or holds something else than 32-bit floats."""
+    """The numbers in base64; None if it is not base64 of 32-bit floats."""
     try:
         raw = base64.b64decode(text, validate=True)
     except ValueError:

@@ -48,30 +48,30 @@ def test_an_account_without_a_cap_counts_and_never_refuses():
     assert shortfalls([charge(cap=None)], [Balance(settled=10**18)]) == ()
 
 
-def test_a_charge_of_nothing_is_refused_by_a_pause():
+def test_a_pause_refuses_a_charge_of_zero():
     assert shortfalls([charge(amount=0, cap=0)], [Balance()]) == ()
     assert only(charge(amount=0, cap=0), Balance(live=1, free_at=((500, 1),))).retry_at_ms == 500
 
 
-def test_all_charges_that_do_not_fit_are_told_in_their_order():
+def test_all_charges_that_do_not_fit_are_reported_in_order():
     charges = [charge(account="a"), charge(account="b"), charge(account="c")]
     balances = [Balance(settled=95), Balance(), Balance(held=100)]
     assert [shortfall.charge.account for shortfall in shortfalls(charges, balances)] == ["a", "c"]
 
 
-def test_the_window_makes_room_when_enough_has_left_it():
+def test_a_window_has_room_once_enough_has_left_it():
     balance = Balance(live=100, free_at=((1_000, 4), (2_000, 6), (3_000, 90)))
     assert only(charge(amount=4), balance).retry_at_ms == 1_000
     assert only(charge(amount=5), balance).retry_at_ms == 2_000
     assert only(charge(amount=11), balance).retry_at_ms == 3_000
 
 
-def test_those_ahead_are_served_first():
+def test_calls_ahead_in_the_queue_are_served_first():
     balance = Balance(live=100, ahead=4, free_at=((1_000, 4), (2_000, 96)))
     assert only(charge(amount=4), balance).retry_at_ms == 2_000
 
 
-def test_time_alone_makes_no_room_where_open_holds_or_settled_money_stand():
+def test_time_makes_no_room_held_by_open_holds_or_settled_money():
     assert only(charge(), Balance(held=95)).retry_at_ms is None
     assert only(charge(), Balance(settled=95, free_at=())).retry_at_ms is None
 
@@ -86,15 +86,15 @@ def test_time_alone_makes_no_room_where_open_holds_or_settled_money_stand():
         (Balance(settled=85, ahead=10), True),
     ],
 )
-def test_waiting_helps_only_where_what_is_settled_leaves_room(balance, helps):
+def test_waiting_helps_only_if_the_settled_sum_leaves_room(balance, helps):
     assert only(charge(), balance).waiting_helps is helps
 
 
-def test_waiting_never_helps_what_is_larger_than_the_cap():
+def test_waiting_never_helps_a_charge_above_the_cap():
     assert not only(charge(amount=101), Balance(held=5)).waiting_helps
 
 
-def test_an_uncapped_shortfall_cannot_be_waited_for():
+def test_waiting_never_helps_a_shortfall_without_a_cap():
     assert not Shortfall(charge(cap=None), Balance(held=5), None).waiting_helps
 
 
@@ -109,14 +109,14 @@ def test_a_refusal_waits_for_its_latest_window_and_only_if_waiting_helps_everywh
     assert not Refused("h", 0, (first, spent)).waiting_helps
 
 
-def test_only_as_much_is_listed_as_must_leave():
+def test_only_the_entries_that_must_leave_are_listed():
     entries = [(1, 5), (2, 5), (3, 5)]
     assert leaving_until_it_fits(charge(amount=10, cap=20), Balance(live=16), entries) == ((1, 5), (2, 5))
     assert leaving_until_it_fits(charge(amount=10, cap=20), Balance(live=10), entries) == ()
     assert leaving_until_it_fits(charge(amount=10, cap=20), Balance(live=99), entries) == tuple(entries)
 
 
-def test_room_is_found_where_the_window_is_emptied_by_less_than_all():
+def test_room_is_found_before_the_whole_window_has_left():
     assert only(charge(), Balance(held=80, live=15, free_at=((7, 15),))).retry_at_ms == 7
 
 
@@ -130,12 +130,12 @@ def test_room_is_found_where_the_window_is_emptied_by_less_than_all():
         ((charge(),), 0, "lease"),
     ],
 )
-def test_a_malformed_hold_is_named(charges, lease_ms, message):
+def test_a_malformed_hold_is_refused(charges, lease_ms, message):
     with pytest.raises(ValueError, match=message):
         check_hold(Hold("h-1", charges, lease_ms))
 
 
-def test_a_whole_hold_passes():
+def test_a_valid_hold_passes():
     check_hold(Hold("h-1", (charge(), charge(account="slots/m", window_ms=0), charge(account="rpm/m", window_ms=60_000)), 10))
 
 
@@ -148,7 +148,7 @@ def test_a_settlement_must_fit_its_hold():
         check_settlement(Settlement(hold, 0, (-1,), "{}"))
 
 
-def test_a_post_counts_for_some_time_or_for_good():
+def test_a_post_counts_for_a_while_or_for_ever():
     check_posts([Post("pause/m", 1, 500), Post("usd/run/a", -5, None)])
     with pytest.raises(ValueError, match="never count"):
         check_posts([Post("pause/m", 1, 0)])
@@ -156,7 +156,7 @@ def test_a_post_counts_for_some_time_or_for_good():
         check_posts([Post("usd/run/a", -LARGEST_AMOUNT - 1, None)])
 
 
-def test_slots_in_use_may_make_room_before_the_windows_do_and_a_pause_may_not():
+def test_slots_may_be_free_before_windows_and_a_pause_may_not():
     kept_back = Shortfall(charge(1, 4, 0, "slots/m"), Balance(live=3, held=1, free_at=((900, 3),)), 900)
     pause = Shortfall(charge(0, 0, 0, "pause/m"), Balance(live=1, free_at=((500, 1),)), 500)
     in_use = Shortfall(charge(1, 4, 0, "slots/m"), Balance(held=4), None)

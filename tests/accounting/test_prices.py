@@ -14,8 +14,8 @@ from paymaster.accounting.prices.price import (
     Cost,
     Price,
     RequestTerms,
+    UnknownCost,
     UnknownTier,
-    Unpriced,
     affordable_output_tokens,
     cost,
     worst_case,
@@ -146,12 +146,12 @@ def test_rounding_is_up_and_once() -> None:
     assert billed == Cost(usd("8E-10"), 1, "registry")
 
 
-def test_the_registry_s_figures_per_thousand_are_those_per_million() -> None:
+def test_rates_per_thousand_equal_rates_per_million() -> None:
     price = Price.from_registry(Rates(input=per_million(usd("5e-3")), output=per_million(usd("15e-3"))))
     assert cost(Usage(input_tokens=1000, output_tokens=1000), price, MONDAY_NOON) == Cost(usd("0.02"), 20_000_000, "registry")
 
 
-def test_rates_that_were_left_out_fall_back_to_the_input_s() -> None:
+def test_missing_rates_default_to_the_rate_of_input() -> None:
     left_out = Price.from_registry(rates())
     bill = {
         name: cost(Usage(**{name: 1_000_000}), left_out, MONDAY_NOON).nanousd / 10**9
@@ -170,18 +170,18 @@ def test_rates_that_were_left_out_fall_back_to_the_input_s() -> None:
     assert list(bill.values()) == [3, 3.75, 6, 3, 3, 3, 3, 15, 15]
 
 
-def test_cached_audio_costs_what_audio_costs_unless_it_has_a_rate() -> None:
+def test_cached_audio_costs_as_much_as_audio_unless_it_has_a_rate() -> None:
     assert rates(input_audio="32", cache_read="0.3").units[5] == rates(input_audio="32").units[4]
     assert cost(Usage(cache_read_audio_tokens=10**6), Price.from_registry(rates(cache_read_audio="0.4")), MONDAY_NOON).nanousd == 4 * 10**8
 
 
-def test_a_dearer_five_minute_write_makes_the_hour_no_cheaper() -> None:
+def test_a_one_hour_write_is_never_cheaper_than_a_five_minute_write() -> None:
     price = Price.from_registry(rates(cache_write_5m="9"))
     assert cost(Usage(cache_write_1h_tokens=10**6), price, MONDAY_NOON).nanousd == 9 * 10**9
 
 
 @pytest.mark.parametrize("wrong", ["-1", "NaN", "sNaN", "Infinity"])
-def test_a_rate_that_nobody_can_bill_is_refused(wrong: str) -> None:
+def test_a_negative_or_infinite_rate_is_refused(wrong: str) -> None:
     with pytest.raises(ValueError, match="the rate cache_read must be a finite number of dollars"):
         rates(cache_read=wrong)
 
@@ -200,13 +200,13 @@ def test_tiers_may_begin_above_or_at_a_length() -> None:
     assert cost(Usage(input_tokens=300_001), at_or_above, MONDAY_NOON).nanousd == 900_003_000
 
 
-def test_a_hold_takes_the_dearest_tier_within_reach_even_if_it_is_the_lower_one() -> None:
+def test_a_hold_takes_the_most_expensive_reachable_tier_even_a_lower_one() -> None:
     falling = Price.from_registry(rates("10", "10"), [Tier.above(1000, rates("1", "1"))])
     assert worst_case(falling, 500, 0) == usd("0.005")
     assert worst_case(falling, 1001, 0) == usd("0.01")
 
 
-def test_free_is_free_and_says_who_said_so() -> None:
+def test_a_free_price_is_zero_and_names_its_source() -> None:
     price = Price.free("local provider ollama")
     assert price.is_free
     assert cost(Usage(input_tokens=5), price, MONDAY_NOON) == Cost(Decimal(0), 0, "local provider ollama")
@@ -215,7 +215,7 @@ def test_free_is_free_and_says_who_said_so() -> None:
     assert not Price(table=RateTable.of(rates("0", "0")), source="x", peak=OFFICE, peak_table=RateTable.of(rates())).is_free
 
 
-def test_writes_to_the_cache_are_held_for_where_they_can_happen() -> None:
+def test_a_hold_includes_cache_writes_if_they_can_happen() -> None:
     price = Price.from_registry(rates())
     assert worst_case(price, 10**6, 0) == 3
     assert worst_case(price, 10**6, 0, cache_control="5m") == usd("3.75")
@@ -225,7 +225,7 @@ def test_writes_to_the_cache_are_held_for_where_they_can_happen() -> None:
     assert worst_case(Price.from_registry(rates(cache_write_5m="4"), writes_cache_unasked=False), 10**6, 0) == 3
 
 
-def test_each_answer_is_held_for_and_the_prompt_once() -> None:
+def test_a_hold_has_each_answer_and_the_prompt_once() -> None:
     assert worst_case(Price.from_registry(rates()), 10**6, 10**6, 3) == 48
 
 
@@ -247,7 +247,7 @@ MODES = Price(
         (RequestTerms(processing="batch"), "1"),
     ],
 )
-def test_a_hold_is_at_the_dearest_tier_that_may_be_applied(terms: RequestTerms, held: str) -> None:
+def test_a_hold_takes_the_most_expensive_service_tier_that_may_apply(terms: RequestTerms, held: str) -> None:
     assert worst_case(MODES, 10**6, 0, terms=terms) == usd(held)
 
 
@@ -257,29 +257,29 @@ def test_a_tier_without_a_price_is_not_guessed() -> None:
         worst_case(price, 1, 1, terms=RequestTerms(speed="fast"))
     assert worst_case(price, 10**6, 0, terms=RequestTerms(service_tier="auto")) == 2
     assert worst_case(price, 10**6, 0, terms=RequestTerms(processing="batch")) == 2
-    assert cost(Usage(input_tokens=1, speed="fast"), price, MONDAY_NOON) == Unpriced(
-        "unknown_tier", "the price of 'fast' is not known for this model"
+    assert cost(Usage(input_tokens=1, speed="fast"), price, MONDAY_NOON) == UnknownCost(
+        "unknown_tier", "the price of 'fast' is unknown for this model"
     )
-    assert cost(Usage(input_tokens=1), None, MONDAY_NOON) == Unpriced(
+    assert cost(Usage(input_tokens=1), None, MONDAY_NOON) == UnknownCost(
         "unknown_model", "the model has no price in the registry or the catalogue"
     )
 
 
-def test_the_answer_s_tier_counts_and_not_what_the_usage_repeats() -> None:
+def test_the_answers_tier_wins_over_the_usages() -> None:
     usage = Usage(input_tokens=10**6, service_tier="priority")
     assert cost(usage, MODES, MONDAY_NOON).nanousd == 4 * 10**9
     assert cost(usage, MODES, MONDAY_NOON, service_tier="default").nanousd == 2 * 10**9
     assert cost(usage, MODES, MONDAY_NOON, processing="batch").nanousd == 10**9
 
 
-def test_searches_and_calls_are_billed_beside_the_tokens() -> None:
+def test_searches_and_requests_are_billed_in_addition_to_tokens() -> None:
     price = Price(table=RateTable.of(rates("1", "1", web_search="10000", request="5000")), source="x", us_factor=usd("1.1"))
     usage = Usage(input_tokens=10**6, web_search_requests=3, inference_geo="us")
     assert cost(usage, price, MONDAY_NOON).usd == usd("1.135")
     assert worst_case(price, 10**6, 0, terms=RequestTerms(web_searches=3, inference_geo="us")) == usd("1.135")
 
 
-def test_the_provider_s_own_bill_wins() -> None:
+def test_a_cost_reported_by_the_provider_wins() -> None:
     assert cost(Usage(reported_cost_usd=usd("0.0000000001")), MODES, MONDAY_NOON) == Cost(usd("1E-10"), 1, "provider")
 
 
@@ -302,7 +302,7 @@ PEAKED = Price(table=RateTable.of(rates("1", "1")), source="x", peak=OFFICE, pea
         ("2026-11-22T23:30:00", False, True),
     ],
 )
-def test_peak_hours_and_holds_that_run_into_them(moment: str, at_peak: bool, soon: bool) -> None:
+def test_a_call_at_peak_and_a_hold_before_it_have_the_peak_price(moment: str, at_peak: bool, soon: bool) -> None:
     at = datetime.fromisoformat(moment)
     assert cost(Usage(input_tokens=10**6), PEAKED, at).usd == (2 if at_peak else 1)
     assert worst_case(PEAKED, 10**6, 0, at=at) == (2 if soon else 1)

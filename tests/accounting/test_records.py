@@ -1,4 +1,4 @@
-"""Knows what the journal's line of an attempt keeps: everything there and back, small, and readable across versions."""
+"""A record survives its line of the journal, which is small and readable across versions."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ COUNT = st.integers(0, 2**53)
         message=st.none() | TEXT,
     )
 )
-def test_a_record_comes_back_from_its_line_as_it_was(record):
+def test_a_record_is_read_back_unchanged(record):
     assert AttemptRecord.from_json(record.to_json()) == record
 
 
-def test_the_line_leaves_out_what_is_empty_and_keeps_what_is_zero():
+def test_the_line_omits_empty_fields_and_keeps_zeros():
     line = json.loads(AttemptRecord(**NEEDED).to_json())
     assert set(line) == {spec.name for spec in fields(AttemptRecord)} - {
         "batch",
@@ -78,28 +78,28 @@ def test_the_line_leaves_out_what_is_empty_and_keeps_what_is_zero():
     assert line["version"] == RECORD_VERSION
 
 
-def test_the_line_is_one_line():
+def test_a_record_is_one_line():
     assert "\n" not in AttemptRecord(**{**NEEDED, "message": "two\nlines"}).to_json()
 
 
-def test_a_field_of_a_later_version_is_passed_over():
+def test_a_field_of_a_later_version_is_ignored():
     record = AttemptRecord.from_json(json.dumps({**NEEDED, "colour": "green", "version": RECORD_VERSION + 1}))
     assert record.model == "gpt-4o"
     assert record.version == RECORD_VERSION + 1
 
 
-def test_a_record_of_an_earlier_version_is_read_with_what_was_not_yet_known_left_empty():
+def test_a_record_of_an_earlier_version_is_read_with_new_fields_empty():
     record = AttemptRecord.from_json(json.dumps(NEEDED))
     assert (record.batch, record.input_tokens, record.tags, record.operation) == (None, 0, {}, "chat")
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", "null", '"call_id"', '["call_id"]'])
-def test_what_is_not_the_record_of_an_attempt_is_refused(text):
+def test_a_line_that_is_no_record_of_an_attempt_is_refused(text):
     with pytest.raises(ValueError, match=r".+"):
         AttemptRecord.from_json(text)
 
 
-def test_half_a_surrogate_pair_does_not_keep_a_record_from_being_written():
+def test_a_record_with_a_lone_surrogate_can_be_written():
     record = AttemptRecord(
         call_id="c",
         attempt=1,

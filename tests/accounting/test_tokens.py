@@ -64,7 +64,7 @@ def part(**fields):
 # --------------------------------------------------------------------------------------------------------- plain chats
 
 
-def test_a_chat_costs_its_texts_three_per_message_and_three_for_the_answer(counter):
+def test_a_chat_costs_its_texts_three_per_message_and_three_per_request(counter):
     messages = [{"role": "system", "content": "You are terse."}, {"role": "user", "content": "Say hello to the world."}]
     expected = sum(3 + exact(m["role"]) + exact(m["content"]) for m in messages) + 3
     assert counter.count(messages, None, GPT_4O).tokens == expected
@@ -87,13 +87,13 @@ def test_tools_cost_their_compact_json_and_sixteen(counter):
     assert counter.count(messages, [TOOL], GPT_4O).tokens == without + exact(compact_json([TOOL])) + 16
 
 
-def test_claude_is_held_for_its_hidden_tool_prompt(quick):
+def test_claudes_hidden_tool_prompt_is_counted(quick):
     messages = [{"role": "user", "content": "ls"}]
     added = quick.count(messages, [TOOL], CLAUDE).tokens - quick.count(messages, None, CLAUDE).tokens
     assert added >= 530 + len(compact_json([TOOL]))
 
 
-def test_an_empty_conversation_costs_what_a_request_costs(quick):
+def test_an_empty_conversation_costs_one_request(quick):
     assert quick.count([], None, GPT_4O).tokens == 3
 
 
@@ -141,18 +141,18 @@ def test_each_kind_of_content_costs_its_text_or_its_bytes(quick, message, tokens
     assert text_tokens(quick, message) == tokens
 
 
-def test_a_role_that_is_no_text_is_counted_as_what_it_is(quick):
+def test_a_role_that_is_no_text_is_counted_as_json(quick):
     assert quick.count([{"role": 5}], None, GPT_4O).tokens == 3 + 3 + len('{"role":5}')
 
 
 @pytest.mark.parametrize("kind", ["file", "input_file", "document", "video", "video_url", "input_video", "input_audio"])
-def test_parts_that_nothing_bounds_are_named(quick, kind):
+def test_kinds_of_parts_without_a_bound_are_named(quick, kind):
     counted = quick.count([part(type=kind), part(type=kind)], None, GPT_4O)
     assert counted.unbounded == (kind,)
     assert not counted.exact
 
 
-def test_a_lone_surrogate_is_counted_as_the_mark_that_replaces_it(counter):
+def test_a_lone_surrogate_is_counted_as_its_replacement(counter):
     messages = [{"role": "user", "content": "a\ud800b"}]
     assert counter.count(messages, None, GPT_4O).tokens == counter.count([{"role": "user", "content": "a\ufffdb"}], None, GPT_4O).tokens
     assert counter.byte_bound(messages) > 0
@@ -197,7 +197,7 @@ def address(kind: str, data: bytes) -> str:
         ("", None),
     ],
 )
-def test_sizes_are_read_from_the_head_of_a_picture(url, size):
+def test_sizes_are_read_from_the_head_of_an_image(url, size):
     assert image_size(url) == size
 
 
@@ -220,7 +220,7 @@ def test_sizes_are_read_from_the_head_of_a_picture(url, size):
         (Crops(), None, "", 258 * 26),
     ],
 )
-def test_a_picture_costs_what_the_published_formula_says(rule, size, detail, tokens):
+def test_an_image_costs_as_much_as_the_published_formula_says(rule, size, detail, tokens):
     assert rule.tokens(size, detail) == tokens
 
 
@@ -243,7 +243,7 @@ def test_no_known_size_costs_more_than_the_unknown_one(size):
         ({"type": "image", "source": {"type": "url", "url": "https://example.org/x.png"}}, 1445),
     ],
 )
-def test_pictures_are_found_in_every_shape(quick, fields, tokens):
+def test_images_are_found_in_every_shape(quick, fields, tokens):
     assert text_tokens(quick, part(**fields)) == tokens
 
 
@@ -255,13 +255,13 @@ def test_the_bill_that_a_known_counter_missed_is_covered(counter):
     assert counter.count(messages, None, tokenizer_for("openai", "gpt-4o-mini")).tokens >= 19_842
 
 
-def test_the_guess_for_a_picture_of_unknown_size_is_below_its_bound(quick):
+def test_the_guess_for_an_image_of_unknown_size_is_below_its_bound(quick):
     counted = quick.count([part(type="image_url", image_url={"url": "https://x"})], None, GPT_4O)
     assert counted.likely_tokens < counted.tokens
     assert not counted.exact
 
 
-def test_sound_costs_by_its_bytes(quick):
+def test_sound_is_counted_by_its_bytes(quick):
     data = base64.b64encode(bytes(3000)).decode()
     assert text_tokens(quick, part(type="input_audio", input_audio={"data": data, "format": "mp3"})) == audio_tokens(data) == 201
     assert text_tokens(quick, part(type="audio", source={"data": data})) == 201
@@ -327,14 +327,14 @@ def test_a_model_is_counted_by_its_family_and_an_unknown_one_by_bytes(provider, 
     assert tokenizer_for(provider, model_id).name == name
 
 
-def test_only_a_models_own_vocabulary_is_called_exact():
+def test_only_a_models_own_vocabulary_is_exact():
     assert GPT_4O.exact
     assert not CLAUDE.exact
     assert not BYTES.exact
 
 
 @pytest.mark.parametrize("text", [" " * 4000, "-" * 4000, "8675309" * 300, "ключ " * 200, "नमस्ते " * 200, "\n" * 900])
-def test_text_that_packs_tightly_in_one_vocabulary_is_not_trusted_for_another(counter, text):
+def test_surcharges_cover_text_that_only_one_vocabulary_packs_tightly(counter, text):
     messages = [{"role": "user", "content": text}]
     scaled, own = counter.count(messages, None, CLAUDE), counter.count(messages, None, GPT_4O)
     bound = counter.count(messages, None, BYTES)
@@ -403,7 +403,7 @@ def test_a_message_changed_in_place_is_counted_anew(counter, message, other, tok
 @pytest.mark.parametrize(
     ("before", "after"), [({"x": 1}, {"x": True}), ({"x": 1}, {"x": 1.0}), ({"x": -1}, {"x": -2.0}), ({"x": "y"}, ["x", "y"]), ([], {})]
 )
-def test_values_that_python_calls_equal_are_told_apart(quick, before, after):
+def test_values_that_only_python_calls_equal_are_distinguished(quick, before, after):
     for value in (before, after):
         counted = quick.count([{"role": "user", "extra": value}], None, GPT_4O)
         assert counted == TokenCounter(load=lambda _name: one_by_one).count([{"role": "user", "extra": value}], None, GPT_4O)
@@ -417,7 +417,7 @@ def test_a_change_deep_inside_a_tool_or_a_call_is_seen(quick):
     assert quick.count([message], [tool], GPT_4O).tokens == before + 2
 
 
-def test_what_was_counted_before_is_not_counted_again():
+def test_a_counted_message_is_not_counted_again():
     seen = []
     counter = TokenCounter(load=lambda _name: lambda text: seen.append(text) or len(text))
     history = [{"role": "user", "content": "first"}, {"role": "assistant", "content": "second"}]
@@ -427,7 +427,7 @@ def test_what_was_counted_before_is_not_counted_again():
     assert seen == ["user", "third"]
 
 
-def test_the_memory_forgets_what_was_not_used_longest():
+def test_the_cache_evicts_the_least_recently_used_message():
     seen = []
     counter = TokenCounter(capacity=2, load=lambda _name: lambda text: seen.append(text) or len(text))
     for text in ("a", "b", "a", "c", "a", "b"):
@@ -436,12 +436,12 @@ def test_the_memory_forgets_what_was_not_used_longest():
     assert len(counter._counted) == 2
 
 
-def test_a_history_longer_than_the_memory_is_still_counted_whole():
+def test_a_history_longer_than_the_cache_is_counted_whole():
     counter = TokenCounter(capacity=3, load=lambda _name: one_by_one)
     assert counter.count([{"role": "user", "content": str(n)} for n in range(10)], None, GPT_4O).tokens == 3 + 10 * (3 + 4 + 1)
 
 
-def test_families_do_not_share_what_is_remembered(quick):
+def test_families_do_not_share_cached_counts(quick):
     messages = [{"role": "user", "content": "0123456789"}]
     assert len({quick.count(messages, [TOOL], tokenizer).tokens for tokenizer in (GPT_4O, BYTES, ANY)}) == 3
 
@@ -490,7 +490,7 @@ def test_an_unknown_vocabulary_is_refused():
 # ----------------------------------------------------------------------------------------------------------- bad input
 
 
-def test_mappings_and_sequences_of_any_make_count_like_plain_ones(quick):
+def test_other_mappings_and_sequences_count_like_plain_ones(quick):
     plain = [{"role": "user", "content": [{"type": "odd", "x": [1, 2]}], "tool_calls": [{"id": "a", "x": {"y": 1}}], "more": {"z": 1}}]
     other = [
         MappingProxyType(
@@ -510,7 +510,7 @@ class Own(list):
     """A sequence that marshal has no form for, of a class of its own."""
 
 
-def test_sequences_of_a_class_of_their_own_count_like_lists(quick):
+def test_custom_sequences_count_like_lists(quick):
     assert quick.count([], [{"x": Own([1])}], GPT_4O) == quick.count([], [{"x": [1]}], GPT_4O)
     assert quick.count([], [{"x": range(2)}], GPT_4O) == quick.count([], [{"x": [0, 1]}], GPT_4O)
 
@@ -529,7 +529,7 @@ def endless():
 
 
 @pytest.mark.parametrize(
-    ("message", "told"),
+    ("message", "reason"),
     [
         ("hello", "must be a mapping"),
         ({"role": "user", "content": b"bytes"}, "bytes"),
@@ -541,12 +541,12 @@ def endless():
         ({"role": "user", "tool_calls": endless()}, "JSON"),
     ],
 )
-def test_what_could_never_be_sent_is_refused_with_a_reason(quick, message, told):
-    with pytest.raises(RequestInvalid, match=told):
+def test_a_message_that_cannot_be_sent_is_refused_with_a_reason(quick, message, reason):
+    with pytest.raises(RequestInvalid, match=reason):
         quick.count([message], None, GPT_4O)
 
 
-def test_any_is_the_dearest_of_all_families():
+def test_any_is_the_highest_of_all_families():
     message = {"role": "tool", "tool_call_id": "a", "content": "x"}
     for tokenizer in FAMILIES:
         assert weigh_message(message, tokenizer).tokens <= weigh_message(message, ANY).tokens
@@ -557,20 +557,20 @@ def test_any_is_the_dearest_of_all_families():
 # ------------------------------------------------------------------------------------------------- texts that become vectors
 
 
-def test_texts_that_become_vectors_have_no_template_around_them():
+def test_inputs_of_an_embeddings_request_have_no_template():
     counter, exact = TokenCounter(), tokenizer_for("openai", "text-embedding-3-small")
     counted = counter.count_inputs(["Hello", "Hello world", "Hi"], exact)
     assert (counted.prompt.tokens, counted.prompt.likely_tokens, counted.prompt.exact) == (4, 4, True)
     assert (counted.longest_at, counted.longest_tokens) == (1, 2)
 
 
-def test_texts_that_are_tokens_already_have_as_many_as_they_have():
+def test_inputs_given_as_tokens_have_exactly_their_tokens():
     counted = TokenCounter().count_inputs([[1, 2, 3], [4]], tokenizer_for("openai", "text-embedding-3-small"))
     assert (counted.prompt.tokens, counted.longest_at, counted.longest_tokens) == (4, 0, 3)
 
 
 @given(st.lists(st.text(min_size=1, max_size=40), min_size=1, max_size=5))
-def test_of_an_unknown_vocabulary_every_byte_may_be_a_token(texts):
+def test_in_an_unknown_vocabulary_every_byte_may_be_a_token(texts):
     counted = TokenCounter().count_inputs(texts, BYTES)
     assert counted.prompt.tokens >= sum(len(text.encode()) for text in texts)
     assert not counted.prompt.exact

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -39,7 +40,7 @@ def test_no_usage_object_crashes_the_reader_or_gives_a_negative_count(api: str, 
 
 
 @given(cached=COUNT, written=COUNT, plain=COUNT, text=COUNT, reasoning=COUNT)
-def test_openai_s_and_anthropic_s_shapes_of_one_call_are_one_record(
+def test_the_same_call_in_openai_and_anthropic_format_gives_the_same_record(
     cached: int, written: int, plain: int, text: int, reasoning: int
 ) -> None:
     openai = {
@@ -59,14 +60,14 @@ def test_openai_s_and_anthropic_s_shapes_of_one_call_are_one_record(
     assert read_usage("openai.chat", openai) == read_usage("anthropic.messages", anthropic)
 
 
-def test_the_fields_add_up() -> None:
+def test_the_fields_add_up_to_the_totals() -> None:
     usage = Usage(
         input_tokens=1, cache_read_tokens=2, cache_write_5m_tokens=4, cache_write_1h_tokens=8, output_tokens=16, output_audio_tokens=32
     )
     assert (usage.prompt_tokens, usage.completion_tokens, usage.total_tokens, usage.cache_write_tokens) == (15, 48, 63, 12)
 
 
-def test_gemini_s_cached_audio_without_a_split_is_taken_as_text_first() -> None:
+def test_gemini_cached_tokens_without_a_split_are_taken_as_text_first() -> None:
     raw = {
         "promptTokenCount": 100,
         "cachedContentTokenCount": 70,
@@ -84,12 +85,12 @@ def test_gemini_s_cached_audio_without_a_split_is_taken_as_text_first() -> None:
     assert (usage.input_audio_tokens, usage.cache_read_audio_tokens) == (30, 20)
 
 
-def test_gemini_s_thoughts_inside_the_candidates_are_told_by_the_total() -> None:
+def test_gemini_thoughts_inside_the_candidates_are_recognised_by_the_total() -> None:
     raw = {"promptTokenCount": 10, "candidatesTokenCount": 8, "thoughtsTokenCount": 5, "totalTokenCount": 18, "promptTokensDetails": "none"}
     assert read_usage("gemini.generateContent", raw) == Usage(input_tokens=10, output_tokens=8, reasoning_tokens=5)
 
 
-def test_realtime_answers_split_their_cached_tokens_by_kind() -> None:
+def test_realtime_cached_tokens_are_split_by_kind() -> None:
     raw = {
         "input_tokens": 100,
         "output_tokens": 50,
@@ -115,37 +116,44 @@ def test_realtime_answers_split_their_cached_tokens_by_kind() -> None:
     )
 
 
-def test_misses_alone_tell_the_hits() -> None:
+def test_cache_hits_follow_from_the_misses_alone() -> None:
     usage = read_usage("deepseek.chat", {"prompt_tokens": 10, "completion_tokens": 1, "prompt_cache_miss_tokens": 4})
     assert usage == Usage(input_tokens=4, cache_read_tokens=6, output_tokens=1)
 
 
-def test_bedrock_s_details_alone_tell_the_writes() -> None:
+def test_bedrock_cache_writes_are_read_from_the_details_alone() -> None:
     raw = {"inputTokens": 1, "outputTokens": 1, "totalTokens": 2, "cacheDetails": [{"ttl": "1h", "inputTokens": 5}, {"inputTokens": 2}]}
     assert read_usage("bedrock.converse", raw) == Usage(input_tokens=1, cache_write_5m_tokens=2, cache_write_1h_tokens=5, output_tokens=1)
 
 
-def test_a_bill_in_text_keeps_its_digits() -> None:
+def test_a_reported_cost_in_text_keeps_its_digits() -> None:
     usage = read_usage("openrouter.chat", {"prompt_tokens": 1, "completion_tokens": 1, "cost": "0.00000000012345678901234567890123"})
     assert isinstance(usage, Usage)
     assert usage.reported_cost_usd == Decimal("0.00000000012345678901234567890123")
 
 
-def test_what_no_reader_knows_is_passed_over() -> None:
+@pytest.mark.parametrize("cost", ["1E+999999", "1E-999999", "1000001", "Infinity", "NaN", "-1"])
+def test_an_impossible_cost_makes_the_usage_unknown(cost: str) -> None:
+    usage = read_usage("openrouter.chat", {"prompt_tokens": 1, "completion_tokens": 1, "cost": cost})
+    assert isinstance(usage, UnknownUsage)
+    assert usage.reason == "inconsistent_usage"
+
+
+def test_unknown_fields_are_ignored() -> None:
     raw = {"prompt_tokens": 1, "completion_tokens": 1, "queue_time": 0.1, "service_tier": 5, "server_tool_use": [], "cache_creation": None}
     assert read_usage("groq.chat", raw) == Usage(input_tokens=1, output_tokens=1)
 
 
-def test_nothing_at_all_is_missing() -> None:
+def test_an_answer_without_usage_has_missing_usage() -> None:
     assert read_usage("openai.chat", None) == UnknownUsage("missing_usage", "the answer has no usage")
 
 
-def test_a_format_is_known_by_its_own_names_too() -> None:
+def test_a_format_is_recognised_by_its_field_names_too() -> None:
     assert read_usage("google.generate", {"promptTokenCount": 3, "candidatesTokenCount": 4}) == Usage(input_tokens=3, output_tokens=4)
     assert read_usage("bedrock.anything", {"inputTokens": 3, "outputTokens": 4}) == Usage(input_tokens=3, output_tokens=4)
 
 
-def test_vectors_have_input_alone_and_the_bill_of_a_provider_that_states_one() -> None:
+def test_embeddings_usage_is_input_and_perhaps_a_reported_cost() -> None:
     assert read_usage("openai.embeddings", {"prompt_tokens": 8, "total_tokens": 8}) == Usage(input_tokens=8)
     assert read_usage("voyage.embeddings", {"total_tokens": 8}) == Usage(input_tokens=8)
     billed = read_usage("openrouter.embeddings", {"prompt_tokens": 8, "total_tokens": 8, "cost": 0.00000016})

@@ -109,7 +109,7 @@ def test_a_directory_in_place_of_a_config_is_told(tmp_path):
 def test_mistakes_around_a_registry_in_a_config_keep_their_line(tmp_path):
     config = tmp_path / "mine.yaml"
     config.write_text(f"{AGENT}{REGISTRY}    m: {{}}\n")
-    with pytest.raises(RegistryInvalid, match="given twice"):
+    with pytest.raises(RegistryInvalid, match="duplicate key"):
         taken(tmp_path, "run", "--config", str(config))
 
 

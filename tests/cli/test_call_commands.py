@@ -43,7 +43,7 @@ def test_verbose_tells_the_steps(paymaster, registry):
 @pytest.mark.parametrize("words", [("ask", "Why?"), ("explain",)])
 def test_a_variable_that_means_nothing_is_warned_of_before_money_is_spent(paymaster, registry, monkeypatch, words):
     monkeypatch.setenv("PAYMASTER_BUGDET_USD", "1")
-    assert "Warning: the environment variable PAYMASTER_BUGDET_USD" in paymaster(*words, "--model-registry", registry).err
+    assert "Warning: ignoring the unknown environment variable PAYMASTER_BUGDET_USD" in paymaster(*words, "--model-registry", registry).err
 
 
 def test_a_call_that_goes_on_without_its_ledger_succeeds_and_says_so(paymaster, registry, tmp_path):

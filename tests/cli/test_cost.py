@@ -48,9 +48,9 @@ def test_standard_input_is_the_default(paymaster, give, words):
     [
         (b"{", "not JSON"),
         (b"[1]", "not a JSON object"),
-        (b'{"model": 3}', "model: text is expected"),
+        (b'{"model": 3}', "model: must be text"),
         (b'{"provider": "openai", "model": "gpt-4o", "raw_usage": []}', "raw_usage"),
-        (b'{"provider": "openai", "model": "gpt-4o", "raw_usage": null, "at": "yesterday"}', "at: a time"),
+        (b'{"provider": "openai", "model": "gpt-4o", "raw_usage": null, "at": "yesterday"}', "at: must be a time"),
         (b"caf\xe9", "not UTF-8: byte 4 is 0xe9"),
         (b"[" * 100_000, "nested too deeply"),
     ],

@@ -1,4 +1,4 @@
-"""Knows how to ask a provider as a blocking and as an async caller, and how to stand in for an endpoint that misbehaves on the wire."""
+"""Blocking and async callers of a provider, and an endpoint that sends raw bytes."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def run_blocking(coroutine):
 
 
 class BlockingCaller:
-    """Asks as a thread does."""
+    """Calls a provider as a thread does."""
 
     blocking = True
 
@@ -75,7 +75,7 @@ class BlockingCaller:
 
 
 class AsyncCaller(BlockingCaller):
-    """Asks as a task on a loop does."""
+    """Calls a provider as a task on a loop does."""
 
     blocking = False
 
@@ -142,7 +142,7 @@ def serve() -> Iterator[Callable[..., ScriptedServer]]:
 
 
 class RawEndpoint:
-    """Answers each request with given bytes: a pause between `parts` of a list, then closes unless told to `keep`."""
+    """Answers each request with given bytes: a pause between `parts` of a list, then closes the connection unless `keep`."""
 
     def __init__(self, *answers: bytes | list[bytes | float], keep: bool = False, reset: bool = False, tls=None) -> None:
         self.requests: list[bytes] = []
@@ -208,7 +208,7 @@ class RawEndpoint:
 
     @staticmethod
     def _wait_for_end(connection: socket.socket, seconds: float) -> bool:
-        """Whether the other side left within the time."""
+        """Whether the client closed the connection within the time."""
         connection.settimeout(seconds)
         try:
             return connection.recv(1) == b""
@@ -243,7 +243,7 @@ def event_stream(*parts: bytes) -> bytes:
 
 @pytest.fixture
 def wire():
-    """How to write raw answers."""
+    """Builders of raw answers."""
 
     class Wire:
         whole = staticmethod(http)

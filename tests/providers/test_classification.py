@@ -1,4 +1,4 @@
-"""Knows how real providers word their errors, and which failure each of them is."""
+"""Errors of real providers, and the failure kind of each."""
 
 from __future__ import annotations
 
@@ -253,7 +253,7 @@ def as_body(body: object) -> bytes:
 
 
 @pytest.mark.parametrize(("status", "body", "kind"), CASES)
-def test_a_providers_words_are_understood(status, body, kind):
+def test_a_providers_wording_is_classified(status, body, kind):
     failure = classify(status, {}, as_body(body), now_ms=NOW_MS)
     assert failure.kind is kind
     assert failure.status == status
@@ -280,17 +280,17 @@ def test_a_providers_words_are_understood(status, body, kind):
         (307, "no"),
     ],
 )
-def test_only_what_was_surely_not_billed_is_called_so(status, billed):
+def test_an_error_counts_as_unbilled_only_if_that_is_certain(status, billed):
     assert classify(status, {}, b"", now_ms=NOW_MS).billed is Billed(billed)
 
 
-def test_the_upstreams_own_words_count_where_a_reseller_passes_them_on():
+def test_an_upstream_error_that_a_reseller_passes_on_is_classified():
     raw = json.dumps({"error": {"message": "maximum context length is 4096"}})
     body = json.dumps({"error": {"message": "Provider returned error", "code": 400, "metadata": {"raw": raw}}}).encode()
     assert classify(400, {}, body, now_ms=NOW_MS).kind is K.CONTEXT_TOO_LONG
 
 
-def test_a_long_message_is_cut_and_a_key_never_stands_at_the_cut():
+def test_a_long_message_is_cut_and_never_ends_in_a_part_of_a_key():
     key = "plainkeywithoutanyshape0123456789"
     body = json.dumps({"error": {"message": "x" * 370 + f" {key} " + "y" * 5_000}}).encode()
     message = classify(400, {}, body, now_ms=NOW_MS, secrets=[key]).message
@@ -298,7 +298,7 @@ def test_a_long_message_is_cut_and_a_key_never_stands_at_the_cut():
     assert message.endswith("…")
 
 
-def test_the_wait_is_read_from_headers_body_and_words():
+def test_the_wait_is_read_from_headers_body_and_message():
     assert classify(429, {"retry-after": "2.5"}, b"", now_ms=NOW_MS).retry_after_ms == 2_500
     hint = gemini(429, PLAN, "RESOURCE_EXHAUSTED", {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "17.5s"})
     assert classify(429, {}, as_body(hint), now_ms=NOW_MS).retry_after_ms == 17_500
@@ -319,7 +319,7 @@ def test_the_wait_is_read_from_headers_body_and_words():
         ([1], None),
     ],
 )
-def test_an_error_that_came_with_a_200_may_have_been_billed(value, kind):
+def test_an_error_with_status_200_may_have_been_billed(value, kind):
     failure = classify_error_object(value, {"x-request-id": "r1"}, now_ms=NOW_MS)
     assert (failure.kind if failure else None) is kind
     if failure:
@@ -356,7 +356,7 @@ JSON = st.recursive(
 
 
 @given(status=st.integers(300, 599), body=st.binary(max_size=60) | JSON.map(lambda value: json.dumps(value).encode()))
-def test_no_body_breaks_the_reader(status, body):
+def test_any_body_is_classified_without_an_exception(status, body):
     failure = classify(status, {"retry-after": body[:10].decode("latin-1")}, body, now_ms=NOW_MS)
     assert failure.kind in FailureKind
     assert failure.retry_after_ms is None or failure.retry_after_ms >= 0

@@ -62,14 +62,14 @@ def test_every_form_of_input_is_answered_and_counted(caller, vector_call, serve,
         ("{kind: empty}", FailureKind.UNUSABLE_ANSWER, Billed.YES),
     ],
 )
-def test_what_goes_wrong_is_told_as_it_is_for_words(caller, vector_call, serve, fault, kind, billed):
+def test_faults_of_embeddings_are_classified_like_those_of_chat(caller, vector_call, serve, fault, kind, billed):
     failure = caller.send(vector_call(serve(SCRIPT % f"[{fault}]").base_url))
     assert isinstance(failure, Failure)
     assert (failure.kind, failure.billed) == (kind, billed)
 
 
 @pytest.mark.parametrize("fault", ["no_usage", "lying_usage"])
-def test_a_usage_that_is_not_told_is_not_known(caller, vector_call, serve, fault):
+def test_missing_usage_is_unknown(caller, vector_call, serve, fault):
     reply = caller.send(vector_call(serve(SCRIPT % f"[{{kind: {fault}}}]").base_url))
     assert isinstance(reply, ProviderReply)
     assert isinstance(reply.usage, UnknownUsage)
@@ -80,7 +80,7 @@ def test_a_usage_that_is_not_told_is_not_known(caller, vector_call, serve, fault
     [
         (None, "no data"),
         ([], "no data"),
-        ([{"embedding": [0.5]}], "1 vectors, 2 were asked for"),
+        ([{"embedding": [0.5]}], "1 vectors for 2 inputs"),
         ([{"embedding": [0.5]}, {}], r"data\[1\] has no vector"),
         ([{"embedding": [0.5]}, 5], r"data\[1\] has no vector"),
         ([{"embedding": [0.5]}, {"embedding": []}], r"data\[1\] has no vector"),
@@ -89,12 +89,12 @@ def test_a_usage_that_is_not_told_is_not_known(caller, vector_call, serve, fault
         ([{"embedding": [0.5]}, {"embedding": "AAAA"}], "differ in length"),
     ],
 )
-def test_an_answer_without_every_vector_can_not_be_used(vector_call, data, why):
+def test_an_answer_without_every_vector_is_unusable(vector_call, data, why):
     unusable = judge_answer(vector_call("http://127.0.0.1:1", ["a", "b"]), {"data": data})
     assert re.search(why, unusable.reason)
 
 
-def test_the_address_follows_what_is_asked_for(vector_call):
+def test_the_url_depends_on_the_operation(vector_call):
     model = vector_call("https://api.test/v1").model
     assert endpoint_url(model, Operation.EMBEDDINGS) == "https://api.test/v1/embeddings"
     assert endpoint_url(model, Operation.TEXT_COMPLETION) == "https://api.test/v1/chat/completions"
@@ -123,20 +123,20 @@ def test_the_same_text_has_the_same_vector_of_length_one():
 
 
 @pytest.mark.parametrize("body", [{"input": []}, {"input": ""}, {}])
-def test_of_nothing_no_vector_is_made(body):
+def test_an_empty_input_is_refused(body):
     for settings in ("", "context_window: 5"):
         status, answer = perform(body, settings)
         assert (status, answer["error"]["message"]) == (400, "input is empty.")
 
 
-def test_base64_holds_the_same_numbers():
+def test_base64_has_the_same_numbers():
     _, plain = perform({"input": "one", "dimensions": 4})
     _, coded = perform({"input": "one", "dimensions": 4, "encoding_format": "base64"})
     assert vectors_in(coded) == vectors_in(plain)
     assert floats_of(base64_of([0.5, -2.0])) == [0.5, -2.0]
 
 
-def test_a_script_says_how_many_tokens_are_billed_and_how_long_an_input_may_be():
+def test_a_script_sets_billed_tokens_and_the_longest_input():
     _, answer = perform({"input": "one"}, "usage: {prompt_tokens: 7}, dimensions: 2")
     assert answer["usage"] == {"prompt_tokens": 7, "total_tokens": 7}
     assert len(vectors_in(answer)[0]) == 2
@@ -152,7 +152,7 @@ def test_a_script_says_how_many_tokens_are_billed_and_how_long_an_input_may_be()
 @pytest.mark.xdist_group("litellm")
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("blocking", [True, False])
-def test_litellm_asks_once_and_tells_what_was_billed(vector_call, serve, blocking):
+def test_litellm_sends_one_request_and_returns_its_usage(vector_call, serve, blocking):
     from paymaster.providers.litellm_adapter import LitellmProvider, import_litellm
 
     server = serve(SCRIPT % "[{kind: throttle, after: 1, retry_after_s: 3}]")
@@ -187,7 +187,7 @@ def test_litellm_asks_once_and_tells_what_was_billed(vector_call, serve, blockin
 
 @pytest.mark.xdist_group("litellm")
 @pytest.mark.filterwarnings("ignore")
-def test_cohere_is_paid_what_it_says_it_billed(vector_call, raw):
+def test_coheres_billed_units_are_charged(vector_call, raw):
     from paymaster.providers.litellm_adapter import LitellmProvider, import_litellm
 
     billed = {"embeddings": {"float": [[0.5, 0.25], [1, 0]]}, "meta": {"billed_units": {"input_tokens": 7}}}

@@ -1,4 +1,4 @@
-"""Knows that litellm, the real one, is asked once per call and tells what happened in our terms; blocking and async, whole and streamed."""
+"""The real litellm gets one request per call, and every outcome is a reply or a failure; blocking and async, whole and streamed."""
 
 from __future__ import annotations
 
@@ -88,12 +88,12 @@ def lite_call(make_call):
     return make
 
 
-def test_importing_it_leaves_the_environment_as_it_was(litellm):
+def test_importing_litellm_leaves_the_environment_unchanged(litellm):
     assert "LITELLM_LOCAL_MODEL_COST_MAP" not in os.environ
     assert litellm.suppress_debug_info is True
 
 
-def test_an_answer_with_tools_is_whole_and_counted(lite, lite_call, serve):
+def test_an_answer_with_tools_is_complete_and_counted(lite, lite_call, serve):
     server = serve(SCRIPT % "[]")
     reply = lite.send(lite_call(server.base_url, body={"tools": TOOLS, "max_tokens": 500, "unknown_field": None}))
     assert isinstance(reply, ProviderReply), reply
@@ -105,7 +105,7 @@ def test_an_answer_with_tools_is_whole_and_counted(lite, lite_call, serve):
     assert reply.finish_reason == "tool_calls"
 
 
-def test_a_stream_is_put_together_and_counted(lite, lite_call, serve):
+def test_a_stream_is_assembled_and_counted(lite, lite_call, serve):
     server = serve(SCRIPT % "[]")
     chunks, reply = lite.stream(lite_call(server.base_url, body={"tools": TOOLS}))
     assert isinstance(reply, ProviderReply), reply
@@ -138,7 +138,7 @@ def test_a_stream_is_put_together_and_counted(lite, lite_call, serve):
         ("{kind: empty}", FailureKind.UNUSABLE_ANSWER, Billed.YES),
     ],
 )
-def test_a_fault_is_told_for_what_it_is_and_asked_for_once(lite, lite_call, serve, fault, kind, billed):
+def test_a_fault_is_classified_and_its_request_is_sent_once(lite, lite_call, serve, fault, kind, billed):
     server = serve(SCRIPT % f"[{fault}]")
     failure = lite.send(lite_call(server.base_url, limits={"total_ms": 700, "first_token_ms": 700}))
     assert isinstance(failure, Failure), failure
@@ -160,7 +160,7 @@ def test_a_fault_is_told_for_what_it_is_and_asked_for_once(lite, lite_call, serv
         ("slow_first_token", {FailureKind.TIMED_OUT}),
     ],
 )
-def test_a_stream_that_breaks_never_looks_whole(lite, lite_call, serve, fault, kinds):
+def test_a_broken_stream_is_never_complete(lite, lite_call, serve, fault, kinds):
     server = serve(SCRIPT % f"[{{kind: {fault}}}]")
     limits = {"first_token_ms": 2_000, "between_chunks_ms": 700, "total_ms": 6_000}
     _, failure = lite.stream(lite_call(server.base_url, limits=limits))
@@ -169,13 +169,13 @@ def test_a_stream_that_breaks_never_looks_whole(lite, lite_call, serve, fault, k
     assert server.bill()["requests"] == 1
 
 
-def test_a_stream_without_usage_is_of_unknown_usage(lite, lite_call, serve):
+def test_a_stream_without_usage_has_unknown_usage(lite, lite_call, serve):
     _, reply = lite.stream(lite_call(serve(SCRIPT % "[{kind: no_usage}]").base_url))
     assert isinstance(reply, ProviderReply)
     assert isinstance(reply.usage, UnknownUsage)
 
 
-def test_a_stream_that_ends_cleanly_without_a_finish_reason_is_not_whole(lite, lite_call, raw, wire):
+def test_a_stream_without_a_finish_reason_is_not_complete(lite, lite_call, raw, wire):
     part = (
         b'data: {"id":"a","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{"content":"Hel"}}]}\n\n'
     )
@@ -190,7 +190,7 @@ def test_a_refused_connection_costs_nothing(lite, lite_call):
     assert (failure.kind, failure.billed) == (FailureKind.CONNECTION_REFUSED, Billed.NO)
 
 
-def test_an_echoed_key_is_not_told(lite, lite_call, raw, wire):
+def test_an_echoed_key_is_masked(lite, lite_call, raw, wire):
     body = json.dumps({"error": {"message": f"key {CANARY} is wrong", "code": "invalid_api_key"}}).encode()
     failure = lite.send(lite_call(raw(wire.whole(body, status="401 No")).base_url))
     assert failure.kind is FailureKind.AUTHENTICATION
@@ -220,7 +220,7 @@ ANTHROPIC = {
 }  # fmt: skip
 
 
-def test_anthropics_own_api_is_spoken_and_its_cached_tokens_are_counted(lite, lite_call, raw, wire):
+def test_anthropics_own_api_is_called_and_its_cached_tokens_are_counted(lite, lite_call, raw, wire):
     endpoint = raw(wire.whole(json.dumps(ANTHROPIC).encode(), extra="anthropic-ratelimit-requests-remaining: 49\r\n"))
     call = lite_call(endpoint.base_url.removesuffix("/v1"), provider="anthropic", name="claude-sonnet-4-5", body={"max_tokens": 50})
     reply = lite.send(call)
@@ -251,7 +251,7 @@ def anthropic_events(*, whole: bool) -> list[bytes]:
     return [f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode() for event in (events if whole else events[:3])]
 
 
-def test_a_stream_of_anthropics_own_api_is_put_together_and_counted(lite, lite_call, raw, wire):
+def test_a_stream_of_anthropics_own_api_is_assembled_and_counted(lite, lite_call, raw, wire):
     endpoint = raw(wire.events(*anthropic_events(whole=True)))
     _, reply = lite.stream(
         lite_call(endpoint.base_url.removesuffix("/v1"), provider="anthropic", name="claude-sonnet-4-5", body={"max_tokens": 50})
@@ -266,7 +266,7 @@ def test_a_stream_of_anthropics_own_api_is_put_together_and_counted(lite, lite_c
     )
 
 
-def test_a_stream_of_anthropics_own_api_that_ends_early_never_looks_whole(lite, lite_call, raw, wire):
+def test_a_stream_of_anthropics_own_api_that_ends_early_is_not_complete(lite, lite_call, raw, wire):
     endpoint = raw(wire.events(*anthropic_events(whole=False)))
     call = lite_call(endpoint.base_url.removesuffix("/v1"), provider="anthropic", name="claude-sonnet-4-5", body={"max_tokens": 50})
     failure = lite.stream(call)[1]
@@ -274,7 +274,7 @@ def test_a_stream_of_anthropics_own_api_that_ends_early_never_looks_whole(lite, 
     assert failure.billed is not Billed.NO
 
 
-def test_anthropics_errors_are_told_for_what_they_are(lite, lite_call, raw, wire):
+def test_anthropics_errors_are_classified(lite, lite_call, raw, wire):
     body = json.dumps({"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}).encode()
     endpoint = raw(wire.whole(body, status="529 Overloaded", extra="retry-after: 7\r\n"))
     failure = lite.send(
@@ -284,7 +284,7 @@ def test_anthropics_errors_are_told_for_what_they_are(lite, lite_call, raw, wire
     assert len(endpoint.requests) == 1
 
 
-def test_its_name_for_a_model_carries_its_name_for_the_provider(make_call):
+def test_litellms_name_of_a_model_has_its_prefix_of_the_provider(make_call):
     def name_of(provider: str, model_id: str) -> str:
         return litellm_name(make_call("http://x/v1", provider=provider, model_id=model_id).model)
 
@@ -297,9 +297,9 @@ def test_its_name_for_a_model_carries_its_name_for_the_provider(make_call):
 # -------------------------------------------------------------------------------------------------- without the real one
 
 
-def test_a_missing_extra_is_told_with_the_line_that_installs_it(monkeypatch):
+def test_a_missing_extra_is_reported_with_the_command_that_installs_it(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "mcp" else object())
-    with pytest.raises(ExtraMissing, match=r"mcp cannot be imported\n.*pip install 'paymaster\[litellm\]'"):
+    with pytest.raises(ExtraMissing, match=r"mcp can't be imported\n.*pip install 'paymaster\[litellm\]'"):
         import_litellm()
 
 
@@ -309,7 +309,7 @@ def test_a_compromised_release_is_not_imported(monkeypatch):
         import_litellm()
 
 
-def test_the_users_own_choice_of_price_table_is_left_alone(monkeypatch):
+def test_the_users_choice_of_price_table_is_kept(monkeypatch):
     monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "False")
     monkeypatch.setattr(importlib, "import_module", lambda _: SimpleNamespace())
     import_litellm()
@@ -334,7 +334,7 @@ class StrangeError(Exception):
         (KeyError("choices"), FailureKind.SERVER_ERROR, Billed.MAYBE),
     ],
 )
-def test_whatever_is_raised_becomes_a_failure(error, kind, billed):
+def test_any_exception_becomes_a_failure(error, kind, billed):
     failure = failure_of(error, now_ms=0)
     assert (failure.kind, failure.billed) == (kind, billed)
     assert failure.message
@@ -349,7 +349,7 @@ class HTTPStatusError(StrangeError):
 
 
 class UnreadStream:
-    """An answer of httpx whose body nobody read."""
+    """An answer of httpx whose body was not read."""
 
     status_code, headers = 402, {"Retry-After": "9"}
 
@@ -358,11 +358,11 @@ class UnreadStream:
         raise RuntimeError
 
 
-def test_litellms_own_knowledge_of_an_error_counts():
+def test_litellms_precise_classes_win():
     assert failure_of(ContextWindowExceededError("?", status_code=400), now_ms=0).kind is FailureKind.CONTEXT_TOO_LONG
 
 
-def test_the_providers_own_answer_counts_more_than_litellms_status():
+def test_the_providers_own_answer_wins_over_litellms_status():
     error = StrangeError("wrapped", status_code=500)
     error.__cause__ = HTTPStatusError(response=UnreadStream())
     failure = failure_of(error, now_ms=0)
@@ -371,13 +371,13 @@ def test_the_providers_own_answer_counts_more_than_litellms_status():
     assert failure_of(error, now_ms=0).kind is FailureKind.SERVER_ERROR
 
 
-def test_a_circle_of_errors_ends():
+def test_a_circular_chain_of_errors_ends():
     first, second = StrangeError("a"), StrangeError("b")
     first.__cause__, second.__cause__ = second, first
     assert failure_of(first, now_ms=0).kind is FailureKind.SERVER_ERROR
 
 
-def test_a_connection_that_was_never_made_is_found_at_the_root_of_the_error():
+def test_a_refused_connection_is_found_at_the_root_of_the_chain():
     error = StrangeError("wrapped", status_code=500)
     error.__cause__ = ConnectionRefusedError("no")
     assert failure_of(error, now_ms=0).billed is Billed.NO

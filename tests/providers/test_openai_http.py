@@ -1,4 +1,4 @@
-"""Knows what an OpenAI-style endpoint may do, on the wire and by its script, and what a caller, blocking or async, must then be told."""
+"""Outcomes of an OpenAI-style endpoint, raw and scripted, as replies and failures for blocking and async callers."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def sent_headers(request: bytes) -> dict[str, str]:
 # ------------------------------------------------------------------------------------------------------ whole answers
 
 
-def test_a_whole_answer_comes_with_its_usage_and_what_the_headers_say(caller, make_call, raw, wire):
+def test_a_whole_answer_has_its_usage_and_the_limits_in_its_headers(caller, make_call, raw, wire):
     extra = "x-request-id: req-7\r\nx-ratelimit-remaining-requests: 9\r\nx-ratelimit-reset-tokens: 6m0s\r\n"
     endpoint = raw(wire.whole(WHOLE, extra=extra))
     reply = caller.send(make_call(endpoint.base_url, body={"temperature": 0.5, "seed_of_tomorrow": {"x": [1]}}))
@@ -71,14 +71,14 @@ def test_a_payload_of_any_mapping_is_sent(caller, make_call, raw, wire):
     assert sent_body(endpoint.requests[0])["metadata"] == {"a": 1}
 
 
-def test_a_connection_is_used_again(caller, make_call, raw, wire):
+def test_a_connection_is_reused(caller, make_call, raw, wire):
     endpoint = raw(wire.whole(WHOLE), wire.whole(WHOLE), wire.whole(b"{}", status="500 Oops"), wire.whole(WHOLE), keep=True)
     outcomes = [caller.send(make_call(endpoint.base_url)) for _ in range(4)]
     assert [isinstance(outcome, ProviderReply) for outcome in outcomes] == [True, True, False, True]
     assert endpoint.connections == 1
 
 
-def test_a_connection_that_the_server_closed_is_not_used_again(caller, make_call, raw, wire):
+def test_a_connection_that_the_server_closed_is_not_reused(caller, make_call, raw, wire):
     endpoint = raw(wire.whole(WHOLE), wire.whole(WHOLE))
     assert isinstance(caller.send(make_call(endpoint.base_url)), ProviderReply)
     time.sleep(0.05)
@@ -86,7 +86,7 @@ def test_a_connection_that_the_server_closed_is_not_used_again(caller, make_call
     assert endpoint.connections == 2
 
 
-def test_an_azure_endpoint_with_a_version_gets_its_deployment_path_and_its_own_key_header(caller, make_call, raw, wire):
+def test_a_versioned_azure_endpoint_gets_its_deployment_path_and_key_header(caller, make_call, raw, wire):
     endpoint = raw(wire.whole(WHOLE))
     base = endpoint.base_url.removesuffix("/v1")
     call = make_call(base, provider="azure", model_id="my gpt", api_version="2024-10-21", extra_headers={"X-Team": "blue"})
@@ -98,7 +98,7 @@ def test_an_azure_endpoint_with_a_version_gets_its_deployment_path_and_its_own_k
     assert "authorization" not in headers
 
 
-def test_an_extra_header_takes_the_place_of_our_own_whatever_its_case(caller, make_call, raw, wire):
+def test_an_extra_header_replaces_a_default_header_in_any_case(caller, make_call, raw, wire):
     endpoint = raw(wire.whole(WHOLE))
     caller.send(make_call(endpoint.base_url, extra_headers={"authorization": "Custom abc"}))
     assert sent_headers(endpoint.requests[0])["authorization"] == "Custom abc"
@@ -110,7 +110,7 @@ def test_no_key_sends_no_authorization(caller, make_call, raw, wire):
     assert "authorization" not in sent_headers(endpoint.requests[0])
 
 
-def test_text_that_is_no_unicode_and_numbers_beyond_64_bits_are_sent_all_the_same(caller, make_call, raw, wire):
+def test_lone_surrogates_and_numbers_beyond_64_bits_can_be_sent(caller, make_call, raw, wire):
     endpoint = raw(wire.whole(WHOLE))
     messages = ({"role": "user", "content": "half \ud83d and whole é"},)
     assert isinstance(caller.send(make_call(endpoint.base_url, body={"messages": messages, "seed": 2**80, "stop": {"end"}})), ProviderReply)
@@ -120,7 +120,7 @@ def test_text_that_is_no_unicode_and_numbers_beyond_64_bits_are_sent_all_the_sam
     assert body["stop"] == ["end"]
 
 
-def test_a_compressed_answer_that_nobody_asked_for_is_read(caller, make_call, raw, wire):
+def test_an_unrequested_compressed_answer_is_read(caller, make_call, raw, wire):
     endpoint = raw(wire.whole(gzip.compress(WHOLE), extra="content-encoding: gzip\r\n"))
     assert isinstance(caller.send(make_call(endpoint.base_url)), ProviderReply)
 
@@ -138,7 +138,7 @@ def test_a_compressed_answer_that_nobody_asked_for_is_read(caller, make_call, ra
         ({"base_url": "http://127.0.0.1:9/v1", "body": {"temperature": [float("nan"), 2**70]}}, FailureKind.BAD_REQUEST),
     ],
 )
-def test_what_http_can_not_carry_is_refused_before_anything_is_sent(caller, make_call, fields, kind):
+def test_a_request_that_http_cannot_carry_is_refused_before_it_is_sent(caller, make_call, fields, kind):
     call = make_call(**fields)
     failure = caller.send(call)
     assert (failure.kind, failure.billed) == (kind, Billed.NO)
@@ -164,7 +164,7 @@ def test_a_host_that_does_not_exist_costs_nothing(caller, make_call):
     assert (failure.kind, failure.billed) == (FailureKind.CONNECTION_REFUSED, Billed.NO)
 
 
-def test_tls_that_can_not_be_made_costs_nothing(caller, make_call, raw, wire):
+def test_a_failed_tls_handshake_costs_nothing(caller, make_call, raw, wire):
     endpoint = raw(wire.whole(WHOLE))
     failure = caller.send(make_call(endpoint.base_url.replace("http:", "https:"), limits={"connect_ms": 500}))
     assert failure.kind in {FailureKind.CONNECTION_REFUSED, FailureKind.TIMED_OUT}
@@ -182,13 +182,13 @@ def test_a_body_shorter_than_promised_is_a_lost_connection(caller, make_call, ra
     assert (failure.kind, failure.billed) == (FailureKind.CONNECTION_LOST, Billed.MAYBE)
 
 
-def test_what_is_no_http_is_unusable_or_lost(caller, make_call, raw):
+def test_an_answer_that_is_not_http_is_unusable_or_lost(caller, make_call, raw):
     failure = caller.send(make_call(raw(b"220 mail.example ESMTP\r\n\r\n").base_url))
     assert failure.kind in {FailureKind.UNUSABLE_ANSWER, FailureKind.CONNECTION_LOST}
     assert failure.billed is Billed.MAYBE
 
 
-def test_a_redirect_is_not_followed_and_takes_no_key_along(caller, make_call, raw, wire):
+def test_a_redirect_is_not_followed_and_gets_no_key(caller, make_call, raw, wire):
     target = raw(wire.whole(WHOLE))
     endpoint = raw(wire.whole(b"", status="307 Temporary Redirect", extra=f"location: {target.base_url}?key={CANARY}\r\n"))
     failure = caller.send(make_call(endpoint.base_url))
@@ -205,7 +205,7 @@ def test_a_redirect_is_not_followed_and_takes_no_key_along(caller, make_call, ra
         ([b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{", 5.0], {"total_ms": 200}, "total"),
     ],
 )
-def test_silence_ends_at_the_total_limit_and_the_connection_is_cut(caller, make_call, raw, answer, limits, named):
+def test_a_silence_ends_at_the_total_limit_and_cuts_the_connection(caller, make_call, raw, answer, limits, named):
     endpoint = raw(answer)
     began = time.monotonic()
     failure = caller.send(make_call(endpoint.base_url, limits=limits))
@@ -231,7 +231,7 @@ def test_silence_ends_at_the_total_limit_and_the_connection_is_cut(caller, make_
         (["events", FIRST, 0.1, SECOND, 0.1, FIRST, 0.1, FIRST, 5.0], {"total_ms": 250}, "total", 8),
     ],
 )
-def test_each_time_limit_of_a_stream_ends_it_by_name(caller, make_call, raw, wire, answer, limits, named, delivered):
+def test_each_time_limit_of_a_stream_is_named_in_its_failure(caller, make_call, raw, wire, answer, limits, named, delivered):
     endpoint = raw([wire.events() if part == "events" else part for part in answer])
     began = time.monotonic()
     _, failure = caller.stream(make_call(endpoint.base_url, limits=limits))
@@ -242,13 +242,13 @@ def test_each_time_limit_of_a_stream_ends_it_by_name(caller, make_call, raw, wir
     assert endpoint.gone.wait(2)
 
 
-def test_a_caller_that_leaves_a_stream_cuts_the_connection(caller, make_call, raw, wire):
+def test_closing_a_stream_early_cuts_the_connection(caller, make_call, raw, wire):
     endpoint = raw([wire.events(FIRST), 5.0])
     assert isinstance(caller.first_chunk_only(make_call(endpoint.base_url)), ProviderChunk)
     assert endpoint.gone.wait(2)
 
 
-def test_an_answer_without_end_is_cut_off(caller, make_call, raw, wire, monkeypatch):
+def test_an_endless_answer_is_cut_off(caller, make_call, raw, wire, monkeypatch):
     monkeypatch.setattr("paymaster.providers.openai_http.LARGEST_ANSWER_BYTES", 1_000)
     failure = caller.send(make_call(raw(wire.whole(b'"' + b"x" * 5_000 + b'"')).base_url))
     assert (failure.kind, failure.billed) == (FailureKind.UNUSABLE_ANSWER, Billed.MAYBE)
@@ -275,7 +275,7 @@ def test_an_answer_without_end_is_cut_off(caller, make_call, raw, wire, monkeypa
         (b'{"error":"something broke"}', FailureKind.SERVER_ERROR, Billed.MAYBE),
     ],
 )
-def test_an_answer_that_can_not_be_used_is_a_failure_even_with_status_200(caller, make_call, raw, wire, body, kind, billed):
+def test_an_unusable_answer_is_a_failure_even_with_status_200(caller, make_call, raw, wire, body, kind, billed):
     failure = caller.send(make_call(raw(wire.whole(body)).base_url))
     assert isinstance(failure, Failure)
     assert (failure.kind, failure.billed) == (kind, billed)
@@ -294,7 +294,7 @@ def test_an_answer_that_can_not_be_used_is_a_failure_even_with_status_200(caller
         ({"content": "", "reasoning_content": "so long a thought"}, "length"),
     ],
 )
-def test_what_a_caller_can_act_upon_is_an_answer(caller, make_call, raw, wire, message, finish_reason):
+def test_an_answer_that_the_caller_can_use_is_a_reply(caller, make_call, raw, wire, message, finish_reason):
     body = json.dumps({"choices": [{"index": 0, "message": message, "finish_reason": finish_reason}]}).encode()
     reply = caller.send(make_call(raw(wire.whole(body)).base_url))
     assert isinstance(reply, ProviderReply)
@@ -305,7 +305,7 @@ def test_what_a_caller_can_act_upon_is_an_answer(caller, make_call, raw, wire, m
 # ------------------------------------------------------------------------------------------------------------- streams
 
 
-def test_a_stream_is_put_together_and_asked_for_its_usage(caller, make_call, raw, wire):
+def test_a_stream_is_assembled_and_requests_usage(caller, make_call, raw, wire):
     endpoint = raw(wire.events(FIRST, SECOND, FINISH, USAGE, DONE))
     chunks, reply = caller.stream(make_call(endpoint.base_url, body={"stream_options": {"include_obfuscation": False}}))
     assert len(chunks) == 4
@@ -315,7 +315,7 @@ def test_a_stream_is_put_together_and_asked_for_its_usage(caller, make_call, raw
     assert sent_body(endpoint.requests[0])["stream_options"] == {"include_obfuscation": False, "include_usage": True}
 
 
-def test_an_endpoint_that_refuses_stream_options_is_not_sent_them(caller, make_call, raw, wire):
+def test_stream_options_are_not_sent_to_an_endpoint_that_rejects_them(caller, make_call, raw, wire):
     endpoint = raw(wire.events(FIRST, FINISH, DONE))
     caller.stream(make_call(endpoint.base_url, unsupported_params=frozenset({"stream_options"})))
     assert "stream_options" not in sent_body(endpoint.requests[0])
@@ -342,7 +342,7 @@ def test_an_endpoint_that_refuses_stream_options_is_not_sent_them(caller, make_c
         "no space, rubbish after [DONE]",
     ],
 )
-def test_a_stream_may_be_written_in_every_way_the_format_allows(caller, make_call, raw, wire, parts):
+def test_a_stream_is_read_in_every_form_of_the_format(caller, make_call, raw, wire, parts):
     _, reply = caller.stream(make_call(raw([wire.events(), *parts]).base_url))
     if parts[-1] == b"data: [DO":
         assert reply.kind is FailureKind.UNUSABLE_ANSWER
@@ -367,25 +367,25 @@ def test_a_stream_may_be_written_in_every_way_the_format_allows(caller, make_cal
         ([b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n', DONE], FailureKind.UNUSABLE_ANSWER, 0),
     ],
 )
-def test_a_stream_that_ends_early_or_in_an_error_never_looks_whole(caller, make_call, raw, wire, parts, kind, delivered):
+def test_a_stream_that_ends_early_or_in_an_error_is_never_complete(caller, make_call, raw, wire, parts, kind, delivered):
     _, failure = caller.stream(make_call(raw(wire.events(*parts)).base_url))
     assert isinstance(failure, Failure)
     assert (failure.kind, failure.billed, failure.delivered_chars) == (kind, Billed.MAYBE, delivered)
 
 
-def test_one_of_two_choices_that_never_finished_is_not_whole(caller, make_call, raw, wire):
+def test_a_stream_with_one_unfinished_choice_is_not_complete(caller, make_call, raw, wire):
     other = b'data: {"choices":[{"index":1,"delta":{"content":"Other"}}]}\n\n'
     _, failure = caller.stream(make_call(raw(wire.events(FIRST, other, FINISH, DONE)).base_url))
     assert isinstance(failure, Failure)
 
 
-def test_an_answer_that_was_whole_before_the_connection_broke_is_an_answer_of_unknown_usage(caller, make_call, raw, wire):
+def test_a_complete_answer_before_a_lost_connection_has_unknown_usage(caller, make_call, raw, wire):
     _, reply = caller.stream(make_call(raw(wire.events(FIRST, FINISH), reset=True).base_url))
     assert isinstance(reply, ProviderReply)
     assert isinstance(reply.usage, UnknownUsage)
 
 
-def test_an_endpoint_that_can_not_stream_is_read_whole(caller, make_call, raw, wire):
+def test_an_endpoint_that_cannot_stream_is_read_whole(caller, make_call, raw, wire):
     call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
     answer = {**ANSWER, "choices": [{"index": 0, "message": {"content": "Yes.", "tool_calls": [call]}, "finish_reason": "tool_calls"}]}
     chunks, reply = caller.stream(make_call(raw(wire.whole(json.dumps(answer).encode())).base_url))
@@ -393,14 +393,14 @@ def test_an_endpoint_that_can_not_stream_is_read_whole(caller, make_call, raw, w
     assert reply.body == answer
 
 
-def test_an_error_status_ends_a_stream_before_it_began(caller, make_call, raw, wire):
+def test_an_error_status_ends_a_stream_before_its_first_chunk(caller, make_call, raw, wire):
     endpoint = raw(wire.whole(b'{"error":{"message":"no"}}', status="503 Busy", extra="retry-after: 3\r\n"))
     chunks, failure = caller.stream(make_call(endpoint.base_url))
     assert chunks == []
     assert (failure.kind, failure.retry_after_ms, failure.status) == (FailureKind.OVERLOADED, 3_000, 503)
 
 
-def test_an_error_body_that_never_comes_is_a_silence(caller, make_call, raw):
+def test_an_error_body_that_never_arrives_is_a_timeout(caller, make_call, raw):
     endpoint = raw([b"HTTP/1.1 500 Oops\r\ncontent-length: 50\r\n\r\n", 5.0])
     assert caller.stream(make_call(endpoint.base_url, limits={"total_ms": 200}))[1].kind is FailureKind.TIMED_OUT
 
@@ -409,10 +409,10 @@ def test_an_error_body_that_never_comes_is_a_silence(caller, make_call, raw):
 
 
 @pytest.mark.parametrize("status", ["200 OK", "400 Bad", "401 No", "429 Slow", "500 Oops"])
-def test_a_provider_that_echoes_the_key_does_not_get_it_into_a_message_or_a_log(caller, make_call, raw, wire, caplog, status):
+def test_a_key_that_a_provider_echoes_reaches_no_message_and_no_log(caller, make_call, raw, wire, caplog, status):
     caplog.set_level(logging.DEBUG)
-    said = f"key {CANARY} (begins {CANARY[:14]}, ends {CANARY[-12:]}, shown as {CANARY[:6]}****) is not known"
-    body = json.dumps({"error": {"message": said, "type": "x"}}).encode()
+    message = f"key {CANARY} (begins {CANARY[:14]}, ends {CANARY[-12:]}, shown as {CANARY[:6]}****) is not known"
+    body = json.dumps({"error": {"message": message, "type": "x"}}).encode()
     endpoint = raw(wire.whole(body, status=status), wire.events(FIRST, b"data: " + body + b"\n\n"))
     call = make_call(endpoint.base_url)
     failures = [caller.send(call), caller.stream(call)[1]]
@@ -453,7 +453,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_every_fault_of_a_script_is_told_for_what_it_is_and_the_next_call_is_served(caller, make_call, serve, fault):
+def test_every_scripted_fault_is_classified_and_the_next_call_is_served(caller, make_call, serve, fault):
     server = serve(f"""
 models:
   m:

@@ -1,4 +1,4 @@
-"""Knows that each model gets the adapter its registry entry names, made once and closed with its client."""
+"""Each model gets the adapter of its registry entry, made once and closed with its client."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_script_is_played_in_process(make_call, script):
         providers.provider_for(make_call("", "x", adapter="scripted", script=f"{script}.none").model)
 
 
-def test_a_provider_of_ones_own_takes_the_place_of_a_models(make_call):
+def test_a_callers_own_provider_replaces_the_adapter(make_call):
     class Own:
         closed = False
 
@@ -64,7 +64,7 @@ def test_a_provider_of_ones_own_takes_the_place_of_a_models(make_call):
     assert own.closed
 
 
-def test_an_async_set_speaks_on_its_loop(make_call, serve):
+def test_an_async_set_uses_the_callers_loop(make_call, serve):
     server = serve("models: {m: {answers: [{text: hello}]}}")
 
     async def ask() -> object:
@@ -87,6 +87,6 @@ def test_litellm_is_opened_when_a_model_needs_it(make_call):
     drive(providers.close())
 
 
-def test_the_adapters_load_nothing_heavy_before_they_are_needed():
+def test_adapters_import_heavy_libraries_only_when_needed():
     program = "import sys, paymaster.providers.provider_set; print(sorted({'litellm', 'aiohttp', 'httpx', 'yarl'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.strip() == "[]"

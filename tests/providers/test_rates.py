@@ -1,4 +1,4 @@
-"""Knows every published form of "come back later"."""
+"""Times to wait and remaining limits in every published format."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ NOW_MS = 1_760_000_000_000  # 2025-10-09T08:53:20Z
         ("Thu, 99 Foo 2025 08:53:25 GMT", None),
     ],
 )
-def test_a_span_or_moment_in_any_form_is_a_wait(text, expected_ms):
+def test_a_duration_or_moment_in_any_form_is_a_wait(text, expected_ms):
     assert span_ms(text, NOW_MS) == expected_ms
 
 
@@ -74,7 +74,7 @@ def test_a_span_or_moment_in_any_form_is_a_wait(text, expected_ms):
         ({"x-ratelimit-remaining-requests": "5", "x-ratelimit-reset-requests": "3s"}, None),
     ],
 )
-def test_how_long_to_stay_away_is_read_from_headers(headers, expected_ms):
+def test_the_wait_is_read_from_headers(headers, expected_ms):
     assert read_retry_after(headers, None, "", NOW_MS) == expected_ms
 
 
@@ -96,11 +96,11 @@ def test_how_long_to_stay_away_is_read_from_headers(headers, expected_ms):
         (None, "try again later", None),
     ],
 )
-def test_how_long_to_stay_away_is_read_from_the_error(error, message, expected_ms):
+def test_the_wait_is_read_from_the_error(error, message, expected_ms):
     assert read_retry_after({}, error, message, NOW_MS) == expected_ms
 
 
-def test_signals_are_read_in_each_providers_names_and_through_litellms_prefix():
+def test_limits_are_read_by_each_providers_names_and_with_litellms_prefix():
     headers = plain_headers({"llm_provider-X-RateLimit-Remaining-Tokens": "149984", "LLM_Provider-x-ratelimit-reset-tokens": "6m0s"})
     assert read_rate_signals(headers, NOW_MS) == RateSignals(remaining_tokens=149_984, reset_tokens_ms=360_000)
     anthropic = {"anthropic-ratelimit-requests-remaining": "49", "anthropic-ratelimit-requests-reset": "2025-10-09T08:54:20Z"}

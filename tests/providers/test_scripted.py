@@ -78,7 +78,7 @@ def say(role: str, content: str) -> dict[str, str]:
         ("", 0, "a script is a map that begins with models:"),
         ("- 1", 0, "a script is a map"),
         ("models: {}", 1, "at least 1 item"),
-        ("models: [", 1, "this is not YAML"),
+        ("models: [", 1, "invalid YAML"),
         (
             "models:\n  m:\n    faults: [{kind: throttel}]",
             3,
@@ -96,7 +96,7 @@ def say(role: str, content: str) -> dict[str, str]:
         ("models:\n  m:\n    prices: {usd_per_1m_input: -1}", 3, "a price in dollars, 0 or more"),
         ("models:\n  m:\n    limits: {rpm: 0}", 3, "greater than or equal to 1"),
         ("models:\n  m: {latency_ms: 0.5}", 2, "latency_ms"),
-        ("models:\n  m: {}\n  m: {}", 3, "the key is given twice"),
+        ("models:\n  m: {}\n  m: {}", 3, "duplicate key"),
         ("modles: {}", 1, "unknown key (did you mean models?)"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Knows that a stream's events do not depend on where its bytes were cut, and that chunks of every dialect make one whole answer."""
+"""Server-sent events do not depend on where their bytes are split; chunks of every provider make one whole answer."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def parse(parts: list[bytes]) -> list[ServerEvent]:
     bom=st.booleans(),
     cuts=st.lists(st.integers(0, 200), max_size=8),
 )
-def test_events_do_not_depend_on_where_the_bytes_are_cut(lines, end, bom, cuts):
+def test_events_do_not_depend_on_where_the_bytes_are_split(lines, end, bom, cuts):
     data = (b"\xef\xbb\xbf" if bom else b"") + end.join([*lines, b""])
     places = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
     parts = [data[start:stop] for start, stop in pairwise(places)]
@@ -37,7 +37,7 @@ def test_an_event_has_its_name_and_all_its_data_lines():
     assert parse([data]) == [ServerEvent("error", b"one\ntwo\n"), ServerEvent("", b"three"), ServerEvent("", b"last")]
 
 
-def test_a_byte_order_mark_that_comes_in_pieces_is_no_text():
+def test_a_byte_order_mark_in_pieces_is_skipped():
     assert parse([b"\xef", b"\xbb", b"\xbfdata: x\n\n"]) == [ServerEvent("", b"x")]
 
 
@@ -72,7 +72,7 @@ def test_tool_calls_are_joined_by_index():
     ]
 
 
-def test_tool_calls_without_an_index_or_all_with_index_0_are_told_apart_by_id():
+def test_tool_calls_without_an_index_or_all_with_index_0_are_distinguished_by_id():
     whole = {"type": "function", "function": {"name": "f", "arguments": "{}"}}
     for extra in ({}, {"index": 0}):
         message = assembled({"tool_calls": [{"id": "a", **extra, **whole}]}, {"tool_calls": [{"id": "b", **extra, **whole}, 5]})
@@ -104,7 +104,7 @@ def test_reasoning_refusals_lists_and_unknown_fields_are_kept():
     }
 
 
-def test_thoughts_are_whole_blocks_as_their_model_wants_them_back():
+def test_thoughts_are_joined_into_the_blocks_that_their_model_expects():
     def piece(thinking, signature=None):
         return {"thinking_blocks": [{"type": "thinking", "thinking": thinking, "signature": signature}]}
 
@@ -125,7 +125,7 @@ def test_content_in_parts_and_the_old_function_call_are_joined():
     assert old["function_call"] == {"name": "f", "arguments": '{"a":1}'}
 
 
-def test_several_choices_logprobs_and_the_top_of_the_answer_are_kept():
+def test_several_choices_logprobs_and_top_level_fields_are_kept():
     assembly = Assembly()
     assert not assembly.finished
     assembly.add(

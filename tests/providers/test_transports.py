@@ -1,4 +1,4 @@
-"""Knows what the two transports owe the adapter beyond plain exchanges: proxies, TLS, threads, loops, kept connections."""
+"""Both transports: proxies, TLS, threads, loops and kept connections."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import ssl
 import threading
 import time
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -19,9 +20,9 @@ from paymaster.flow.ports import ProviderReply
 from paymaster.providers import async_transport, sync_transport
 from paymaster.providers.async_transport import AsyncTransport
 from paymaster.providers.openai_http import OpenAIHttp
-from paymaster.providers.proxies import proxy_for
+from paymaster.providers.proxies import ProxyTable, proxy_for
 from paymaster.providers.sync_transport import SyncTransport
-from paymaster.providers.transport import ExchangeBroken, Fault, HttpRequest, plain_detail
+from paymaster.providers.transport import ExchangeBroken, ExchangeFault, HttpRequest, plain_detail
 from paymaster.routing.failures import Billed, FailureKind
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def now_ms() -> int:
         ({"http_proxy": "http://p:8080", "no_proxy": "h"}, "http", "h", None),
     ],
 )
-def test_the_environment_names_the_proxy(monkeypatch, environment, scheme, host, expected):
+def test_the_environment_sets_the_proxy(monkeypatch, environment, scheme, host, expected):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     proxy = proxy_for(scheme, host)
@@ -72,13 +73,24 @@ def test_a_request_goes_through_the_proxy_with_its_password(caller, make_call, r
     assert b"proxy-authorization: basic bwu6cgfzcw==" in proxy.requests[0].lower()
 
 
-def test_a_proxy_that_is_not_there_costs_nothing(caller, make_call, monkeypatch):
+def test_the_proxy_of_an_origin_is_looked_up_once(monkeypatch):
+    table = ProxyTable()
+    url = urlsplit("http://models.example/v1/chat/completions")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    found = table.proxy_for(url)
+    monkeypatch.delenv("http_proxy")
+    assert found is not None
+    assert table.proxy_for(url) is found
+    assert table.proxy_for(urlsplit("http://other.example/v1")) is None
+
+
+def test_an_unreachable_proxy_costs_nothing(caller, make_call, monkeypatch):
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     failure = caller.send(make_call("http://models.example/v1"))
     assert (failure.kind, failure.billed) == (FailureKind.CONNECTION_REFUSED, Billed.NO)
 
 
-def test_a_proxy_that_is_no_http_proxy_is_told(caller, make_call, monkeypatch):
+def test_a_proxy_that_is_no_http_proxy_is_refused(caller, make_call, monkeypatch):
     monkeypatch.setenv("http_proxy", "socks5://127.0.0.1:9")
     failure = caller.send(make_call("http://models.example/v1"))
     assert (failure.kind, failure.billed) == (FailureKind.CONNECTION_REFUSED, Billed.NO)
@@ -97,7 +109,7 @@ def test_a_proxy_that_refuses_the_tunnel_costs_nothing(caller, make_call, raw, m
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory):
-    """A certificate for 127.0.0.1 that only those trust who are told to."""
+    """A certificate for 127.0.0.1 that no client trusts by default."""
     x509 = pytest.importorskip("cryptography.x509", reason="makes the certificate of the test")
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -127,10 +139,10 @@ def tls(certificate) -> ssl.SSLContext:
 
 
 class Tunnel:
-    """A proxy that connects whoever asks."""
+    """A proxy that opens every requested tunnel."""
 
     def __init__(self) -> None:
-        self.asked: list[bytes] = []
+        self.requests: list[bytes] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         threading.Thread(target=self._accept, daemon=True).start()
@@ -143,7 +155,7 @@ class Tunnel:
             while True:
                 near, _ = self._listener.accept()
                 head = near.recv(65_536)
-                self.asked.append(head)
+                self.requests.append(head)
                 host, port = head.split(b" ")[1].decode().split(":")
                 far = socket.create_connection((host, int(port)))
                 near.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
@@ -166,7 +178,7 @@ def tunnel() -> Iterator[Tunnel]:
     made.close()
 
 
-def test_a_certificate_that_is_not_trusted_costs_nothing_and_gets_no_key(caller, make_call, raw, wire, tls):
+def test_an_untrusted_certificate_costs_nothing_and_gets_no_key(caller, make_call, raw, wire, tls):
     endpoint = raw(wire.whole(OK), tls=tls)
     failure = caller.send(make_call(endpoint.base_url.replace("http:", "https:")))
     assert (failure.kind, failure.billed) == (FailureKind.CONNECTION_REFUSED, Billed.NO)
@@ -174,7 +186,7 @@ def test_a_certificate_that_is_not_trusted_costs_nothing_and_gets_no_key(caller,
     assert endpoint.requests == []
 
 
-def test_a_trusted_certificate_is_spoken_to_and_the_connection_is_kept(caller, make_call, raw, wire, tls, certificate, monkeypatch):
+def test_a_trusted_certificate_is_accepted_and_the_connection_is_kept(caller, make_call, raw, wire, tls, certificate, monkeypatch):
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     endpoint = raw(wire.whole(OK), wire.whole(OK), keep=True, tls=tls)
     call = make_call(endpoint.base_url.replace("http:", "https:"))
@@ -187,8 +199,8 @@ def test_tls_goes_through_a_tunnel(make_call, raw, wire, tls, certificate, tunne
     monkeypatch.setenv("https_proxy", tunnel.url.replace("://", "://me:pass@"))
     endpoint = raw(wire.whole(OK), tls=tls)
     assert isinstance(caller.send(make_call(endpoint.base_url.replace("http:", "https:"))), ProviderReply)
-    assert tunnel.asked[0].startswith(b"CONNECT 127.0.0.1:")
-    assert b"Proxy-Authorization: Basic" in tunnel.asked[0]
+    assert tunnel.requests[0].startswith(b"CONNECT 127.0.0.1:")
+    assert b"Proxy-Authorization: Basic" in tunnel.requests[0]
 
 
 # ------------------------------------------------------------------------------------------------- threads and interrupts
@@ -217,7 +229,7 @@ def test_many_threads_share_one_provider_and_its_connections(make_call, serve):
         provider.close().send(None)
 
 
-def test_no_more_idle_connections_are_kept_than_are_of_use(raw, wire, monkeypatch):
+def test_the_number_of_idle_connections_is_bounded(raw, wire, monkeypatch):
     monkeypatch.setattr(sync_transport, "_KEEP_PER_HOST", 1)
     endpoint = raw(*[wire.whole(OK)] * 4, keep=True)
     transport = SyncTransport()
@@ -241,7 +253,7 @@ def test_no_more_idle_connections_are_kept_than_are_of_use(raw, wire, monkeypatc
     run(transport.close())
 
 
-def test_a_connection_that_was_idle_for_long_is_not_used_again(caller, make_call, raw, wire, monkeypatch):
+def test_a_connection_that_was_idle_for_long_is_not_reused(caller, make_call, raw, wire, monkeypatch):
     for module in (sync_transport, async_transport):
         monkeypatch.setattr(module, "_KEEP_IDLE_S", 0.01)
     endpoint = raw(wire.whole(OK), wire.whole(OK), keep=True)
@@ -264,13 +276,13 @@ def test_an_interrupt_closes_the_connection(raw, monkeypatch):
     assert endpoint.gone.wait(2)
 
 
-def test_a_connection_that_is_not_made_in_time_costs_nothing(caller, make_call):
+def test_a_connection_timeout_costs_nothing(caller, make_call):
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(socket.socket())
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
         address = listener.getsockname()
-        for _ in range(3):  # the queue of the listener is full: nobody is let in any more
+        for _ in range(3):  # the queue of the listener is full: no further connection is accepted
             filler = stack.enter_context(socket.socket())
             filler.setblocking(False)
             filler.connect_ex(address)
@@ -279,13 +291,13 @@ def test_a_connection_that_is_not_made_in_time_costs_nothing(caller, make_call):
     assert "connect" in failure.message
 
 
-def test_a_body_that_is_compressed_wrongly_is_unusable(caller, make_call, raw, wire):
+def test_a_body_with_broken_compression_is_unusable(caller, make_call, raw, wire):
     failure = caller.send(make_call(raw(wire.whole(OK, extra="content-encoding: gzip\r\n")).base_url))
     assert failure.kind in {FailureKind.UNUSABLE_ANSWER, FailureKind.CONNECTION_LOST}
     assert failure.billed is Billed.MAYBE
 
 
-def test_a_header_that_never_ends_is_no_http(caller, make_call, raw):
+def test_an_endless_header_is_not_http(caller, make_call, raw):
     failure = caller.send(make_call(raw(b"HTTP/1.1 200 OK\r\nx: " + b"y" * 200_000 + b"\r\n\r\n").base_url))
     assert failure.kind in {FailureKind.UNUSABLE_ANSWER, FailureKind.CONNECTION_LOST}
     assert failure.billed is Billed.MAYBE
@@ -311,7 +323,7 @@ def test_an_async_provider_serves_one_loop_after_another(make_call, serve):
 @pytest.mark.filterwarnings(
     "ignore:unclosed:ResourceWarning", "ignore:Unclosed:ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
 )
-def test_a_loop_that_ended_without_closing_does_not_stop_the_next(make_call, serve):
+def test_a_loop_that_ended_without_closing_does_not_affect_the_next(make_call, serve):
     server = serve("models: {m: {answers: [{text: hello}]}}")
     provider = OpenAIHttp(AsyncTransport(), now_ms=now_ms)
 
@@ -344,8 +356,8 @@ def test_a_cancelled_call_cuts_its_connection(make_call, raw):
     assert endpoint.gone.wait(2)
 
 
-def test_details_hold_no_addresses_of_objects():
+def test_details_have_no_memory_addresses():
     assert plain_detail(OSError("<Connection object at 0x7f00>: refused")) == "<Connection object"
     assert plain_detail(TimeoutError()) == "TimeoutError"
-    assert str(ExchangeBroken(Fault.LOST, "")) == "lost"
-    assert str(ExchangeBroken(Fault.LOST, "x")) == "lost: x"
+    assert str(ExchangeBroken(ExchangeFault.LOST, "")) == "lost"
+    assert str(ExchangeBroken(ExchangeFault.LOST, "x")) == "lost: x"

@@ -1,4 +1,4 @@
-"""Knows how the tests of this room load a registry: from text, with the shipped catalogue and model data, at a fixed moment."""
+"""Fixtures that load a registry from text, with the shipped catalogue and model data, at a fixed moment."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def load(catalogue: Catalogue, model_data: ModelData) -> Callable[..., Registry]
 
 @pytest.fixture
 def problems(load: Callable[..., Registry]) -> Callable[..., list[str]]:
-    """What is wrong with a registry, one line per problem, without the file's name."""
+    """The problems of a registry, one line each, without the file's name."""
 
     def find(text: str, **options: object) -> list[str]:
         with pytest.raises(RegistryInvalid) as caught:

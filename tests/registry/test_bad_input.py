@@ -1,4 +1,4 @@
-"""Knows every mistake a registry can hold, and the one clear message for it: line, key, what was expected, the nearest spelling."""
+"""Every mistake in a registry has one message: line, key, what was expected, nearest spelling."""
 
 # ruff: noqa: E501 -- a row of these tables is an input and its whole message
 
@@ -32,23 +32,23 @@ AB = "default: a\nmodels:\n  a: {provider: ollama}\n  b: {provider: ollama}\n"
         ("models:\n", "1: models: must be a map with at least one model, each under its name (models: {gpt-4o: {provider: openai, model_id: gpt-4o}})"),
         ("model_registry: {default: a}", "1: model_registry.models: must be a map with at least one model, each under its name (models: {gpt-4o: {provider: openai, model_id: gpt-4o}})"),
         ("models: [a]", "1: models: must be a map with at least one model, each under its name (models: {gpt-4o: {provider: openai, model_id: gpt-4o}})"),
-        ("models:\n\ta: 1\n", "2: this is not YAML: a tab can't indent it (use spaces)"),
-        ("a: @\n", "1: this is not YAML: found character '@' that cannot start any token"),
-        ("models: {a: [1,\n2\n", "3: this is not YAML: expected ',' or ']', but got '<stream end>', while parsing a flow sequence that begins on line 1"),
-        ("a: b: c", "1: this is not YAML: mapping values are not allowed here"),
-        ("a: \x01", "1: this is not YAML: it holds a character that text can't hold"),
-        ("a: 1\n---\nb: 1\n", "2: a second YAML document starts here; a registry is one document"),
-        ("a: *nowhere", "1: this is not YAML: found undefined alias 'nowhere'"),
-        ("a: &a [*a]", "1: a[0]: this value holds itself"),
-        ("a: !secret x", "1: a: the tag !secret means nothing here"),
-        ("a: !!int x", "1: a: this is marked as a number and is none"),
-        ("a: !!float x", "1: a: this is marked as a number and is none"),
+        ("models:\n\ta: 1\n", "2: invalid YAML: indented with a tab (use spaces)"),
+        ("a: @\n", "1: invalid YAML: found character '@' that cannot start any token"),
+        ("models: {a: [1,\n2\n", "3: invalid YAML: expected ',' or ']', but got '<stream end>', while parsing a flow sequence that begins on line 1"),
+        ("a: b: c", "1: invalid YAML: mapping values are not allowed here"),
+        ("a: \x01", "1: invalid YAML: a control character"),
+        ("a: 1\n---\nb: 1\n", "2: a second YAML document starts here; a registry must be one document"),
+        ("a: *nowhere", "1: invalid YAML: found undefined alias 'nowhere'"),
+        ("a: &a [*a]", "1: a[0]: this value contains itself"),
+        ("a: !secret x", "1: a: the tag !secret is not supported"),
+        ("a: !!int x", "1: a: this is tagged as a number but isn't one"),
+        ("a: !!float x", "1: a: this is tagged as a number but isn't one"),
         ("? [a]\n: b", "1: a key must be plain text"),
-        ("a: {<<: 5}", "1: a: `<<` takes over the keys of a map, and this is none"),
-        (f"{A}    rpm: 1\n    tpm: 2\n    rpm: 3\n", "6: models.a.rpm: the key is given twice, first on line 4"),
+        ("a: {<<: 5}", "1: a: `<<` merges maps, and this is not a map"),
+        (f"{A}    rpm: 1\n    tpm: 2\n    rpm: 3\n", "6: models.a.rpm: duplicate key, first on line 4"),
     ],
 )  # fmt: skip
-def test_what_is_no_registry_at_all(problems, text, expected):
+def test_a_file_that_is_no_registry_is_refused(problems, text, expected):
     assert problems(text) == [expected]
 
 
@@ -81,8 +81,8 @@ def test_what_is_no_registry_at_all(problems, text, expected):
         ("capabilities: {a: 1}", "capabilities: must be text, got a map"),
         ("tiers: {}", "tiers: must be a list"),
         ("tiers: [5]", "tiers[0]: must be a map of keys and values"),
-        ("tiers: [{}]", "tiers[0]: must say where it starts: with above_tokens (longer prompts) or from_tokens (that length too), one of the two"),
-        ("tiers: [{above_tokens: 5, from_tokens: 6}]", "tiers[0]: must say where it starts: with above_tokens (longer prompts) or from_tokens (that length too), one of the two"),
+        ("tiers: [{}]", "tiers[0]: must start with either above_tokens (only longer prompts) or from_tokens (this length too)"),
+        ("tiers: [{above_tokens: 5, from_tokens: 6}]", "tiers[0]: must start with either above_tokens (only longer prompts) or from_tokens (this length too)"),
         ("tiers: [{from_token: 5}]", "tiers[0].from_token: unknown key (did you mean from_tokens?)"),
         ("tiers: [{from_tokens: 0}]", "tiers[0].from_tokens: must be a whole number of at least 1, got 0"),
         ("timeouts: 5", "timeouts: must be a map of keys and values"),
@@ -92,65 +92,65 @@ def test_what_is_no_registry_at_all(problems, text, expected):
         ("base_url: localhost:11434", "base_url: must be an http:// or https:// address, got 'localhost:11434' (did you mean http://localhost:11434?)"),
         ("base_url: ftp://x", "base_url: must be an http:// or https:// address, got 'ftp://x'"),
         ("base_url: 5", "base_url: must be an http:// or https:// address, got 5"),
-        ("base_url: 'http://['", "base_url: must be an http:// or https:// address; this one can't be read"),
+        ("base_url: 'http://['", "base_url: must be an http:// or https:// address; this one can't be parsed"),
         ("budgets: [{usd: 1, per: week}]", "budgets[0].per: a budget can't be per 'week' (known: run, batch, instance, user, key, model, day, month, total)"),
         ("budgets: [{usd: 1, per: runs}]", "budgets[0].per: a budget can't be per 'runs' (did you mean run?)"),
-        ("budgets: [{usd: 1, per: []}]", "budgets[0].per: must name what the budget is per (known: run, batch, instance, user, key, model, day, month, total)"),
-        ("budgets: [{usd: 1, per: [run, run]}]", "budgets[0].per: the same word is given twice"),
-        ("budgets: [{usd: 1, per: [run, total]}]", "budgets[0].per: total stands alone: it is a budget for all time"),
-        ("budgets: [{usd: 1, per: run, models: [a]}]", "budgets[0].models: this budget already belongs to a; a budget over several models stands in policies"),
-        ("budgets: [{per: run}]", "budgets[0].usd: this key is needed and not given"),
+        ("budgets: [{usd: 1, per: []}]", "budgets[0].per: must name at least one dimension (known: run, batch, instance, user, key, model, day, month, total)"),
+        ("budgets: [{usd: 1, per: [run, run]}]", "budgets[0].per: a dimension is given twice"),
+        ("budgets: [{usd: 1, per: [run, total]}]", "budgets[0].per: total can't be combined: it is a budget for all time"),
+        ("budgets: [{usd: 1, per: run, models: [a]}]", "budgets[0].models: this budget is for a only; put a budget over several models into policies"),
+        ("budgets: [{per: run}]", "budgets[0].usd: this key is required"),
         ("extra_headers: [a]", "extra_headers: must be a map of header names to text, got a list"),
         ("extra_headers: {X: true}", "extra_headers: X: must be one line of text"),
         ('extra_headers: {X: "a\\nb"}', "extra_headers: X: must be one line of text"),
         ("params: [a]", "params: must be a map of request parameters, got a list"),
         ("params: {temperature: .nan}", "params: temperature: must be a finite number"),
         ("max_input_tokens: 5\n    context_window: 4", "max_input_tokens: 5 is more than context_window: 4"),
-        ("tokenizer: nobody-7b", "tokenizer: nothing is known of how 'nobody-7b' counts tokens (name a model such as gpt-4o, claude-sonnet-4-5, qwen3-coder, llama-3.3, or bytes)"),
+        ("tokenizer: nobody-7b", "tokenizer: 'nobody-7b' has no known tokenizer (name a model such as gpt-4o, claude-sonnet-4-5, qwen3-coder, llama-3.3, or bytes)"),
         ("input_tpm: 5\n    tpm: 4", "input_tpm: 5 is more than tpm: 4"),
-        ("usd_per_1k_input: 1\n    usd_per_1m_input: 1000\n    usd_per_1k_output: 1", "usd_per_1k_input: usd_per_1k_input and usd_per_1m_input are the same price twice: give one of them"),
-        ("price: free\n    usd_per_1k_input: 1", "price: a free model has no other price: remove one of the two"),
-        ("tiers: [{above_tokens: 5}]", "tiers: tiers need the base price too: usd_per_1m_input and usd_per_1m_output"),
+        ("usd_per_1k_input: 1\n    usd_per_1m_input: 1000\n    usd_per_1k_output: 1", "usd_per_1k_input: usd_per_1k_input and usd_per_1m_input give the same price: keep only one"),
+        ("price: free\n    usd_per_1k_input: 1", "price: a free model can't have another price: remove one of the two"),
+        ("tiers: [{above_tokens: 5}]", "tiers: tiers need a base price too: usd_per_1m_input and usd_per_1m_output"),
         ("fallbacks: [a]", "fallbacks[0]: a can't fall back to itself"),
         ("fallbacks: [b]", "fallbacks[0]: unknown model 'b' (known: a)"),
-        ("api_version: v1", "api_version: Ollama has no API versions (it is for azure)"),
-        ("script: s.yaml", "script: a script is for provider: scripted"),
+        ("api_version: v1", "api_version: Ollama has no API versions (api_version is for azure)"),
+        ("script: s.yaml", "script: only provider: scripted takes a script"),
         ("apibase: x", "apibase: unknown key (did you mean base_url?)"),
         ("api_base: x", "api_base: unknown key (did you mean base_url?)"),
-        ("temperature: 1", "temperature: unknown key (request parameters stand under params: {temperature: …})"),
+        ("temperature: 1", "temperature: unknown key (request parameters go under params: {temperature: …})"),
         ("max_tokens: 1", "max_tokens: unknown key (did you mean max_output_tokens?)"),
         ("usd_per_1k_inputs: 1", "usd_per_1k_inputs: unknown key (did you mean usd_per_1k_input?)"),
-        ("aliases: [default]", "aliases[0]: 'default' already stands for whichever model is used when none is asked for"),
-        ("aliases: [a]", "aliases[0]: 'a' already stands for a"),
-        ("api_key: $A\n    api_key_env: A", "api_key: api_key and api_key_env say the same thing: give one of them"),
+        ("aliases: [default]", "aliases[0]: 'default' is already the name of the default model"),
+        ("aliases: [a]", "aliases[0]: 'a' is already the name of a"),
+        ("api_key: $A\n    api_key_env: A", "api_key: api_key and api_key_env have the same meaning: give only one"),
     ],
 )  # fmt: skip
-def test_a_wrong_value_of_a_model_is_named_with_its_line_and_key(problems, line, expected):
+def test_an_invalid_value_of_a_model_is_reported_with_line_and_key(problems, line, expected):
     found = problems(f"{A}    {line}\n")
     assert [text for text in found if text == f"4: models.a.{expected}"] == found
 
 
-def test_half_a_price_and_a_section_that_is_no_map_are_told_where_they_stand(problems):
+def test_an_incomplete_price_and_a_section_that_is_no_map_are_reported(problems):
     assert problems(f"{A}    usd_per_1k_input: 1\n") == [
-        "2: models.a: the price is only half there: usd_per_1m_output is missing (usd_per_1m_output: 0 if it costs nothing)"
+        "2: models.a: the price is incomplete: usd_per_1m_output is missing (usd_per_1m_output: 0 if it costs nothing)"
     ]
     assert problems("models:\n  a: ollama\npolicies: 5\n") == [
         "2: models.a: must be a map of keys and values",
         "3: policies: must be a map of keys and values",
     ]
-    assert problems("models:\n  a: {}\n") == ["2: models.a.provider: this key is needed and not given"]
+    assert problems("models:\n  a: {}\n") == ["2: models.a.provider: this key is required"]
 
 
 def test_tiers_ascend(problems):
     price = f"{A}    usd_per_1m_input: 1\n    usd_per_1m_output: 1\n"
 
-    def told(tiers):
+    def reported(tiers):
         return problems(f"{price}    tiers: {tiers}\n")
 
-    rest = "prompt tokens: from there on the prices before it hold"
-    assert told("[{above_tokens: 5}, {above_tokens: 5}]") == [f"6: models.a.tiers[1].above_tokens: must start at more than 6 {rest}"]
-    assert told("[{above_tokens: 5}, {from_tokens: 6}]") == [f"6: models.a.tiers[1].from_tokens: must start at more than 6 {rest}"]
-    assert told("[{from_tokens: 1}]") == [f"6: models.a.tiers[0].from_tokens: must start at more than 1 {rest}"]
+    ending = "prompt tokens, where the prices before it start"
+    assert reported("[{above_tokens: 5}, {above_tokens: 5}]") == [f"6: models.a.tiers[1].above_tokens: must start above 6 {ending}"]
+    assert reported("[{above_tokens: 5}, {from_tokens: 6}]") == [f"6: models.a.tiers[1].from_tokens: must start above 6 {ending}"]
+    assert reported("[{from_tokens: 1}]") == [f"6: models.a.tiers[0].from_tokens: must start above 1 {ending}"]
 
 
 @pytest.mark.parametrize(
@@ -158,22 +158,22 @@ def test_tiers_ascend(problems):
     [
         ("opnai", "provider: unknown provider 'opnai' (did you mean openai?)"),
         ("geminy", "provider: unknown provider 'geminy' (did you mean google?)"),
-        ("azure", "provider azure needs base_url: its address is different for everyone"),
-        ("openai_compatible", "provider openai_compatible needs base_url: its address is different for everyone"),
-        ("scripted", "provider scripted needs either script: with a file of answers, or base_url: of a scripted server"),
+        ("azure", "provider azure needs base_url: it has no address of its own"),
+        ("openai_compatible", "provider openai_compatible needs base_url: it has no address of its own"),
+        ("scripted", "provider scripted needs either script: (a file of answers) or base_url: (a scripted server)"),
         (
             "anthropic, adapter: openai_http",
-            "adapter: openai_http needs base_url: where Anthropic speaks OpenAI's wire format is not known",
+            "adapter: openai_http needs base_url: Anthropic has no known endpoint for OpenAI's wire format",
         ),
         ("openai, adapter: http", "adapter: must be 'openai_http' or 'litellm'"),
     ],
 )
-def test_a_provider_that_cannot_be_reached(problems, provider, expected):
-    place = "1: models.a: " if expected.startswith("provider ") else "1: models.a."
-    assert problems(f"models: {{a: {{provider: {provider}}}}}") == [f"{place}{expected}"]
+def test_a_provider_without_an_address_is_refused(problems, provider, expected):
+    prefix = "1: models.a: " if expected.startswith("provider ") else "1: models.a."
+    assert problems(f"models: {{a: {{provider: {provider}}}}}") == [f"{prefix}{expected}"]
 
 
-def test_an_unknown_provider_that_is_like_none_lists_them_all(problems):
+def test_an_unknown_provider_without_a_similar_name_lists_all_providers(problems):
     [found] = problems("models: {a: {provider: qqqqq}}")
     assert "known: openai, anthropic, google" in found
     assert "provider: openai_compatible, with its base_url" in found
@@ -184,8 +184,8 @@ def test_an_unknown_provider_that_is_like_none_lists_them_all(problems):
     [
         (f"{AB}policies:\n  fallback_chain: [a, c]\n", ["6: policies.fallback_chain[1]: unknown model 'c' (known: a, b)"]),
         (f"{AB}policies:\n  fallback_chain: [a, A1]\n", ["6: policies.fallback_chain[1]: unknown model 'A1' (did you mean a?)"]),
-        (f"{AB}policies:\n  fallback_chain:\n    - a\n    - b\n    - a\n", ["9: policies.fallback_chain[2]: a stands in the chain twice"]),
-        (f"{AB}policies:\n  fallback_chain: &c [a, *c]\n", ["6: policies.fallback_chain[1]: this value holds itself"]),
+        (f"{AB}policies:\n  fallback_chain:\n    - a\n    - b\n    - a\n", ["9: policies.fallback_chain[2]: a is in the chain twice"]),
+        (f"{AB}policies:\n  fallback_chain: &c [a, *c]\n", ["6: policies.fallback_chain[1]: this value contains itself"]),
         (f"{AB}policies:\n  fallback_chain: {{a: b}}\n", ["6: policies.fallback_chain: must be text, got a map"]),
         (f"{AB}policies:\n  backoff_initial_s: 5\n  backoff_max_s: 1\n", ["6: policies.backoff_initial_s: 5 is more than backoff_max_s: 1"]),
         (f"{AB}policies:\n  warn_at: [0.5, 2]\n", ["6: policies.warn_at[1]: must be at most 1, got 2"]),
@@ -200,39 +200,39 @@ def test_an_unknown_provider_that_is_like_none_lists_them_all(problems):
         (AB.replace("default: a", "default: aa"), ["1: default: unknown model 'aa' (did you mean a?)"]),
         (AB.replace("default: a", "default: [a]"), ["1: default: must be the name of a model"]),
         (AB.replace("default: a", "default: ''"), ["1: default: must be the name of a model"]),
-        (AB.replace("default: a\n", ""), ["1: default: is missing, and nothing else says which model to use when none is asked for (default: a)"]),
+        (AB.replace("default: a\n", ""), ["1: default: is missing, so a call that names no model has none (default: a)"]),
         (f"{AB}zork: 1\n", ["5: zork: unknown key (known: default, models, policies)"]),
         (f"{AB}polices: {{}}\n", ["5: polices: unknown key (did you mean policies?)"]),
         ("model_registry: {models: {a: {provider: ollama}}}\nagent: {}\n", ["2: agent: unknown key (known: model_registry, policies)"]),
         ("model_registry: {models: {a: {provider: ollama}}, policies: {}}\npolicies: {}\n", ["2: policies: policies are given twice, also on line 1 (join the two)"]),
-        ("default: a\nmodel: {a: 1}\n", ["1: there is no model_registry: and no models: here (see: paymaster init)", "2: model: unknown key (did you mean models?)"]),
-        ("models: {default: {provider: ollama}}", ["1: models.default: no model can be called default: that name stands for the one that is used when none is asked for"]),
+        ("default: a\nmodel: {a: 1}\n", ["1: there is neither model_registry: nor models: here (see: paymaster init)", "2: model: unknown key (did you mean models?)"]),
+        ("models: {default: {provider: ollama}}", ["1: models.default: the name default is reserved for the default model"]),
         ('models: {"": {provider: ollama}}', ["1: models.: a model's name must be printable text"]),
         ('models: {"a\\nb": {provider: ollama}}', ["1: models.a\nb: a model's name must be printable text"]),
     ],
 )  # fmt: skip
-def test_wrong_policies_and_names(problems, text, expected):
+def test_invalid_policies_and_names_are_reported(problems, text, expected):
     assert problems(text) == expected
 
 
-def test_a_section_of_somebody_elses_config_must_be_there(problems):
+def test_a_registry_embedded_in_another_config_must_have_its_section(problems):
     assert problems("models: {a: {provider: ollama}}", embedded=True) == [
-        "1: there is no model_registry: and no models: here (see: paymaster init)"
+        "1: there is neither model_registry: nor models: here (see: paymaster init)"
     ]
 
 
-def test_fallbacks_that_lead_back_are_one_problem_for_each_circle(problems):
+def test_each_circle_of_fallbacks_is_one_problem(problems):
     text = "default: a\nmodels:\n" + "".join(
         f"  {name}: {{provider: ollama, fallbacks: [{', '.join(to)}]}}\n"
         for name, to in {"a": ["b", "d"], "b": ["c", "d"], "c": ["a"], "d": [], "e": ["a"]}.items()
     )
     [problem] = problems(text)
     assert problem.startswith(
-        "3: models.a.fallbacks: fallbacks go in a circle: a -> b -> c -> a (put these models into policies.fallback_chain"
+        "3: models.a.fallbacks: fallbacks form a circle: a -> b -> c -> a (put these models into policies.fallback_chain"
     )
 
 
-def test_everything_wrong_is_told_at_once_in_the_order_of_the_file(problems):
+def test_all_mistakes_are_reported_at_once_in_the_order_of_the_file(problems):
     text = """\
 default: gpt
 models:
@@ -264,20 +264,20 @@ policies:
     ]
 
 
-def test_files_that_cannot_be_read(tmp_path):
+def test_an_unreadable_file_is_refused(tmp_path):
     def message(path) -> str:
         with pytest.raises(RegistryInvalid) as caught:
             read_file(path)
         return str(caught.value).removeprefix(str(path))
 
-    assert message(tmp_path / "none.yaml") == ": there is no such file (make one with: paymaster init)"
-    assert message(tmp_path) == ": this is a directory; a registry is a YAML file"
+    assert message(tmp_path / "none.yaml") == ": file not found (create one with: paymaster init)"
+    assert message(tmp_path) == ": this is a directory, not a YAML file"
     latin = tmp_path / "latin.yaml"
     latin.write_bytes("models:\n  caf\u00e9: {}\n".encode("latin-1"))
-    assert message(latin) == ":2: this is not UTF-8 text (save the file as UTF-8)"
+    assert message(latin) == ":2: not UTF-8 text (save the file as UTF-8)"
     loop = tmp_path / "loop.yaml"
     loop.symlink_to(loop)
-    assert message(loop) == f": it can't be read: {os.strerror(errno.ELOOP)}"
+    assert message(loop) == f": can't be read: {os.strerror(errno.ELOOP)}"
 
 
 def test_a_missing_file_is_the_users_mistake(tmp_path, catalogue, model_data):

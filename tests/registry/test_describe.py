@@ -1,4 +1,4 @@
-"""Knows what `check` has to show: every value with where it came from, keys by name, and the whole as JSON."""
+"""`paymaster check` shows every value with its origin, keys by name, and all of it as JSON."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import jsonschema
 import pytest
 from ruamel.yaml import YAML
 
-from paymaster.registry.describe import Shown, describe
+from paymaster.registry.describe import DescribedValue, describe
 from paymaster.registry.schema import registry_json_schema
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -52,50 +52,50 @@ def table(load):
 def test_each_value_has_its_origin(table):
     gpt, claude, odd, mine = table.models
     assert (gpt.is_default, gpt.chain_place, claude.is_default, claude.chain_place, mine.chain_place) == (True, 1, False, None, 2)
-    assert gpt.price == Shown(
+    assert gpt.price == DescribedValue(
         "$2.5 in, $10 out, $1.25 cached per million tokens; from 100,001 prompt tokens $5 in, $10 out, $1.25 cached", "registry line 7"
     )
-    assert dict(gpt.limits) == {"rpm": Shown("60", "registry line 6"), "tpm": Shown("9,000", "flag --tpm-limit")}
+    assert dict(gpt.limits) == {"rpm": DescribedValue("60", "registry line 6"), "tpm": DescribedValue("9,000", "flag --tpm-limit")}
     assert gpt.context_window.value == "128,000"
     assert gpt.context_window.origin.startswith("litellm ")
-    assert gpt.endpoint == Shown("https://api.openai.com/v1", "provider openai")
-    assert gpt.budgets == (Shown("$100.00 per model and month, gpt only", "registry models.gpt.budget_usd_per_month"),)
+    assert gpt.endpoint == DescribedValue("https://api.openai.com/v1", "provider openai")
+    assert gpt.budgets == (DescribedValue("$100.00 per model and month, gpt only", "registry models.gpt.budget_usd_per_month"),)
     assert (gpt.aliases, gpt.fallbacks, claude.fallbacks) == (("four",), None, ("gpt",))
     assert claude.endpoint.value == "chosen by litellm"
     assert "cache write" in claude.price.value
-    assert (odd.price, odd.capabilities.value, odd.context_window) == (Shown("unknown", ""), "none", Shown("unknown", ""))
-    assert mine.price == Shown("free", "free: local provider scripted")
+    assert (odd.price, odd.capabilities.value, odd.context_window) == (DescribedValue("unknown", ""), "none", DescribedValue("unknown", ""))
+    assert mine.price == DescribedValue("free", "free: local provider scripted")
     assert mine.endpoint.value.endswith("s.yaml")
 
 
-def test_keys_are_names_and_whether_they_are_set(table):
+def test_keys_are_shown_by_name_and_whether_they_are_set(table):
     assert [(key.variable, key.found) for key in table.models[0].keys] == [("OPENAI_API_KEY", True)]
     assert (table.models[0].key_missing, table.models[1].key_missing) == (None, "ANTHROPIC_API_KEY")
     assert "sk-not-shown" not in json.dumps(asdict(table))
 
 
-def test_budgets_and_rules_have_origins(table):
-    assert table.default == Shown("gpt", "registry line 1")
+def test_budgets_and_policy_values_have_origins(table):
+    assert table.default == DescribedValue("gpt", "registry line 1")
     assert table.budgets == (
-        Shown("$5.00 per run", "registry line 17"),
-        Shown("$1.00 per model and day, gpt + claude only", "registry policies.budgets[0]"),
-        Shown("$300.00 in total", "registry policies.budgets[1]"),
+        DescribedValue("$5.00 per run", "registry line 17"),
+        DescribedValue("$1.00 per model and day, gpt + claude only", "registry policies.budgets[0]"),
+        DescribedValue("$300.00 in total", "registry policies.budgets[1]"),
     )
-    assert table.policy["hard_stop_on_budget"] == Shown("false: calls over budget are made, and reported", "default")
-    assert table.policy["fallback_chain"] == Shown("gpt -> mine", "registry line 21")
-    assert table.policy["max_wait_s"] == Shown("0.5", "registry line 22")
-    assert table.policy["max_attempts"] == Shown("10", "default")
+    assert table.policy["hard_stop_on_budget"] == DescribedValue("false: calls over budget are made, and reported", "default")
+    assert table.policy["fallback_chain"] == DescribedValue("gpt -> mine", "registry line 21")
+    assert table.policy["max_wait_s"] == DescribedValue("0.5", "registry line 22")
+    assert table.policy["max_attempts"] == DescribedValue("10", "default")
 
 
-def test_a_budget_from_a_flag_says_so(load):
+def test_a_budget_from_a_flag_has_the_flag_as_its_origin(load):
     table = describe(load("models: {a: {provider: ollama}}", flags={"budget_usd": 2}), {})
-    assert table.budgets == (Shown("$2.00 per run", "flag --budget-usd"),)
-    assert table.policy["hard_stop_on_budget"] == Shown("true: calls over budget are refused", "default with flag --budget-usd")
+    assert table.budgets == (DescribedValue("$2.00 per run", "flag --budget-usd"),)
+    assert table.policy["hard_stop_on_budget"] == DescribedValue("true: calls over budget are refused", "default with flag --budget-usd")
     assert table.policy["fallback_chain"].value == "none"
-    assert table.default == Shown("a", "default")
+    assert table.default == DescribedValue("a", "default")
 
 
-def test_the_json_schema_is_one_and_takes_every_layout():
+def test_the_json_schema_accepts_every_layout():
     schema = registry_json_schema()
     jsonschema.Draft202012Validator.check_schema(schema)
     for text in (TEXT, "model_registry: {models: {a: {provider: x-ai}}}\npolicies: {}", "{$schema: x, models: {a: {provider: gemini}}}"):
@@ -126,11 +126,11 @@ def test_reading_flags_loads_neither_pydantic_nor_yaml():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_a_number_of_calls_that_is_found_out_and_what_happens_without_a_ledger(load):
+def test_adaptive_concurrency_and_the_ledger_policy_are_shown(load):
     text = "models: {a: {provider: openai, model_id: gpt-4o, max_parallel: auto}}\npolicies: {on_ledger_error: refuse}\n"
     registry = load(text)
     table = describe(registry, {})
     assert (registry.models["a"].limits.adapts, registry.models["a"].limits.max_parallel) == (True, None)
     assert table.models[0].limits["max_parallel"].value == "auto"
-    assert table.policy["on_ledger_error"] == Shown("refuse: no call without it", "registry line 2")
+    assert table.policy["on_ledger_error"] == DescribedValue("refuse: no call without it", "registry line 2")
     assert not registry.policy.goes_on_without_ledger

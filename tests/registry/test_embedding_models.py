@@ -1,11 +1,11 @@
-"""What a registry says of models that make vectors, and what is filled in for them."""
+"""Embedding models in a registry, and the values that are filled in for them."""
 
 from __future__ import annotations
 
 import pytest
 
 
-def test_public_models_are_known_to_make_vectors_and_what_they_cost(load):
+def test_public_embedding_models_are_known_with_their_prices(load):
     names = {
         "small": ("openai", "text-embedding-3-small", "0.02"),
         "large": ("openai", "text-embedding-3-large", "0.13"),
@@ -33,7 +33,7 @@ def test_public_models_are_known_to_make_vectors_and_what_they_cost(load):
 
 
 @pytest.mark.parametrize(
-    ("said", "embeds"),
+    ("text", "embeds"),
     [
         ("provider: openai, model_id: gpt-4o", False),
         ("provider: openai_compatible, base_url: 'http://127.0.0.1:1', model_id: own", None),
@@ -43,11 +43,11 @@ def test_public_models_are_known_to_make_vectors_and_what_they_cost(load):
         ("provider: openai, model_id: text-embedding-3-small, capabilities: []", True),
     ],
 )
-def test_a_model_makes_vectors_where_the_registry_or_the_model_data_says_so(load, said, embeds):
-    assert load(f"models: {{a: {{{said}}}}}").models["a"].embeds is embeds
+def test_the_registry_or_the_model_data_decides_whether_a_model_embeds(load, text, embeds):
+    assert load(f"models: {{a: {{{text}}}}}").models["a"].embeds is embeds
 
 
-def test_models_under_other_names_can_be_declared_to_make_the_same_vectors(load):
+def test_models_with_different_names_can_share_a_vector_space(load):
     models = load(
         "default: a\nmodels:\n"
         "  a: {provider: openai, model_id: text-embedding-3-small}\n"
@@ -57,12 +57,12 @@ def test_models_under_other_names_can_be_declared_to_make_the_same_vectors(load)
     assert {model.vector_space for model in models.values()} == {"text-embedding-3-small"}
 
 
-def test_limits_of_a_provider_s_own_endpoint_are_not_those_of_another(load):
+def test_input_limits_hold_only_for_the_providers_own_endpoint(load):
     model = load("models: {a: {provider: openai, model_id: text-embedding-3-small, base_url: 'http://127.0.0.1:1/v1'}}").models["a"]
     assert (model.max_inputs, model.max_inputs_tokens) == (None, None)
 
 
-def test_vectors_have_no_price_so_a_model_that_makes_them_needs_none(load, problems):
+def test_an_embedding_model_needs_no_output_price(load, problems):
     text = "models: {a: {provider: openai_compatible, base_url: 'https://e.test', model_id: own, usd_per_1m_input: 0.1%s}}"
     model = load(text % ", capabilities: [embeddings]").models["a"]
     assert (str(model.price.table.tiers[0].rates.input), model.price.table.tiers[0].rates.output) == ("0.1", 0)
@@ -70,7 +70,7 @@ def test_vectors_have_no_price_so_a_model_that_makes_them_needs_none(load, probl
     assert "usd_per_1m_output is missing" in problem
 
 
-def test_fallbacks_that_would_never_be_gone_to_are_warned_of(load):
+def test_a_fallback_that_can_never_be_used_is_warned_about(load):
     registry = load(
         "default: a\nmodels:\n"
         "  a: {provider: openai, model_id: text-embedding-3-small, fallbacks: [b, c, d]}\n"
@@ -79,6 +79,6 @@ def test_fallbacks_that_would_never_be_gone_to_are_warned_of(load):
         "  d: {provider: openai, model_id: gpt-4o, fallbacks: [c]}\n"
     )
     assert [warning.split(",")[0] for warning in registry.warnings] == [
-        "a: its fallback c never stands in",
+        "a: its fallback c is never used",
         "a: its fallback d makes no embeddings",
     ]

@@ -1,6 +1,6 @@
-"""Knows what a right registry becomes: the request's own example, both layouts, what is filled in and from where."""
+"""A valid registry is loaded and completed: both layouts, missing values, and their origins."""
 
-# ruff: noqa: E501 -- the request's own example stands here as it was written
+# ruff: noqa: E501 -- the example of the specification is quoted unchanged
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ model_registry:
 """
 
 
-def test_the_file_of_the_request_loads_as_it_stands_and_means_what_it_says(load):
+def test_the_example_of_the_specification_loads_unchanged(load):
     registry = load(THE_REQUEST)
     gpt, gemini, local = registry.models.values()
     assert registry.default == "gpt-4o"
@@ -53,7 +53,7 @@ def test_the_file_of_the_request_loads_as_it_stands_and_means_what_it_says(load)
     assert [warning for warning in registry.warnings if "local-llm" in warning and "counts as free" in warning]
 
 
-def test_numbers_given_as_text_are_exact_numbers(load):
+def test_numbers_as_text_are_exact(load):
     price = (
         load("models: {a: {provider: openai, rpm: '60', tpm: 1_000, usd_per_1k_input: '5e-3', usd_per_1k_output: 0.1}}").models["a"].price
     )
@@ -71,18 +71,18 @@ def test_numbers_given_as_text_are_exact_numbers(load):
         '{"models": {"a": {"provider": "ollama"}}, "policies": {"budget_usd_per_run": 1}}',
     ],
 )
-def test_every_layout_means_the_same(load, text):
+def test_all_layouts_give_the_same_registry(load, text):
     registry = load(text)
     assert registry.policy.budgets == (Budget(cap_nanousd=1_000_000_000, per=("run",), key="policies.budget_usd_per_run"),)
     assert registry.default == "a"
 
 
-def test_inside_another_programs_config_only_our_section_is_looked_at(load):
-    text = "agent: {model: {name: x}}\npolicies: [somebody else's]\nmodel_registry: {models: {a: {provider: ollama}}}"
+def test_in_another_programs_config_only_the_registry_section_is_read(load):
+    text = "agent: {model: {name: x}}\npolicies: [another program's]\nmodel_registry: {models: {a: {provider: ollama}}}"
     assert load(text, embedded=True).models["a"].provider == "ollama"
 
 
-def test_anchors_and_merges_work_and_the_maps_own_keys_win(load):
+def test_anchors_and_merges_work_and_a_maps_own_keys_win(load):
     text = """\
 base: &base {provider: openai, rpm: 60}
 model_registry:
@@ -102,7 +102,7 @@ model_registry:
     ]
 
 
-def test_what_is_left_out_is_filled_in_and_says_from_where(load):
+def test_missing_values_are_filled_in_with_their_origin(load):
     model = load("models:\n  a:\n    provider: OpenAI\n    model_id: gpt-4o\n    rpm: 5\n").models["a"]
     assert (model.context_window, model.max_output_tokens, model.limits.rpm) == (128_000, 16_384, 5)
     assert model.price.table.tiers[0].rates.input == Decimal("2.5")
@@ -113,21 +113,21 @@ def test_what_is_left_out_is_filled_in_and_says_from_where(load):
     assert origins["base_url"] == "provider openai"
 
 
-def test_what_the_registry_says_bounds_what_is_filled_in(load):
+def test_filled_in_limits_never_exceed_the_registrys_own(load):
     model = load("models: {gpt-4o: {provider: openai, context_window: 8000}}").models["gpt-4o"]
     assert (model.model_id, model.context_window, model.max_input_tokens, model.max_output_tokens) == ("gpt-4o", 8000, 8000, 8000)
     model = load("models: {a: {provider: vllm, max_output_tokens: 100, max_input_tokens: 1000, capabilities: []}}").models["a"]
     assert (model.context_window, model.max_input_tokens, model.max_output_tokens, model.capabilities) == (None, 1000, 100, frozenset())
 
 
-def test_a_model_that_nobody_has_priced_is_unpriced_and_the_warning_names_the_lines_to_add(load):
+def test_a_model_without_a_known_price_is_unpriced_and_warned_about(load):
     registry = load("models: {a: {provider: openai, model_id: gpt-4o-hyper-2027-01-01}}")
     assert registry.models["a"].price is None
     assert "usd_per_1m_input and usd_per_1m_output, or `price: free`" in registry.warnings[0]
     assert registry.models["a"].capabilities is None
 
 
-def test_a_private_address_is_not_taken_as_free(load):
+def test_a_private_address_is_not_free(load):
     registry = load("models: {a: {provider: openai, model_id: ours, base_url: 'http://10.0.0.5:4000/v1'}}")
     assert registry.models["a"].price is None
 
@@ -138,7 +138,7 @@ def test_a_known_model_keeps_its_price_behind_a_proxy_on_this_machine(load):
     assert registry.warnings == ()
 
 
-def test_free_is_said_by_the_registry_or_by_a_local_provider(load):
+def test_only_the_registry_or_a_local_provider_makes_a_model_free(load):
     registry = load(
         "models: {a: {provider: openai, model_id: x, price: free}, b: {provider: vllm, base_url: 'https://gpu.example.com'}}\ndefault: a"
     )
@@ -171,7 +171,7 @@ models:
     assert (tier.from_prompt_tokens, tier.rates.input, tier.rates.output, tier.rates.cache_read) == (200_001, 4, 15, Decimal("0.5"))
 
 
-def test_a_tier_starts_above_a_length_or_at_it(load):
+def test_a_tier_starts_above_or_at_a_length(load):
     """xAI's long prices hold from 200,000 prompt tokens on; Google's and OpenAI's above them."""
     text = """\
 models:
@@ -190,7 +190,7 @@ models:
     assert [cost(usage, price, noon).usd for price in (at, above)] == [Decimal("0.8012"), Decimal("0.4006")]
 
 
-def test_budgets_of_every_kind(load):
+def test_every_kind_of_budget_is_read(load):
     text = """\
 default: a
 models:
@@ -219,7 +219,7 @@ policies:
     )
 
 
-def test_policies_and_time_limits_in_seconds(load):
+def test_policies_and_time_limits_are_read_in_seconds(load):
     text = """\
 models: {a: {provider: ollama, timeouts: {connect_s: 2.5, total_s: 30}, fallbacks: []}}
 policies:
@@ -270,7 +270,7 @@ def test_the_default_is_the_first_of_the_chain_unless_it_is_named(load):
     assert load(f"{models}default: bee").default == "b"
 
 
-def test_parameters_headers_aliases_and_fallbacks_are_taken_over(load):
+def test_params_headers_aliases_and_fallbacks_are_kept(load):
     text = """\
 default: a
 models:
@@ -301,17 +301,17 @@ models:
         ("base_url: http://localhost:1", {"GEMINI_API_KEY": "x"}, ((), False)),
     ],
 )
-def test_where_keys_are_looked_for(load, keys, environ, expected):
+def test_key_variables_come_from_the_registry_or_the_provider(load, keys, environ, expected):
     model = load(f"models: {{a: {{provider: gemini, model_id: gemini-2.5-pro, {keys}}}}}", environ=environ).models["a"]
     assert (model.key_variables, model.key_required) == expected
 
 
-def test_a_scripts_path_starts_at_the_registry(load):
+def test_a_scripts_path_is_relative_to_the_registry(load):
     model = load("models: {a: {provider: scripted, script: answers.yaml}}").models["a"]
     assert (model.adapter, model.script, model.price.is_free) == ("scripted", "/where/it/is/answers.yaml", True)
 
 
-def test_a_file_is_read_with_its_name_and_place(tmp_path, catalogue, model_data):
+def test_a_file_is_read_with_its_name_and_directory(tmp_path, catalogue, model_data):
     file = tmp_path / "registry.yaml"
     file.write_bytes(b"\xef\xbb\xbfmodels: {a: {provider: scripted, script: s.yaml}}\r\n")
     at = datetime(2026, 11, 23, tzinfo=UTC)
@@ -320,7 +320,7 @@ def test_a_file_is_read_with_its_name_and_place(tmp_path, catalogue, model_data)
     assert registry.models["a"].script == str(tmp_path / "s.yaml")
 
 
-def test_one_model_makes_a_registry_without_a_file(tmp_path, catalogue, model_data):
+def test_a_registry_of_one_model_needs_no_file(tmp_path, catalogue, model_data):
     sources = Sources(catalogue=catalogue, model_data=model_data, environ={}, at=datetime(2026, 11, 23, tzinfo=UTC), directory=tmp_path)
     registry = registry_for_model("openai/gpt-4o", Overrides(), sources)
     assert (registry.default, registry.models["openai/gpt-4o"].model_id) == ("openai/gpt-4o", "gpt-4o")
@@ -332,6 +332,6 @@ def test_one_model_makes_a_registry_without_a_file(tmp_path, catalogue, model_da
 
 
 @pytest.mark.parametrize(("alike", "encoding"), [("gpt-4o", "o200k_base"), ("bytes", None)])
-def test_a_name_that_says_nothing_can_count_tokens_like_another(load, alike, encoding):
+def test_a_model_can_name_another_models_tokenizer(load, alike, encoding):
     text = "models:\n  a: {provider: vllm, model_id: house-model, tokenizer: %s}\n"
     assert load(text % alike).models["a"].tokenizer.encoding == encoding

@@ -1,3 +1,5 @@
+"""Limits and capabilities of public models are found by exact name, in the shipped file and as its builder makes it."""
+
 import importlib.util
 import json
 import subprocess
@@ -32,7 +34,7 @@ def test_a_model_is_found_with_its_limits_capabilities_and_source(data):
     assert facts.source.endswith(" model data")
 
 
-def test_where_prompt_and_answer_have_limits_of_their_own_the_window_holds_both(data):
+def test_separate_input_and_output_limits_add_up_to_the_window(data):
     facts = data.lookup("openai", "gpt-5")
     assert (facts.max_input_tokens, facts.max_output_tokens, facts.context_window) == (272_000, 128_000, 400_000)
     gemini = data.lookup("google", "gemini-2.5-pro")
@@ -85,15 +87,15 @@ def test_models_are_found_under_the_names_that_providers_use(data, provider, mod
         ("nobody", "gpt-4o"),
     ],
 )
-def test_an_unknown_name_has_no_facts_rather_than_a_neighbours(data, provider, model_id):
+def test_an_unknown_name_has_no_facts(data, provider, model_id):
     assert data.lookup(provider, model_id) is None
 
 
-def test_where_no_capability_is_listed_nothing_is_claimed(data):
+def test_capabilities_are_unknown_if_none_is_listed(data):
     assert data.lookup("openai", "text-embedding-3-small").capabilities is None
 
 
-def test_the_file_is_read_once_and_only_when_asked():
+def test_the_file_is_read_once_on_the_first_look_up():
     reads = []
     data = ModelData(lambda: reads.append(1) or read_shipped_data())
     assert not reads
@@ -143,7 +145,7 @@ def test_the_builder_keeps_limits_and_capabilities_of_text_models_only(build):
     assert all(data.lookup("openai", name) is None for name in ("painter", "unheard-of", "homeless"))
 
 
-def test_the_shipped_file_is_what_the_builder_makes_of_the_installed_table(build):
+def test_the_shipped_file_is_current(build):
     spec = importlib.util.find_spec("litellm")
     source = json.loads(read_shipped_data())["source"]
     if spec is None or source != f"litellm {build.version('litellm')} model data":
@@ -152,7 +154,7 @@ def test_the_shipped_file_is_what_the_builder_makes_of_the_installed_table(build
     assert build.render(table, source) == read_shipped_data()
 
 
-def test_without_litellm_the_builder_says_what_it_needs():
+def test_the_builder_without_litellm_names_the_missing_package():
     # -S and -I leave the interpreter without installed packages.
     done = subprocess.run([sys.executable, "-S", "-I", str(SCRIPT)], capture_output=True, text=True, check=False)
     assert done.returncode == 2

@@ -1,4 +1,4 @@
-"""Knows what ships as an example: every preset loads as it stands, without a warning, with a price for each model."""
+"""Every preset loads unchanged, without a warning, with a price for each model."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_paid_presets_have_hard_budgets(load):
         assert {budget.per for budget in policy.budgets} >= {("run",), ("month",)}
 
 
-def test_local_presets_cost_nothing_and_need_no_key(load):
+def test_local_presets_are_free_and_need_no_key(load):
     for name in ("local", "ollama", "vllm", "sglang", "llamacpp", "lmstudio"):
         for model in load(read_preset(name)).models.values():
             assert model.price.is_free
@@ -52,5 +52,5 @@ def test_every_file_is_a_preset_and_every_preset_a_file():
 
 
 def test_an_unknown_preset_is_a_mistake_with_the_nearest_name():
-    with pytest.raises(UsageMistake, match=r"there is no preset 'opensource' .did you mean open-source"):
+    with pytest.raises(UsageMistake, match=r"unknown preset 'opensource' .did you mean open-source"):
         read_preset("opensource")

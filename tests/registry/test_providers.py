@@ -1,4 +1,4 @@
-"""Knows what people call providers, and what follows for endpoint, adapter, key and terms."""
+"""Names of providers, and the endpoint, adapter, key and parameters that follow from each."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ from paymaster.registry.providers import (
         ("mistral", "mistral"), ("groq", "groq"), ("openrouter", "openrouter"), ("anthropic", "anthropic"), ("sglang", "sglang"),
     ],
 )  # fmt: skip
-def test_providers_go_by_the_names_people_use(name, expected):
+def test_providers_are_found_by_their_usual_names(name, expected):
     assert find_provider(name).id == expected
 
 
-def test_unknown_names_have_neighbours_or_none():
+def test_an_unknown_name_may_have_a_nearest_provider():
     assert (find_provider("opnai"), nearest_provider("opnai"), nearest_provider("qqqqq")) == (None, "openai", None)
 
 
@@ -47,7 +47,7 @@ def test_no_name_means_two_providers():
 
 
 @pytest.mark.parametrize("provider_id", provider_ids())
-def test_every_provider_can_be_spoken_to(provider_id):
+def test_every_provider_has_a_connection(provider_id):
     facts = provider(provider_id)
     speaks = connection(facts, "m", base_url="https://mine.example.com" if facts.needs_base_url else None)
     if speaks.adapter == OPENAI_HTTP:
@@ -73,11 +73,11 @@ def test_every_provider_can_be_spoken_to(provider_id):
         ("anthropic", None, None, None),
     ],
 )
-def test_an_address_is_completed_the_usual_way(provider_id, base_url, api_version, expected):
+def test_a_base_url_is_completed_with_the_usual_path(provider_id, base_url, api_version, expected):
     assert connection(provider(provider_id), "m", base_url=base_url, api_version=api_version).base_url == expected
 
 
-def test_who_speaks():
+def test_the_adapter_follows_from_provider_and_registry():
     assert connection(provider("anthropic"), "m").adapter == LITELLM
     assert connection(provider("anthropic"), "m", base_url="http://localhost:1", adapter=OPENAI_HTTP).adapter == OPENAI_HTTP
     assert connection(provider("openai"), "m", adapter=LITELLM).usage_api == "litellm.usage"
@@ -94,15 +94,15 @@ def test_who_speaks():
         ("https://localhost.example.com", False), ("https://api.openai.com", False),
     ],
 )  # fmt: skip
-def test_which_addresses_are_this_machine(url, expected):
+def test_addresses_of_this_machine_are_recognised(url, expected):
     assert on_this_machine(url) is expected
 
 
-def test_a_server_on_this_machine_gets_no_key_of_a_hosted_provider():
+def test_a_local_server_gets_no_key_of_a_hosted_provider():
     speaks = connection(provider("openai"), "m", base_url="http://localhost:1")
-    assert (speaks.key_variables, speaks.key_required, speaks.local, speaks.by_place) == ((), False, True, True)
+    assert (speaks.key_variables, speaks.key_required, speaks.local, speaks.by_address) == ((), False, True, True)
     vllm = connection(provider("vllm"), "m", base_url="http://localhost:1")
-    assert (vllm.key_variables, vllm.key_required, vllm.local, vllm.by_place) == (("VLLM_API_KEY",), False, True, False)
+    assert (vllm.key_variables, vllm.key_required, vllm.local, vllm.by_address) == (("VLLM_API_KEY",), False, True, False)
     proxy = connection(provider("openai"), "m", base_url="https://proxy.example.com")
     assert (proxy.key_variables, proxy.key_required, proxy.local) == (("OPENAI_API_KEY",), True, False)
 
@@ -122,14 +122,14 @@ def test_a_server_on_this_machine_gets_no_key_of_a_hosted_provider():
         ("google", "x", "http://localhost:1", "max_tokens", set()),
     ],
 )
-def test_each_provider_is_spoken_to_in_its_own_terms(provider_id, model_id, base_url, limit_param, refused):
+def test_each_provider_gets_its_own_parameter_names(provider_id, model_id, base_url, limit_param, refused):
     speaks = connection(provider(provider_id), model_id, base_url=base_url)
     assert speaks.output_limit_param == limit_param
     assert refused <= speaks.unsupported_params
     assert bool(refused) == bool(speaks.unsupported_params)
 
 
-def test_who_reads_cache_marks_and_thinking():
+def test_cache_marks_and_thinking_go_to_providers_that_read_them():
     assert {"cache_control", "thinking_blocks"} <= connection(provider("anthropic"), "claude-sonnet-5-5").readable_extras
     assert connection(provider("openai"), "gpt-4o").readable_extras == frozenset()
     assert connection(provider("openrouter"), "m", base_url="http://localhost:1").readable_extras == frozenset()
@@ -148,5 +148,5 @@ def test_who_reads_cache_marks_and_thinking():
         ("groq", "qwen/qwen3-32b", Effort.NEVER),
     ],
 )
-def test_a_reasoning_effort_is_for_those_who_take_it(provider_id, model_id, effort):
+def test_a_reasoning_effort_goes_to_models_that_take_it(provider_id, model_id, effort):
     assert connection(provider(provider_id), model_id, base_url="https://x.test" if provider_id == "azure" else None).effort is effort

@@ -1,4 +1,4 @@
-"""Knows that a key written into a registry is refused wherever it stands, and repeated nowhere."""
+"""A key in a registry is refused wherever it is, and never shown."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ CANARY = "sk-canary-4f9a8b7c6d5e4f3a2b1c"
         f"model_id: x\n    model_id: {CANARY}",
     ],
 )
-def test_a_key_is_refused_and_never_repeated(problems, line):
+def test_a_key_is_refused_and_never_shown(problems, line):
     text = "\n".join(problems(f"models:\n  a:\n    {'' if line.startswith('provider') else 'provider: openai'}\n    {line}\n"))
     assert "canary" not in text
     assert text
@@ -56,7 +56,7 @@ def test_a_registry_with_references_shows_names_and_no_values(load):
     assert [(key.variable, key.found) for key in table.models[0].keys] == [("MY_KEY", True), ("TEAM", True)]
 
 
-def test_headers_are_resolved_at_the_last_moment(load):
+def test_headers_are_resolved_only_for_the_request(load):
     text = "models: {a: {provider: ollama, extra_headers: {A: 'Bearer $ONE, ${TWO}', B: plain, C: $ONE}}}"
     model = load(text).models["a"]
     assert header_variables(model) == ("ONE", "TWO")
@@ -65,7 +65,7 @@ def test_headers_are_resolved_at_the_last_moment(load):
         resolve_headers(model, {"ONE": "1", "TWO": ""})
 
 
-def test_a_missing_key_is_named_by_its_variables(load):
+def test_a_missing_key_is_reported_by_its_variables(load):
     model = load("models: {a: {provider: google, model_id: gemini-2.5-pro}}").models["a"]
     assert missing_key(model, {}) == "GEMINI_API_KEY or GOOGLE_API_KEY"
     assert missing_key(model, {"GOOGLE_API_KEY": "x"}) is None
@@ -79,7 +79,7 @@ def test_a_missing_key_is_named_by_its_variables(load):
     [CANARY, "gsk_0123456789abcdef", "AIzaSyA-0123456789", "hf_abcdefghijkl", "xai-0123456789ab", "Bearer sk-abcdefghijklm", "aB3" * 9,
      "AKIA0123456789ABCDEF", "eyJhbGciOiJIUzI1NiJ9"],
 )  # fmt: skip
-def test_the_shapes_of_keys(key):
+def test_texts_shaped_like_keys_are_recognised(key):
     assert looks_like_a_secret(key)
     assert key not in shown(key)
 
@@ -90,16 +90,16 @@ def test_the_shapes_of_keys(key):
      "us.anthropic.claude-sonnet-4-5-20250929-v1:0",
      "OPENAI_API_KEY", "0123456789abcdef0123456789abcdef"],
 )  # fmt: skip
-def test_what_only_resembles_a_key(text):
+def test_texts_that_only_resemble_keys_are_not(text):
     assert not looks_like_a_secret(text)
     assert shown(text) == repr(text)
 
 
-def test_names_of_secrets():
+def test_parameter_names_of_secrets_are_recognised():
     assert all(map(names_a_secret, ["api_key", "aws_secret_access_key", "Authorization", "auth-token", "vertex_password"]))
     assert not any(map(names_a_secret, ["max_tokens", "stop_token_ids", "logit_bias", "prompt_cache_key", "seed"]))
 
 
-def test_values_are_shown_short():
+def test_values_in_messages_are_shortened():
     assert shown("x" * 100) == repr("x" * 60 + "…")
     assert [shown(value) for value in ([1], {}, None, True, False, 5)] == ["a list", "a map", "nothing", "true", "false", "5"]

@@ -142,7 +142,7 @@ def test_mistakes_are_told_in_one_message_before_an_environment_starts(bench):
         "empty": ([f"--model-registry={registry}"], str(empty), "it is empty"),
         "no YAML": ([f"--model-registry={registry}"], str(no_yaml), "it is not YAML (line 2)"),
         "no registry": (["--budget-usd=1"], "agent.yaml", "no model registry"),
-        "no such registry": (["--model-registry=/none.yaml"], "agent.yaml", "there is no such file"),
+        "no such registry": (["--model-registry=/none.yaml"], "agent.yaml", "file not found"),
     }
     for flags, config, _ in told.values():
         bench.single(task, *flags, config=config)

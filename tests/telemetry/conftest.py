@@ -1,4 +1,4 @@
-"""Knows one event of every kind, for the tests of the sinks."""
+"""One event of every kind, for the tests of the listeners."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def filled() -> Callable[[Event, str], Event]:
 
 
 def _filled(event: Event, text: str) -> Event:
-    """The same event with `text` in every place where a string can stand, scope and tags included."""
+    """A copy of the event with `text` in every field that can be a string, scope and tags included."""
     changes: dict[str, object] = {
         "call_id": text,
         "scope": Scope(run=text, batch=text, instance=text, user=text, role=text, tags={text: text}),

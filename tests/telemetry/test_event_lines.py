@@ -1,4 +1,4 @@
-"""Knows what a line of the events file promises: its fields, its schema, its documentation, and that no secret stands in it."""
+"""A line of the events file has the documented fields, is valid against the schema, and contains no secret."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def validator() -> Draft202012Validator:
     return Draft202012Validator(schema)
 
 
-def test_there_is_a_specimen_of_every_event(events):
+def test_there_is_a_sample_of_every_event(events):
     assert list(events) == KINDS
 
 
@@ -52,11 +52,11 @@ def test_every_line_is_valid_against_the_shipped_schema(kind, scope, events, val
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_line_is_valid_with_the_text_that_the_slow_way_writes(kind, events, filled, validator):
+def test_lines_with_lone_surrogates_are_valid_too(kind, events, filled, validator):
     validator.validate(json.loads(encode(filled(events[kind], CANARY), Redactor([CANARY]))))
 
 
-def test_a_line_with_an_unknown_field_or_without_a_known_one_is_not_valid(events, validator):
+def test_a_line_with_an_unknown_or_a_missing_field_is_invalid(events, validator):
     line = orjson.loads(encode(events["fallback"], Redactor()))
     assert not validator.is_valid({**line, "prompt": "secret"})
     assert not validator.is_valid({name: value for name, value in line.items() if name != "to_model"})
@@ -84,7 +84,7 @@ def test_a_line_is_flat_and_begins_with_its_envelope(events):
     }
 
 
-def test_what_the_scope_does_not_have_is_left_out_and_what_the_event_does_not_have_is_null(events):
+def test_missing_names_of_the_scope_are_omitted_and_missing_event_fields_are_null(events):
     line = as_line(events["settled"])
     assert not {"batch", "instance", "user", "role", "tags"} & set(line)
     assert line["first_token_ms"] is None
@@ -113,7 +113,7 @@ def test_times_are_written_to_the_millisecond(at_ms, text):
     "secret",
     [CANARY, 'canary"with\\quotes', "canary/with+signs==", "kanarienvögel-geheim"],
 )
-def test_a_secret_in_any_string_of_an_event_stays_inside(kind, secret, events, filled):
+def test_a_secret_in_any_string_of_an_event_is_masked(kind, secret, events, filled):
     line = encode(filled(events[kind], f"before {secret} after"), Redactor([secret]))
     assert "before" in line.decode()
     assert MASK in line.decode()
@@ -122,25 +122,25 @@ def test_a_secret_in_any_string_of_an_event_stays_inside(kind, secret, events, f
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_looks_like_a_key_stays_inside_although_nobody_named_it(kind, events, filled):
+def test_text_that_looks_like_a_key_is_masked(kind, events, filled):
     line = encode(filled(events[kind], "Authorization: Bearer abc.def-123456"), Redactor()).decode()
     assert "abc.def" not in line
     assert MASK in line
 
 
-def test_a_clean_event_is_written_as_it_is(events):
+def test_a_clean_event_is_written_unchanged(events):
     for event in events.values():
         line = json.loads(encode(event, Redactor([CANARY])))
         assert line == json.loads(json.dumps(as_line(event)))
 
 
-def test_half_a_surrogate_pair_and_an_integer_beyond_64_bits_do_not_lose_the_event(events):
+def test_lone_surrogates_and_integers_beyond_64_bits_can_be_written(events):
     line = encode(replace(events["refused"], model="caf\udce9", cap=2**70), Redactor())
     assert orjson.loads(line.replace(str(2**70).encode(), b"0"))["model"] == "caf?"
     assert json.loads(line)["cap"] == 2**70
 
 
-def test_the_shipped_schema_and_the_reference_are_those_of_the_code():
+def test_the_shipped_schema_and_the_reference_are_current():
     assert builder().main(["--check"]) == 0, "run scripts/build_events_docs.py"
 
 

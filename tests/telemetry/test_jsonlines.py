@@ -1,4 +1,4 @@
-"""Knows what the events file promises: whole lines whoever writes, private files, and a disk that may fail."""
+"""The events file has whole lines from any number of writers, is private, and survives a failing disk."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ file = EventFile(path)
 
 def write(thread):
     for number in range(count):
-        told = dict(at_ms=number, call_id=f"{process}.{thread}.{number}", scope=Scope(run="r"))
-        file(FellBack(**told, model="a", to_model="b", reason="x" * (number * 37 % 3000)))
+        common = dict(at_ms=number, call_id=f"{process}.{thread}.{number}", scope=Scope(run="r"))
+        file(FellBack(**common, model="a", to_model="b", reason="x" * (number * 37 % 3000)))
 
 workers = [threading.Thread(target=write, args=(thread,)) for thread in range(threads)]
 [worker.start() for worker in workers]
@@ -46,7 +46,7 @@ def lines(path):
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def test_lines_stay_whole_when_many_threads_of_many_processes_write_one_file(tmp_path):
+def test_lines_of_many_threads_and_processes_stay_whole(tmp_path):
     path = tmp_path / "new" / "run.jsonl"
     writers = [subprocess.Popen([sys.executable, "-c", WRITER, str(path), str(process), "4", "200"]) for process in range(4)]
     assert [writer.wait(60) for writer in writers] == [0] * 4
@@ -60,7 +60,7 @@ def test_lines_stay_whole_when_many_threads_of_many_processes_write_one_file(tmp
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_forked_child_writes_even_if_its_parent_was_in_the_middle_of_a_line(tmp_path, events):
+def test_a_forked_child_writes_even_if_its_parent_held_the_lock(tmp_path, events):
     file = EventFile(tmp_path / "run.jsonl")
     file(events["admitted"])
     entered, leave = threading.Event(), threading.Event()
@@ -85,7 +85,7 @@ def test_a_forked_child_writes_even_if_its_parent_was_in_the_middle_of_a_line(tm
     assert [line["event"] for line in lines(tmp_path / "run.jsonl")] == ["admitted", "settled", "fallback"]
 
 
-def test_file_and_folder_are_private_and_made_with_the_first_event(tmp_path, events):
+def test_the_first_event_creates_a_private_file_and_folder(tmp_path, events):
     path = tmp_path / "state" / "events" / "run.jsonl"
     file = EventFile(path)
     assert not path.parent.exists()
@@ -114,7 +114,7 @@ def test_secrets_stay_out_of_the_file(tmp_path, events):
     assert lines(file.path)[0]["message"] == "invalid key [redacted]"
 
 
-def test_a_path_that_cannot_be_written_costs_events_and_is_logged_once(tmp_path, events, caplog):
+def test_a_path_that_cannot_be_written_loses_events_and_is_logged_once(tmp_path, events, caplog):
     (tmp_path / "file").write_text("not a folder")
     file = EventFile(tmp_path / "file" / "run.jsonl")
     with caplog.at_level(logging.WARNING, "paymaster"):
@@ -125,9 +125,9 @@ def test_a_path_that_cannot_be_written_costs_events_and_is_logged_once(tmp_path,
     assert str(file.path) in caplog.text
 
 
-def test_a_path_that_cannot_be_written_is_the_users_mistake_when_asked_early(tmp_path):
+def test_prepare_raises_for_a_path_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("not a folder")
-    with pytest.raises(UsageMistake, match=r"cannot write events to .*run\.jsonl.*\n.*--events"):
+    with pytest.raises(UsageMistake, match=r"can't write events to .*run\.jsonl.*\n.*--events"):
         EventFile(tmp_path / "file" / "run.jsonl").prepare()
     good = EventFile(tmp_path / "events" / "run.jsonl")
     good.prepare()
@@ -136,7 +136,7 @@ def test_a_path_that_cannot_be_written_is_the_users_mistake_when_asked_early(tmp
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full device here")
-def test_a_full_disk_costs_events_and_not_the_call(events):
+def test_a_full_disk_loses_events_and_not_the_call(events):
     file = EventFile(Path("/dev/full"))
     file(events["admitted"])
     assert file.lost_events == 1
@@ -152,21 +152,21 @@ from paymaster.telemetry.jsonlines import EventFile
 
 file, (_, most) = EventFile(Path(sys.argv[1])), resource.getrlimit(resource.RLIMIT_FSIZE)
 
-def tell(model):
+def emit(model):
     file(BreakerClosed(at_ms=0, call_id="c", scope=Scope(run="r"), model=model))
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (40, most))
-tell("cut")
-tell("lost")
+emit("cut")
+emit("lost")
 resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
-tell("next")
-tell("last")
+emit("next")
+emit("last")
 assert file.lost_events == 2
 """
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the system has no limit on a file's size")
-def test_after_a_line_that_a_full_disk_cut_the_next_one_starts_afresh(tmp_path):
+def test_after_a_line_that_a_full_disk_cut_the_next_starts_on_a_new_line(tmp_path):
     path = tmp_path / "run.jsonl"
     subprocess.run([sys.executable, "-c", FILLER, str(path)], check=True, timeout=60)
     cut, *whole = path.read_text(encoding="utf-8").splitlines()
@@ -181,11 +181,11 @@ def test_after_a_line_that_a_full_disk_cut_the_next_one_starts_afresh(tmp_path):
         ("2026-11-23T08.30_a", "2026-11-23T08.30_a.jsonl"),
     ],
 )
-def test_an_ordinary_run_id_is_its_files_name(tmp_path, run, name):
+def test_an_ordinary_run_id_is_the_file_name(tmp_path, run, name):
     assert default_path(tmp_path, run) == tmp_path / "events" / name
 
 
-def test_every_other_run_id_becomes_a_name_of_its_own_inside_the_folder(tmp_path):
+def test_any_other_run_id_gets_a_unique_name_inside_the_folder(tmp_path):
     runs = ["../../etc/passwd", "a/b", "a b", "a:b", "a_b", "..", ".", "", ".hidden", "naïve", "x" * 300, "x" * 301, "a\0b", "a\udce9b"]
     paths = [default_path(tmp_path, run) for run in runs]
     assert len(set(paths)) == len(runs)
@@ -203,7 +203,7 @@ def test_events_of_runs_with_odd_names_can_be_written(tmp_path, events):
         file.close()
 
 
-def test_every_sink_hears_every_event_in_order(events):
+def test_every_sink_gets_every_event_in_order(events):
     first, second = [], []
     emit = Fanout(first.append, second.append)
     for event in events.values():
@@ -211,15 +211,15 @@ def test_every_sink_hears_every_event_in_order(events):
     assert first == second == list(events.values())
 
 
-def test_a_sink_that_raises_is_blamed_once_and_keeps_nobody_from_hearing(events, caplog):
-    heard = []
+def test_a_sink_that_raises_is_reported_once_and_does_not_affect_others(events, caplog):
+    received = []
 
     def broken(event) -> None:
         raise KeyError(event.kind)
 
-    emit = Fanout(broken, heard.append)
+    emit = Fanout(broken, received.append)
     with caplog.at_level(logging.WARNING, "paymaster"):
         for event in events.values():
             emit(event)
-    assert heard == list(events.values())
+    assert received == list(events.values())
     assert len(caplog.records) == 1

@@ -1,4 +1,4 @@
-"""Knows how events read in the log, how much they matter, and that no secret, no steering character and no unwritable sign gets there."""
+"""Events in the log: their sentences and levels, without secrets, control characters and characters that can't be encoded."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def test_the_instance_of_a_batch_comes_first(events):
     assert sentence(event) == "django-1: gpt-4o: circuit closed, it answers again"
 
 
-def test_a_text_from_outside_can_neither_break_the_line_nor_steer_the_terminal(events):
+def test_text_from_outside_can_neither_break_the_line_nor_control_the_terminal(events):
     said = sentence(replace(events["failed"], message="one\n\tERROR forged\x1b[31m\x07 \N{RIGHT-TO-LEFT OVERRIDE}"))
     assert said.endswith(r": one ERROR forged\x1b[31m\x07 \x202e")
     assert one_line("  a\r\nb  ") == "a b"
@@ -157,11 +157,11 @@ def test_a_text_from_outside_can_neither_break_the_line_nor_steer_the_terminal(e
     ("time_ms", "text"),
     [(0, "0 ms"), (999, "999 ms"), (1_000, "1.0 s"), (59_999, "59.9 s"), (60_000, "1 min 00 s"), (3_723_000, "62 min 03 s")],
 )
-def test_durations_read_easily(time_ms, text):
+def test_durations_are_readable(time_ms, text):
     assert duration(time_ms) == text
 
 
-def test_events_reach_child_loggers_of_the_room_they_come_from(events, caplog):
+def test_events_are_logged_by_the_logger_of_their_package(events, caplog):
     caplog.set_level(logging.DEBUG, "paymaster")
     log = EventLog()
     for event in events.values():
@@ -187,7 +187,7 @@ EventLog()(HoldLost(at_ms=1, call_id="c-1", scope=Scope(run="r"), model="gpt-4o"
 """
 
 
-def test_a_program_that_has_not_set_up_logging_hears_nothing():
+def test_without_a_logging_setup_nothing_is_shown():
     # A process of its own, for in this one pytest has set up logging.
     run = subprocess.run([sys.executable, "-c", HEARS_NOTHING], capture_output=True, text=True, check=True)
     assert (run.stdout, run.stderr) == ("", "")
@@ -247,7 +247,7 @@ def test_verbosity_decides_what_is_shown(verbosity, shown):
     assert {line.split()[2] for line in stream.shown.splitlines()} == shown
 
 
-def test_configuring_again_replaces_what_was_set_and_leaves_other_handlers_alone(own_logging):
+def test_configuring_again_replaces_only_the_former_handler(own_logging):
     other = logging.NullHandler()
     own_logging.addHandler(other)
     first, second = Terminal(), Terminal()
@@ -267,7 +267,7 @@ def test_a_pipe_gets_plain_lines_with_date_level_and_logger():
     assert "\x1b" not in stream.shown
 
 
-def test_square_brackets_are_text_and_no_markup_on_a_terminal():
+def test_square_brackets_are_not_markup_on_a_terminal():
     stream = Terminal(terminal=True)
     configure_logging(1, stream)
     logging.getLogger("paymaster.calls").info("hello [bold]there[/bold] [/nothing]")
@@ -276,7 +276,7 @@ def test_square_brackets_are_text_and_no_markup_on_a_terminal():
 
 @pytest.mark.parametrize("terminal", [True, False], ids=["terminal", "pipe"])
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
-def test_signs_that_the_stream_cannot_carry_are_replaced(encoding, terminal, capsys):
+def test_characters_that_the_stream_cannot_encode_are_replaced(encoding, terminal, capsys):
     stream = Terminal(encoding, terminal=terminal)
     configure_logging(1, stream)
     logging.getLogger("paymaster.calls").info("caf\xe9 \N{EM DASH} wait\N{HORIZONTAL ELLIPSIS} \N{SNOWMAN}")
@@ -289,9 +289,9 @@ def test_signs_that_the_stream_cannot_carry_are_replaced(encoding, terminal, cap
     assert capsys.readouterr().err == ""
 
 
-def test_half_a_surrogate_pair_is_spelled_out():
+def test_a_lone_surrogate_is_escaped():
     assert encodable("\udce9", "utf-8") == r"\udce9"
 
 
-def test_text_that_can_be_written_is_left_alone():
+def test_text_that_can_be_encoded_is_unchanged():
     assert encodable("caf\xe9 \N{EM DASH} \N{SNOWMAN}", "utf-8") == "café — ☃"

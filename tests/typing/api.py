@@ -10,6 +10,7 @@ from paymaster.accounting.accounts import Balance
 from paymaster.accounting.records import AttemptRecord
 from paymaster.accounting.usage.record import Usage
 from paymaster.flow.events import Event
+from paymaster.registry.models import Registry
 
 
 def listener(event: Event) -> None:
@@ -20,6 +21,8 @@ def sync() -> None:
     """The client in a thread."""
     with Client("registry.yaml", run="exp-42", budget_usd=5, tags={"team": "a"}, listeners=[listener]) as client:
         reply = client.complete(messages=[{"role": "user", "content": "x"}], tools=[{"type": "function"}], max_tokens=5)
+        assert_type(client.registry, Registry)
+        assert_type(client.current_scope, Scope)
         assert_type(reply, Reply)
         assert_type(reply.text, str)
         assert_type(reply.tool_calls, tuple[Mapping[str, object], ...])

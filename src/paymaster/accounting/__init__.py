@@ -1,1 +1,1 @@
-"""What things cost and whether they may be paid for: accounts, tokens, usage, prices; knows no provider's network and no storage."""
+"""Accounts, prices, tokens and usage: what a call costs and whether it can be paid for; knows no network and no storage."""

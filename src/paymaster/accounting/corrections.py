@@ -1,4 +1,4 @@
-"""The record of what a person changed in a ledger by hand, with the reason; knows no ledger."""
+"""The record of a manual change of a ledger, with its reason; knows no ledger."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -8,9 +8,10 @@ CORRECTION_VERSION = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Correction:
-    """An entry that belongs to no call. `correction` is `adjust` or `reset`; `amount` is in the account's unit, nano-dollars for money.
+    """A change that belongs to no call. `correction` is `adjust` or `reset`.
 
-    It is what was added to the account's settled sum; the record it stands in has the same under `amounts`.
+    `amount`, in the account's unit (nano-dollars for money), was added to the account's settled sum; the ledger's record has it in
+    `amounts` too.
     """
 
     correction: str
@@ -27,10 +28,10 @@ class Correction:
 
     @classmethod
     def from_json(cls, text: str) -> "Correction":
-        """Read a correction of this or an earlier version; keys of a later one are passed over. Raises ValueError on anything else."""
+        """Read a correction of this or an earlier version; keys of a later one are ignored. Raises ValueError for anything else."""
         data = json.loads(text)
         if not isinstance(data, dict) or "correction" not in data:
-            raise ValueError("not the record of a correction")
+            raise ValueError("not a record of a correction")
         try:
             return cls(**{name: value for name, value in data.items() if name in cls.__dataclass_fields__})
         except TypeError as error:

@@ -1,4 +1,4 @@
-"""What one recorded answer cost: a JSON object in, the same with its cost out; knows the shape of a line, neither file nor terminal."""
+"""Adds the cost to one recorded answer, JSON in and JSON out; knows the format of a line, no file and no terminal."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from paymaster.jsontypes import JsonObject
 
 
 class BadLine(ValueError):
-    """A line that is no JSON object, or whose fields are not what they should be; the message names the field."""
+    """A line that is not a JSON object, or has an invalid field, which the message names."""
 
 
 def cost_line(line: str, catalogue: Catalogue, now: datetime) -> str:
@@ -32,11 +32,11 @@ def cost_line(line: str, catalogue: Catalogue, now: datetime) -> str:
 
 
 def cost_record(record: JsonObject, catalogue: Catalogue, now: datetime) -> dict[str, object]:
-    """What is added to a record: `cost_usd` (exact, as text, or None), `cost_source`, and where there is no cost its `reason` and `detail`.
+    """The fields to add to a record: `cost_usd` (exact, as text, or None) and `cost_source`; without a cost also `reason` and `detail`.
 
-    A record has `api`, `provider`, `model`, and `raw_usage` or a `stream` of chunks; also `at` (ISO 8601, else `now`), `processing`,
-    `speed`, `service_tier` (as the answer says) and `requested_service_tier`. With `prompt_tokens_upper_bound` it is a request that has
-    not been sent, and `worst_case_usd` is what to hold for it. Raises BadLine.
+    A record has `api`, `provider`, `model`, and `raw_usage` or a `stream` of chunks; optionally `at` (ISO 8601, default `now`),
+    `processing`, `speed`, `service_tier` (from the answer) and `requested_service_tier`. A record with `prompt_tokens_upper_bound` is a
+    request that has not been sent; its `worst_case_usd` is the amount to hold. Raises BadLine.
     """
     provider, model = _text(record, "provider"), _text(record, "model")
     price = None if model is None else catalogue.lookup(provider, model, _moment(record, now))
@@ -55,9 +55,9 @@ def cost_record(record: JsonObject, catalogue: Catalogue, now: datetime) -> dict
 
 def _usage(record: JsonObject, provider: str | None) -> Usage | UnknownUsage:
     api = _text(record, "api") or "openai.chat"
-    who, _, wire = api.partition(".")
-    if who == "openai" and provider is not None:
-        # The wire is OpenAI's; how reasoning and cost are told is its speaker's habit.
+    api_provider, _, wire = api.partition(".")
+    if api_provider == "openai" and provider is not None:
+        # The format is OpenAI's, but providers report reasoning and cost differently.
         api = usage_api(canonical_provider(provider), wire)
     stream, raw = record.get("stream"), record.get("raw_usage")
     if isinstance(stream, Sequence) and not isinstance(stream, str):
@@ -65,13 +65,13 @@ def _usage(record: JsonObject, provider: str | None) -> Usage | UnknownUsage:
     elif raw is None or isinstance(raw, Mapping):
         usage = read_usage(api, raw)
     else:
-        raise BadLine("raw_usage: a JSON object or null is expected")
+        raise BadLine("raw_usage: must be a JSON object or null")
     if isinstance(usage, UnknownUsage):
         return usage
     if usage.speed is None:
         usage = replace(usage, speed=_text(record, "speed"))
-    said = _text(record, "service_tier")
-    return replace(usage, service_tier=said) if said is not None else with_tier(usage, _text(record, "requested_service_tier"))
+    tier = _text(record, "service_tier")
+    return replace(usage, service_tier=tier) if tier is not None else with_tier(usage, _text(record, "requested_service_tier"))
 
 
 def _hold(record: JsonObject, price: Price | None) -> dict[str, object]:
@@ -99,14 +99,14 @@ def _without(figure: str, reason: str, detail: str) -> dict[str, object]:
 def _text(record: JsonObject, name: str) -> str | None:
     value = record.get(name)
     if value is not None and not isinstance(value, str):
-        raise BadLine(f"{name}: text is expected, not {value!r}")
+        raise BadLine(f"{name}: must be text, got {value!r}")
     return value
 
 
 def _number(record: JsonObject, name: str, default: int | None = None) -> int:
     value = record.get(name, default)
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise BadLine(f"{name}: a whole number is expected, not {value!r}")
+        raise BadLine(f"{name}: must be a whole number, got {value!r}")
     return value
 
 
@@ -115,4 +115,4 @@ def _moment(record: JsonObject, now: datetime) -> datetime:
     try:
         return now if text is None else datetime.fromisoformat(text)
     except ValueError as error:
-        raise BadLine(f"at: a time like 2026-11-20T12:00:00Z is expected, not {text!r}") from error
+        raise BadLine(f"at: must be a time like 2026-11-20T12:00:00Z, got {text!r}") from error

@@ -11,12 +11,12 @@ RECORD_VERSION = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptRecord:
-    """One attempt at one model, whatever came of it. Money in nano-dollars, times in milliseconds.
+    """One attempt at one model with its outcome. Money in nano-dollars, times in milliseconds.
 
-    `outcome` is `answered`, `lost` or a failure kind. `billed` is `exact` (the cost is known), `assumed` (the hold was charged because what
-    the provider billed is not known), `none` (surely not billed) or `unpriced` (answered by a model without a price). `cost_source` says
-    where the price came from. `operation` is `chat`, `text_completion` or `embeddings`. `call_id` joins the attempts of one call;
-    `attempt` counts from 1 within it.
+    `outcome` is `answered`, `lost` or a failure kind. `billed` is `exact` (the cost is known), `assumed` (the bill is unknown, so the hold
+    was charged), `none` (surely not billed) or `unpriced` (answered by a model without a price). `cost_source` names the source of the
+    price. `operation` is `chat`, `text_completion` or `embeddings`. The attempts of one call share its `call_id`; `attempt` counts them
+    from 1.
     """
 
     call_id: str
@@ -54,7 +54,7 @@ class AttemptRecord:
     version: int = RECORD_VERSION
 
     def to_json(self) -> str:
-        """One line of JSON; empty fields are left out. What UTF-8 cannot carry becomes a question mark."""
+        """One line of JSON; empty fields are left out. Characters that UTF-8 cannot carry become question marks."""
         line = {name: value for name in _NAMES if (value := getattr(self, name)) is not None}
         if self.tags:
             line["tags"] = dict(self.tags)
@@ -67,10 +67,10 @@ class AttemptRecord:
 
     @classmethod
     def from_json(cls, text: str) -> "AttemptRecord":
-        """Read a record of this or an earlier version; keys of a later one are passed over. Raises ValueError on anything else."""
+        """Read a record of this or an earlier version; keys of a later one are ignored. Raises ValueError for anything else."""
         data = orjson.loads(text)
         if not isinstance(data, dict) or "call_id" not in data:
-            msg = "not the record of an attempt"
+            msg = "not a record of an attempt"
             raise ValueError(msg)
         known = data if data.keys() <= _KNOWN else {name: value for name, value in data.items() if name in _KNOWN}
         try:

@@ -12,9 +12,8 @@ from string import Template
 from textwrap import indent
 
 from paymaster.agents.sampling import Sampling, sampling_of
-from paymaster.errors import UsageMistake
+from paymaster.errors import UsageMistake, near
 from paymaster.registry.models import Model, Registry
-from paymaster.registry.spelling import near
 from paymaster.routing.planning import chain
 
 AGENTS = {"sweagent": "sweagent.yaml", "mini": "mini-model.yaml"}

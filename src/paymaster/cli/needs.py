@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 
-from paymaster.errors import UsageMistake
+from paymaster.errors import UsageMistake, near
 from paymaster.jsontypes import JsonObject
 from paymaster.registry.names import CAPABILITIES, CAPABILITY_ALIASES
-from paymaster.registry.spelling import near
 from paymaster.routing.requests import Request
 
 _TOOL: JsonObject = {"type": "function", "function": {"name": "example", "parameters": {"type": "object", "properties": {}}}}

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from paymaster.accounting.money import format_usd
 from paymaster.cli.terminal import Cell, Column, Table
-from paymaster.registry.describe import ModelRow, RegistryTable, Shown
+from paymaster.registry.describe import DescribedValue, ModelDescription, RegistryDescription
 from paymaster.views.words import duration
 
 if TYPE_CHECKING:
     from paymaster.cli.live import Answered
 
 
-def headline(described: RegistryTable) -> str:
+def headline(described: RegistryDescription) -> str:
     """That the registry is right, and what it comes to."""
     count = len(described.models)
     ready = sum(row.key_missing is None for row in described.models)
@@ -21,7 +21,7 @@ def headline(described: RegistryTable) -> str:
     return f"{described.source}: no mistakes. {models}, {ready} with all keys set; default {described.default.value}."
 
 
-def tables(described: RegistryTable) -> list[Table]:
+def tables(described: RegistryDescription) -> list[Table]:
     """Models, endpoints, policy."""
     rows = described.models
     models = Table(
@@ -47,7 +47,7 @@ def tables(described: RegistryTable) -> list[Table]:
     return [models, endpoints, policy]
 
 
-def origin_table(described: RegistryTable) -> Table:
+def origin_table(described: RegistryDescription) -> Table:
     """Every value with where it came from."""
     rows: list[list[str | Cell]] = [["", "default", described.default.value, described.default.origin]]
     for row in described.models:
@@ -56,7 +56,7 @@ def origin_table(described: RegistryTable) -> Table:
     return Table(title="Where each value came from", columns=[Column("model"), Column("key"), Column("value"), Column("from")], rows=rows)
 
 
-def warnings(described: RegistryTable) -> list[str]:
+def warnings(described: RegistryDescription) -> list[str]:
     """What is allowed and yet worth a word: the registry's own warnings, and keys that are missing."""
     missing = [
         f"{row.name} can't be called: its key is missing, {row.key_missing} is not set" for row in described.models if row.key_missing
@@ -64,7 +64,7 @@ def warnings(described: RegistryTable) -> list[str]:
     return [*described.warnings, *missing]
 
 
-def as_json(described: RegistryTable, answered: "Sequence[Answered] | None") -> dict[str, object]:
+def as_json(described: RegistryDescription, answered: "Sequence[Answered] | None") -> dict[str, object]:
     """Everything, with origins, for a program."""
     live = None if answered is None else [asdict(answer) for answer in answered]
     return {**asdict(described), "warnings": warnings(described), "live": live}
@@ -93,7 +93,7 @@ def live_cost(answered: "Sequence[Answered]", run: str) -> str:
     return f"The answers cost {format_usd(sum(answer.cost_nanousd for answer in answered))}; they are in the ledger as run {run}."
 
 
-def _model(row: ModelRow) -> list[str | Cell]:
+def _model(row: ModelDescription) -> list[str | Cell]:
     return [
         f"{row.name} (default)" if row.is_default else row.name,
         Cell("-", "weak") if row.chain_place is None else str(row.chain_place),
@@ -106,14 +106,14 @@ def _model(row: ModelRow) -> list[str | Cell]:
     ]
 
 
-def _keys(row: ModelRow) -> Cell:
+def _keys(row: ModelDescription) -> Cell:
     if row.key_missing is not None:
         return Cell(f"{row.key_missing} is not set", "bad")
     found = [key.variable for key in row.keys if key.found]
     return Cell(f"{', '.join(found)} set", "good") if found else Cell("none needed", "weak")
 
 
-def _policy(described: RegistryTable) -> Iterator[list[str | Cell]]:
+def _policy(described: RegistryDescription) -> Iterator[list[str | Cell]]:
     for budget in described.budgets:
         yield ["budget", budget.value, budget.origin]
     for row in described.models:
@@ -124,15 +124,15 @@ def _policy(described: RegistryTable) -> Iterator[list[str | Cell]]:
             yield [key, shown.value, shown.origin]
 
 
-def _rules(described: RegistryTable) -> Iterator[tuple[str, Shown]]:
+def _rules(described: RegistryDescription) -> Iterator[tuple[str, DescribedValue]]:
     yield from (("budget", budget) for budget in described.budgets)
     yield from described.policy.items()
 
 
-def _values(row: ModelRow) -> Iterator[tuple[str, Shown]]:
+def _values(row: ModelDescription) -> Iterator[tuple[str, DescribedValue]]:
     for spec in fields(row):
         value = getattr(row, spec.name)
-        if isinstance(value, Shown):
+        if isinstance(value, DescribedValue):
             yield spec.name, value
         elif isinstance(value, Mapping):
             yield from value.items()

@@ -12,16 +12,14 @@ from paymaster.accounting.account_names import dimensions_of, is_money
 from paymaster.accounting.accounts import Balance, Record
 from paymaster.accounting.corrections import Correction
 from paymaster.accounting.decimals import plain, unscaled
-from paymaster.accounting.money import format_usd
+from paymaster.accounting.money import USD_DECIMALS, format_usd
 from paymaster.accounting.records import AttemptRecord
 from paymaster.cli.terminal import Cell, Column, Table
-from paymaster.errors import UsageMistake
-from paymaster.registry.spelling import near
+from paymaster.errors import UsageMistake, near
 from paymaster.views.reports import Filter, Key, Report, Row
 from paymaster.views.words import duration
 
 MONEY = "usd"
-_NANO = 9
 _CORRECTED = ("account", "correction", "corrected_by", "reason")
 _NOT_SUMS = ("key", "first_at_ms", "last_at_ms")
 
@@ -318,7 +316,7 @@ def _utc(at_ms: int | None) -> str | None:
 
 
 def _usd(nanousd: int) -> Decimal:
-    return unscaled(nanousd, _NANO)
+    return unscaled(nanousd, USD_DECIMALS)
 
 
 def _settled(balances: Mapping[str, Balance], account: str) -> int:

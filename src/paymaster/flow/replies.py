@@ -4,12 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
+from paymaster.accounting.money import NANOUSD_PER_USD
 from paymaster.accounting.records import AttemptRecord
 from paymaster.accounting.usage.record import Usage
 from paymaster.jsontypes import JsonObject
 from paymaster.vectors import vectors_in
-
-NANOUSD = Decimal(10) ** 9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +30,7 @@ class Reply:
     @property
     def cost_usd(self) -> Decimal:
         """The cost in dollars, exact."""
-        return Decimal(self.cost_nanousd) / NANOUSD
+        return Decimal(self.cost_nanousd) / NANOUSD_PER_USD
 
     @property
     def message(self) -> JsonObject:

@@ -18,6 +18,7 @@ from tempfile import NamedTemporaryFile
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from paymaster.accounting.money import cap_nanousd
 from paymaster.errors import UsageMistake
 from paymaster.gateway.auth import Key, digest_of, matches
 from paymaster.registry.models import Budget, Limits
@@ -28,7 +29,6 @@ LOOK_S = 1.0
 """How often the file is looked at, and so how long a revoked key may still be good."""
 
 _LOGGER = logging.getLogger("paymaster.gateway")
-_NANO = 10**9
 
 
 class KeyEntry(BaseModel):
@@ -54,7 +54,7 @@ class KeyEntry(BaseModel):
         budgets: tuple[Budget, ...] = ()
         if self.usd is not None:
             per = tuple(sorted({"key", self.per} - {"total"}, key=("run", "key", "day", "month").index))
-            budgets = (Budget(cap_nanousd=int(self.usd * _NANO), per=per, key=f"the budget of key {self.id} ({self.user})"),)
+            budgets = (Budget(cap_nanousd=cap_nanousd(self.usd), per=per, key=f"the budget of key {self.id} ({self.user})"),)
         limits = Limits(rpm=self.rpm, tpm=self.tpm, max_parallel=self.max_parallel)
         return Key(
             id=self.id,

@@ -1,1 +1,1 @@
-"""The endpoints that sell answers: each adapter turns all that can happen there into a reply or a failure, and decides nothing."""
+"""Adapters for providers: each turns every outcome of a request into a reply or a failure; none decides what to do next."""

@@ -1,4 +1,4 @@
-"""Whether an answer can be used: a whole chat.completion object in which somebody says something, or all vectors that were asked for.
+"""Decides whether an answer can be used: a complete chat completion with content, or a vector for each input.
 
 Knows no transport and no price.
 """
@@ -11,17 +11,16 @@ import orjson
 from paymaster.flow.ports import ProviderCall
 from paymaster.jsontypes import JsonObject
 from paymaster.operations import Operation
-from paymaster.providers.vector_answers import judge_vectors
 from paymaster.routing.failures import FailureKind
 
-_SAYS_SOMETHING = ("content", "tool_calls", "function_call", "refusal", "audio", "images")
+_CONTENT = ("content", "tool_calls", "function_call", "refusal", "audio", "images")
 _LIMIT_REACHED = frozenset({"length", "max_tokens"})
 _FILTERED = "content_filter"
 
 
 @dataclass(frozen=True, slots=True)
 class Usable:
-    """An answer that can be given to the caller. `finish_reason` is the first choice's, empty for vectors."""
+    """An answer for the caller. `finish_reason` is that of the first choice, or empty for vectors."""
 
     body: JsonObject
     finish_reason: str
@@ -29,7 +28,7 @@ class Usable:
 
 @dataclass(frozen=True, slots=True)
 class Unusable:
-    """An answer that can not, and why. It may have been billed all the same."""
+    """An answer that can't be used, and why. It may have been billed nevertheless."""
 
     kind: FailureKind
     reason: str
@@ -40,37 +39,37 @@ def parse_object(body: bytes) -> JsonObject | Unusable:
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        return Unusable(FailureKind.UNUSABLE_ANSWER, f"the answer is not JSON, or was cut: {error.msg} at byte {error.pos} of {len(body)}")
+        return Unusable(FailureKind.UNUSABLE_ANSWER, f"the answer is not complete JSON: {error.msg} at byte {error.pos} of {len(body)}")
     if not isinstance(value, dict):
-        return Unusable(FailureKind.UNUSABLE_ANSWER, f"the answer is JSON but no object: {type(value).__name__}")
+        return Unusable(FailureKind.UNUSABLE_ANSWER, f"the answer is JSON but not an object: {type(value).__name__}")
     return value
 
 
 def judge_answer(call: ProviderCall, answer: JsonObject) -> Usable | Unusable:
-    """Whether the answer to a call holds what was asked for."""
+    """Whether the answer to a call is complete."""
     if call.operation is not Operation.EMBEDDINGS:
-        return judge(answer)
-    wrong = judge_vectors(call.body, answer)
-    return Usable(answer, "") if wrong is None else Unusable(FailureKind.UNUSABLE_ANSWER, wrong)
+        return judge_completion(answer)
+    problem = vectors_problem(call.body, answer)
+    return Usable(answer, "") if problem is None else Unusable(FailureKind.UNUSABLE_ANSWER, problem)
 
 
 def usage_api_of(call: ProviderCall) -> str:
-    """In which shape the answer to a call counts its usage: an endpoint counts vectors otherwise than words."""
+    """The usage format of the answer to a call: an endpoint reports embeddings in another format than chat."""
     api = call.model.usage_api
     return f"{api.partition('.')[0]}.embeddings" if call.operation is Operation.EMBEDDINGS else api
 
 
-def judge(answer: JsonObject) -> Usable | Unusable:
-    """Whether a chat.completion object holds an answer.
+def judge_completion(answer: JsonObject) -> Usable | Unusable:
+    """Whether a chat.completion object has an answer.
 
-    Arguments of a tool call are not looked into: models do write broken JSON there, and agents tell them so. An empty answer that stopped
-    at its output limit is an answer: the caller gave a model that thinks too little room, and asking again would cost the same once more.
+    The arguments of a tool call are not checked: models do write broken JSON there, and agents handle it. An empty answer that reached its
+    output limit is usable: the caller gave a reasoning model too little room, and a retry would cost the same again.
     """
     choices = answer.get("choices")
     if not isinstance(choices, list) or not choices:
         return Unusable(FailureKind.UNUSABLE_ANSWER, "the answer has no choices")
     reason = ""
-    spoken = False
+    has_content = False
     for position, choice in enumerate(choices):
         message = choice.get("message") if isinstance(choice, Mapping) else None
         if not isinstance(message, Mapping):
@@ -78,13 +77,38 @@ def judge(answer: JsonObject) -> Usable | Unusable:
         own = choice.get("finish_reason")
         own = own if isinstance(own, str) else ""
         if own == "error":
-            return Unusable(FailureKind.SERVER_ERROR, "the provider broke off its answer (finish_reason: error)")
+            return Unusable(FailureKind.SERVER_ERROR, "the provider aborted its answer (finish_reason: error)")
         reason = reason or own
-        spoken = spoken or own in _LIMIT_REACHED or any(message.get(name) for name in _SAYS_SOMETHING)
-    if not spoken:
+        has_content = has_content or own in _LIMIT_REACHED or any(message.get(name) for name in _CONTENT)
+    if not has_content:
         if reason.startswith(_FILTERED):
-            return Unusable(FailureKind.CONTENT_POLICY, "the provider's content filter left nothing of the answer")
+            return Unusable(FailureKind.CONTENT_POLICY, "the provider's content filter removed the whole answer")
         return Unusable(
             FailureKind.UNUSABLE_ANSWER, f"the answer is empty: no content, no tool call, no refusal (finish_reason: {reason or 'none'})"
         )
     return Usable(answer, reason or "unknown")
+
+
+def vectors_problem(payload: JsonObject, answer: JsonObject) -> str | None:
+    """Why the answer to an embeddings payload can't be used, or None: it must have one vector for each input, all of one length."""
+    data = answer.get("data")
+    if not isinstance(data, list) or not data:
+        return "the answer has no data"
+    expected = _input_count(payload)
+    if len(data) != expected:
+        return f"the answer has {len(data)} vectors for {expected} inputs"
+    vectors = []
+    for position, entry in enumerate(data):
+        vector = entry.get("embedding") if isinstance(entry, Mapping) else None
+        if not isinstance(vector, str | list) or not vector or (isinstance(vector, list) and not isinstance(vector[0], int | float | list)):
+            return f"data[{position}] has no vector"
+        vectors.append(vector)
+    if len({(type(vector), len(vector)) for vector in vectors}) > 1:
+        return "the vectors differ in length"
+    return None
+
+
+def _input_count(payload: JsonObject) -> int:
+    """The number of inputs in an embeddings payload."""
+    inputs = payload.get("input")
+    return len(inputs) if isinstance(inputs, list | tuple) and inputs and not isinstance(inputs[0], int) else 1

@@ -1,16 +1,16 @@
-"""Puts the chunks of a streamed answer together into the whole answer; knows OpenAI's chunk format and its dialects, and no transport."""
+"""Assembles the chunks of a streamed answer into the whole answer; knows OpenAI's chunk format and its variants, and no transport."""
 
 from dataclasses import dataclass, field
 
 from paymaster.jsontypes import JsonObject
 
 _PIECES = frozenset({"content", "reasoning_content", "reasoning", "refusal"})
-"""Text that comes in pieces. Everything else that a delta carries stands for itself."""
+"""Texts that come in pieces. Every other field of a delta is complete."""
 
 
 @dataclass(slots=True)
-class _ToolCall:
-    """One call as it grows: `fields` are what came whole, the arguments come in pieces."""
+class _PartialCall:
+    """A tool call as it grows: `fields` come complete, the arguments in pieces."""
 
     key: int | None
     call_id: str
@@ -24,12 +24,12 @@ class _ToolCall:
 
 @dataclass(slots=True)
 class _Choice:
-    """One choice as it grows."""
+    """A choice as it grows."""
 
     texts: dict[str, list[str]] = field(default_factory=dict)
     lists: dict[str, list[object]] = field(default_factory=dict)
     fields: dict[str, object] = field(default_factory=dict)
-    calls: list[_ToolCall] = field(default_factory=list)
+    calls: list[_PartialCall] = field(default_factory=list)
     legacy_call: dict[str, str] = field(default_factory=dict)
     extras: dict[str, object] = field(default_factory=dict)
     logprobs: dict[str, list[object]] = field(default_factory=dict)
@@ -37,7 +37,7 @@ class _Choice:
 
 
 class Assembly:
-    """Takes chunks in their order, as a parser of JSON gives them; `build` is the chat.completion object that they make."""
+    """Takes parsed chunks in order; `build` returns their chat.completion object."""
 
     __slots__ = ("_choices", "_top", "delivered_chars", "usage")
 
@@ -49,11 +49,11 @@ class Assembly:
 
     @property
     def finished(self) -> bool:
-        """Whether every choice that began has its finish reason: only then is the answer whole."""
+        """Whether every choice has its finish reason: only then is the answer complete."""
         return bool(self._choices) and all(choice.finish_reason is not None for choice in self._choices.values())
 
     def add(self, chunk: JsonObject) -> None:
-        """Take one chunk. The last usage counts, for it is cumulative; Groq has it under `x_groq`."""
+        """Add one chunk. Usage is cumulative, so the last one counts; Groq has it under `x_groq`."""
         for name, value in chunk.items():
             if name == "choices":
                 continue
@@ -70,7 +70,7 @@ class Assembly:
                 self._add_choice(choice, position)
 
     def build(self) -> dict[str, object]:
-        """The whole answer, as one that was never streamed would look."""
+        """The whole answer, in the format of an answer without streaming."""
         choices = [_build_choice(index, choice) for index, choice in sorted(self._choices.items())]
         whole: dict[str, object] = {**self._top, "object": "chat.completion", "choices": choices}
         if self.usage is not None:
@@ -79,10 +79,10 @@ class Assembly:
 
     def _add_choice(self, given: JsonObject, position: int) -> None:
         index = given.get("index")
-        place = index if isinstance(index, int) else position
-        choice = self._choices.get(place)
+        key = index if isinstance(index, int) else position
+        choice = self._choices.get(key)
         if choice is None:
-            choice = self._choices[place] = _Choice()
+            choice = self._choices[key] = _Choice()
         delta = given.get("delta")
         if isinstance(delta, dict):
             self._add_delta(choice, delta)
@@ -132,8 +132,8 @@ class Assembly:
                 call.function[name] = value
 
 
-def _find_call(calls: list[_ToolCall], given: JsonObject) -> _ToolCall:
-    """The call that a piece belongs to. Some servers leave the index out, or give every call the index 0 and an id of its own."""
+def _find_call(calls: list[_PartialCall], given: JsonObject) -> _PartialCall:
+    """The call that a piece belongs to. Some servers omit the index, or give every call index 0 and its own id."""
     index, call_id = given.get("index"), given.get("id")
     key = index if isinstance(index, int) else None
     known = [call for call in calls if key is None or call.key == key]
@@ -143,7 +143,7 @@ def _find_call(calls: list[_ToolCall], given: JsonObject) -> _ToolCall:
         return known[-1]
     found = next((call for call in known if own_id and call.call_id == own_id), None)
     if found is None:
-        found = _ToolCall(key, own_id, {}, {}, [])
+        found = _PartialCall(key, own_id, {}, {}, [])
         calls.append(found)
     return found
 
@@ -151,7 +151,7 @@ def _find_call(calls: list[_ToolCall], given: JsonObject) -> _ToolCall:
 def _build_choice(index: int, choice: _Choice) -> dict[str, object]:
     message: dict[str, object] = {"role": "assistant", **choice.fields, "content": None}
     message.update({name: "".join(parts) for name, parts in choice.texts.items()})
-    message.update({name: _whole_thoughts(parts) if name == "thinking_blocks" else parts for name, parts in choice.lists.items()})
+    message.update({name: _joined_thoughts(parts) if name == "thinking_blocks" else parts for name, parts in choice.lists.items()})
     if choice.calls:
         message["tool_calls"] = [call.build() for call in choice.calls]
         message["content"] = message["content"] or None
@@ -163,8 +163,8 @@ def _build_choice(index: int, choice: _Choice) -> dict[str, object]:
     return built
 
 
-def _whole_thoughts(pieces: list[object]) -> list[object]:
-    """The thoughts that pieces make, as the model wants them back: a signature ends one. A thought that nobody may read comes whole."""
+def _joined_thoughts(pieces: list[object]) -> list[object]:
+    """The pieces joined into thoughts, as the model expects them back: a signature ends one. Encrypted thoughts come complete."""
     whole: list[object] = []
     thought: dict[str, object] | None = None
     for piece in pieces:

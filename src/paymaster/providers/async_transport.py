@@ -1,4 +1,4 @@
-"""HTTP for callers on an event loop, by aiohttp; knows nothing of what is sent."""
+"""HTTP for callers on an event loop, with aiohttp; knows nothing about the content."""
 
 import asyncio
 import ssl
@@ -7,17 +7,17 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from paymaster.providers.proxies import Proxy, proxy_for
+from paymaster.providers.proxies import ProxyTable
 from paymaster.providers.rates import plain_headers
-from paymaster.providers.transport import ExchangeBroken, Fault, HttpRequest, plain_detail
+from paymaster.providers.transport import ExchangeBroken, ExchangeFault, HttpRequest, plain_detail
 from paymaster.runtime import TaskLimit
 
 _KEEP_IDLE_S = 15.0
-"""Connections that were idle for longer are not used again: many servers close theirs after 20 s to 75 s, and a POST must not meet that."""
+"""Connections idle for longer are not reused: many servers close theirs after 20 s to 75 s, just when a POST may be sent."""
 
 _SURELY_OPEN_S = 0.02
 _TURNS = 3
-"""One to wake the caller, one to read the end, one to drop the connection."""
+"""Turns of the loop: one to wake the caller, one to read the end, one to drop the connection."""
 
 
 class AsyncAnswer:
@@ -32,42 +32,42 @@ class AsyncAnswer:
         self.headers = plain_headers(response.headers)
 
     async def read(self, wait_ms: int) -> bytes:
-        """Some bytes; nothing at the end."""
+        """The next bytes; empty at the end."""
         content = self._response.content
         try:
             if (data := content.read_nowait()) or content.at_eof():
                 return data
             return await self._limit.wait(content.readany(), wait_ms / 1_000)
         except TimeoutError as error:
-            raise ExchangeBroken(Fault.SILENT, "") from error
+            raise ExchangeBroken(ExchangeFault.SILENT, "") from error
         except (aiohttp.ClientError, OSError) as error:
-            raise ExchangeBroken(Fault.LOST, plain_detail(error)) from error
+            raise ExchangeBroken(ExchangeFault.LOST, plain_detail(error)) from error
 
     def close(self) -> None:
-        """Aiohttp has taken the connection back where the body was read to its end; else this cuts it."""
+        """Cut the connection, unless the body was read to its end and aiohttp has it back."""
         self._limit.close()
         self._response.close()
 
 
 class AsyncTransport:
-    """One session per event loop, made when it is first needed; proxies as the environment says, looked up once per host."""
+    """One session for the current event loop, opened on first use; proxies are those of the environment."""
 
     __slots__ = ("_last_used", "_loop", "_proxies", "_session", "_tls")
 
     def __init__(self) -> None:
         self._session: aiohttp.ClientSession | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._proxies: dict[str, Proxy | None] = {}
+        self._proxies = ProxyTable()  # aiohttp's own `trust_env` also looks for a .netrc, on every request
         self._tls: ssl.SSLContext | None = None
         self._last_used = time.monotonic()
 
     async def post(self, request: HttpRequest, *, connect_ms: int, wait_ms: int) -> AsyncAnswer:
-        """Send, and return with the head of the answer."""
-        # aiohttp's own `connect` covers the name, the connection and the handshake; every other limit is ours.
+        """Send, and return when the head of the answer arrives."""
+        # aiohttp's `connect` limits name look-up, connection and handshake; every other limit is kept here.
         await self._notice_closed_connections()
-        proxy = self._proxy_for(request.url)
+        proxy = self._proxies.proxy_for(urlsplit(request.url))
         secure = request.url.startswith("https:")
-        # A proxy that is asked for a plain address reads its password in the request, one that is asked for a tunnel before it.
+        # The login goes into the request for an http:// URL, and into the request for a tunnel for https://.
         headers = {**request.headers, **proxy.headers} if proxy and not secure else request.headers
         limits = aiohttp.ClientTimeout(total=None, connect=connect_ms / 1_000)
         try:
@@ -85,15 +85,15 @@ class AsyncTransport:
                     )
                 )
         except aiohttp.ConnectionTimeoutError as error:
-            raise ExchangeBroken(Fault.CONNECT_TIMEOUT, "") from error
+            raise ExchangeBroken(ExchangeFault.CONNECT_TIMEOUT, "") from error
         except TimeoutError as error:
-            raise ExchangeBroken(Fault.SILENT, "") from error
+            raise ExchangeBroken(ExchangeFault.SILENT, "") from error
         except (aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError, aiohttp.InvalidURL) as error:
-            raise ExchangeBroken(Fault.REFUSED, plain_detail(error)) from error
+            raise ExchangeBroken(ExchangeFault.REFUSED, plain_detail(error)) from error
         except aiohttp.ClientResponseError as error:
-            raise ExchangeBroken(Fault.MALFORMED, plain_detail(error)) from error
+            raise ExchangeBroken(ExchangeFault.MALFORMED, plain_detail(error)) from error
         except (aiohttp.ClientError, OSError) as error:
-            raise ExchangeBroken(Fault.LOST, plain_detail(error)) from error
+            raise ExchangeBroken(ExchangeFault.LOST, plain_detail(error)) from error
 
     async def close(self) -> None:
         """Close all connections."""
@@ -102,7 +102,7 @@ class AsyncTransport:
             await session.close()
 
     async def _notice_closed_connections(self) -> None:
-        """A loop that had no turn to read the end of an idle connection would send a POST into it: give it the turns this takes."""
+        """Give the loop the turns it needs to notice that an idle connection was closed, before a POST is sent into it."""
         now = time.monotonic()
         idle_s, self._last_used = now - self._last_used, now
         if idle_s > _SURELY_OPEN_S:
@@ -112,7 +112,7 @@ class AsyncTransport:
     def _opened(self) -> aiohttp.ClientSession:
         loop = asyncio.get_running_loop()
         if self._session is None or self._loop is not loop:
-            # A session lives on one loop. One left on a loop that has ended can't be closed any more: its connections died with it.
+            # A session belongs to one loop. The session of an ended loop can't be closed, and its connections ended with the loop.
             self._loop = loop
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_IDLE_S),
@@ -125,14 +125,3 @@ class AsyncTransport:
         if self._tls is None:
             self._tls = ssl.create_default_context()
         return self._tls
-
-    def _proxy_for(self, url: str) -> Proxy | None:
-        """Aiohttp's own `trust_env` asks for this, and for a .netrc, on every request: it doubled the time of a call."""
-        parts = urlsplit(url)
-        origin = f"{parts.scheme}://{parts.netloc}"
-        if origin not in self._proxies:
-            try:
-                self._proxies[origin] = proxy_for(parts.scheme, parts.hostname or "")
-            except ValueError as error:
-                raise ExchangeBroken(Fault.REFUSED, plain_detail(error)) from error
-        return self._proxies[origin]

@@ -1,8 +1,7 @@
-"""What an HTTP answer that is no success means: a table from status and wording to a failure kind; pure, and knows no transport.
+"""Maps the status and wording of an HTTP error to a failure kind, by a table; pure, knows no transport.
 
 The wordings are those that the providers publish or send (OpenAI, Azure, Anthropic, Gemini, Groq, Mistral, DeepSeek, xAI, OpenRouter,
-Together, Qwen, vLLM, SGLang, llama.cpp, Ollama, LM Studio). Rows are tried from top to bottom, and the first that fits decides; then the
-status does.
+Together, Qwen, vLLM, SGLang, llama.cpp, Ollama, LM Studio). The first rule that matches decides; otherwise the status does.
 """
 
 import re
@@ -18,20 +17,20 @@ REQUEST_ID_HEADERS = ("x-request-id", "request-id", "apim-request-id", "x-genera
 
 
 @dataclass(frozen=True, slots=True)
-class _Row:
+class _WordingRule:
     kind: FailureKind
     statuses: frozenset[int]
     wording: re.Pattern[str]
 
 
-def _row(kind: FailureKind, statuses: Iterable[int], *wordings: str) -> _Row:
-    return _Row(kind, frozenset(statuses), re.compile("|".join(wordings)))
+def _rule(kind: FailureKind, statuses: Iterable[int], *wordings: str) -> _WordingRule:
+    return _WordingRule(kind, frozenset(statuses), re.compile("|".join(wordings)))
 
 
-_ROWS = (
-    # A request that is larger than the whole minute's allowance is told so with a 429 or 413, and never fits.
-    _row(FailureKind.CONTEXT_TOO_LONG, (413, 429), r"request too large for model", r"request too large for .* on tokens per min"),
-    _row(
+_WORDING_RULES = (
+    # A request above the whole limit per minute gets a 429 or 413, and never fits.
+    _rule(FailureKind.CONTEXT_TOO_LONG, (413, 429), r"request too large for model", r"request too large for .* on tokens per min"),
+    _rule(
         FailureKind.CONTEXT_TOO_LONG,
         (400, 413, 422, 500),
         r"context_length_exceeded",
@@ -56,7 +55,7 @@ _ROWS = (
         r"`?inputs`? (tokens )?(\+|must have less than)",
         r"range of input length should be",
     ),
-    _row(
+    _rule(
         FailureKind.CONTENT_POLICY,
         (400, 403, 422, 451, 500),
         r"content_filter",
@@ -74,8 +73,8 @@ _ROWS = (
         r"moderation_blocked",
         r"sensitive (content|information|words)",
     ),
-    # A limit per minute that Gemini words like a spent plan: the name of the quota tells, and is looked at before this table.
-    _row(
+    # Gemini words a limit per minute like an exhausted quota; `_gemini_quota` reads the quota's name before this table.
+    _rule(
         FailureKind.QUOTA_EXHAUSTED,
         (400, 401, 402, 403, 429),
         r"insufficient_quota",
@@ -95,7 +94,7 @@ _ROWS = (
         r"account (is )?(suspended|deactivated|in arrears)",
         r"arrearage",
     ),
-    _row(
+    _rule(
         FailureKind.AUTHENTICATION,
         (400, 403, 422),
         r"api[_ ]key[_ ]invalid",
@@ -104,7 +103,7 @@ _ROWS = (
         r"invalid_api_key",
         r"authentication_error",
     ),
-    _row(
+    _rule(
         FailureKind.UNKNOWN_MODEL,
         (400, 403, 404, 422, 500),
         r"model_not_found",
@@ -119,7 +118,7 @@ _ROWS = (
         r"model .{1,120}is not (found|available|supported for this)",
         r"no (endpoints|allowed providers) (found|are available)",
     ),
-    _row(
+    _rule(
         FailureKind.OVERLOADED,
         (400, 429, 500, 502, 503),
         r"overloaded_error",
@@ -151,7 +150,7 @@ _BY_STATUS = {
 
 _MAYBE_BILLED = frozenset({408, 499})
 _SURELY_NOT_BILLED = frozenset({503, 521, 522, 523, 525, 526, 529})
-"""5xx that say the request never reached a model: overloaded, or an edge server that could not connect to its origin."""
+"""5xx of requests that never reached a model: overloaded, or an edge server could not connect to its origin."""
 
 _STATUS_OF_TYPE = {
     "overloaded_error": 529,
@@ -172,14 +171,14 @@ _STATUS_OF_TYPE = {
 
 
 def classify(status: int, headers: Mapping[str, str], body: bytes, *, now_ms: int, secrets: Iterable[str] = ()) -> Failure:
-    """The failure that an answer with this status stands for. `headers` have names in lower case; `secrets` never appear in the message."""
+    """The failure of an answer with this status. `headers` have names in lower case; `secrets` never appear in the message."""
     return _failure(status, headers, read_error(body), now_ms, tuple(secrets))
 
 
 def classify_error_object(value: object, headers: Mapping[str, str], *, now_ms: int, secrets: Iterable[str] = ()) -> Failure | None:
-    """The failure in JSON that came with a 200, as a whole answer or as an event of a stream; None where it holds no error.
+    """The failure in JSON with status 200, a whole answer or an event of a stream; None if it has no error.
 
-    Its status is the one the error names. Work may have been done by then, so it may have been billed.
+    The failure has the status that the error names. It may have been billed, because work may have been done.
     """
     if not isinstance(value, dict) or not value.get("error"):
         return None
@@ -191,7 +190,7 @@ def classify_error_object(value: object, headers: Mapping[str, str], *, now_ms: 
 
 
 def request_id_in(headers: Mapping[str, str]) -> str | None:
-    """The provider's own number of the request, for its support."""
+    """The provider's id of the request, for its support."""
     return next((headers[name] for name in REQUEST_ID_HEADERS if name in headers), None)
 
 
@@ -200,18 +199,18 @@ def kind_of(status: int, error: ErrorBody) -> FailureKind:
     text = error.text
     if status == 429 and (by_quota := _gemini_quota(error)) is not None:
         return by_quota
-    for row in _ROWS:
+    for row in _WORDING_RULES:
         if status in row.statuses and row.wording.search(text):
             return row.kind
     if status in _BY_STATUS:
         return _BY_STATUS[status]
     if 300 <= status < 400:
-        return FailureKind.UNKNOWN_MODEL  # the address is wrong, and a key must not follow a redirect to another one
+        return FailureKind.UNKNOWN_MODEL  # the address is wrong, and a key must not follow a redirect to another address
     return FailureKind.BAD_REQUEST if status in REFUSALS else FailureKind.SERVER_ERROR
 
 
 def _gemini_quota(error: ErrorBody) -> FailureKind | None:
-    """Gemini says "exceeded your current quota" of a minute's limit as well as of a day's; only the quota's name tells."""
+    """Gemini's "exceeded your current quota" may be a limit per minute or per day; only the quota's name distinguishes them."""
     if error.quotas:
         spent = any("perday" in quota.lower() or "per_day" in quota.lower() for quota in error.quotas) or "limit: 0" in error.text
         return FailureKind.QUOTA_EXHAUSTED if spent else FailureKind.THROTTLED
@@ -223,12 +222,12 @@ def _gemini_quota(error: ErrorBody) -> FailureKind | None:
 def _failure(status: int, headers: Mapping[str, str], error: ErrorBody, now_ms: int, secrets: tuple[str, ...]) -> Failure:
     message = shown_message(error.message, secrets)
     if 300 <= status < 400:
-        message = f"the endpoint redirects to {shown_message(headers.get('location', '?'), secrets)}: set base_url to where it is now"
+        message = f"the endpoint redirects to {shown_message(headers.get('location', '?'), secrets)}: set base_url to its new address"
     retry_after_ms = read_retry_after(headers, error.object, error.message, now_ms)
     return Failure(
         kind_of(status, error),
         _billed(status),
-        message or f"HTTP {status} without a word",
+        message or f"HTTP {status} without a message",
         status=status,
         retry_after_ms=retry_after_ms,
         request_id=request_id_in(headers),

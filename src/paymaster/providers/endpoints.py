@@ -1,4 +1,4 @@
-"""Where a model's endpoint is and what a request to it looks like; pure, knows no HTTP client and no answer."""
+"""Builds requests to a model's endpoint: URL, headers, body; pure, knows no HTTP client and no answer."""
 
 import json
 import re
@@ -23,7 +23,7 @@ _UNVERSIONED = re.compile(r"/v1$|/deployments/")
 
 
 def prepare(call: ProviderCall, url: str | Failure, *, stream: bool, user_agent: str) -> HttpRequest | Failure:
-    """The request to send, or why there is none: an address, header or key that HTTP can't carry, a payload that is no JSON."""
+    """The request to send, or a failure: HTTP can't carry its URL, a header or the key, or its payload can't be JSON."""
     if isinstance(url, Failure):
         return url
     headers = request_headers(call.model, call.key, user_agent)
@@ -34,14 +34,14 @@ def prepare(call: ProviderCall, url: str | Failure, *, stream: bool, user_agent:
         body = _json_bytes(payload)
     except (TypeError, ValueError, RecursionError) as error:
         secrets = (call.key,) if call.key else ()
-        return _unsent(FailureKind.BAD_REQUEST, f"the request cannot be written as JSON: {shown_message(str(error), secrets)}")
+        return _unsent(FailureKind.BAD_REQUEST, f"the request can't be written as JSON: {shown_message(str(error), secrets)}")
     return HttpRequest(url, body, headers)
 
 
 def endpoint_url(model: Model, operation: Operation) -> str | Failure:
-    """The address of what is asked for. With an API version it is Azure's classic one: deployment in the path, version in the query.
+    """The URL of an operation. With an API version it is Azure's classic form: deployment in the path, version in the query.
 
-    Text completions are asked for as chat.
+    Text completions use the chat endpoint.
     """
     base = model.base_url or ""
     try:
@@ -54,7 +54,8 @@ def endpoint_url(model: Model, operation: Operation) -> str | Failure:
         return _unsent(FailureKind.UNKNOWN_MODEL, f"model {model.name!r} has no http:// or https:// base_url")
     if parts.username is not None or parts.password is not None:
         return _unsent(
-            FailureKind.AUTHENTICATION, f"the base_url of model {model.name!r} holds a user name or password: put the key into api_key_env"
+            FailureKind.AUTHENTICATION,
+            f"the base_url of model {model.name!r} contains a user name or password: use api_key_env",
         )
     path = quote(parts.path.rstrip("/"), safe=_URL_CHARS)
     query = quote(parts.query, safe=_URL_CHARS)
@@ -67,25 +68,25 @@ def endpoint_url(model: Model, operation: Operation) -> str | Failure:
 
 
 def request_headers(model: Model, key: str | None, user_agent: str) -> dict[str, str] | Failure:
-    """Content type, authorization and the registry's own headers, which win."""
+    """Content type, authorization, and the registry's extra headers, which win."""
     headers = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream", "User-Agent": user_agent}
     if key:
         if not _KEY.fullmatch(key):
             return _unsent(
                 FailureKind.AUTHENTICATION,
-                f"the key of model {model.name!r} has characters that no key has (a space or a line break at its end?)",
+                f"the key of model {model.name!r} contains an invalid character (a space or a line break at its end?)",
             )
-        # Azure's classic API takes a key under this name only; everyone else, its unversioned API included, takes a bearer.
+        # Azure's classic API takes the key only in this header; all others, and its unversioned API, take a bearer token.
         headers |= {"api-key": key} if model.api_version else {"Authorization": f"Bearer {key}"}
     for name, value in model.extra_headers.items():
         if not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value):
-            return _unsent(FailureKind.BAD_REQUEST, f"extra_headers of model {model.name!r}: {name!r} is no header that HTTP can carry")
+            return _unsent(FailureKind.BAD_REQUEST, f"extra_headers of model {model.name!r}: HTTP can't carry {name!r}")
         headers = {given: kept for given, kept in headers.items() if given.lower() != name.lower()} | {name: value}
     return headers
 
 
 def request_payload(body: JsonObject, model: Model, *, stream: bool) -> dict[str, object]:
-    """The body with its stream fields set: a stream is asked for its usage, unless the endpoint refuses that parameter."""
+    """The body with its stream fields. A stream requests usage, unless the endpoint rejects that parameter."""
     payload = {name: value for name, value in body.items() if name not in {"stream", "stream_options"}}
     if not stream:
         return payload
@@ -100,7 +101,7 @@ def _json_bytes(payload: dict[str, object]) -> bytes:
     try:
         return orjson.dumps(payload, default=_plain)
     except orjson.JSONEncodeError:
-        # What an agent read from a terminal may hold half characters (lone surrogates), and numbers may be longer than 64 bits.
+        # Text from a terminal may contain lone surrogates, and numbers may exceed 64 bits.
         return json.dumps(payload, default=_plain, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
@@ -109,7 +110,7 @@ def _plain(value: object) -> object:
         return dict(value)
     if isinstance(value, tuple | set | frozenset):
         return list(value)
-    raise TypeError(f"{type(value).__name__} is no JSON")
+    raise TypeError(f"{type(value).__name__} can't be JSON")
 
 
 def _unsent(kind: FailureKind, message: str) -> Failure:

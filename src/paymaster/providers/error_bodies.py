@@ -1,4 +1,4 @@
-"""Finds the error in a provider's answer, whatever its shape; knows every published shape and nothing of what an error means."""
+"""Finds the error in a provider's answer, in any published format; knows nothing about what an error means."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -18,7 +18,7 @@ _LONGEST_READ = 20_000
 
 @dataclass(frozen=True, slots=True)
 class ErrorBody:
-    """What an answer says went wrong: its words, its codes and types, the object itself, and the text that rules look into (lower case)."""
+    """The error of an answer: its message, codes and types, the error object, and names of exceeded quotas."""
 
     message: str
     codes: tuple[str, ...] = ()
@@ -27,12 +27,12 @@ class ErrorBody:
 
     @property
     def text(self) -> str:
-        """Words and codes together, in lower case."""
+        """Message and codes together in lower case, which the rules search."""
         return " ".join((self.message, *self.codes)).lower()
 
 
 def read_error(body: bytes) -> ErrorBody:
-    """The error in a body that may be JSON of any shape, HTML, text or nothing."""
+    """The error in a body, which may be any JSON, HTML, text or empty."""
     try:
         return find_error(orjson.loads(body)) or ErrorBody("")
     except orjson.JSONDecodeError:
@@ -41,7 +41,7 @@ def read_error(body: bytes) -> ErrorBody:
 
 
 def find_error(value: object) -> ErrorBody | None:
-    """The error in parsed JSON; None where there is none. Nested errors (OpenRouter passes the upstream's on as text) count as codes."""
+    """The error in parsed JSON, or None. Nested errors (OpenRouter passes the upstream's on as text) are added to the codes."""
     if isinstance(value, list):
         return next((found for item in value if (found := find_error(item)) is not None), None)
     if not isinstance(value, Mapping):
@@ -57,16 +57,16 @@ def find_error(value: object) -> ErrorBody | None:
 
 
 def shown_message(text: str, secrets: Iterable[str]) -> str:
-    """A provider's words as they may be kept: on one line, without secrets or parts of them, at most `MESSAGE_CHARS` characters."""
-    text = redact(text[:_LONGEST_READ], (kept := tuple(secrets)))
-    for secret in kept:
+    """A provider's message made safe: one line, without secrets or parts of them, at most `MESSAGE_CHARS` characters."""
+    text = redact(text[:_LONGEST_READ], (known := tuple(secrets)))
+    for secret in known:
         text = _without_parts(text, secret)
     text = " ".join(_MASKED_KEY.sub("[redacted]", text).split())
     return text if len(text) <= MESSAGE_CHARS else text[: MESSAGE_CHARS - 1] + "…"
 
 
 def _without_parts(text: str, secret: str) -> str:
-    """Some endpoints show the beginning or the end of the key they refuse."""
+    """The text without parts of a secret: some endpoints show the beginning or the end of an invalid key."""
     for size in range(len(secret) - 1, _SHORTEST_PART - 1, -1):
         for part in (secret[:size], secret[-size:]):
             if part in text:
@@ -95,7 +95,7 @@ def _codes(value: JsonObject) -> tuple[str, ...]:
 
 
 def _quotas(details: object) -> Iterable[str]:
-    """Gemini names the quota that was passed: `GenerateRequestsPerDayPerProjectPerModel-FreeTier`."""
+    """The names of exceeded quotas, which Gemini sends: `GenerateRequestsPerDayPerProjectPerModel-FreeTier`."""
     for detail in details if isinstance(details, list) else ():
         violations = detail.get("violations") if isinstance(detail, Mapping) else None
         for violation in violations if isinstance(violations, list) else ():

@@ -1,6 +1,6 @@
-"""Speaks to every other provider through litellm, with litellm's own retries, fallbacks, callbacks and caches off; knows no HTTP.
+"""Calls all other providers through litellm, without litellm's own retries, fallbacks, callbacks and caches; knows no HTTP.
 
-litellm is an extra, is imported when a model first needs it (it takes seconds), and is typed here by the little of it that is used.
+litellm is an extra. It is imported when a model first needs it, because that takes seconds; the used part of it is typed here.
 """
 
 import asyncio
@@ -32,12 +32,12 @@ from paymaster.routing.failures import Billed, Failure, FailureKind
 _COMPROMISED = frozenset({"1.82.7", "1.82.8"})
 _INSTALL = "Install it with: pip install 'paymaster[litellm]'"
 _LOCAL_PRICES = "LITELLM_LOCAL_MODEL_COST_MAP"
-# Most of litellm's providers know vectors as numbers only: whoever wants base64 gets it made of those.
+# Most of litellm's providers return vectors only as numbers; base64 is made from those.
 _SET_HERE = frozenset({"model", "stream", "stream_options", "messages", "input", "encoding_format"})
 
 
 class Dumpable(Protocol):
-    """One of litellm's answers or chunks."""
+    """An answer or a chunk of litellm."""
 
     def model_dump(self, *, exclude_none: bool = False) -> dict[str, object]:
         """As plain values."""
@@ -52,27 +52,27 @@ class Litellm(Protocol):
     DEFAULT_MAX_RETRIES: int
 
     def completion(self, **kwargs: object) -> Dumpable | Iterator[Dumpable]:
-        """Ask and block."""
+        """Request a completion and block."""
         ...
 
     async def acompletion(self, **kwargs: object) -> Dumpable | AsyncIterator[Dumpable]:
-        """Ask."""
+        """Request a completion."""
         ...
 
     def embedding(self, **kwargs: object) -> Dumpable:
-        """Ask for vectors and block."""
+        """Request vectors and block."""
         ...
 
     async def aembedding(self, **kwargs: object) -> Dumpable:
-        """Ask for vectors."""
+        """Request vectors."""
         ...
 
 
 def import_litellm() -> Litellm:
-    """litellm, without its look at the network for prices. Raises ExtraMissing with the line that installs it."""
+    """Import litellm without its download of prices. Raises ExtraMissing with the command that installs it."""
     missing = [name for name in ("litellm", "mcp") if importlib.util.find_spec(name) is None]
     if missing:
-        raise ExtraMissing(f"this model needs litellm, and {' and '.join(missing)} cannot be imported", advice=_INSTALL)
+        raise ExtraMissing(f"this model needs litellm, but {' and '.join(missing)} can't be imported", advice=_INSTALL)
     if version("litellm") in _COMPROMISED:
         raise ExtraMissing(f"litellm {version('litellm')} was compromised and is not used", advice=_INSTALL)
     before = os.environ.get(_LOCAL_PRICES)
@@ -84,14 +84,14 @@ def import_litellm() -> Litellm:
             os.environ.pop(_LOCAL_PRICES, None)
     litellm.suppress_debug_info = True
     litellm.telemetry = False
-    litellm.DEFAULT_MAX_RETRIES = 0  # its embeddings take a `max_retries` of 0 for none given, and would try, and pay, three times
+    litellm.DEFAULT_MAX_RETRIES = 0  # for embeddings, litellm takes `max_retries=0` as not given, and would send, and pay, three times
     return litellm
 
 
 class LitellmProvider:
-    """Any provider that litellm speaks to, for callers that block (`blocking`) or live on a loop.
+    """Any provider that litellm can call, for blocking callers (`blocking`) or callers on an event loop.
 
-    A blocking caller's time limits are kept by litellm's HTTP client, per read; an async caller's by the loop, to the millisecond.
+    For blocking callers, litellm's HTTP client keeps the time limits, per read; for async callers the loop does, to the millisecond.
     """
 
     def __init__(self, litellm: Litellm, *, blocking: bool, now_ms: Callable[[], int]) -> None:
@@ -100,33 +100,33 @@ class LitellmProvider:
         self._now_ms = now_ms
 
     async def send(self, call: ProviderCall) -> ProviderReply | Failure:
-        """Ask for a whole answer."""
+        """Request a whole answer."""
         began_ms = self._now_ms()
         try:
             answer = await self._ask(call, stream=False, wait_ms=call.timeouts.total_ms)
-        except Exception as error:  # noqa: BLE001 -- the edge to foreign code, which raises anything
+        except Exception as error:  # noqa: BLE001 -- litellm may raise anything
             return self._failed(error, call, began_ms)
         body = answer.model_dump() if hasattr(answer, "model_dump") else {}
         return self._judged(body, _headers_of(answer), call, began_ms)
 
     async def stream(self, call: ProviderCall) -> AsyncGenerator[ProviderChunk | ProviderReply | Failure]:
-        """Ask for chunks."""
+        """Request a stream."""
         began_ms = self._now_ms()
         assembly = Assembly()
         first_token_ms: int | None = None
         wait_ms = min(call.timeouts.first_token_ms, call.timeouts.total_ms)
         try:
             answer = await self._ask(call, stream=True, wait_ms=wait_ms)
-        except Exception as error:  # noqa: BLE001 -- the edge to foreign code, which raises anything
+        except Exception as error:  # noqa: BLE001 -- litellm may raise anything
             yield self._failed(error, call, began_ms)
             return
         try:
             while True:
-                left_ms = call.timeouts.total_ms - (self._now_ms() - began_ms)
+                remaining_ms = call.timeouts.total_ms - (self._now_ms() - began_ms)
                 limit_ms = wait_ms - (self._now_ms() - began_ms) if first_token_ms is None else call.timeouts.between_chunks_ms
                 try:
-                    chunk = await self._next(answer, min(left_ms, limit_ms))
-                except Exception as error:  # noqa: BLE001 -- the edge to foreign code, which raises anything
+                    chunk = await self._next(answer, min(remaining_ms, limit_ms))
+                except Exception as error:  # noqa: BLE001 -- litellm may raise anything
                     yield _after(assembly, self._failed(error, call, began_ms))
                     return
                 if chunk is None:
@@ -140,7 +140,7 @@ class LitellmProvider:
             await self._leave(answer)
 
     async def close(self) -> None:
-        """Litellm keeps its connections for the whole process."""
+        """Nothing to close: litellm keeps its connections for the whole process."""
 
     async def _ask(self, call: ProviderCall, *, stream: bool, wait_ms: int) -> object:
         arguments = _arguments(call, stream=stream)
@@ -162,9 +162,9 @@ class LitellmProvider:
         return following
 
     async def _leave(self, answer: object) -> None:
-        """Cut a stream that is not at its end, so that the provider stops."""
-        inner: object = getattr(answer, "completion_stream", None)  # what litellm wraps differs by provider
-        with suppress(Exception):  # it may have ended or broken already, and litellm says so with any error
+        """Cut an unfinished stream, so that the provider stops."""
+        inner: object = getattr(answer, "completion_stream", None)  # the wrapped stream differs by provider
+        with suppress(Exception):  # it may have ended or failed already, which litellm reports with any error
             if not self._blocking and hasattr(answer, "aclose"):
                 await answer.aclose()
             elif self._blocking and hasattr(inner, "close"):
@@ -173,13 +173,13 @@ class LitellmProvider:
     def _ended(
         self, answer: object, assembly: Assembly, call: ProviderCall, began_ms: int, first_token_ms: int | None
     ) -> ProviderReply | Failure:
-        # Where no finish reason came, litellm writes a "stop" of its own: a cut answer would look whole.
+        # Without a finish reason, litellm adds its own "stop", so a cut answer would look complete.
         cut = getattr(answer, "received_finish_reason", "") is None
         if cut or not assembly.finished:
             return Failure(
                 FailureKind.CONNECTION_LOST if assembly.delivered_chars else FailureKind.UNUSABLE_ANSWER,
                 Billed.MAYBE,
-                "the stream ended before the answer did: no finish_reason came",
+                "the stream ended before the answer: it has no finish_reason",
                 duration_ms=self._now_ms() - began_ms,
                 delivered_chars=assembly.delivered_chars,
             )
@@ -191,21 +191,21 @@ class LitellmProvider:
 
     def _judged(self, body: JsonObject, headers: Mapping[str, str], call: ProviderCall, began_ms: int) -> ProviderReply | Failure:
         usage = read_response_usage(usage_api_of(call), body)
-        verdict = judge_answer(call, body)
+        judged = judge_answer(call, body)
         duration_ms = self._now_ms() - began_ms
-        if isinstance(verdict, Unusable):
+        if isinstance(judged, Unusable):
             return Failure(
-                verdict.kind,
+                judged.kind,
                 Billed.YES if isinstance(usage, Usage) else Billed.MAYBE,
-                shown_message(verdict.reason, _secrets(call)),
+                shown_message(judged.reason, _secrets(call)),
                 usage=usage if isinstance(usage, Usage) else None,
                 duration_ms=duration_ms,
                 request_id=request_id_in(headers),
             )
         return ProviderReply(
-            body=verdict.body,
+            body=judged.body,
             usage=usage,
-            finish_reason=verdict.finish_reason,
+            finish_reason=judged.finish_reason,
             duration_ms=duration_ms,
             request_id=request_id_in(headers),
             rate=read_rate_signals(headers, self._now_ms()),
@@ -217,7 +217,7 @@ class LitellmProvider:
 
 
 def litellm_name(model: Model) -> str:
-    """What litellm calls a model: its name for the provider in front, unless the registry's model_id has one that it knows."""
+    """Litellm's name of a model: the model_id with litellm's prefix of the provider, unless it has that already."""
     facts = find_provider(model.provider)
     prefix = facts.litellm_prefix if facts is not None else model.provider
     return model.model_id if model.model_id.startswith(f"{prefix}/") else f"{prefix}/{model.model_id}"
@@ -256,20 +256,20 @@ def _arguments(call: ProviderCall, *, stream: bool) -> dict[str, object]:
 
 
 def _headers_of(answer: object) -> dict[str, str]:
-    """Litellm keeps the provider's headers beside the answer, where no dump shows them."""
+    """The provider's headers, which litellm keeps in a private attribute of the answer."""
     hidden = getattr(answer, "_hidden_params", None)
     found = hidden.get("additional_headers") if isinstance(hidden, Mapping) else None
     return plain_headers({str(name): str(value) for name, value in found.items()}) if isinstance(found, Mapping) else {}
 
 
 def _usage_was_sent(answer: object) -> bool:
-    """Where the provider sends no usage, litellm counts tokens itself and says so nowhere: an estimate that looks like a bill."""
-    chunks = getattr(answer, "chunks", None)  # the chunks as they came, kept by litellm's wrapper
+    """Whether the provider sent usage. If not, litellm silently adds its own estimate, which must not be charged as exact."""
+    chunks = getattr(answer, "chunks", None)  # litellm's wrapper keeps the original chunks
     return not isinstance(chunks, list) or any(getattr(chunk, "usage", None) is not None for chunk in chunks)
 
 
 def _after(assembly: Assembly, failure: Failure) -> Failure:
-    """A failure in the middle of a stream: what was delivered may have been billed."""
+    """A failure in the middle of a stream: delivered chunks may have been billed."""
     if not assembly.delivered_chars:
         return failure
     billed = Billed.MAYBE if failure.billed is Billed.NO else failure.billed

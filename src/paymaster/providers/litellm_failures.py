@@ -1,7 +1,7 @@
-"""What each of litellm's exceptions means: by the provider's own answer, by what broke underneath, by class; imports nothing of litellm.
+"""Maps litellm's exceptions to failures: by the provider's own answer, the root cause or the class; imports nothing of litellm.
 
-litellm wraps errors in one another and invents statuses: a connection that was lost after the request was sent comes as a 500, or as one
-that was never made. So the whole chain is looked at, and what may have been billed is decided by its root.
+litellm wraps errors in one another and invents statuses: a connection lost after the request was sent may appear as status 500, or as a
+connection that was never made. So the whole chain of causes is searched, and its root decides whether the call may have been billed.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,9 +17,9 @@ _BY_CLASS: Mapping[str, tuple[FailureKind, Billed]] = {
     "UnsupportedParamsError": (FailureKind.BAD_REQUEST, Billed.NO),
     "LiteLLMUnknownProvider": (FailureKind.UNKNOWN_MODEL, Billed.NO),
 }
-"""What litellm itself knows better than any status."""
+"""Classes that are more precise than any status."""
 
-# What httpx, aiohttp and the standard library raise underneath. The first row that has any of its names in the chain decides.
+# Exceptions of httpx, aiohttp and the standard library. The first row with a name in the chain decides.
 _ROOTS: tuple[tuple[frozenset[str], FailureKind, Billed], ...] = (
     (
         frozenset(
@@ -46,44 +46,44 @@ _ROOTS: tuple[tuple[frozenset[str], FailureKind, Billed], ...] = (
 )  # fmt: skip
 
 _INVENTED = frozenset({"APIConnectionError", "InternalServerError", "MidStreamFallbackError", "Timeout"})
-"""Exceptions whose status says nothing about what the provider said."""
+"""Exceptions whose status is litellm's, not the provider's."""
 
 
 def failure_of(error: Exception, *, now_ms: int, secrets: Iterable[str] = ()) -> Failure:
     """An exception that litellm raised, as a failure."""
-    kept = tuple(secrets)
+    known = tuple(secrets)
     chain = list(_chain(error))
     message = _message(error)
-    answered = next((said for step in reversed(chain) if (said := _answer_in(step)) is not None), None)
-    by_answer = None if answered is None else classify(*answered, now_ms=now_ms, secrets=kept)
+    answered = next((found for step in reversed(chain) if (found := _answer_in(step)) is not None), None)
+    by_answer = None if answered is None else classify(*answered, now_ms=now_ms, secrets=known)
     for ancestor in type(error).__mro__:
         if ancestor.__name__ in _BY_CLASS:
             kind, billed = _BY_CLASS[ancestor.__name__]
-            return Failure(kind, billed, shown_message(message, kept), status=by_answer.status if by_answer is not None else None)
+            return Failure(kind, billed, shown_message(message, known), status=by_answer.status if by_answer is not None else None)
     if by_answer is not None:
         return by_answer
     names = {type(step).__name__ for step in chain}
     for roots, kind, billed in _ROOTS:
         if not roots.isdisjoint(names):
-            return Failure(kind, billed, shown_message(message or type(error).__name__, kept))
+            return Failure(kind, billed, shown_message(message or type(error).__name__, known))
     status = getattr(error, "status_code", None)  # litellm's errors share no base class of their own
     if isinstance(status, int) and 400 <= status <= 599 and type(error).__name__ not in _INVENTED:
-        return classify(status, _headers(error), message.encode("utf-8", "replace"), now_ms=now_ms, secrets=kept)
-    return Failure(FailureKind.SERVER_ERROR, Billed.MAYBE, shown_message(f"{type(error).__name__}: {message}", kept))
+        return classify(status, _headers(error), message.encode("utf-8", "replace"), now_ms=now_ms, secrets=known)
+    return Failure(FailureKind.SERVER_ERROR, Billed.MAYBE, shown_message(f"{type(error).__name__}: {message}", known))
 
 
 def _answer_in(error: BaseException) -> tuple[int, Mapping[str, str], bytes] | None:
-    """Status, headers and body that the provider really sent; httpx's own exception carries them, litellm's carry copies and inventions."""
+    """The status, headers and body that the provider sent. Only httpx's exception has the originals."""
     if type(error).__name__ != "HTTPStatusError":
         return None
-    response = getattr(error, "response", None)  # httpx is not imported for a look at its exceptions
+    response = getattr(error, "response", None)  # httpx is not imported just for its exceptions
     status = getattr(response, "status_code", None)
     headers = getattr(response, "headers", None)
     if not isinstance(status, int) or not isinstance(headers, Mapping):
         return None
     try:
         body = getattr(response, "content", b"")
-    except RuntimeError:  # httpx: the body of a stream that nobody read
+    except RuntimeError:  # httpx: the body of an unread stream
         body = b""
     return status, plain_headers({str(name): str(value) for name, value in headers.items()}), body if isinstance(body, bytes) else b""
 
@@ -103,14 +103,14 @@ def _headers(error: Exception) -> dict[str, str]:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The error, what it was raised from or during, and what litellm keeps beside it."""
+    """The error, its causes and contexts, and the originals that litellm keeps."""
     seen: set[int] = set()
-    waiting: list[BaseException | None] = [error]
-    while waiting:
-        current = waiting.pop(0)
+    pending: list[BaseException | None] = [error]
+    while pending:
+        current = pending.pop(0)
         if current is None or id(current) in seen:
             continue
         seen.add(id(current))
         yield current
         kept = getattr(current, "original_exception", None)
-        waiting += [current.__cause__ or current.__context__, kept if isinstance(kept, BaseException) else None]
+        pending += [current.__cause__ or current.__context__, kept if isinstance(kept, BaseException) else None]

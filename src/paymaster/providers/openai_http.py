@@ -1,4 +1,4 @@
-"""Speaks OpenAI's chat completions and embeddings over HTTP, for sync and async callers alike; knows no HTTP client and no next step."""
+"""Calls OpenAI's chat completions and embeddings over HTTP, for sync and async callers; knows no HTTP client and no retry."""
 
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -17,7 +17,7 @@ from paymaster.providers.endpoints import endpoint_url, prepare
 from paymaster.providers.error_bodies import shown_message
 from paymaster.providers.rates import read_rate_signals
 from paymaster.providers.sse import EventParser, ServerEvent
-from paymaster.providers.transport import ExchangeBroken, Fault, HttpAnswer, Transport
+from paymaster.providers.transport import ExchangeBroken, ExchangeFault, HttpAnswer, Transport
 from paymaster.registry.models import Model
 from paymaster.routing.failures import Billed, Failure, FailureKind
 from paymaster.version import __version__
@@ -26,20 +26,19 @@ LARGEST_ANSWER_BYTES = 64 * 1024 * 1024
 _DONE = b"[DONE]"
 _USER_AGENT = f"paymaster/{__version__}"
 
-_FAULTS: Mapping[Fault, tuple[FailureKind, Billed, str]] = {
-    Fault.REFUSED: (FailureKind.CONNECTION_REFUSED, Billed.NO, "no connection"),
-    Fault.CONNECT_TIMEOUT: (FailureKind.TIMED_OUT, Billed.NO, "no connection within the time limit (connect)"),
-    Fault.LOST: (FailureKind.CONNECTION_LOST, Billed.MAYBE, "the connection broke after the request was sent"),
-    Fault.SILENT: (FailureKind.TIMED_OUT, Billed.MAYBE, "no answer within the time limit"),
-    Fault.MALFORMED: (FailureKind.UNUSABLE_ANSWER, Billed.MAYBE, "the answer is no HTTP"),
+_FAULTS: Mapping[ExchangeFault, tuple[FailureKind, Billed, str]] = {
+    ExchangeFault.REFUSED: (FailureKind.CONNECTION_REFUSED, Billed.NO, "no connection"),
+    ExchangeFault.CONNECT_TIMEOUT: (FailureKind.TIMED_OUT, Billed.NO, "no connection within the time limit (connect)"),
+    ExchangeFault.LOST: (FailureKind.CONNECTION_LOST, Billed.MAYBE, "the connection was lost after the request was sent"),
+    ExchangeFault.SILENT: (FailureKind.TIMED_OUT, Billed.MAYBE, "no answer within the time limit"),
+    ExchangeFault.MALFORMED: (FailureKind.UNUSABLE_ANSWER, Billed.MAYBE, "the answer is not valid HTTP"),
 }
 
 
 class OpenAIHttp:
-    """Any endpoint that speaks OpenAI's wire format.
+    """Any endpoint with OpenAI's wire format.
 
-    `now_ms` is wall time in milliseconds that does not jump: durations and moments are both read from it. `address` says where a model is
-    asked for what.
+    `now_ms` is wall time in milliseconds that never jumps, for moments and durations. `address` gives the URL of an operation of a model.
     """
 
     def __init__(
@@ -55,21 +54,21 @@ class OpenAIHttp:
         self._urls: dict[tuple[str, Operation], tuple[Model, str | Failure]] = {}
 
     def _url(self, call: ProviderCall) -> str | Failure:
-        """Where the model is, worked out once as long as it is the same model."""
-        at = (call.model.name, call.operation)
-        known = self._urls.get(at)
+        """The URL of a call, computed once for each model and operation."""
+        key = (call.model.name, call.operation)
+        known = self._urls.get(key)
         if known is None or known[0] is not call.model:
-            known = self._urls[at] = (call.model, self._address(call.model, call.operation))
+            known = self._urls[key] = (call.model, self._address(call.model, call.operation))
         return known[1]
 
     async def send(self, call: ProviderCall) -> ProviderReply | Failure:
-        """Ask for a whole answer; only `total_ms` (and `connect_ms`) limit the time, for nothing shows before its end."""
+        """Request a whole answer. Only `connect_ms` and `total_ms` limit it, because nothing arrives before its end."""
         exchange = _Exchange(call, self._now_ms)
         request = prepare(call, self._url(call), stream=False, user_agent=_USER_AGENT)
         if isinstance(request, Failure):
             return request
         try:
-            answer = await self._transport.post(request, connect_ms=call.timeouts.connect_ms, wait_ms=exchange.left_ms())
+            answer = await self._transport.post(request, connect_ms=call.timeouts.connect_ms, wait_ms=exchange.remaining_ms())
             try:
                 body = await exchange.read_all(answer)
             finally:
@@ -79,7 +78,7 @@ class OpenAIHttp:
         return exchange.whole(answer, body)
 
     async def stream(self, call: ProviderCall) -> AsyncGenerator[ProviderChunk | ProviderReply | Failure]:
-        """Ask for chunks. The answer counts as whole when every choice has its finish reason; a stream that ends earlier is a failure."""
+        """Request a stream. The answer is complete when every choice has its finish reason; a stream that ends earlier is a failure."""
         exchange = _Exchange(call, self._now_ms)
         request = prepare(call, self._url(call), stream=True, user_agent=_USER_AGENT)
         if isinstance(request, Failure):
@@ -93,7 +92,7 @@ class OpenAIHttp:
             return
         try:
             if answer.status >= 300 or "json" in answer.headers.get("content-type", ""):
-                # An error, or an endpoint that can't stream and answers whole.
+                # An error, or an endpoint that can't stream and sends a whole answer.
                 outcome: ProviderReply | Failure
                 try:
                     outcome = exchange.whole(answer, await exchange.read_all(answer))
@@ -119,7 +118,7 @@ class OpenAIHttp:
 
 @dataclass(slots=True)
 class _Exchange:
-    """One attempt's clock, and what it makes of answers and faults."""
+    """One attempt: its clock, and how answers and faults become replies and failures."""
 
     call: ProviderCall
     now_ms: Callable[[], int]
@@ -131,44 +130,44 @@ class _Exchange:
 
     @property
     def secrets(self) -> Iterable[str]:
-        """What must not stand in any message."""
+        """Texts that no message may contain."""
         return (self.call.key,) if self.call.key else ()
 
-    def taken_ms(self) -> int:
-        """Since the attempt began."""
+    def elapsed_ms(self) -> int:
+        """Time since the attempt began."""
         return self.now_ms() - self.began_ms
 
-    def left_ms(self) -> int:
-        """Of the attempt's whole time. Raises ExchangeBroken when there is none."""
-        left_ms = self.call.timeouts.total_ms - self.taken_ms()
-        if left_ms <= 0:
-            raise ExchangeBroken(Fault.SILENT, f"total: {self.call.timeouts.total_ms} ms")
-        return left_ms
+    def remaining_ms(self) -> int:
+        """The remaining time of the attempt. Raises ExchangeBroken if there is none."""
+        remaining_ms = self.call.timeouts.total_ms - self.elapsed_ms()
+        if remaining_ms <= 0:
+            raise ExchangeBroken(ExchangeFault.SILENT, f"total: {self.call.timeouts.total_ms} ms")
+        return remaining_ms
 
     async def read(self, answer: HttpAnswer, wait_ms: int) -> bytes:
-        """Some bytes, as long as the answer stays within bounds."""
+        """The next bytes. Raises ExchangeBroken if the answer is too large."""
         data = await answer.read(wait_ms)
         self.size += len(data)
         if self.size > LARGEST_ANSWER_BYTES:
-            raise ExchangeBroken(Fault.MALFORMED, f"more than {LARGEST_ANSWER_BYTES} bytes")
+            raise ExchangeBroken(ExchangeFault.MALFORMED, f"more than {LARGEST_ANSWER_BYTES} bytes")
         return data
 
     async def read_all(self, answer: HttpAnswer) -> bytes:
         """The whole body."""
         parts = []
-        while data := await self.read(answer, self.left_ms()):
+        while data := await self.read(answer, self.remaining_ms()):
             parts.append(data)
         return b"".join(parts)
 
     def broken(self, broken: ExchangeBroken, *, limit: str = "", delivered_chars: int = 0) -> Failure:
-        """A fault of the transport as a failure. `limit` names the time limit that was passed if it was silence."""
+        """A fault of the transport as a failure. `limit` names the exceeded time limit, for a silence."""
         kind, billed, words = _FAULTS[broken.fault]
-        detail = shown_message(broken.detail, self.secrets) or (limit if broken.fault is Fault.SILENT else "")
+        detail = shown_message(broken.detail, self.secrets) or (limit if broken.fault is ExchangeFault.SILENT else "")
         return Failure(
             kind,
             billed,
             f"{words} ({detail})" if detail else words,
-            duration_ms=self.taken_ms(),
+            duration_ms=self.elapsed_ms(),
             delivered_chars=delivered_chars,
         )
 
@@ -176,7 +175,7 @@ class _Exchange:
         """A whole body as a reply or a failure."""
         if answer.status >= 300:
             failure = classify(answer.status, answer.headers, body, now_ms=self.now_ms(), secrets=self.secrets)
-            return replace(failure, duration_ms=self.taken_ms())
+            return replace(failure, duration_ms=self.elapsed_ms())
         parsed = parse_object(body)
         if isinstance(parsed, Unusable):
             return self.unusable(answer, parsed, {})
@@ -189,26 +188,26 @@ class _Exchange:
     def judged(
         self, answer: HttpAnswer, body: JsonObject, *, first_token_ms: int | None, delivered_chars: int = 0
     ) -> ProviderReply | Failure:
-        """A whole answer's object as a reply, or why it is none."""
-        verdict = judge_answer(self.call, body)
-        if isinstance(verdict, Unusable):
-            return self.unusable(answer, verdict, body, delivered_chars=delivered_chars)
-        return self.reply(answer, verdict, first_token_ms)
+        """A whole answer's object as a reply or a failure."""
+        judged_answer = judge_answer(self.call, body)
+        if isinstance(judged_answer, Unusable):
+            return self.unusable(answer, judged_answer, body, delivered_chars=delivered_chars)
+        return self.reply(answer, judged_answer, first_token_ms)
 
     def reply(self, answer: HttpAnswer, usable: Usable, first_token_ms: int | None) -> ProviderReply:
-        """The reply, with what the headers say about the provider's limits."""
+        """The reply, with the provider's limits from the headers."""
         return ProviderReply(
             body=usable.body,
             usage=read_response_usage(usage_api_of(self.call), usable.body),
             finish_reason=usable.finish_reason,
-            duration_ms=self.taken_ms(),
+            duration_ms=self.elapsed_ms(),
             first_token_ms=first_token_ms,
             request_id=request_id_in(answer.headers),
             rate=read_rate_signals(answer.headers, self.now_ms()),
         )
 
     def unusable(self, answer: HttpAnswer, unusable: Unusable, body: JsonObject, *, delivered_chars: int = 0) -> Failure:
-        """An answer that can't be used: billed where it says what it used."""
+        """An answer that can't be used as a failure; it was billed if it has usage."""
         usage = read_response_usage(usage_api_of(self.call), body)
         return Failure(
             unusable.kind,
@@ -216,19 +215,19 @@ class _Exchange:
             shown_message(unusable.reason, self.secrets),
             status=answer.status,
             usage=usage if isinstance(usage, Usage) else None,
-            duration_ms=self.taken_ms(),
+            duration_ms=self.elapsed_ms(),
             delivered_chars=delivered_chars,
             request_id=request_id_in(answer.headers),
         )
 
     def error_in(self, answer: HttpAnswer, value: object, *, delivered_chars: int = 0) -> Failure | None:
-        """The failure in JSON that came with a 200; None where it holds none."""
+        """The failure in JSON with status 200, or None."""
         failure = classify_error_object(value, answer.headers, now_ms=self.now_ms(), secrets=self.secrets)
-        return None if failure is None else replace(failure, duration_ms=self.taken_ms(), delivered_chars=delivered_chars)
+        return None if failure is None else replace(failure, duration_ms=self.elapsed_ms(), delivered_chars=delivered_chars)
 
 
 class _Reading:
-    """One stream being read: bytes to events to chunks, each within its time limit."""
+    """Reads one stream: bytes to events to chunks, each within its time limit."""
 
     def __init__(self, exchange: _Exchange, answer: HttpAnswer) -> None:
         self._exchange = exchange
@@ -245,7 +244,7 @@ class _Reading:
             event = await self._next_event()
         except ExchangeBroken as broken:
             if self._assembly.finished:
-                return None  # the answer was whole; only its usage or its [DONE] is missing
+                return None  # the answer is complete; only its usage or its [DONE] is missing
             total = f"total: {self._exchange.call.timeouts.total_ms} ms"
             return self._exchange.broken(broken, limit=total, delivered_chars=self._assembly.delivered_chars)
         if event is None or event.data == _DONE:
@@ -253,17 +252,17 @@ class _Reading:
         return self._read_event(event)
 
     def result(self) -> ProviderReply | Failure:
-        """What the stream amounts to, at its end."""
+        """The reply or failure of the stream, at its end."""
         chars = self._assembly.delivered_chars
         body = self._assembly.build()
         if not self._assembly.finished:
             kind = FailureKind.CONNECTION_LOST if chars else FailureKind.UNUSABLE_ANSWER
-            reason = "the stream ended before the answer did: no finish_reason came"
+            reason = "the stream ended before the answer: it has no finish_reason"
             return self._exchange.unusable(self._answer, Unusable(kind, reason), body, delivered_chars=chars)
         return self._exchange.judged(self._answer, body, first_token_ms=self._first_token_ms, delivered_chars=chars)
 
     async def _next_event(self) -> ServerEvent | None:
-        """Comments that keep the connection alive are no events, so they prolong nothing."""
+        """The next event within its time limit. Comments that keep the connection alive don't extend the limit."""
         if self._events:
             return self._events.pop()
         limits = self._exchange.call.timeouts
@@ -271,16 +270,16 @@ class _Reading:
         since_ms = self._exchange.began_ms if waiting_for_first else self._exchange.now_ms()
         limit_ms = limits.first_token_ms if waiting_for_first else limits.between_chunks_ms
         while not self._events and not self._ended:
-            left_ms = since_ms + limit_ms - self._exchange.now_ms()
-            total_left_ms = self._exchange.left_ms()
-            said = "first_token" if waiting_for_first else "between_chunks"
-            if left_ms <= 0:
-                raise ExchangeBroken(Fault.SILENT, f"{said}: {limit_ms} ms")
+            remaining_ms = since_ms + limit_ms - self._exchange.now_ms()
+            total_remaining_ms = self._exchange.remaining_ms()
+            limit_name = "first_token" if waiting_for_first else "between_chunks"
+            if remaining_ms <= 0:
+                raise ExchangeBroken(ExchangeFault.SILENT, f"{limit_name}: {limit_ms} ms")
             try:
-                data = await self._exchange.read(self._answer, min(left_ms, total_left_ms))
+                data = await self._exchange.read(self._answer, min(remaining_ms, total_remaining_ms))
             except ExchangeBroken as broken:
-                if broken.fault is Fault.SILENT and left_ms <= total_left_ms:
-                    raise ExchangeBroken(Fault.SILENT, f"{said}: {limit_ms} ms") from broken
+                if broken.fault is ExchangeFault.SILENT and remaining_ms <= total_remaining_ms:
+                    raise ExchangeBroken(ExchangeFault.SILENT, f"{limit_name}: {limit_ms} ms") from broken
                 raise
             self._ended = not data
             self._events = self._parser.feed(data) if data else self._parser.finish()
@@ -295,20 +294,20 @@ class _Reading:
             unusable = Unusable(FailureKind.UNUSABLE_ANSWER, f"a chunk of the stream is not JSON: {error.msg}")
             return self._exchange.unusable(self._answer, unusable, self._assembly.build(), delivered_chars=chars)
         if not isinstance(chunk, dict):
-            unusable = Unusable(FailureKind.UNUSABLE_ANSWER, "a chunk of the stream is no object")
+            unusable = Unusable(FailureKind.UNUSABLE_ANSWER, "a chunk of the stream is not an object")
             return self._exchange.unusable(self._answer, unusable, self._assembly.build(), delivered_chars=chars)
         if event.name == "error" and not chunk.get("error"):
             chunk = {"error": chunk}
         if "error" in chunk and (failure := self._exchange.error_in(self._answer, chunk, delivered_chars=chars)) is not None:
             return failure
         if self._first_token_ms is None:
-            self._first_token_ms = self._exchange.taken_ms()
+            self._first_token_ms = self._exchange.elapsed_ms()
         self._assembly.add(chunk)
         return ProviderChunk(chunk, more=bool(self._events))
 
 
 def _as_chunk(body: JsonObject) -> JsonObject:
-    """A whole answer as the one chunk of a stream."""
+    """A whole answer as a single chunk of a stream."""
     choices = body.get("choices")
     as_deltas = [
         {**{name: value for name, value in choice.items() if name != "message"}, "delta": _indexed(choice.get("message"))}
@@ -319,7 +318,7 @@ def _as_chunk(body: JsonObject) -> JsonObject:
 
 
 def _indexed(message: object) -> object:
-    """The tool calls of a delta carry their index."""
+    """A message whose tool calls have an index, as in a delta."""
     if not isinstance(message, Mapping) or not isinstance(calls := message.get("tool_calls"), list):
         return message
     return {**message, "tool_calls": [{"index": index, **call} if isinstance(call, Mapping) else call for index, call in enumerate(calls)]}

@@ -1,4 +1,4 @@
-"""Who speaks to a model: one adapter of each kind, made when a model first needs it; knows the adapters and nothing of what they say."""
+"""Chooses the adapter of a model: one of each kind, made on first use; knows the adapters and nothing about their requests."""
 
 import threading
 
@@ -9,9 +9,9 @@ from paymaster.registry.models import Model
 
 
 class ProviderSet:
-    """The adapters of one client, made for a caller on an event loop, or for threads that block (`blocking`), any number of them.
+    """The adapters of one client, for a caller on an event loop or for any number of blocking threads (`blocking`).
 
-    An adapter of one's own takes the place of a model's: `own` maps model names to providers.
+    `own` maps names of models to providers of the caller's own, which replace the adapters.
     """
 
     def __init__(self, runtime: Runtime, *, blocking: bool, own: dict[str, Provider] | None = None) -> None:
@@ -23,7 +23,7 @@ class ProviderSet:
         self._lock = threading.Lock()
 
     def provider_for(self, model: Model) -> Provider:
-        """Who speaks to `model`. Raises ExtraMissing where litellm is needed and missing, ScriptInvalid for a script with mistakes."""
+        """The provider for `model`. Raises ExtraMissing if it needs litellm and that is missing, ScriptInvalid for an invalid script."""
         if model.name in self._own:
             return self._own[model.name]
         key = f"{model.adapter}:{model.script}" if model.script else model.adapter
@@ -33,7 +33,7 @@ class ProviderSet:
             return self._opened[key]
 
     async def close(self) -> None:
-        """Release all connections. A provider that is asked for afterwards is opened anew."""
+        """Close all connections. A later call opens its provider again."""
         with self._lock:
             opened, self._opened = self._opened, {}
         for provider in (*opened.values(), *self._own.values()):

@@ -1,14 +1,16 @@
-"""Which proxy the environment names for a host; knows no HTTP client."""
+"""The proxy that the environment sets for a host; knows no HTTP client."""
 
 import urllib.request
 from base64 import b64encode
 from dataclasses import dataclass, field
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from paymaster.providers.transport import ExchangeBroken, ExchangeFault
 
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """Where a proxy is, and the login that it wants, never shown."""
+    """The address of a proxy and its login, which is never shown."""
 
     host: str
     port: int
@@ -16,12 +18,12 @@ class Proxy:
 
     @property
     def url(self) -> str:
-        """Its address, without the password."""
+        """The address, without the login."""
         return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
 
     @property
     def headers(self) -> dict[str, str]:
-        """What a request through it says about the login."""
+        """The headers with the login, for a request through the proxy."""
         if self.login is None:
             return {}
         return {"Proxy-Authorization": f"Basic {b64encode(':'.join(self.login).encode()).decode('ascii')}"}
@@ -30,7 +32,7 @@ class Proxy:
 def proxy_for(scheme: str, host: str) -> Proxy | None:
     """The proxy for a host by HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY (or the system's settings); None: connect directly.
 
-    Raises ValueError for a proxy that is not spoken to over HTTP.
+    Raises ValueError for a proxy with another scheme than http://.
     """
     if urllib.request.proxy_bypass(host):
         return None
@@ -40,6 +42,25 @@ def proxy_for(scheme: str, host: str) -> Proxy | None:
         return None
     parts = urlsplit(address if "://" in address else f"http://{address}")
     if parts.scheme != "http" or not parts.hostname:
-        raise ValueError(f"the proxy for {scheme} addresses must be an http:// one, not {parts.scheme}://")
+        raise ValueError(f"the proxy for {scheme}:// must be an http:// address, not {parts.scheme}://")
     login = None if parts.username is None else (unquote(parts.username), unquote(parts.password or ""))
     return Proxy(parts.hostname, parts.port or 80, login)
+
+
+class ProxyTable:
+    """The proxy of each origin, looked up once: a look-up for every request would double the time of a short call."""
+
+    __slots__ = ("_proxies",)
+
+    def __init__(self) -> None:
+        self._proxies: dict[tuple[str, str], Proxy | None] = {}
+
+    def proxy_for(self, url: SplitResult) -> Proxy | None:
+        """The proxy for a URL; None: connect directly. Raises ExchangeBroken if it is no HTTP proxy."""
+        origin = (url.scheme, url.netloc)
+        if origin not in self._proxies:
+            try:
+                self._proxies[origin] = proxy_for(url.scheme, url.hostname or "")
+            except ValueError as error:
+                raise ExchangeBroken(ExchangeFault.REFUSED, str(error)) from error
+        return self._proxies[origin]

@@ -1,4 +1,4 @@
-"""What rate-limit headers and error bodies say about when to come back, in every published form; knows no clock."""
+"""Reads remaining limits and times to wait from headers and error bodies in every published format; knows no clock."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -10,7 +10,7 @@ from paymaster.flow.ports import RateSignals
 from paymaster.jsontypes import JsonObject
 
 LONGEST_WAIT_MS = 31 * 86_400_000
-"""A month: no limit of a provider resets later, so a longer time is taken for this one."""
+"""A month, the longest wait: no provider's limit resets later."""
 
 _EPOCH_SECONDS = 10**9
 _EPOCH_MS = 10**12
@@ -24,7 +24,7 @@ _IN_WORDS = re.compile(
 )
 _WORD_UNITS = {"millisecond": "ms", "second": "s", "minute": "m", "hour": "h"}
 
-# OpenAI, Azure, Groq, Mistral and their likes; Anthropic; OpenRouter and the IETF draft, which have one counter only.
+# OpenAI, Azure, Groq, Mistral and similar; Anthropic; OpenRouter and the IETF draft, which have only one counter.
 _REMAINING_REQUESTS = (
     "x-ratelimit-remaining-requests",
     "anthropic-ratelimit-requests-remaining",
@@ -38,12 +38,12 @@ _LITELLM_PREFIX = "llm_provider-"
 
 
 def plain_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """Header names in lower case; the provider's own ones as litellm passes them on, without its prefix."""
+    """The headers with names in lower case and without litellm's prefix for headers of the provider."""
     return {name.lower().removeprefix(_LITELLM_PREFIX): value for name, value in headers.items()}
 
 
 def read_rate_signals(headers: Mapping[str, str], now_ms: int) -> RateSignals:
-    """What `headers` (names in lower case) say about remaining requests and tokens and when they are full again."""
+    """The remaining requests and tokens in `headers` (names in lower case), and the time until they reset."""
     if not any("ratelimit" in name for name in headers):
         return RateSignals()
     return RateSignals(
@@ -55,18 +55,21 @@ def read_rate_signals(headers: Mapping[str, str], now_ms: int) -> RateSignals:
 
 
 def read_retry_after(headers: Mapping[str, str], error: JsonObject | None, message: str, now_ms: int) -> int | None:
-    """How long to stay away, in milliseconds: said outright, else by the counter that is empty, else in the error, else in its words.
+    """How long to wait, in milliseconds: from a retry header, else the reset of an empty counter, else the error object, else its message.
 
-    `error` is the body's error object. An HTTP date is read against the answer's own Date header, so that clocks need not agree.
+    `error` is the body's error object. An HTTP date is compared with the answer's own Date header, so that clocks need not agree.
     """
-    outright = _retry_header(headers, now_ms)
-    if outright is not None:
-        return outright
+    by_header = _retry_header(headers, now_ms)
+    if by_header is not None:
+        return by_header
     signals = read_rate_signals(headers, now_ms)
     empty = [
         reset
-        for left, reset in ((signals.remaining_requests, signals.reset_requests_ms), (signals.remaining_tokens, signals.reset_tokens_ms))
-        if left == 0 and reset is not None
+        for remaining, reset in (
+            (signals.remaining_requests, signals.reset_requests_ms),
+            (signals.remaining_tokens, signals.reset_tokens_ms),
+        )
+        if remaining == 0 and reset is not None
     ]
     if empty:
         return max(empty)
@@ -75,7 +78,7 @@ def read_retry_after(headers: Mapping[str, str], error: JsonObject | None, messa
 
 
 def span_ms(text: str, now_ms: int) -> int | None:
-    """A point in time or a span as milliseconds from now: `1s`, `6m0s`, `20ms`, `12`, `0.5`, epoch (seconds or ms), RFC 3339, HTTP date."""
+    """A moment or a duration as milliseconds from now: `1s`, `6m0s`, `20ms`, `12`, `0.5`, epoch (s or ms), RFC 3339, HTTP date."""
     text = text.strip()
     if _NUMBER.fullmatch(text):
         number = float(text)
@@ -106,13 +109,13 @@ def _body_hints(error: JsonObject | None, now_ms: int) -> Iterator[int | None]:
         return
     details = error.get("details")
     for detail in details if isinstance(details, list) else ():
-        # Gemini's google.rpc.RetryInfo says a `retryDelay` of `17s`.
+        # Gemini's google.rpc.RetryInfo has a `retryDelay` such as `17s`.
         if isinstance(detail, Mapping) and isinstance(delay := detail.get("retryDelay"), str):
             yield span_ms(delay, now_ms)
     metadata = error.get("metadata")
     passed_on = metadata.get("headers") if isinstance(metadata, Mapping) else None
     if isinstance(passed_on, Mapping):
-        # OpenRouter puts its headers into the body too.
+        # OpenRouter repeats its headers in the body.
         headers = plain_headers({str(name): str(value) for name, value in passed_on.items()})
         yield _retry_header(headers, now_ms)
         yield read_rate_signals(headers, now_ms).reset_requests_ms

@@ -1,4 +1,4 @@
-"""How server-sent events stand in a stream of bytes that may be cut anywhere; knows neither JSON nor OpenAI."""
+"""Parses server-sent events from a stream of bytes that may be split anywhere; knows neither JSON nor OpenAI."""
 
 import re
 from dataclasses import dataclass
@@ -16,36 +16,36 @@ class ServerEvent:
 
 
 class EventParser:
-    """Takes bytes as they come and gives the events that are complete. Comments and unknown fields are passed over."""
+    """Takes bytes as they arrive and returns complete events. Comments and unknown fields are ignored."""
 
-    __slots__ = ("_at_start", "_data", "_name", "_rest")
+    __slots__ = ("_at_start", "_data", "_incomplete", "_name")
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._incomplete = b""
         self._data: list[bytes] = []
         self._name = ""
         self._at_start = True
 
     def feed(self, data: bytes) -> list[ServerEvent]:
         """The events that `data` completes."""
-        text = self._rest + data
+        text = self._incomplete + data
         if self._at_start:
             if _BYTE_ORDER_MARK.startswith(text[:3]):
                 if len(text) < len(_BYTE_ORDER_MARK):
-                    self._rest = text
+                    self._incomplete = text
                     return []
                 text = text[3:]
             self._at_start = False
-        # A carriage return at the very end may be half of a line end: it waits for what follows.
+        # A carriage return at the very end may be half of a line end: keep it for the next bytes.
         held_back = text[-1:] == b"\r"
         lines = _LINE_END.split(text[:-1] if held_back else text)
-        self._rest = lines.pop() + (b"\r" if held_back else b"")
+        self._incomplete = lines.pop() + (b"\r" if held_back else b"")
         return [event for line in lines if (event := self._take(line)) is not None]
 
     def finish(self) -> list[ServerEvent]:
-        """What the end of the stream completes: a last event whose blank line never came is given too, for its reader to judge."""
-        events = [event for line in (self._rest.removesuffix(b"\r"), b"") if (event := self._take(line)) is not None]
-        self._rest = b""
+        """The events that the end of the stream completes, including a last one without its blank line, which the caller judges."""
+        events = [event for line in (self._incomplete.removesuffix(b"\r"), b"") if (event := self._take(line)) is not None]
+        self._incomplete = b""
         return events
 
     def _take(self, line: bytes) -> ServerEvent | None:

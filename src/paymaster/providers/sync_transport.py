@@ -1,7 +1,7 @@
-"""HTTP for callers that block, by the standard library's connections kept in a pool; knows nothing of what is sent.
+"""HTTP for blocking callers, with a pool of the standard library's connections; knows nothing about the content.
 
-Measured (benchmarks/bench_http.py), a pool of our own costs less than half of urllib3's time per call and a quarter of httpx's, and it
-knows whether the request went out before something broke, which decides what may have been billed. Its coroutines never suspend.
+This pool knows whether a request was sent before an error, which decides whether it may have been billed. It takes less than half of
+urllib3's time per call and a quarter of httpx's (benchmarks/bench_http.py). Its coroutines never suspend.
 """
 
 import http.client
@@ -16,17 +16,17 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from paymaster.providers.proxies import Proxy, proxy_for
+from paymaster.providers.proxies import Proxy, ProxyTable
 from paymaster.providers.rates import plain_headers
-from paymaster.providers.transport import ExchangeBroken, Fault, HttpRequest, plain_detail
+from paymaster.providers.transport import ExchangeBroken, ExchangeFault, HttpRequest, plain_detail
 
 _KEEP_IDLE_S = 15.0
-"""Connections that were idle for longer are not used again: many servers close theirs after 20 s to 75 s, and a POST must not meet that."""
+"""Connections idle for longer are not reused: many servers close theirs after 20 s to 75 s, just when a POST may be sent."""
 
 _KEEP_PER_HOST = 64
 _READ_BYTES = 65_536
 _ANY_ZLIB = 47
-"""zlib's window bits for "gzip or deflate, look at the header"."""
+"""zlib's window bits for gzip or deflate, by the header."""
 
 
 class _Socket(Protocol):
@@ -38,7 +38,7 @@ class _Socket(Protocol):
 
 
 class SyncAnswer:
-    """An answer on a connection that goes back to its pool when the body was read to the end."""
+    """An answer whose connection returns to its pool once the body has been read to its end."""
 
     __slots__ = ("_connection", "_give_back", "_inflate", "_response", "_socket", "headers", "status")
 
@@ -55,39 +55,39 @@ class SyncAnswer:
         self._give_back: Callable[[http.client.HTTPConnection], None] | None = give_back
         self.status = response.status
         self.headers: Mapping[str, str] = plain_headers(dict(response.getheaders()))
-        # Nothing compressed was asked for; some edge servers compress all the same.
+        # The request accepts no compression; some edge servers compress nevertheless.
         compressed = self.headers.get("content-encoding", "identity").lower() in {"gzip", "x-gzip", "deflate"}
         self._inflate = zlib.decompressobj(_ANY_ZLIB) if compressed else None
 
     async def read(self, wait_ms: int) -> bytes:
-        """Some bytes; nothing at the end."""
+        """The next bytes; empty at the end."""
         while True:
             try:
                 if not self._response.isclosed():
                     self._socket.settimeout(_seconds(wait_ms))
                 data = self._response.read1(_READ_BYTES)
                 if not data and self._response.length:
-                    raise ExchangeBroken(Fault.LOST, f"the connection ended {self._response.length} bytes before the answer did")
+                    raise ExchangeBroken(ExchangeFault.LOST, f"the connection ended {self._response.length} bytes before the answer did")
                 if self._inflate is None:
                     return data
                 plain = self._inflate.decompress(data) if data else self._inflate.flush()
             except TimeoutError as error:
-                raise ExchangeBroken(Fault.SILENT, "") from error
+                raise ExchangeBroken(ExchangeFault.SILENT, "") from error
             except zlib.error as error:
-                raise ExchangeBroken(Fault.MALFORMED, plain_detail(error)) from error
+                raise ExchangeBroken(ExchangeFault.MALFORMED, plain_detail(error)) from error
             except (http.client.HTTPException, OSError, ValueError) as error:
-                raise ExchangeBroken(Fault.LOST, plain_detail(error)) from error
+                raise ExchangeBroken(ExchangeFault.LOST, plain_detail(error)) from error
             if plain or not data:
                 return plain
 
     def close(self) -> None:
-        """Give the connection back if it may be used again, else cut it."""
+        """Return the connection if it can be reused, else cut it."""
         give_back, self._give_back = self._give_back, None
         if give_back is None:
             return
         at_end = self._response.isclosed() or self._response.length == 0
         self._response.close()
-        # http.client has let go of the socket where the connection may not be kept.
+        # http.client drops the socket of a connection that can't be kept.
         if at_end and self._connection.sock is not None:
             give_back(self._connection)
         else:
@@ -95,42 +95,42 @@ class SyncAnswer:
 
 
 class SyncTransport:
-    """Connections by origin; any number of threads. Proxies as the environment says, looked up once per host."""
+    """Connections by origin, for any number of threads; proxies are those of the environment."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._process = os.getpid()
         self._idle: dict[str, list[tuple[http.client.HTTPConnection, float]]] = {}
-        self._proxies: dict[str, Proxy | None] = {}
+        self._proxies = ProxyTable()
         self._tls: ssl.SSLContext | None = None
 
     async def post(self, request: HttpRequest, *, connect_ms: int, wait_ms: int) -> SyncAnswer:
-        """Send, and return with the head of the answer."""
+        """Send, and return when the head of the answer arrives."""
         began = time.monotonic()
         parts = urlsplit(request.url)
         origin = f"{parts.scheme}://{parts.netloc}"
-        proxy = self._proxy_for(origin)
+        proxy = self._proxies.proxy_for(parts)
         connection = self._reuse(origin) or self._connect(origin, proxy, min(connect_ms, wait_ms))
         target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
         headers = {"Accept-Encoding": "identity", **request.headers}
         if proxy is not None and parts.scheme == "http":
             target, headers = request.url, {**headers, **proxy.headers}
         try:
-            # http.client lets go of the socket of an answer that ends its connection, but the time limits must go on.
+            # http.client drops the socket of an answer that ends its connection; the time limits still need it.
             sock: _Socket = connection.sock
             sock.settimeout(_seconds(wait_ms - round((time.monotonic() - began) * 1_000)))
             connection.request("POST", target, body=request.body, headers=headers)
             response = connection.getresponse()
         except TimeoutError as error:
             connection.close()
-            raise ExchangeBroken(Fault.SILENT, "") from error
+            raise ExchangeBroken(ExchangeFault.SILENT, "") from error
         except (http.client.RemoteDisconnected, OSError) as error:
             connection.close()
-            raise ExchangeBroken(Fault.LOST, plain_detail(error)) from error
+            raise ExchangeBroken(ExchangeFault.LOST, plain_detail(error)) from error
         except http.client.HTTPException as error:
             connection.close()
-            raise ExchangeBroken(Fault.MALFORMED, plain_detail(error)) from error
-        except BaseException:  # Ctrl-C: the connection must not be found again in the middle of an answer
+            raise ExchangeBroken(ExchangeFault.MALFORMED, plain_detail(error)) from error
+        except BaseException:  # Ctrl-C: a connection in the middle of an answer must not be reused
             connection.close()
             raise
         return SyncAnswer(response, connection, sock, lambda kept: self._keep(origin, kept))
@@ -144,9 +144,9 @@ class SyncTransport:
                 connection.close()
 
     def _reuse(self, origin: str) -> http.client.HTTPConnection | None:
-        """The connection that was used last and that the other side has not closed meanwhile."""
+        """The connection that was used last and that the server has not closed."""
         if self._process != os.getpid():
-            # A fork's child has the parent's connections: used by both, each would read answers to what the other asked.
+            # A forked child shares the parent's connections: each would read answers to the other's requests.
             self._process, self._lock, self._idle = os.getpid(), threading.Lock(), {}
         oldest = time.monotonic() - _KEEP_IDLE_S
         while True:
@@ -173,10 +173,10 @@ class SyncTransport:
             connection.connect()
         except TimeoutError as error:
             connection.close()
-            raise ExchangeBroken(Fault.CONNECT_TIMEOUT, "") from error
+            raise ExchangeBroken(ExchangeFault.CONNECT_TIMEOUT, "") from error
         except (OSError, http.client.HTTPException, UnicodeError) as error:
             connection.close()
-            raise ExchangeBroken(Fault.REFUSED, plain_detail(error)) from error
+            raise ExchangeBroken(ExchangeFault.REFUSED, plain_detail(error)) from error
         return connection
 
     def _new_connection(self, origin: str, proxy: Proxy | None, timeout_s: float) -> http.client.HTTPConnection:
@@ -192,18 +192,9 @@ class SyncTransport:
         tunnel.set_tunnel(host, parts.port or 443, headers=proxy.headers)
         return tunnel
 
-    def _proxy_for(self, origin: str) -> Proxy | None:
-        if origin not in self._proxies:
-            parts = urlsplit(origin)
-            try:
-                self._proxies[origin] = proxy_for(parts.scheme, parts.hostname or "")
-            except ValueError as error:
-                raise ExchangeBroken(Fault.REFUSED, plain_detail(error)) from error
-        return self._proxies[origin]
-
 
 def _readable(sock: socket.socket | None) -> bool:
-    """Whether an idle connection has something to read: an end, or bytes nobody asked for. Both mean that it is of no use any more."""
+    """Whether an idle connection has something to read: its end or unexpected bytes. Neither can be reused."""
     if sock is None or sock.fileno() < 0:
         return True
     if hasattr(select, "poll"):

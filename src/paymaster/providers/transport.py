@@ -1,4 +1,4 @@
-"""What the OpenAI adapter needs of HTTP: one POST, its answer piece by piece, and what can break; knows no HTTP client."""
+"""The HTTP that the OpenAI adapter needs: one POST, its answer in pieces, and the ways it can fail; knows no HTTP client."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,25 +6,25 @@ from enum import StrEnum
 from typing import Protocol
 
 
-class Fault(StrEnum):
-    """How an exchange broke, told apart by what may have reached the other side."""
+class ExchangeFault(StrEnum):
+    """How an exchange failed, distinguished by how much may have reached the server."""
 
     REFUSED = "refused"
-    """Nothing was sent: no connection, no such host, no trust in its certificate, a proxy that refused."""
+    """Nothing was sent: no connection, unknown host, untrusted certificate, or the proxy refused."""
     CONNECT_TIMEOUT = "connect_timeout"
-    """Nothing was sent: the connection was not made in time."""
+    """Nothing was sent: the connection took too long."""
     LOST = "lost"
-    """The request may have been read: the connection broke afterwards."""
+    """The request may have been read: the connection was lost afterwards."""
     SILENT = "silent"
-    """The request may have been read: nothing came in time."""
+    """The request may have been read: no answer came in time."""
     MALFORMED = "malformed"
-    """What came back is no HTTP."""
+    """The answer is not valid HTTP."""
 
 
 class ExchangeBroken(Exception):
-    """An exchange did not come to its end. Stays within this room: the adapter turns it into a failure."""
+    """An exchange failed. Never leaves this package: the adapter turns it into a failure."""
 
-    def __init__(self, fault: Fault, detail: str) -> None:
+    def __init__(self, fault: ExchangeFault, detail: str) -> None:
         super().__init__(f"{fault}: {detail}" if detail else fault)
         self.fault = fault
         self.detail = detail
@@ -32,7 +32,7 @@ class ExchangeBroken(Exception):
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """A POST. The headers hold the key, so they are never shown."""
+    """A POST. Its headers have the key, so they are never shown."""
 
     url: str
     body: bytes
@@ -40,7 +40,7 @@ class HttpRequest:
 
 
 class HttpAnswer(Protocol):
-    """The head of an answer, and its body as it comes."""
+    """The head of an answer, and its body in pieces."""
 
     @property
     def status(self) -> int:
@@ -53,19 +53,19 @@ class HttpAnswer(Protocol):
         ...
 
     async def read(self, wait_ms: int) -> bytes:
-        """Some bytes as soon as there are any; nothing at the end. Raises ExchangeBroken, SILENT if none come within `wait_ms`."""
+        """The next bytes as soon as they arrive; empty at the end. Raises ExchangeBroken: SILENT if none arrive within `wait_ms`."""
         ...
 
     def close(self) -> None:
-        """Give the connection back if the body was read to its end, else cut it, so that the other side stops. May be called twice."""
+        """Return the connection if the body was read to its end, else cut it, so that the server stops. May be called twice."""
         ...
 
 
 class Transport(Protocol):
-    """Sends requests over kept connections. For a sync caller no method ever suspends."""
+    """Sends requests over kept connections. For a blocking caller, no method ever suspends."""
 
     async def post(self, request: HttpRequest, *, connect_ms: int, wait_ms: int) -> HttpAnswer:
-        """Send, and return when the head of the answer is there. Raises ExchangeBroken. Follows no redirect."""
+        """Send, and return when the head of the answer arrives. Raises ExchangeBroken. Follows no redirect."""
         ...
 
     async def close(self) -> None:
@@ -74,6 +74,6 @@ class Transport(Protocol):
 
 
 def plain_detail(error: BaseException) -> str:
-    """What a client's exception says, without the objects' addresses some of them print."""
+    """The message of a client's exception, without the memory addresses that some of them print."""
     text = str(error) or type(error).__name__
     return text.partition(" at 0x")[0] if " at 0x" in text else text

@@ -1,21 +1,21 @@
-"""What the sections of a registry must be together: names that exist, whole prices, limits that fit each other; knows no file format."""
+"""Checks what spans several keys of a registry: names that exist, whole prices, limits that fit each other; knows no file format."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
 from paymaster.accounting.tokens.counter import BYTES, tokenizer_for
+from paymaster.errors import near
 from paymaster.registry.problems import Findings
 from paymaster.registry.provider_facts import OPENAI_HTTP, SCRIPTED
 from paymaster.registry.providers import connection, provider
-from paymaster.registry.schema import ModelSection, PolicySection, Rates, short_budgets
+from paymaster.registry.schema import ModelSection, PolicySection, RatesSection, short_budgets
 from paymaster.registry.sections import Written
-from paymaster.registry.spelling import near
-from paymaster.registry.yamltext import Place
+from paymaster.registry.yamltext import KeyPath
 
 KINDS = ("input", "output", "cache_read", "cache_write")
 
 
 def check(written: Written, findings: Findings) -> None:
-    """Add everything that is wrong between the keys of a section and between sections."""
+    """Add every mistake between the keys of a section and between sections."""
     names = names_of(written)
     _check_aliases(written, findings)
     for name, section in written.models.items():
@@ -23,87 +23,87 @@ def check(written: Written, findings: Findings) -> None:
         _check_prices(name, section, written, findings)
         _check_tokens(name, section, written, findings)
         _check_timeouts(name, section, written, findings)
-        _check_budgets(section, written.model_place(name), names, findings, own=name)
-        _check_chain(section.fallbacks or (), written.model_place(name, "fallbacks"), names, findings, own=name)
+        _check_budgets(section, written.model_path(name), names, findings, own=name)
+        _check_chain(section.fallbacks or (), written.model_path(name, "fallbacks"), names, findings, own=name)
     _check_circles(written, names, findings)
     _check_policy(written, names, findings)
     _check_default(written, names, findings)
 
 
 def names_of(written: Written) -> Mapping[str, str]:
-    """Every name that a model can be called by, to the model's own."""
+    """Every name and alias, with the name of its model."""
     aliases = {alias: name for name, section in written.models.items() for alias in section.aliases or ()}
     return aliases | {name: name for name in written.models}
 
 
 def _check_aliases(written: Written, findings: Findings) -> None:
-    owners = {"default": "whichever model is used when none is asked for", **{name: name for name in written.models}}
+    owners = {"default": "the default model", **{name: name for name in written.models}}
     for name, section in written.models.items():
         for index, alias in enumerate(section.aliases or ()):
             if alias in owners:
-                findings.add(written.model_place(name, "aliases", index), f"{alias!r} already stands for {owners[alias]}")
+                findings.add(written.model_path(name, "aliases", index), f"{alias!r} is already the name of {owners[alias]}")
             owners.setdefault(alias, name)
 
 
 def _check_connection(name: str, section: ModelSection, written: Written, findings: Findings) -> None:
-    place = written.model_place(name)
+    path = written.model_path(name)
     if section.api_key is not None and section.api_key_env is not None:
-        findings.add((*place, "api_key"), "api_key and api_key_env say the same thing: give one of them")
-    if not written.is_right((*place, "provider"), (*place, "base_url"), (*place, "script")):
+        findings.add((*path, "api_key"), "api_key and api_key_env have the same meaning: give only one")
+    if not written.is_valid((*path, "provider"), (*path, "base_url"), (*path, "script")):
         return
     facts = provider(section.provider)
     if section.api_version is not None and not facts.versioned:
-        findings.add((*place, "api_version"), f"{facts.title} has no API versions", "it is for azure")
+        findings.add((*path, "api_version"), f"{facts.title} has no API versions", "api_version is for azure")
     if section.script is not None and facts.adapter != SCRIPTED:
-        findings.add((*place, "script"), "a script is for provider: scripted")
+        findings.add((*path, "script"), "only provider: scripted takes a script")
     elif facts.adapter == SCRIPTED and (section.script is None) == (section.base_url is None):
-        findings.add(place, "provider scripted needs either script: with a file of answers, or base_url: of a scripted server")
+        findings.add(path, "provider scripted needs either script: (a file of answers) or base_url: (a scripted server)")
     elif facts.needs_base_url and section.base_url is None:
-        findings.add(place, f"provider {facts.id} needs base_url: its address is different for everyone")
+        findings.add(path, f"provider {facts.id} needs base_url: it has no address of its own")
     elif section.adapter == OPENAI_HTTP and connection(facts, "", base_url=section.base_url, adapter=OPENAI_HTTP).base_url is None:
-        findings.add((*place, "adapter"), f"openai_http needs base_url: where {facts.title} speaks OpenAI's wire format is not known")
+        findings.add((*path, "adapter"), f"openai_http needs base_url: {facts.title} has no known endpoint for OpenAI's wire format")
 
 
 def _check_prices(name: str, section: ModelSection, written: Written, findings: Findings) -> None:
-    place = written.model_place(name)
-    given = _check_rates(section, place, findings)
-    needed = KINDS[:1] if "embeddings" in (section.capabilities or ()) else KINDS[:2]  # vectors are no tokens: they have no price
+    path = written.model_path(name)
+    given = _check_rates(section, path, findings)
+    needed = KINDS[:1] if "embeddings" in (section.capabilities or ()) else KINDS[:2]  # vectors have no price of their own
     if section.price is not None and (given or section.tiers):
-        findings.add((*place, "price"), "a free model has no other price: remove one of the two")
-    elif given and (missing := [f"usd_per_1m_{kind}" for kind in needed if kind not in given]) and _prices_are_right(place, written):
-        findings.add(place, f"the price is only half there: {missing[0]} is missing", f"{missing[0]}: 0 if it costs nothing")
-    if section.tiers and section.price is None and not given and _prices_are_right(place, written):
-        findings.add((*place, "tiers"), "tiers need the base price too: usd_per_1m_input and usd_per_1m_output")
-    _check_tiers(section, place, findings)
+        findings.add((*path, "price"), "a free model can't have another price: remove one of the two")
+    elif given and (missing := [f"usd_per_1m_{kind}" for kind in needed if kind not in given]) and _prices_are_valid(path, written):
+        findings.add(path, f"the price is incomplete: {missing[0]} is missing", f"{missing[0]}: 0 if it costs nothing")
+    if section.tiers and section.price is None and not given and _prices_are_valid(path, written):
+        findings.add((*path, "tiers"), "tiers need a base price too: usd_per_1m_input and usd_per_1m_output")
+    _check_tiers(section, path, findings)
 
 
-def _check_tiers(section: ModelSection, place: Place, findings: Findings) -> None:
-    """They stand in the order of the prompts that they are for."""
-    before = 1
+def _check_tiers(section: ModelSection, path: KeyPath, findings: Findings) -> None:
+    """Each tier must start at a longer prompt than the one before it."""
+    previous_start = 1
     for index, tier in enumerate(section.tiers or ()):
-        here = (*place, "tiers", index)
-        _check_rates(tier, here, findings)
-        first = tier.first_tokens
-        if first <= before:
+        tier_path = (*path, "tiers", index)
+        _check_rates(tier, tier_path, findings)
+        start = tier.first_tokens
+        if start <= previous_start:
             key = "from_tokens" if tier.above_tokens is None else "above_tokens"
-            findings.add((*here, key), f"must start at more than {before:,} prompt tokens: from there on the prices before it hold")
-        before = first
+            findings.add((*tier_path, key), f"must start above {previous_start:,} prompt tokens, where the prices before it start")
+        previous_start = start
 
 
-def _check_rates(rates: Rates, place: Place, findings: Findings) -> set[str]:
-    """The kinds of tokens that have a price."""
+def _check_rates(rates: RatesSection, path: KeyPath, findings: Findings) -> set[str]:
+    """Check that no price is given twice; the kinds of tokens that have a price."""
     given: set[str] = set()
     for kind in KINDS:
         both = [key for key in (f"usd_per_1k_{kind}", f"usd_per_1m_{kind}") if getattr(rates, key) is not None]
         if len(both) > 1:
-            findings.add((*place, both[0]), f"{both[0]} and {both[1]} are the same price twice: give one of them")
+            findings.add((*path, both[0]), f"{both[0]} and {both[1]} give the same price: keep only one")
         if both:
             given.add(kind)
     return given
 
 
-def _prices_are_right(place: Place, written: Written) -> bool:
-    return written.is_right(*((*place, f"usd_per_{unit}_{kind}") for unit in ("1k", "1m") for kind in KINDS))
+def _prices_are_valid(path: KeyPath, written: Written) -> bool:
+    return written.is_valid(*((*path, f"usd_per_{unit}_{kind}") for unit in ("1k", "1m") for kind in KINDS))
 
 
 def _check_tokens(name: str, section: ModelSection, written: Written, findings: Findings) -> None:
@@ -114,12 +114,12 @@ def _check_tokens(name: str, section: ModelSection, written: Written, findings: 
         ("output_tpm", "tpm"),
         ("rpm", "rpd"),
     )
-    _check_order(section, pairs, written.model_place(name), findings)
-    alike = section.tokenizer
-    if alike is not None and alike != BYTES.name and tokenizer_for("", alike) is BYTES:
+    _check_order(section, pairs, written.model_path(name), findings)
+    named = section.tokenizer
+    if named is not None and named != BYTES.name and tokenizer_for("", named) is BYTES:
         findings.add(
-            (*written.model_place(name), "tokenizer"),
-            f"nothing is known of how {alike!r} counts tokens",
+            (*written.model_path(name), "tokenizer"),
+            f"{named!r} has no known tokenizer",
             "name a model such as gpt-4o, claude-sonnet-4-5, qwen3-coder, llama-3.3, or bytes",
         )
 
@@ -127,93 +127,93 @@ def _check_tokens(name: str, section: ModelSection, written: Written, findings: 
 def _check_timeouts(name: str, section: ModelSection, written: Written, findings: Findings) -> None:
     if section.timeouts is not None:
         pairs = (("connect_s", "total_s"), ("first_token_s", "total_s"), ("between_chunks_s", "total_s"))
-        _check_order(section.timeouts, pairs, written.model_place(name, "timeouts"), findings)
+        _check_order(section.timeouts, pairs, written.model_path(name, "timeouts"), findings)
 
 
-def _check_order(section: object, pairs: Sequence[tuple[str, str]], place: Place, findings: Findings) -> None:
-    """Of each pair of keys, both given, the first must not be more than the second."""
-    for less, more in pairs:
-        small, large = getattr(section, less), getattr(section, more)
-        if small is not None and large is not None and small > large:
-            findings.add((*place, less), f"{small:,} is more than {more}: {large:,}")
+def _check_order(section: object, pairs: Sequence[tuple[str, str]], path: KeyPath, findings: Findings) -> None:
+    """In each pair, the first key must not be more than the second, if both are given."""
+    for lower, upper in pairs:
+        low, high = getattr(section, lower), getattr(section, upper)
+        if low is not None and high is not None and low > high:
+            findings.add((*path, lower), f"{low:,} is more than {upper}: {high:,}")
 
 
-def _check_chain(chain: Sequence[str], place: Place, names: Mapping[str, str], findings: Findings, *, own: str | None = None) -> None:
+def _check_chain(chain: Sequence[str], path: KeyPath, names: Mapping[str, str], findings: Findings, *, own: str | None = None) -> None:
     seen: set[str] = set()
     for index, called in enumerate(chain):
         name = names.get(called)
         if name is None:
-            findings.add((*place, index), f"unknown model {called!r}", near(called, names))
+            findings.add((*path, index), f"unknown model {called!r}", near(called, names))
         elif name == own:
-            findings.add((*place, index), f"{own} can't fall back to itself")
+            findings.add((*path, index), f"{own} can't fall back to itself")
         elif name in seen:
-            findings.add((*place, index), f"{called} stands in the chain twice")
+            findings.add((*path, index), f"{called} is in the chain twice")
         else:
             seen.add(name)
 
 
 def _check_circles(written: Written, names: Mapping[str, str], findings: Findings) -> None:
-    """Models whose own fallbacks lead back to them, each circle once."""
-    told: set[str] = set()
+    """Report models whose fallbacks lead back to them, each circle once."""
+    reported: set[str] = set()
     for start in written.models:
-        if start not in told and (circle := _circle(start, written.models, names)):
-            told.update(circle)
-            path = " -> ".join((*circle, start))
-            advice = "put these models into policies.fallback_chain, in order: it is walked in one direction"
-            findings.add(written.model_place(start, "fallbacks"), f"fallbacks go in a circle: {path}", advice)
+        if start not in reported and (circle := _circle(start, written.models, names)):
+            reported.update(circle)
+            route = " -> ".join((*circle, start))
+            advice = "put these models into policies.fallback_chain, which is followed in one direction"
+            findings.add(written.model_path(start, "fallbacks"), f"fallbacks form a circle: {route}", advice)
 
 
 def _circle(start: str, models: Mapping[str, ModelSection], names: Mapping[str, str]) -> tuple[str, ...]:
-    """The way from a model along fallbacks back to itself; empty where there is none. A model that names itself is reported elsewhere."""
-    paths: list[tuple[str, ...]] = [(start,)]
+    """The route from a model along fallbacks back to itself, or nothing. `_check_chain` reports a model that names itself."""
+    routes: list[tuple[str, ...]] = [(start,)]
     visited: set[str] = set()
-    while paths:
-        path = paths.pop()
-        for called in models[path[-1]].fallbacks or ():
+    while routes:
+        route = routes.pop()
+        for called in models[route[-1]].fallbacks or ():
             name = names.get(called)
-            if name == start and len(path) > 1:
-                return path
+            if name == start and len(route) > 1:
+                return route
             if name is not None and name != start and name not in visited:
                 visited.add(name)
-                paths.append((*path, name))
+                routes.append((*route, name))
     return ()
 
 
 def _check_policy(written: Written, names: Mapping[str, str], findings: Findings) -> None:
-    policy, place = written.policy, written.policy_place
-    _check_chain(policy.fallback_chain or (), (*place, "fallback_chain"), names, findings)
-    _check_budgets(policy, place, names, findings)
-    _check_order(policy, (("backoff_initial_s", "backoff_max_s"), ("max_wait_s", "deadline_s")), place, findings)
+    policy, path = written.policy, written.policy_path
+    _check_chain(policy.fallback_chain or (), (*path, "fallback_chain"), names, findings)
+    _check_budgets(policy, path, names, findings)
+    _check_order(policy, (("backoff_initial_s", "backoff_max_s"), ("max_wait_s", "deadline_s")), path, findings)
 
 
 def _check_budgets(
-    section: ModelSection | PolicySection, place: Place, names: Mapping[str, str], findings: Findings, *, own: str | None = None
+    section: ModelSection | PolicySection, path: KeyPath, names: Mapping[str, str], findings: Findings, *, own: str | None = None
 ) -> None:
     seen: set[tuple[tuple[str, ...], frozenset[str]]] = {((dimension,), frozenset()) for _, dimension, _ in short_budgets(section)}
     for index, budget in enumerate(section.budgets or ()):
-        here = (*place, "budgets", index)
+        budget_path = (*path, "budgets", index)
         if own is not None and budget.models is not None:
-            findings.add((*here, "models"), f"this budget already belongs to {own}; a budget over several models stands in policies")
+            findings.add((*budget_path, "models"), f"this budget is for {own} only; put a budget over several models into policies")
             continue
-        _check_chain(budget.models or (), (*here, "models"), names, findings)
+        _check_chain(budget.models or (), (*budget_path, "models"), names, findings)
         key = (tuple(budget.per), frozenset(names.get(name, name) for name in budget.models or ()))
         if key in seen:
-            findings.add(here, f"there is already a budget per {' and '.join(budget.per) or 'total'} for the same models")
+            findings.add(budget_path, f"there is already a budget per {' and '.join(budget.per) or 'total'} for the same models")
         seen.add(key)
 
 
 def _check_default(written: Written, names: Mapping[str, str], findings: Findings) -> None:
-    place = (*written.root, "default")
-    places = (place, (*written.policy_place, "fallback_chain"))
+    path = (*written.root, "default")
+    deciding_paths = (path, (*written.policy_path, "fallback_chain"))
     if written.default is not None:
         if written.default not in names and names:
-            findings.add(place, f"unknown model {written.default!r}", near(written.default, names))
-    elif len(written.models) > 1 and not written.policy.fallback_chain and written.is_right(*places):
-        missing = "default: is missing, and nothing else says which model to use when none is asked for"
+            findings.add(path, f"unknown model {written.default!r}", near(written.default, names))
+    elif len(written.models) > 1 and not written.policy.fallback_chain and written.is_valid(*deciding_paths):
+        missing = "default: is missing, so a call that names no model has none"
         findings.add(written.root, missing, f"default: {next(iter(names))}")
 
 
 def default_model(written: Written, names: Mapping[str, str]) -> str:
-    """The model that is used when none is asked for."""
+    """The model that is used when a call names none."""
     candidates: Iterator[str] = iter((written.default or "", *(written.policy.fallback_chain or ()), *written.models))
     return next(names[name] for name in candidates if name in names)

@@ -1,7 +1,7 @@
-"""Makes the complete registry from what was written: fills in what was left out and notes where each value came from; knows no file.
+"""Completes a registry: fills in missing values and notes the origin of each; knows no file.
 
-A value comes from a flag or variable, else the registry, the price catalogue, the model data, the provider's facts or a default, and
-`Model.origins` says from which.
+A value comes from a flag or variable, else from the registry, the price catalogue, the model data, the provider's facts or a default.
+`Model.origins` names the origin.
 """
 
 from collections.abc import Iterator, Mapping
@@ -26,14 +26,14 @@ from paymaster.registry.sections import Written
 LIMITS = ("rpm", "tpm", "input_tpm", "output_tpm", "rpd", "max_parallel")
 DEFAULT = "default"
 EMBEDDINGS = "embeddings"
-_NOTHING_KNOWN = ModelFacts("chat", None, None, None, None, "")
+_NO_FACTS = ModelFacts("chat", None, None, None, None, "")
 
 
-class Prices(Protocol):
+class PriceSource(Protocol):
     """Published prices."""
 
     def lookup(self, provider: str | None, model_id: str, at: datetime) -> Price | None:
-        """What the model costs at this moment, None where nobody knows."""
+        """The model's price at this moment, None if it is unknown."""
         ...
 
 
@@ -41,15 +41,15 @@ class KnownModels(Protocol):
     """Published limits and capabilities."""
 
     def lookup(self, provider: str, model_id: str) -> ModelFacts | None:
-        """The facts on a model, None for an unknown name."""
+        """The facts about a model, None for an unknown name."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sources:
-    """Where values come from that the registry leaves out. `directory` is what relative paths in the registry start from."""
+    """Where missing values come from. Relative paths in the registry start from `directory`."""
 
-    catalogue: Prices
+    catalogue: PriceSource
     model_data: KnownModels
     environ: Mapping[str, str]
     at: datetime
@@ -57,8 +57,8 @@ class Sources:
 
 
 @dataclass(slots=True)
-class _Filling:
-    """One model on its way to completion."""
+class _Draft:
+    """One model while it is being completed."""
 
     name: str
     section: ModelSection
@@ -68,18 +68,18 @@ class _Filling:
     warnings: list[str] = field(default_factory=list)
 
     def line(self, key: str) -> str:
-        """The origin of a key that the registry gives."""
-        return self.written.origin(self.written.model_place(self.name, key))
+        """The origin of a key in the registry."""
+        return self.written.origin(self.written.model_path(self.name, key))
 
     def note(self, key: str, origin: str) -> None:
         self.origins[key] = origin
 
 
 def complete(written: Written, overrides: Overrides, sources: Sources) -> Registry:
-    """The registry as the rest of the program sees it. `written` must have been checked."""
+    """The complete registry. `written` must have been checked."""
     names = names_of(written)
-    fillings = [_Filling(name, section, written, overrides) for name, section in written.models.items()]
-    models = {filling.name: _complete_model(filling, names, sources) for filling in fillings}
+    drafts = [_Draft(name, section, written, overrides) for name, section in written.models.items()]
+    models = {draft.name: _complete_model(draft, names, sources) for draft in drafts}
     policy, origins = complete_policy(written, overrides, names)
     default = default_model(written, names)
     return Registry(
@@ -87,36 +87,36 @@ def complete(written: Written, overrides: Overrides, sources: Sources) -> Regist
         models=models,
         policy=policy,
         source=written.document.file,
-        warnings=(*overrides.warnings, *(warning for filling in fillings for warning in filling.warnings), *_other_vectors(models)),
+        warnings=(*overrides.warnings, *(warning for draft in drafts for warning in draft.warnings), *_unusable_fallbacks(models)),
         origins={"default": written.origin((*written.root, "default")) if written.default else DEFAULT, **origins},
     )
 
 
-def _other_vectors(models: Mapping[str, Model]) -> Iterator[str]:
-    """Fallbacks of models that make vectors that will never be gone to: the vectors could not be compared."""
+def _unusable_fallbacks(models: Mapping[str, Model]) -> Iterator[str]:
+    """Warnings about fallbacks of embedding models that can never be used, because vectors of two spaces can't be compared."""
     for model in models.values():
         for other in [models[name] for name in model.fallbacks or ()] if model.embeds else ():
             if other.embeds is False:
-                yield f"{model.name}: its fallback {other.name} makes no embeddings, so it never stands in"
+                yield f"{model.name}: its fallback {other.name} makes no embeddings, so it is never used"
             elif other.vector_space != model.vector_space:
                 yield (
-                    f"{model.name}: its fallback {other.name} never stands in, as vectors of {other.vector_space} can't be compared with "
-                    f"those of {model.vector_space}. If both are the same model, give both the same vector_space"
+                    f"{model.name}: its fallback {other.name} is never used, because vectors of {other.vector_space} can't be compared "
+                    f"with those of {model.vector_space}. If both are the same model, give both the same vector_space"
                 )
 
 
-def _complete_model(filling: _Filling, names: Mapping[str, str], sources: Sources) -> Model:
-    section, name = filling.section, filling.name
+def _complete_model(draft: _Draft, names: Mapping[str, str], sources: Sources) -> Model:
+    section, name = draft.section, draft.name
     facts = provider(section.provider)
     model_id = section.model_id or name
     speaks = connection(
         facts, model_id, base_url=section.base_url, api_version=section.api_version, adapter=section.adapter, script=section.script
     )
     known = sources.model_data.lookup(facts.id, model_id)
-    _note_connection(filling, speaks)
-    variables, required = _keys(filling, speaks, sources.environ)
-    context_window, max_input, max_output = _token_limits(filling, known)
-    capabilities = _capabilities(filling, known)
+    _note_connection(draft, speaks)
+    variables, required = _keys(draft, speaks, sources.environ)
+    context_window, max_input, max_output = _token_limits(draft, known)
+    capabilities = _capabilities(draft, known)
     return Model(
         name=name,
         provider=facts.id,
@@ -134,11 +134,11 @@ def _complete_model(filling: _Filling, names: Mapping[str, str], sources: Source
         vector_space=section.vector_space or model_id.rpartition("/")[2].lower(),
         max_inputs=speaks.max_inputs,
         max_inputs_tokens=speaks.max_inputs_tokens,
-        limits=_limits(filling),
-        price=_price(filling, speaks, model_id, sources),
-        budgets=budgets_of(section, filling.written.model_place(name), names, own=name),
+        limits=_limits(draft),
+        price=_price(draft, speaks, model_id, sources),
+        budgets=budgets_of(section, draft.written.model_path(name), names, own=name),
         params=section.params or {},
-        timeouts=_timeouts(filling),
+        timeouts=_timeouts(draft),
         fallbacks=None if section.fallbacks is None else tuple(names[called] for called in section.fallbacks),
         extra_headers=section.extra_headers or {},
         tokenizer=tokenizer_for(facts.id, section.tokenizer or model_id),
@@ -149,118 +149,118 @@ def _complete_model(filling: _Filling, names: Mapping[str, str], sources: Source
         readable_extras=speaks.readable_extras,
         script=None if section.script is None else str(sources.directory / section.script),
         aliases=tuple(section.aliases or ()),
-        origins=filling.origins,
+        origins=draft.origins,
     )
 
 
-def _note_connection(filling: _Filling, speaks: Connection) -> None:
-    section = filling.section
-    filling.note("provider", filling.line("provider"))
-    filling.note("model_id", filling.line("model_id") if section.model_id else "the model's name")
+def _note_connection(draft: _Draft, speaks: Connection) -> None:
+    section = draft.section
+    draft.note("provider", draft.line("provider"))
+    draft.note("model_id", draft.line("model_id") if section.model_id else "the model's name")
     by_provider = f"provider {section.provider}"
     for key, given in (("base_url", section.base_url), ("adapter", section.adapter)):
-        filling.note(key, by_provider if given is None else filling.line(key))
+        draft.note(key, by_provider if given is None else draft.line(key))
     if section.base_url is not None and speaks.base_url != section.base_url:
-        filling.note("base_url", f"{filling.line('base_url')}, with the server's usual path")
+        draft.note("base_url", f"{draft.line('base_url')}, with the server's usual path")
 
 
-def _keys(filling: _Filling, speaks: Connection, environ: Mapping[str, str]) -> tuple[tuple[str, ...], bool]:
-    """The variables to look for keys in, and whether there must be one."""
-    section = filling.section
+def _keys(draft: _Draft, speaks: Connection, environ: Mapping[str, str]) -> tuple[tuple[str, ...], bool]:
+    """The variables that may hold a key, and whether the model needs one."""
+    section = draft.section
     if section.api_key_env is not None:
-        filling.note("key", filling.line("api_key_env"))
+        draft.note("key", draft.line("api_key_env"))
         return tuple(section.api_key_env), True
     if section.api_key is not None:
-        filling.note("key", filling.line("api_key"))
+        draft.note("key", draft.line("api_key"))
         return tuple(braced or bare for braced, bare in REFERENCE.findall(section.api_key)), True
-    filling.note("key", f"provider {section.provider}" if speaks.key_variables else "no key")
-    # A provider's variables are alternatives: the first that is set is the one.
+    draft.note("key", f"provider {section.provider}" if speaks.key_variables else "no key")
+    # A provider's variables are alternatives: the first one that is set is used.
     found = next(((name,) for name in speaks.key_variables if environ.get(name)), None)
     return found or speaks.key_variables, speaks.key_required
 
 
-def _capabilities(filling: _Filling, known: ModelFacts | None) -> frozenset[str] | None:
+def _capabilities(draft: _Draft, known: ModelFacts | None) -> frozenset[str] | None:
     embeds = frozenset({EMBEDDINGS} if known is not None and known.mode == "embedding" else ())
-    if filling.section.capabilities is not None:
-        filling.note("capabilities", filling.line("capabilities"))
-        return frozenset(filling.section.capabilities) | embeds
+    if draft.section.capabilities is not None:
+        draft.note("capabilities", draft.line("capabilities"))
+        return frozenset(draft.section.capabilities) | embeds
     if known is not None and (known.capabilities is not None or embeds):
-        filling.note("capabilities", known.source)
+        draft.note("capabilities", known.source)
         return (known.capabilities or frozenset()) | embeds
     return None
 
 
-def _token_limits(filling: _Filling, known: ModelFacts | None) -> tuple[int | None, int | None, int | None]:
-    """Context window, input limit and output limit. What is filled in never exceeds what the registry says of the window."""
-    section = filling.section
-    public = known or _NOTHING_KNOWN
+def _token_limits(draft: _Draft, known: ModelFacts | None) -> tuple[int | None, int | None, int | None]:
+    """Context window, input limit and output limit. A limit that is filled in never exceeds the registry's own window."""
+    section = draft.section
+    facts = known or _NO_FACTS
     window = section.context_window
     found: dict[str, int | None] = {}
     for key, written, filled in (
-        ("context_window", window, public.context_window),
-        ("max_input_tokens", section.max_input_tokens, public.max_input_tokens),
-        ("max_output_tokens", section.max_output_tokens, public.max_output_tokens),
+        ("context_window", window, facts.context_window),
+        ("max_input_tokens", section.max_input_tokens, facts.max_input_tokens),
+        ("max_output_tokens", section.max_output_tokens, facts.max_output_tokens),
     ):
         found[key] = written if written is not None or filled is None else min(filled, window or filled)
         if found[key] is not None:
-            filling.note(key, public.source if written is None else filling.line(key))
+            draft.note(key, facts.source if written is None else draft.line(key))
     return found["context_window"], found["max_input_tokens"], found["max_output_tokens"]
 
 
-def _limits(filling: _Filling) -> Limits:
-    section, overrides = filling.section, filling.overrides
+def _limits(draft: _Draft) -> Limits:
+    section, overrides = draft.section, draft.overrides
     values: dict[str, int | None] = {}
     adapts = section.max_parallel == "auto"
     for key, replacement in (*((key, None) for key in LIMITS), ("rpm", overrides.rpm_limit), ("tpm", overrides.tpm_limit)):
         written = getattr(section, key)
         if replacement is not None:
             values[key] = replacement
-            filling.note(key, overrides.origins[f"{key}_limit"])
+            draft.note(key, overrides.origins[f"{key}_limit"])
         elif key not in values:
             values[key] = None if written == "auto" else written
             if written is not None:
-                filling.note(key, filling.line(key))
+                draft.note(key, draft.line(key))
     return Limits(**values, adapts=adapts)
 
 
-def _price(filling: _Filling, speaks: Connection, model_id: str, sources: Sources) -> Price | None:
+def _price(draft: _Draft, speaks: Connection, model_id: str, sources: Sources) -> Price | None:
     """The registry's price, else free for a local provider, else the catalogue's, else free on this machine, else unknown."""
-    section, name = filling.section, filling.name
+    section, name = draft.section, draft.name
     if (given := written_price(section)) is not None:
         price, key = given
-        filling.note("price", filling.line(key))
+        draft.note("price", draft.line(key))
         return replace(price, writes_cache_unasked=price.writes_cache_unasked or (speaks.writes_cache_unasked and not price.is_free))
-    if speaks.local and not speaks.by_place:
-        filling.note("price", f"free: local provider {section.provider}")
+    if speaks.local and not speaks.by_address:
+        draft.note("price", f"free: local provider {section.provider}")
         return Price.free(f"local provider {section.provider}")
     published = sources.catalogue.lookup(section.provider, model_id, sources.at)
     if published is not None:
-        filling.note("price", published.source)
+        draft.note("price", published.source)
         return published
-    if speaks.by_place:
-        filling.note("price", "free: local endpoint")
-        filling.warnings.append(
-            f"{name}: no price is given or known, and its address is this machine ({section.base_url}), so it counts as free. Say "
-            "`price: free` if that is right; if it passes calls on to somebody who charges, give usd_per_1m_input and usd_per_1m_output"
+    if speaks.by_address:
+        draft.note("price", "free: local endpoint")
+        draft.warnings.append(
+            f"{name}: no price is given or known, and base_url is this machine ({section.base_url}), so it counts as free. Write "
+            "`price: free` if that is right; if the server passes calls on to a paid one, give usd_per_1m_input and usd_per_1m_output"
         )
         return Price.free("local endpoint")
-    filling.warnings.append(
-        f"{name}: no price is given or known for {model_id} at {section.provider}, so a hard budget refuses it and a soft one can't count "
-        "it. Add usd_per_1m_input and usd_per_1m_output, or `price: free`"
+    draft.warnings.append(
+        f"{name}: no price is given or known for {model_id} at {section.provider}, so a hard budget refuses it and a soft one doesn't "
+        "count it. Add usd_per_1m_input and usd_per_1m_output, or `price: free`"
     )
     return None
 
 
-def _timeouts(filling: _Filling) -> Timeouts:
-    section, default_scope = filling.section.timeouts, Timeouts()
+def _timeouts(draft: _Draft) -> Timeouts:
+    section, defaults = draft.section.timeouts, Timeouts()
     if section is None:
-        return default_scope
-    total_ms = milliseconds(section.total_s, default_scope.total_ms)
+        return defaults
+    total_ms = milliseconds(section.total_s, defaults.total_ms)
     for key in section.model_fields_set:
-        filling.note(f"timeouts.{key}", filling.line("timeouts"))
+        draft.note(f"timeouts.{key}", draft.line("timeouts"))
     return Timeouts(
-        connect_ms=min(total_ms, milliseconds(section.connect_s, default_scope.connect_ms)),
-        first_token_ms=min(total_ms, milliseconds(section.first_token_s, default_scope.first_token_ms)),
-        between_chunks_ms=min(total_ms, milliseconds(section.between_chunks_s, default_scope.between_chunks_ms)),
+        connect_ms=min(total_ms, milliseconds(section.connect_s, defaults.connect_ms)),
+        first_token_ms=min(total_ms, milliseconds(section.first_token_s, defaults.first_token_ms)),
+        between_chunks_ms=min(total_ms, milliseconds(section.between_chunks_s, defaults.between_chunks_ms)),
         total_ms=total_ms,
     )

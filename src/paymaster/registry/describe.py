@@ -1,4 +1,4 @@
-"""A registry as rows for a reader: each value as text, with where it came from; knows no terminal and shows no secret."""
+"""Describes a registry in rows for a reader: each value as text, with its origin; knows no terminal and shows no secret."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,15 +16,15 @@ _TIMES = ("max_wait", "patience", "deadline", "backoff_initial", "backoff_max", 
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
-    """A value as text and where it came from: `registry line 7`, `catalogue …`, `default`, `flag --rpm-limit`."""
+class DescribedValue:
+    """A value as text and its origin: `registry line 7`, `catalogue …`, `default`, `flag --rpm-limit`."""
 
     value: str
     origin: str
 
 
 @dataclass(frozen=True, slots=True)
-class KeyShown:
+class DescribedKey:
     """An environment variable and whether it is set; never its value."""
 
     variable: str
@@ -32,50 +32,50 @@ class KeyShown:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ModelRow:
-    """One model. `chain_place` counts from 1 in the fallback chain. `key_missing` is what must be set before the model can be called.
+class ModelDescription:
+    """One model. `chain_place` is its position in the fallback chain, from 1. `key_missing` names the variables to set before a call.
 
-    `limits` holds only the limits that there are.
+    `limits` holds only limits that are set.
     """
 
     name: str
     is_default: bool
     chain_place: int | None
-    provider: Shown
-    model_id: Shown
-    adapter: Shown
-    endpoint: Shown
-    price: Shown
-    context_window: Shown
-    max_input_tokens: Shown
-    max_output_tokens: Shown
-    capabilities: Shown
-    limits: Mapping[str, Shown]
-    keys: tuple[KeyShown, ...]
+    provider: DescribedValue
+    model_id: DescribedValue
+    adapter: DescribedValue
+    endpoint: DescribedValue
+    price: DescribedValue
+    context_window: DescribedValue
+    max_input_tokens: DescribedValue
+    max_output_tokens: DescribedValue
+    capabilities: DescribedValue
+    limits: Mapping[str, DescribedValue]
+    keys: tuple[DescribedKey, ...]
     key_missing: str | None
-    budgets: tuple[Shown, ...]
+    budgets: tuple[DescribedValue, ...]
     aliases: tuple[str, ...]
     fallbacks: tuple[str, ...] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RegistryTable:
-    """The whole registry. `policy` maps each rule to its value."""
+class RegistryDescription:
+    """The whole registry. `policy` maps each key of the policy to its value."""
 
     source: str
-    default: Shown
-    models: tuple[ModelRow, ...]
-    budgets: tuple[Shown, ...]
-    policy: Mapping[str, Shown]
+    default: DescribedValue
+    models: tuple[ModelDescription, ...]
+    budgets: tuple[DescribedValue, ...]
+    policy: Mapping[str, DescribedValue]
     warnings: tuple[str, ...]
 
 
-def describe(registry: Registry, environ: Mapping[str, str]) -> RegistryTable:
-    """Every value of the registry with its origin. Of `environ` only names are shown."""
+def describe(registry: Registry, environ: Mapping[str, str]) -> RegistryDescription:
+    """Every value of the registry with its origin. Values of `environ` are never shown."""
     origins, policy = registry.origins, registry.policy
-    return RegistryTable(
+    return RegistryDescription(
         source=registry.source,
-        default=Shown(registry.default, origins.get("default", DEFAULT)),
+        default=DescribedValue(registry.default, origins.get("default", DEFAULT)),
         models=tuple(_model_row(model, registry, environ) for model in registry.models.values()),
         budgets=tuple(_budget(budget, _budget_origin(budget, origins)) for budget in policy.budgets),
         policy=_policy_rows(policy, origins),
@@ -102,19 +102,19 @@ def _rates_text(rates: Rates) -> str:
     return ", ".join(shown)
 
 
-def _model_row(model: Model, registry: Registry, environ: Mapping[str, str]) -> ModelRow:
+def _model_row(model: Model, registry: Registry, environ: Mapping[str, str]) -> ModelDescription:
     chain = registry.policy.fallback_chain
 
-    def shown(key: str, value: object) -> Shown:
+    def shown(key: str, value: object) -> DescribedValue:
         text = f"{value:,}" if isinstance(value, int) else str(value)
-        return Shown("unknown" if value is None else text, model.origins.get(key, DEFAULT if value is not None else ""))
+        return DescribedValue("unknown" if value is None else text, model.origins.get(key, DEFAULT if value is not None else ""))
 
     limits: dict[str, object] = {name: getattr(model.limits, name) for name in _LIMITS}
     if model.limits.adapts:
         limits["max_parallel"] = "auto"
     capabilities = None if model.capabilities is None else ", ".join(sorted(model.capabilities)) or "none"
     variables = (*model.key_variables, *header_variables(model))
-    return ModelRow(
+    return ModelDescription(
         name=model.name,
         is_default=model.name == registry.default,
         chain_place=chain.index(model.name) + 1 if model.name in chain else None,
@@ -122,13 +122,13 @@ def _model_row(model: Model, registry: Registry, environ: Mapping[str, str]) -> 
         model_id=shown("model_id", model.model_id),
         adapter=shown("adapter", model.adapter),
         endpoint=shown("base_url", model.base_url or model.script or "chosen by litellm"),
-        price=Shown(price_text(model.price), model.origins.get("price", "")),
+        price=DescribedValue(price_text(model.price), model.origins.get("price", "")),
         context_window=shown("context_window", model.context_window),
         max_input_tokens=shown("max_input_tokens", model.max_input_tokens),
         max_output_tokens=shown("max_output_tokens", "none" if model.embeds else model.max_output_tokens),
         capabilities=shown("capabilities", capabilities),
         limits={name: shown(name, value) for name, value in limits.items() if value is not None},
-        keys=tuple(KeyShown(name, bool(environ.get(name, "").strip())) for name in variables),
+        keys=tuple(DescribedKey(name, bool(environ.get(name, "").strip())) for name in variables),
         key_missing=missing_key(model, environ),
         budgets=tuple(_budget(budget, f"registry {budget.key}") for budget in model.budgets),
         aliases=model.aliases,
@@ -136,22 +136,22 @@ def _model_row(model: Model, registry: Registry, environ: Mapping[str, str]) -> 
     )
 
 
-def _budget(budget: Budget, origin: str) -> Shown:
+def _budget(budget: Budget, origin: str) -> DescribedValue:
     per = " and ".join(budget.per)
-    whom = f", {' + '.join(budget.models)} only" if budget.models else ""
-    return Shown(f"{format_usd(budget.cap_nanousd)} {f'per {per}' if per else 'in total'}{whom}", origin)
+    models = f", {' + '.join(budget.models)} only" if budget.models else ""
+    return DescribedValue(f"{format_usd(budget.cap_nanousd)} {f'per {per}' if per else 'in total'}{models}", origin)
 
 
 def _budget_origin(budget: Budget, origins: Mapping[str, str]) -> str:
-    """An item of the list `budgets` says so itself; a flag or a variable stands in for the budget per run, also where it is the batch's."""
+    """The budget's own key for an item of the list `budgets`; else the origin of its short form, or of the flag that replaced it."""
     key = budget.key.rpartition(".")[2]
     return f"registry {budget.key}" if "[" in key else origins.get(key, origins.get("budget_usd_per_run", DEFAULT))
 
 
-def _policy_rows(policy: Policy, origins: Mapping[str, str]) -> dict[str, Shown]:
-    verdict = "refused" if policy.hard_stop_on_budget else "made, and reported"
+def _policy_rows(policy: Policy, origins: Mapping[str, str]) -> dict[str, DescribedValue]:
+    over_budget = "refused" if policy.hard_stop_on_budget else "made, and reported"
     texts = {
-        "hard_stop_on_budget": f"{str(policy.hard_stop_on_budget).lower()}: calls over budget are {verdict}",
+        "hard_stop_on_budget": f"{str(policy.hard_stop_on_budget).lower()}: calls over budget are {over_budget}",
         "fallback_chain": " -> ".join(policy.fallback_chain) or "none",
         "warn_at": ", ".join(f"{percent} %" for percent in policy.warn_at_percent),
         "min_output_tokens": str(policy.min_output_tokens),
@@ -162,4 +162,4 @@ def _policy_rows(policy: Policy, origins: Mapping[str, str]) -> dict[str, Shown]
         "on_ledger_error": "spool: calls go on without it" if policy.goes_on_without_ledger else "refuse: no call without it",
     }
     texts |= {f"{key}_s": f"{getattr(policy, f'{key}_ms') / 1000:g}" for key in _TIMES}
-    return {key: Shown(text, origins.get(key, DEFAULT)) for key, text in texts.items()}
+    return {key: DescribedValue(text, origins.get(key, DEFAULT)) for key, text in texts.items()}

@@ -1,4 +1,4 @@
-"""From a file's text to a complete registry: read, check, override, fill in, each in a module of its own; knows their order."""
+"""Loads a complete registry from a file: read, check, override, fill in; knows the order of these steps and none of their rules."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from paymaster.errors import RegistryInvalid
 from paymaster.registry.checking import check
-from paymaster.registry.completing import KnownModels, Prices, Sources, complete
+from paymaster.registry.completing import KnownModels, PriceSource, Sources, complete
 from paymaster.registry.models import Registry
 from paymaster.registry.overrides import Overrides
 from paymaster.registry.problems import Findings
@@ -18,13 +18,13 @@ def load_registry(
     path: str | Path,
     overrides: Overrides,
     *,
-    catalogue: Prices,
+    catalogue: PriceSource,
     model_data: KnownModels,
     environ: Mapping[str, str],
     at: datetime,
     embedded: bool = False,
 ) -> Registry:
-    """The registry in a file. `at` is the moment whose prices count; `embedded` passes over what stands beside `model_registry:`.
+    """The registry in a file, with the prices at the moment `at`. `embedded` ignores keys beside `model_registry:`.
 
     Raises RegistryInvalid with every problem found.
     """
@@ -34,7 +34,7 @@ def load_registry(
 
 
 def read_registry(document: Document, overrides: Overrides, sources: Sources, *, embedded: bool = False) -> Registry:
-    """The registry in a document that was read already. Raises RegistryInvalid with every problem found."""
+    """The registry in a document that has been read. Raises RegistryInvalid with every problem found."""
     findings = Findings(document)
     written = read_sections(document, findings, embedded=embedded)
     check(written, findings)
@@ -44,9 +44,9 @@ def read_registry(document: Document, overrides: Overrides, sources: Sources, *,
 
 
 def registry_for_model(name: str, overrides: Overrides, sources: Sources) -> Registry:
-    """A registry of one model, for callers who have none: `openai/gpt-4o`, or any provider with its own name for a model.
+    """A registry of one model, for callers without one: `openai/gpt-4o`, or any other `provider/model_id`.
 
-    Raises RegistryInvalid where the provider is not known.
+    Raises RegistryInvalid for an unknown provider.
     """
     provider, _, model_id = name.partition("/")
     tree: Plain = {"default": name, "models": {name: {"provider": provider, "model_id": model_id or None}}}

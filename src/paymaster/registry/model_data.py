@@ -1,6 +1,6 @@
-"""What is publicly known of a model's limits and capabilities, from a file that ships with the package; knows no price and no registry.
+"""Public limits and capabilities of models, from a file that ships with the package; knows no price and no registry.
 
-The file is made by scripts/build_model_data.py from litellm's model table; litellm itself is not needed here.
+scripts/build_model_data.py makes the file from litellm's model table; litellm itself is not needed here.
 """
 
 import json
@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeAlias
 
 _Row: TypeAlias = tuple[str, int | None, int | None, int | None, int | None]
 
-# What model ids carry in front, and whose models are meant: litellm's prefixes, and the makers that OpenRouter names.
+# Prefixes of model ids and their providers: litellm's own prefixes, and the makers that OpenRouter names.
 _PREFIXES = {
     "gemini": "google",
     "vertex_ai": "vertex",
@@ -22,16 +22,16 @@ _PREFIXES = {
     "mistralai": "mistral",
     "models": "google",
 }
-# They sell the models of others under `maker/model`.
+# They sell other makers' models as `maker/model`.
 _RESELLERS = frozenset({"openrouter", "litellm"})
 
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """Limits in tokens, None where nothing is known. `context_window` is for prompt and answer together.
+    """Limits in tokens, None if unknown. `context_window` is for prompt and answer together.
 
     `mode` is `chat`, `completion`, `responses` or `embedding`. `capabilities` are the registry's names (`function_calling`, `json_schema`,
-    `vision` …), None where nothing is known of them. `source` names the table and its version.
+    `vision` …), None if unknown. `source` names the table and its version.
     """
 
     mode: str
@@ -55,17 +55,17 @@ def read_shipped_data() -> str:
 
 
 class ModelData:
-    """Looks models up by exact name. The file is read at the first question (about 5 ms)."""
+    """Looks models up by exact name. The file is read on the first look-up (about 5 ms)."""
 
     def __init__(self, read: Callable[[], str] = read_shipped_data) -> None:
         self._read = read
         self._loaded: _Table | None = None
 
     def lookup(self, provider: str, model_id: str) -> ModelFacts | None:
-        """The facts on `model_id` as it is named at `provider` (a canonical id), None for an unknown name: a neighbour's are not guessed.
+        """The facts about `model_id` at `provider` (a canonical id). None for an unknown name; a similar name's facts are never used.
 
-        A provider's name in front of the id is understood (`gemini/gemini-2.5-pro` at google), and for those who sell the models of others
-        the maker's (`openai/gpt-4o` at openrouter).
+        The id may start with the provider's name (`gemini/gemini-2.5-pro` at google) or, at a reseller, with the maker's (`openai/gpt-4o`
+        at openrouter).
         """
         table = self._table()
         for at, name in _spellings(provider, model_id):
@@ -75,7 +75,7 @@ class ModelData:
         return None
 
     def _table(self) -> _Table:
-        # Two threads that come first both read; either result is good.
+        # Two threads may both read the file; either result is good.
         if self._loaded is None:
             raw = json.loads(self._read())
             self._loaded = _Table(raw["source"], tuple(raw["capabilities"]), tuple(map(tuple, raw["rows"])), raw["providers"])
@@ -83,19 +83,19 @@ class ModelData:
 
 
 def _spellings(provider: str, model_id: str) -> list[tuple[str, str]]:
-    """Under which providers and names a model may stand, the likeliest first."""
-    places = [(provider, model_id)]
-    prefix, slash, rest = model_id.partition("/")
+    """The providers and names that the table may list a model under, the likeliest first."""
+    found = [(provider, model_id)]
+    prefix, slash, name = model_id.partition("/")
     maker = _PREFIXES.get(prefix, prefix)
     if slash and (maker == provider or provider in _RESELLERS):
-        places.append((maker, rest))
+        found.append((maker, name))
         if maker == "anthropic":
             # OpenRouter writes a version with a dot where Anthropic writes a dash.
-            places.append((maker, rest.replace(".", "-")))
-    return places
+            found.append((maker, name.replace(".", "-")))
+    return found
 
 
 def _facts(table: _Table, row: _Row) -> ModelFacts:
     mode, context_window, max_input_tokens, max_output_tokens, bits = row
-    capabilities = None if bits is None else frozenset(name for place, name in enumerate(table.capabilities) if bits >> place & 1)
+    capabilities = None if bits is None else frozenset(name for bit, name in enumerate(table.capabilities) if bits >> bit & 1)
     return ModelFacts(mode, context_window, max_input_tokens, max_output_tokens, capabilities, table.source)

@@ -1,4 +1,4 @@
-"""The registry as the rest of the code sees it: complete, checked, immutable; knows no YAML, no environment and no file."""
+"""The complete, checked and immutable registry that all other code uses; knows no YAML, no environment and no file."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ class Effort(StrEnum):
 class Budget:
     """A cap on money for each combination of the dimensions in `per`, over all models or those named in `models`.
 
-    `key` is where the registry says so (`policies.budget_usd_per_run`), for messages.
+    `key` is its key path in the registry (`policies.budget_usd_per_run`), for messages.
     """
 
     cap_nanousd: int
@@ -31,9 +31,9 @@ class Budget:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """How fast a model may be called: requests and tokens per minute, requests per day, calls at once. None: no limit of ours.
+    """How fast a model may be called: requests and tokens per minute, requests per day, calls at the same time. None: no limit.
 
-    `adapts` says that the number of calls at once is found out, see `routing.pacing`; then `max_parallel` is None.
+    With `adapts`, the number of parallel calls is found by trying (see `routing.adaptive_concurrency`), and `max_parallel` is None.
     """
 
     rpm: int | None = None
@@ -47,7 +47,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeouts:
-    """How long one attempt may take: to connect, to the first token, between chunks, in all."""
+    """Time limits of one attempt: to connect, to the first token, between chunks, in total."""
 
     connect_ms: int = 10_000
     first_token_ms: int = 120_000
@@ -57,16 +57,15 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """One named model, complete: what the registry says, filled up from the catalogue, the model data and the provider's defaults.
+    """One named model: the registry's values, completed from the catalogue, the model data and the provider's facts.
 
-    `provider` is a canonical id; `adapter` names who speaks to it (`openai_http`, `litellm`, `scripted`). `base_url` ends in its version
-    path. `key_variables` name environment variables (more than one: a worker stays with one). `capabilities` is None where nothing is
-    known, `price` where it is unknown. `embeds` says that it makes vectors, and nothing else; None where nobody knows. Vectors of models
-    with the same `vector_space` can be compared. An endpoint takes `max_inputs` of a request for vectors at once, with `max_inputs_tokens`
-    in all. `usage_api` says in which shape this endpoint counts usage, `output_limit_param` what it calls the
-    output limit; `unsupported_params` are request parameters that it refuses, `effort` says when it takes a reasoning effort,
-    `readable_extras` what it reads in messages beyond OpenAI's fields (`cache_control`, `thinking_blocks`, `reasoning_content`). `script`
-    is the file a scripted model answers from. `origins` says where each value came from.
+    `provider` is a canonical id, `adapter` the adapter that calls it (`openai_http`, `litellm`, `scripted`). `base_url` ends in its version
+    path. `key_variables` are environment variables; with several, each worker keeps to one. `capabilities`, `price` and `embeds` are None
+    if unknown. `embeds`: it makes vectors and nothing else; vectors of models with the same `vector_space` can be compared. A request for
+    vectors may have `max_inputs` texts with `max_inputs_tokens` together. `usage_api` is the format in which this endpoint reports usage,
+    `output_limit_param` its name for the output limit, `unsupported_params` the request parameters it rejects, `effort` when it takes a
+    reasoning effort, `readable_extras` the message fields it reads beyond OpenAI's (`cache_control`, `thinking_blocks`,
+    `reasoning_content`). `script` is a scripted model's file of answers. `origins` has the origin of each value.
     """
 
     name: str
@@ -105,13 +104,13 @@ class Model:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """What may be spent and where to go when a model can't serve.
+    """How much may be spent, and which fallbacks to use when a model can't serve.
 
-    `warn_at_percent` are the shares of a budget at which a threshold event is sent. `max_wait_ms` bounds the waiting for room in one call,
-    `patience_ms` how long a model is waited for while a fallback is left, `deadline_ms` the whole chain. `retries_per_model` are the
-    attempts after the first at one model, `max_attempts` those of a whole call. A breaker opens for `breaker_pause_ms` after
-    `breaker_failures` failures within `breaker_window_ms`. `on_ledger_error` is `refuse`, `spool` or None: as the hardness of budgets says.
-    `key_limits` are those of the gateway's key that asks, over all models.
+    A threshold event is emitted at each of `warn_at_percent` of a budget. A call waits at most `max_wait_ms` in total for room under
+    limits, at most `patience_ms` for a model that has a fallback, and takes at most `deadline_ms`. `retries_per_model` counts attempts
+    after the first at one model, `max_attempts` all attempts of a call. The breaker opens for `breaker_pause_ms` after `breaker_failures`
+    failures within `breaker_window_ms`. `on_ledger_error` is `refuse`, `spool` or None, which follows from `hard_stop_on_budget`.
+    `key_limits` are the limits of the caller's client key, over all models.
     """
 
     budgets: tuple[Budget, ...] = ()
@@ -135,15 +134,15 @@ class Policy:
 
     @property
     def goes_on_without_ledger(self) -> bool:
-        """Whether calls are made while the ledger can't be reached; what nobody decided follows from whether budgets are hard."""
+        """Whether calls are made while the ledger is unavailable. Without `on_ledger_error`: only if budgets are soft."""
         return not self.hard_stop_on_budget if self.on_ledger_error is None else self.on_ledger_error == "spool"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registry:
-    """All models by name, the name used when none is asked for, and the policy. `source` is the file, for messages.
+    """All models by name, the default model, and the policy. `source` is the file, for messages.
 
-    `origins` says where the default and each value of the policy came from.
+    `origins` has the origin of the default and of each value of the policy.
     """
 
     default: str

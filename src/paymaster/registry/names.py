@@ -1,4 +1,4 @@
-"""The words a registry may use for providers, for capabilities and for what a budget is per; knows no section and no file."""
+"""The names that a registry may use for providers, capabilities and budget dimensions; knows no section and no file."""
 
 from collections.abc import Iterable, Mapping
 from typing import Annotated, TypeAlias
@@ -6,9 +6,9 @@ from typing import Annotated, TypeAlias
 from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 
 from paymaster.accounting.account_names import BUDGET_DIMENSIONS
+from paymaster.errors import near
 from paymaster.registry.providers import find_provider, nearest_provider, provider_ids, provider_names
 from paymaster.registry.secrets import shown
-from paymaster.registry.spelling import near
 from paymaster.registry.values import read_names, read_text, refuse
 
 TOTAL = "total"
@@ -17,23 +17,23 @@ TOTAL = "total"
 CAPABILITIES: Mapping[str, str] = {
     "function_calling": "takes tools and answers with tool calls",
     "parallel_tool_calls": "answers with several tool calls at once",
-    "tool_choice": "can be told which tool to call",
-    "json_mode": "answers in JSON when asked to",
-    "json_schema": "keeps to a JSON Schema",
+    "tool_choice": "takes a choice of the tool to call",
+    "json_mode": "answers in JSON on request",
+    "json_schema": "follows a JSON Schema",
     "vision": "reads images",
     "pdf": "reads PDF files",
-    "audio": "listens to audio",
-    "audio_output": "speaks",
-    "video": "watches video",
+    "audio": "takes audio",
+    "audio_output": "answers with audio",
+    "video": "takes video",
     "reasoning": "thinks before it answers",
     "prompt_caching": "bills repeated prompts at a lower price",
     "system_messages": "takes system messages",
-    "assistant_prefill": "goes on from the beginning of an answer",
+    "assistant_prefill": "continues the beginning of an answer",
     "web_search": "searches the web by itself",
     "computer_use": "operates a computer by itself",
-    "embeddings": "makes vectors of texts, and is asked for nothing else",
+    "embeddings": "makes vectors of texts, and nothing else",
 }
-"""Every capability a model can be said to have, and what it means."""
+"""Every capability and its meaning."""
 
 CAPABILITY_ALIASES: Mapping[str, str] = {
     "tools": "function_calling", "tool_use": "function_calling", "tool_calling": "function_calling", "tool_calls": "function_calling",
@@ -42,7 +42,7 @@ CAPABILITY_ALIASES: Mapping[str, str] = {
     "json_object": "json_mode", "pdf_input": "pdf", "files": "pdf", "audio_input": "audio", "video_input": "video", "thinking": "reasoning",
     "caching": "prompt_caching", "prefill": "assistant_prefill", "embedding": "embeddings",
 }  # fmt: skip
-"""Other names people use for capabilities."""
+"""Other common names of capabilities."""
 
 
 def _provider(value: object) -> str:
@@ -50,32 +50,32 @@ def _provider(value: object) -> str:
     name = read_text(value)
     facts = find_provider(name)
     if facts is None:
-        meant = nearest_provider(name)
-        anything = "for any OpenAI-style server: provider: openai_compatible, with its base_url"
-        refuse(f"unknown provider {shown(name)}", f"did you mean {meant}?" if meant else f"known: {', '.join(provider_ids())}; {anything}")
+        nearest = nearest_provider(name)
+        other = "for any other OpenAI-style server: provider: openai_compatible, with its base_url"
+        refuse(f"unknown provider {shown(name)}", f"did you mean {nearest}?" if nearest else f"known: {', '.join(provider_ids())}; {other}")
     return facts.id
 
 
 def _capabilities(names: list[str]) -> list[str]:
-    """The registry's own names, without repetition."""
-    known = [CAPABILITY_ALIASES.get(plain := name.lower().replace("-", "_"), plain) for name in names]
-    if unknown := [name for name in known if name not in CAPABILITIES]:
+    """The canonical names, without repetition."""
+    canonical = [CAPABILITY_ALIASES.get(plain := name.lower().replace("-", "_"), plain) for name in names]
+    if unknown := [name for name in canonical if name not in CAPABILITIES]:
         refuse(f"unknown capability {', '.join(map(shown, unknown))}", near(unknown[0], CAPABILITIES))
-    return list(dict.fromkeys(known))
+    return list(dict.fromkeys(canonical))
 
 
 def _dimensions(names: list[str]) -> list[str]:
-    """In the order of account names; nothing for `total`."""
+    """The dimensions in the order of account names; none for `total`."""
     if names == [TOTAL]:
         return []
     if not names:
-        refuse("must name what the budget is per", f"known: {', '.join((*BUDGET_DIMENSIONS, TOTAL))}")
+        refuse("must name at least one dimension", f"known: {', '.join((*BUDGET_DIMENSIONS, TOTAL))}")
     if unknown := [name for name in names if name not in BUDGET_DIMENSIONS]:
         if TOTAL in unknown:
-            refuse("total stands alone: it is a budget for all time")
+            refuse("total can't be combined: it is a budget for all time")
         refuse(f"a budget can't be per {', '.join(map(shown, unknown))}", near(unknown[0], (*BUDGET_DIMENSIONS, TOTAL)))
     if len(set(names)) < len(names):
-        refuse("the same word is given twice")
+        refuse("a dimension is given twice")
     return sorted(names, key=BUDGET_DIMENSIONS.index)
 
 

@@ -1,25 +1,24 @@
-"""What flags and environment variables say over the registry's head, and which of the two said it; knows no file and reads no global.
+"""Settings from flags and environment variables that override the registry, with their origin; knows no file and reads no global.
 
-A flag wins over its variable, the variable over the file, the file over the default. `PAYMASTER_…` variables that nothing here knows are
-reported: a budget that is ignored because of a typing error costs money.
+A flag wins over its variable, the variable over the file, the file over the default. Unknown `PAYMASTER_…` variables are reported, because
+a mistyped budget costs money.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from paymaster.registry.spelling import near
+from paymaster.errors import near
 
 PREFIX = "PAYMASTER_"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overrides:
-    """Everything that can be said outside the registry; None where nobody said it. `origins` tells who did: `flag --budget-usd`.
+    """Every setting outside the registry, None if it is not given. `origins` has the origin of each: `flag --budget-usd`.
 
-    `budget_usd` caps the batch where `batch_id` names one, else the run, in place of the file's own budget per run; `rpm_limit` and
-    `tpm_limit` replace the file's for every model.
-    `warnings` name variables that look like ours and mean nothing.
+    `budget_usd` caps the batch if there is a `batch_id`, else the run, and replaces the file's budget per run; `rpm_limit` and `tpm_limit`
+    replace the file's for every model. `warnings` name unknown `PAYMASTER_…` variables.
     """
 
     model_registry: str | None = None
@@ -39,17 +38,17 @@ class Overrides:
 
 SETTINGS: Mapping[str, str] = {
     "model_registry": "The registry file.",
-    "budget_usd": "Dollars that this run (with a batch id: the whole batch, however many processes share it) may spend; "
-    "hard unless the registry or PAYMASTER_HARD_STOP_ON_BUDGET says otherwise.",
-    "rpm_limit": "Requests per minute, for every model, in place of the registry's.",
-    "tpm_limit": "Tokens per minute, for every model, in place of the registry's.",
-    "hard_stop_on_budget": "Whether a call that no budget can pay for is refused (true) or made and reported (false).",
+    "budget_usd": "Dollars that this run may spend (with a batch id: the whole batch, over all its processes). "
+    "Hard unless the registry or PAYMASTER_HARD_STOP_ON_BUDGET sets it otherwise.",
+    "rpm_limit": "Requests per minute for every model, replacing the registry's.",
+    "tpm_limit": "Tokens per minute for every model, replacing the registry's.",
+    "hard_stop_on_budget": "Whether a call over budget is refused (true) or made and reported (false).",
     "run_id": "The run that calls belong to.",
     "batch_id": "The batch that calls belong to.",
     "user": "The user that calls belong to.",
-    "ledger": "Where the ledger is, as in sqlite:///path/to/file.db or memory:.",
+    "ledger": "The ledger's URL, such as sqlite:///path/to/file.db or memory:.",
     "state_dir": "The folder for ledgers and events.",
-    "events": "The file that events are written to.",
+    "events": "The file for events.",
 }
 """Every setting and its meaning. Each is a flag (`--budget-usd`) and a variable (`PAYMASTER_BUDGET_USD`)."""
 
@@ -67,7 +66,7 @@ def flag_of(name: str) -> str:
 
 
 def read_overrides(flags: Mapping[str, object], environ: Mapping[str, str]) -> Overrides:
-    """Flags (by the names of `SETTINGS`; None: not given) over environment variables. An empty variable says nothing.
+    """Flags (by the names of `SETTINGS`; None: not given) over environment variables. An empty variable counts as not given.
 
     Raises RegistryInvalid with every value that can't be read, naming its flag or variable.
     """
@@ -76,7 +75,7 @@ def read_overrides(flags: Mapping[str, object], environ: Mapping[str, str]) -> O
     variables = {name: environ[key] for key, name in known.items() if environ.get(key, "").strip()}
     origins = {name: f"environment {variable_of(name)}" for name in variables} | {name: f"flag {flag_of(name)}" for name in given}
     warnings = tuple(
-        f"the environment variable {key} means nothing to Paymaster ({near(key, known)})"
+        f"ignoring the unknown environment variable {key} ({near(key, known)})"
         for key in sorted(environ)
         if key.startswith(PREFIX) and key not in known
     )

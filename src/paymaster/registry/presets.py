@@ -1,9 +1,8 @@
-"""The registries that ship with the package, by name; knows their texts and not what they say."""
+"""The registries that ship with the package, by name; knows their text and not its meaning."""
 
 from pathlib import Path
 
-from paymaster.errors import UsageMistake
-from paymaster.registry.spelling import near
+from paymaster.errors import UsageMistake, near
 
 PRESETS = (
     "hosted",
@@ -27,5 +26,5 @@ def preset_names() -> tuple[str, ...]:
 def read_preset(name: str) -> str:
     """The text of a preset, comments included. Raises UsageMistake for an unknown name, with the nearest one."""
     if name not in PRESETS:
-        raise UsageMistake(f"there is no preset {name!r} ({near(name, PRESETS)})", advice=f"Presets: {', '.join(PRESETS)}.")
+        raise UsageMistake(f"unknown preset {name!r} ({near(name, PRESETS)})", advice=f"Presets: {', '.join(PRESETS)}.")
     return (Path(__file__).parent / "presets" / f"{name}.yaml").read_text(encoding="utf-8")

@@ -1,12 +1,11 @@
-"""Makes a price of the rates that a registry gives; knows the sections, and no catalogue."""
+"""Makes a price from a registry's own rates; knows the sections and no catalogue."""
 
 from decimal import Decimal
 from typing import TypeVar
 
 from paymaster.accounting.prices.price import Price
-from paymaster.accounting.prices.rates import FREE_RATES, Tier, per_million
-from paymaster.accounting.prices.rates import Rates as TokenRates
-from paymaster.registry.schema import ModelSection, Rates
+from paymaster.accounting.prices.rates import FREE_RATES, Rates, Tier, per_million
+from paymaster.registry.schema import ModelSection, RatesSection
 
 FREE = "registry: price: free"
 
@@ -14,10 +13,10 @@ R = TypeVar("R", Decimal, Decimal | None)
 
 
 def written_price(section: ModelSection) -> tuple[Price, str] | None:
-    """The price that the registry gives and the first key that gives it; None where it gives none. The section must have been checked."""
+    """The registry's own price and its first key; None if there is none. The section must have been checked."""
     if section.price is not None:
         return Price.free(FREE), "price"
-    given = [key for key in Rates.model_fields if getattr(section, key) is not None]
+    given = [key for key in RatesSection.model_fields if getattr(section, key) is not None]
     if not given:
         return None
     base = _rates(section, FREE_RATES)
@@ -25,9 +24,9 @@ def written_price(section: ModelSection) -> tuple[Price, str] | None:
     return Price.from_registry(base, tiers), given[0]
 
 
-def _rates(section: Rates, base: TokenRates) -> TokenRates:
-    """Per million; what a tier leaves out stays as in the base price."""
-    return TokenRates(
+def _rates(section: RatesSection, base: Rates) -> Rates:
+    """Rates per million tokens; a tier's missing rates are those of the base price."""
+    return Rates(
         input=_rate(section.usd_per_1k_input, section.usd_per_1m_input, base.input),
         output=_rate(section.usd_per_1k_output, section.usd_per_1m_output, base.output),
         cache_read=_rate(section.usd_per_1k_cache_read, section.usd_per_1m_cache_read, base.cache_read),

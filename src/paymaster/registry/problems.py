@@ -1,4 +1,4 @@
-"""Turns what is wrong with a registry into messages that a person can act on: file, line, key, expectation, nearest spelling."""
+"""Words the mistakes in a registry: file, line, key, what was expected, nearest spelling; knows no rule that was broken."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -6,12 +6,11 @@ from dataclasses import dataclass, field
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from paymaster.errors import Problem
-from paymaster.registry.schema import BudgetSection, Section, TierSection, TimeoutsSection
-from paymaster.registry.spelling import near
-from paymaster.registry.yamltext import Document, Place, dotted
+from paymaster.errors import Problem, near
+from paymaster.registry.schema import BaseSection, BudgetSection, TierSection, TimeoutsSection
+from paymaster.registry.yamltext import Document, KeyPath, dotted
 
-# What people write, from other tools or by habit, and what it is called here.
+# Keys of other tools, and what they are called here.
 _OTHER_NAMES: Mapping[str, str] = {
     "api_base": "base_url", "endpoint": "base_url", "url": "base_url", "host": "base_url",
     "model": "model_id", "model_name": "model_id", "name": "model_id", "id": "model_id",
@@ -31,25 +30,25 @@ _PARAMETERS = frozenset({"temperature", "top_p", "top_k", "seed", "stop", "reaso
 
 @dataclass(slots=True)
 class Findings:
-    """Collects every problem of one document. `root` is where the registry stands in it: () or ("model_registry",)."""
+    """Collects every problem of one document."""
 
     document: Document
     problems: list[Problem] = field(default_factory=list)
 
-    def add(self, place: Place, message: str, suggestion: str = "") -> None:
-        """A problem with the value at `place`, counted from the top of the file."""
-        self.problems.append(Problem(self.document.file, self.document.line(place), dotted(place), message, suggestion))
+    def add(self, path: KeyPath, message: str, suggestion: str = "") -> None:
+        """Add a problem with the value at `path`, counted from the top of the file."""
+        self.problems.append(Problem(self.document.file, self.document.line(path), dotted(path), message, suggestion))
 
-    def add_validation(self, error: ValidationError, section: type[Section], place: Place) -> None:
-        """Everything that pydantic found wrong with the `section` at `place`."""
+    def add_validation(self, error: ValidationError, section: type[BaseSection], path: KeyPath) -> None:
+        """Add every mistake that pydantic found in the `section` at `path`."""
         for detail in error.errors(include_url=False, include_input=False):
             loc = tuple(detail["loc"])
             message, suggestion = _explain(detail, section, loc)
-            self.add((*place, *loc), message, suggestion)
+            self.add((*path, *loc), message, suggestion)
 
-    def add_unknown_key(self, place: Place, known: Iterable[str]) -> None:
-        """The key at the end of `place` is none of `known`."""
-        self.add(place, "unknown key", near_key(str(place[-1]), list(known)))
+    def add_unknown_key(self, path: KeyPath, known: Iterable[str]) -> None:
+        """Report that the last key of `path` is none of `known`."""
+        self.add(path, "unknown key", near_key(str(path[-1]), list(known)))
 
     def sorted(self) -> list[Problem]:
         """All problems, in the order of the file."""
@@ -57,17 +56,17 @@ class Findings:
 
 
 def near_key(key: str, known: Sequence[str]) -> str:
-    """The nearest key of a section, by meaning first and by spelling then."""
+    """A suggestion: the section's key of the same meaning, else of the nearest spelling."""
     squeezed = key.lower().replace("_", "").replace("-", "")
     if (meant := _BY_SQUEEZED.get(squeezed)) in known:
         return f"did you mean {meant}?"
     if key in _PARAMETERS and "params" in known:
-        return f"request parameters stand under params: {{{key}: …}}"
+        return f"request parameters go under params: {{{key}: …}}"
     return near(key, known)
 
 
-def _explain(detail: ErrorDetails, section: type[Section], loc: Place) -> tuple[str, str]:
-    """One of pydantic's findings as message and suggestion."""
+def _explain(detail: ErrorDetails, section: type[BaseSection], loc: KeyPath) -> tuple[str, str]:
+    """One of pydantic's errors as message and suggestion."""
     context = detail.get("ctx", {})
     match detail["type"]:
         case "registry":
@@ -75,7 +74,7 @@ def _explain(detail: ErrorDetails, section: type[Section], loc: Place) -> tuple[
         case "extra_forbidden":
             return "unknown key", near_key(str(loc[-1]), list(_section_at(section, loc[:-1]).model_fields))
         case "missing":
-            return "this key is needed and not given", ""
+            return "this key is required", ""
         case "literal_error":
             return f"must be {context['expected']}", ""
         case "list_type":
@@ -84,11 +83,11 @@ def _explain(detail: ErrorDetails, section: type[Section], loc: Place) -> tuple[
             return "must be a map of keys and values", ""
 
 
-def _section_at(section: type[Section], loc: Place) -> type[Section]:
-    """Which section stands at `loc` inside another."""
+def _section_at(section: type[BaseSection], loc: KeyPath) -> type[BaseSection]:
+    """The section at `loc` inside another."""
     for part in loc:
         section = _INNER.get(str(part), section)
     return section
 
 
-_INNER: Mapping[str, type[Section]] = {"timeouts": TimeoutsSection, "tiers": TierSection, "budgets": BudgetSection}
+_INNER: Mapping[str, type[BaseSection]] = {"timeouts": TimeoutsSection, "tiers": TierSection, "budgets": BudgetSection}

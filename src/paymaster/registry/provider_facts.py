@@ -1,6 +1,6 @@
-"""One row per provider: where it is, who speaks to it, which key it takes, what it calls things; the rows, and no rule about them.
+"""One row per provider: address, adapter, key variables, names of parameters; knows rows only, no rule about them.
 
-Everything that differs between providers stands here as data, so that no other room asks for a provider's name.
+All differences between providers are data here, so that no other package tests for a provider's name.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _OPENAI_ONLY = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class ModelQuirk:
-    """What is different for the models of a provider whose id matches the regular expression `pattern` from its beginning."""
+    """Differences of the models whose id starts with a match of the regular expression `pattern`."""
 
     pattern: str
     unsupported_params: frozenset[str] = frozenset()
@@ -28,15 +28,14 @@ class ModelQuirk:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderFacts:
-    """What is known of a provider.
+    """The facts about one provider.
 
-    `base_url` is its own endpoint, None where each customer has another (`needs_base_url`) or where litellm knows it. `root_path` completes
-    an address without a path. `local` providers run on the user's machines and cost nothing by declaration. `key_variables` are
-    alternatives, the first is the usual one. `usage_api` says in which shape usage is counted, where it isn't the adapter's usual one;
-    `litellm_prefix` is how litellm calls the provider. `unsupported_params` are refused by the endpoint, `readable_extras` are fields
-    beyond OpenAI's that it reads in messages. It takes `max_inputs` texts of a request for embeddings, with `max_inputs_tokens` in all.
-    `takes_effort`: its models that reason take OpenAI's `reasoning_effort`, whichever they are. `versioned` says that it takes an
-    `api_version`, and with a dated one no `root_path`.
+    `base_url` is its endpoint, None if every customer has another one (`needs_base_url`) or if litellm knows it. `root_path` completes an
+    address without a path. `local` providers run on the user's machines and are free by declaration. `key_variables` are alternatives, the
+    usual one first. `usage_api` is the format of its usage, if it isn't the adapter's usual one; `litellm_prefix` is litellm's name for it.
+    The endpoint rejects `unsupported_params`, and reads the message fields `readable_extras` beyond OpenAI's. An embeddings request may
+    have `max_inputs` texts with `max_inputs_tokens` together. `takes_effort`: all its reasoning models take OpenAI's `reasoning_effort`.
+    `versioned`: it takes an `api_version`, and with a dated one no `root_path`.
     """
 
     id: str
@@ -61,12 +60,12 @@ class ProviderFacts:
     max_inputs_tokens: int | None = None
 
 
-# The reasoning models take one temperature only, and stopped taking `max_tokens`.
+# The reasoning models take only one temperature, and no longer `max_tokens`.
 _OPENAI_QUIRKS = (
     ModelQuirk(r"(openai/)?(o[134](-|$)|gpt-5(-(mini|nano|pro|codex|20\d\d)|$))", _SAMPLING, "max_completion_tokens"),
-    # From GPT-5.6 on, writing to the prompt cache is billed at 1.25 x the input, whether or not it was asked for.
-    # From GPT-5.2 on, chat completions refuse tools together with a reasoning effort (github.com/openai/openai-openapi, issue 541, tells
-    # of GPT-5.4; github.com/livekit/agents, pull request 5088, of GPT-5.2).
+    # From GPT-5.6 on, writes to the prompt cache are billed at 1.25 x the input, requested or not.
+    # From GPT-5.2 on, chat completions reject tools together with a reasoning effort (github.com/openai/openai-openapi, issue 541, for
+    # GPT-5.4; github.com/livekit/agents, pull request 5088, for GPT-5.2).
     ModelQuirk(
         r"(openai/)?gpt-(5\.([6-9]|\d\d)|[6-9]|\d\d)",
         output_limit_param="max_completion_tokens",
@@ -108,7 +107,7 @@ _HOSTED = (
         base_url="https://generativelanguage.googleapis.com/v1beta/openai",
         key_variables=("GEMINI_API_KEY", "GOOGLE_API_KEY"),
         litellm_prefix="gemini",
-        # The endpoint refuses fields it does not know.
+        # The endpoint rejects unknown fields.
         unsupported_params=_OPENAI_ONLY
         | {"frequency_penalty", "logit_bias", "logprobs", "presence_penalty", "seed", "service_tier", "top_logprobs", "user"},
     ),
@@ -117,7 +116,7 @@ _HOSTED = (
         title="Google Vertex AI",
         aliases=("vertex_ai", "vertexai", "google_vertex", "google_vertexai"),
         adapter=LITELLM,
-        # Google's own chain of files and variables finds the credentials.
+        # Google's own libraries find the credentials in files and variables.
         key_required=False,
         litellm_prefix="vertex_ai",
         readable_extras=_CLAUDE_READS,
@@ -127,7 +126,7 @@ _HOSTED = (
         title="AWS Bedrock",
         aliases=("aws", "aws_bedrock", "amazon", "amazon_bedrock"),
         adapter=LITELLM,
-        # AWS's own chain of profiles, roles and variables finds the credentials.
+        # AWS's own libraries find the credentials in profiles, roles and variables.
         key_required=False,
         litellm_prefix="bedrock",
         readable_extras=_CLAUDE_READS,
@@ -164,7 +163,7 @@ _HOSTED = (
         base_url="https://api.mistral.ai/v1",
         key_variables=("MISTRAL_API_KEY",),
         litellm_prefix="mistral",
-        # The endpoint refuses fields it does not know. Its streams tell the usage without being asked.
+        # The endpoint rejects unknown fields. Its streams report usage without the option.
         unsupported_params=_OPENAI_ONLY | {"logit_bias", "logprobs", "seed", "service_tier", "stream_options", "top_logprobs", "user"},
     ),
     ProviderFacts(

@@ -1,4 +1,4 @@
-"""Which environment variables hold a model's keys and headers, and whether they are set; nothing else in this room reads a secret."""
+"""Which environment variables hold a model's keys and headers, and whether they are set; the only module here that reads a secret."""
 
 from collections.abc import Mapping
 
@@ -8,19 +8,19 @@ from paymaster.registry.secrets import REFERENCE
 
 
 def keys_found(model: Model, environ: Mapping[str, str]) -> tuple[str, ...]:
-    """The names of the model's variables that are set. An empty variable is not."""
+    """The names of the model's variables that are set. An empty variable counts as not set."""
     return tuple(name for name in model.key_variables if environ.get(name, "").strip())
 
 
 def missing_key(model: Model, environ: Mapping[str, str]) -> str | None:
-    """The variables of which none is set though the model needs one, as words for a message; None where nothing is missing."""
+    """The variables that may hold the key, for a message, if the model needs one and none is set; else None."""
     if not model.key_required or keys_found(model, environ):
         return None
     return " or ".join(model.key_variables)
 
 
 def header_variables(model: Model) -> tuple[str, ...]:
-    """The variables that the model's extra headers refer to, each once."""
+    """The variables in the model's extra headers, each once."""
     found = (braced or bare for text in model.extra_headers.values() for braced, bare in REFERENCE.findall(text))
     return tuple(dict.fromkeys(found))
 
@@ -30,7 +30,7 @@ def resolve_headers(model: Model, environ: Mapping[str, str]) -> dict[str, str]:
     for name in header_variables(model):
         if not environ.get(name):
             raise KeyMissing(
-                f"the environment variable {name} is not set; extra_headers of model {model.name!r} need it",
+                f"environment variable {name} is not set; extra_headers of model {model.name!r} need it",
                 advice=f"Set it: export {name}=…",
             )
     return {header: REFERENCE.sub(lambda found: environ[found[1] or found[2]], text) for header, text in model.extra_headers.items()}

@@ -1,6 +1,6 @@
-"""What follows from a provider's facts for one model: who speaks, where, with which key and in which terms; knows no file and no price.
+"""How to connect to a model by its provider's facts: adapter, address, key, parameters; knows no file and no price.
 
-Together with the rows in `provider_facts` this is the only place that tells providers apart.
+Providers are distinguished only here and in the rows of `provider_facts`.
 """
 
 import re
@@ -13,16 +13,16 @@ from urllib.parse import urlsplit
 from paymaster.registry.models import Effort
 from paymaster.registry.provider_facts import LITELLM, OPENAI_HTTP, PROVIDERS, SCRIPTED, ModelQuirk, ProviderFacts
 
-_THIS_MACHINE = frozenset({"localhost", "host.docker.internal", "0.0.0.0"})  # noqa: S104 - an address to recognise, nothing listens on it
-# What every OpenAI-style server calls the output limit; only OpenAI's own models ask for the newer name.
+_THIS_MACHINE = frozenset({"localhost", "host.docker.internal", "0.0.0.0"})  # noqa: S104 - an address to recognise; nothing listens on it
+# The name that every OpenAI-style server knows for the output limit; only OpenAI's own models need the newer one.
 _ANYWHERE_LIMIT_PARAM = "max_tokens"
-# Azure's dated versions name the deployment in the path; its `v1` and `preview` don't.
+# With a dated API version, Azure's path names the deployment; with `v1` and `preview` it doesn't.
 _DATED = re.compile(r"20\d\d-")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Connection:
-    """How to speak to one model. `local`: it runs on the user's machines, `by_place` because of its address, else by its provider."""
+    """How to call one model. `local`: it runs on the user's machines, because of its address (`by_address`) or its provider."""
 
     adapter: str
     base_url: str | None
@@ -33,7 +33,7 @@ class Connection:
     unsupported_params: frozenset[str]
     readable_extras: frozenset[str]
     local: bool
-    by_place: bool
+    by_address: bool
     max_inputs: int | None = None
     max_inputs_tokens: int | None = None
     writes_cache_unasked: bool = False
@@ -41,14 +41,14 @@ class Connection:
 
 
 def find_provider(name: str) -> ProviderFacts | None:
-    """The provider that people call so: `gemini`, `Google`, `x-ai`, `lm-studio`. None for an unknown name."""
+    """The provider of this name or alias: `gemini`, `Google`, `x-ai`, `lm-studio`. None for an unknown name."""
     return _BY_NAME.get(_plain(name))
 
 
 def nearest_provider(name: str) -> str | None:
-    """The known name that is spelled most like this one."""
-    near = get_close_matches(_plain(name), _BY_NAME, n=1)
-    return _BY_NAME[near[0]].id if near else None
+    """The id of the provider with the nearest spelling."""
+    nearest = get_close_matches(_plain(name), _BY_NAME, n=1)
+    return _BY_NAME[nearest[0]].id if nearest else None
 
 
 def provider(provider_id: str) -> ProviderFacts:
@@ -62,7 +62,7 @@ def provider_ids() -> tuple[str, ...]:
 
 
 def provider_names() -> tuple[str, ...]:
-    """Every spelling that an editor should accept: ids and aliases, with dashes and with underscores."""
+    """Every spelling that an editor should accept: ids and aliases, with dashes or underscores."""
     names = [name for facts in PROVIDERS for name in (facts.id, *facts.aliases)]
     return tuple(dict.fromkeys(spelling for name in names for spelling in (name, name.replace("_", "-"))))
 
@@ -76,25 +76,25 @@ def connection(
     adapter: str | None = None,
     script: str | None = None,
 ) -> Connection:
-    """What the registry's own words (None where it says nothing) and the provider's facts come to."""
+    """The connection by the registry's own values (None: not given) and the provider's facts."""
     speaks = _adapter(facts, base_url, adapter, script)
     at_home = base_url is None or host(base_url) == host(facts.base_url)
-    by_place = base_url is not None and on_this_machine(base_url)
+    by_address = base_url is not None and on_this_machine(base_url)
     foreign = not at_home and facts.base_url is not None
     quirk = _quirk(facts, model_id)
     limit_param = _ANYWHERE_LIMIT_PARAM if foreign else facts.output_limit_param
     return Connection(
         adapter=speaks,
         base_url=_base_url(facts, base_url, speaks, api_version),
-        # A key is for the provider that issued it: a server on this machine doesn't get it unless the registry says so.
-        key_variables=() if by_place and not facts.local else facts.key_variables,
-        key_required=facts.key_required and not by_place,
+        # A provider's key is not sent to a server on this machine unless the registry names the key.
+        key_variables=() if by_address and not facts.local else facts.key_variables,
+        key_required=facts.key_required and not by_address,
         usage_api=_usage_api(facts, speaks, foreign=foreign),
         output_limit_param=quirk.output_limit_param or limit_param,
-        unsupported_params=frozenset() if foreign and by_place else facts.unsupported_params | quirk.unsupported_params,
-        readable_extras=frozenset() if foreign and by_place else facts.readable_extras,
-        local=facts.local or by_place,
-        by_place=by_place and not facts.local,
+        unsupported_params=frozenset() if foreign and by_address else facts.unsupported_params | quirk.unsupported_params,
+        readable_extras=frozenset() if foreign and by_address else facts.readable_extras,
+        local=facts.local or by_address,
+        by_address=by_address and not facts.local,
         max_inputs=None if foreign else facts.max_inputs,
         max_inputs_tokens=None if foreign else facts.max_inputs_tokens,
         writes_cache_unasked=quirk.writes_cache_unasked,
@@ -103,7 +103,7 @@ def connection(
 
 
 def on_this_machine(base_url: str) -> bool:
-    """Whether an address leads back to this machine: localhost, loopback addresses, Docker's name for its host."""
+    """Whether an address is this machine: localhost, loopback addresses, Docker's name for its host."""
     name = host(base_url)
     if name in _THIS_MACHINE or name.endswith(".localhost"):
         return True
@@ -114,7 +114,7 @@ def on_this_machine(base_url: str) -> bool:
 
 
 def host(base_url: str | None) -> str:
-    """The host of an address in lower case, empty where there is none."""
+    """The host of an address in lower case, or an empty string."""
     return (urlsplit(base_url).hostname or "") if base_url else ""
 
 
@@ -129,7 +129,7 @@ def _adapter(facts: ProviderFacts, base_url: str | None, adapter: str | None, sc
 
 
 def _base_url(facts: ProviderFacts, base_url: str | None, adapter: str, api_version: str | None) -> str | None:
-    """The endpoint with its version path. What litellm speaks to, it completes itself."""
+    """The endpoint with its version path. litellm completes its own addresses."""
     if base_url is None:
         return facts.base_url if adapter == OPENAI_HTTP else None
     if adapter == LITELLM or urlsplit(base_url).path or _DATED.match(api_version or ""):
@@ -155,7 +155,7 @@ def _quirk(facts: ProviderFacts, model_id: str) -> ModelQuirk:
 
 
 def _plain(name: str) -> str:
-    """Names compare without case, and with one sign for `-`, `.`, `_` and a space."""
+    """A name for comparison: lower case, with `_` for `-`, `.` and spaces."""
     return re.sub(r"[-._\s]+", "_", name.strip().lower())
 
 

@@ -1,6 +1,6 @@
-"""What a registry file may say: every key with its kind, its meaning and an example; knows no file and no provider's defaults.
+"""Every key of a registry file with its type, meaning and an example; knows no file and no provider's defaults.
 
-The descriptions and examples here are the reference: `paymaster schema` and docs/registry.md are made from them.
+`paymaster schema` and the reference in docs/registry.md are made from these descriptions.
 """
 
 from decimal import Decimal
@@ -29,8 +29,8 @@ from paymaster.registry.values import (
 )
 
 
-class Section(BaseModel):
-    """What all sections share: no key is taken that isn't known, and descriptions stand with the fields."""
+class BaseSection(BaseModel):
+    """The base of all sections: unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -39,20 +39,20 @@ BUDGET_PREFIX = "budget_usd_per_"
 
 
 def short_budgets(section: "ModelSection | PolicySection") -> list[tuple[str, str, Decimal]]:
-    """The short forms of budgets that a section uses: key, what it is per, dollars."""
+    """The budgets of a section in short form: key, dimension, dollars."""
     amounts = ((key, getattr(section, key)) for key in type(section).model_fields if key.startswith(BUDGET_PREFIX))
     return [(key, key.removeprefix(BUDGET_PREFIX), usd) for key, usd in amounts if usd is not None]
 
 
-class Rates(Section):
+class RatesSection(BaseSection):
     """Prices per 1,000 or per 1,000,000 tokens; one of the two for each kind of token."""
 
     usd_per_1k_input: Rate | None = Field(None, description="Dollars per 1,000 prompt tokens.", examples=[0.0025])
-    usd_per_1k_output: Rate | None = Field(None, description="Dollars per 1,000 answered tokens, reasoning included.", examples=[0.01])
+    usd_per_1k_output: Rate | None = Field(None, description="Dollars per 1,000 output tokens, reasoning included.", examples=[0.01])
     usd_per_1k_cache_read: Rate | None = Field(None, description="Dollars per 1,000 prompt tokens read from the provider's cache.")
     usd_per_1k_cache_write: Rate | None = Field(None, description="Dollars per 1,000 prompt tokens written to the provider's cache.")
     usd_per_1m_input: Rate | None = Field(None, description="Dollars per 1,000,000 prompt tokens.", examples=[2.5])
-    usd_per_1m_output: Rate | None = Field(None, description="Dollars per 1,000,000 answered tokens, reasoning included.", examples=[10])
+    usd_per_1m_output: Rate | None = Field(None, description="Dollars per 1,000,000 output tokens, reasoning included.", examples=[10])
     usd_per_1m_cache_read: Rate | None = Field(
         None, description="Dollars per 1,000,000 prompt tokens read from the cache.", examples=[1.25]
     )
@@ -61,50 +61,51 @@ class Rates(Section):
     )
 
 
-class TierSection(Rates):
-    """Prices of the whole request once its prompt is long. One of `above_tokens` and `from_tokens` says from where on.
+class TierSection(RatesSection):
+    """Prices of the whole request if its prompt is long. Give either `above_tokens` or `from_tokens`.
 
-    What is left out stays as in the base price.
+    A missing price is that of the base price.
     """
 
     model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["above_tokens"]}, {"required": ["from_tokens"]}]})
 
     above_tokens: Count | None = Field(
         None,
-        description="The tier starts above this many prompt tokens, cached ones included: Google, OpenAI, Anthropic.",
+        description="The tier starts above this many prompt tokens, cached ones included (Google, OpenAI, Anthropic).",
         examples=[200_000],
     )
-    from_tokens: Count | None = Field(None, description="The tier starts at this many prompt tokens already: xAI.", examples=[200_000])
+    from_tokens: Count | None = Field(None, description="The tier starts at exactly this many prompt tokens (xAI).", examples=[200_000])
 
     @model_validator(mode="after")
     def _starts_once(self) -> "TierSection":
         if (self.above_tokens is None) == (self.from_tokens is None):
-            refuse("must say where it starts: with above_tokens (longer prompts) or from_tokens (that length too), one of the two")
+            refuse("must start with either above_tokens (only longer prompts) or from_tokens (this length too)")
         return self
 
     @property
     def first_tokens(self) -> int:
-        """The shortest prompt that these prices hold for."""
+        """The shortest prompt with these prices."""
         return self.from_tokens or 0 if self.above_tokens is None else self.above_tokens + 1
 
 
-class BudgetSection(Section):
-    """A cap on money for each combination of what it is `per`."""
+class BudgetSection(BaseSection):
+    """A cap on money for each combination of the dimensions in `per`."""
 
     usd: Usd = Field(description="The cap in dollars.", examples=[5])
     per: Dimensions = Field(
         description=(
-            "What the budget is counted for: one or more of run, batch, instance (a task of a batch), user, key (of the gateway), model, "
-            "day, month (both UTC). "
-            "`total` alone is for all time."
+            "One budget for each of these: one or more of run, batch, instance (a task of a batch), user, key (of the gateway), model, "
+            "day, month (both UTC). `total` alone is one budget for all time."
         ),
         examples=[["run"], ["model", "day"]],
     )
-    models: Names | None = Field(None, description="Only calls to these models count, together; without it all do.", examples=[["gpt-4o"]])
+    models: Names | None = Field(
+        None, description="Count only calls to these models, together. Default: all models.", examples=[["gpt-4o"]]
+    )
 
 
-class TimeoutsSection(Section):
-    """How long one attempt may take, in seconds."""
+class TimeoutsSection(BaseSection):
+    """Time limits of one attempt, in seconds."""
 
     connect_s: Seconds | None = Field(None, description="To connect. Default 10.", examples=[10])
     first_token_s: Seconds | None = Field(None, description="To the first token of a stream. Default 120.", examples=[60])
@@ -112,30 +113,30 @@ class TimeoutsSection(Section):
     total_s: Seconds | None = Field(None, description="For the whole answer. Default 600.", examples=[300])
 
 
-class ModelSection(Rates):
-    """One named model. Only `provider` is needed; what is left out is filled from the price catalogue and the model data."""
+class ModelSection(RatesSection):
+    """One named model. Only `provider` is required; other values default to the price catalogue and the model data."""
 
-    provider: ProviderName = Field(description="Who serves it: a name from the list of providers.", examples=["openai"])
+    provider: ProviderName = Field(description="The provider: a name from the list of providers.", examples=["openai"])
     model_id: Text | None = Field(None, description="The provider's name for it. Default: the name in the registry.", examples=["gpt-4o"])
     base_url: BaseUrl | None = Field(
         None,
-        description="The endpoint, where it isn't the provider's own. Without a path, the `/v1` of an OpenAI-style server.",
+        description="The endpoint, if it isn't the provider's own. Without a path, `/v1` is added, as OpenAI-style servers have it.",
         examples=["http://localhost:11434"],
     )
     api_version: Text | None = Field(None, description="Azure's API version.", examples=["2024-10-21"])
     api_key_env: VariableNames | None = Field(
         None,
-        description="The environment variable that holds the key. Several: each worker stays with one, so that prompt caches stay warm.",
+        description="The environment variable that holds the key. With several, each worker keeps to one, so that prompt caches stay warm.",
         examples=["OPENAI_API_KEY", ["KEY_A", "KEY_B"]],
     )
     api_key: KeyReferences | None = Field(
         None,
-        description="The same as references: `$NAME`, several joined by `:::`. The key itself is refused.",
+        description="The same as a reference: `$NAME`, or several joined by `:::`. The key itself is refused.",
         examples=["$KEY_A:::$KEY_B"],
     )
     capabilities: Capabilities | None = Field(
         None,
-        description="What it can do; then exactly this counts. An empty list: nothing but text.",
+        description="What it can do; replaces the model data. An empty list: nothing but text.",
         examples=[["function_calling", "vision"]],
     )
     context_window: Count | None = Field(None, description="Prompt and answer together, in tokens.", examples=[128_000])
@@ -144,59 +145,57 @@ class ModelSection(Rates):
     vector_space: Text | None = Field(
         None,
         description=(
-            "For models that make embeddings: those with the same word make vectors that can be compared, and may stand in for one "
-            "another. Default: the model_id without what stands before its last slash."
+            "For models that make embeddings: models with the same name here make vectors that can be compared, and can be fallbacks "
+            "of one another. Default: the model_id after its last slash."
         ),
         examples=["text-embedding-3-small"],
     )
     tokenizer: Text | None = Field(
         None,
-        description="A model that counts tokens the same way, where the model's own name does not tell; `bytes` is never too few.",
+        description="A model with the same tokenizer, if the model's own name is unknown. `bytes` is never too few.",
         examples=["gpt-4o", "qwen3-coder", "bytes"],
     )
     rpm: Count | None = Field(None, description="Requests per minute.", examples=[60])
     tpm: Count | None = Field(None, description="Tokens per minute, prompts and answers together.", examples=[180_000])
     input_tpm: Count | None = Field(None, description="Prompt tokens per minute.")
-    output_tpm: Count | None = Field(None, description="Answered tokens per minute.")
+    output_tpm: Count | None = Field(None, description="Output tokens per minute.")
     rpd: Count | None = Field(None, description="Requests per day.")
     max_parallel: CountOrAuto | None = Field(
         None,
         description=(
-            "Calls at the same time. `auto`: as many as the provider takes, found out by all processes of the ledger together; it grows "
-            "while answers come and shrinks when the provider says that it is too many."
+            "Calls at the same time. `auto`: as many as the provider takes, found by all processes of the ledger together; it grows "
+            "with successful calls and shrinks when the provider is overloaded or throttles."
         ),
         examples=[8, "auto"],
     )
-    price: Literal["free"] | None = Field(None, description="`free` for a model that costs nothing. It is said out loud, never guessed.")
+    price: Literal["free"] | None = Field(None, description="`free` for a model that costs nothing. It is never assumed.")
     tiers: list[TierSection] | None = Field(None, description="Prices for long prompts, shortest first.")
     budget_usd_per_run: Usd | None = Field(None, description="Dollars that one run may spend on this model.", examples=[2])
     budget_usd_per_day: Usd | None = Field(None, description="Dollars per day (UTC) on this model.")
     budget_usd_per_month: Usd | None = Field(None, description="Dollars per month (UTC) on this model.", examples=[100])
     budgets: list[BudgetSection] | None = Field(None, description="More budgets of this model.", examples=[[{"usd": 1, "per": "instance"}]])
-    params: Params | None = Field(
-        None, description="Request parameters that are sent unless the caller gives others.", examples=[{"temperature": 0.2}]
-    )
+    params: Params | None = Field(None, description="Default request parameters; the caller's own win.", examples=[{"temperature": 0.2}])
     timeouts: TimeoutsSection | None = Field(None, description="Time limits of one attempt.")
     fallbacks: Names | None = Field(
         None,
-        description="The models to go on with when this one was asked for and can't serve, instead of the policy's chain. Empty: none.",
+        description="The fallbacks when this model was requested and can't serve, instead of the policy's chain. Empty: none.",
         examples=[["gemini-pro", "local-llm"]],
     )
     extra_headers: Headers | None = Field(
-        None, description="Sent with each request. `$NAME` stands for an environment variable.", examples=[{"X-Team": "search"}]
+        None, description="Headers for every request. `$NAME` is replaced by an environment variable.", examples=[{"X-Team": "search"}]
     )
-    aliases: Names | None = Field(None, description="Other names it may be asked for by.", examples=[["gpt-4o-2024-11-20"]])
+    aliases: Names | None = Field(None, description="Other names for the model.", examples=[["gpt-4o-2024-11-20"]])
     adapter: Literal["openai_http", "litellm"] | None = Field(
         None,
-        description="Who speaks to the endpoint, where the provider's own choice doesn't fit: OpenAI's wire format over HTTP, or litellm.",
+        description="How to call the endpoint, if the provider's default doesn't fit: OpenAI's wire format over HTTP, or litellm.",
     )
     script: Text | None = Field(
         None, description="For provider `scripted`: the file of answers, relative to the registry.", examples=["script.yaml"]
     )
 
 
-class PolicySection(Section):
-    """What may be spent, and where to go when a model can't serve."""
+class PolicySection(BaseSection):
+    """How much may be spent, and which fallbacks to use when a model can't serve."""
 
     budget_usd_per_run: Usd | None = Field(None, description="Dollars for one run: the short form of {usd: …, per: run}.", examples=[5])
     budget_usd_per_batch: Usd | None = Field(None, description="Dollars for one batch.")
@@ -210,60 +209,58 @@ class PolicySection(Section):
     hard_stop_on_budget: Switch | None = Field(
         None,
         description=(
-            "true: a call that no budget can pay for is not made. false (the default): the run goes on, and the log says by how much "
-            "it is over. A budget given by --budget-usd or PAYMASTER_BUDGET_USD is hard unless this says otherwise."
+            "true: a call over budget is refused. false (the default): it is made, and the log says by how much the budget is exceeded. "
+            "A budget given by --budget-usd or PAYMASTER_BUDGET_USD is hard unless this is false."
         ),
         examples=[True],
     )
     warn_at: list[Share] | None = Field(
-        None, description="Shares of a budget at which to say so. Default 0.5, 0.8, 0.95.", examples=[[0.5, 0.9]]
+        None, description="Shares of a budget at which to log a warning. Default 0.5, 0.8, 0.95.", examples=[[0.5, 0.9]]
     )
     fallback_chain: Names | None = Field(
-        None, description="The models to go on with, in order, when the one asked for can't serve.", examples=[["gpt-4o", "gemini-pro"]]
+        None, description="The fallbacks, in order, when the requested model can't serve.", examples=[["gpt-4o", "gemini-pro"]]
     )
     fall_back_on_content_policy: Switch | None = Field(
-        None, description="Whether a refusal by a provider's content policy goes to the next model. Default false: the caller is told."
+        None, description="Whether to try the next model after a refusal by a provider's content policy. Default false: raise the error."
     )
     min_output_tokens: Count | None = Field(
-        None, description="Under a hard budget an answer is shortened to what is left, but never below this. Default 256."
+        None, description="A hard budget shortens answers to what it can still pay for, but never below this. Default 256."
     )
-    max_wait_s: Seconds | None = Field(None, description="The longest wait for room under a limit in one call. Default 300.")
-    patience_s: Seconds | None = Field(None, description="The longest wait for one model while a fallback is left. Default 10.")
-    deadline_s: Seconds | None = Field(None, description="For the whole chain, waits included. Default 1800.")
-    retries_per_model: CountFromZero | None = Field(None, description="Attempts at one model after its first. Default 2.")
-    max_attempts: Count | None = Field(None, description="Attempts of one call over the whole chain. Default 10.")
-    backoff_initial_s: Seconds | None = Field(
-        None, description="The first pause before a retry, where the provider names none. Default 0.5."
-    )
-    backoff_max_s: Seconds | None = Field(None, description="The longest pause before a retry. Default 20.")
-    breaker_failures: Count | None = Field(None, description="Failures in a row after which a model is left alone. Default 5.")
-    breaker_window_s: Seconds | None = Field(None, description="The time within which those failures must fall. Default 30.")
-    breaker_pause_s: Seconds | None = Field(None, description="How long it is left alone. Default 15.")
+    max_wait_s: Seconds | None = Field(None, description="The longest total wait of one call for room under limits. Default 300.")
+    patience_s: Seconds | None = Field(None, description="The longest wait for a model that has another fallback. Default 10.")
+    deadline_s: Seconds | None = Field(None, description="The deadline of a call over the whole chain, waits included. Default 1800.")
+    retries_per_model: CountFromZero | None = Field(None, description="Attempts at one model after the first. Default 2.")
+    max_attempts: Count | None = Field(None, description="All attempts of one call, over the whole chain. Default 10.")
+    backoff_initial_s: Seconds | None = Field(None, description="The first wait before a retry, if the provider names none. Default 0.5.")
+    backoff_max_s: Seconds | None = Field(None, description="The longest wait before a retry. Default 20.")
+    breaker_failures: Count | None = Field(None, description="Failures in a row that open a model's circuit. Default 5.")
+    breaker_window_s: Seconds | None = Field(None, description="The time within which those failures must happen. Default 30.")
+    breaker_pause_s: Seconds | None = Field(None, description="How long the circuit stays open before a probe. Default 15.")
     on_ledger_error: Literal["refuse", "spool"] | None = Field(
         None,
         description=(
-            "What happens to calls while the ledger can't be reached. `refuse`: they fail. `spool`: they go on without budgets and limits, "
-            "and are posted when it is back. Default: refuse where hard_stop_on_budget is true, else spool."
+            "What happens to calls while the ledger is unavailable. `refuse`: they fail. `spool`: they are made without budgets and "
+            "limits, and posted later. Default: refuse if hard_stop_on_budget is true, else spool."
         ),
         examples=["spool"],
     )
 
 
-class RegistrySection(Section):
-    """The registry: the models, the one to use when none is asked for, and the policy."""
+class RegistrySection(BaseSection):
+    """The registry: the models, the default model and the policy."""
 
     default: Text | None = Field(
-        None, description="The model that is used when none is asked for. Default: the first of the fallback chain, else the only model."
+        None, description="The model of calls that name none. Default: the first of the fallback chain, else the only model."
     )
-    models: dict[str, ModelSection] = Field(description="The models, each under the name it is asked for by.", min_length=1)
+    models: dict[str, ModelSection] = Field(description="The models by name.", min_length=1)
     policies: PolicySection | None = Field(None, description="Budgets, fallbacks and their limits.")
 
 
-def registry_json_schema() -> dict[str, Any]:  # Any: a JSON Schema is as deep as it likes
+def registry_json_schema() -> dict[str, Any]:  # Any: a JSON Schema has any depth
     """The JSON Schema (2020-12) of a registry file, for editors: the registry itself, or under `model_registry:`."""
     schema = RegistrySection.model_json_schema(ref_template="#/$defs/{model}")
     definitions = schema.pop("$defs")
-    schema["properties"]["$schema"] = {"type": "string", "description": "For editors; means nothing here."}
+    schema["properties"]["$schema"] = {"type": "string", "description": "For editors; ignored."}
     definitions["RegistrySection"] = schema
     inside = {
         "type": "object",

@@ -1,4 +1,4 @@
-"""Tells a secret from the name of one, so that a key written where it does not belong is refused and never shown; knows no registry."""
+"""Recognises secrets in text, so that a key in a registry is refused and never shown; knows no registry."""
 
 import re
 
@@ -9,7 +9,7 @@ REFERENCE = re.compile(r"\$(?:\{([A-Za-z_][A-Za-z0-9_]*)\}|([A-Za-z_][A-Za-z0-9_
 SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "api-key", "x-api-key", "x-goog-api-key", "cookie", "x-auth-token"})
 """Headers whose value is a secret, in lower case."""
 
-# What providers' keys begin with.
+# The beginnings of providers' keys.
 _PREFIXES = re.compile(
     r"(sk|pk|rk)[-_]|(gsk|hf|r8|fw|ghp|gho|ghs|github_pat|tgp_v1)_|(xai|pplx|nvapi|csk|glpat)-|"
     r"AIza|AKIA[0-9A-Z]{12}|ya29\.|eyJ[A-Za-z0-9]{8}",
@@ -21,12 +21,12 @@ _SECRET_NAME = re.compile(
     r"(^|[_-])(api[_-]?key|access[_-]?key|secret|password|passwd|authorization|(auth|access|session|bearer|security)[_-]?token)($|[_-])",
     re.IGNORECASE,
 )
-_MASK = "a text that looks like a key (not shown)"
+_MASK = "text that looks like a key (not shown)"
 _SHOWN_CHARS = 60
 
 
 def looks_like_a_secret(text: str) -> bool:
-    """Whether a text has the shape of a key: a known prefix, or a long word without meaning (capitals, small letters and digits mixed)."""
+    """Whether a text looks like a key: a known prefix, or a long word of mixed capitals, small letters and digits."""
     for word in text.split():
         if len(word) >= _SHORTEST_KEY and _PREFIXES.match(word):
             return True
@@ -41,12 +41,12 @@ def _is_mixed(word: str) -> bool:
 
 
 def names_a_secret(name: str) -> bool:
-    """Whether a parameter called this would hold a secret: `api_key`, `aws_secret_access_key`; not `max_tokens`."""
+    """Whether a parameter of this name would hold a secret: `api_key`, `aws_secret_access_key`; not `max_tokens`."""
     return bool(_SECRET_NAME.search(name))
 
 
 def shown(value: object) -> str:
-    """A value as an error may show it: short, and masked where it looks like a key."""
+    """A value for an error message: short, and masked if it looks like a key."""
     if isinstance(value, str):
         if looks_like_a_secret(value):
             return _MASK

@@ -1,4 +1,4 @@
-"""Reads flags and `PAYMASTER_…` variables with pydantic-settings, from a mapping that stands for the environment; knows no registry."""
+"""Reads flags and `PAYMASTER_…` variables with pydantic-settings from mappings; knows no registry and not the process's environment."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -27,15 +27,15 @@ class _Settings(BaseSettings):
     events: Text | None = None
 
 
-class _Given(PydanticBaseSettingsSource):
-    """Values as they were given: flags, or the environment as the caller (and not the process) has it."""
+class _MappingSource(PydanticBaseSettingsSource):
+    """A mapping of values: the flags, or the caller's environment (not the process's)."""
 
     def __init__(self, settings: type[BaseSettings], values: Mapping[str, object]) -> None:
         super().__init__(settings)
         self._values = values
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[object, str, bool]:
-        """One value, its field, and that it is no JSON."""
+        """One value, its field, and False: it is not JSON."""
         return self._values.get(field_name), field_name, False
 
     def __call__(self) -> dict[str, Any]:  # Any: the base class's own type
@@ -45,15 +45,15 @@ class _Given(PydanticBaseSettingsSource):
 
 
 def read_settings(flags: Mapping[str, object], variables: Mapping[str, str], origins: Mapping[str, str]) -> dict[str, Any]:
-    """Every setting as what it is: flags win. Raises RegistryInvalid; `origins` tells where a value that can't be read came from."""
+    """Every setting, parsed; flags win. Raises RegistryInvalid with the origin of each invalid value."""
 
-    class FromHere(_Settings):
+    class FromMappings(_Settings):
         @classmethod
-        def settings_customise_sources(cls, settings_cls: type[BaseSettings], *_: object, **__: object) -> tuple[_Given, ...]:
-            return _Given(settings_cls, flags), _Given(settings_cls, variables)
+        def settings_customise_sources(cls, settings_cls: type[BaseSettings], *_: object, **__: object) -> tuple[_MappingSource, ...]:
+            return _MappingSource(settings_cls, flags), _MappingSource(settings_cls, variables)
 
     try:
-        return FromHere().model_dump()
+        return FromMappings().model_dump()
     except ValidationError as error:
         details = error.errors(include_url=False, include_input=False)
         raise RegistryInvalid([Problem(origins[str(detail["loc"][0])], 0, "", detail["msg"]) for detail in details]) from None

@@ -1,6 +1,6 @@
-"""The kinds of values a registry is written with (amounts, counts, times, names): how each is read and what an error says; knows no key.
+"""The types of values in a registry (amounts, counts, times, names), with their parsers and error messages; knows no key.
 
-Numbers may be numbers or text that is one (YAML 1.1 readers give `5e-3` as text). Nothing else is guessed at: `true` is no number.
+Numbers may be given as text (YAML 1.1 readers give `5e-3` as text). Nothing else is converted: `true` is not a number.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,7 +15,7 @@ from pydantic_core import PydanticCustomError
 from paymaster.registry.secrets import REFERENCE, SECRET_HEADERS, VARIABLE_NAME, looks_like_a_secret, names_a_secret, shown
 
 LARGEST_USD = Decimal(1_000_000_000)
-"""A ledger counts nano-dollars in 64 bits: nine thousand million dollars at most."""
+"""A ledger counts nano-dollars in 64 bits, which ends at nine thousand million dollars."""
 
 LARGEST_COUNT = 10**12
 MOST_DECIMALS = 18
@@ -24,13 +24,13 @@ LARGEST_SECONDS = 30 * 86_400
 
 
 def refuse(message: str, suggestion: str = "") -> NoReturn:
-    """Fail validation with a message for a person, and a suggestion where there is one."""
-    # The message is an argument of its own template, so that braces in it stay as they are.
+    """Fail validation with a message and perhaps a suggestion, both for a person."""
+    # The message is an argument, not the template, so that braces in it stay as they are.
     raise PydanticCustomError("registry", "{message}", {"message": message, "suggestion": suggestion})
 
 
 def read_number(value: object, expected: str) -> Decimal:
-    """A number, exactly as it was written. `expected` completes "must be …"."""
+    """A number with exactly the written digits. `expected` completes "must be …"."""
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal | str):
         refuse(f"must be {expected}, got {shown(value)}")
     try:
@@ -77,18 +77,18 @@ def _count_or_auto(value: object) -> int | str:
 def _switch(value: object) -> bool:
     if isinstance(value, bool):
         return value
-    # What YAML 1.1 readers take for a boolean, and environment variables are written with.
-    word = value.lower() if isinstance(value, str) else str(value) if isinstance(value, int) else ""
-    if word in {"true", "yes", "on", "1"}:
+    # The booleans of YAML 1.1, and usual values of environment variables.
+    text = value.lower() if isinstance(value, str) else str(value) if isinstance(value, int) else ""
+    if text in {"true", "yes", "on", "1"}:
         return True
-    if word in {"false", "no", "off", "0"}:
+    if text in {"false", "no", "off", "0"}:
         return False
     refuse(f"must be true or false, got {shown(value)}")
 
 
 def read_text(value: object) -> str:
-    """Text that says something, without the spaces around it."""
-    # A model called 4.1 or 2025 is a name that YAML took for a number.
+    """Text that is not empty, without surrounding spaces."""
+    # YAML reads a model's name such as 4.1 or 2025 as a number.
     text = str(value) if isinstance(value, int | float | Decimal) and not isinstance(value, bool) else value
     if not isinstance(text, str) or not text.strip():
         refuse(f"must be text, got {shown(value)}")
@@ -110,12 +110,12 @@ def _variables(value: object) -> list[str]:
 
 
 def _key_references(value: object) -> str:
-    """`$NAME`, or several joined by `:::`. The value is never part of the message: it may be a key."""
+    """`$NAME`, or several joined by `:::`. The message never shows the value, which may be a key."""
     parts = value.split(":::") if isinstance(value, str) else []
     if not parts or not all(REFERENCE.fullmatch(part.strip()) for part in parts):
         refuse(
-            "a key does not stand in a registry, where it would be copied and shared",
-            "put it into an environment variable and write $NAME here, as in api_key: $OPENAI_API_KEY",
+            "a registry must not contain a key",
+            "put the key into an environment variable and write $NAME here, as in api_key: $OPENAI_API_KEY",
         )
     return str(value)
 
@@ -126,9 +126,9 @@ def _base_url(value: object) -> str:
         parts = urlsplit(text)
         valid = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port or 1) > 0
     except ValueError:
-        refuse("must be an http:// or https:// address; this one can't be read")
+        refuse("must be an http:// or https:// address; this one can't be parsed")
     if parts.username or parts.password or parts.query or parts.fragment:
-        refuse("must be an address without user, password, query or fragment", "a key goes into an environment variable: api_key: $NAME")
+        refuse("must have no user, password, query or fragment", "put a key into an environment variable: api_key: $NAME")
     if not valid:
         near = f"did you mean http://{text}?" if text and "://" not in text and not looks_like_a_secret(text) else ""
         refuse(f"must be an http:// or https:// address, got {shown(value)}", near)
@@ -143,7 +143,7 @@ def _headers(value: object) -> dict[str, str]:
             refuse(f"{name}: must be one line of text")
         bare = REFERENCE.sub("", str(text))
         if looks_like_a_secret(bare) or (name.lower() in SECRET_HEADERS and not REFERENCE.search(str(text))):
-            refuse(f"{name}: a key does not stand in a registry", f"put it into an environment variable and write {name}: $NAME")
+            refuse(f"{name}: a registry must not contain a key", f"put the key into an environment variable and write {name}: $NAME")
     return {str(name): str(text) for name, text in value.items()}
 
 
@@ -154,9 +154,9 @@ def _params(value: object) -> dict[str, object]:
 
 
 def _param(name: str, value: object) -> object:
-    """A parameter as JSON has it: no Decimal, no infinity, no secret."""
+    """A parameter as JSON: no Decimal, no infinity, no secret."""
     if isinstance(value, str) and (names_a_secret(name) or looks_like_a_secret(value)):
-        refuse(f"{name}: a key does not stand in a registry", "put it into an environment variable and write api_key: $NAME")
+        refuse(f"{name}: a registry must not contain a key", "put the key into an environment variable and write api_key: $NAME")
     match value:
         case Decimal() | float():
             number = float(value)

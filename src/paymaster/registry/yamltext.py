@@ -1,7 +1,7 @@
-"""Reads YAML into plain values and remembers the line of every key; knows the language YAML and nothing of what a registry is.
+"""Reads YAML into plain values and keeps the line of every key; knows the YAML language and nothing about registries.
 
-Numbers with a fraction or an exponent become Decimal, straight from their text, so that no price passes through a float. `5e-3`, which
-YAML 1.1 takes for a string, is a number here, and so is `1_000`.
+Numbers with a fraction or an exponent become Decimal straight from their text, so no price passes through a float. `5e-3`, a string in
+YAML 1.1, is a number here, and so is `1_000`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,10 +17,10 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from paymaster.errors import Problem, RegistryInvalid
 
 Plain: TypeAlias = Union[bool, int, Decimal, str, list["Plain"], dict[str, "Plain"], None]  # noqa: UP007 - `|` takes no names in quotes
-"""What a YAML file holds once read. Keys are always text: `2025:` is the key "2025"."""
+"""A YAML value once read. Keys are always text: `2025:` is the key "2025"."""
 
-Place: TypeAlias = tuple[str | int, ...]
-"""Where a value stands: keys and list positions from the top of the file."""
+KeyPath: TypeAlias = tuple[str | int, ...]
+"""The keys and list positions that lead from the top of the file to a value."""
 
 LONGEST_INTEGER = 100
 _TAG = "tag:yaml.org,2002:"
@@ -28,14 +28,14 @@ _TAG = "tag:yaml.org,2002:"
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A file as read: `tree` is its content, `lines` the line (from 1) of each key and item by its place, `file` its name for messages."""
+    """A file as read: `tree` is its content, `lines` has the line (from 1) of each key and item, `file` is its name for messages."""
 
     file: str
     tree: Plain
-    lines: Mapping[Place, int] = field(default_factory=dict)
+    lines: Mapping[KeyPath, int] = field(default_factory=dict)
 
-    def line(self, path: Place) -> int:
-        """The line of the value at `path`, else of the nearest thing around it; 0 for a document without lines."""
+    def line(self, path: KeyPath) -> int:
+        """The line of the value at `path`, else of the nearest value around it; 0 for a document without lines."""
         while path and path not in self.lines:
             path = path[:-1]
         return self.lines.get(path, 0)
@@ -47,28 +47,28 @@ def read_file(path: Path) -> str:
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        raise _invalid(name, 0, "there is no such file", "make one with: paymaster init") from None
+        raise _invalid(name, 0, "file not found", "create one with: paymaster init") from None
     except IsADirectoryError:
-        raise _invalid(name, 0, "this is a directory; a registry is a YAML file") from None
+        raise _invalid(name, 0, "this is a directory, not a YAML file") from None
     except OSError as error:
-        raise _invalid(name, 0, f"it can't be read: {error.strerror or error}") from error
+        raise _invalid(name, 0, f"can't be read: {error.strerror or error}") from error
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise _invalid(name, line, "this is not UTF-8 text", "save the file as UTF-8") from None
+        raise _invalid(name, line, "not UTF-8 text", "save the file as UTF-8") from None
 
 
 def read_yaml(text: str, file: str) -> Document:
-    """Parse one YAML document. Raises RegistryInvalid with every duplicate key, or the first place where the text is no YAML."""
+    """Parse one YAML document. Raises RegistryInvalid with every duplicate key, or with the first syntax error."""
     try:
         root = YAML(typ="safe", pure=True).compose(text)
     except MarkedYAMLError as error:
-        raise _not_yaml(error, text, file) from None
+        raise _syntax_error(error, text, file) from None
     except YAMLError as error:
         position = getattr(error, "position", 0)  # only the reader's error has one
         line = text.count("\n", 0, position) + 1
-        raise _invalid(file, line, "this is not YAML: it holds a character that text can't hold") from None
+        raise _invalid(file, line, "invalid YAML: a control character") from None
     builder = _Builder(file)
     tree = builder.value(root, ()) if root is not None else None
     if builder.problems:
@@ -76,20 +76,20 @@ def read_yaml(text: str, file: str) -> Document:
     return Document(file, tree, builder.lines if tree is not None else {(): 1})
 
 
-def _not_yaml(error: MarkedYAMLError, text: str, file: str) -> RegistryInvalid:
-    """What the parser stumbled over, in its own words only: the text around the mistake may hold a key."""
+def _syntax_error(error: MarkedYAMLError, text: str, file: str) -> RegistryInvalid:
+    """The parser's message without the text around the mistake, which may hold a key."""
     mark = error.problem_mark or error.context_mark
     line = mark.line + 1 if mark is not None else 0
-    written = text.split("\n")[line - 1]
-    indent = written[: len(written) - len(written.lstrip())]
+    line_text = text.split("\n")[line - 1]
+    indent = line_text[: len(line_text) - len(line_text.lstrip())]
     problem = str(error.problem)
     if "\t" in indent or repr("\t") in problem:
-        return _invalid(file, line, "this is not YAML: a tab can't indent it", "use spaces")
+        return _invalid(file, line, "invalid YAML: indented with a tab", "use spaces")
     if "another document" in problem:
-        return _invalid(file, line, "a second YAML document starts here; a registry is one document")
-    begun = error.context_mark.line + 1 if error.context_mark is not None else line
-    where = f", {error.context} that begins on line {begun}" if begun != line else ""
-    return _invalid(file, line, f"this is not YAML: {problem}{where}")
+        return _invalid(file, line, "a second YAML document starts here; a registry must be one document")
+    context_line = error.context_mark.line + 1 if error.context_mark is not None else line
+    context = f", {error.context} that begins on line {context_line}" if context_line != line else ""
+    return _invalid(file, line, f"invalid YAML: {problem}{context}")
 
 
 class _Builder:
@@ -97,16 +97,16 @@ class _Builder:
 
     def __init__(self, file: str) -> None:
         self.file = file
-        self.lines: dict[Place, int] = {}
+        self.lines: dict[KeyPath, int] = {}
         self.problems: list[Problem] = []
-        self._open: set[int] = set()  # the nodes around the one being read: meeting one again is a value that holds itself
+        self._open: set[int] = set()  # the nodes around the one being read; one of them again is a value that contains itself
 
-    def value(self, node: Node, path: Place) -> Plain:
+    def value(self, node: Node, path: KeyPath) -> Plain:
         self.lines.setdefault(path, node.start_mark.line + 1)
         if isinstance(node, ScalarNode):
             return self._scalar(node, path)
         if id(node) in self._open:
-            self._problem(node, path, "this value holds itself")
+            self._problem(node, path, "this value contains itself")
             return None
         self._open.add(id(node))
         try:
@@ -116,7 +116,7 @@ class _Builder:
         finally:
             self._open.discard(id(node))
 
-    def _mapping(self, node: MappingNode, path: Place) -> dict[str, Plain]:
+    def _mapping(self, node: MappingNode, path: KeyPath) -> dict[str, Plain]:
         result: dict[str, Plain] = {}
         merged: dict[str, Plain] = {}
         for key_node, value_node in node.value:
@@ -128,25 +128,25 @@ class _Builder:
                     merged = {**inherited, **merged}
             elif key_node.value in result:
                 key = key_node.value
-                message = f"the key is given twice, first on line {self.lines[*path, key]}"
+                message = f"duplicate key, first on line {self.lines[*path, key]}"
                 self.problems.append(Problem(self.file, line, dotted((*path, key)), message))
             else:
                 self.lines[*path, key_node.value] = line
                 result[key_node.value] = self.value(value_node, (*path, key_node.value))
         return {**merged, **result}
 
-    def _inherited(self, node: Node, path: Place) -> Iterator[dict[str, Plain]]:
-        """What `<<: *base` or `<<: [*base, *other]` brings in; the first one named wins."""
+    def _inherited(self, node: Node, path: KeyPath) -> Iterator[dict[str, Plain]]:
+        """The maps that `<<: *base` or `<<: [*base, *other]` merges in; the first one wins."""
         for source in node.value if isinstance(node, SequenceNode) else (node,):
             before = dict(self.lines)
             value = self.value(source, path)
-            self.lines |= before  # a key of the map itself stands where it is written there
+            self.lines |= before  # the map's own keys keep their lines
             if isinstance(value, dict):
                 yield value
             else:
-                self._problem(source, path, "`<<` takes over the keys of a map, and this is none")
+                self._problem(source, path, "`<<` merges maps, and this is not a map")
 
-    def _scalar(self, node: ScalarNode, path: Place) -> Plain:
+    def _scalar(self, node: ScalarNode, path: KeyPath) -> Plain:
         text = str(node.value)
         match str(node.tag).removeprefix(_TAG):
             case "null":
@@ -157,20 +157,20 @@ class _Builder:
                 try:
                     return _integer(text) if tag == "int" else _decimal(text)
                 except (ValueError, ArithmeticError):
-                    self._problem(node, path, "this is marked as a number and is none")
+                    self._problem(node, path, "this is tagged as a number but isn't one")
             case "str" | "timestamp" | "value":
                 return text
             case tag:
-                self._problem(node, path, f"the tag {tag} means nothing here")
+                self._problem(node, path, f"the tag {tag} is not supported")
         return None
 
-    def _problem(self, node: Node, path: Place, message: str) -> None:
+    def _problem(self, node: Node, path: KeyPath, message: str) -> None:
         self.problems.append(Problem(self.file, node.start_mark.line + 1, dotted(path), message))
 
 
 def _integer(text: str) -> int | Decimal:
     if len(text) > LONGEST_INTEGER:
-        return _decimal(text)  # too large for anything here; the schema says so, without work that grows with the square of the digits
+        return _decimal(text)  # too large for any key; the schema refuses it, and a conversion to int would be slow
     sign, digits = (-1, text[1:]) if text[0] == "-" else (1, text.lstrip("+"))
     base = {"0b": 2, "0o": 8, "0x": 16}.get(digits[:2].lower(), 10)
     return sign * int(digits.replace("_", ""), base)
@@ -180,8 +180,8 @@ def _decimal(text: str) -> Decimal:
     return Decimal(text.replace("_", "").lower().replace(".inf", "inf").replace(".nan", "nan"))
 
 
-def dotted(path: Place) -> str:
-    """A path as a person writes it: `models.gpt-4o.tiers[0]`."""
+def dotted(path: KeyPath) -> str:
+    """A key path as a person writes it: `models.gpt-4o.tiers[0]`."""
     text = ""
     for part in path:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part

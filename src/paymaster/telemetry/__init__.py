@@ -1,1 +1,1 @@
-"""Where events go: JSON lines, the log, Prometheus, OpenTelemetry; listens to the flow and never decides anything."""
+"""Listeners for events: JSON lines, the log, Prometheus, OpenTelemetry; none decides anything about a call."""

@@ -1,4 +1,4 @@
-"""An event as one flat line of JSON; knows the events and the schema's version, and no file."""
+"""Converts an event to one flat line of JSON; knows the events and the schema's version, and no file."""
 
 import json
 from collections.abc import Mapping
@@ -13,32 +13,32 @@ from paymaster.flow.events import EVENTS_VERSION, Event
 from paymaster.redaction import Redactor
 
 Value: TypeAlias = str | int | bool | tuple[str, ...] | dict[str, str] | None
-"""Everything that can stand in a line."""
+"""The values of a line."""
 
 ENVELOPE = ("v", "event", "at", "at_ms", "call_id", "run", "batch", "instance", "user", "role", "tags")
-"""What every line has, in this order; from `batch` on only where the scope has it. The event's own fields follow, every one of them."""
+"""The first fields of every line, in order; from `batch` on only if the scope has them. All fields of the event follow."""
 
 _COMMON = frozenset({"at_ms", "call_id", "scope"})
 OWN_FIELDS: Mapping[type[Event], tuple[str, ...]] = MappingProxyType(
     {event: tuple(spec.name for spec in fields(event) if spec.name not in _COMMON) for event in get_args(Event)}
 )
-"""The fields of each event beyond the envelope, in order."""
+"""The fields of each event after the envelope, in order."""
 
 
 def encode(event: Event, redactor: Redactor) -> bytes:
-    """One whole line, UTF-8 with its newline at the end, without secrets. Never raises for what stands in a well-typed event."""
+    """One whole line in UTF-8 with a newline, without secrets. Never raises for a well-typed event."""
     line = as_line(event)
     if not redactor.suspects("\n".join(_texts(line))):
         try:
             return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
-        except orjson.JSONEncodeError:  # half a surrogate pair, or an integer beyond 64 bits: the slower way below writes both
+        except orjson.JSONEncodeError:  # a lone surrogate, or an integer beyond 64 bits: the slower code below can write both
             pass
     cleaned = {name: _cleaned(value, redactor) for name, value in line.items()}
     return json.dumps(cleaned, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
 
 
 def as_line(event: Event) -> dict[str, Value]:
-    """The event's line as a flat mapping; `tags` is the one nested object."""
+    """The event's line as a flat mapping; only `tags` is nested."""
     scope = event.scope
     line: dict[str, Value] = {
         "v": EVENTS_VERSION,
@@ -65,8 +65,8 @@ def as_line(event: Event) -> dict[str, Value]:
 
 def rfc3339(at_ms: int) -> str:
     """`2026-11-23T08:30:00.123Z`: UTC with milliseconds."""
-    seconds, rest_ms = divmod(at_ms, 1000)
-    return f"{datetime.fromtimestamp(seconds, UTC).isoformat()[:19]}.{rest_ms:03d}Z"
+    seconds, milliseconds = divmod(at_ms, 1000)
+    return f"{datetime.fromtimestamp(seconds, UTC).isoformat()[:19]}.{milliseconds:03d}Z"
 
 
 def _texts(line: dict[str, Value]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Events in the log, and, for a face that asks, a terminal or a file to show it on; knows logging and rich, and no event's wording."""
+"""Logs events, and shows the log on a terminal or in a file for programs; knows logging and rich, and no event's wording."""
 
 import logging
 from typing import TextIO
@@ -22,7 +22,7 @@ _PLAIN: tuple[tuple[str, str], ...] = (
 class EventLog:
     """Logs each event as one sentence without secrets, to `paymaster.flow.calls`, `paymaster.routing` or `paymaster.budgets`.
 
-    A program that has not set up logging hears nothing. A model without a price is named once.
+    Without a logging setup, nothing is shown. A model without a price is logged once.
     """
 
     def __init__(self, redactor: Redactor | None = None) -> None:
@@ -33,7 +33,7 @@ class EventLog:
             root.addHandler(logging.NullHandler())
 
     def __call__(self, event: Event) -> None:
-        """Log the event. Raises only what the program's own logging raises."""
+        """Log the event. Raises only errors of the program's own log handlers."""
         if isinstance(event, Unpriced):
             if event.model in self._unpriced:
                 return
@@ -53,11 +53,11 @@ class RedactingFilter(logging.Filter):
         self._formatter = logging.Formatter()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Change the record in place and let it pass."""
+        """Change the record in place and accept it."""
         record.msg, record.args = self._redactor(record.getMessage()), ()
         if record.exc_info:
             record.exc_text = self._formatter.formatException(record.exc_info)
-            # Whoever formats later must find only the text: the exception itself still holds what was masked.
+            # Later formatters must use the masked text: the exception still contains the secret.
             record.exc_info = None
         if record.exc_text:
             record.exc_text = self._redactor(record.exc_text)
@@ -67,7 +67,7 @@ class RedactingFilter(logging.Filter):
 
 
 class _EncodableFormatter(logging.Formatter):
-    """Writes only what the stream's encoding can carry."""
+    """Formats records in characters of the stream's encoding."""
 
     def __init__(self, layout: str, encoding: str, *, clock: str | None = None) -> None:
         super().__init__(layout, clock)
@@ -78,7 +78,7 @@ class _EncodableFormatter(logging.Formatter):
 
 
 def encodable(text: str, encoding: str) -> str:
-    """The text as it can be written in `encoding`: as it is, else with plain signs for typographic ones and escapes for the rest."""
+    """The text for a stream in `encoding`: unchanged, or with ASCII for typographic characters and escapes for others."""
     try:
         text.encode(encoding)
     except UnicodeEncodeError:
@@ -89,9 +89,9 @@ def encodable(text: str, encoding: str) -> str:
 
 
 def configure_logging(verbosity: int, stream: TextIO, redactor: Redactor | None = None) -> None:
-    """Show Paymaster's log on `stream`; for programs only, a library leaves this to its user. Calling it again replaces what was set.
+    """Show Paymaster's log on `stream`. For programs only: a library leaves this to its user. A second call replaces the first.
 
-    `verbosity` -1 shows errors, 0 warnings, 1 what happens, 2 everything. A terminal gets colours and no date, a pipe or file plain lines.
+    `verbosity` -1 shows errors, 0 warnings, 1 information, 2 everything. A terminal gets colours and no date, a pipe or file plain lines.
     """
     handler = _terminal(stream) if stream.isatty() else _plain(stream)
     handler.set_name(ROOT)
@@ -121,7 +121,7 @@ def _terminal(stream: TextIO) -> logging.Handler:
         show_path=False,
         omit_repeated_times=False,
         log_time_format="%H:%M:%S",
-        highlighter=NullHighlighter(),  # a sentence with figures in five colours is harder to read, and can't be searched for
+        highlighter=NullHighlighter(),  # coloured figures make a sentence harder to read and to search for
     )
     handler.setFormatter(_EncodableFormatter("%(message)s", _encoding(stream)))
     return handler

@@ -1,6 +1,6 @@
-"""Sends traces and metrics where the standard variables of OpenTelemetry say, for a program that has set up nothing itself.
+"""Exports traces and metrics to the endpoints in OpenTelemetry's standard variables, for programs without their own setup.
 
-Knows the SDK and its OTLP exporter, and no event. A program with providers of its own needs nothing of this: it hands them to the listener.
+Knows the SDK and its OTLP exporter, and no event. A program with its own tracer and meter providers passes them to the listener instead.
 """
 
 from collections.abc import Mapping
@@ -22,15 +22,15 @@ _METRICS = "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT"
 
 
 class Export:
-    """A listener whose spans and metrics are sent by OTLP over HTTP, and what must be closed after it.
+    """A listener that exports spans and metrics by OTLP over HTTP. Close it at the end.
 
-    What is sent depends on `OTEL_EXPORTER_OTLP_ENDPOINT` and its two more special kin; everything else (headers, compression, sampling,
-    intervals, the resource) the SDK reads from the process's own variables.
+    `OTEL_EXPORTER_OTLP_ENDPOINT` and its variants for traces and metrics decide what is exported. The SDK reads all other settings
+    (headers, compression, sampling, intervals, resource) from the process's environment.
     """
 
     def __init__(self, environ: Mapping[str, str], models: Mapping[str, Model] | None = None) -> None:
-        named = environ.get("OTEL_SERVICE_NAME")
-        resource = Resource.create({} if named else {SERVICE_NAME: "paymaster"})
+        service_name = environ.get("OTEL_SERVICE_NAME")
+        resource = Resource.create({} if service_name else {SERVICE_NAME: "paymaster"})
         self._tracers = TracerProvider(resource=resource)
         if environ.get(_ENDPOINT) or environ.get(_TRACES):
             self._tracers.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
@@ -41,12 +41,12 @@ class Export:
         self.listener = OpenTelemetry(tracer_provider=self._tracers, meter_provider=self._meters, models=models, environ=environ)
 
     def close(self) -> None:
-        """Send what is left, and stop."""
+        """Export all pending data, and stop."""
         self._tracers.shutdown()
         self._meters.shutdown()
 
 
 def is_wanted(environ: Mapping[str, str]) -> bool:
-    """Whether the environment names a place to send to, and does not forbid it."""
-    forbidden = environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
-    return not forbidden and any(environ.get(name) for name in (_ENDPOINT, _TRACES, _METRICS))
+    """Whether the environment sets an endpoint and doesn't disable the SDK."""
+    disabled = environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
+    return not disabled and any(environ.get(name) for name in (_ENDPOINT, _TRACES, _METRICS))

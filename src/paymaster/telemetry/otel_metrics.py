@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation, get_meter
 from opentelemetry.util.types import AttributeValue
 
+from paymaster.accounting.money import NANOUSD_PER_USD
 from paymaster.flow.events import (
     AttemptFailed,
     AttemptSettled,
@@ -27,8 +28,6 @@ from paymaster.telemetry import otel_names as words
 from paymaster.telemetry.otel_names import Names
 from paymaster.version import __version__
 from paymaster.views.ledger_status import budget_kind, limit_kind
-
-_NANO = 10**9
 
 
 class Instruments:
@@ -129,4 +128,4 @@ class Instruments:
         """Whole nano-dollars until here: the exporter's float is made anew from the exact sum each time."""
         with self._lock:
             spent = dict(self._spent_nanousd)
-        return [Observation(cost_nanousd / _NANO, dict(attributes)) for attributes, cost_nanousd in spent.items()]
+        return [Observation(cost_nanousd / NANOUSD_PER_USD, dict(attributes)) for attributes, cost_nanousd in spent.items()]

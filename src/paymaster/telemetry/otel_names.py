@@ -1,6 +1,6 @@
-"""What the GenAI semantic conventions of OpenTelemetry call things, in both of their ages; knows words only, and no code of theirs.
+"""Attribute and metric names of OpenTelemetry's GenAI semantic conventions, in two versions; knows names only, none of its code.
 
-The conventions ask an instrumentation to keep to version 1.36 unless `OTEL_SEMCONV_STABILITY_OPT_IN` names `gen_ai_latest_experimental`,
+The conventions require an instrumentation to use version 1.36 unless `OTEL_SEMCONV_STABILITY_OPT_IN` contains `gen_ai_latest_experimental`,
 and never to send both. Source: opentelemetry.io/docs/specs/semconv/gen-ai, read at version 1.41.
 """
 
@@ -32,7 +32,7 @@ SECONDS_BUCKETS = tuple(0.01 * 2**power for power in range(14))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Names:
-    """The words that differ between the ages; None where an age has no word and the figure is left out."""
+    """The names that differ between the versions; None if a version has no name and the value is omitted."""
 
     provider: str
     cache_read_tokens: str | None = None
@@ -50,7 +50,7 @@ _VALUES = {
     "bedrock": "aws.bedrock",
     "mistral": "mistral_ai",
 }
-"""The conventions' word for a provider where it is not the registry's own."""
+"""The conventions' names of providers that differ from the registry's."""
 
 OF_1_36 = Names(
     provider="gen_ai.system",
@@ -69,6 +69,6 @@ OF_LATEST = Names(
 
 
 def names_for(environ: Mapping[str, str]) -> Names:
-    """The names that the environment asks for."""
-    wanted = {word.strip() for word in environ.get(OPT_IN_VARIABLE, "").split(",")}
-    return OF_LATEST if LATEST in wanted else OF_1_36
+    """The version of the names that the environment selects."""
+    options = {word.strip() for word in environ.get(OPT_IN_VARIABLE, "").split(",")}
+    return OF_LATEST if LATEST in options else OF_1_36

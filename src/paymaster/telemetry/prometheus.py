@@ -15,6 +15,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
+from paymaster.accounting.money import NANOUSD_PER_USD
 from paymaster.flow.events import (
     Admitted,
     AttemptFailed,
@@ -41,7 +42,6 @@ from paymaster.views.ledger_status import budget_kind, limit_kind
 WORKERS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 """Where the processes of one server share their counts: prometheus-client reads it when it is imported."""
 
-_NANO = 10**9
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0)
 _WAIT_SECONDS = (0.0, *_SECONDS)
 
@@ -231,6 +231,6 @@ class _Shown(Collector):
             shown = Metric(name, documentation, metric.type)
             for sample in metric.samples:
                 if not sample.name.endswith("_created"):
-                    value = sample.value / _NANO if money else sample.value
+                    value = sample.value / NANOUSD_PER_USD if money else sample.value
                     shown.add_sample(sample.name.replace("_nanousd", "_usd"), sample.labels, value)
             yield shown

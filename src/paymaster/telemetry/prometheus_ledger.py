@@ -12,12 +12,12 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from paymaster.accounting.money import NANOUSD_PER_USD
 from paymaster.registry.models import Registry
 from paymaster.routing.breaker import State
 from paymaster.version import __version__
 from paymaster.views.ledger_status import BudgetState, LedgerStatus, ModelState, kind_of
 
-_NANO = 10**9
 _BREAKER_STATES = ("closed", "open", "half_open", "paused")
 
 
@@ -77,8 +77,8 @@ def _budgets(now: LedgerStatus, now_ms: int) -> Iterator[Metric]:
     )
     for names, kind in sorted(kinds.items()):
         accounts.add_metric(names, kind.accounts)
-        spent.add_metric(names, kind.spent_nanousd / _NANO)
-        held.add_metric(names, kind.held_nanousd / _NANO)
+        spent.add_metric(names, kind.spent_nanousd / NANOUSD_PER_USD)
+        held.add_metric(names, kind.held_nanousd / NANOUSD_PER_USD)
         if kind.fullest_ppm is not None:
             fullest.add_metric(names, kind.fullest_ppm / 1_000_000)
     yield from (accounts, spent, held, fullest)

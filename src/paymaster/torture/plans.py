@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from random import Random
 
+from paymaster.accounting.money import NANOUSD_PER_USD
 from paymaster.errors import UsageMistake
 from paymaster.providers.scripted.script import Answer, FaultKind, FaultPlan, Prices, Script, ScriptedModel
 
@@ -168,7 +169,7 @@ def registry_text(plan: Plan, base_url: str) -> str:
     )
     return (
         f"model_registry:\n  default: {MODELS[0]}\n  models:\n{models}"
-        f"policies:\n  budget_usd_per_run: {plan.budget_nanousd / 1_000_000_000:.9f}\n  hard_stop_on_budget: true\n"
+        f"policies:\n  budget_usd_per_run: {plan.budget_nanousd / NANOUSD_PER_USD:.9f}\n  hard_stop_on_budget: true\n"
         f"  fallback_chain: [{', '.join(MODELS)}]\n  min_output_tokens: 1\n  retries_per_model: 1\n  max_wait_s: 6\n  patience_s: 0.3\n"
         "  deadline_s: 12\n  backoff_initial_s: 0.02\n  backoff_max_s: 0.2\n  breaker_window_s: 3\n  breaker_pause_s: 0.3\n"
     )

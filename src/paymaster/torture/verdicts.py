@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from paymaster.accounting.accounts import Balance, Record
+from paymaster.accounting.money import NANOUSD_PER_USD
 from paymaster.accounting.records import AttemptRecord
 from paymaster.providers.scripted.bill import BillLine
 from paymaster.routing.charges import WINDOW_MARGIN_MS
@@ -195,4 +196,4 @@ def _listed(wrong: Mapping[str, Sequence[str]]) -> str:
 
 
 def _usd(nanousd: int) -> str:
-    return f"${nanousd / 1_000_000_000:.6f}"
+    return f"${nanousd / NANOUSD_PER_USD:.6f}"

@@ -1,1 +1,1 @@
-"""What a model costs: rates, their periods and tiers, and the catalogue they are found in; knows no usage format and no registry."""
+"""Prices of models: rates, tiers, periods and the catalogue; knows no usage format and no registry."""

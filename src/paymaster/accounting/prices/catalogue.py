@@ -1,7 +1,7 @@
-"""Finds the price of a model by the name a user gave it; knows where prices come from, and nothing of usage.
+"""Finds the price of a model by a user's name for it; knows where prices come from, and nothing about usage.
 
-genai-prices (https://github.com/pydantic/genai-prices) has the figures, `data/prices.toml` what it lacks or has wrong. A name that is not
-known is unpriced: never a neighbour's price.
+The figures are those of genai-prices (https://github.com/pydantic/genai-prices); `data/prices.toml` completes and corrects them. An
+unknown name has no price: a similar name's price is never used.
 """
 
 from bisect import bisect_right
@@ -11,8 +11,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from paymaster.accounting.prices.names import canonical_provider, is_local, spellings, split_prefix
-from paymaster.accounting.prices.periods import ALWAYS, Period
-from paymaster.accounting.prices.price import Price
+from paymaster.accounting.prices.price import ALWAYS, Period, Price
 from paymaster.accounting.prices.rates import in_utc
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class _Sources:
-    """What the catalogue reads from, loaded on the first look-up: genai-prices takes a quarter of a second to import."""
+    """The catalogue's data, loaded on the first look-up: genai-prices takes a quarter of a second to import."""
 
     supplement: "Supplement"
     histories: dict[tuple[str, str], tuple[Period, ...]]
@@ -34,7 +33,7 @@ class _Sources:
 
 
 class Catalogue:
-    """Published prices. Each object keeps what it has looked up, so that a second look-up takes a microsecond. Threads may share one."""
+    """Published prices. It remembers every look-up, so that a second one takes a microsecond. Threads may share one."""
 
     __slots__ = ("_found", "_sources")
 
@@ -43,16 +42,16 @@ class Catalogue:
         self._found: dict[tuple[str | None, str], tuple[Period, ...]] = {}
 
     def lookup(self, provider: str | None, model_id: str, at: datetime) -> Price | None:
-        """What the model costs at this moment (a naive time is UTC), None where nobody knows.
+        """The model's price at this moment (a naive time is UTC), None if it is unknown.
 
-        `provider` is any of its usual names; where it is None, the prefix of `model_id` (`gemini/…`) or the model's maker counts.
+        `provider` is any of its usual names. None takes the prefix of `model_id` (`gemini/…`) or else the model's maker.
         """
         key = (provider, model_id)
         periods = self._found.get(key)
         if periods is None:
             periods = self._found[key] = self._periods(provider, model_id)
-        place = bisect_right(periods, in_utc(at), key=lambda period: period.start)
-        return periods[place - 1].price if place else None
+        started = bisect_right(periods, in_utc(at), key=lambda period: period.start)
+        return periods[started - 1].price if started else None
 
     def _periods(self, provider: str | None, model_id: str) -> tuple[Period, ...]:
         seller = None if provider is None else canonical_provider(provider)
@@ -67,22 +66,22 @@ class Catalogue:
     def _search(self, sources: _Sources, seller: str | None, model_id: str) -> tuple[Period, ...]:
         from paymaster.accounting.prices.genai_prices import extract_periods, is_named
 
-        known = [place for place in sources.providers if place.id == seller]
+        known = [provider_data for provider_data in sources.providers if provider_data.id == seller]
         if not known:
-            # No provider, or a prefix that is none (`openai/…` is; `some-lab/…` is not): the model's maker is meant.
+            # No provider, or a prefix that isn't one (such as `some-lab/…`): take the model's maker.
             known = [
-                place
-                for place in sources.providers
-                if seller is None and place.model_match and place.model_match.is_match(model_id.lower())
+                provider_data
+                for provider_data in sources.providers
+                if seller is None and provider_data.model_match and provider_data.model_match.is_match(model_id.lower())
             ][:1]
-        for place in known:
-            for name in spellings(place.id, model_id):
-                history = sources.histories.get((place.id, name))
+        for provider_data in known:
+            for name in spellings(provider_data.id, model_id):
+                history = sources.histories.get((provider_data.id, name))
                 if history is not None:
                     return history
-                for model in _candidates(sources.providers, place, name):
-                    if is_named(place.id, name, model):
-                        return extract_periods(place.id, model, sources.supplement, sources.source)
+                for model in _candidates(sources.providers, provider_data, name):
+                    if is_named(provider_data.id, name, model):
+                        return extract_periods(provider_data.id, model, sources.supplement, sources.source)
         return ()
 
 
@@ -95,8 +94,8 @@ def _load() -> _Sources:
     return _Sources(supplement, supplement.histories(), providers, f"catalogue genai-prices {version('genai-prices')}")
 
 
-def _candidates(providers: "list[Provider]", place: "Provider", name: str) -> "Iterator[ModelInfo]":
+def _candidates(providers: "list[Provider]", provider_data: "Provider", name: str) -> "Iterator[ModelInfo]":
     """Entries that match the name: the provider's own, then those of makers whose models it sells."""
-    makers = place.fallback_model_providers or ()
-    for seller in (place, *(maker for wanted in makers for maker in providers if maker.id == wanted)):
+    makers = provider_data.fallback_model_providers or ()
+    for seller in (provider_data, *(maker for maker_id in makers for maker in providers if maker.id == maker_id)):
         yield from (model for model in seller.models if model.is_match(name))

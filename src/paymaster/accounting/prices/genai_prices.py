@@ -1,4 +1,4 @@
-"""Turns an entry of genai-prices into our own prices, one per period; knows that package's types, and nothing of how a model is found."""
+"""Converts an entry of genai-prices into our own prices, one per period; knows that package's types, not how an entry is found."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -25,8 +25,7 @@ from genai_prices.types import (
 )
 
 from paymaster.accounting.prices.names import core, without_snapshots
-from paymaster.accounting.prices.periods import ALWAYS, Period
-from paymaster.accounting.prices.price import Price
+from paymaster.accounting.prices.price import ALWAYS, Period, Price
 from paymaster.accounting.prices.rates import Rates, RateTable, Tier
 from paymaster.accounting.prices.supplement import Supplement
 
@@ -41,7 +40,7 @@ _METERS = {
     "cache_audio_read_mtok": "cache_read_audio",
     "output_audio_mtok": "output_audio",
     "input_image_mtok": "input_image",
-    "input_video_mtok": "input_image",  # usage counts images and video together, so the dearer of both is taken
+    "input_video_mtok": "input_image",  # usage counts images and video together, so the higher rate is taken
     "cache_image_read_mtok": "cache_read_image",
     "output_image_mtok": "output_image",
     "output_video_mtok": "output_image",
@@ -57,9 +56,9 @@ _Leaf: TypeAlias = ClauseContains | ClauseEndsWith | ClauseEquals | ClauseRegex 
 
 
 def is_named(provider: str, name: str, model: ModelInfo) -> bool:
-    """Whether `name` (lower case), which the entry matches, is the model's own name or a snapshot of it, and no unknown relative."""
+    """Whether `name` (lower case), which the entry matches, is the model itself or a snapshot of it, and not an unknown variant."""
     if name.startswith("ft:"):
-        name = ":".join(name.split(":")[:2])  # a fine-tuned model is billed by what it was tuned from: ft:gpt-4o-2024-08-06:team::id
+        name = ":".join(name.split(":")[:2])  # a fine-tuned model is billed by its base model: ft:gpt-4o-2024-08-06:team::id
     texts, patterns = _spelled(model.match)
     own = {model.id.lower(), *texts}
     if name in own or any(re.search(pattern, name) for pattern in patterns):
@@ -69,7 +68,7 @@ def is_named(provider: str, name: str, model: ModelInfo) -> bool:
 
 
 def _spelled(match: MatchLogic) -> tuple[set[str], set[str]]:
-    """The texts of a match, in lower case, and those of its patterns that describe a name from end to end."""
+    """The texts of a match, in lower case, and its patterns that match a whole name."""
     texts: set[str] = set()
     patterns: set[str] = set()
     for clause in _leaves(match):
@@ -93,7 +92,7 @@ def _leaves(match: MatchLogic) -> Iterator[_Leaf]:
 
 
 def extract_periods(provider: str, model: ModelInfo, supplement: Supplement, source: str) -> tuple[Period, ...]:
-    """Every period of the model's price, ascending, the first from the beginning of time. `provider` is who is asked, a canonical id."""
+    """Every period of the model's price at `provider` (a canonical id), ascending; the first one starts at the beginning of time."""
     corrections = [row for row in supplement.correction if row.provider == provider and model.id in row.models]
     starts = {ALWAYS, *(row.start for row in corrections), *(row.until for row in corrections)}
     constraints = [price.constraint for price in _conditional(model)] + [variant.constraint for variant in model.price_variants or ()]
@@ -115,14 +114,14 @@ def _price(provider: str, model: ModelInfo, at: datetime, supplement: Supplement
         table=table,
         source=source,
         modes=tuple(modes.items()),
-        # Claude writes to its cache only where the request marks what to keep; everyone else who bills writes does so unasked.
+        # Claude writes to its cache only if the request marks it; other providers that bill cache writes write unasked.
         writes_cache_unasked="cache_write_mtok" in listed and "claude" not in model.id.lower(),
         us_factor=supplement.us_factors.get(provider),
     )
 
 
 def _is_countable(model: ModelInfo, values: _Values) -> bool:
-    """Whether what the model is billed by can be read from an answer's usage. An empty price is free only where the name says so."""
+    """Whether an answer's usage has every count that the model is billed by. An empty price is free only if the name ends in `:free`."""
     if not values:
         return model.id.endswith(":free")
     return values.keys() <= _METERS.keys() | _NOT_IN_USAGE and "input_mtok" in values
@@ -133,7 +132,7 @@ def _conditional(model: ModelInfo) -> list[ConditionalPrice]:
 
 
 def _listed(model: ModelInfo, at: datetime) -> _Values:
-    """The list price in force: the last entry that has begun, as the package defines it."""
+    """The list price at that moment: the last entry that has started, as the package defines it."""
     prices = _conditional(model)
     begun = [price for price in prices if not isinstance(price.constraint, TimeOfDateConstraint) and _start(price.constraint) <= at]
     return _values((begun or prices)[-1 if begun else 0].prices)
@@ -148,9 +147,9 @@ def _start(constraint: StartDateConstraint | TimeOfDateConstraint | None) -> dat
 
 
 def _modes(model: ModelInfo, listed: _Values, at: datetime) -> dict[str, _Values]:
-    """Other ways to be served, each as a whole price.
+    """The prices of other tiers, each complete.
 
-    A variant's start is often only the day on which it was written down: before it, its figures hold where the list price was the same.
+    A variant's start is often just the day it was recorded: before that day its rates apply too, if the list price was the same.
     """
     rates: dict[str, dict[str, Decimal | TieredPrices]] = {}
     for begun in (True, False):
@@ -159,7 +158,7 @@ def _modes(model: ModelInfo, listed: _Values, at: datetime) -> dict[str, _Values
             holds = start <= at if begun else start > at and _listed(model, start) == listed
             if name is not None and holds:
                 for key, value in _values(variant.prices).items():
-                    rates.setdefault(name, {}).setdefault(key, value)  # of two variants the earlier one wins, rate by rate
+                    rates.setdefault(name, {}).setdefault(key, value)  # of two variants, the earlier one wins for each rate
     return {name: {**listed, **own} for name, own in rates.items()}
 
 

@@ -1,7 +1,7 @@
-"""What people call providers and models, and which spellings are one and the same; knows no price.
+"""Names of providers and models, and which spellings mean the same; knows no price.
 
-A catalogue matches many names by their beginning. That is right for a dated snapshot (`claude-sonnet-4-5-20250929`) and wrong for a name
-that nobody has priced (`gemini-2.5-pro-max`): what follows the known name must look like a snapshot, a version or a preview.
+A catalogue matches many names by their beginning. That is right for a dated snapshot (`claude-sonnet-4-5-20250929`) and wrong for a new
+model (`gemini-2.5-pro-max`), so the part after the known name must look like a snapshot, a version or a preview.
 """
 
 import re
@@ -32,7 +32,7 @@ LOCAL_PROVIDERS = frozenset(
         "xinference",
     }
 )
-"""Servers that run on the user's own machines: their calls cost nothing, because the user declared them so."""
+"""Servers on the user's own machines: their calls are free by declaration."""
 
 _ALIASES = {
     "amazon": "aws",
@@ -75,7 +75,7 @@ _SNAPSHOT = re.compile(
 
 _COMPACT_DATE = re.compile(r"-(20\d\d)([01]\d)([0-3]\d)$")
 
-_BEDROCK_FRONT = re.compile(
+_BEDROCK_PREFIX = re.compile(
     r"^(?:(?:af|amer|apac|au|ca|eu|global|in|jp|me|regional|sa|us|us-gov)\.)?(?:(?:ai21|amazon|anthropic|cohere|deepseek|meta|mistral|openai|qwen)\.)?"
 )
 _BEDROCK_ROUTES = frozenset({"converse", "converse_like", "invoke"})
@@ -83,13 +83,13 @@ _AWS_REGION = re.compile(r"^[a-z]{2}(?:-gov)?-[a-z]+-\d$")
 
 
 def canonical_provider(name: str) -> str:
-    """The one id for a provider's many names: `gemini` and `vertex_ai` are `google`. What is unknown stays as it is, in lower case."""
+    """The id of a provider with many names: `gemini` and `vertex_ai` are `google`. An unknown name is returned in lower case."""
     plain = name.strip().lower()
     return _ALIASES.get(_underscored(plain), plain)
 
 
 def is_local(provider: str) -> bool:
-    """Whether the provider is a server of the user's own."""
+    """Whether the provider is a server on the user's own machines."""
     return _underscored(provider.strip().lower()) in LOCAL_PROVIDERS
 
 
@@ -98,39 +98,39 @@ def _underscored(name: str) -> str:
 
 
 def split_prefix(model: str) -> tuple[str | None, str]:
-    """`gemini/gemini-2.5-pro` is (`google`, `gemini-2.5-pro`); without a slash there is no provider."""
-    front, slash, rest = model.strip().partition("/")
-    return (canonical_provider(front), rest) if slash else (None, model.strip())
+    """Provider and name: `gemini/gemini-2.5-pro` is (`google`, `gemini-2.5-pro`); None without a slash."""
+    prefix, slash, name = model.strip().partition("/")
+    return (canonical_provider(prefix), name) if slash else (None, model.strip())
 
 
 def spellings(provider: str, model: str) -> Iterator[str]:
-    """The name as given, then without what routers put in front of it, in lower case; then the same with a compact date written out.
+    """The name in lower case, as given and without the prefixes of routers; each also with dashes in a compact date.
 
     `provider` is a canonical id. Routers write `gpt-5.2-20251211` where OpenAI itself writes `gpt-5.2-2025-12-11`.
     """
-    for name in _without_fronts(provider, model.strip().lower()):
+    for name in _without_prefixes(provider, model.strip().lower()):
         yield name
         dashed = _COMPACT_DATE.sub(r"-\1-\2-\3", name)
         if dashed != name:
             yield dashed
 
 
-def _without_fronts(provider: str, name: str) -> Iterator[str]:
+def _without_prefixes(provider: str, name: str) -> Iterator[str]:
     yield name
     if name.startswith(("arn:", "models/", "publishers/", "projects/")):
         name = name.rpartition("/")[2]
         yield name
     while "/" in name:
-        front, rest = name.split("/", 1)
-        of_bedrock = provider == "aws" and (front in _BEDROCK_ROUTES or _AWS_REGION.match(front) is not None)
-        if canonical_provider(front) != provider and front != "models" and not of_bedrock:
+        prefix, name_after = name.split("/", 1)
+        of_bedrock = provider == "aws" and (prefix in _BEDROCK_ROUTES or _AWS_REGION.match(prefix) is not None)
+        if canonical_provider(prefix) != provider and prefix != "models" and not of_bedrock:
             return
-        name = rest
+        name = name_after
         yield name
 
 
 def without_snapshots(name: str) -> Iterator[str]:
-    """The name, then without its last date, version or preview mark, then without the one before."""
+    """The name, then without its last date, version or preview mark, then without the one before that, and so on."""
     yield name
     while (mark := _SNAPSHOT.search(name)) is not None:
         name = name[: mark.start()]
@@ -138,5 +138,5 @@ def without_snapshots(name: str) -> Iterator[str]:
 
 
 def core(provider: str, name: str) -> str:
-    """On Bedrock the model without region and vendor: `us.anthropic.claude-opus-5` is `claude-opus-5`. Elsewhere the name itself."""
-    return _BEDROCK_FRONT.sub("", name) if provider == "aws" else name
+    """The name without Bedrock's region and vendor (`us.anthropic.claude-opus-5` is `claude-opus-5`); at others the name itself."""
+    return _BEDROCK_PREFIX.sub("", name) if provider == "aws" else name

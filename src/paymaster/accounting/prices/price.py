@@ -1,23 +1,24 @@
-"""What a call cost, what it can cost at most, and how much output an amount pays for; knows a price, not how it was found."""
+"""What a call cost, the most it can cost, and how much output an amount pays for; knows a price and not where it came from."""
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Literal
 
-from paymaster.accounting.decimals import decimals_needed, scaled, to_nanousd, unscaled, usd_to_nanousd
+from paymaster.accounting.decimals import decimals_needed, scaled, unscaled
+from paymaster.accounting.money import NANOUSD_PER_USD, scaled_usd_to_nanousd, usd_to_nanousd
 from paymaster.accounting.prices.rates import FREE_RATES, METERS, PeakHours, Rates, RateTable, Tier
 from paymaster.accounting.usage.record import Usage
 
 STANDARD_TIERS = frozenset({"", "auto", "default", "on_demand", "online", "provisioned", "scale", "standard", "standard_only", "sync"})
-"""Words by which providers say that a request was billed at list price (or at a price agreed in advance, which is never above it)."""
+"""Providers' words for a request at list price (or at a price agreed in advance, which is never above it)."""
 
-NEVER_DEARER = frozenset({"batch", "flex"})
-"""Ways to be served that never cost more than list price: where their price is not known, list price is charged."""
+NEVER_ABOVE_LIST_PRICE = frozenset({"batch", "flex"})
+"""Tiers that never cost more than list price: if their price is unknown, list price is charged."""
 
 HOLD_HORIZON = timedelta(hours=2)
-"""A call held for now is billed within this time: its own time limits and all waiting end sooner."""
+"""A call is billed within this time after its hold: its time limits and all waiting end sooner."""
 
 ENDLESS_OUTPUT_TOKENS = 2**31 - 1
 
@@ -28,10 +29,9 @@ _AUDIO, _IMAGE = ("input_audio", "cache_read_audio", "output_audio"), ("input_im
 class Price:
     """What one model costs at one provider, for calls made while this price is in force.
 
-    `table` is the list price. `modes` are other ways to be served: `batch`, `flex`, `priority`, `fast`. `peak_table` replaces the list
-    price during `peak`. `writes_cache_unasked` says that the provider may bill any prompt token as a write to its cache. `us_factor`
-    multiplies tokens whose inference was bound to the United States. `source` is `registry`, `catalogue …` with its version, or what
-    declared the model free.
+    `table` is the list price. `modes` are the prices of other tiers: `batch`, `flex`, `priority`, `fast`. `peak_table` replaces the list
+    price during `peak`. `writes_cache_unasked`: the provider may bill any prompt token as a write to its cache. `us_factor` multiplies
+    tokens whose inference is bound to the United States. `source` is `registry`, `catalogue …` with its version, or why the model is free.
     """
 
     table: RateTable
@@ -46,7 +46,7 @@ class Price:
     def from_registry(
         cls, rates: Rates, tiers: Iterable[Tier] = (), *, source: str = "registry", writes_cache_unasked: bool | None = None
     ) -> "Price":
-        """The user's own price, for every call and hour. Where a price for cache writes is given, holds count on writes.
+        """The user's own price, for every call at any hour. With a price for cache writes, holds include writes.
 
         Raises ValueError when tiers repeat a length or start at 0.
         """
@@ -55,17 +55,17 @@ class Price:
 
     @classmethod
     def free(cls, source: str) -> "Price":
-        """Nothing costs anything, and `source` says who declared it so."""
+        """A price of zero; `source` says why."""
         return cls(table=RateTable.of(FREE_RATES), source=source)
 
     @property
     def is_free(self) -> bool:
-        """True where no call can cost anything."""
+        """True if no call can cost anything."""
         tables = [self.table, *(table for _, table in self.modes), *([self.peak_table] if self.peak_table else [])]
         return all(tier.rates.is_free for table in tables for tier in table.tiers)
 
     def mode(self, name: str) -> RateTable | None:
-        """The rates of a way to be served, None where they are not known."""
+        """The rates of a tier, None if they are unknown."""
         for mode, table in self.modes:
             if mode == name:
                 return table
@@ -78,6 +78,18 @@ class Price:
         return self.table
 
 
+ALWAYS = datetime.min.replace(tzinfo=UTC)
+FOREVER = datetime.max.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """A price (None: no longer sold) and the moment it takes effect."""
+
+    start: datetime
+    price: Price | None
+
+
 @dataclass(frozen=True, slots=True)
 class Cost:
     """An exact amount in dollars, the same in nano-dollars rounded up once, and where the price came from."""
@@ -88,8 +100,8 @@ class Cost:
 
 
 @dataclass(frozen=True, slots=True)
-class Unpriced:
-    """Nobody knows what this call cost: the model has no price, or not for the way it was served."""
+class UnknownCost:
+    """The cost is unknown: the model has no price, or none for the tier that served the call."""
 
     reason: Literal["unknown_model", "unknown_tier"]
     detail: str
@@ -97,22 +109,22 @@ class Unpriced:
 
 def cost(
     usage: Usage, price: Price | None, at: datetime, *, processing: str | None = None, service_tier: str | None = None
-) -> Cost | Unpriced:
-    """What a call made `at` this moment cost. A bill that the provider states itself wins over every price.
+) -> Cost | UnknownCost:
+    """The cost of a call made `at` this moment. A cost that the provider reports itself wins over every price.
 
-    `processing` is `batch` for calls of a batch API, `service_tier` the tier that the *answer* names (not the one that was asked for); what
-    the usage itself says about its tier counts where it is None.
+    `processing` is `batch` for calls of a batch API. `service_tier` is the tier in the *answer*, not in the request; None takes the tier in
+    the usage.
     """
     if usage.reported_cost_usd is not None:
         return Cost(usage.reported_cost_usd, usd_to_nanousd(usage.reported_cost_usd), "provider")
     if price is None:
-        return Unpriced("unknown_model", "the model has no price in the registry or the catalogue")
+        return UnknownCost("unknown_model", "the model has no price in the registry or the catalogue")
     served = _served_as(processing, usage.speed, usage.service_tier if service_tier is None else service_tier)
     table = price.at(at) if served is None else price.mode(served)
-    if table is None and served in NEVER_DEARER:
+    if table is None and served in NEVER_ABOVE_LIST_PRICE:
         table = price.at(at)
     if table is None:
-        return Unpriced("unknown_tier", f"the price of {served!r} is not known for this model")
+        return UnknownCost("unknown_tier", f"the price of {served!r} is unknown for this model")
     passes = [(part, table.rates(part.prompt_tokens)) for part in usage.parts or (usage,)]
     numbers = [_tokens_part(part, rates) for part, rates in passes]
     if usage.inference_geo == "us" and price.us_factor is not None:
@@ -120,16 +132,15 @@ def cost(
     rates = passes[0][1]  # searches and calls cost the same in every tier
     numbers.append((usage.web_search_requests * rates.units[-2] + rates.units[-1], rates.decimals))
     number, decimals = _total(numbers)
-    return Cost(unscaled(number, decimals), to_nanousd(number, decimals), price.source)
+    return Cost(unscaled(number, decimals), scaled_usd_to_nanousd(number, decimals), price.source)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestTerms:
-    """What a request says that may make it dearer than list price.
+    """Terms of a request that may cost more than list price.
 
-    `caching_possible`: something on the way may write prompt tokens to a cache without being asked. `web_searches` is the most searches
-    that the provider may run. `modalities` beyond text: `audio`, `image`. `service_tier`, `speed` and `inference_geo` are the request's
-    own parameters.
+    `caching_possible`: a proxy may write prompt tokens to a cache unasked. The provider may run up to `web_searches` searches. `modalities`
+    beyond text: `audio`, `image`. `service_tier`, `speed` and `inference_geo` are the request's own parameters.
     """
 
     caching_possible: bool = False
@@ -145,7 +156,7 @@ PLAIN_TERMS = RequestTerms()
 
 
 class UnknownTier(LookupError):
-    """A request asks to be served in a way whose price is not known and may be above list price: no hold can bound it."""
+    """A request names a tier whose price is unknown and may be above list price: no hold can bound it."""
 
 
 def worst_case(
@@ -158,12 +169,11 @@ def worst_case(
     at: datetime | None = None,
     terms: RequestTerms = PLAIN_TERMS,
 ) -> Decimal:
-    """The most that a request can cost, in dollars: what to hold. No usage within the bounds costs more, and some usage costs exactly this.
+    """The most that a request can cost, in dollars: the amount to hold. No usage within the bounds costs more; some costs exactly this.
 
-    Every prompt token is taken at the dearest rate that could apply to it, in every price tier that the prompt may fall into: as a cache
-    write where the request asks for one (`cache_control`: `5m` or `1h`) or the provider writes unasked, at the peak price unless `at` is
-    given and no peak begins soon after, at the dearest tier of service that may be applied. Each of `n` answers has its largest output.
-    Raises UnknownTier.
+    Every prompt token has the highest rate that could apply to it, in every price tier that the prompt may be in: as a cache write if the
+    request marks one (`cache_control`: `5m` or `1h`) or the provider writes unasked, at the peak price unless `at` is given and no peak
+    begins soon after, in the most expensive service tier that may apply. Each of `n` answers has its largest output. Raises UnknownTier.
     """
     lines = _hold_lines(price, prompt_tokens_upper_bound, cache_control, at, terms)
     return max(unscaled(line.fixed + line.per_output_token * max_output_tokens * n, line.decimals) for line in lines)
@@ -181,7 +191,7 @@ def worst_case_nanousd(
 ) -> int:
     """`worst_case` in nano-dollars, rounded up. Raises UnknownTier."""
     lines = _hold_lines(price, prompt_tokens_upper_bound, cache_control, at, terms)
-    return max(to_nanousd(line.fixed + line.per_output_token * max_output_tokens * n, line.decimals) for line in lines)
+    return max(scaled_usd_to_nanousd(line.fixed + line.per_output_token * max_output_tokens * n, line.decimals) for line in lines)
 
 
 def affordable_output_tokens(
@@ -194,10 +204,10 @@ def affordable_output_tokens(
     at: datetime | None = None,
     terms: RequestTerms = PLAIN_TERMS,
 ) -> int:
-    """The largest output per answer whose worst case `room_nanousd` pays for; 0 where even the prompt is too dear. Raises UnknownTier."""
+    """The largest output per answer whose worst case `room_nanousd` pays for; 0 if the prompt alone costs more. Raises UnknownTier."""
     affordable = ENDLESS_OUTPUT_TOKENS
     for line in _hold_lines(price, prompt_tokens_upper_bound, cache_control, at, terms):
-        room = room_nanousd * 10**line.decimals // 10**9 - line.fixed
+        room = room_nanousd * 10**line.decimals // NANOUSD_PER_USD - line.fixed
         if room < 0:
             return 0
         if line.per_output_token:
@@ -207,7 +217,7 @@ def affordable_output_tokens(
 
 @dataclass(frozen=True, slots=True)
 class _HoldLine:
-    """One way in which a request may be billed, in `10**-decimals` dollars: whatever the output, and per token of output."""
+    """One way to bill a request, in `10**-decimals` dollars: a fixed part, and a part per output token."""
 
     fixed: int
     per_output_token: int
@@ -239,25 +249,25 @@ def _hold_lines(price: Price, bound: int, cache_control: str | None, at: datetim
 
 
 def _tables_within_reach(price: Price, at: datetime | None, terms: RequestTerms) -> list[RateTable]:
-    """Every price list that may be applied to such a request: a provider may serve a special tier's request at list price."""
+    """Every price list that may apply to such a request: a provider may serve a special tier's request at list price."""
     listed = [price.table]
     if price.peak is not None and price.peak_table is not None and (at is None or price.peak.overlap(at, HOLD_HORIZON)):
         listed.append(price.peak_table)
-    asked = _served_as(terms.processing, terms.speed, terms.service_tier)
-    if asked is None:
-        # `auto` leaves the tier to the account's settings, which may say priority.
+    tier = _served_as(terms.processing, terms.speed, terms.service_tier)
+    if tier is None:
+        # With `auto` the account's settings choose the tier, which may be priority.
         priority = price.mode("priority") if terms.service_tier == "auto" else None
         return listed if priority is None else [*listed, priority]
-    table = price.mode(asked)
+    table = price.mode(tier)
     if table is not None:
-        return [table] if asked == "batch" else [*listed, table]
-    if asked in NEVER_DEARER:
+        return [table] if tier == "batch" else [*listed, table]
+    if tier in NEVER_ABOVE_LIST_PRICE:
         return listed
-    raise UnknownTier(f"the price of {asked!r} is not known for this model")
+    raise UnknownTier(f"the price of {tier!r} is unknown for this model")
 
 
 def _served_as(*words: str | None) -> str | None:
-    """The first word that names something else than list price."""
+    """The first word that names a tier other than list price."""
     for word in words:
         if word is not None and (name := word.strip().lower()) not in STANDARD_TIERS:
             return name

@@ -1,4 +1,4 @@
-"""Rates per million, the prompt lengths from which they apply, and the hours of a peak price; knows no model and no usage."""
+"""Rates per million tokens, their prompt tiers, and peak hours; knows no model and no usage."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ TOKEN_METERS = (
     "output_audio",
     "output_image",
 )
-"""What tokens are billed by, in the order of `Usage.counts`."""
+"""The kinds of tokens that are billed, in the order of `Usage.counts`."""
 
 METERS = (*TOKEN_METERS, "web_search", "request")
 
@@ -32,9 +32,9 @@ ONE_HOUR_WRITE = Decimal(2)
 class Rates:
     """US dollars per million: of tokens, of `web_search` requests, of calls (`request`).
 
-    A rate that is left out falls back so that a bill is hardly ever underestimated: cache reads cost what input costs; a write to a cache
-    costs 1.25 times the input (kept five minutes) or twice the input (kept an hour), which is what providers that bill writes charge;
-    audio and images cost what text costs in their place. Raises ValueError on a rate that is negative or not finite.
+    A missing rate has a default that hardly ever underestimates a bill: a cache read costs as much as input; a cache write 1.25 times the
+    input (kept five minutes) or twice the input (kept an hour), the usual prices of providers that bill writes; audio and images as much
+    as text. Raises ValueError for a rate that is negative or not finite.
     """
 
     input: Decimal
@@ -56,7 +56,7 @@ class Rates:
     """The rate of each of `METERS` in `10**-decimals` dollars per token or request."""
 
     def __post_init__(self) -> None:
-        """Fill in the fallbacks and keep every rate as a whole number, so that a cost is integer arithmetic."""
+        """Fill in the defaults and keep every rate as an integer, so that a cost is integer arithmetic."""
         for name, rate in self._given().items():
             if not rate.is_finite() or rate < 0:
                 raise ValueError(f"the rate {name} must be a finite number of dollars, not negative; it is {rate}")
@@ -66,22 +66,22 @@ class Rates:
         object.__setattr__(self, "units", tuple(scaled(resolved[meter], decimals) for meter in METERS))
 
     def multiplied(self, factor: Decimal, meters: Iterable[str] = TOKEN_METERS) -> "Rates":
-        """The same with some rates multiplied; calls and searches keep theirs unless named."""
+        """A copy with some rates multiplied; calls and searches keep theirs unless named."""
         rates = self._resolved()
         return Rates(**rates | {meter: multiplied(rates[meter], factor) for meter in meters})
 
     def replaced(self, **rates: Decimal) -> "Rates":
-        """The same with some rates replaced; what was left out falls back anew."""
+        """A copy with some rates replaced; missing rates get new defaults."""
         return Rates(**self._given() | rates)
 
     @property
     def is_free(self) -> bool:
-        """True where nothing costs anything."""
+        """True if every rate is zero."""
         return not any(self.units)
 
     def _given(self) -> dict[str, Decimal]:
-        named = ((meter, getattr(self, meter)) for meter in METERS)
-        return {meter: rate for meter, rate in named if rate is not None}
+        rates = ((meter, getattr(self, meter)) for meter in METERS)
+        return {meter: rate for meter, rate in rates if rate is not None}
 
     def _resolved(self) -> dict[str, Decimal]:
         read = self.input if self.cache_read is None else self.cache_read
@@ -95,7 +95,7 @@ class Rates:
             "cache_write_5m": five_minutes,
             "cache_write_1h": one_hour,
             "input_audio": audio,
-            # Without a price of its own, cached audio costs what audio costs; where audio has none either, what cached text costs.
+            # Cached audio defaults to the price of audio, or of cached text if audio has none.
             "cache_read_audio": _cached(self.cache_read_audio, self.input_audio, read),
             "input_image": image,
             "cache_read_image": _cached(self.cache_read_image, self.input_image, read),
@@ -108,7 +108,7 @@ class Rates:
 
 
 def per_million(usd_per_thousand: Decimal) -> Decimal:
-    """A rate per thousand tokens, as registries often write it, per million."""
+    """A rate per thousand tokens, as registries often have it, per million."""
     return multiplied(usd_per_thousand, Decimal(1000))
 
 
@@ -123,19 +123,19 @@ FREE_RATES = Rates(input=Decimal(0), output=Decimal(0))
 
 @dataclass(frozen=True, slots=True)
 class Tier:
-    """Rates for the whole request, from a prompt of `from_prompt_tokens` on (all input counts, cached or not)."""
+    """Rates of the whole request if its prompt has at least `from_prompt_tokens` (all input, cached or not)."""
 
     from_prompt_tokens: int
     rates: Rates
 
     @classmethod
     def above(cls, prompt_tokens: int, rates: Rates) -> "Tier":
-        """From the first token above: Google, OpenAI and Anthropic speak of prompts *over* 200,000."""
+        """A tier of longer prompts only: Google, OpenAI and Anthropic price prompts *over* 200,000."""
         return cls(prompt_tokens + 1, rates)
 
     @classmethod
     def at_or_above(cls, prompt_tokens: int, rates: Rates) -> "Tier":
-        """From that very length on: xAI's 200,000 is already long."""
+        """A tier that includes this length: xAI's starts at exactly 200,000."""
         return cls(prompt_tokens, rates)
 
 
@@ -156,7 +156,7 @@ class RateTable:
         return cls((Tier(0, rates), *sorted(tiers, key=lambda tier: tier.from_prompt_tokens)))
 
     def rates(self, prompt_tokens: int) -> Rates:
-        """The rates that a request of this prompt length is billed at, all of it."""
+        """The rates of a whole request with this prompt length."""
         chosen = self.tiers[0].rates
         for tier in self.tiers[1:]:
             if tier.from_prompt_tokens > prompt_tokens:
@@ -165,7 +165,7 @@ class RateTable:
         return chosen
 
     def reachable(self, prompt_tokens_upper_bound: int) -> tuple[tuple[int, Rates], ...]:
-        """Every tier that a prompt of at most this length can fall into, with the longest such prompt."""
+        """Every tier that a prompt of at most this length can be in, with the longest such prompt."""
         longest = [tier.from_prompt_tokens - 1 for tier in self.tiers[1:]] + [prompt_tokens_upper_bound]
         return tuple(
             (min(limit, prompt_tokens_upper_bound), tier.rates)
@@ -174,16 +174,16 @@ class RateTable:
         )
 
     def multiplied(self, factor: Decimal, meters: Iterable[str] = TOKEN_METERS) -> "RateTable":
-        """The same with some rates of every tier multiplied."""
+        """A copy with some rates of every tier multiplied."""
         names = tuple(meters)
         return RateTable(tuple(Tier(tier.from_prompt_tokens, tier.rates.multiplied(factor, names)) for tier in self.tiers))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PeakHours:
-    """When a dearer price holds, in UTC: `windows` are minutes of the day (start included, end not), none of them on `days_off`.
+    """The hours of a peak price, in UTC: `windows` are minutes of the day (start included, end not), except on `days_off`.
 
-    `weekdays_only` leaves out Saturday and Sunday.
+    `weekdays_only` excludes Saturday and Sunday.
     """
 
     windows: tuple[tuple[int, int], ...]
@@ -191,7 +191,7 @@ class PeakHours:
     days_off: frozenset[date] = frozenset()
 
     def contains(self, at: datetime) -> bool:
-        """Whether a request at this moment (a naive time is UTC) is billed at the peak price."""
+        """Whether this moment (a naive time is UTC) is at peak."""
         moment = in_utc(at)
         minute = moment.hour * 60 + moment.minute
         return any(start <= minute < end for start, end in self.windows) and self._is_working_day(moment.date())

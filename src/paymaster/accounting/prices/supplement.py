@@ -1,4 +1,4 @@
-"""Our own dated figures for what the catalogue lacks or has wrong; knows the file they stand in, and no provider's name."""
+"""Our own dated prices, which complete and correct the catalogue; knows their file's format, and no provider's name."""
 
 import tomllib
 from collections.abc import Mapping
@@ -8,16 +8,15 @@ from importlib.resources import files
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from paymaster.accounting.prices.periods import ALWAYS, FOREVER, Period
-from paymaster.accounting.prices.price import Price
+from paymaster.accounting.prices.price import ALWAYS, FOREVER, Period, Price
 from paymaster.accounting.prices.rates import TOKEN_METERS, PeakHours, Rates, RateTable
 
 
-class _Row(BaseModel):
+class _TomlRow(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Hours(_Row):
+class Hours(_TomlRow):
     """The hours of a peak price, in UTC."""
 
     windows: tuple[tuple[time, time], ...]
@@ -25,13 +24,13 @@ class Hours(_Row):
     days_off: frozenset[date] = frozenset()
 
     def peak_hours(self) -> PeakHours:
-        """The same, in minutes of the day."""
+        """The hours in minutes of the day."""
         windows = tuple((start.hour * 60 + start.minute, end.hour * 60 + end.minute) for start, end in self.windows)
         return PeakHours(windows=windows, weekdays_only=self.weekdays_only, days_off=self.days_off)
 
 
-class RatesRow(_Row):
-    """List price from one moment on; at peak a factor of it, or rates of its own."""
+class RatesRow(_TomlRow):
+    """A list price with its start; at peak a factor of it, or other rates."""
 
     start: datetime = Field(default=ALWAYS, alias="from")
     input: Decimal
@@ -46,7 +45,7 @@ class RatesRow(_Row):
         return Rates(input=self.input, output=self.output, cache_read=self.cache_read)
 
     def price(self, hours: Mapping[str, Hours], source: str) -> Price:
-        """The price with its peak. Raises KeyError for hours that are not defined."""
+        """The price with its peak. Raises KeyError for undefined hours."""
         table = RateTable.of(self.rates())
         if self.peak is None:
             return Price(table=table, source=source)
@@ -54,8 +53,8 @@ class RatesRow(_Row):
         return Price(table=table, source=source, peak=hours[self.peak].peak_hours(), peak_table=at_peak)
 
 
-class ModelRow(_Row):
-    """A model whose whole history stands in the file."""
+class PricedModel(_TomlRow):
+    """A model with all its prices over time."""
 
     provider: str
     names: tuple[str, ...]
@@ -64,8 +63,8 @@ class ModelRow(_Row):
     periods: tuple[RatesRow, ...]
 
 
-class Correction(_Row):
-    """Rates that replace those of the catalogue's list price, for some models and some time."""
+class RateCorrection(_TomlRow):
+    """Rates that replace rates of the catalogue's list price, for some models and some time."""
 
     provider: str
     models: frozenset[str]
@@ -75,12 +74,12 @@ class Correction(_Row):
     rates: Mapping[str, Decimal]
 
     def applies(self, provider: str, model: str, at: datetime) -> bool:
-        """Whether it holds for this model of this provider at this moment."""
+        """Whether it applies to this model of this provider at this moment."""
         return self.provider == provider and model in self.models and self.start <= at < self.until
 
 
-class ModeFactor(_Row):
-    """What a way to be served costs, as a factor of list price; for all of a provider's models where `models` is empty."""
+class ModeFactor(_TomlRow):
+    """A tier's price as a factor of list price; for all of a provider's models if `models` is empty."""
 
     provider: str
     models: frozenset[str] = frozenset()
@@ -91,22 +90,22 @@ class ModeFactor(_Row):
     only_if_missing: bool = False
 
     def applies(self, provider: str, model: str) -> bool:
-        """Whether it holds for this model of this provider."""
+        """Whether it applies to this model of this provider."""
         return self.provider == provider and (not self.models or model in self.models)
 
 
-class Supplement(_Row):
+class Supplement(_TomlRow):
     """The file `data/prices.toml`."""
 
     version: str
     hours: Mapping[str, Hours] = {}
-    model: tuple[ModelRow, ...] = ()
-    correction: tuple[Correction, ...] = ()
+    model: tuple[PricedModel, ...] = ()
+    correction: tuple[RateCorrection, ...] = ()
     factor: tuple[ModeFactor, ...] = ()
     us_factors: Mapping[str, Decimal] = {}
 
     def histories(self) -> dict[tuple[str, str], tuple[Period, ...]]:
-        """The periods, in ascending order, of each (provider, model name) that stands in the file. Raises KeyError for unknown hours."""
+        """The periods, ascending, of each (provider, model name) in the file. Raises KeyError for undefined hours."""
         source = f"catalogue paymaster {self.version}"
         found: dict[tuple[str, str], tuple[Period, ...]] = {}
         for row in self.model:
@@ -123,5 +122,5 @@ def load_supplement() -> Supplement:
 
 
 def read_supplement(text: str) -> Supplement:
-    """Read the file's text. Raises ValueError on mistakes."""
+    """Parse the file's text. Raises ValueError for mistakes."""
     return Supplement.model_validate(tomllib.loads(text))

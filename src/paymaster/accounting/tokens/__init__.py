@@ -1,1 +1,1 @@
-"""How many tokens a prompt has: texts, tools, pictures, by family of models; knows no price and no limit."""
+"""Counts the tokens of a prompt: texts, tools, images, by family of models; knows no price and no limit."""

@@ -1,11 +1,11 @@
-"""What in a message costs tokens: texts to be counted, tokens known without counting, kinds that have no bound; knows no vocabulary.
+"""Finds the parts of a message that cost tokens: texts to count, known numbers of tokens, parts without a bound; knows no vocabulary.
 
 text, refusals, reasoning, names, arguments    counted as text
-pictures, sounds                               by the family's formula (tokens_images)
-signatures, encrypted reasoning                their bytes: what they stand for is never longer
+images, sounds                                 by the family's formula (images.py)
+signatures, encrypted reasoning                their bytes: their content is never longer
 cache marks                                    nothing
 files by reference or as PDF, video            no bound: a few bytes can hold any number of pages
-what is not known here                         the bytes of its JSON
+anything unknown                               the bytes of its JSON
 """
 
 import json
@@ -23,15 +23,15 @@ _SILENT_KEYS = frozenset({"type", "cache_control"})
 _UNBOUNDED_TYPES = frozenset({"file", "input_file", "document", "video", "video_url", "input_video"})
 _IMAGE_TYPES = frozenset({"image_url", "input_image", "image"})
 _AUDIO_TYPES = frozenset({"input_audio", "audio"})
-# Where the size is not known, the guess is a screenshot of a page.
+# An image of unknown size is taken for a screenshot of a page.
 _LIKELY_SIZE = (1024, 1024)
 
 
 @dataclass(slots=True)
 class Weight:
-    """What was found: `texts` are still to be counted, `tokens` is a bound on all else, `likely_tokens` the best guess of it.
+    """The parts of a message: `texts` still to count, an upper bound of all others in `tokens`, their best guess in `likely_tokens`.
 
-    `unbounded` names the kinds of parts that no bound is known for.
+    `unbounded` names the kinds of parts without a known bound.
     """
 
     tokens: int = 0
@@ -40,19 +40,19 @@ class Weight:
     unbounded: list[str] = field(default_factory=list)
 
     def add(self, tokens: int) -> None:
-        """Tokens that are known."""
+        """Add a known number of tokens."""
         self.tokens += tokens
         self.likely_tokens += tokens
 
     def add_json(self, value: object) -> None:
-        """A value of unknown meaning: the bytes of its JSON, a quarter of them as a guess."""
+        """Add a value of unknown meaning: the bytes of its JSON, a quarter of them as the guess."""
         size = len(compact_json(value).encode("utf-8", "surrogatepass"))
         self.tokens += size
         self.likely_tokens += -(-size // 4)
 
 
 def weigh_message(message: JsonObject, tokenizer: Tokenizer) -> Weight:
-    """One chat message, with what the chat template adds to it. Raises RequestInvalid for what JSON has no form for."""
+    """One chat message, with the tokens of the chat template. Raises RequestInvalid for values that JSON can't express."""
     weight = Weight()
     weight.add(tokenizer.message_tokens)
     for key, value in message.items():
@@ -80,18 +80,18 @@ def weigh_message(message: JsonObject, tokenizer: Tokenizer) -> Weight:
 
 
 def weigh_tools(tools: Sequence[JsonObject], tokenizer: Tokenizer) -> Weight:
-    """The schemas of all tools: their compact JSON as one text, and what the family adds for having any."""
+    """The schemas of all tools: their compact JSON as one text, and the family's tokens for having tools."""
     weight = Weight(texts=[compact_json(tools)])
     weight.add(tokenizer.tools_tokens)
     return weight
 
 
 def compact_json(value: object) -> str:
-    """JSON without spaces and escapes, with mappings and sequences of any make. Raises RequestInvalid for what JSON has no form for."""
+    """JSON without spaces and escapes, of any mappings and sequences. Raises RequestInvalid for values that JSON can't express."""
     try:
         return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=_plain)
-    except (TypeError, ValueError) as error:  # keys that are no strings; a value that contains itself
-        raise RequestInvalid(f"A message or a tool cannot be written as JSON: {error}.") from error
+    except (TypeError, ValueError) as error:  # keys that aren't strings; a value that contains itself
+        raise RequestInvalid(f"A message or a tool can't be written as JSON: {error}.") from error
 
 
 def _plain(value: object) -> object:
@@ -100,28 +100,28 @@ def _plain(value: object) -> object:
     if isinstance(value, Sequence) and not isinstance(value, (bytes, bytearray, memoryview)):
         return list(value)
     raise RequestInvalid(
-        f"A message or a tool holds a value of type {type(value).__name__}, which JSON has no form for.",
+        f"A message or a tool contains a value of type {type(value).__name__}, which JSON can't express.",
         advice="Pass plain dicts, lists, strings and numbers (for objects of an SDK: model_dump()).",
     )
 
 
 def _add_call(weight: Weight, call: object, tokenizer: Tokenizer) -> None:
-    """A tool call: id, name and arguments as texts; any other shape as JSON."""
+    """Add a tool call: id, name and arguments as texts; any other shape as JSON."""
     weight.add(tokenizer.tool_call_tokens)
     match call:
         case {"function": {"name": str(name), "arguments": str(arguments), **more}, **outer} if not more:
             weight.texts += (name, arguments)
-            _add_rest(weight, outer)
+            _add_other_keys(weight, outer)
         case {"name": str(name), "arguments": str(arguments), **outer}:
             weight.texts += (name, arguments)
-            _add_rest(weight, outer)
+            _add_other_keys(weight, outer)
         case _:
             weight.texts.append(compact_json(call))
 
 
-def _add_rest(weight: Weight, rest: Mapping[str, object] | Mapping[object, object]) -> None:
-    """Keys beside the known ones: ids as text, marks for nothing, all else as JSON."""
-    for key, value in rest.items():
+def _add_other_keys(weight: Weight, others: Mapping[str, object] | Mapping[object, object]) -> None:
+    """Add keys beside the known ones: ids as text, cache marks as nothing, others as JSON."""
+    for key, value in others.items():
         if value is None or key in _SILENT_KEYS:
             continue
         if isinstance(value, str) and key in _TEXT_KEYS | _ID_KEYS:
@@ -131,7 +131,7 @@ def _add_rest(weight: Weight, rest: Mapping[str, object] | Mapping[object, objec
 
 
 def _add_content(weight: Weight, content: object, tokenizer: Tokenizer) -> None:
-    """A text, a part, or a sequence of either."""
+    """Add a text, a part, or a sequence of either."""
     if isinstance(content, str):
         weight.texts.append(content)
     elif isinstance(content, Mapping):
@@ -156,32 +156,32 @@ def _add_part(weight: Weight, part: JsonObject, tokenizer: Tokenizer) -> None:
             weight.texts.append(text)
         case {"type": str(named)} if named in _UNBOUNDED_TYPES or named in _AUDIO_TYPES:
             weight.unbounded.append(named)
-        case {"type": "tool_use", "name": str(name), "input": arguments, **rest}:
+        case {"type": "tool_use", "name": str(name), "input": arguments, **others}:
             weight.add(tokenizer.tool_call_tokens)
             weight.texts += (name, compact_json(arguments))
-            _add_rest(weight, rest)
-        case {"type": "tool_result", **rest}:
+            _add_other_keys(weight, others)
+        case {"type": "tool_result", **others}:
             weight.add(tokenizer.tool_call_tokens)
-            _add_content(weight, rest.pop("content", ""), tokenizer)
-            _add_rest(weight, rest)
-        case {"type": str(), **rest} if rest.keys() & _TEXT_KEYS:
-            _add_rest(weight, rest)
+            _add_content(weight, others.pop("content", ""), tokenizer)
+            _add_other_keys(weight, others)
+        case {"type": str(), **others} if others.keys() & _TEXT_KEYS:
+            _add_other_keys(weight, others)
         case _:
             weight.add_json(part)
 
 
 def _add_image(weight: Weight, part: JsonObject, tokenizer: Tokenizer) -> None:
-    address, detail = _image_address(part)
-    size = image_size(address)
+    url, detail = _image_url(part)
+    size = image_size(url)
     weight.tokens += tokenizer.images.tokens(size, detail)
     weight.likely_tokens += tokenizer.images.tokens(size or _LIKELY_SIZE, detail)
 
 
-def _image_address(part: JsonObject) -> tuple[str, str]:
-    """Where the picture is, and at which detail; an empty address where the shape is unknown, which costs the maximum."""
+def _image_url(part: JsonObject) -> tuple[str, str]:
+    """The URL or data of an image, and its detail; an empty URL for an unknown shape, which costs the maximum."""
     match part:
-        case {"image_url": {"url": str(url), **rest}}:
-            detail = rest.get("detail", part.get("detail"))
+        case {"image_url": {"url": str(url), **others}}:
+            detail = others.get("detail", part.get("detail"))
         case {"image_url": str(url)} | {"source": {"data": str(url)}}:
             detail = part.get("detail")
         case _:

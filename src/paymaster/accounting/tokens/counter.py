@@ -1,9 +1,8 @@
-"""How many tokens a prompt has, at most and most likely; knows vocabularies by name only, no model, no price and no limit.
+"""Counts the tokens of a prompt, as an upper bound and as a best guess; knows vocabularies by name, no model, no price and no limit.
 
-A count is an upper bound by construction, so that what is held for a call is never too little. Counting is on the path of every call and a
-history grows by a message or two between calls: what a message weighs is therefore remembered under a fingerprint of its content. Strings
-remember their own hash, which makes the fingerprint of a message that was seen before almost free, however long it is; and because nothing
-but fingerprints is kept, the memory is small and holds no prompts.
+A count is an upper bound by construction, so that a hold is never too small. Every call counts its prompt, and a history grows by a message
+or two between calls, so the count of each message is cached under a fingerprint of its content. Strings cache their own hash, so the
+fingerprint of a known message costs almost nothing, however long it is. The cache holds fingerprints only: it is small and has no prompts.
 """
 
 import marshal
@@ -23,26 +22,26 @@ from paymaster.jsontypes import JsonObject
 __all__ = ["ANY", "BYTES", "Encoding", "InputsCount", "PromptCount", "TokenCounter", "Tokenizer", "load_encoding", "tokenizer_for"]
 
 Encoding: TypeAlias = Callable[[str], int]
-"""Counts the tokens of one text. The text has no lone surrogates."""
+"""Counts the tokens of a text without lone surrogates."""
 
 _DIGITS = b"0123456789"
 _NON_ASCII = bytes(range(128, 256))
 _LONG_RUN = re.compile(r"(.)\1{31,}", re.DOTALL)
-# What o200k joins in a few tokens, others split: at worst measured, into two characters each.
+# o200k joins long runs into few tokens; others split them, at worst (measured) into two characters each.
 _RUN_PERCENT = 50
-# No vocabulary measured packs more than this into a token over the length of a message, o200k aside.
+# Apart from o200k, no measured vocabulary has more bytes per token than this over a whole message.
 _BYTES_PER_TOKEN = 4
-# Marks at both ends of a text, and the instruction that some servers put before it ("Represent this text for …").
+# Marks at both ends of a text, and the instruction that some servers add ("Represent this text for …").
 _ITEM_TOKENS = 16
 
 
 @dataclass(frozen=True, slots=True)
 class PromptCount:
-    """`tokens` is never below what is billed, unless `unbounded` names kinds of parts (file, video) that no bound is known for.
+    """`tokens` is never below the bill, unless `unbounded` names kinds of parts without a known bound (file, video).
 
-    Then the caller must take the model's whole context instead. `likely_tokens` is the best guess, for decisions that caution would
-    spoil, such as whether a prompt fits a context. `exact` says that the model's own vocabulary was used on all there is: only the chat
-    template is then a bound.
+    In that case the caller must take the model's whole context instead. `likely_tokens` is the best guess, for decisions where an upper
+    bound is wrong, such as whether a prompt fits a context. `exact`: everything was counted with the model's own vocabulary, and only the
+    chat template is a bound.
     """
 
     tokens: int
@@ -53,7 +52,7 @@ class PromptCount:
 
 @dataclass(frozen=True, slots=True)
 class InputsCount:
-    """The inputs of a request for vectors: all of them, and which is the longest, with its tokens (at most, as all counts)."""
+    """The inputs of a request for vectors: the count of all, and the position and upper bound of the longest."""
 
     prompt: PromptCount
     longest_at: int
@@ -70,7 +69,7 @@ def load_encoding(name: str) -> Encoding:
     """Load `o200k_base` or `cl100k_base` from the installed package: 0.1 to 0.3 s and 50 to 60 MB, no network. Raises KeyError."""
     import toktok  # type: ignore[import-untyped]  # the package ships no types
 
-    # `truncate` counts the whole text whatever it keeps, and unlike `batch_count` it starts no pool: 1 instead of 30 microseconds a call.
+    # `truncate` counts the whole text and, unlike `batch_count`, starts no pool: 1 instead of 30 microseconds a call.
     def count(text: str) -> int:
         _, tokens = toktok.truncate(text, sys.maxsize, name)
         return int(tokens)
@@ -80,10 +79,9 @@ def load_encoding(name: str) -> Encoding:
 
 
 class TokenCounter:
-    """Counts prompts and remembers `capacity` messages by fingerprint, about 200 bytes each. Safe to share between threads.
+    """Counts prompts and caches the counts of `capacity` messages, about 200 bytes each. Threads may share one.
 
-    A vocabulary is loaded when something is first counted with it. A message must not change while it is being counted; between
-    calls it may.
+    A vocabulary is loaded when it is first used. A message must not change while it is being counted; between calls it may.
     """
 
     def __init__(self, *, capacity: int = 16_384, load: Callable[[str], Encoding] = load_encoding) -> None:
@@ -95,10 +93,10 @@ class TokenCounter:
         self._load_lock = Lock()
 
     def count(self, messages: Sequence[JsonObject], tools: Sequence[JsonObject] | None, tokenizer: Tokenizer) -> PromptCount:
-        """The prompt of a chat request. Whatever else the model gets to read as a schema (a response format) can stand among the tools.
+        """Count the prompt of a chat request. Other schemas that the model reads (a response format) can be passed among the tools.
 
         Raises:
-            RequestInvalid: a message is no mapping, holds something that JSON has no form for, or is nested too deeply.
+            RequestInvalid: a message is not a mapping, contains a value that JSON can't express, or is nested too deeply.
         """
         seed = hash(tokenizer)
         try:
@@ -107,7 +105,9 @@ class TokenCounter:
                 keys.append(hash((seed, "tools", _packed(tools))))
             found = self._recall(keys)
             counted = [
-                known if known is not None else self._remember(key, self._settle(_weigh(at, messages, tools or (), tokenizer), tokenizer))
+                known
+                if known is not None
+                else self._remember(key, self._add_texts(_weigh(at, messages, tools or (), tokenizer), tokenizer))
                 for at, (key, known) in enumerate(zip(keys, found, strict=True))
             ]
         except RecursionError:
@@ -122,27 +122,27 @@ class TokenCounter:
         return PromptCount(tokens, likely_tokens, exact, tuple(dict.fromkeys(unbounded)))
 
     def count_inputs(self, items: Sequence[str | Sequence[int]], tokenizer: Tokenizer) -> InputsCount:
-        """Texts, or texts that are tokens already, each of which becomes a vector; at least one. No template stands around them.
+        """Count the inputs of an embeddings request, at least one: texts, or lists of tokens. They have no template.
 
-        Nothing is remembered: a text becomes a vector once.
+        Nothing is cached: a text is rarely embedded twice.
         """
         encoding = None if tokenizer.encoding is None else self._encoding(tokenizer.encoding)
         around = 0 if tokenizer.exact else _ITEM_TOKENS
         tokens = likely_tokens = longest_at = longest_tokens = 0
-        for place, item in enumerate(items):
+        for position, item in enumerate(items):
             at_most, likely = _text_tokens(item, encoding, tokenizer) if isinstance(item, str) else (len(item), len(item))
             tokens += at_most + around
             likely_tokens += likely
             if at_most > longest_tokens:
-                longest_at, longest_tokens = place, at_most
+                longest_at, longest_tokens = position, at_most
         return InputsCount(PromptCount(tokens, likely_tokens, tokenizer.exact), longest_at, longest_tokens)
 
     def byte_bound(self, messages: Sequence[JsonObject], tools: Sequence[JsonObject] | None = None) -> int:
-        """A bound for every model, from bytes alone: microseconds, no vocabulary, about four times the exact count of text."""
+        """An upper bound for every model from bytes alone: microseconds, no vocabulary, about four times the exact count of text."""
         return self.count(messages, tools, ANY).tokens
 
     def prepare(self, tokenizer: Tokenizer) -> None:
-        """Load what `tokenizer` needs now, for instance in a thread while the program starts (the loading leaves other threads running)."""
+        """Load the vocabulary of `tokenizer` now, for instance in a thread at start-up (other threads keep running)."""
         if tokenizer.encoding is not None:
             self._encoding(tokenizer.encoding)
 
@@ -168,8 +168,8 @@ class TokenCounter:
                 self._counted.popitem(last=False)
         return counted
 
-    def _settle(self, weight: Weight, tokenizer: Tokenizer) -> _Counted:
-        """Count the texts of a weight."""
+    def _add_texts(self, weight: Weight, tokenizer: Tokenizer) -> _Counted:
+        """The counts of a weight, with its texts."""
         tokens, likely_tokens = weight.tokens, weight.likely_tokens
         encoding = None if tokenizer.encoding is None else self._encoding(tokenizer.encoding)
         for text in weight.texts:
@@ -180,7 +180,7 @@ class TokenCounter:
 
 
 def _weigh(at: int, messages: Sequence[JsonObject], tools: Sequence[JsonObject], tokenizer: Tokenizer) -> Weight:
-    """What stands at `at`: a message, or after the last one the tools."""
+    """The weight of message `at`, or of the tools after the last message."""
     return weigh_message(messages[at], tokenizer) if at < len(messages) else weigh_tools(tools, tokenizer)
 
 
@@ -192,7 +192,7 @@ def _text_tokens(text: str, encoding: Encoding | None, tokenizer: Tokenizer) -> 
         return size, -(-size * tokenizer.likely_percent // 100)
     try:
         tokens = encoding(text)
-    except UnicodeEncodeError:  # lone surrogates arrive as replacement characters, if at all
+    except UnicodeEncodeError:  # lone surrogates are sent as replacement characters, if at all
         tokens = encoding(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
     if tokenizer.exact:
         return tokens, tokens
@@ -207,7 +207,7 @@ def _text_tokens(text: str, encoding: Encoding | None, tokenizer: Tokenizer) -> 
 
 
 def _message_key(seed: int, message: JsonObject) -> int:
-    """A fingerprint of a message's content. Strings go in whole, because they keep their hash; the rest is small."""
+    """A fingerprint of a message's content. Strings are hashed whole, because they cache their hash; other values are small."""
     if type(message) is not dict and not isinstance(message, Mapping):  # the first test is ten times faster, and nearly always enough
         raise RequestInvalid(f"A message must be a mapping with a role and a content, not {type(message).__name__}.")
     flat: list[Hashable] = [seed]
@@ -223,7 +223,7 @@ def _message_key(seed: int, message: JsonObject) -> int:
 
 
 def _frozen(value: object) -> Hashable:
-    """The value as nested tuples that differ where its JSON does: 1, 1.0 and True are equal in Python and not in JSON."""
+    """The value as nested tuples that differ if its JSON does: 1, 1.0 and True are equal in Python but not in JSON."""
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, (list, tuple)):
@@ -234,11 +234,11 @@ def _frozen(value: object) -> Hashable:
 
 
 def _packed(value: object) -> Hashable:
-    """The value as bytes. Marshal is only ever written here, never read: it is several times faster than JSON for small nested values.
+    """The value as bytes. Marshal is written and never read here: for small nested values it is several times faster than JSON.
 
-    Its second version writes equal values equally; later ones depend on how often an object is referred to.
+    Its version 2 writes equal values equally; later versions depend on reference counts.
     """
     try:
-        return marshal.dumps(value, 2)  # type: ignore[arg-type]  # what it has no form for, it refuses
-    except ValueError:  # a class of somebody's own, which JSON may still have a form for
+        return marshal.dumps(value, 2)  # type: ignore[arg-type]  # it raises for other types
+    except ValueError:  # a user's own class, which JSON may still express
         return compact_json(value)

@@ -1,4 +1,4 @@
-"""How each family of models counts a prompt: which vocabulary, which margin, which surcharges; knows names and figures, no messages.
+"""How each family of models counts a prompt: vocabulary, margin, surcharges; knows names and figures, no messages.
 
 The margins were measured against the families' own vocabularies on source code, logs, agent histories and 40 languages, and rounded up:
 
@@ -12,8 +12,8 @@ The margins were measured against the families' own vocabularies on source code,
     Claude 3 to 4.6   1.67                      1.67     1.18
     Claude 4.7 on     2.52                      2.52     1.49
 
-A margin alone is no bound, because vocabularies differ most where o200k packs tightest. So three things are paid for on top: single digits
-(many vocabularies don't join them), bytes outside ASCII, and long runs of one character. Nothing ever costs more than its bytes.
+A margin alone is no bound, because vocabularies differ most in text that o200k packs most tightly. So there are three surcharges: for
+digits (many vocabularies don't join them), for bytes outside ASCII, and for long runs of one character. No text costs more than its bytes.
 """
 
 import re
@@ -21,17 +21,17 @@ from dataclasses import dataclass
 
 from paymaster.accounting.tokens.images import Crops, ImageRule, Patches, Tiles
 
-_ANY_PICTURE = Patches(edge=14, most=16_384, least=2_048)
+_ANY_IMAGE = Patches(edge=14, most=16_384, least=2_048)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tokenizer:
     """How to count for one family of models.
 
-    `encoding` is the vocabulary to count with, None for bytes. `percent` and `likely_percent` turn that count into an upper bound and
-    into the best guess. `digit_percent` (per digit) and `non_ascii_percent` (per byte outside ASCII) are added to the bound.
-    `message_tokens`, `request_tokens`, `tool_call_tokens` (each call and each result) and `tools_tokens` (once, when there are tools) are
-    what the chat template adds, in tokens. `images` counts pictures.
+    `encoding` is the vocabulary to count with, None for bytes. `percent` and `likely_percent` turn its count into an upper bound and into
+    the best guess. `digit_percent` (per digit) and `non_ascii_percent` (per byte outside ASCII) are added to the bound. The chat template
+    adds `message_tokens`, `request_tokens`, `tool_call_tokens` (for each call and each result) and `tools_tokens` (once, if there are
+    tools). `images` counts images.
     """
 
     name: str
@@ -44,16 +44,16 @@ class Tokenizer:
     request_tokens: int = 64
     tool_call_tokens: int = 24
     tools_tokens: int = 272
-    images: ImageRule = _ANY_PICTURE
+    images: ImageRule = _ANY_IMAGE
 
     @property
     def exact(self) -> bool:
-        """Whether the family's own vocabulary is used, so that only the chat template is a bound."""
+        """Whether the family's own vocabulary counts, so that only the chat template is a bound."""
         return self.encoding is not None and self.percent == 100
 
 
 def _openai(encoding: str, images: ImageRule) -> Tokenizer:
-    # 3 per message and 3 per request are OpenAI's published figures; 16 for tools was never below the bill in 18 checked cases.
+    # 3 per message and 3 per request are OpenAI's published figures; 16 for tools was never below the bill in 18 cases.
     return Tokenizer(
         name=encoding, encoding=encoding, message_tokens=3, request_tokens=3, tool_call_tokens=12, tools_tokens=16, images=images
     )
@@ -67,7 +67,7 @@ def _scaled(
     digits: int = 67,
     non_ascii: int = 50,
     tools_tokens: int = 272,
-    images: ImageRule = _ANY_PICTURE,
+    images: ImageRule = _ANY_IMAGE,
 ) -> Tokenizer:
     return Tokenizer(
         name=name,
@@ -87,17 +87,17 @@ _SMALL_PATCHES = Patches(edge=32, most=1_536, percent=246)
 _LARGE_PATCHES = Patches(edge=32, most=10_000, percent=162)
 
 BYTES = Tokenizer(name="bytes", likely_percent=25)
-"""For a model whose vocabulary is not known: a byte is at least as much as a token. The guess is 4 bytes per token."""
+"""For an unknown vocabulary: a token has at least one byte. The guess is 4 bytes per token."""
 
 ANY = Tokenizer(name="any", likely_percent=25, message_tokens=6, tools_tokens=546, images=_MINI_TILES)
-"""The dearest of everything: a bound for whichever model will serve."""
+"""The highest of every figure: a bound for any model."""
 
 _GPT_4O = _openai("o200k_base", _TILES)
 _GPT_4O_MINI = _openai("o200k_base", _MINI_TILES)
 _GPT_SMALL = _openai("o200k_base", _SMALL_PATCHES)
 _GPT_5_2 = _openai("o200k_base", _LARGE_PATCHES)
 _GPT_4 = _openai("cl100k_base", _TILES)
-# The open weights write a system message of their own (date, channels, reasoning effort).
+# The template of the open weights adds a system message (date, channels, reasoning effort).
 _GPT_OSS = Tokenizer(name="gpt-oss", encoding="o200k_base", request_tokens=160)
 _GEMMA = _scaled("gemma", 150, 124, non_ascii=0)
 _GEMINI_2 = _scaled("gemini-2", 150, 124, non_ascii=0, images=Crops())
@@ -107,11 +107,11 @@ _DEEPSEEK = _scaled("deepseek", 130, 106, digits=0, non_ascii=25)
 _QWEN = _scaled("qwen", 130, 105)
 _KIMI = _scaled("kimi", 130, 105, digits=0, non_ascii=25)
 _LLAMA = _scaled("llama-3", 140, 105, digits=0, non_ascii=75)
-# Claude adds 159 to 530 hidden tokens when there are tools.
+# Claude adds 159 to 530 hidden tokens if there are tools.
 _CLAUDE = _scaled("claude-3", 167, 118, tools_tokens=546, images=Patches(edge=27, most=1_600))
 _CLAUDE_4_7 = _scaled("claude-4.7", 252, 149, tools_tokens=546, images=Patches(edge=27, most=4_800))
 
-# The first row that is found decides. A name is looked at in lower case, without the folders before its last slash.
+# The first matching row decides. A name is matched in lower case, without the folders before its last slash.
 _FAMILIES: tuple[tuple[re.Pattern[str], Tokenizer], ...] = tuple(
     (re.compile(pattern), tokenizer)
     for pattern, tokenizer in (
@@ -124,10 +124,10 @@ _FAMILIES: tuple[tuple[re.Pattern[str], Tokenizer], ...] = tuple(
         (r"^gemini-[12](?!\d)", _GEMINI_2),
         (r"^gemini", _GEMINI_3),
         (r"^gemma", _GEMMA),
-        # The first Mistral models have a vocabulary of 32,000 pieces, where every tab and newline is a token: those are counted in bytes.
+        # The first Mistral models have a vocabulary of 32,000 pieces, where every tab and newline is a token: they are counted in bytes.
         (r"^(mistral-large(-24|:|$)|mistral-medium-23|mistral-small(-24|:22b)|pixtral-large)", BYTES),
         (r"^(mistral-(nemo|small|medium|large)|ministral|magistral|devstral|pixtral|voxtral)", _MISTRAL),
-        # Distilled models keep the vocabulary of the model they were made from.
+        # Distilled models keep the vocabulary of their base model.
         (r"^deepseek.*distill|^deepseek-r1:(1\.5|7|8|14|32|70)b|^deepseek-(coder|llm)-\d|^deepseek-(coder|llm):", BYTES),
         (r"^deepseek", _DEEPSEEK),
         (r"^(qwen(-|2|3)|qwq|qvq)", _QWEN),
@@ -135,17 +135,17 @@ _FAMILIES: tuple[tuple[re.Pattern[str], Tokenizer], ...] = tuple(
         (r"^(meta-)?llama-?v?[34]", _LLAMA),
     )
 )
-# Bedrock puts the maker in front (`us.anthropic.claude-…`), Fireworks a folder, Ollama a tag behind.
+# Bedrock adds the maker as a prefix (`us.anthropic.claude-…`), Fireworks a folder, Ollama a tag at the end.
 _MAKER = re.compile(r"^((us|eu|apac|au|jp|ca|global|us-gov)\.)?(anthropic|meta|mistral|deepseek|qwen|openai|google|moonshotai|moonshot)\.")
-# One or two figures of one or two digits: a date (eight digits) is no version.
+# One or two numbers of one or two digits; a date (eight digits) is not a version.
 _CLAUDE_VERSION = re.compile(r"(?<!\d)(\d{1,2})(?!\d)(?:[-.p](\d{1,2})(?!\d))?")
 
 
 def tokenizer_for(provider: str, model_id: str) -> Tokenizer:
-    """How to count for `model_id` as it is named at `provider` (a canonical id). A name that says nothing is counted in bytes.
+    """The tokenizer of `model_id` at `provider` (a canonical id). An unknown name is counted in bytes.
 
-    A name is believed wherever it is served. Azure's deployments are called as their owners like: where such a name says nothing, pictures
-    cost the most that OpenAI charges for one.
+    A known name has the same tokenizer at every provider. Azure deployments can have any name: with an unknown one, an image costs the most
+    that OpenAI charges for one.
     """
     name = model_id.lower().rpartition("/")[2]
     name = _MAKER.sub("", name.removeprefix("ft:"))
@@ -158,7 +158,7 @@ def tokenizer_for(provider: str, model_id: str) -> Tokenizer:
 
 
 def _claude(name: str) -> Tokenizer:
-    """By version; a name without one may be the newest, which costs most."""
+    """The tokenizer by version; a name without one may be the newest, which costs most."""
     found = _CLAUDE_VERSION.search(name)
     version = (int(found[1]), int(found[2] or 0)) if found else (99, 0)
     return _CLAUDE if (3, 0) <= version <= (4, 6) else _CLAUDE_4_7

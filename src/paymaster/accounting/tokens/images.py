@@ -1,6 +1,6 @@
-"""What a picture or a sound costs in prompt tokens, by the published formulae; knows sizes and providers' rules, no messages and no text.
+"""The prompt tokens of an image or a sound by the published formulas; knows sizes and providers' rules, no messages and no text.
 
-Every rule answers with an upper bound. A size that is not known (a remote address, an unread format) costs the rule's maximum.
+Every rule gives an upper bound. An unknown size (a remote URL, an unknown format) costs the rule's maximum.
 """
 
 import base64
@@ -11,17 +11,17 @@ from typing import Protocol, TypeAlias
 Size: TypeAlias = tuple[int, int]
 """Width and height in pixels."""
 
-# A JPEG keeps its size behind previews and colour profiles; what comes later than this is not searched for.
+# A JPEG's size comes after previews and colour profiles; beyond this many bytes it is not searched.
 _HEAD_BYTES = 196_608
 # 32 tokens a second (Gemini, the dearest published rate) at 4 kbit/s, below what any speech codec in use delivers.
 _AUDIO_BYTES_PER_TOKEN = 15
 
 
 class ImageRule(Protocol):
-    """How one family of models counts a picture."""
+    """How one family of models counts an image."""
 
     def tokens(self, size: Size | None, detail: str) -> int:
-        """The most tokens a picture of `size` can cost; `detail` is OpenAI's (`low`, `high`, `auto`, `original`, or empty)."""
+        """The most tokens an image of `size` can cost; `detail` is OpenAI's (`low`, `high`, `auto`, `original`, or empty)."""
         ...
 
 
@@ -56,7 +56,7 @@ class Patches:
     percent: int = 100
 
     def tokens(self, size: Size | None, detail: str) -> int:
-        """The same at every detail: the setting does not lower what these models bill."""
+        """The same at every detail: the setting does not lower the bill of these models."""
         patches = self.most
         if size is not None:
             patches = min(self.most, max(self.least, _cover(size[0], self.edge) * _cover(size[1], self.edge)))
@@ -67,7 +67,7 @@ class Patches:
 class Crops:
     """Gemini 1 and 2: 258 for up to 384 x 384, else 258 for each crop of min(width, height) / 1.5 pixels, kept within 256 and 768.
 
-    Source: Google, "Image understanding", token calculation. Pictures are first fitted into 3072 x 3072, which leaves at most 26 crops.
+    Source: Google, "Image understanding", token calculation. Images are first fitted into 3072 x 3072, which leaves at most 26 crops.
     """
 
     per_crop: int = 258
@@ -91,7 +91,7 @@ def _cover(length: int, edge: int) -> int:
 
 
 def _tiles(width: int, height: int) -> int:
-    # Rounded down where the provider's rounding is not known: one pixel too few never hides a tile, since `_cover` is then given one more.
+    # The provider's rounding is unknown: one pixel is added after each division, so that no tile is missed.
     longest, shortest = max(width, height, 1), max(1, min(width, height))
     if longest > 2048:
         longest, shortest = 2048, max(1, shortest * 2048 // longest + 1)
@@ -101,12 +101,12 @@ def _tiles(width: int, height: int) -> int:
 
 
 def image_size(url: str) -> Size | None:
-    """Width and height of a picture given as a `data:` address or as bare base64, else None. PNG, GIF, WebP and JPEG are read."""
+    """Width and height of an image in a `data:` URL or in plain base64, else None. Reads PNG, GIF, WebP and JPEG."""
     if url.startswith("data:"):
         url = url.partition(",")[2]
     try:
         head = base64.b64decode(url[: _HEAD_BYTES // 3 * 4])
-    except (binascii.Error, ValueError):  # an address, or not base64 after all
+    except (binascii.Error, ValueError):  # a remote URL, or no base64
         return None
     if head.startswith(b"\x89PNG\r\n\x1a\n") and len(head) >= 24:
         size = int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big")
@@ -132,17 +132,17 @@ def _webp_size(head: bytes) -> Size:
 
 
 def _jpeg_size(head: bytes) -> Size:
-    """Walk the segments to the frame header; (0, 0) where there is none in what was read."""
+    """The size in the frame header, found segment by segment; (0, 0) if it is not in `head`."""
     at = 2
     while at + 9 <= len(head) and head[at] == 0xFF:
         marker = head[at + 1]
         if 0xC0 <= marker <= 0xCF and marker not in {0xC4, 0xC8, 0xCC}:
             return int.from_bytes(head[at + 7 : at + 9], "big"), int.from_bytes(head[at + 5 : at + 7], "big")
-        # Fill bytes stand alone; every other segment carries its own length.
+        # Fill bytes have no length; every other segment has its own.
         at += 1 if marker == 0xFF else 2 + int.from_bytes(head[at + 2 : at + 4], "big")
     return 0, 0
 
 
 def audio_tokens(data: str) -> int:
-    """The most tokens that base64 sound can cost: one for every 15 bytes (32 tokens a second at 4 kbit/s)."""
+    """The most tokens that sound in base64 can cost: one for every 15 bytes (32 tokens a second at 4 kbit/s)."""
     return len(data) * 3 // 4 // _AUDIO_BYTES_PER_TOKEN + 1

@@ -1,1 +1,1 @@
-"""What a call used, read from any provider's usage into one record; knows no price."""
+"""Reads the usage that any provider reports into one record; knows no price."""

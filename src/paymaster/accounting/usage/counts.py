@@ -1,4 +1,4 @@
-"""Reads numbers out of a provider's usage object, whatever their names; knows what a count may look like, not what it means."""
+"""Reads numbers from a provider's usage object by any of several names; knows which values are valid, not what they mean."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,17 +8,21 @@ from paymaster.jsontypes import JsonObject
 
 EMPTY: JsonObject = {}
 
+# A float has at most 324 decimals, and no call costs a million dollars: other amounts are mistakes, and slow to compute with.
+_MOST_DECIMALS = 324
+_LARGEST_USD = 1_000_000
+
 
 class Contradiction(Exception):
-    """The usage says something that cannot be true. Never leaves the room: it becomes an UnknownUsage."""
+    """The usage contradicts itself. Never leaves this package: it becomes an UnknownUsage."""
 
 
 class Missing(Exception):
-    """The usage lacks a number that nothing can stand in for. Never leaves the room: it becomes an UnknownUsage."""
+    """The usage lacks a required number. Never leaves this package: it becomes an UnknownUsage."""
 
 
 def count(source: JsonObject, *names: str) -> int | None:
-    """The first of `names` that is there and not null. Raises Contradiction unless it is a whole number, not negative."""
+    """The count under the first of `names` that is not null. Raises Contradiction unless it is a whole number, 0 or more."""
     for name in names:
         value = source.get(name)
         if value is not None:
@@ -27,12 +31,12 @@ def count(source: JsonObject, *names: str) -> int | None:
 
 
 def count_or_zero(source: JsonObject, *names: str) -> int:
-    """The same, 0 where there is none."""
+    """The same, 0 if there is none."""
     return count(source, *names) or 0
 
 
-def needed(source: JsonObject, *names: str) -> int:
-    """The same; raises Missing where there is none."""
+def required(source: JsonObject, *names: str) -> int:
+    """The same; raises Missing if there is none."""
     value = count(source, *names)
     if value is None:
         raise Missing(f"the usage has no {names[0]}")
@@ -40,24 +44,24 @@ def needed(source: JsonObject, *names: str) -> int:
 
 
 def agreed(**claims: int | None) -> int:
-    """The one number that several fields repeat; 0 where none is there. Raises Contradiction where they differ."""
-    said = {name: value for name, value in claims.items() if value is not None}
-    if len(set(said.values())) > 1:
-        raise Contradiction("these should be equal: " + ", ".join(f"{name} = {value}" for name, value in said.items()))
-    return next(iter(said.values()), 0)
+    """The number that several fields repeat; 0 if none has it. Raises Contradiction if they differ."""
+    given = {name: value for name, value in claims.items() if value is not None}
+    if len(set(given.values())) > 1:
+        raise Contradiction("these should be equal: " + ", ".join(f"{name} = {value}" for name, value in given.items()))
+    return next(iter(given.values()), 0)
 
 
 def section(source: JsonObject, *names: str) -> JsonObject:
-    """The first of `names` that is an object; empty where there is none."""
+    """The object under the first of `names` that has one; empty if there is none."""
     for name in names:
         value = source.get(name)
-        if value is not None and isinstance(value, Mapping):  # most are not there, and an abstract class is slow to say so
+        if value is not None and isinstance(value, Mapping):  # most are missing, and the check against an abstract class is slow
             return value
     return EMPTY
 
 
 def rows(source: JsonObject, *names: str) -> tuple[JsonObject, ...]:
-    """The objects of the first of `names` that is a list; none where there is no list."""
+    """The objects in the list under the first of `names` that has one; none if there is no list."""
     for name in names:
         value = source.get(name)
         if isinstance(value, Sequence) and not isinstance(value, str):
@@ -66,7 +70,7 @@ def rows(source: JsonObject, *names: str) -> tuple[JsonObject, ...]:
 
 
 def word(source: JsonObject, *names: str) -> str | None:
-    """The first of `names` that is text, in lower case."""
+    """The text under the first of `names` that has one, in lower case."""
     for name in names:
         value = source.get(name)
         if isinstance(value, str):
@@ -75,24 +79,25 @@ def word(source: JsonObject, *names: str) -> str | None:
 
 
 def money(name: str, value: object) -> Decimal:
-    """Dollars as the provider wrote them: the digits of the JSON number, not those of its binary neighbour. Raises Contradiction."""
+    """Dollars with the digits that the provider wrote, not those of a binary float. Raises Contradiction."""
     if isinstance(value, bool) or not isinstance(value, int | float | str | Decimal):
         raise Contradiction(f"{name} is not a number: {value!r}")
     try:
         amount = Decimal(str(value))
     except InvalidOperation as error:
         raise Contradiction(f"{name} is not a number: {value!r}") from error
-    if not amount.is_finite() or amount < 0:
-        raise Contradiction(f"{name} is not an amount that can be billed: {value!r}")
+    exponent = amount.as_tuple().exponent
+    if not isinstance(exponent, int) or abs(exponent) > _MOST_DECIMALS or not 0 <= amount <= _LARGEST_USD:
+        raise Contradiction(f"{name} is not a valid amount: {value!r}")
     return amount
 
 
-def rest(whole: int, name: str, **parts: int) -> int:
-    """What is left of `whole`. Raises Contradiction where the parts are more."""
-    left = whole - sum(parts.values())
-    if left < 0:
+def remainder(whole: int, name: str, **parts: int) -> int:
+    """`whole` without the parts. Raises Contradiction if they are more."""
+    difference = whole - sum(parts.values())
+    if difference < 0:
         raise Contradiction(f"{name} = {whole} is less than its parts: " + ", ".join(f"{part} = {value}" for part, value in parts.items()))
-    return left
+    return difference
 
 
 def _whole(name: str, value: object) -> int:
@@ -108,11 +113,11 @@ def _whole(name: str, value: object) -> int:
 
 
 def split_by_lifetime(written: int, split: JsonObject) -> tuple[int, int]:
-    """Cache writes kept five minutes and an hour. Without a split the total is taken at five minutes, the default of every provider."""
+    """Cache writes kept five minutes and an hour. Without a split all are taken at five minutes, every provider's default."""
     five_minutes, one_hour = count(split, "ephemeral_5m_input_tokens"), count(split, "ephemeral_1h_input_tokens")
     parts = (five_minutes or 0) + (one_hour or 0)
     if parts == 0:
         return written, 0
     if written not in {0, parts}:
-        raise Contradiction(f"{written} tokens were written to the cache, and {five_minutes} + {one_hour} by lifetime")
+        raise Contradiction(f"{written} tokens were written to the cache, but {five_minutes} + {one_hour} by lifetime")
     return five_minutes or 0, one_hour or 0

@@ -1,4 +1,4 @@
-"""Reads the usage of OpenAI and of all who speak like it; knows who counts reasoning outside and who states the bill, and no price."""
+"""Reads usage in OpenAI's format from any provider; knows which providers exclude reasoning or report the cost, and no price."""
 
 from collections.abc import Mapping
 from decimal import Decimal
@@ -11,8 +11,8 @@ from paymaster.accounting.usage.counts import (
     count,
     count_or_zero,
     money,
-    needed,
-    rest,
+    remainder,
+    required,
     section,
     split_by_lifetime,
     word,
@@ -21,54 +21,54 @@ from paymaster.accounting.usage.record import Usage
 from paymaster.jsontypes import JsonObject
 
 _GOOGLE = frozenset({"gemini", "google", "vertex", "vertex_ai"})
-_REASONING_OUTSIDE = frozenset({"grok", "x-ai", "xai"})
+_REASONING_EXCLUDED = frozenset({"grok", "x-ai", "xai"})
 _REPORT_COST = frozenset({"litellm", "openrouter", "perplexity"})
 _TICKS_DECIMALS = 10  # xAI: one dollar is 10,000,000,000 ticks (docs.x.ai/developers/cost-tracking)
 _PROMPT, _COMPLETION = ("prompt_tokens", "input_tokens"), ("completion_tokens", "output_tokens")
 
 
-def read_openai(who: str, wire: str, raw: JsonObject) -> Usage:
+def read_openai(provider: str, wire: str, raw: JsonObject) -> Usage:
     """Chat completions, responses, litellm's own answers. Raises Missing and Contradiction.
 
-    A bill that the provider states stands even where its counts do not add up.
+    A cost that the provider reports counts even if its token counts contradict each other.
     """
-    reported = reported_cost(who, raw)
+    reported = reported_cost(provider, raw)
     try:
-        return _read_counts(who, wire, raw, reported)
+        return _read_counts(provider, wire, raw, reported)
     except (Contradiction, Missing):
         if reported is None:
             raise
         return Usage(input_tokens=count_or_zero(raw, *_PROMPT), output_tokens=count_or_zero(raw, *_COMPLETION), reported_cost_usd=reported)
 
 
-def _read_counts(who: str, wire: str, raw: JsonObject, reported: Decimal | None) -> Usage:
-    """The prompt includes cached and written tokens; the total says where the reasoning stands."""
+def _read_counts(provider: str, wire: str, raw: JsonObject, reported: Decimal | None) -> Usage:
+    """The prompt includes cached and written tokens; the total shows whether the output includes reasoning."""
     details = section(raw, "prompt_tokens_details", "input_tokens_details", "input_token_details")
     out = section(raw, "completion_tokens_details", "output_tokens_details", "output_token_details")
-    prompt, completion = needed(raw, *_PROMPT), needed(raw, *_COMPLETION)
+    prompt, completion = required(raw, *_PROMPT), required(raw, *_COMPLETION)
     cached = _cached(raw, details, prompt)
     five_minutes, one_hour = _written(raw, details)
     of_cached = section(details, "cached_tokens_details")
     cached_audio, cached_image = count_or_zero(of_cached, "audio_tokens"), count_or_zero(of_cached, "image_tokens")
-    # Audio and images include their cached part where the cached tokens are split by kind; elsewhere only text is ever cached.
-    audio = rest(count_or_zero(details, "audio_tokens"), "audio", cached=cached_audio)
-    # Chat answers bill an image as plain input; only the endpoints for responses and images tell it apart.
-    tells_images = wire != "chat" and who != "litellm"
-    image = rest(count_or_zero(details, "image_tokens"), "images", cached=cached_image) if tells_images else 0
+    # If the cached tokens are split by kind, audio and images include their cached part; otherwise only text is cached.
+    audio = remainder(count_or_zero(details, "audio_tokens"), "audio", cached=cached_audio)
+    # Chat completions bill an image as plain input; only the endpoints for responses and images count it separately.
+    counts_images = wire != "chat" and provider != "litellm"
+    image = remainder(count_or_zero(details, "image_tokens"), "images", cached=cached_image) if counts_images else 0
     reasoning = count_or_zero(out, "reasoning_tokens") or count_or_zero(raw, "reasoning_tokens")
-    output = _output(who, wire, raw, prompt, completion, reasoning)
+    output = _output(provider, wire, raw, prompt, completion, reasoning)
     output_audio = count_or_zero(out, "audio_tokens")
     output_image = 0 if wire == "chat" else count_or_zero(out, "image_tokens")
     return Usage(
-        input_tokens=rest(prompt, "the prompt", cached=cached, written=five_minutes + one_hour, audio=audio, images=image),
-        cache_read_tokens=rest(cached, "the cached tokens", audio=cached_audio, images=cached_image if tells_images else 0),
+        input_tokens=remainder(prompt, "the prompt", cached=cached, written=five_minutes + one_hour, audio=audio, images=image),
+        cache_read_tokens=remainder(cached, "the cached tokens", audio=cached_audio, images=cached_image if counts_images else 0),
         cache_write_5m_tokens=five_minutes,
         cache_write_1h_tokens=one_hour,
         input_audio_tokens=audio,
         cache_read_audio_tokens=cached_audio,
         input_image_tokens=image,
-        cache_read_image_tokens=cached_image if tells_images else 0,
-        output_tokens=rest(output, "the output", audio=output_audio, images=output_image),
+        cache_read_image_tokens=cached_image if counts_images else 0,
+        output_tokens=remainder(output, "the output", audio=output_audio, images=output_image),
         output_audio_tokens=output_audio,
         output_image_tokens=output_image,
         reasoning_tokens=reasoning,
@@ -81,12 +81,12 @@ def _read_counts(who: str, wire: str, raw: JsonObject, reported: Decimal | None)
 
 
 def _cached(raw: JsonObject, details: JsonObject, prompt: int) -> int:
-    """DeepSeek says `prompt_cache_hit_tokens` and repeats it in the details; Moonshot and litellm repeat it at the top."""
+    """DeepSeek has `prompt_cache_hit_tokens` and repeats it in the details; Moonshot and litellm repeat it at the top level."""
     hit, miss = count(raw, "prompt_cache_hit_tokens"), count(raw, "prompt_cache_miss_tokens")
     if hit is not None and miss is not None and hit + miss != prompt:
-        raise Contradiction(f"{hit} cache hits and {miss} misses are not the prompt of {prompt}")
+        raise Contradiction(f"{hit} cache hits and {miss} misses are not the prompt's {prompt} tokens")
     if hit is None and miss is not None:
-        hit = rest(prompt, "the prompt", misses=miss)
+        hit = remainder(prompt, "the prompt", misses=miss)
     return agreed(
         cached_tokens=count(details, "cached_tokens", "cache_read_input_tokens"),
         prompt_cache_hit_tokens=hit,
@@ -103,39 +103,39 @@ def _written(raw: JsonObject, details: JsonObject) -> tuple[int, int]:
     return split_by_lifetime(written, split)
 
 
-def _output(who: str, wire: str, raw: JsonObject, prompt: int, completion: int, reasoning: int) -> int:
-    """All output, with the reasoning. Raises Contradiction when the total agrees neither with reasoning inside nor outside."""
+def _output(provider: str, wire: str, raw: JsonObject, prompt: int, completion: int, reasoning: int) -> int:
+    """All output, with the reasoning. Raises Contradiction if the total fits neither with reasoning included nor excluded."""
     total = count(raw, "total_tokens")
-    outside = who in _REASONING_OUTSIDE and wire == "chat"
+    excluded = provider in _REASONING_EXCLUDED and wire == "chat"
     if total is not None:
-        outside = reasoning > 0 and total == prompt + completion + reasoning
-    output = completion + reasoning if outside else completion
-    if total is not None and who in _GOOGLE:
-        # Google's OpenAI-style endpoint leaves thoughts out of the completion and shows them in the total only.
-        output = max(output, rest(total, "the total", prompt=prompt))
+        excluded = reasoning > 0 and total == prompt + completion + reasoning
+    output = completion + reasoning if excluded else completion
+    if total is not None and provider in _GOOGLE:
+        # Google's OpenAI-style endpoint excludes thoughts from the completion; only the total has them.
+        output = max(output, remainder(total, "the total", prompt=prompt))
     if total is not None and total != prompt + output:
         raise Contradiction(f"the total of {total} is neither prompt {prompt} + completion {completion} nor that + reasoning {reasoning}")
-    rest(output, "the output", reasoning=reasoning)
+    remainder(output, "the output", reasoning=reasoning)
     return output
 
 
-def reported_cost(who: str, raw: JsonObject) -> Decimal | None:
-    """What the provider says it billed, in dollars. None where it says nothing. Raises Missing where it states a part of the bill only."""
+def reported_cost(provider: str, raw: JsonObject) -> Decimal | None:
+    """The cost that the provider reports, in dollars, or None. Raises Missing if it reports only a part of the bill."""
     ticks = count(raw, "cost_in_usd_ticks")
     if ticks:
         return unscaled(ticks, _TICKS_DECIMALS)
-    said = raw.get("cost")
-    if isinstance(said, Mapping):
-        said = said.get("total_cost")
-    if who not in _REPORT_COST or said is None:
+    reported = raw.get("cost")
+    if isinstance(reported, Mapping):
+        reported = reported.get("total_cost")
+    if provider not in _REPORT_COST or reported is None:
         return None
-    billed = money("cost", said)
+    billed = money("cost", reported)
     if raw.get("is_byok") is not True:
         return billed
-    # With the user's own key `cost` is OpenRouter's fee, and the provider behind it bills the rest.
+    # With the user's own key, `cost` is only OpenRouter's fee; the provider behind it bills the tokens.
     upstream = section(raw, "cost_details").get("upstream_inference_cost")
     if upstream is None:
-        raise Missing("the call went through the user's own key, and what the provider behind it bills is not given")
+        raise Missing("the call used the user's own key, and the usage lacks the cost at the provider behind the router")
     return added(billed, money("upstream_inference_cost", upstream))
 
 

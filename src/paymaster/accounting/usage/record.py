@@ -1,4 +1,4 @@
-"""One canonical record of what a call used, whatever its provider calls it; knows no price and no wire format."""
+"""The canonical record of a call's usage, the same for every provider; knows no price and no wire format."""
 
 from dataclasses import dataclass
 from decimal import Decimal
@@ -9,13 +9,13 @@ UnknownReason = Literal["missing_usage", "inconsistent_usage"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """Token counts that never overlap: each token stands in exactly one `*_tokens` field, so that a cost is a plain sum of products.
+    """Token counts that never overlap: each token is in exactly one `*_tokens` field, so that a cost is a plain sum of products.
 
-    `input_tokens` are those billed at the full rate: neither read from nor written to a cache, neither audio nor image. `output_tokens`
-    contain the reasoning; `reasoning_tokens` repeats it for readers and is never billed a second time. `service_tier`, `speed` and
-    `inference_geo` are the provider's own words (`priority`, `fast`, `us`), None where it said nothing. `reported_cost_usd` is the bill as
-    the provider stated it. `parts` is set where one answer took several model passes (Anthropic's compaction): each falls into a price
-    tier of its own, and the fields here are their sums.
+    `input_tokens` are billed at the full rate: neither read from nor written to a cache, neither audio nor image. `output_tokens` include
+    the reasoning; `reasoning_tokens` repeats it for readers and is not billed again. `service_tier`, `speed` and `inference_geo` are the
+    provider's own words (`priority`, `fast`, `us`), None if it sent none. `reported_cost_usd` is the cost that the provider reports.
+    `parts` is set if one answer took several model passes (Anthropic's compaction): each has its own price tier, and the fields here are
+    their sums.
     """
 
     input_tokens: int = 0
@@ -39,7 +39,7 @@ class Usage:
 
     @property
     def counts(self) -> tuple[int, ...]:
-        """The billed token counts, in the order of `prices_rates.TOKEN_METERS`."""
+        """The billed token counts, in the order of `prices.rates.TOKEN_METERS`."""
         return (
             self.input_tokens,
             self.cache_read_tokens,
@@ -56,7 +56,7 @@ class Usage:
 
     @property
     def prompt_tokens(self) -> int:
-        """All input: cached or not, of every kind. Price tiers look at this number."""
+        """All input, cached or not, of every kind. Price tiers depend on it."""
         return sum(self.counts[:8])
 
     @property
@@ -66,7 +66,7 @@ class Usage:
 
     @property
     def total_tokens(self) -> int:
-        """Input and output together: what a tokens-per-minute limit counts."""
+        """Input and output together, as a tokens-per-minute limit counts them."""
         return sum(self.counts)
 
     @property
@@ -77,7 +77,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class UnknownUsage:
-    """Nobody can say what the call used, so its hold is charged: `missing_usage` or `inconsistent_usage`, and what exactly is wrong."""
+    """The usage is unknown, so the hold is charged. `reason` is `missing_usage` or `inconsistent_usage`; `detail` says more."""
 
     reason: UnknownReason
     detail: str

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from paymaster.agents.clients import SHARED
-from paymaster.errors import UsageMistake
+from paymaster.errors import UsageMistake, near
 from paymaster.registry.overrides import SETTINGS, flag_of, variable_of
-from paymaster.registry.spelling import near
 from paymaster.registry.values import Count, Switch, Text, Usd
 
 if TYPE_CHECKING:

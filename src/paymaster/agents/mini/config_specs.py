@@ -5,8 +5,7 @@ from importlib import import_module
 from pathlib import Path
 
 from paymaster.agents.embedded import refuse_dotted, registry_in
-from paymaster.errors import UsageMistake
-from paymaster.registry.spelling import near
+from paymaster.errors import UsageMistake, near
 from paymaster.registry.yamltext import Document
 
 TOOL_MODEL = "paymaster.agents.mini.model.PaymasterModel"

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
 
-from paymaster.accounting.money import NANOUSD_PER_USD, format_usd
+from paymaster.accounting.money import cap_nanousd, format_usd
 from paymaster.agents.mini.checks import check_writable
 from paymaster.agents.mini.config_specs import own_words, section
 from paymaster.agents.mini.process import DONE, FAILED, STOPPED_BY_BUDGET, Program, Start, call_mini, launch, replaced
@@ -74,7 +74,7 @@ def _judge(agent: object, scope: Scope) -> int:
     if ended == "Submitted":
         return DONE
     if ended == "LimitsExceeded" and 0 < agent.config.cost_limit <= agent.cost:
-        limit, spent = (format_usd(int(Decimal(str(usd)) * NANOUSD_PER_USD)) for usd in (agent.config.cost_limit, agent.cost))
+        limit, spent = (format_usd(cap_nanousd(Decimal(str(usd)))) for usd in (agent.config.cost_limit, agent.cost))
         sys.stderr.write(
             f"Stopped by mini's own agent.cost_limit of {limit}: {spent} spent. Set it with -l; 0 leaves it to the registry.\n"
         )

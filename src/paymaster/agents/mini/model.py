@@ -20,7 +20,7 @@ from minisweagent.models.utils.anthropic_utils import _reorder_anthropic_thinkin
 from minisweagent.models.utils.cache_control import set_cache_control
 from minisweagent.models.utils.openai_multimodal import expand_multimodal_content
 
-from paymaster.accounting.money import NANOUSD_PER_USD, format_usd
+from paymaster.accounting.money import NANOUSD_PER_USD, cap_nanousd, format_usd
 from paymaster.agents.clients import SHARED, Tally
 from paymaster.agents.git_diff import git_diff
 from paymaster.agents.mini.config import (
@@ -213,7 +213,7 @@ def _count(cost_usd: float) -> None:
 def _limit_of_mini() -> BudgetExceeded | None:
     """Limits of mini's own for the whole process (MSWEA_GLOBAL_…), looked at before a call is paid for."""
     stats = GLOBAL_MODEL_STATS
-    spent, cap = (int(Decimal(str(usd)) * NANOUSD_PER_USD) for usd in (stats.cost, stats.cost_limit))
+    spent, cap = (cap_nanousd(Decimal(str(usd))) for usd in (stats.cost, stats.cost_limit))
     if 0 < stats.cost_limit <= stats.cost:
         variable, reached = "MSWEA_GLOBAL_COST_LIMIT", f"{format_usd(spent)} spent of {format_usd(cap)}"
     elif 0 < stats.call_limit <= stats.n_calls:

@@ -5,6 +5,7 @@ Only a process that runs SWE-agent imports this module, so SWE-agent may be impo
 
 import time
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -20,7 +21,7 @@ from sweagent.exceptions import (
 )
 from sweagent.utils.log import get_logger
 
-from paymaster.accounting.money import NANOUSD_PER_USD, format_usd
+from paymaster.accounting.money import NANOUSD_PER_USD, cap_nanousd, format_usd
 from paymaster.agents.sweagent.messages import HistoryItem, as_messages, as_output, request_params
 from paymaster.agents.sweagent.registry import TOTAL_LIMIT
 from paymaster.agents.sweagent.session import RequestCost, Session, was_too_long
@@ -194,7 +195,7 @@ def _first(*values: int | None) -> int | None:
 
 
 def _total_reached(limit_usd: float, spent_usd: float) -> BudgetExceeded:
-    cap, spent = (round(usd * NANOUSD_PER_USD) for usd in (limit_usd, spent_usd))
+    cap, spent = cap_nanousd(Decimal(str(limit_usd))), round(spent_usd * NANOUSD_PER_USD)
     return BudgetExceeded(
         f"budget reached: {TOTAL_LIMIT} = {format_usd(cap)}: {format_usd(spent)} spent",
         account=TOTAL_LIMIT,

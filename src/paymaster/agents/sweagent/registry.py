@@ -9,15 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal, InvalidOperation
 
-from paymaster.accounting.money import format_usd
-from paymaster.errors import RequestInvalid, UsageMistake
+from paymaster.accounting.money import cap_nanousd, format_usd
+from paymaster.errors import RequestInvalid, UsageMistake, near
 from paymaster.registry.completing import Sources
 from paymaster.registry.loading import read_registry
 from paymaster.registry.models import Budget, Model, Policy, Registry
 from paymaster.registry.overrides import Overrides, flag_of
-from paymaster.registry.policies import cap_nanousd
 from paymaster.registry.providers import find_provider
-from paymaster.registry.spelling import near
 from paymaster.registry.yamltext import Document, Plain
 from paymaster.routing.planning import chain, resolve
 

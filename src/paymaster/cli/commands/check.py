@@ -9,7 +9,7 @@ from paymaster.cli.flags import ALL, AsJson, Flags, RegistryWord, registry_of, s
 if TYPE_CHECKING:
     from paymaster.cli.live import Answered
     from paymaster.errors import LedgerUnusable
-    from paymaster.registry.describe import RegistryTable
+    from paymaster.registry.describe import RegistryDescription
     from paymaster.resources import Options
 
 HELP = """Check a registry.
@@ -62,7 +62,7 @@ def check(
         raise typer.Exit(1)
 
 
-def _with_ledger(described: "RegistryTable", options: "Options") -> "tuple[RegistryTable, LedgerUnusable | None]":
+def _with_ledger(described: "RegistryDescription", options: "Options") -> "tuple[RegistryDescription, LedgerUnusable | None]":
     """With the warnings about the ledger's server; or with why it can't be used, which is told when the registry has been shown."""
     from dataclasses import replace
 
@@ -76,7 +76,7 @@ def _with_ledger(described: "RegistryTable", options: "Options") -> "tuple[Regis
     return replace(described, warnings=(*described.warnings, *told)), None
 
 
-def _print(described: "RegistryTable", options: "Options", answered: "list[Answered] | None", *, origins: bool) -> None:
+def _print(described: "RegistryDescription", options: "Options", answered: "list[Answered] | None", *, origins: bool) -> None:
     from paymaster.cli import registry_tables
     from paymaster.cli.terminal import write, write_tables, write_warnings
 

@@ -114,13 +114,14 @@ def _read_usd(text: str) -> int:
     from decimal import Decimal, InvalidOperation
 
     from paymaster.accounting.accounts import LARGEST_AMOUNT
-    from paymaster.accounting.decimals import NANO_DECIMALS, scaled
+    from paymaster.accounting.decimals import scaled
+    from paymaster.accounting.money import USD_DECIMALS
     from paymaster.errors import UsageMistake
 
     if not text.strip():
         raise UsageMistake("an adjustment needs its amount", advice="Add --usd -1.50 to take away, --usd +1.50 to add to what was spent.")
     try:
-        amount = scaled(Decimal(text.strip().replace("$", "", 1)), NANO_DECIMALS)
+        amount = scaled(Decimal(text.strip().replace("$", "", 1)), USD_DECIMALS)
     except (InvalidOperation, ValueError, OverflowError) as error:
         advice = "Write dollars with at most 9 decimals: -1.50, +0.000000001."
         raise UsageMistake(f"--usd {text}: not an amount that can be posted exactly", advice=advice) from error

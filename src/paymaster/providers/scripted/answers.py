@@ -2,15 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from decimal import ROUND_CEILING, Decimal
+from decimal import Decimal
 
 import orjson
 
+from paymaster.accounting.money import usd_to_nanousd
 from paymaster.jsontypes import JsonObject
 from paymaster.providers.scripted.script import Answer, Prices, ScriptedModel, UsageFigures, When
 from paymaster.routing.requests import OUTPUT_LIMIT_NAMES
 
-_NANO_PER_USD = 1_000_000_000
 _THOUSAND = 1_000
 _MILLION = 1_000_000
 
@@ -115,7 +115,7 @@ def cost_nanousd(prices: Prices, counts: Counts) -> int:
     per_cached = _per_token(prices.usd_per_1k_cache_read, prices.usd_per_1m_cache_read)
     usd = per_input * (counts.prompt_tokens - counts.cached_tokens) + per_output * counts.completion_tokens
     usd += (per_input if per_cached is None else per_cached) * counts.cached_tokens
-    return int((usd * _NANO_PER_USD).to_integral_value(rounding=ROUND_CEILING))
+    return usd_to_nanousd(usd)
 
 
 def messages_of(body: JsonObject) -> Sequence[JsonObject]:

@@ -12,8 +12,7 @@ from typing import Annotated, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from paymaster.errors import Problem, RegistryInvalid, UsageMistake
-from paymaster.registry.spelling import near
+from paymaster.errors import Problem, RegistryInvalid, UsageMistake, near
 from paymaster.registry.values import Rate
 from paymaster.registry.yamltext import Document, dotted, read_yaml
 

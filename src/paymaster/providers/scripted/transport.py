@@ -11,7 +11,7 @@ from paymaster.operations import Operation
 from paymaster.providers.openai_http import OpenAIHttp
 from paymaster.providers.scripted.engine import End, Performance, Piece, ScriptEngine
 from paymaster.providers.scripted.script import load_script
-from paymaster.providers.transport import ExchangeBroken, Fault, HttpRequest
+from paymaster.providers.transport import ExchangeBroken, ExchangeFault, HttpRequest
 
 
 def scripted_provider(stage: ScriptEngine, runtime: Runtime) -> OpenAIHttp:
@@ -55,15 +55,15 @@ class ScriptedAnswer:
             if piece.delay_ms > wait_ms:
                 await self._runtime.sleep(wait_ms)
                 self._pieces[0] = Piece(piece.delay_ms - wait_ms, piece.data)
-                raise ExchangeBroken(Fault.SILENT, "")
+                raise ExchangeBroken(ExchangeFault.SILENT, "")
             if piece.delay_ms:
                 await self._runtime.sleep(piece.delay_ms)
             return self._pieces.popleft().data
         if self._end is End.SILENT:
             await self._runtime.sleep(wait_ms)
-            raise ExchangeBroken(Fault.SILENT, "")
+            raise ExchangeBroken(ExchangeFault.SILENT, "")
         if self._end is End.CUT:
-            raise ExchangeBroken(Fault.LOST, "the script cut the connection")
+            raise ExchangeBroken(ExchangeFault.LOST, "the script cut the connection")
         return b""
 
     def close(self) -> None:
@@ -83,11 +83,11 @@ class ScriptedTransport:
         embeds = request.url.endswith(f"/{Operation.EMBEDDINGS}")
         performance = self.stage.perform(orjson.loads(request.body), self._runtime.now_ms(), embeds=embeds)
         if performance.end is End.RESET:
-            raise ExchangeBroken(Fault.LOST, "the script reset the connection")
+            raise ExchangeBroken(ExchangeFault.LOST, "the script reset the connection")
         silent = performance.end is End.SILENT and not performance.pieces
         if silent or performance.delay_ms > wait_ms:
             await self._runtime.sleep(wait_ms)
-            raise ExchangeBroken(Fault.SILENT, "")
+            raise ExchangeBroken(ExchangeFault.SILENT, "")
         if performance.delay_ms:
             await self._runtime.sleep(performance.delay_ms)
         return ScriptedAnswer(performance, self._runtime)

@@ -1,4 +1,4 @@
-"""A model is found by the names people use; a name that nobody has priced is unpriced."""
+"""A model is found by its common names; an unknown name has no price."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from genai_prices.types import (
 from paymaster.accounting.prices.catalogue import Catalogue
 from paymaster.accounting.prices.genai_prices import extract_periods, is_named
 from paymaster.accounting.prices.names import canonical_provider, is_local, spellings, split_prefix, without_snapshots
-from paymaster.accounting.prices.periods import ALWAYS, Period
+from paymaster.accounting.prices.price import ALWAYS, Period
 from paymaster.accounting.prices.supplement import Supplement, load_supplement, read_supplement
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def input_rate(price: Price | None) -> str | None:
         (None, "anthropic/claude-haiku-4-5", "1"),
     ],
 )
-def test_the_names_people_use_are_understood(provider: str | None, model: str, usd_per_mtok: str, catalogue: Catalogue) -> None:
+def test_common_names_of_models_are_understood(provider: str | None, model: str, usd_per_mtok: str, catalogue: Catalogue) -> None:
     assert input_rate(catalogue.lookup(provider, model, NOW)) == usd_per_mtok
 
 
@@ -117,16 +117,16 @@ def test_the_names_people_use_are_understood(provider: str | None, model: str, u
         (None, "brand-new-model"),
     ],
 )
-def test_a_name_that_nobody_has_priced_is_unpriced(provider: str | None, model: str, catalogue: Catalogue) -> None:
+def test_an_unknown_name_has_no_price(provider: str | None, model: str, catalogue: Catalogue) -> None:
     assert catalogue.lookup(provider, model, NOW) is None
 
 
 def test_every_name_that_the_catalogue_lists_itself_is_accepted() -> None:
     from genai_prices.data import providers
 
-    listed = [(place.id, model) for place in providers for model in place.models if isinstance(model.match, ClauseEquals)]
+    listed = [(provider.id, model) for provider in providers for model in provider.models if isinstance(model.match, ClauseEquals)]
     assert len(listed) > 1000
-    assert [model.id for place, model in listed if not is_named(place, model.match.equals.lower(), model)] == []
+    assert [model.id for provider, model in listed if not is_named(provider, model.match.equals.lower(), model)] == []
 
 
 def test_prices_change_on_their_day(catalogue: Catalogue) -> None:
@@ -136,19 +136,19 @@ def test_prices_change_on_their_day(catalogue: Catalogue) -> None:
     assert input_rate(catalogue.lookup("deepseek", "deepseek-v4-flash", datetime(2026, 9, 10, 4, tzinfo=UTC))) == "0.15"
 
 
-def test_each_price_says_where_it_came_from(catalogue: Catalogue) -> None:
+def test_each_price_names_its_source(catalogue: Catalogue) -> None:
     sources = [catalogue.lookup(*name, NOW).source for name in (("openai", "gpt-4o"), ("deepseek", "deepseek-flash"), ("ollama", "x"))]
     assert sources[0].startswith("catalogue genai-prices ")
     assert sources[1].startswith("catalogue paymaster ")
     assert sources[2] == "local provider ollama"
 
 
-def test_who_writes_to_the_cache_unasked_is_known(catalogue: Catalogue) -> None:
+def test_providers_that_write_to_the_cache_unasked_are_known(catalogue: Catalogue) -> None:
     unasked = {name: catalogue.lookup(None, name, NOW).writes_cache_unasked for name in ("gpt-6.1-sol", "gpt-4o", "claude-sonnet-4-5")}
     assert unasked == {"gpt-6.1-sol": True, "gpt-4o": False, "claude-sonnet-4-5": False}
 
 
-def test_a_look_up_is_remembered_by_its_object(catalogue: Catalogue) -> None:
+def test_a_look_up_is_remembered(catalogue: Catalogue) -> None:
     assert catalogue.lookup("openai", "gpt-4o", NOW) is catalogue.lookup("openai", "gpt-4o", NOW)
 
 
@@ -162,7 +162,7 @@ def test_importing_costs_nothing_and_local_models_load_nothing() -> None:
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
-def test_names_and_prefixes() -> None:
+def test_names_and_prefixes_are_split() -> None:
     assert canonical_provider(" Vertex-AI ") == "google"
     assert canonical_provider("someone") == "someone"
     assert is_local("text-generation-webui")
@@ -206,7 +206,7 @@ def test_tiers_of_single_rates_become_tiers_of_the_whole() -> None:
 
 
 @pytest.mark.parametrize("key", ["audio_hours", "input_mchars", "output_reasoning_mtok"])
-def test_what_no_usage_tells_makes_a_model_unpriced(key: str) -> None:
+def test_a_meter_that_no_usage_reports_makes_a_model_unpriced(key: str) -> None:
     assert only(entry(mtok("1", **{key: Decimal(1)}))) is None
 
 
@@ -220,7 +220,7 @@ def test_an_empty_price_is_free_only_by_name() -> None:
     assert only(entry(ModelPrice(), name="m:free")).is_free
 
 
-def test_video_and_images_take_the_dearer_rate() -> None:
+def test_video_and_images_take_the_higher_rate() -> None:
     price = only(entry(mtok("1", input_image_mtok=Decimal(2), input_video_mtok=Decimal(5), requests_kcount=Decimal(3))))
     assert price.table.rates(0).input_image == 5
     assert price.table.rates(0).request == 3000
@@ -248,7 +248,7 @@ def test_variants_hold_from_their_day_and_before_it_while_the_list_price_was_the
 # --- Our own figures ---------------------------------------------------------------------------------------------------
 
 
-def test_the_file_that_ships_is_sound() -> None:
+def test_the_shipped_file_is_valid() -> None:
     supplement = load_supplement()
     for (provider, name), periods in supplement.histories().items():
         assert canonical_provider(provider) == provider, name
@@ -257,7 +257,7 @@ def test_the_file_that_ships_is_sound() -> None:
     assert all(source.startswith("https://") for source in sources)
 
 
-def test_corrections_and_factors_apply_to_whom_they_name() -> None:
+def test_corrections_and_factors_apply_only_to_the_models_they_name() -> None:
     supplement = read_supplement(
         """
         version = "1"

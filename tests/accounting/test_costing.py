@@ -36,30 +36,30 @@ def test_a_bill_with_more_digits_than_a_float_keeps_them(catalogue: Catalogue) -
     assert json.loads(cost_line(line, catalogue, NOW))["cost_usd"] == "0.12345678901234567890123"
 
 
-def test_what_is_left_out_is_openai_s_chat_now(catalogue: Catalogue) -> None:
+def test_missing_fields_default_to_openai_chat_now(catalogue: Catalogue) -> None:
     record = {"model": "gpt-4o", "raw_usage": {"prompt_tokens": 1000, "completion_tokens": 500}}
     assert cost_record(record, catalogue, NOW)["cost_usd"] == "0.0075"
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         ("not json", "not JSON"),
         ("[]", "not a JSON object"),
-        (json.dumps(LINE | {"at": "yesterday"}), "at: a time like 2026-11-20T12:00:00Z is expected, not 'yesterday'"),
-        (json.dumps(LINE | {"provider": 7}), "provider: text is expected, not 7"),
-        (json.dumps(LINE | {"raw_usage": 7}), "raw_usage: a JSON object or null is expected"),
-        (json.dumps(LINE | {"prompt_tokens_upper_bound": -1}), "prompt_tokens_upper_bound: a whole number is expected, not -1"),
-        (json.dumps(LINE | {"prompt_tokens_upper_bound": 1}), "max_output_tokens: a whole number is expected, not None"),
+        (json.dumps(LINE | {"at": "yesterday"}), "at: must be a time like 2026-11-20T12:00:00Z, got 'yesterday'"),
+        (json.dumps(LINE | {"provider": 7}), "provider: must be text, got 7"),
+        (json.dumps(LINE | {"raw_usage": 7}), "raw_usage: must be a JSON object or null"),
+        (json.dumps(LINE | {"prompt_tokens_upper_bound": -1}), "prompt_tokens_upper_bound: must be a whole number, got -1"),
+        (json.dumps(LINE | {"prompt_tokens_upper_bound": 1}), "max_output_tokens: must be a whole number, got None"),
     ],
 )
-def test_a_bad_line_says_what_is_wrong(line: str, said: str, catalogue: Catalogue) -> None:
+def test_a_bad_line_is_refused_with_the_field_and_what_was_expected(line: str, message: str, catalogue: Catalogue) -> None:
     with pytest.raises(BadLine) as caught:
         cost_line(line, catalogue, NOW)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
-def test_a_request_that_was_not_sent_gets_its_hold(catalogue: Catalogue) -> None:
+def test_an_unsent_request_gets_the_amount_to_hold(catalogue: Catalogue) -> None:
     request = {"model": "gpt-4o", "prompt_tokens_upper_bound": 10_000, "max_output_tokens": 4096}
     assert cost_record(request, catalogue, NOW)["worst_case_usd"] == "0.06596"
     assert cost_record(request | {"n": 2}, catalogue, NOW)["worst_case_usd"] == "0.10692"
@@ -82,5 +82,5 @@ def test_a_request_that_was_not_sent_gets_its_hold(catalogue: Catalogue) -> None
         ({"provider": "ollama", "model": "x", "prompt_tokens_upper_bound": 272_000, "max_output_tokens": 1000}, "0"),
     ],
 )
-def test_holds_worked_out_by_hand(request_: dict, held: str, catalogue: Catalogue) -> None:
+def test_holds_match_those_worked_out_by_hand(request_: dict, held: str, catalogue: Catalogue) -> None:
     assert cost_record(request_, catalogue, NOW)["worst_case_usd"] == held

@@ -1,4 +1,4 @@
-"""Amounts keep every digit, and are written without exponents."""
+"""Decimal arithmetic keeps every digit or raises, and numbers are written without exponents."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paymaster.accounting.decimals import added, decimals_needed, multiplied, plain, scaled, unscaled, usd_to_nanousd
+from paymaster.accounting.decimals import added, decimals_needed, multiplied, plain, scaled, unscaled
 
 NUMBERS = st.builds(lambda digits, places: Decimal(f"{digits}E-{places}"), st.integers(-(10**40), 10**40), st.integers(0, 40))
 
@@ -35,20 +35,21 @@ def test_amounts_are_written_plainly(written: str, text: str) -> None:
     assert plain(Decimal(written)) == text
 
 
-@pytest.mark.parametrize(
-    ("amount", "nanousd"), [("0", 0), ("0.0000000001", 1), ("0.000000001", 1), ("1.0000000011", 1_000_000_002), ("5e2", 500 * 10**9)]
-)
-def test_nano_dollars_are_rounded_up(amount: str, nanousd: int) -> None:
-    assert usd_to_nanousd(Decimal(amount)) == nanousd
-
-
-def test_zeros_at_the_end_are_no_digits_to_lose() -> None:
+def test_trailing_zeros_may_be_dropped() -> None:
     assert scaled(Decimal("0.50"), 1) == 5
 
 
-def test_what_cannot_be_told_exactly_is_refused() -> None:
+def test_scaling_refuses_to_lose_a_digit() -> None:
     with pytest.raises(ValueError, match="more than 1 decimals"):
         scaled(Decimal("0.25"), 1)
     with pytest.raises(ValueError, match="not a finite number"):
         scaled(Decimal("NaN"), 1)
     assert decimals_needed((Decimal("NaN"), Decimal("0.5"))) == 1
+
+
+def test_a_number_of_absurd_length_is_refused_at_once() -> None:
+    for text in ("1E+999999", "1E-999999"):
+        with pytest.raises(ValueError, match="more than 1000 digits"):
+            scaled(Decimal(text), 9)
+    with pytest.raises(ArithmeticError):
+        multiplied(Decimal("1E+600"), Decimal("1E+600"))
