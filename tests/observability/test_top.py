@@ -1,8 +1,7 @@
-"""`paymaster top`, and the read models that it shares with the dashboard: the journal and recent calls."""
+"""`paymaster top`, and the recent calls that it shares with the dashboard."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import select
@@ -16,7 +15,6 @@ import pytest
 from typer.testing import CliRunner
 
 from past_calls import known_registry, spend
-from paymaster.accounting.accounts import Charge, Hold, Settlement
 from paymaster.accounting.records import AttemptRecord
 from paymaster.cli.app import build_app
 from paymaster.ledgers.memory import MemoryLedger
@@ -26,7 +24,6 @@ from paymaster.redaction import Redactor
 from paymaster.runtime import BlockingRuntime, run
 from paymaster.telemetry.event_lines import encode
 from paymaster.testing import ManualRuntime
-from paymaster.views.journal_tail import JournalTail
 from paymaster.views.ledger_status import BudgetState, most_relevant
 from paymaster.views.recent_calls import RecentCalls, newest_files, read_call_notes
 from redis_servers import RedisServer, server_program
@@ -101,19 +98,7 @@ def test_on_a_terminal_it_runs_until_ctrl_c(tmp_path):
     assert program.returncode == 0
 
 
-# ------------------------------------------------------------------------------------------------------------ the journal
-
-
-class Sums:
-    def __init__(self) -> None:
-        self.sum_nanousd = self.count = 0
-
-    def add(self, attempt: AttemptRecord) -> None:
-        self.sum_nanousd += attempt.cost_nanousd
-        self.count += 1
-
-    def remove(self, attempt: AttemptRecord) -> None:
-        self.sum_nanousd -= attempt.cost_nanousd
+# ---------------------------------------------------------------------------------------------------------- recent calls
 
 
 def record(cost_nanousd: int, outcome: str = "answered") -> str:
@@ -121,36 +106,6 @@ def record(cost_nanousd: int, outcome: str = "answered") -> str:
         call_id="c", attempt=1, at_ms=1, model="m", provider="p", model_id="m", outcome=outcome, billed="exact", cost_nanousd=cost_nanousd,
         held_nanousd=9, cost_source="registry", run="r",
     ).to_json()  # fmt: skip
-
-
-@pytest.mark.parametrize("kind", ["memory", "sqlite"])
-def test_the_journal_tail_reads_each_record_once_and_reports_corrections(kind, tmp_path):
-    books = MemoryLedger() if kind == "memory" else SqliteLedger(tmp_path / "l.sqlite3", ManualRuntime().sleep)
-    sums = Sums()
-    journal_tail = JournalTail(books, (sums,), 0)
-
-    def hold(name: str) -> Hold:
-        return Hold(name, (Charge("usd/run/r", 9, None),), 1_000, record(9, "lost"))
-
-    async def read_while_settling() -> None:
-        for number in range(3):  # two of them within one millisecond
-            await books.reserve(hold(f"h{number}"), 1_000 + number // 2)
-            await books.settle(Settlement(hold(f"h{number}"), 1_000 + number // 2, (5,), record(5)), 1_000 + number // 2)
-            await journal_tail.catch_up()
-        await books.reserve(hold("slow"), 1_100)
-        await books.sweep(5_000)
-        await journal_tail.catch_up(lambda: asyncio.sleep(0))
-        assert (sums.count, sums.sum_nanousd) == (4, 24)
-        await books.settle(Settlement(hold("slow"), 1_100, (2,), record(2)), 6_000)
-        await journal_tail.catch_up()
-        await journal_tail.catch_up()
-        await books.close()
-
-    asyncio.run(read_while_settling())
-    assert (sums.count, sums.sum_nanousd) == (5, 17)
-
-
-# ---------------------------------------------------------------------------------------------------------- recent calls
 
 
 def test_a_recent_call_explains_its_model_and_the_others(tmp_path, events):
