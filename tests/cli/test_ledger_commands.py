@@ -265,7 +265,7 @@ def test_status_shows_the_queue_by_model():
     ]
     many = ledger_status({}, None, queue=[Queued(f"h{number}", ("pause/x",), {f"m{number}": 1}, number) for number in range(30)])
     *_, shown = status_tables(many, 100)
-    assert (len(shown.rows), shown.title) == (20, "Queue (20 of 30 models)")
+    assert (len(shown.rows), shown.title) == (20, "Waiting calls (20 of 30 models)")
 
 
 def test_status_shows_an_exceeded_budget():

@@ -30,7 +30,7 @@ def status_json(status: LedgerStatus, now_ms: int, ledger: str) -> dict[str, obj
         "budgets": [{**asdict(budget), "left_nanousd": budget.left_nanousd} for budget in status.budgets],
         "limits": [asdict(limit) for limit in status.limits],
         "models": [asdict(model) for model in status.models],
-        "queue": [asdict(waiting) for waiting in status.queue],
+        "queued": [asdict(waiting) for waiting in status.queue],
     }
 
 
@@ -98,7 +98,7 @@ def _model_table(models: tuple[ModelState, ...], now_ms: int) -> Table:
 def _queue_table(queue: tuple[QueueState, ...], now_ms: int) -> Table:
     """The models that calls wait for; of very many, those that have waited longest."""
     return Table(
-        title="Queue" if len(queue) <= _MAX_QUEUE_ROWS else f"Queue ({_MAX_QUEUE_ROWS} of {len(queue):,} models)",
+        title="Waiting calls" if len(queue) <= _MAX_QUEUE_ROWS else f"Waiting calls ({_MAX_QUEUE_ROWS} of {len(queue):,} models)",
         columns=[Column("model"), Column("calls", figures=True), Column("longest", figures=True), Column("wait for")],
         rows=[
             [waiting.model or _NOTHING, f"{waiting.calls:,}", waited(waiting, now_ms), waiting.wait_for]
