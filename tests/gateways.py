@@ -1,4 +1,4 @@
-"""A gateway that runs before simulated models, as tests see it, and the registry that it serves."""
+"""A running gateway for simulated models, and the registry that it serves."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from paymaster.flow.events import Event
     from paymaster.gateway.service import Service
-    from paymaster.gateway.serving import Running
+    from paymaster.gateway.serving import RunningGateway
     from paymaster.providers.scripted.server import ScriptedServer
 
 PRICES = {"usd_per_1m_input": 1, "usd_per_1m_output": 10}
@@ -33,10 +33,10 @@ MODEL = {
 
 @dataclass
 class Gateway:
-    """A gateway that runs, the simulated provider behind it, and what it told."""
+    """A running gateway, its simulated provider and its events."""
 
     url: str
-    running: Running
+    running: RunningGateway
     provider: ScriptedServer
     registry: Path
     events: list[Event] = field(default_factory=list)
@@ -63,7 +63,7 @@ def write_registry(
     each: Mapping[str, object],
     own: Mapping[str, Mapping[str, object]] | None = None,
 ) -> None:
-    """A registry of the provider's models; `each` goes to every one of them, `own` to the one of that name."""
+    """Write a registry of the provider's models; `each` has keys for all models, `own` for the model of that name."""
     models = {name: {**MODEL, "model_id": name, "base_url": provider.base_url, **each, **(own or {}).get(name, {})} for name in names}
     path.write_text(
         json.dumps({"default": names[0], "models": models, "policies": {"backoff_initial_s": 0.01, "backoff_max_s": 0.02, **policies}})
@@ -72,7 +72,7 @@ def write_registry(
 
 @dataclass
 class Served:
-    """A `paymaster serve` that runs, and what it said so far."""
+    """A running `paymaster serve`, and its output so far."""
 
     process: subprocess.Popen[str]
     url: str
@@ -85,7 +85,7 @@ class Served:
 
 @contextmanager
 def served(registry: Path, *flags: str, through: Sequence[str] = ()) -> Iterator[Served]:
-    """`paymaster serve` as a process of its own, started by the words of `through`. At the end it is told to drain."""
+    """`paymaster serve` as a process of its own, started with the prefix `through`. At the end it drains."""
     words = [*through, sys.executable, "-m", "paymaster", "serve", str(registry), "--port", "0", *flags]
     process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
@@ -96,20 +96,20 @@ def served(registry: Path, *flags: str, through: Sequence[str] = ()) -> Iterator
         assert line, lines
         lines.append(line)
         url = line.partition(" at ")[2].partition("/v1")[0]
-    rest = threading.Thread(target=lambda: lines.extend(process.stderr or ()), daemon=True)
-    rest.start()
+    reader = threading.Thread(target=lambda: lines.extend(process.stderr or ()), daemon=True)
+    reader.start()
     try:
         yield Served(process, url, lines)
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
         process.wait(30)
-        rest.join(10)
+        reader.join(10)
         process.stderr.close()
 
 
 def ask(url: str, model: str = "default") -> tuple[int, str]:
-    """One call: the status, and which model answered or what was said instead."""
+    """One call: the status, and the model that answered, or else the body."""
     connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=60)
     with closing(connection):
         connection.request("POST", "/v1/chat/completions", json.dumps({"model": model, "messages": [{"role": "user", "content": "Hello"}]}))
@@ -118,7 +118,7 @@ def ask(url: str, model: str = "default") -> tuple[int, str]:
 
 
 def wait_until(true: Callable[[], bool], limit_s: float = 30) -> None:
-    """Wait for something that happens in another thread or process."""
+    """Wait for a condition that another thread or process fulfils."""
     until_s = time.monotonic() + limit_s
     while not true():
         assert time.monotonic() < until_s

@@ -1,4 +1,4 @@
-"""A past for a ledger: days of calls through the real flow, by a clock that is held; answered, throttled, cut off, passed on."""
+"""A history for a ledger: days of calls through the real flow, on a held clock; answered, failed, and with fallbacks."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def known_registry() -> Registry:
 
 
 def spend(books: Books, now_ms: int, *, hours: int = 48, calls: int = 120, seed: int = 7) -> Box:
-    """That many calls in the hours before `now_ms`; what was told stands in the box's events."""
+    """That many calls in the hours before `now_ms`; the box has their events."""
     chance = random.Random(seed)
 
     def outcome(_: ProviderCall) -> ProviderReply | Failure:
@@ -54,9 +54,9 @@ def spend(books: Books, now_ms: int, *, hours: int = 48, calls: int = 120, seed:
     box = Box(known_registry(), {name: [outcome] for name in MODELS}, runtime=runtime, books=books)
     for number in range(calls):
         box.scope = Scope(run=f"exp-{number * 5 // calls}", user=chance.choice(USERS), instance=f"task-{number}")
-        wanted = MODELS[0] if chance.random() < 0.6 else chance.choice(MODELS)
+        name = MODELS[0] if chance.random() < 0.6 else chance.choice(MODELS)
         messages = ({"role": "user", "content": "x" * 30_000},)
         with suppress(PaymasterError):
-            asyncio.run(box.items(Request(messages=messages, model=wanted)))
+            asyncio.run(box.items(Request(messages=messages, model=name)))
         runtime.advance(hours * HOUR_MS // calls - 1)
     return box

@@ -1,4 +1,4 @@
-"""Knows the command line in this process, a scripted provider, and a registry over it."""
+"""The command line in this process, a scripted provider, and a registry for it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def own_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def own_log() -> Iterator[None]:
-    """The commands set up the log for their process; other tests in this one get it back as it was."""
+    """Commands set up the log of their process; this restores it for other tests."""
     root = logging.getLogger("paymaster")
     before = (root.handlers[:], root.level, root.propagate)
     yield
@@ -57,8 +57,8 @@ def paymaster(capsys: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
     def run(*words: object) -> Ended:
         capsys.readouterr()
         status = main([str(word) for word in words])
-        said = capsys.readouterr()
-        return Ended(status, said.out, said.err)
+        output = capsys.readouterr()
+        return Ended(status, output.out, output.err)
 
     return run
 
@@ -71,19 +71,19 @@ def server() -> Iterator[ScriptedServer]:
 
 @pytest.fixture
 def registry(tmp_path: Path, server: ScriptedServer) -> Path:
-    """Two good models with prices, in a chain, under a hard budget of five cents a run."""
+    """Two working models with prices, in a chain, under a hard budget of five cents per run."""
     path = tmp_path / "registry.yaml"
-    rest = f"provider: openai_compatible, base_url: '{server.base_url}', context_window: 8000, max_output_tokens: 500"
+    common = f"provider: openai_compatible, base_url: '{server.base_url}', context_window: 8000, max_output_tokens: 500"
     path.write_text(
         f"""
 default: fast
 models:
-  fast: {{{rest}, usd_per_1m_input: 1, usd_per_1m_output: 4, rpm: 600, tpm: 1000000, capabilities: [function_calling]}}
-  backup: {{{rest}, model_id: fast, usd_per_1m_input: 1, usd_per_1m_output: 4}}
-  faulty: {{{rest}, usd_per_1m_input: 1, usd_per_1m_output: 4, fallbacks: [backup]}}
-  dead: {{{rest}, model_id: faulty, usd_per_1m_input: 1, usd_per_1m_output: 4, fallbacks: []}}
-  cut: {{{rest}, usd_per_1m_input: 1, usd_per_1m_output: 4, fallbacks: []}}
-  slow: {{{rest}, usd_per_1m_input: 1, usd_per_1m_output: 4, fallbacks: []}}
+  fast: {{{common}, usd_per_1m_input: 1, usd_per_1m_output: 4, rpm: 600, tpm: 1000000, capabilities: [function_calling]}}
+  backup: {{{common}, model_id: fast, usd_per_1m_input: 1, usd_per_1m_output: 4}}
+  faulty: {{{common}, usd_per_1m_input: 1, usd_per_1m_output: 4, fallbacks: [backup]}}
+  dead: {{{common}, model_id: faulty, usd_per_1m_input: 1, usd_per_1m_output: 4, fallbacks: []}}
+  cut: {{{common}, usd_per_1m_input: 1, usd_per_1m_output: 4, fallbacks: []}}
+  slow: {{{common}, usd_per_1m_input: 1, usd_per_1m_output: 4, fallbacks: []}}
 policies:
   budget_usd_per_run: 0.05
   hard_stop_on_budget: true

@@ -1,4 +1,4 @@
-"""Knows how a test starts the command line as a process of its own, with pipes or with a terminal."""
+"""Starts the command line as a process of its own, with pipes or with a terminal."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def run_process(*words: object, given: str = "", **environment: str) -> Ended:
 
 @contextmanager
 def terminal_process(*words: object, **environment: str) -> Iterator[tuple[subprocess.Popen[bytes], Callable[[], str]]]:
-    """A process whose input and output are a terminal; calling the second item waits for its end and gives what it showed."""
+    """A process whose input and output are a terminal; the second item waits for its end and returns its output."""
     import pty
 
     ours, theirs = pty.openpty()
@@ -62,7 +62,7 @@ def terminal_process(*words: object, **environment: str) -> Iterator[tuple[subpr
         while True:
             try:
                 piece = os.read(ours, 4096)
-            except OSError:  # how Linux says that nobody holds the other end any more
+            except OSError:  # Linux: the other end is closed
                 return
             if not piece:
                 return

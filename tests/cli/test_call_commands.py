@@ -1,4 +1,4 @@
-"""`ask`, `explain` and `mini`: calls, what they would be, and whom they are handed to."""
+"""`ask`, `explain` and `mini`: calls, explanations of calls, and arguments for an agent."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from cli.programs import start
 from paymaster import Client, Reply
 from paymaster.accounting.records import AttemptRecord
-from paymaster.cli.answers import summary
+from paymaster.cli.ask_summary import summary
 
 
 def lines_of(text: str) -> list[str]:
@@ -32,21 +32,21 @@ def test_the_answer_goes_to_standard_output_and_its_cost_to_standard_error(payma
     assert "left of $0.05 (policies.budget_usd_per_run)" in ended.err
 
 
-def test_quiet_says_nothing_of_the_cost(paymaster, registry):
+def test_quiet_does_not_print_the_cost(paymaster, registry):
     assert paymaster("ask", "Why?", "--model-registry", registry, "-q").err == ""
 
 
-def test_verbose_tells_the_steps(paymaster, registry):
+def test_verbose_logs_the_steps(paymaster, registry):
     assert "paymaster.calls" in paymaster("ask", "Why?", "--model-registry", registry, "-vv").err
 
 
 @pytest.mark.parametrize("words", [("ask", "Why?"), ("explain",)])
-def test_a_variable_that_means_nothing_is_warned_of_before_money_is_spent(paymaster, registry, monkeypatch, words):
+def test_an_unknown_variable_is_warned_of_before_money_is_spent(paymaster, registry, monkeypatch, words):
     monkeypatch.setenv("PAYMASTER_BUGDET_USD", "1")
     assert "Warning: ignoring the unknown environment variable PAYMASTER_BUGDET_USD" in paymaster(*words, "--model-registry", registry).err
 
 
-def test_a_call_that_goes_on_without_its_ledger_succeeds_and_says_so(paymaster, registry, tmp_path):
+def test_a_call_without_its_ledger_succeeds_with_a_warning(paymaster, registry, tmp_path):
     path = tmp_path / "soft.yaml"
     text = registry.read_text()
     path.write_text(text.replace("hard_stop_on_budget: true", "hard_stop_on_budget: false"))
@@ -55,7 +55,7 @@ def test_a_call_that_goes_on_without_its_ledger_succeeds_and_says_so(paymaster, 
     assert "is called without it" in ended.err
 
 
-def test_a_fallback_is_told(paymaster, registry):
+def test_a_fallback_is_shown(paymaster, registry):
     ended = paymaster("ask", "Why?", "-m", "faulty", "--model-registry", registry)
     assert ended.status == 0
     assert "fallback from faulty" in lines_of(ended.err)[-1]
@@ -64,11 +64,11 @@ def test_a_fallback_is_told(paymaster, registry):
 
 def test_json_has_the_answer_its_cost_and_every_attempt(paymaster, registry):
     ended = paymaster("ask", "Why?", "--json", "--run-id", "r1", "--batch-id", "b1", "--user", "ann", "--model-registry", registry)
-    said = json.loads(ended.out)
-    assert (said["text"], said["model"], said["run"]) == ("Blue light is scattered most.", "fast", "r1")
-    assert said["cost_nanousd"] == sum(attempt["cost_nanousd"] for attempt in said["attempts"]) > 0
-    assert float(said["cost_usd"]) * 1e9 == pytest.approx(said["cost_nanousd"])
-    assert [(attempt["batch"], attempt["user"]) for attempt in said["attempts"]] == [("b1", "ann")]
+    shown = json.loads(ended.out)
+    assert (shown["text"], shown["model"], shown["run"]) == ("Blue light is scattered most.", "fast", "r1")
+    assert shown["cost_nanousd"] == sum(attempt["cost_nanousd"] for attempt in shown["attempts"]) > 0
+    assert float(shown["cost_usd"]) * 1e9 == pytest.approx(shown["cost_nanousd"])
+    assert [(attempt["batch"], attempt["user"]) for attempt in shown["attempts"]] == [("b1", "ann")]
 
 
 def test_the_question_may_come_from_standard_input(paymaster, registry, monkeypatch):
@@ -77,7 +77,7 @@ def test_the_question_may_come_from_standard_input(paymaster, registry, monkeypa
 
 
 @pytest.mark.parametrize(("given", "expected"), [(b"", "the prompt is empty"), (b"\xff", "standard input is not UTF-8")])
-def test_standard_input_that_is_no_question_is_a_mistake(paymaster, registry, monkeypatch, given, expected):
+def test_invalid_standard_input_is_a_mistake(paymaster, registry, monkeypatch, given, expected):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given)))
     ended = paymaster("ask", "-", "--model-registry", registry)
     assert ended.status == 2
@@ -92,31 +92,31 @@ def test_an_empty_question_is_a_mistake(paymaster, registry, words):
 def test_the_system_message_and_the_output_limit_are_sent(paymaster, registry):
     ended = paymaster("ask", "Why?", "--system", "Answer with a smile.", "--max-tokens", "3", "--model-registry", registry)
     assert ended.out.startswith("A smile")
-    assert "cut off at its longest allowed length" in ended.err
+    assert "cut off at the output limit" in ended.err
 
 
-def test_a_budget_that_cannot_pay_is_status_3_and_says_which(paymaster, registry):
+def test_a_too_small_budget_is_status_3_and_is_named(paymaster, registry):
     ended = paymaster("ask", "Why?", "--model-registry", registry, "--budget-usd", "0.000001")
     assert (ended.status, ended.out) == (3, "")
     assert "--budget-usd" in ended.err
 
 
 @pytest.mark.parametrize("name", ["dead", "faulty"])
-def test_a_budget_that_a_failure_used_up_is_status_3_and_says_what_was_tried(paymaster, registry, name):
-    """The first attempt is charged in full; neither a second one nor the fallback can be paid for then."""
+def test_a_budget_used_up_by_a_failure_is_status_3_and_lists_the_attempt(paymaster, registry, name):
+    """The first attempt is charged in full; the budget then pays for neither a retry nor the fallback."""
     ended = paymaster("ask", "Why?", "--model", name, "--model-registry", registry, "--budget-usd", "0.0025")
     assert ended.status == 3
     assert "budget reached: --budget-usd = $0.0025" in ended.err
     assert f"attempt 1, {name}: server error (HTTP 500), $0.00" in ended.err
 
 
-def test_a_soft_budget_lets_the_call_go_on_and_says_so(paymaster, registry):
+def test_a_soft_budget_lets_the_call_continue_and_shows_the_excess(paymaster, registry):
     ended = paymaster("ask", "Why?", "--model-registry", registry, "--budget-usd", "0.000001", "--no-hard-stop-on-budget")
     assert ended.status == 0
     assert "over $0.000001 (--budget-usd)" in ended.err
 
 
-def test_a_call_that_nobody_answers_is_status_1(paymaster, registry):
+def test_a_call_without_an_answer_is_status_1(paymaster, registry):
     ended = paymaster("ask", "Why?", "-m", "dead", "--model-registry", registry)
     assert (ended.status, ended.out) == (1, "")
     assert "no model answered" in ended.err
@@ -160,7 +160,7 @@ def test_a_missing_extra_is_a_mistake_with_the_line_that_installs_it():
     assert "paymaster[litellm]" in err
 
 
-def test_what_is_wrong_on_this_side_costs_nothing(paymaster):
+def test_a_local_mistake_costs_nothing(paymaster):
     Path("broken.yaml").write_text("models: {m: {answers: 7}}\n")
     prices = "usd_per_1m_input: 3, usd_per_1m_output: 15"
     registry = f"models: {{m: {{provider: scripted, script: broken.yaml, {prices}}}}}\npolicies: {{budget_usd_per_run: 1}}\n"
@@ -222,7 +222,7 @@ def attempt(**more) -> AttemptRecord:
         ([attempt(billed="unpriced", cost_nanousd=0)], "and an unknown cost (no price)"),
     ],
 )
-def test_the_line_below_an_answer_says_what_it_came_to(attempts, expected):
+def test_the_summary_line_has_tokens_cost_and_attempts(attempts, expected):
     Path("r.yaml").write_text("models: {m: {provider: ollama, model_id: m}}\n")
     cost = sum(record.cost_nanousd for record in attempts)
     reply = Reply(body={}, model="m", usage=None, finish_reason="stop", cost_nanousd=cost, attempts=tuple(attempts), call_id="c")
@@ -233,7 +233,7 @@ def test_the_line_below_an_answer_says_what_it_came_to(attempts, expected):
 # ------------------------------------------------------------------------------------------------------------- explain
 
 
-def test_explain_says_who_would_serve_and_what_would_be_held(paymaster, registry):
+def test_explain_names_the_serving_model_and_its_hold(paymaster, registry):
     ended = paymaster("explain", registry, "--prompt", "Why?")
     assert ended.status == 0
     assert ended.out.startswith("fast would serve this, and hold $0.00")
@@ -251,7 +251,7 @@ def test_explain_neither_sends_nor_holds_nor_records(paymaster, registry, server
 @pytest.mark.parametrize(
     ("needs", "lacks"), [("vision", "vision"), ("function_calling,images", "vision"), ("json-schema", "json_schema"), ("pdf,audio", "pdf")]
 )
-def test_explain_says_what_a_model_lacks(paymaster, registry, needs, lacks):
+def test_explain_names_missing_capabilities(paymaster, registry, needs, lacks):
     shown = json.loads(paymaster("explain", registry, "--needs", needs, "--json").out)
     fast, backup = (next(item for item in shown if item["model"] == name) for name in ("fast", "backup"))
     assert not fast["serves"]
@@ -259,13 +259,13 @@ def test_explain_says_what_a_model_lacks(paymaster, registry, needs, lacks):
     assert backup["serves"]
 
 
-def test_explain_where_nobody_would_serve_is_status_1(paymaster, registry):
+def test_explain_without_a_serving_model_is_status_1(paymaster, registry):
     ended = paymaster("explain", registry, "--budget-usd", "0.000001")
     assert ended.status == 1
     assert ended.out.startswith("No model would serve this.")
 
 
-def test_explain_says_nothing_of_a_price_that_nobody_knows(paymaster, monkeypatch):
+def test_explain_shows_an_unknown_price(paymaster, monkeypatch):
     Path("r.yaml").write_text("models: {m: {provider: openai, model_id: no-such-model}}\n")
     monkeypatch.setenv("OPENAI_API_KEY", "sk-canary-0123456789abcdef")
     ended = paymaster("explain", "r.yaml")
@@ -292,7 +292,7 @@ def test_explain_takes_a_prompt_from_a_file(paymaster, registry):
     [
         (("--needs", "visoin"), "vision"),
         (("--needs", "reasoning"), "before it is sent"),
-        (("--prompt", "a", "--messages", "b"), "say the same thing"),
+        (("--prompt", "a", "--messages", "b"), "exclude one another"),
         (("--prompt", ""), "the prompt is empty"),
         (("--tools", "nowhere.json"), "cannot read nowhere.json"),
         (("--tools", "text.txt"), "text.txt is not JSON"),
@@ -300,7 +300,7 @@ def test_explain_takes_a_prompt_from_a_file(paymaster, registry):
         (("--model", "fats"), "fast"),
     ],
 )
-def test_what_explain_cannot_read_is_a_mistake(paymaster, registry, words, expected):
+def test_invalid_input_to_explain_is_a_mistake(paymaster, registry, words, expected):
     Path("text.txt").write_text("text")
     Path("words.json").write_text('["a"]')
     ended = paymaster("explain", registry, *words)
@@ -313,7 +313,7 @@ def test_what_explain_cannot_read_is_a_mistake(paymaster, registry, words, expec
 
 @pytest.fixture
 def launched(monkeypatch):
-    """Stands where the launcher is, and keeps the words it was given."""
+    """Replaces the launcher, and keeps its arguments."""
     words: list[list[str]] = []
     launcher = types.ModuleType("paymaster.agents.mini.launcher")
     launcher.main = lambda given: words.append(given) or 5
@@ -330,13 +330,13 @@ def launched(monkeypatch):
         [],
     ],
 )
-def test_mini_gets_every_word_as_it_stands_and_gives_its_status(paymaster, launched, words):
+def test_mini_gets_every_argument_unchanged_and_returns_its_status(paymaster, launched, words):
     assert paymaster("mini", *words).status == 5
     assert launched == [words]
 
 
 @pytest.mark.parametrize("word", ["--help", "-h"])
-def test_help_alone_is_about_paymaster_mini(paymaster, launched, word):
+def test_help_alone_shows_the_help_of_paymaster_mini(paymaster, launched, word):
     ended = paymaster("mini", word)
     assert ended.status == 0
     assert "paymaster mini -t" in ended.out

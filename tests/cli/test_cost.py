@@ -1,4 +1,4 @@
-"""`paymaster cost`: JSON lines in, the same with costs out."""
+"""`paymaster cost`: adds costs to JSON lines."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def give(monkeypatch):
     return set_input
 
 
-def test_every_vector_comes_out_with_its_cost(paymaster):
+def test_every_test_vector_gets_its_cost(paymaster):
     ended = paymaster("cost", VECTORS / "usage_costs.jsonl")
     assert (ended.status, ended.err) == (0, "")
     given = [json.loads(line) for line in (VECTORS / "usage_costs.jsonl").read_text().splitlines()]
@@ -31,7 +31,7 @@ def test_every_vector_comes_out_with_its_cost(paymaster):
     assert len(priced) == len(given)
     for before, after in zip(given, priced, strict=True):
         assert after["cost_usd"] == before["expected_cost_usd"], before["id"]
-        assert {**after, **before} == after  # everything that was there is there still
+        assert {**after, **before} == after  # every given field is unchanged
         assert "cost_source" in after
 
 
@@ -71,13 +71,13 @@ def test_an_unknown_model_has_no_cost_and_says_why(paymaster, give):
     assert priced["reason"]
 
 
-def test_a_mark_at_the_beginning_of_the_file_is_passed_over(paymaster, tmp_path):
+def test_a_byte_order_mark_is_skipped(paymaster, tmp_path):
     file = tmp_path / "answers.jsonl"
     file.write_bytes(b"\xef\xbb\xbf" + GOOD.encode())
     assert paymaster("cost", file).status == 0
 
 
-def test_a_file_that_is_not_there_is_a_mistake(paymaster):
+def test_a_missing_file_is_a_mistake(paymaster):
     ended = paymaster("cost", "nowhere.jsonl")
     assert (ended.status, ended.out) == (2, "")
     assert "cannot read nowhere.jsonl: No such file or directory" in ended.err
@@ -90,6 +90,6 @@ def test_a_narrow_encoding_still_gets_json(tmp_path):
     assert json.loads(ended.out)["id"] == "caf\u00e9 \u4e2d \U0001f600"
 
 
-def test_an_empty_input_is_done_at_once(paymaster, give):
+def test_an_empty_input_gives_no_output(paymaster, give):
     give(b"")
     assert paymaster("cost") == type(paymaster("cost"))(0, "", "")

@@ -1,4 +1,4 @@
-"""The README's tour, played as it is written; and docs/commands.md against the flags there are."""
+"""The README's tour runs as written, and docs/commands.md lists every flag."""
 
 from __future__ import annotations
 
@@ -33,22 +33,22 @@ def tour() -> None:
 
 
 def commands() -> list[tuple[list[str], int]]:
-    """Each command of the tour with the exit status it is said to have; the agent needs its own package and models."""
+    """Each command of the tour with its stated exit status, except the agent, which needs its own package and models."""
     lines = [line for language, text in BLOCKS if not language for line in text.splitlines() if line.startswith("paymaster ")]
     found = [(shlex.split(line.partition("#")[0])[1:], re.search(r"exit status (\d)", line)) for line in lines]
     return [(words, int(status[1]) if status else 0) for words, status in found if words[0] != "mini"]
 
 
 @pytest.mark.usefixtures("tour")
-def test_every_command_of_the_tour_ends_as_it_is_said_to(paymaster):
+def test_every_command_of_the_tour_has_its_stated_exit_status(paymaster):
     assert len(commands()) >= 7
-    said = {}
+    results = {}
     for words, status in commands():
         ended = paymaster(*words)
         assert ended.status == status, (words, ended)
-        said[words[0], status] = ended
-    assert "fallback from sharp" in said["ask", 0].err
-    assert "agree with the ledger" in said["report", 0].err
+        results[words[0], status] = ended
+    assert "fallback from sharp" in results["ask", 0].err
+    assert "agree with the ledger" in results["report", 0].err
 
 
 @pytest.mark.usefixtures("tour")
@@ -80,7 +80,7 @@ def test_every_shared_flag_and_variable_is_documented():
         assert f"`{variable_of(name)}`" in page
 
 
-def test_every_page_that_is_linked_is_there():
+def test_every_linked_page_exists():
     for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
         for link in re.findall(r"\]\((?!https?://)([^)#]+)", page.read_text(encoding="utf-8")):
             assert (page.parent / link).exists(), (page.name, link)

@@ -1,4 +1,4 @@
-"""`paymaster ledger`: looking after a ledger, in a file and on a server alike, and what a person gets wrong at it."""
+"""`paymaster ledger`: administering a ledger, in a file and on a server alike, and mistakes of the user."""
 
 from __future__ import annotations
 
@@ -66,28 +66,29 @@ def filled(paymaster, ledger, tmp_path):
     return ledger
 
 
-def test_a_ledger_is_made_and_described(paymaster, ledger):
+def test_a_ledger_is_created_and_described(paymaster, ledger):
     made = paymaster("ledger", "init", "--ledger", ledger)
     again = paymaster("ledger", "init", "--ledger", ledger)
     assert (made.status, again.status) == (0, 0)
-    assert made.out.startswith("Made a ledger at ")
-    assert "already (0 records)" in again.out
+    assert made.out.startswith("Created a ledger at ")
+    assert again.out.startswith("There is already a ledger at ")
+    assert again.out.endswith(" (0 records).\n")
     shown = paymaster("ledger", "status", "--ledger", ledger)
     assert shown.status == 0
     for words in ("kind", "schema version", "accounts", "open holds", "oldest record"):
         assert words in shown.out
-    told = json.loads(paymaster("ledger", "status", "--json", "--ledger", ledger).out)
-    assert (told["records"], told["oldest_ms"], told["version"]) == (0, None, told["newest_version"])
+    shown = json.loads(paymaster("ledger", "status", "--json", "--ledger", ledger).out)
+    assert (shown["records"], shown["oldest_ms"], shown["version"]) == (0, None, shown["newest_version"])
     assert "is up to date" in paymaster("ledger", "migrate", "--ledger", ledger).out
 
 
-def test_a_status_tells_how_much_is_in_it(paymaster, filled):
-    told = json.loads(paymaster("ledger", "status", "--json", "--ledger", filled).out)
-    assert (told["accounts"], told["records"], told["oldest_ms"], told["newest_ms"]) == (2, 50, OLD_MS, OLD_MS + 49)
+def test_status_counts_accounts_and_records(paymaster, filled):
+    shown = json.loads(paymaster("ledger", "status", "--json", "--ledger", filled).out)
+    assert (shown["accounts"], shown["records"], shown["oldest_ms"], shown["newest_ms"]) == (2, 50, OLD_MS, OLD_MS + 49)
     assert "2020-09-13 12:26:40 UTC" in paymaster("ledger", "status", "--ledger", filled).out
 
 
-def test_an_older_file_is_shown_as_it_is_until_it_is_migrated(paymaster, tmp_path, registry):
+def test_an_older_file_keeps_its_schema_until_it_is_migrated(paymaster, tmp_path, registry):
     paymaster("ask", "Why?", "--model-registry", registry, "--ledger", "sqlite:old.db")
     with sqlite3.connect(tmp_path / "old.db") as database:
         database.execute("DROP TABLE opening")
@@ -144,7 +145,7 @@ def test_nothing_is_imported_twice(paymaster, filled):
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("spoil", "text"),
     [
         (lambda text: text[:-20], "bad.jsonl:54: it is not JSON; the file may have been cut off there"),
         (lambda text: text[: text.index(b'{"end"')], "bad.jsonl: it ends after line 53 without its last line: it was cut off"),
@@ -153,20 +154,20 @@ def test_nothing_is_imported_twice(paymaster, filled):
         (lambda _text: b'{"usage": 1}\n', "bad.jsonl:1: it is no line of a ledger's export"),
     ],
 )
-def test_a_file_that_is_broken_is_told_with_its_line_and_leaves_nothing(paymaster, ledger, tmp_path, spoil, said):
+def test_a_broken_file_is_named_with_its_line_and_nothing_is_imported(paymaster, ledger, tmp_path, spoil, text):
     (tmp_path / "bad.jsonl").write_bytes(spoil(old_books()))
     ended = paymaster("ledger", "import", "bad.jsonl", "--ledger", ledger)
     assert (ended.status, ended.out) == (2, "")
-    assert said in ended.err
+    assert text in ended.err
     (tmp_path / "good.jsonl").write_bytes(old_books())
     assert paymaster("ledger", "import", "good.jsonl", "--ledger", ledger).status == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_an_import_that_is_stopped_is_begun_anew(paymaster, ledger, tmp_path, number):
+def test_a_stopped_import_can_be_repeated(paymaster, ledger, tmp_path, number):
     text = old_books(3_000)
     with start("ledger", "import", "-", "--ledger", ledger) as process:
-        # A pipe holds 64 kB: when all of this is written, the most of it has been read.
+        # A pipe holds 64 kB: when all of this is written, most of it has been read.
         process.stdin.buffer.write(text[: len(text) // 2])
         process.stdin.flush()
         process.send_signal(number)
@@ -180,9 +181,9 @@ def test_an_import_that_is_stopped_is_begun_anew(paymaster, ledger, tmp_path, nu
     assert paymaster("ledger", "export", "-", "--ledger", ledger).out.encode() == text
 
 
-def test_an_export_does_not_replace_a_file_unless_it_is_told_to(paymaster, filled, tmp_path):
+def test_an_export_replaces_a_file_only_with_force(paymaster, filled, tmp_path):
     ended = paymaster("ledger", "export", "old.jsonl", "--ledger", filled)
-    assert (ended.status, "old.jsonl is there already" in ended.err) == (2, True)
+    assert (ended.status, "old.jsonl already exists" in ended.err) == (2, True)
     assert paymaster("ledger", "export", "old.jsonl", "--force", "--ledger", filled).status == 0
     assert (tmp_path / "old.jsonl").read_bytes() == old_books()
     ended = paymaster("ledger", "export", "nowhere/old.jsonl", "--ledger", filled)
@@ -192,7 +193,7 @@ def test_an_export_does_not_replace_a_file_unless_it_is_told_to(paymaster, fille
 # -------------------------------------------------------------------------------------------------------------- verify
 
 
-def test_a_ledger_that_does_not_add_up_is_told_sum_by_sum(paymaster, tmp_path):
+def test_verify_lists_every_sum_that_differs(paymaster, tmp_path):
     (tmp_path / "old.jsonl").write_bytes(old_books())
     paymaster("ledger", "import", "old.jsonl", "--ledger", "sqlite:books.db")
     assert "adds up to the nano-dollar: 2 accounts, 50 records" in paymaster("ledger", "verify", "--ledger", "sqlite:books.db").out
@@ -202,9 +203,10 @@ def test_a_ledger_that_does_not_add_up_is_told_sum_by_sum(paymaster, tmp_path):
     database.close()
     ended = paymaster("ledger", "verify", "--ledger", "sqlite:books.db")
     assert ended.status == 1
-    assert "usd/run/a: settled is $0.025000001, its records and openings add up to $0.025 ($0.000000001 apart)" in ended.err
-    assert "usd/run/a: held is $0.000000007, its open holds add up to $0.00" in ended.err
-    assert "requests/fast: live is 3, what is in its window add up to 0" in ended.err
+    settled = "usd/run/a: settled is $0.025000001, but its records and opening balance add up to $0.025 (difference $0.000000001)"
+    assert settled in ended.err
+    assert "usd/run/a: held is $0.000000007, but its open holds add up to $0.00" in ended.err
+    assert "requests/fast: live is 3, but its window's entries add up to 0" in ended.err
     assert "3 sums differ" in ended.out
 
 
@@ -226,7 +228,7 @@ def test_open_holds_and_windows_add_up_too(paymaster, ledger):
 # --------------------------------------------------------------------------------------------------- adjust and reset
 
 
-def test_the_rows_of_a_spreadsheet_with_its_corrections_add_up_to_the_balances(paymaster, filled, tmp_path):
+def test_csv_rows_with_corrections_add_up_to_the_balances(paymaster, filled, tmp_path):
     for account, usd in (("usd/run/a", "-0.002"), ("usd/run/b", "+1"), ("usd/run/b/model/fast", "+3"), ("usd/user/-", "+2")):
         words = ("--usd", usd, "--reason", "a refund, in part", "--user", "ann", "--new")
         assert paymaster("ledger", "adjust", account, *words, "--ledger", filled).status == 0
@@ -271,11 +273,11 @@ def test_an_adjustment_is_a_record_with_its_reason(paymaster, filled):
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "text"),
     [
-        (("usd/run/a", "--usd", "1"), "needs its reason"),
-        (("usd/run/a", "--usd", "1", "--reason", " "), "needs its reason"),
-        (("usd/run/a", "--reason", "x"), "needs its amount"),
+        (("usd/run/a", "--usd", "1"), "needs a reason"),
+        (("usd/run/a", "--usd", "1", "--reason", " "), "needs a reason"),
+        (("usd/run/a", "--reason", "x"), "needs an amount"),
         (("usd/run/a", "--usd", "0", "--reason", "x"), "nothing would change"),
         (("usd/run/a", "--usd", "1e-10", "--reason", "x"), "not an amount that can be posted exactly"),
         (("usd/run/a", "--usd", "much", "--reason", "x"), "not an amount"),
@@ -286,10 +288,10 @@ def test_an_adjustment_is_a_record_with_its_reason(paymaster, filled):
         (("requests/fast", "--usd", "1", "--reason", "x", "--new"), "no account requests/fast"),
     ],
 )
-def test_an_adjustment_that_is_wrong_changes_nothing(paymaster, filled, words, said):
+def test_an_invalid_adjustment_changes_nothing(paymaster, filled, words, text):
     ended = paymaster("ledger", "adjust", *words, "--ledger", filled)
     assert (ended.status, ended.out) == (2, "")
-    assert said in ended.err
+    assert text in ended.err
     assert paymaster("ledger", "export", "-", "--ledger", filled).out.encode() == old_books()
 
 
@@ -315,7 +317,7 @@ def test_a_pause_can_be_reset(paymaster, ledger):
     assert paymaster("ledger", "verify", "--ledger", ledger).status == 0
 
 
-def test_a_reset_of_what_is_not_there_or_that_nobody_confirms_changes_nothing(paymaster, filled, monkeypatch):
+def test_an_unknown_or_unconfirmed_reset_changes_nothing(paymaster, filled, monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.StringIO(""))
     ended = paymaster("ledger", "reset", "usd/run/x", "--yes", "--ledger", filled)
     assert (ended.status, "no account usd/run/x (did you mean usd/run/" in ended.err) == (2, True)
@@ -325,7 +327,7 @@ def test_a_reset_of_what_is_not_there_or_that_nobody_confirms_changes_nothing(pa
 
 
 class Person(io.StringIO):
-    """Somebody at a terminal, who answers or presses Ctrl-C."""
+    """A user at a terminal, who answers or presses Ctrl-C."""
 
     def isatty(self):
         return True
@@ -336,19 +338,19 @@ class Person(io.StringIO):
         return super().readline()
 
 
-@pytest.mark.parametrize(("answer", "status", "said"), [("y\n", 0, "→ $0.00"), ("\n", 1, "Nothing was changed"), ("Ctrl-C", 130, "Ctrl-C")])
-def test_a_reset_asks_a_person(paymaster, filled, monkeypatch, answer, status, said):
+@pytest.mark.parametrize(("answer", "status", "text"), [("y\n", 0, "→ $0.00"), ("\n", 1, "Nothing was changed"), ("Ctrl-C", 130, "Ctrl-C")])
+def test_a_reset_asks_for_confirmation(paymaster, filled, monkeypatch, answer, status, text):
     monkeypatch.setattr(sys, "stdin", Person(answer))
     ended = paymaster("ledger", "reset", "usd/run/a", "--ledger", filled)
-    assert (ended.status, said in ended.out + ended.err) == (status, True)
-    assert "Reset usd/run/a, which stands at $0.025? [y/N]" in ended.out
+    assert (ended.status, text in ended.out + ended.err) == (status, True)
+    assert "Reset usd/run/a from $0.025 to zero? [y/N]" in ended.out
     assert (paymaster("ledger", "export", "-", "--ledger", filled).out.encode() == old_books()) == (status != 0)
 
 
 # ------------------------------------------------------------------------------------------------------------- archive
 
 
-def test_old_records_leave_for_files_and_everything_still_adds_up(paymaster, filled, tmp_path):
+def test_archived_records_leave_the_ledger_and_all_sums_still_agree(paymaster, filled, tmp_path):
     paymaster("ledger", "adjust", "usd/run/a", "--usd", "1", "--reason", "young", "--ledger", filled)
     whole = json.loads(paymaster("report", "--json", "--by", "run", "--ledger", filled).out)
     ended = paymaster("ledger", "archive", "--older-than", "30d", "--to", "kept", "--ledger", filled)
@@ -358,11 +360,11 @@ def test_old_records_leave_for_files_and_everything_still_adds_up(paymaster, fil
     assert len(file.read_bytes().splitlines()) == 52
     assert "No record in" in paymaster("ledger", "archive", "--older-than", "30d", "--to", "kept", "--ledger", filled).out
     verified = paymaster("ledger", "verify", "--ledger", filled)
-    assert (verified.status, "1 records" in verified.out, "openings of" in verified.out) == (0, True, True)
-    short = paymaster("report", "--ledger", filled)
-    assert (short.status, "name their folder with --archive" in short.err) == (0, True)
-    for named in ("kept", file):
-        again = json.loads(paymaster("report", "--json", "--by", "run", "--ledger", filled, "--archive", named).out)
+    assert (verified.status, "1 records" in verified.out, "opening balances of" in verified.out) == (0, True, True)
+    partial = paymaster("report", "--ledger", filled)
+    assert (partial.status, "name their folder with --archive" in partial.err) == (0, True)
+    for archive in ("kept", file):
+        again = json.loads(paymaster("report", "--json", "--by", "run", "--ledger", filled, "--archive", archive).out)
         assert {**again, "corrections": 0} == {**whole, "corrections": 0}
     assert paymaster("ledger", "export", "moved.jsonl", "--ledger", filled).status == 0
     assert paymaster("ledger", "import", "moved.jsonl", "--ledger", "sqlite:moved.db").status == 0
@@ -390,14 +392,14 @@ sys.exit(main())
 
 
 @pytest.mark.parametrize("at", [0, 1], ids=["before records are dropped", "when some are dropped"])
-def test_an_archive_that_is_killed_is_finished_the_next_time_without_loss_or_doubles(paymaster, filled, tmp_path, at):
+def test_a_killed_archive_run_is_completed_by_the_next_without_loss(paymaster, filled, tmp_path, at):
     words = ("ledger", "archive", "--older-than", "30d", "--to", "kept", "--ledger", filled)
     with start(*words, program=[sys.executable, "-c", KILLED, str(at)]) as process:
         process.communicate(timeout=60)
     assert process.returncode == -signal.SIGKILL
     assert paymaster("ledger", "verify", "--ledger", filled).status == 0
     ended = paymaster(*words)
-    assert (ended.status, "it was written before" in ended.out) == (0, True)
+    assert (ended.status, "written by an earlier run" in ended.out) == (0, True)
     lines = [json.loads(line) for file in (tmp_path / "kept").iterdir() for line in file.read_bytes().splitlines()]
     kept = [line["record"] for line in lines if "record" in line]
     assert sorted(kept) == sorted(f"h{number}" for number in range(50))
@@ -414,7 +416,7 @@ def test_two_ledgers_may_share_an_archive(paymaster, filled, tmp_path):
     assert len(list((tmp_path / "kept").iterdir())) == 2
 
 
-def test_what_an_archive_cannot_do_is_a_mistake(paymaster, filled, tmp_path):
+def test_invalid_archive_arguments_are_mistakes(paymaster, filled, tmp_path):
     ended = paymaster("ledger", "archive", "--older-than", "5s", "--ledger", filled)
     assert (ended.status, "at least 1h" in ended.err) == (2, True)
     ended = paymaster("ledger", "archive", "--older-than", "soon", "--ledger", filled)
@@ -422,9 +424,9 @@ def test_what_an_archive_cannot_do_is_a_mistake(paymaster, filled, tmp_path):
     (tmp_path / "kept").write_text("a file")
     ended = paymaster("ledger", "archive", "--older-than", "1d", "--to", "kept", "--ledger", filled)
     assert (ended.status, "cannot write to kept" in ended.err) == (2, True)
-    for named, said in (("nothing", "cannot read nothing"), (tmp_path, "there is no archive in"), ("kept", "kept:1: it is not JSON")):
-        ended = paymaster("report", "--archive", named, "--ledger", filled)
-        assert (ended.status, said in ended.err) == (2, True)
+    for archive, message in (("nothing", "cannot read nothing"), (tmp_path, "there is no archive in"), ("kept", "kept:1: it is not JSON")):
+        ended = paymaster("report", "--archive", archive, "--ledger", filled)
+        assert (ended.status, message in ended.err) == (2, True)
     paymaster("ledger", "archive", "--older-than", "1d", "--to", "good", "--ledger", filled)
     (file,) = (tmp_path / "good").iterdir()
     ended = paymaster("ledger", "import", file, "--ledger", "sqlite:new.db")
@@ -437,7 +439,7 @@ def test_what_an_archive_cannot_do_is_a_mistake(paymaster, filled, tmp_path):
 @pytest.mark.parametrize(
     "command", [("status",), ("migrate",), ("verify",), ("export", "-"), ("reset", "usd", "--yes"), ("archive", "--older-than", "1d")]
 )
-def test_without_a_ledger_there_is_nothing_to_keep(paymaster, own_state, tmp_path, command):
+def test_ledger_commands_need_an_existing_ledger(paymaster, own_state, tmp_path, command):
     ended = paymaster("ledger", *command)
     assert (ended.status, ended.out) == (2, "")
     assert "there is no ledger at" in ended.err
@@ -450,14 +452,14 @@ def test_without_a_ledger_there_is_nothing_to_keep(paymaster, own_state, tmp_pat
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a /proc, where not even root makes files")
-def test_a_directory_that_may_not_be_written_is_a_mistake(paymaster):
+def test_an_unwritable_directory_is_a_mistake(paymaster):
     for command in (("init",), ("import", "old.jsonl")):
         ended = paymaster("ledger", *command, "--ledger", "sqlite:///proc/none/books.db")
         assert (ended.status, ended.out) == (2, "")
         assert "cannot be written" in ended.err or "cannot read old.jsonl" in ended.err
 
 
-def test_a_correction_is_read_again_and_nothing_else_is():
+def test_a_correction_is_parsed_and_anything_else_is_refused():
     made = Correction(correction="adjust", at_ms=1, account="usd", amount=-5, reason="ü")
     assert Correction.from_json(made.to_json()) == made
     assert Correction.from_json('{"correction":"reset","at_ms":1,"account":"a","amount":0,"reason":"r","later":1}').amount == 0

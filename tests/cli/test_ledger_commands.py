@@ -1,4 +1,4 @@
-"""`status` and `report`: what the ledger says, and whether its sums are its balances."""
+"""`status` and `report`: a ledger's balances and sums, and whether they agree."""
 
 from __future__ import annotations
 
@@ -10,15 +10,12 @@ from datetime import UTC, datetime
 
 import pytest
 
-from paymaster.accounting.accounts import Balance, Queued, Record
-from paymaster.accounting.records import AttemptRecord
-from paymaster.cli.reporting import gather, remarks
-from paymaster.cli.status_tables import tables
-from paymaster.cli.times import read_moment
+from paymaster.accounting.accounts import Balance, Queued
+from paymaster.cli.inputs import read_time
+from paymaster.cli.status_tables import status_tables
 from paymaster.errors import UsageMistake
 from paymaster.registry.models import Budget, Limits, Model, Policy, Registry
 from paymaster.views.ledger_status import ledger_status
-from paymaster.views.reports import Key, Report
 from redis_servers import free_port
 
 
@@ -37,7 +34,7 @@ def spent(paymaster, registry, own_state):
 
 @pytest.mark.parametrize("by", ["model", "run", "batch", "instance", "user", "role", "day", "run,model", "day, model"])
 @pytest.mark.usefixtures("spent")
-def test_sums_agree_with_the_ledger_whatever_they_are_made_by(paymaster, by):
+def test_sums_agree_with_the_ledger_for_every_grouping(paymaster, by):
     ended = paymaster("report", "--by", by, "--json")
     shown = json.loads(ended.out)
     assert (ended.status, shown["ledger_agrees"]) == (0, True)
@@ -47,7 +44,7 @@ def test_sums_agree_with_the_ledger_whatever_they_are_made_by(paymaster, by):
 
 
 @pytest.mark.usefixtures("spent")
-def test_a_report_for_a_person(paymaster):
+def test_a_report_is_a_table_with_remarks(paymaster):
     ended = paymaster("report")
     assert ended.status == 0
     title, head, *rows = ended.out.splitlines()
@@ -59,7 +56,7 @@ def test_a_report_for_a_person(paymaster):
 
 
 @pytest.mark.usefixtures("spent")
-def test_a_report_for_a_spreadsheet(paymaster):
+def test_a_report_as_csv_has_a_row_per_group(paymaster):
     rows = list(csv.DictReader(io.StringIO(paymaster("report", "--by", "run,model", "--csv").out)))
     assert list(rows[0])[:3] == ["run", "model", "cost_usd"]
     assert {row["run"] for row in rows} == {"one", "two", "three"}
@@ -67,7 +64,7 @@ def test_a_report_for_a_spreadsheet(paymaster):
     assert sum(int(row["cost_nanousd"]) for row in rows) == total
 
 
-def test_an_empty_spreadsheet_still_has_its_head(paymaster):
+def test_an_empty_csv_still_has_its_header(paymaster):
     assert paymaster("report", "--by", "run", "--csv").out.startswith("run,cost_usd,")
 
 
@@ -83,19 +80,19 @@ def test_an_empty_spreadsheet_still_has_its_head(paymaster):
     ],
 )
 @pytest.mark.usefixtures("spent")
-def test_a_report_can_be_narrowed(paymaster, words, runs):
+def test_a_report_can_be_filtered(paymaster, words, runs):
     shown = json.loads(paymaster("report", "--by", "run", "--json", *words).out)
     assert {row["run"] for row in shown["rows"]} == runs
     assert shown["ledger_agrees"] is True
 
 
 @pytest.mark.usefixtures("spent")
-def test_a_report_with_nothing_in_it_says_so(paymaster):
+def test_an_empty_report_says_that_no_calls_match(paymaster):
     assert "No calls that match" in paymaster("report", "--run-id", "nobody").out
 
 
 @pytest.mark.parametrize("command", ["report", "status"])
-def test_without_a_ledger_there_is_nothing_and_none_is_made(paymaster, own_state, command):
+def test_reading_without_a_ledger_shows_nothing_and_creates_none(paymaster, own_state, command):
     ended = paymaster(command)
     assert ended.status == 0
     assert str(own_state) in ended.out
@@ -107,7 +104,7 @@ def test_without_a_ledger_there_is_nothing_and_none_is_made(paymaster, own_state
     ("ledger", "expected"),
     [("sqlite:nowhere.db", "no ledger at nowhere.db"), ("memory:", "in memory"), ("sqlite:text.db", "is not a ledger")],
 )
-def test_a_ledger_that_is_none_is_a_mistake(paymaster, tmp_path, command, ledger, expected):
+def test_a_missing_or_invalid_ledger_is_a_mistake(paymaster, tmp_path, command, ledger, expected):
     (tmp_path / "text.db").write_text("this is a text and no database, and longer than its header")
     ended = paymaster(command, "--ledger", ledger)
     assert (ended.status, ended.out) == (2, "")
@@ -119,13 +116,13 @@ def test_a_ledger_that_is_none_is_a_mistake(paymaster, tmp_path, command, ledger
     ("words", "expected"),
     [(("--by", "modle"), "model"), (("--by", ","), "names nothing"), (("--since", "yesterday"), "--since yesterday: not a time")],
 )
-def test_what_a_report_cannot_read_is_a_mistake(paymaster, words, expected):
+def test_invalid_report_arguments_are_mistakes(paymaster, words, expected):
     ended = paymaster("report", *words)
     assert ended.status == 2
     assert expected in ended.err
 
 
-def test_sums_that_differ_from_the_ledger_are_said_and_are_status_1(paymaster, spent):
+def test_sums_that_differ_from_the_ledger_are_listed_with_status_1(paymaster, spent):
     with sqlite3.connect(spent) as database:
         database.execute("UPDATE account SET settled = settled + 1 WHERE name = 'usd/run/one'")
     database.close()
@@ -143,69 +140,6 @@ def test_a_ledger_from_a_newer_version_is_a_mistake(paymaster, spent):
     ended = paymaster("report")
     assert ended.status == 2
     assert "later Paymaster" in ended.err
-
-
-class Paper:
-    """A journal on paper: its balances before and after the reading, and its records."""
-
-    def __init__(self, before: int, after: int, *bodies: str) -> None:
-        self.pages = [{"usd/run/a": Balance(settled=before), "slots/m": Balance()}, {"usd/run/a": Balance(settled=after)}]
-        self.bodies = bodies
-
-    def balances(self):
-        return self.pages.pop(0)
-
-    def openings(self):
-        return {}
-
-    def records(self):
-        return iter(
-            [
-                Record(str(number), 0, lost=False, amounts={"usd/run/a": 1, "requests/m": 1}, body=body)
-                for number, body in enumerate(self.bodies)
-            ]
-        )
-
-
-def attempt(cost_nanousd: int, **more) -> str:
-    plain = {
-        "call_id": "c",
-        "attempt": 1,
-        "at_ms": 0,
-        "model": "m",
-        "provider": "p",
-        "model_id": "m",
-        "outcome": "answered",
-        "billed": "exact",
-    }
-    return AttemptRecord(
-        **{**plain, "cost_nanousd": cost_nanousd, "held_nanousd": 9, "cost_source": "registry", "run": "a", **more}
-    ).to_json()
-
-
-def test_calls_that_settle_during_the_reading_are_no_difference():
-    assert gather(Paper(5, 12, attempt(5)), Report([Key.MODEL])).agrees
-    assert gather(Paper(5, 12, attempt(5), attempt(7)), Report([Key.MODEL])).agrees
-    assert not gather(Paper(5, 12, attempt(4)), Report([Key.MODEL])).agrees
-
-
-def test_records_that_cannot_be_read_are_said():
-    audit = gather(Paper(5, 5, attempt(5), "{}", '{"call_id": "c"}', "x"), Report([Key.MODEL]))
-    assert audit.unreadable == 3
-    assert "3 records can't be read" in audit.differences[0]
-
-
-def test_what_figures_cannot_say_is_said_in_words():
-    report = Report([Key.MODEL])
-    audit = gather(Paper(7, 7, attempt(0, billed="unpriced"), attempt(7, billed="assumed", outcome="lost")), report)
-    said = " ".join(remarks(report.total(), audit))
-    for words in (
-        "1 answers came from models without a price",
-        "$0.000000007 of the cost is assumed",
-        "1 attempts were lost",
-        "1 budget to",
-    ):
-        assert words in said, words
 
 
 # -------------------------------------------------------------------------------------------------------------- status
@@ -232,7 +166,7 @@ def test_status_without_a_registry_knows_no_caps(paymaster):
     assert {budget["cap_nanousd"] for budget in json.loads(paymaster("status", "--json").out)["budgets"]} == {None}
 
 
-def test_status_of_a_run_that_never_was(paymaster):
+def test_status_of_an_unknown_run(paymaster):
     assert "of run nobody" in paymaster("status", "--run-id", "nobody").out
 
 
@@ -255,7 +189,7 @@ def make_registry(*budgets: Budget, **models: tuple[Limits, tuple[Budget, ...]])
         ("usd/instance/night:task-1", {"instance": "night:task-1"}),
     ],
 )
-def test_an_account_says_what_it_is_counted_for(account, of):
+def test_an_accounts_name_has_its_dimensions(account, of):
     (state,) = ledger_status({account: Balance(settled=1)}).budgets
     assert dict(state.of) == of
 
@@ -286,7 +220,7 @@ def test_an_account_finds_its_cap(account, cap):
     assert ledger_status({account: Balance(settled=1)}, registry).budgets[0].cap_nanousd == cap
 
 
-def test_limits_pauses_and_open_calls_are_told():
+def test_status_shows_limits_pauses_and_open_calls():
     registry = make_registry(m=(Limits(rpm=60, max_parallel=8), ()))
     now = ledger_status(
         {
@@ -303,18 +237,18 @@ def test_limits_pauses_and_open_calls_are_told():
     )
     (limit,) = now.limits
     assert (limit.model, limit.limit, limit.used, limit.cap, limit.free_at_ms) == ("m", "rpm", 4, 60, 5_000)
-    gone, half_open, paused = now.models
+    removed, half_open, paused = now.models
     assert (paused.open_calls, paused.cap, paused.failures, paused.paused_until_ms) == (2, 8, 4, 9_000)
     assert half_open.half_open
-    assert gone.cap is None
-    shown = [[getattr(cell, "text", cell) for cell in row] for table in tables(now, 4_000) for row in table.rows]
+    assert removed.cap is None
+    shown = [[getattr(cell, "text", cell) for cell in row] for table in status_tables(now, 4_000) for row in table.rows]
     assert ["m", "rpm", "4", "60", "1.0 s"] in shown
     assert ["m", "2", "8", "4", "paused for 5.0 s"] in shown
-    assert ["k", "0", "-", "0", "after a pause: one call at a time"] in shown
+    assert ["k", "0", "-", "0", "circuit half open: one call at a time"] in shown
     assert ["gone", "1", "-", "0", "in use"] in shown
 
 
-def test_who_waits_in_line_is_told_by_model():
+def test_status_shows_the_queue_by_model():
     queue = [
         Queued("h1", ("slots/m", "usd/run/r"), {"m": 3, "k": 1}, 2_000),
         Queued("h2", ("requests/m",), {"m": 1}, 1_000),
@@ -323,21 +257,21 @@ def test_who_waits_in_line_is_told_by_model():
     ]
     now = ledger_status({}, None, queue=queue)
     assert [(waits.model, waits.calls, waits.since_ms) for waits in now.queue] == [("m", 4, 1_000), ("k", 3, 2_000), ("", 1, 4_500)]
-    *_, shown = tables(now, 4_000)
+    *_, shown = status_tables(now, 4_000)
     assert [[getattr(cell, "text", cell) for cell in row] for row in shown.rows] == [
         ["m", "4", "3.0 s", "max_parallel, usd/run/r, rpm"],
         ["k", "3", "2.0 s", "max_parallel, usd/run/r"],
         ["-", "1", "0 ms", "the end of a pause"],
     ]
     many = ledger_status({}, None, queue=[Queued(f"h{number}", ("pause/x",), {f"m{number}": 1}, number) for number in range(30)])
-    *_, shown = tables(many, 100)
-    assert (len(shown.rows), shown.title) == (20, "Waiting in line (20 of 30 models)")
+    *_, shown = status_tables(many, 100)
+    assert (len(shown.rows), shown.title) == (20, "Waiting calls (20 of 30 models)")
 
 
-def test_a_budget_that_is_passed_is_said():
+def test_status_shows_an_exceeded_budget():
     registry = make_registry(Budget(cap_nanousd=10_000_000, per=("run",)))
-    budgets, *_ = tables(ledger_status({"usd/run/r": Balance(settled=15_000_000)}, registry), 0)
-    assert [getattr(cell, "text", cell) for cell in budgets.rows[0]] == ["run r", "$0.015", "$0.00", "$0.01", "-$0.005", "over"]
+    budgets, *_ = status_tables(ledger_status({"usd/run/r": Balance(settled=15_000_000)}, registry), 0)
+    assert [getattr(cell, "text", cell) for cell in budgets.rows[0]] == ["run r", "$0.015", "$0.00", "$0.01", "-$0.005", "over by $0.0050"]
 
 
 # --------------------------------------------------------------------------------------------------------------- times
@@ -357,18 +291,18 @@ NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
         ("2W", datetime(2026, 11, 6, 12, tzinfo=UTC)),
     ],
 )
-def test_a_moment_is_read(text, expected):
-    assert read_moment(text, int(NOON.timestamp() * 1000), "--since") == int(expected.timestamp() * 1000)
+def test_a_time_is_parsed(text, expected):
+    assert read_time(text, int(NOON.timestamp() * 1000), "--since") == int(expected.timestamp() * 1000)
 
 
-def test_a_day_as_an_end_is_the_whole_day():
-    assert read_moment("2026-11-20", 0, "--until", end_of_day=True) == int(datetime(2026, 11, 21, tzinfo=UTC).timestamp() * 1000)
+def test_a_date_as_an_end_includes_the_whole_day():
+    assert read_time("2026-11-20", 0, "--until", end_of_day=True) == int(datetime(2026, 11, 21, tzinfo=UTC).timestamp() * 1000)
 
 
 @pytest.mark.parametrize("text", ["", "soon", "2026-13-01", "9999-12-31", "5 years"])
-def test_what_is_no_moment_is_refused(text):
+def test_an_invalid_time_is_refused(text):
     with pytest.raises(UsageMistake, match="not a time"):
-        read_moment(text, 0, "--until", end_of_day=True)
+        read_time(text, 0, "--until", end_of_day=True)
 
 
 # ---------------------------------------------------------------------------------------------------------- on a server
@@ -381,7 +315,7 @@ def spend(paymaster, registry, *words):
     paymaster("ask", "Why?", "-m", "faulty", "--model-registry", registry, "--run-id", "two", *words)
 
 
-def test_status_and_report_say_the_same_of_a_server_as_of_a_file(paymaster, registry, redis_url):
+def test_status_and_report_are_the_same_for_a_server_and_a_file(paymaster, registry, redis_url):
     spend(paymaster, registry)
     spend(paymaster, registry, "--ledger", redis_url)
     on_file = json.loads(paymaster("report", "--by", "run,model", "--json").out)
@@ -390,12 +324,12 @@ def test_status_and_report_say_the_same_of_a_server_as_of_a_file(paymaster, regi
     assert [(row["run"], row["model"], row["cost_nanousd"]) for row in on_server["rows"]] == [
         (row["run"], row["model"], row["cost_nanousd"]) for row in on_file["rows"]
     ]
-    standing_there = json.loads(paymaster("status", "--json", "--ledger", redis_url, "--model-registry", registry).out)
-    assert standing_there["ledger"] == redis_url.replace("/0", "")
-    assert standing_there["budgets"] == json.loads(paymaster("status", "--json", "--model-registry", registry).out)["budgets"]
+    status = json.loads(paymaster("status", "--json", "--ledger", redis_url, "--model-registry", registry).out)
+    assert status["ledger"] == redis_url.replace("/0", "")
+    assert status["budgets"] == json.loads(paymaster("status", "--json", "--model-registry", registry).out)["budgets"]
 
 
-def test_a_server_with_nothing_on_it_says_so_and_nothing_is_made_there(paymaster, redis_url, redis_server):
+def test_an_empty_server_stays_empty_when_it_is_read(paymaster, redis_url, redis_server):
     import redis
 
     for command in ("report", "status"):
@@ -406,7 +340,7 @@ def test_a_server_with_nothing_on_it_says_so_and_nothing_is_made_there(paymaster
 
 
 @pytest.mark.parametrize("command", ["report", "status"])
-def test_a_server_that_is_away_is_one_message_without_the_password(paymaster, command):
+def test_an_unavailable_server_is_one_message_without_the_password(paymaster, command):
     ended = paymaster(command, "--ledger", f"redis://ann:s3cret@127.0.0.1:{free_port()}/0?timeout_ms=60")
     assert (ended.status, ended.out) == (2, "")
     assert "did not answer" in ended.err

@@ -40,7 +40,7 @@ def test_shared_flags_are_shown_with_their_variables(paymaster, command):
         assert f"[PAYMASTER_{name.upper().replace('-', '_')}]" in shown
 
 
-def test_no_words_show_the_help(paymaster):
+def test_no_arguments_show_the_help(paymaster):
     assert "Usage: paymaster" in "".join(vars(paymaster())[stream] for stream in ("out", "err"))
 
 
@@ -60,7 +60,7 @@ def test_an_unknown_flag_is_a_mistake_and_names_the_nearest(paymaster):
     assert "--budget-usd" in ended.err
 
 
-def test_help_is_quick_and_loads_nothing_heavy():
+def test_help_imports_nothing_heavy():
     code = (
         "import sys; from paymaster.cli import main; main(['--help']); "
         "heavy = ('litellm', 'starlette', 'aiohttp', 'rich', 'pydantic'); "
@@ -70,16 +70,16 @@ def test_help_is_quick_and_loads_nothing_heavy():
     assert ended.stderr.strip() == "[]"
 
 
-def test_something_unforeseen_is_one_line_and_says_how_to_see_more(paymaster, monkeypatch):
+def test_an_internal_error_is_one_message_that_names_debug(paymaster, monkeypatch):
     monkeypatch.setattr("paymaster.cli.app.build_app", lambda: 1 / 0)
     ended = paymaster("version")
     assert ended.status == 1
-    assert "Error: ZeroDivisionError: division by zero" in ended.err
+    assert "Error: internal error: ZeroDivisionError: division by zero" in ended.err
     assert "--debug" in ended.err
     assert "Traceback" not in ended.err
 
 
-def test_debug_lets_the_error_through(monkeypatch):
+def test_debug_raises_the_error(monkeypatch):
     monkeypatch.setattr("paymaster.cli.app.build_app", lambda: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         main(["version", "--debug"])
@@ -96,13 +96,13 @@ def test_debug_after_mini_belongs_to_mini():
     assert process._take_debug(["--debug", "mini", "--debug"]) == (["mini", "--debug"], True)
 
 
-def test_a_reader_that_leaves_early_is_no_error():
+def test_a_closed_pipe_is_no_error():
     with start("schema") as running:
         running.stdin.close()
         running.stdout.close()
-        said = running.stderr.read()
+        errors = running.stderr.read()
         running.wait(30)
-    assert said == ""
+    assert errors == ""
     assert running.returncode == 1
 
 
@@ -112,7 +112,7 @@ def test_a_closed_standard_output_is_no_traceback():
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
-def test_a_narrow_encoding_gets_other_signs_and_no_crash(registry, encoding):
+def test_a_narrow_encoding_gets_escapes_and_no_crash(registry, encoding):
     ended = run_process("ask", "smile", "--model-registry", registry, PYTHONIOENCODING=encoding)
     assert ended.status == 0
     assert "A smile: \\u263a \\U0001f600" in ended.out
@@ -151,7 +151,7 @@ def test_a_dumb_terminal_gets_plain_text(registry):
         assert "\x1b[" not in finish()
 
 
-def test_an_answer_cannot_steer_the_terminal(registry):
+def test_control_characters_of_an_answer_are_escaped_on_a_terminal(registry):
     with terminal_process("ask", "escape", "--model-registry", registry) as (_, finish):
         shown = finish()
     assert "before\\x1b[2Jafter" in shown
@@ -184,7 +184,7 @@ def test_ctrl_c_ends_with_130_and_leaves_no_hold_open(paymaster, registry, serve
 
 @pytest.mark.parametrize("after_s", [0.0, 0.01, 0.1, 0.2, 0.4, 0.8])
 def test_ctrl_c_at_any_moment_is_quiet(registry, after_s):
-    # The word comes from inside `main`: a key that is pressed before it began is Python's own to answer.
+    # The word is printed inside `main`: Python itself handles a key that is pressed earlier.
     code = "import sys, paymaster.cli.process as p; run = p._run; p._run = lambda words: print('begun', flush=True) or run(words)"
     program = [sys.executable, "-c", f"{code}; sys.exit(p.main())"]
     with start("ask", "hello", "-m", "slow", "--model-registry", registry, program=program) as running:
@@ -196,7 +196,7 @@ def test_ctrl_c_at_any_moment_is_quiet(registry, after_s):
     assert "Traceback" not in err
 
 
-def test_ctrl_c_while_a_class_is_being_made_is_ctrl_c(monkeypatch, capsys):
+def test_ctrl_c_during_class_creation_is_ctrl_c(monkeypatch, capsys):
     class Named:
         def __set_name__(self, owner, name):
             raise KeyboardInterrupt
@@ -217,10 +217,10 @@ def wait_for_a_request(server, before) -> None:
         if server.bill()["requests"] > before:
             return
         time.sleep(0.02)
-    raise AssertionError("nothing was ever asked")
+    raise AssertionError("no request arrived")
 
 
-def test_arguments_that_are_no_text_are_a_mistake(registry):
+def test_arguments_that_are_not_utf_8_are_a_mistake(registry):
     ended = subprocess.run(
         [*PROGRAM, "ask", b"caf\xe9", "--model-registry", str(registry)],
         capture_output=True,

@@ -1,4 +1,4 @@
-"""`init`, `check` and `schema`: a registry written, read, refused and asked."""
+"""`init`, `check` and `schema`: a registry is written, checked, refused and called."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_every_preset_has_comments_and_no_mistakes(paymaster, preset):
     assert paymaster("check", "r.yaml").status == 0
 
 
-def test_init_never_overwrites_unless_it_is_told_to(paymaster):
+def test_init_overwrites_only_with_force(paymaster):
     Path("registry.yaml").write_text("mine")
     ended = paymaster("init")
     assert ended.status == 2
@@ -72,7 +72,7 @@ def test_an_unknown_preset_is_a_mistake_and_names_the_nearest(paymaster):
 
 @pytest.mark.parametrize("output", ["nowhere/registry.yaml", "."])
 @pytest.mark.parametrize("force", [(), ("--force",)])
-def test_a_place_that_takes_no_file_is_a_mistake(paymaster, output, force):
+def test_an_unwritable_output_path_is_a_mistake(paymaster, output, force):
     ended = paymaster("init", "--output", output, *force)
     assert ended.status == 2
     assert ended.err.startswith("Error: ")
@@ -81,7 +81,7 @@ def test_a_place_that_takes_no_file_is_a_mistake(paymaster, output, force):
 # -------------------------------------------------------------------------------------------------------------- schema
 
 
-def test_the_schema_is_one_and_fits_the_presets(paymaster):
+def test_the_schema_is_valid_and_accepts_the_presets(paymaster):
     schema = json.loads(paymaster("schema").out)
     jsonschema.Draft202012Validator.check_schema(schema)
     for preset in preset_names():
@@ -91,7 +91,7 @@ def test_the_schema_is_one_and_fits_the_presets(paymaster):
 # --------------------------------------------------------------------------------------------------------------- check
 
 
-def test_the_registry_of_the_request_is_right_as_it_stands(paymaster, monkeypatch):
+def test_a_registry_with_alternative_keys_is_accepted(paymaster, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-canary-0123456789abcdef")
     Path("r.yaml").write_text(R3)
     ended = paymaster("check", "r.yaml")
@@ -110,7 +110,7 @@ def test_the_registry_of_the_request_is_right_as_it_stands(paymaster, monkeypatc
     assert "canary" not in ended.out + ended.err
 
 
-def test_check_says_where_each_value_came_from(paymaster, monkeypatch):
+def test_check_shows_the_origin_of_each_value(paymaster, monkeypatch):
     monkeypatch.setenv("PAYMASTER_TPM_LIMIT", "5000")
     Path("r.yaml").write_text(R3)
     ended = paymaster("check", "r.yaml", "--origins", "--rpm-limit", "7", "--budget-usd", "3")
@@ -146,7 +146,7 @@ def test_two_different_registries_are_a_mistake(paymaster):
     assert paymaster("check", "a.yaml", "--model-registry", "b.yaml").status == 2
 
 
-def test_no_registry_is_a_mistake_that_says_what_to_do(paymaster):
+def test_no_registry_is_a_mistake_with_advice(paymaster):
     ended = paymaster("check")
     assert ended.status == 2
     assert "--model-registry" in ended.err
@@ -182,7 +182,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("name", MISTAKES)
-def test_a_mistake_is_named_with_file_and_place_and_is_status_2(paymaster, name):
+def test_a_mistake_is_named_with_its_file_and_is_status_2(paymaster, name):
     text, expected = MISTAKES[name]
     Path("r.yaml").write_text(text)
     ended = paymaster("check", "r.yaml")
@@ -202,7 +202,7 @@ def test_all_mistakes_are_named_at_once(paymaster):
 
 
 @pytest.mark.parametrize(("words", "expected"), [(("nowhere.yaml",), "nowhere.yaml"), ((".",), ".")])
-def test_a_registry_that_cannot_be_read_is_a_mistake(paymaster, words, expected):
+def test_an_unreadable_registry_is_a_mistake(paymaster, words, expected):
     ended = paymaster("check", *words)
     assert ended.status == 2
     assert expected in ended.err
@@ -211,14 +211,14 @@ def test_a_registry_that_cannot_be_read_is_a_mistake(paymaster, words, expected)
 @pytest.mark.parametrize(
     "words", [("--budget-usd", "much"), ("--budget-usd", "nan"), ("--budget-usd", "-1"), ("--rpm-limit", "0"), ("--rpm-limit", "x")]
 )
-def test_a_flag_that_cannot_be_read_is_a_mistake_and_named(paymaster, words):
+def test_an_invalid_flag_is_a_mistake_and_named(paymaster, words):
     Path("r.yaml").write_text(R3)
     ended = paymaster("check", "r.yaml", *words)
     assert ended.status == 2
     assert words[0] in ended.err
 
 
-def test_a_variable_that_cannot_be_read_is_a_mistake_and_named(paymaster, monkeypatch):
+def test_an_invalid_variable_is_a_mistake_and_named(paymaster, monkeypatch):
     monkeypatch.setenv("PAYMASTER_BUDGET_USD", "much")
     Path("r.yaml").write_text(R3)
     ended = paymaster("check", "r.yaml")
@@ -226,7 +226,7 @@ def test_a_variable_that_cannot_be_read_is_a_mistake_and_named(paymaster, monkey
     assert "PAYMASTER_BUDGET_USD" in ended.err
 
 
-def test_a_variable_that_means_nothing_is_warned_of(paymaster, monkeypatch):
+def test_an_unknown_variable_is_warned_of(paymaster, monkeypatch):
     monkeypatch.setenv("PAYMASTER_BUGDET_USD", "1")
     Path("r.yaml").write_text(R3)
     assert "PAYMASTER_BUGDET_USD" in paymaster("check", "r.yaml").err
@@ -235,19 +235,19 @@ def test_a_variable_that_means_nothing_is_warned_of(paymaster, monkeypatch):
 # -------------------------------------------------------------------------------------------------------- check --live
 
 
-def test_live_asks_each_model_by_itself_and_says_what_it_cost(paymaster, registry):
+def test_live_asks_each_model_once_and_prints_the_cost(paymaster, registry):
     ended = paymaster("check", registry, "--live")
     assert ended.status == 1
-    answers = {line.split()[0]: line.split()[1] for line in ended.out.split("Asked just now\n")[1].splitlines()[1:-1]}
+    answers = {line.split()[0]: line.split()[1] for line in ended.out.split("Live check\n")[1].splitlines()[1:-1]}
     assert answers["fast"] == answers["backup"] == "yes"
     assert answers["dead"] == answers["faulty"] == "no"
     assert "The answers cost $0.00" in ended.out
 
 
 def test_live_is_paid_for_in_the_ledger(paymaster, registry):
-    shown = json.loads(paymaster("check", registry, "--live", "--json", "--run-id", "asked").out)
+    shown = json.loads(paymaster("check", registry, "--live", "--json", "--run-id", "checked").out)
     cost = sum(answer["cost_nanousd"] for answer in shown["live"])
-    report = json.loads(paymaster("report", "--json", "--run-id", "asked").out)
+    report = json.loads(paymaster("report", "--json", "--run-id", "checked").out)
     assert 0 < cost <= report["total"]["cost_nanousd"]
     assert report["ledger_agrees"] is True
 
@@ -267,7 +267,7 @@ def test_live_stays_within_the_budget(paymaster, registry):
     assert json.loads(paymaster("report", "--json").out)["total"]["cost_nanousd"] == 0
 
 
-def test_live_asks_a_model_that_makes_vectors_for_one(paymaster, registry, server):
+def test_live_asks_an_embedding_model_for_a_vector(paymaster, registry, server):
     vectors = f"{{provider: openai_compatible, base_url: '{server.base_url}', model_id: fast, capabilities: [embeddings], price: free}}"
     registry.write_text(f"models: {{fast: {vectors}}}\n")
     ended = paymaster("check", registry, "--live")
@@ -276,7 +276,7 @@ def test_live_asks_a_model_that_makes_vectors_for_one(paymaster, registry, serve
     assert server.bill(lines=True)["lines"][-1]["completion_tokens"] == 0
 
 
-def test_models_that_make_vectors_stand_beside_others_in_check_and_explain(paymaster):
+def test_check_and_explain_accept_embedding_models(paymaster):
     models = "models: {talks: {provider: openai, model_id: gpt-4o}, vectors: {provider: openai, model_id: text-embedding-3-small}}"
     Path("r.yaml").write_text(f"default: talks\n{models}\npolicies: {{fallback_chain: [vectors, talks]}}\n")
     ended = paymaster("check", "r.yaml")
@@ -288,7 +288,7 @@ def test_models_that_make_vectors_stand_beside_others_in_check_and_explain(payma
     assert "it lacks chat: it makes embeddings" in explained.out
 
 
-def test_check_warns_where_a_server_does_not_keep_the_promise_of_a_hard_budget(paymaster, registry, redis_url):
+def test_check_warns_of_server_settings_that_break_hard_budgets(paymaster, registry, redis_url):
     ended = paymaster("check", registry, "--ledger", redis_url)
     assert ended.status == 0
     assert "appendfsync is everysec: a crash of its machine forgets" in ended.err
@@ -296,7 +296,7 @@ def test_check_warns_where_a_server_does_not_keep_the_promise_of_a_hard_budget(p
     assert any("Set appendfsync always" in warning for warning in shown["warnings"])
 
 
-def test_check_shows_the_registry_and_then_that_the_ledger_is_away(paymaster, registry):
+def test_check_shows_the_registry_before_the_unavailable_ledger(paymaster, registry):
     ended = paymaster("check", registry, "--ledger", f"redis://ann:s3cret@127.0.0.1:{free_port()}?timeout_ms=50")
     assert ended.status == 2
     assert "Models" in ended.out

@@ -1,4 +1,4 @@
-"""Tables and streams: what is cut, escaped and coloured, and what never is."""
+"""Tables and streams: what is wrapped, escaped and coloured, and what is not."""
 
 from __future__ import annotations
 
@@ -62,19 +62,19 @@ def test_a_pipe_gets_aligned_columns(screen):
     assert stream.text() == "Models\nmodel    cost\na       $1.00\nbb     $10.00\ntotal  $11.00\n"
 
 
-def test_tables_without_rows_are_left_out(screen):
+def test_tables_without_rows_are_omitted(screen):
     stream = screen()
     write_tables([Table(title="Nothing", columns=[Column("x")], rows=[]), TABLE])
     assert "Nothing" not in stream.text()
 
 
-def test_nothing_at_all_is_no_line(screen):
+def test_no_tables_print_nothing(screen):
     stream = screen()
     write_tables([Table(title="Nothing", columns=[Column("x")], rows=[])])
     assert stream.text() == ""
 
 
-def test_names_cannot_break_a_table_or_steer_a_terminal(screen):
+def test_control_characters_in_names_are_escaped(screen):
     stream = screen()
     write_tables([Table(title="T", columns=[Column("run")], rows=[["a\nb\x1b[2Jc"]])])
     assert stream.text().splitlines()[2] == "a b\\x1b[2Jc"
@@ -86,7 +86,7 @@ def test_markup_in_a_name_is_text_on_a_terminal(screen):
     assert "[red]x[/red] :smile:" in stream.text()
 
 
-def test_a_wide_value_is_folded_and_not_cut_on_a_terminal(screen, monkeypatch):
+def test_a_wide_value_is_wrapped_on_a_terminal(screen, monkeypatch):
     monkeypatch.setenv("COLUMNS", "40")
     stream = screen(terminal=True)
     write_tables([Table(title="T", columns=[Column("run")], rows=[["x" * 100]])])
@@ -99,19 +99,19 @@ def test_only_a_real_terminal_is_pretty(screen, monkeypatch, terminal, term, pre
     assert is_pretty(screen(terminal=terminal)) is pretty
 
 
-def test_signs_that_an_encoding_lacks_become_plain_ones(screen):
+def test_characters_that_an_encoding_lacks_become_ascii(screen):
     stream = screen("ascii")
     stream.write("a\u2026 b\u2014c \u2192 \u201cd\u201d \u4e2d")
     assert stream.text() == 'a... b-c -> "d" \\u4e2d'
 
 
-def test_lone_surrogates_do_no_harm(screen):
+def test_lone_surrogates_are_escaped(screen):
     stream = screen()
     write_piece("a\ud800b")
     assert stream.text() == "a\\ud800b"
 
 
-def test_json_stays_json_where_the_encoding_is_narrow(screen):
+def test_json_stays_valid_in_a_narrow_encoding(screen):
     stream = screen("latin-1")
     value = {"text": "caf\u00e9 \u4e2d \U0001f600 \u2026"}
     write_json(value)
@@ -133,7 +133,7 @@ def test_notes_and_errors_are_coloured_on_a_terminal(screen, monkeypatch):
     assert "\x1b[1;31mError: \x1b[0mit is [not] so" in err.text()
 
 
-def test_a_piece_through_a_pipe_is_left_as_it_is(screen):
+def test_a_piece_through_a_pipe_is_unchanged(screen):
     stream = screen()
     write_piece("a\x1b[2Jb")
     assert stream.text() == "a\x1b[2Jb"

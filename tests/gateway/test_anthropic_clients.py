@@ -1,4 +1,4 @@
-"""The official `anthropic` package, unmodified, at the gateway."""
+"""The official `anthropic` package, unmodified, with the gateway."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from gateways import Gateway
 
 HELLO = [{"role": "user", "content": "Hello"}]
-TOOL = {"name": "weather", "description": "Tells it.", "input_schema": {"type": "object", "properties": {"city": {"type": "string"}}}}
+TOOL = {"name": "weather", "description": "The weather.", "input_schema": {"type": "object", "properties": {"city": {"type": "string"}}}}
 CALL = {
     "text": "Let me look.",
     "tool_calls": [{"name": "weather", "arguments": {"city": "Paris"}, "id": "c1"}, {"name": "weather", "arguments": {}, "id": "c2"}],
@@ -37,11 +37,11 @@ def test_a_whole_message(start: Callable[..., Gateway]) -> None:
     assert usage.cost_usd == pytest.approx(gateway.events[-1].cost_nanousd / 1e9)
 
 
-def test_tools_go_there_and_back(start: Callable[..., Gateway]) -> None:
+def test_tool_calls_and_their_results_round_trip(start: Callable[..., Gateway]) -> None:
     gateway = start(fast=[CALL, {"text": "It rains.", "when": {"last": "rain"}}])
-    asked = [{"role": "user", "content": [{"type": "text", "text": "Weather?", "cache_control": {"type": "ephemeral"}}, IMAGE]}]
+    question = [{"role": "user", "content": [{"type": "text", "text": "Weather?", "cache_control": {"type": "ephemeral"}}, IMAGE]}]
     with client_of(gateway) as client:
-        first = client.messages.create(model="fast", max_tokens=200, messages=asked, tools=[TOOL], tool_choice={"type": "any"})
+        first = client.messages.create(model="fast", max_tokens=200, messages=question, tools=[TOOL], tool_choice={"type": "any"})
         assert first.stop_reason == "tool_use"
         assert [(block.type, getattr(block, "input", None)) for block in first.content] == [
             ("text", None), ("tool_use", {"city": "Paris"}), ("tool_use", {}),
@@ -50,12 +50,12 @@ def test_tools_go_there_and_back(start: Callable[..., Gateway]) -> None:
             {"type": "tool_result", "tool_use_id": "c1", "content": [{"type": "text", "text": "rain"}]},
             {"type": "tool_result", "tool_use_id": "c2", "content": "rain, too", "is_error": True},
         ]
-        turns = [*asked, {"role": "assistant", "content": first.content}, {"role": "user", "content": results}]
+        turns = [*question, {"role": "assistant", "content": first.content}, {"role": "user", "content": results}]
         second = client.messages.create(model="fast", max_tokens=200, messages=turns, tools=[TOOL])
     assert second.content[0].text == "It rains."
 
 
-def test_a_stream_is_the_same_message(start: Callable[..., Gateway]) -> None:
+def test_a_stream_adds_up_to_the_same_message(start: Callable[..., Gateway]) -> None:
     gateway = start(fast={"chunks": 3, "answers": [CALL]})
     with client_of(gateway) as client, client.messages.stream(model="fast", max_tokens=200, messages=HELLO, tools=[TOOL]) as stream:
         kinds = [event.type for event in stream]
@@ -69,16 +69,16 @@ def test_a_stream_is_the_same_message(start: Callable[..., Gateway]) -> None:
     assert message.usage.output_tokens > 0
 
 
-def test_reasoning_is_shown_to_those_who_asked_for_it(start: Callable[..., Gateway]) -> None:
+def test_reasoning_is_shown_only_to_clients_that_request_it(start: Callable[..., Gateway]) -> None:
     gateway = start(fast=[{"reasoning": "Hmm.", "text": "So."}])
     with client_of(gateway) as client:
         plain = client.messages.create(model="fast", max_tokens=2000, messages=HELLO)
-        asked = {"type": "enabled", "budget_tokens": 1024}
-        thought = client.messages.create(model="fast", max_tokens=2000, messages=HELLO, thinking=asked)
-        with client.messages.stream(model="fast", max_tokens=2000, messages=HELLO, thinking=asked) as stream:
+        enabled = {"type": "enabled", "budget_tokens": 1024}
+        thought = client.messages.create(model="fast", max_tokens=2000, messages=HELLO, thinking=enabled)
+        with client.messages.stream(model="fast", max_tokens=2000, messages=HELLO, thinking=enabled) as stream:
             streamed = stream.get_final_message()
         again = client.messages.create(
-            model="fast", max_tokens=2000, messages=[*HELLO, {"role": "assistant", "content": thought.content}, *HELLO], thinking=asked
+            model="fast", max_tokens=2000, messages=[*HELLO, {"role": "assistant", "content": thought.content}, *HELLO], thinking=enabled
         )
     assert [block.type for block in plain.content] == ["text"]
     assert [block.type for block in thought.content] == ["thinking", "text"]
@@ -86,20 +86,20 @@ def test_reasoning_is_shown_to_those_who_asked_for_it(start: Callable[..., Gatew
     assert again.content
 
 
-def test_a_cut_answer_has_its_reason(start: Callable[..., Gateway]) -> None:
+def test_a_cut_answer_has_stop_reason_max_tokens(start: Callable[..., Gateway]) -> None:
     gateway = start(fast=[{"text": "A long story that has no end. " * 20}])
     with client_of(gateway) as client:
         assert client.messages.create(model="fast", max_tokens=5, messages=HELLO).stop_reason == "max_tokens"
 
 
-def test_errors_are_of_the_clients_own_classes(start: Callable[..., Gateway]) -> None:
+def test_errors_raise_the_clients_own_classes(start: Callable[..., Gateway]) -> None:
     gateway = start(policies={"budget_usd_per_run": 0.0001, "hard_stop_on_budget": True})
     with client_of(gateway) as client:
         with pytest.raises(anthropic.APIStatusError) as caught:
             client.messages.create(model="fast", max_tokens=500, messages=HELLO)
         with pytest.raises(anthropic.NotFoundError, match="Known models: fast"):
             client.messages.create(model="claude-0", max_tokens=50, messages=HELLO)
-        with pytest.raises(anthropic.BadRequestError, match="can't be had here"):
+        with pytest.raises(anthropic.BadRequestError, match="is not available here"):
             client.messages.create(
                 model="fast", max_tokens=50, messages=HELLO, tools=[{"type": "web_search_20250305", "name": "web_search"}]
             )
@@ -108,7 +108,7 @@ def test_errors_are_of_the_clients_own_classes(start: Callable[..., Gateway]) ->
     assert gateway.requests() == 0
 
 
-def test_a_stream_that_breaks_raises(start: Callable[..., Gateway]) -> None:
+def test_a_broken_stream_raises(start: Callable[..., Gateway]) -> None:
     gateway = start(
         fast={"chunks": 6, "answers": [{"text": "One two three four."}], "faults": [{"kind": "cut", "after_chunks": 3, "always": True}]}
     )
@@ -117,7 +117,7 @@ def test_a_stream_that_breaks_raises(start: Callable[..., Gateway]) -> None:
             list(stream)
 
 
-def test_tokens_are_counted_and_cost_nothing(start: Callable[..., Gateway]) -> None:
+def test_count_tokens_costs_nothing(start: Callable[..., Gateway]) -> None:
     gateway = start()
     with client_of(gateway) as client:
         short = client.messages.count_tokens(model="fast", messages=HELLO).input_tokens
@@ -142,7 +142,7 @@ def test_tokens_are_counted_and_cost_nothing(start: Callable[..., Gateway]) -> N
         {"messages": HELLO, "max_tokens": None},
     ],
 )
-def test_a_wrong_request_is_told_what_is_wrong(start: Callable[..., Gateway], body: dict[str, object]) -> None:
+def test_an_invalid_request_is_a_bad_request_error(start: Callable[..., Gateway], body: dict[str, object]) -> None:
     gateway = start()
     with client_of(gateway) as client, pytest.raises(anthropic.BadRequestError):
         client.post("/v1/messages", body={"model": "fast", "max_tokens": 50, **body}, cast_to=object)

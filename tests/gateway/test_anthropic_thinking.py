@@ -1,4 +1,4 @@
-"""Thinking in Anthropic's format: what is asked of a model, and how thoughts come back, whole and in pieces."""
+"""Thinking in Anthropic's format: in requests, in whole answers and in streams."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from paymaster.flow.replies import Reply
 from paymaster.gateway.dialects.anthropic_messages import AnthropicMessages
 from paymaster.gateway.dialects.anthropic_requests import read_request
-from paymaster.gateway.dialects.dialect import Asked
+from paymaster.gateway.dialects.dialect import DialectRequest
 from paymaster.gateway.http_errors import Rejected
 
 HELLO = [{"role": "user", "content": "Hi"}]
@@ -19,7 +19,7 @@ CALL = {"type": "tool_use", "id": "t1", "name": "ls", "input": {}}
 RESULT = {"type": "tool_result", "tool_use_id": "t1", "content": "a.txt"}
 
 
-def asked(thinking: object, **more: object) -> dict[str, object]:
+def body(thinking: object, **more: object) -> dict[str, object]:
     return {"messages": HELLO, "max_tokens": 50_000, "thinking": thinking, **more}
 
 
@@ -36,36 +36,36 @@ def asked(thinking: object, **more: object) -> dict[str, object]:
         (None, {}, None),
     ],
 )
-def test_a_budget_is_an_effort(thinking: object, more: dict[str, object], effort: str | None) -> None:
-    wanted = read_request(asked(thinking, **more)).thinking
-    assert (wanted and wanted.effort) == effort
-    assert wanted is None or wanted.own == thinking
+def test_a_thinking_budget_becomes_an_effort(thinking: object, more: dict[str, object], effort: str | None) -> None:
+    requested = read_request(body(thinking, **more)).thinking
+    assert (requested and requested.effort) == effort
+    assert requested is None or requested.own == thinking
 
 
 @pytest.mark.parametrize("budget", [None, 0, "much", True])
-def test_a_budget_that_is_none_is_refused(budget: object) -> None:
+def test_an_invalid_thinking_budget_is_refused(budget: object) -> None:
     with pytest.raises(Rejected, match="budget_tokens"):
-        read_request(asked({"type": "enabled", "budget_tokens": budget}))
+        read_request(body({"type": "enabled", "budget_tokens": budget}))
 
 
-def test_thoughts_with_a_signature_go_back_to_the_model_and_others_do_not() -> None:
+def test_only_thoughts_with_a_signature_go_back_to_the_model() -> None:
     unsigned = {**THOUGHT, "signature": ""}
     turns = [*HELLO, {"role": "assistant", "content": [unsigned, THOUGHT, SEALED, CALL]}, {"role": "user", "content": [RESULT]}]
-    _, turn, result = read_request(asked(None, messages=turns)).messages
+    _, turn, result = read_request(body(None, messages=turns)).messages
     assert turn["thinking_blocks"] == [THOUGHT, SEALED]
     assert result["role"] == "tool"
-    [plain] = read_request(asked(None, messages=[{"role": "assistant", "content": [unsigned, {"type": "text", "text": "x"}]}])).messages
+    [plain] = read_request(body(None, messages=[{"role": "assistant", "content": [unsigned, {"type": "text", "text": "x"}]}])).messages
     assert "thinking_blocks" not in plain
 
 
 def reply(message: dict[str, object]) -> Reply:
-    body = {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
-    return Reply(body=body, model="claude", usage=None, finish_reason="stop", cost_nanousd=0, attempts=(), call_id="c1")
+    answer = {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
+    return Reply(body=answer, model="claude", usage=None, finish_reason="stop", cost_nanousd=0, attempts=(), call_id="c1")
 
 
 def content(message: dict[str, object], thinking: object = None) -> list[object]:
-    wanted = asked(thinking or {"type": "enabled", "budget_tokens": 2_000})
-    return AnthropicMessages().whole(Asked(request=read_request(wanted), body=wanted), reply(message))["content"]
+    sent = body(thinking or {"type": "enabled", "budget_tokens": 2_000})
+    return AnthropicMessages().whole(DialectRequest(request=read_request(sent), body=sent), reply(message))["content"]
 
 
 def test_a_thought_comes_back_with_its_signature() -> None:
@@ -77,8 +77,8 @@ def test_a_thought_comes_back_with_its_signature() -> None:
 
 
 def test_a_streamed_thought_comes_in_pieces_and_then_its_signature() -> None:
-    wanted = asked({"type": "enabled", "budget_tokens": 2_000})
-    pieces = AnthropicMessages().pieces(Asked(request=read_request(wanted), body=wanted))
+    sent_body = body({"type": "enabled", "budget_tokens": 2_000})
+    pieces = AnthropicMessages().pieces(DialectRequest(request=read_request(sent_body), body=sent_body))
     deltas = [
         {"role": "assistant", "reasoning_content": "Hm", "thinking_blocks": [{"type": "thinking", "thinking": "Hm", "signature": None}]},
         {"reasoning_content": "m.", "thinking_blocks": [{"type": "thinking", "thinking": "m."}]},

@@ -1,4 +1,4 @@
-"""Vectors through the gateway: the official `openai` package and bare HTTP; money, limits, keys and fallbacks as for words."""
+"""Embeddings through the gateway: the official `openai` package and bare HTTP; money, limits, keys and fallbacks."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 VECTORS = {"capabilities": ["embeddings"], "tokenizer": "text-embedding-3-small", "vector_space": "v", "usd_per_1m_output": 0}
 BILLED = {"dimensions": 4, "bytes_per_token": 100}
-"""What the simulated provider bills is never more than what the gateway counts: one token for a text of up to 100 bytes."""
+"""The simulated provider bills one token per 100 bytes, never more than the gateway counts."""
 
 
 def client_of(gateway: Gateway, **settings: object) -> openai.OpenAI:
@@ -39,7 +39,7 @@ def post(gateway: Gateway, body: dict[str, object], path: str = "/v1/embeddings"
         return answer.status, json.loads(answer.read()), {name.lower(): value for name, value in answer.headers.items()}
 
 
-def test_the_official_client_gets_its_vectors_in_every_form(start: Callable[..., Gateway]) -> None:
+def test_the_official_client_gets_vectors_in_every_format(start: Callable[..., Gateway]) -> None:
     gateway = start(each=VECTORS, small={"dimensions": 4})
     with client_of(gateway) as client:
         two = client.embeddings.create(model="small", input=["one", "two"])
@@ -53,22 +53,22 @@ def test_the_official_client_gets_its_vectors_in_every_form(start: Callable[...,
     assert gateway.billed_nanousd() == sum(event.cost_nanousd for event in gateway.events if event.kind == "settled")
 
 
-def test_the_async_client_asks_for_many_at_once(start: Callable[..., Gateway]) -> None:
+def test_the_async_client_makes_many_calls_at_once(start: Callable[..., Gateway]) -> None:
     gateway = start(each=VECTORS, small=BILLED)
 
     async def ask() -> list[openai.types.CreateEmbeddingResponse]:
         async with openai.AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key="any", max_retries=0) as client:
-            return await asyncio.gather(*(client.embeddings.create(model="small", input=f"text {place}") for place in range(20)))
+            return await asyncio.gather(*(client.embeddings.create(model="small", input=f"text {index}") for index in range(20)))
 
     assert len({tuple(answer.data[0].embedding) for answer in asyncio.run(ask())}) == 20
 
 
-def test_base64_and_numbers_go_out_as_they_were_asked_for(start: Callable[..., Gateway]) -> None:
+def test_vectors_come_in_the_requested_encoding(start: Callable[..., Gateway]) -> None:
     gateway = start(each=VECTORS, small={"dimensions": 2})
     shown = {}
     for encoding in (None, "float", "base64"):
-        asked = {"model": "small", "input": "x"} | ({"encoding_format": encoding} if encoding else {})
-        status, body, _ = post(gateway, asked, "/embeddings" if encoding is None else "/v1/embeddings")
+        body_sent = {"model": "small", "input": "x"} | ({"encoding_format": encoding} if encoding else {})
+        status, body, _ = post(gateway, body_sent, "/embeddings" if encoding is None else "/v1/embeddings")
         assert status == 200
         shown[encoding] = body
     assert isinstance(shown["base64"]["data"][0]["embedding"], str)
@@ -76,7 +76,7 @@ def test_base64_and_numbers_go_out_as_they_were_asked_for(start: Callable[..., G
     assert vectors_in(shown["base64"]) == vectors_in(shown["float"])
 
 
-def test_headers_tell_who_answered_what_it_cost_and_what_is_left(start: Callable[..., Gateway]) -> None:
+def test_headers_have_model_cost_and_remaining_limits(start: Callable[..., Gateway]) -> None:
     gateway = start(each={**VECTORS, "rpm": 60, "tpm": 1_000}, policies={"budget_usd_per_run": 0.001}, small=BILLED)
     with client_of(gateway, default_headers={"x-paymaster-run": "index-1", "x-paymaster-tag-team": "search"}) as client:
         raw = client.embeddings.with_raw_response.create(model="small", input=["Hello world", "Hello"])
@@ -96,7 +96,7 @@ def test_headers_tell_who_answered_what_it_cost_and_what_is_left(start: Callable
 
 
 @pytest.mark.parametrize(
-    ("body", "status", "code", "said"),
+    ("body", "status", "code", "text"),
     [
         ({"input": ""}, 400, "invalid_request", "empty"),
         ({"input": []}, 400, "invalid_request", "a list of texts"),
@@ -111,24 +111,24 @@ def test_headers_tell_who_answered_what_it_cost_and_what_is_left(start: Callable
         ({"input": ["x", [1] * 9][1:]}, 400, "context_length_exceeded", "has 9 tokens, it takes 5"),
     ],
 )
-def test_what_cannot_be_had_is_refused_before_anything_is_sent(
-    start: Callable[..., Gateway], body: dict[str, object], status: int, code: str, said: str
+def test_unsupported_requests_are_refused_before_anything_is_sent(
+    start: Callable[..., Gateway], body: dict[str, object], status: int, code: str, text: str
 ) -> None:
     gateway = start(own={"small": {**VECTORS, "max_input_tokens": 5}}, small=BILLED, talks={})
     got, answer, headers = post(gateway, {"model": "small", **body})
     assert (got, answer["error"]["code"], headers["x-should-retry"]) == (status, code, "false")
-    assert said in answer["error"]["message"]
+    assert text in answer["error"]["message"]
     assert gateway.requests() == 0
 
 
-def test_words_are_not_asked_of_a_model_that_makes_vectors(start: Callable[..., Gateway]) -> None:
+def test_an_embedding_model_refuses_chat(start: Callable[..., Gateway]) -> None:
     gateway = start(each=VECTORS, small=BILLED)
     with client_of(gateway) as client, pytest.raises(openai.BadRequestError, match="it lacks chat: it makes embeddings"):
         client.chat.completions.create(model="small", messages=[{"role": "user", "content": "Hi"}])
     assert gateway.requests() == 0
 
 
-def test_a_fallback_is_the_same_model_elsewhere_and_never_other_vectors(start: Callable[..., Gateway]) -> None:
+def test_a_fallback_never_changes_the_vector_space(start: Callable[..., Gateway]) -> None:
     down = {**BILLED, "faults": [{"kind": "overloaded", "always": True}]}
     gateway = start(
         policies={"fallback_chain": ["first", "other", "talks", "again"], "retries_per_model": 0},
@@ -158,11 +158,11 @@ def test_a_hard_budget_is_a_402_and_a_limit_a_429(start: Callable[..., Gateway])
     assert gateway.requests() == 2
 
 
-def test_a_key_is_a_narrower_world_for_vectors_too(start: Callable[..., Gateway]) -> None:
+def test_a_keys_models_and_budget_apply_to_embeddings(start: Callable[..., Gateway]) -> None:
     cap = Budget(cap_nanousd=2_000, per=("key",), key="the key's budget")
     key = Key(id="k1", user="ana", digest="", models=("small",), budgets=(cap,))
-    door = AccessPolicy(find_key=lambda secret: key if secret == "pm-1" else None, needs_key=lambda: True)
-    gateway = start(access=door, each=VECTORS, small=BILLED, large=BILLED)
+    access = AccessPolicy(find_key=lambda secret: key if secret == "pm-1" else None, needs_key=lambda: True)
+    gateway = start(access=access, each=VECTORS, small=BILLED, large=BILLED)
     with client_of(gateway) as nobody, pytest.raises(openai.AuthenticationError):
         nobody.embeddings.create(model="small", input="x")
     with client_of(gateway, api_key="pm-1") as ana:
@@ -176,7 +176,7 @@ def test_a_key_is_a_narrower_world_for_vectors_too(start: Callable[..., Gateway]
     assert (settled.scope.user, settled.scope.key) == ("ana", "k1")
 
 
-def test_a_client_that_hangs_up_is_charged_its_hold_and_nothing_is_left_open(start: Callable[..., Gateway]) -> None:
+def test_a_client_that_hangs_up_is_charged_its_full_hold(start: Callable[..., Gateway]) -> None:
     gateway = start(policies={"budget_usd_per_run": 1}, each=VECTORS, small={**BILLED, "latency_ms": 20_000})
     with closing(http.client.HTTPConnection(gateway.url.removeprefix("http://"), timeout=20)) as connection:
         body = json.dumps({"model": "small", "input": ["Hello world", "Hello"]})
@@ -187,7 +187,7 @@ def test_a_client_that_hangs_up_is_charged_its_hold_and_nothing_is_left_open(sta
     assert (failed.failure, failed.operation, failed.billed, failed.cost_nanousd) == ("cancelled", "embeddings", "assumed", 3_000)
 
 
-def test_64_at_once_never_spend_more_at_the_provider_than_a_hard_budget(start: Callable[..., Gateway]) -> None:
+def test_sixty_four_clients_stay_within_a_hard_budget(start: Callable[..., Gateway]) -> None:
     cap_nanousd = 100_000  # of 300,000 that 150 calls of two texts ask for
     policies = {"budget_usd_per_run": cap_nanousd / 10**9, "hard_stop_on_budget": True, "breaker_failures": 50}
     faults = [{"kind": "overloaded", "after": 20, "times": 5}, {"kind": "cut", "after": 30, "times": 3}]
@@ -197,17 +197,17 @@ def test_64_at_once_never_spend_more_at_the_provider_than_a_hard_budget(start: C
         gate = asyncio.Semaphore(64)
         async with openai.AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key="any", max_retries=0) as client:
 
-            async def one(place: int) -> int:
+            async def one(index: int) -> int:
                 async with gate:
                     try:
                         await client.embeddings.create(
-                            model="small", input=[f"word{place}", "other"], extra_headers={"x-paymaster-run": "r1"}
+                            model="small", input=[f"word{index}", "other"], extra_headers={"x-paymaster-run": "r1"}
                         )
                     except openai.APIStatusError as error:
                         return error.status_code
                     return 200
 
-            return await asyncio.gather(*(one(place) for place in range(150)))
+            return await asyncio.gather(*(one(index) for index in range(150)))
 
     statuses = asyncio.run(ask())
     billed_nanousd = gateway.billed_nanousd()

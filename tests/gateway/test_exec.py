@@ -1,4 +1,4 @@
-"""`paymaster exec`: a command, the gateway around it, its bill and its end."""
+"""`paymaster exec`: a command, its gateway, its cost and its exit status."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateways import PRICES, write_registry
-from paymaster.gateway.exec_gateway import environment, run_command
+from paymaster.gateway.exec_gateway import client_environment, run_command
 from paymaster.options import registry_for
 from paymaster.providers.scripted.script import Script
 from paymaster.providers.scripted.server import ScriptedServer
@@ -48,14 +48,14 @@ def run(registry: Path, *words: str, flags: tuple[str, ...] = (), **variables: s
     return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **variables}, timeout=100, check=False)
 
 
-def test_a_command_is_led_through_the_gateway_and_billed(registry: Path) -> None:
+def test_a_command_uses_the_gateway_and_its_cost_is_printed(registry: Path) -> None:
     ran = run(registry, sys.executable, "-c", CALLER, "2")
     assert ran.stdout.split() == ["fast", "fast"]
     assert "Paymaster: fast: 2 answers, $0.0000" in ran.stderr
     assert ran.returncode == 7
 
 
-def test_a_budget_that_stopped_it_is_status_3_and_tells_how_to_go_on(registry: Path) -> None:
+def test_a_hard_budget_is_status_3_with_advice_to_continue(registry: Path) -> None:
     ran = run(registry, sys.executable, "-c", CALLER, "90", flags=("--budget-usd", "0.0006", "--run-id", "exp-1"))
     assert ran.returncode == 3
     assert ran.stdout.count("fast") >= 1
@@ -63,30 +63,29 @@ def test_a_budget_that_stopped_it_is_status_3_and_tells_how_to_go_on(registry: P
     assert "--run-id exp-1" in ran.stderr
 
 
-def test_a_client_of_anthropic_finds_it_too(registry: Path) -> None:
+def test_an_anthropic_client_uses_the_gateway_too(registry: Path) -> None:
     ran = run(registry, sys.executable, "-c", CLAUDE, ANTHROPIC_AUTH_TOKEN="another")
     assert ran.stdout.strip() == "OK."
     assert ran.returncode == 0
 
 
-def test_a_command_that_is_not_there_is_a_mistake(run_paymaster: Callable[..., tuple[int, str, str]], registry: Path) -> None:
-    status, _, said = run_paymaster("exec", "--model-registry", str(registry), "--", "no-such-command")
+def test_a_missing_command_is_a_usage_mistake(run_paymaster: Callable[..., tuple[int, str, str]], registry: Path) -> None:
+    status, _, errors = run_paymaster("exec", "--model-registry", str(registry), "--", "no-such-command")
     assert status == 2
-    assert "cannot run no-such-command" in said
+    assert "cannot run no-such-command" in errors
 
 
-def test_a_budget_that_is_not_reached_leaves_the_commands_status(
-    run_paymaster: Callable[..., tuple[int, str, str]], registry: Path
-) -> None:
-    status, _, said = run_paymaster("exec", "--model-registry", str(registry), "--budget-usd", "1", "--", sys.executable, "-c", CALLER, "1")
+def test_below_the_budget_the_exit_status_is_the_commands_own(run_paymaster: Callable[..., tuple[int, str, str]], registry: Path) -> None:
+    words = ("--budget-usd", "1", "--", sys.executable, "-c", CALLER, "1")
+    status, _, errors = run_paymaster("exec", "--model-registry", str(registry), *words)
     assert status == 7
-    assert "of $1.00 spent (--budget-usd)" in said
+    assert "of $1.00 spent (--budget-usd)" in errors
 
 
-def test_providers_keys_stay_with_the_gateway(registry: Path) -> None:
+def test_the_command_does_not_see_the_providers_keys(registry: Path) -> None:
     registry.write_text(registry.read_text().replace('"model_id"', '"api_key_env": "MY_PROVIDER_KEY", "model_id"', 1))
     given = {"MY_PROVIDER_KEY": "canary", "OPENAI_API_KEY": "own", "PATH": "/bin", "NO_PROXY": "a.b"}
-    variables = environment(given, registry_for(registry, {"environ": given}), 4711, "pm-exec")
+    variables = client_environment(given, registry_for(registry, {"environ": given}), 4711, "pm-exec")
     assert "canary" not in variables.values()
     assert variables["PATH"] == "/bin"
     assert variables["OPENAI_API_KEY"] == variables["ANTHROPIC_API_KEY"] == "pm-exec"
@@ -96,7 +95,7 @@ def test_providers_keys_stay_with_the_gateway(registry: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of Unix")
-def test_signals_are_passed_on_and_the_status_tells_of_them(registry: Path) -> None:
+def test_signals_are_forwarded_and_set_the_exit_status(registry: Path) -> None:
     words = [sys.executable, "-m", "paymaster", "exec", "--model-registry", str(registry), "--", "sh", "-c", "echo up; exec sleep 60"]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -108,5 +107,5 @@ def test_signals_are_passed_on_and_the_status_tells_of_them(registry: Path) -> N
         assert process.wait(30) == 128 + signal.SIGTERM
 
 
-def test_a_killed_command_has_a_shells_status() -> None:
+def test_a_killed_command_has_the_status_of_a_shell() -> None:
     assert run_command(["sh", "-c", "kill -9 $$"], os.environ) == 137

@@ -1,4 +1,4 @@
-"""Everything that goes wrong at a provider, and everything that a client can send."""
+"""Every fault of a provider, and every kind of request that a client can send."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import schemathesis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from paymaster.gateway.openapi import description
+from paymaster.gateway.openapi import openapi_document
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,7 +51,7 @@ POLICIES = {"fallback_chain": ["first", "second"], "retries_per_model": 1, "pati
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 @pytest.mark.parametrize(("kind", "more", "expected"), FAULTS, ids=[fault[0] for fault in FAULTS])
-def test_every_fault_is_answered_by_the_fallback_or_cleanly_refused(
+def test_every_fault_ends_in_a_fallback_or_a_clean_error(
     start: Callable[..., Gateway], kind: str, more: dict[str, object], expected: str, stream: bool
 ) -> None:
     fault = {"kind": kind, "always": True, **more}
@@ -71,10 +71,10 @@ def test_every_fault_is_answered_by_the_fallback_or_cleanly_refused(
         assert not texts
     else:
         assert texts == ["One two three four five."] * 2, errors
-    assert 1 <= asked(gateway, "first") <= 4  # at most once more for each call, as the provider itself counted them
+    assert 1 <= requests_for(gateway, "first") <= 4  # at most one retry per call, as counted by the provider
 
 
-def asked(gateway: Gateway, model: str) -> int:
+def requests_for(gateway: Gateway, model: str) -> int:
     """How many requests for a model reached the provider."""
     return sum(line["model"] == model for line in gateway.provider.bill(lines=True)["lines"])
 
@@ -91,8 +91,8 @@ SILENT = ("silence", "slow_first_token")
 
 
 @pytest.mark.parametrize(("kind", "stream"), [*((kind, False) for kind in PASSING), *((kind, True) for kind in ("reset", *SILENT))])
-def test_a_primary_in_trouble_is_left_alone_and_soon_back(start: Callable[..., Gateway], kind: str, stream: bool) -> None:
-    """For a while; what somebody has to mend rests a model longer, and is lived through on a held clock (tests/calls/test_recovery.py)."""
+def test_a_failing_primary_is_paused_and_soon_used_again(start: Callable[..., Gateway], kind: str, stream: bool) -> None:
+    """Faults that need the operator pause a model for longer; tests/flow/test_recovery.py covers them with a held clock."""
     fault = {"kind": kind, "times": 3, **({"retry_after_s": 0.5} if kind == "throttle" else {})}
     policies, own = {**POLICIES, "breaker_pause_s": 0.5}, {"first": {"timeouts": {**FAST, "first_token_s": 1}}}
     gateway = start(first={"faults": [fault], "answers": [{"text": "First."}]}, second=ANSWER, policies=policies, own=own)
@@ -103,13 +103,13 @@ def test_a_primary_in_trouble_is_left_alone_and_soon_back(start: Callable[..., G
             texts.append(text_of(client, stream=stream))
             assert time.monotonic() < until
             time.sleep(0.02)
-    assert 4 <= asked(gateway, "first") <= 6
+    assert 4 <= requests_for(gateway, "first") <= 6
     assert not any(event.kind == "gave_up" for event in gateway.events)
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
-def test_a_primary_that_flaps_costs_nobody_an_answer(start: Callable[..., Gateway], stream: bool) -> None:
-    """Three times three failures, with one answer in between."""
+def test_a_flapping_primary_loses_no_answer(start: Callable[..., Gateway], stream: bool) -> None:
+    """Three times three failures, with one answer between them."""
     faults = [{"kind": "server_error", "after": after, "times": 3} for after in (0, 4, 8)]
     policies = {**POLICIES, "breaker_pause_s": 0.2}
     gateway = start(first={"faults": faults, "answers": [{"text": "First."}]}, second=ANSWER, policies=policies)
@@ -121,7 +121,7 @@ def test_a_primary_that_flaps_costs_nobody_an_answer(start: Callable[..., Gatewa
             assert time.monotonic() < until
             time.sleep(0.02)
     assert set(texts) == {"First.", "One two three four five."}
-    assert asked(gateway, "first") == texts.count("First.") + 9
+    assert requests_for(gateway, "first") == texts.count("First.") + 9
     assert not any(event.kind == "gave_up" for event in gateway.events)
 
 
@@ -162,7 +162,7 @@ def post(gateway: Gateway, path: str, body: bytes, headers: dict[str, str]) -> t
 
 
 @pytest.mark.timeout(100)
-def test_no_body_makes_it_fail(start: Callable[..., Gateway]) -> None:
+def test_no_request_body_causes_a_500(start: Callable[..., Gateway]) -> None:
     gateway = start(policies={"retries_per_model": 0})
 
     @settings(max_examples=120, suppress_health_check=list(HealthCheck))
@@ -178,7 +178,7 @@ def test_no_body_makes_it_fail(start: Callable[..., Gateway]) -> None:
 
 
 @pytest.mark.timeout(100)
-def test_no_header_makes_it_fail(start: Callable[..., Gateway]) -> None:
+def test_no_request_header_causes_a_500(start: Callable[..., Gateway]) -> None:
     gateway = start()
     text = st.text(st.characters(min_codepoint=33, max_codepoint=255, exclude_characters="\x7f\x85\xa0"), min_size=1, max_size=20)
     names = st.sampled_from(
@@ -198,17 +198,17 @@ def test_no_header_makes_it_fail(start: Callable[..., Gateway]) -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"\xff\xfe", b'"x"', b"[" * 100_000])
-def test_what_is_no_object_is_a_400(start: Callable[..., Gateway], body: bytes) -> None:
+def test_a_body_that_is_no_object_is_a_400(start: Callable[..., Gateway], body: bytes) -> None:
     gateway = start()
     for path in PATHS:
         assert post(gateway, path, body, {})[0] == 400
 
 
 @pytest.mark.timeout(100)
-def test_it_answers_as_its_own_description_says(start: Callable[..., Gateway]) -> None:
+def test_responses_match_the_openapi_document(start: Callable[..., Gateway]) -> None:
     vectors = {"capabilities": ["embeddings"], "fallbacks": []}
     gateway = start(policies={"retries_per_model": 0, "fallback_chain": ["fast", "vectors"]}, own={"vectors": vectors}, fast={}, vectors={})
-    described = schemathesis.openapi.from_dict(dict(description()))
+    described = schemathesis.openapi.from_dict(dict(openapi_document()))
 
     for operation in described.get_all_operations():
         tested = operation.ok()

@@ -1,4 +1,4 @@
-"""A gateway whose ledger goes away and comes back while nobody calls: within seconds the ledger has everything, once."""
+"""A gateway without calls whose ledger becomes available again: within seconds the ledger has every settlement, once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from gateways import ask, wait_until
 from paymaster.cli.process import main
-from paymaster.gateway.serving import Serving, in_background, listen
+from paymaster.gateway.serving import GatewayConfig, in_background, listen
 from paymaster.options import configure
 from redis_servers import RedisServer, server_program
 
@@ -24,7 +24,7 @@ policies: {budget_usd_per_run: 1}
 """
 
 
-def test_an_idle_gateway_posts_what_waits_when_the_server_is_back(
+def test_an_idle_gateway_posts_its_backlog_when_the_server_is_available_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     if server_program() is None:
@@ -45,9 +45,9 @@ def test_an_idle_gateway_posts_what_waits_when_the_server_is_back(
         return int(str(report()["total"]["attempts"]))
 
     try:
-        listening = listen("127.0.0.1", 0)
-        gateway = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        with in_background(Serving(read_options=lambda: options), listening):
+        server_socket = listen("127.0.0.1", 0)
+        gateway = f"http://127.0.0.1:{server_socket.getsockname()[1]}"
+        with in_background(GatewayConfig(read_options=lambda: options), server_socket):
             assert ask(gateway)[0] == 200
             wait_until(lambda: settled() == 1)
             server.stop(kill=True)
@@ -58,10 +58,10 @@ def test_an_idle_gateway_posts_what_waits_when_the_server_is_back(
             wait_until(lambda: settled() == 13)
             assert before in range(1, 14)
             wait_until(lambda: not list((tmp_path / "state" / "spool").rglob("*.jsonl")))
-            told = report()
-            assert told["waiting"]["settlements"] == 0
-            assert int(str(told["total"]["cost_nanousd"])) == 13 * 22_000
-            assert ask(gateway)[0] == 200  # and asks the ledger again at once
+            shown = report()
+            assert shown["waiting"]["settlements"] == 0
+            assert int(str(shown["total"]["cost_nanousd"])) == 13 * 22_000
+            assert ask(gateway)[0] == 200  # and uses the ledger again at once
             wait_until(lambda: settled() == 14)
         capsys.readouterr()
         assert main(["ledger", "verify", "--ledger", url, "--state-dir", str(tmp_path / "state")]) == 0

@@ -1,4 +1,4 @@
-"""litellm as a client of the gateway, in a process of its own: it warns at its import and keeps state in its module."""
+"""litellm as a client of the gateway, in a process of its own: it warns on import and keeps module state."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 PROGRAM = """
 import json, litellm
-asked = {"model": "openai/fast", "messages": [{"role": "user", "content": "Hi"}], "num_retries": 0}
-whole = litellm.completion(**asked)
-pieces = [chunk.choices[0].delta.content or "" for chunk in litellm.completion(**asked, stream=True)]
-claude = litellm.completion(**{**asked, "model": "anthropic/fast", "max_tokens": 50})
+request = {"model": "openai/fast", "messages": [{"role": "user", "content": "Hi"}], "num_retries": 0}
+whole = litellm.completion(**request)
+pieces = [chunk.choices[0].delta.content or "" for chunk in litellm.completion(**request, stream=True)]
+claude = litellm.completion(**{**request, "model": "anthropic/fast", "max_tokens": 50})
 print(json.dumps([whole.choices[0].message.content, "".join(pieces), claude.choices[0].message.content]))
 vectors = litellm.embedding(model="openai/vectors", input=["one", "two"], num_retries=0)
 coded = litellm.embedding(model="openai/vectors", input="one", encoding_format="base64", num_retries=0)
@@ -26,7 +26,7 @@ print(json.dumps([[len(entry["embedding"]) for entry in vectors.data], vectors.u
 """
 
 
-def test_litellm_gets_answers_whole_and_in_pieces_in_both_dialects(start: Callable[..., Gateway]) -> None:
+def test_litellm_gets_whole_and_streamed_answers_in_both_dialects(start: Callable[..., Gateway]) -> None:
     gateway = start(
         own={"vectors": {"capabilities": ["embeddings"]}},
         fast={"chunks": 3, "answers": [{"text": "One two three."}]},

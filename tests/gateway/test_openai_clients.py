@@ -1,4 +1,4 @@
-"""The official `openai` package, unmodified, and curl, at the gateway."""
+"""The official `openai` package, unmodified, and curl, with the gateway."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def client_of(gateway: Gateway, **settings: object) -> openai.OpenAI:
     return openai.OpenAI(base_url=f"{gateway.url}/v1", api_key="any", **settings)
 
 
-def test_a_whole_answer_tells_who_answered_and_what_it_cost(start: Callable[..., Gateway]) -> None:
+def test_a_whole_answer_has_its_model_and_cost(start: Callable[..., Gateway]) -> None:
     gateway = start(
         fast=[{"text": "Hi there."}], policies={"budget_usd_per_run": 1}, each={"rpm": 60, "tpm": 100_000, "aliases": ["gpt-4o"]}
     )
@@ -43,7 +43,7 @@ def test_a_whole_answer_tells_who_answered_and_what_it_cost(start: Callable[...,
     assert int(raw.headers["x-ratelimit-remaining-tokens"]) == 100_000 - answer.usage.total_tokens
 
 
-def test_a_stream_brings_every_piece_and_the_usage_to_those_who_asked(start: Callable[..., Gateway]) -> None:
+def test_a_stream_has_every_piece_and_the_usage_if_requested(start: Callable[..., Gateway]) -> None:
     gateway = start(fast={"chunks": 5, "answers": [{"text": "One two three four."}]})
     with client_of(gateway) as client:
         chunks = list(client.chat.completions.create(model="fast", messages=HELLO, stream=True, stream_options={"include_usage": True}))
@@ -61,16 +61,16 @@ def test_tools_images_and_unknown_fields_pass_through(start: Callable[..., Gatew
     gateway = start(fast=[CALL, {"text": "It rains."}])
     with client_of(gateway) as client:
         image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}
-        asked = [{"role": "user", "content": [{"type": "text", "text": "Weather?"}, image]}]
-        first = client.chat.completions.create(model="default", messages=asked, tools=[TOOL], extra_body={"x_unknown": {"a": 1}})
+        messages = [{"role": "user", "content": [{"type": "text", "text": "Weather?"}, image]}]
+        first = client.chat.completions.create(model="default", messages=messages, tools=[TOOL], extra_body={"x_unknown": {"a": 1}})
         [call] = first.choices[0].message.tool_calls
         assert json.loads(call.function.arguments) == {"city": "Paris"}
-        told = [*asked, first.choices[0].message, {"role": "tool", "tool_call_id": call.id, "content": "rain"}]
-        second = client.chat.completions.create(model="default", messages=told, tools=[TOOL])
+        history = [*messages, first.choices[0].message, {"role": "tool", "tool_call_id": call.id, "content": "rain"}]
+        second = client.chat.completions.create(model="default", messages=history, tools=[TOOL])
     assert second.choices[0].message.content == "It rains."
 
 
-def test_streamed_tool_calls_come_whole(start: Callable[..., Gateway]) -> None:
+def test_streamed_tool_calls_are_complete(start: Callable[..., Gateway]) -> None:
     gateway = start(fast=[CALL])
     with client_of(gateway) as client:
         chunks = client.chat.completions.create(model="fast", messages=HELLO, tools=[TOOL], stream=True)
@@ -78,7 +78,7 @@ def test_streamed_tool_calls_come_whole(start: Callable[..., Gateway]) -> None:
     assert json.loads("".join(pieces)) == {"city": "Paris"}
 
 
-def test_a_budget_is_a_402_that_no_client_asks_again_for(start: Callable[..., Gateway]) -> None:
+def test_a_budget_is_a_402_that_clients_do_not_retry(start: Callable[..., Gateway]) -> None:
     gateway = start(policies={"budget_usd_per_run": 0.0001, "hard_stop_on_budget": True})
     with client_of(gateway, max_retries=3) as client, pytest.raises(openai.APIStatusError) as caught:
         client.chat.completions.create(model="fast", messages=HELLO)
@@ -90,7 +90,7 @@ def test_a_budget_is_a_402_that_no_client_asks_again_for(start: Callable[..., Ga
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_budget_that_a_failure_used_up_is_a_402_too(start: Callable[..., Gateway], *, stream: bool) -> None:
+def test_a_budget_used_up_by_a_failure_is_a_402(start: Callable[..., Gateway], *, stream: bool) -> None:
     faults = {"faults": [{"kind": "server_error", "always": True}]}
     policies = {"budget_usd_per_run": 0.011, "hard_stop_on_budget": True, "fallback_chain": ["fast", "backup"]}
     gateway = start(policies=policies, fast=faults, backup=[{"text": "Hi."}])
@@ -101,7 +101,7 @@ def test_a_budget_that_a_failure_used_up_is_a_402_too(start: Callable[..., Gatew
     assert gateway.requests() == 1
 
 
-def test_a_limit_that_would_take_too_long_is_a_429_that_says_when(start: Callable[..., Gateway]) -> None:
+def test_a_limit_with_a_long_wait_is_a_429_with_retry_after(start: Callable[..., Gateway]) -> None:
     gateway = start(each={"rpm": 1}, policies={"max_wait_s": 0.05})
     with client_of(gateway, max_retries=0) as client:
         client.chat.completions.create(model="fast", messages=HELLO)
@@ -112,7 +112,7 @@ def test_a_limit_that_would_take_too_long_is_a_429_that_says_when(start: Callabl
     assert gateway.requests() == 1
 
 
-def test_a_provider_that_throttles_for_long_is_a_429_that_says_when(start: Callable[..., Gateway]) -> None:
+def test_a_provider_that_throttles_for_long_is_a_429_with_retry_after(start: Callable[..., Gateway]) -> None:
     gateway = start(fast={"faults": [{"kind": "throttle", "retry_after_s": 20, "always": True}]}, policies={"max_wait_s": 1})
     with client_of(gateway, max_retries=0) as client, pytest.raises(openai.RateLimitError) as caught:
         client.chat.completions.create(model="fast", messages=HELLO)
@@ -125,7 +125,7 @@ def test_a_missing_capability_is_a_400_that_names_it(start: Callable[..., Gatewa
         client.chat.completions.create(model="fast", messages=HELLO, tools=[TOOL])
 
 
-def test_an_unknown_model_is_a_404_that_names_the_known_ones(start: Callable[..., Gateway]) -> None:
+def test_an_unknown_model_is_a_404_that_names_known_models(start: Callable[..., Gateway]) -> None:
     gateway = start()
     with client_of(gateway) as client, pytest.raises(openai.NotFoundError, match="Known models: fast"):
         client.chat.completions.create(model="gtp-5", messages=HELLO)
@@ -135,7 +135,7 @@ def test_an_unknown_model_is_a_404_that_names_the_known_ones(start: Callable[...
     ("fault", "status"),
     [({"kind": "server_error"}, 502), ({"kind": "auth"}, 502), ({"kind": "silence"}, 504), ({"kind": "bad_request"}, 400)],
 )
-def test_a_provider_without_an_answer_is_told_apart(start: Callable[..., Gateway], fault: dict[str, object], status: int) -> None:
+def test_provider_failures_have_distinct_statuses(start: Callable[..., Gateway], fault: dict[str, object], status: int) -> None:
     gateway = start(fast={"faults": [{**fault, "always": True}]}, each={"timeouts": {"total_s": 0.3}}, policies={"retries_per_model": 0})
     with client_of(gateway, max_retries=2) as client, pytest.raises(openai.APIStatusError) as caught:
         client.chat.completions.create(model="fast", messages=HELLO)
@@ -143,7 +143,7 @@ def test_a_provider_without_an_answer_is_told_apart(start: Callable[..., Gateway
     assert gateway.requests() == 1
 
 
-def test_a_context_that_is_too_long_has_the_code_that_agents_look_for(start: Callable[..., Gateway]) -> None:
+def test_a_too_long_context_has_the_code_that_agents_expect(start: Callable[..., Gateway]) -> None:
     gateway = start(fast={"faults": [{"kind": "context_too_long", "always": True}]})
     with client_of(gateway) as client, pytest.raises(openai.BadRequestError) as caught:
         client.chat.completions.create(model="fast", messages=HELLO)
@@ -168,7 +168,7 @@ def test_a_stream_that_breaks_ends_in_an_error(start: Callable[..., Gateway], ki
     assert gateway.requests() == 1
 
 
-def test_the_first_piece_is_there_before_the_second_was_made(start: Callable[..., Gateway]) -> None:
+def test_pieces_are_sent_as_soon_as_they_arrive(start: Callable[..., Gateway]) -> None:
     gateway = start(fast={"chunks": 2, "chunk_ms": 700, "answers": [{"text": "One two."}]})
     with client_of(gateway) as client:
         began = time.monotonic()
@@ -179,7 +179,7 @@ def test_the_first_piece_is_there_before_the_second_was_made(start: Callable[...
         assert time.monotonic() - began - first_s > 0.5
 
 
-def test_who_asks_is_read_from_headers(start: Callable[..., Gateway]) -> None:
+def test_the_scope_is_read_from_headers(start: Callable[..., Gateway]) -> None:
     gateway = start(policies={"budget_usd_per_run": 1})
     headers = {f"x-paymaster-{name}": f"my-{name}" for name in ("run", "batch", "instance", "user", "tag-team")}
     with client_of(gateway, default_headers=headers) as client:
@@ -189,7 +189,7 @@ def test_who_asks_is_read_from_headers(start: Callable[..., Gateway]) -> None:
     assert scope.tags == {"team": "my-tag-team"}
 
 
-def test_a_deadline_of_ones_own(start: Callable[..., Gateway]) -> None:
+def test_a_deadline_can_be_set_by_header(start: Callable[..., Gateway]) -> None:
     gateway = start(fast={"latency_ms": 5_000})
     with client_of(gateway, max_retries=0) as client, pytest.raises(openai.APIStatusError) as caught:
         client.chat.completions.create(model="fast", messages=HELLO, extra_headers={"x-paymaster-deadline": "0.2"})
@@ -205,7 +205,7 @@ def test_the_models_are_listed_and_found_by_alias(start: Callable[..., Gateway])
             client.models.retrieve("medium")
 
 
-def test_curl_reads_the_stream_and_the_bill_after_it(start: Callable[..., Gateway]) -> None:
+def test_a_stream_ends_with_the_cost_after_done(start: Callable[..., Gateway]) -> None:
     gateway = start(fast=[{"text": "Hi."}])
     body = json.dumps({"messages": HELLO, "stream": True})
     ran = subprocess.run(
@@ -222,12 +222,12 @@ def test_curl_reads_the_stream_and_the_bill_after_it(start: Callable[..., Gatewa
 @pytest.mark.parametrize(
     ("path", "status"), [("/healthz", "200"), ("/readyz", "200"), ("/v1/none", "404"), ("/v1/chat/completions", "405")]
 )
-def test_other_addresses(start: Callable[..., Gateway], path: str, status: str) -> None:
+def test_health_checks_and_unknown_paths(start: Callable[..., Gateway], path: str, status: str) -> None:
     gateway = start()
     ran = subprocess.run(["curl", "-s", "-w", "\n%{http_code}", gateway.url + path], capture_output=True, text=True, check=True)
     body, _, code = ran.stdout.rpartition("\n")
     assert code == status
-    said = json.loads(body)
+    answer = json.loads(body)
     if status == "405":
-        assert said["error"]["code"] == "method_not_allowed"
-        assert "It takes POST" in said["error"]["message"]
+        assert answer["error"]["code"] == "method_not_allowed"
+        assert "Use POST" in answer["error"]["message"]

@@ -1,4 +1,4 @@
-"""Responses and completions, asked for by the official `openai` package."""
+"""Responses and completions, with the official `openai` package."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ def test_a_whole_response(start: Callable[..., Gateway]) -> None:
     assert (response.usage.input_tokens, response.usage.input_tokens_details.cached_tokens, response.usage.output_tokens) == (50, 30, 7)
 
 
-def test_a_response_with_tools_goes_on(start: Callable[..., Gateway]) -> None:
+def test_a_response_with_tool_results_continues(start: Callable[..., Gateway]) -> None:
     gateway = start(fast=[CALL, {"text": "It rains.", "when": {"last": "rain"}}])
-    asked = [{"role": "user", "content": [{"type": "input_text", "text": "Weather?"}]}]
+    question = [{"role": "user", "content": [{"type": "input_text", "text": "Weather?"}]}]
     with client_of(gateway) as client:
-        first = client.responses.create(model="fast", input=asked, tools=[TOOL], tool_choice="auto")
+        first = client.responses.create(model="fast", input=question, tools=[TOOL], tool_choice="auto")
         [call] = [item for item in first.output if item.type == "function_call"]
         assert (call.name, json.loads(call.arguments)) == ("weather", {"city": "Paris"})
-        items = [*asked, *first.output, {"type": "function_call_output", "call_id": call.call_id, "output": "rain"}]
+        items = [*question, *first.output, {"type": "function_call_output", "call_id": call.call_id, "output": "rain"}]
         second = client.responses.create(model="fast", input=items, tools=[TOOL])
     assert second.output_text == "It rains."
 
 
-def test_a_streamed_response_is_the_same(start: Callable[..., Gateway]) -> None:
+def test_a_stream_adds_up_to_the_same_response(start: Callable[..., Gateway]) -> None:
     gateway = start(fast={"chunks": 3, "answers": [CALL]})
     with client_of(gateway) as client, client.responses.stream(model="fast", input="Weather?", tools=[TOOL]) as stream:
         kinds = [event.type for event in stream]
@@ -54,7 +54,7 @@ def test_a_streamed_response_is_the_same(start: Callable[..., Gateway]) -> None:
     assert response.usage.output_tokens > 0
 
 
-def test_a_cut_response_says_so_and_a_broken_one_raises(start: Callable[..., Gateway]) -> None:
+def test_a_cut_response_is_incomplete_and_a_broken_one_raises(start: Callable[..., Gateway]) -> None:
     gateway = start(
         fast=[{"text": "A long story. " * 50}],
         broken={"chunks": 6, "answers": [{"text": "One two three."}], "faults": [{"kind": "cut", "after_chunks": 3, "always": True}]},
@@ -78,14 +78,14 @@ def test_a_cut_response_says_so_and_a_broken_one_raises(start: Callable[..., Gat
         {"input": 5},
     ],
 )
-def test_what_cannot_be_had_is_refused_by_name(start: Callable[..., Gateway], body: dict[str, object]) -> None:
+def test_unsupported_fields_are_refused_by_name(start: Callable[..., Gateway], body: dict[str, object]) -> None:
     gateway = start()
     with client_of(gateway) as client, pytest.raises(openai.BadRequestError):
         client.post("/responses", body={"model": "fast", "input": "Hi", **body}, cast_to=object)
     assert gateway.requests() == 0
 
 
-def test_text_completions_are_answered_by_chat(start: Callable[..., Gateway]) -> None:
+def test_text_completions_are_answered_by_chat_models(start: Callable[..., Gateway]) -> None:
     gateway = start(fast={"chunks": 2, "answers": [{"text": "there."}]})
     with client_of(gateway) as client:
         whole = client.completions.create(model="fast", prompt="Hi ", max_tokens=20)

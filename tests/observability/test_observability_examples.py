@@ -1,4 +1,4 @@
-"""The Grafana dashboard and the alert rules ask for metrics that exist, with labels that they have."""
+"""The Grafana dashboard and the alert rules query metrics and labels that exist."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ EXAMPLES = ROOT / "examples" / "observability"
 DASHBOARD, ALERTS = EXAMPLES / "grafana-dashboard.json", EXAMPLES / "alerts.yml"
 
 
-def one_event_of_every_kind(told):
+def one_event_of_every_kind(samples):
     return [
-        *told.EVENTS,
-        replace(told.PASSED, hard=True),
-        replace(told.SETTLED, first_token_ms=1),
-        replace(told.THROTTLED, account=""),
-        replace(told.ADMITTED, lowered_from_tokens=9),
+        *samples.EVENTS,
+        replace(samples.PASSED, hard=True),
+        replace(samples.SETTLED, first_token_ms=1),
+        replace(samples.THROTTLED, account=""),
+        replace(samples.ADMITTED, lowered_from_tokens=9),
     ]
 
 
 @pytest.fixture(name="exposed", scope="module")
-def expose(told) -> dict[str, set[str]]:
-    """Every series there is: its name and the labels it has."""
+def expose(samples) -> dict[str, set[str]]:
+    """Every metric: its name and its labels."""
     metrics = PrometheusMetrics()
-    for event in one_event_of_every_kind(told):
+    for event in one_event_of_every_kind(samples):
         metrics(event)
     known = registry(model("gpt-4o", limits=Limits(rpm=60, max_parallel=2)), budgets=(Budget(cap_nanousd=10**9, per=("month",)),))
     balances = {"usd/month/2026-11": Balance(settled=1), "requests/gpt-4o": Balance(live=1), "slots/gpt-4o": Balance(held=1)}
@@ -64,20 +64,20 @@ QUERIES = [*dashboard_queries(), *alert_queries()]
 
 @pytest.mark.parametrize("query", QUERIES)
 def test_every_query_names_a_metric_that_exists_and_labels_that_it_has(query, exposed):
-    wanted = re.findall(r"(paymaster_\w+)(?:\{([^}]*)\})?", query)
-    assert wanted or query.startswith("up{")
-    for name, matchers in wanted:
+    queried = re.findall(r"(paymaster_\w+)(?:\{([^}]*)\})?", query)
+    assert queried or query.startswith("up{")
+    for name, matchers in queried:
         assert name in exposed
         assert set(re.findall(r"(\w+)\s*(?:=~|!~|!=|=)", matchers)) <= exposed[name]
     labels = {label for group in re.findall(r"by \(([^)]*)\)", query) for label in re.split(r",\s*", group)}
-    assert labels <= {label for name, _ in wanted for label in exposed[name]}
+    assert labels <= {label for name, _ in queried for label in exposed[name]}
 
 
-def test_every_metric_is_looked_at_somewhere(exposed):
-    """What nobody looks at is either missing from the dashboard or need not be kept."""
-    asked = " ".join(QUERIES)
+def test_every_metric_is_used_by_a_query(exposed):
+    """A metric without a query is missing from the dashboard, or is not needed."""
+    queries = " ".join(QUERIES)
     families = {re.sub(r"_(bucket|sum|count)$", "", name) for name in exposed}
-    unseen = {name for name in families if name not in asked}
+    unseen = {name for name in families if name not in queries}
     assert unseen <= {
         "paymaster_build_info",
         "paymaster_budget_accounts",
@@ -89,29 +89,29 @@ def test_every_metric_is_looked_at_somewhere(exposed):
     }
 
 
-def test_panels_have_titles_and_stand_beside_one_another():
+def test_panels_have_titles_and_do_not_overlap():
     taken: set[tuple[int, int]] = set()
     for panel in json.loads(DASHBOARD.read_text())["panels"]:
         assert panel["title"]
-        place = panel["gridPos"]
-        cells = {(x, y) for x in range(place["x"], place["x"] + place["w"]) for y in range(place["y"], place["y"] + place["h"])}
+        grid = panel["gridPos"]
+        cells = {(x, y) for x in range(grid["x"], grid["x"] + grid["w"]) for y in range(grid["y"], grid["y"] + grid["h"])}
         assert not cells & taken
-        assert place["x"] + place["w"] <= 24
+        assert grid["x"] + grid["w"] <= 24
         taken |= cells
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool, which comes with Prometheus, is not on the PATH")
-def test_promtool_accepts_the_rules_and_what_is_exposed(told):
+def test_promtool_accepts_the_rules_and_the_metrics(samples):
     subprocess.run(["promtool", "check", "rules", str(ALERTS)], check=True, capture_output=True)
     subprocess.run(["promtool", "check", "config", str(EXAMPLES / "prometheus.yml")], check=True, capture_output=True)
     metrics = PrometheusMetrics()
-    for event in one_event_of_every_kind(told):
+    for event in one_event_of_every_kind(samples):
         metrics(event)
     subprocess.run(["promtool", "check", "metrics"], input=metrics.exposition()[0], check=True, capture_output=True)
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool, which comes with Prometheus, is not on the PATH")
-def test_a_model_that_is_probed_now_and_then_without_luck_is_an_alert(tmp_path):
+def test_a_model_that_stays_paused_raises_an_alert(tmp_path):
     summary = "m has answered nothing for 5 minutes: its provider fails, its quota is used up, or its key is wrong."
     series = {"paused": "1 1 1 0", "half_open": "0 0 0 1"}
     case = {

@@ -1,4 +1,4 @@
-"""docs/observability.md: its programs run as they stand, and its tables name every metric there is with its labels."""
+"""docs/observability.md: its programs run unchanged, and its tables list every metric with its labels."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PROGRAMS = re.findall(r"^```python\n(.*?)^```", PAGE, flags=re.DOTALL | re.MULTI
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_its_programs_run_as_they_stand(program, tmp_path):
+def test_its_programs_run_unchanged(program, tmp_path):
     (tmp_path / "script.yaml").write_text("models: {m: {answers: [{text: Hello}]}}\n")
     (tmp_path / "registry.yaml").write_text("models: {m: {provider: scripted, model_id: m, script: script.yaml}}\n")
     program = program.replace("9464", str(free_port()))
@@ -31,11 +31,18 @@ def test_its_programs_run_as_they_stand(program, tmp_path):
     assert ended.returncode == 0, ended.stderr
 
 
-def test_its_tables_name_every_metric_and_its_labels(told):
+def test_its_tables_name_every_metric_and_its_labels(samples):
     metrics = PrometheusMetrics()
-    for event in (*told.EVENTS, told.replace(told.PASSED, hard=True), told.replace(told.SETTLED, first_token_ms=1)):
+    for event in (
+        *samples.EVENTS,
+        samples.replace(samples.PASSED, hard=True),
+        samples.replace(samples.SETTLED, first_token_ms=1),
+    ):
         metrics(event)
-    for event in (told.replace(told.THROTTLED, account=""), told.replace(told.ADMITTED, lowered_from_tokens=9)):
+    for event in (
+        samples.replace(samples.THROTTLED, account=""),
+        samples.replace(samples.ADMITTED, lowered_from_tokens=9),
+    ):
         metrics(event)
     known = registry(model("m", limits=Limits(rpm=60, max_parallel=2)), budgets=(Budget(cap_nanousd=10**9, per=("month",)),))
     balances = {"usd/month/2026-11": Balance(settled=1), "requests/m": Balance(live=1)}

@@ -1,4 +1,4 @@
-"""The dashboard while calls wait in line: how many, for which model, how long, and what for."""
+"""The dashboard while calls wait in the queue: how many, for which model, how long, and what for."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from paymaster.gateway.observability import Observability
-from paymaster.gateway.serving import Serving, in_background, listen
+from paymaster.gateway.serving import GatewayConfig, in_background, listen
 from paymaster.options import configure
 
 if TYPE_CHECKING:
@@ -35,20 +35,21 @@ def fetch(port: int, method: str, path: str, body: str | None = None) -> tuple[i
 
 
 @pytest.mark.parametrize("kind", ["memory", "sqlite", "redis"])
-def test_the_dashboard_shows_the_calls_that_wait_in_line(tmp_path: Path, kind: str, request: pytest.FixtureRequest) -> None:
+def test_the_dashboard_shows_waiting_calls(tmp_path: Path, kind: str, request: pytest.FixtureRequest) -> None:
     urls = {"memory": "memory:", "sqlite": f"sqlite:{tmp_path / 'books.sqlite3'}"}
     ledger = urls.get(kind) or request.getfixturevalue("redis_url")
     (tmp_path / "script.yaml").write_text("models:\n  slow: {answers: [{text: one}], latency_ms: 1000}\n")
     (tmp_path / "registry.yaml").write_text(REGISTRY)
     observability = Observability({})
     options = {"run": "r1", "state_dir": tmp_path / "state", "ledger": ledger}
-    serving = Serving(
-        read_options=lambda: observability.listening(configure(tmp_path / "registry.yaml", options)), more=(observability.routes,)
+    config = GatewayConfig(
+        read_options=lambda: observability.add_listeners(configure(tmp_path / "registry.yaml", options)),
+        extra_routes=(observability.routes,),
     )  # type: ignore[arg-type]  # the settings as they are
-    listening = listen("127.0.0.1", 0)
-    port = listening.getsockname()[1]
+    server_socket = listen("127.0.0.1", 0)
+    port = server_socket.getsockname()[1]
     body = json.dumps({"model": "slow", "messages": [{"role": "user", "content": "Hi"}]})
-    with in_background(serving, listening), ThreadPoolExecutor(3) as pool:
+    with in_background(config, server_socket), ThreadPoolExecutor(3) as pool:
         calls = [pool.submit(fetch, port, "POST", "/v1/chat/completions", body) for _ in range(3)]
         seen: set[str] = set()
         while not all(call.done() for call in calls):
@@ -60,5 +61,5 @@ def test_the_dashboard_shows_the_calls_that_wait_in_line(tmp_path: Path, kind: s
         text = fetch(port, "GET", "/")[1]
     assert seen
     assert seen <= {"2", "1"}
-    assert text.count('data-label="in line">nobody') == 2
-    assert "0 in line" in text
+    assert text.count('data-label="waiting">none') == 2
+    assert "0 waiting" in text

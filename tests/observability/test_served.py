@@ -1,4 +1,4 @@
-"""`paymaster serve` as a process: what its workers count is one sum, and OpenTelemetry is heard of only where it is asked for."""
+"""`paymaster serve` as a process: workers add up their metrics, and OpenTelemetry is used only on request."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ def served(folder: Path, *flags: str, **environ: str) -> Iterator[str]:
     words = [sys.executable, "-m", "paymaster", "serve", str(folder / "registry.yaml"), "--port", "0", "--run-id", "r", *flags]
     process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env={**os.environ, **environ})
     try:
-        said = process.stderr.readline()
-        yield said.partition(" at ")[2].partition("/v1")[0]
+        line = process.stderr.readline()
+        yield line.partition(" at ")[2].partition("/v1")[0]
     finally:
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=60)
 
 
 def read(url: str, body: bytes | None = None) -> str:
-    # A connection of its own each time, so that any worker may take it.
+    # A new connection each time, so that any worker may answer.
     request = urllib.request.Request(url, body, {"content-type": "application/json", "connection": "close"})  # noqa: S310  on loopback
     with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310  the same
         return answer.read().decode()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="workers share a socket as Unix does")
-def test_whichever_worker_is_asked_the_counts_are_those_of_all(tmp_path):
+def test_every_worker_shows_the_sums_of_all_workers(tmp_path):
     with served(tmp_path, "--workers", "2") as url:
         for _ in range(12):
             read(f"{url}/v1/chat/completions", BODY)
@@ -56,7 +56,7 @@ def test_whichever_worker_is_asked_the_counts_are_those_of_all(tmp_path):
     assert calls == {12}
 
 
-def test_opentelemetry_that_is_asked_for_is_sent_before_the_end(tmp_path):
+def test_opentelemetry_is_exported_before_shutdown(tmp_path):
     with collecting() as (address, paths), served(tmp_path, OTEL_EXPORTER_OTLP_ENDPOINT=address) as url:
         read(f"{url}/v1/chat/completions", BODY)
     assert {"/v1/traces", "/v1/metrics"} <= set(paths)

@@ -1,8 +1,7 @@
-"""`paymaster top`, and what it and the dashboard know of the latest calls."""
+"""`paymaster top`, and the recent calls that it shares with the dashboard."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import select
@@ -16,7 +15,6 @@ import pytest
 from typer.testing import CliRunner
 
 from past_calls import known_registry, spend
-from paymaster.accounting.accounts import Charge, Hold, Settlement
 from paymaster.accounting.records import AttemptRecord
 from paymaster.cli.app import build_app
 from paymaster.ledgers.memory import MemoryLedger
@@ -26,7 +24,6 @@ from paymaster.redaction import Redactor
 from paymaster.runtime import BlockingRuntime, run
 from paymaster.telemetry.event_lines import encode
 from paymaster.testing import ManualRuntime
-from paymaster.views.journal_tail import JournalTail
 from paymaster.views.ledger_status import BudgetState, most_relevant
 from paymaster.views.recent_calls import RecentCalls, newest_files, read_call_notes
 from redis_servers import RedisServer, server_program
@@ -40,7 +37,7 @@ def top(*words: object):
 
 @pytest.fixture(name="ledger", params=["sqlite", "redis"])
 def shared_ledger(request, tmp_path):
-    """A ledger that another process can read, with a past."""
+    """A ledger that another process can read."""
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path / 'l.sqlite3'}"
         return
@@ -59,24 +56,24 @@ def test_it_shows_budgets_models_and_calls_of_every_shared_ledger(ledger):
     ended = top("--once", "--ledger", ledger, "--calls", 5)
     assert ended.exit_code == 0, ended.output
     assert "run exp-0" in ended.output
-    calls = ended.output.partition("Latest calls")[2].strip().splitlines()[1:]
+    calls = ended.output.partition("Recent calls")[2].strip().splitlines()[1:]
     assert len(calls) == 5
     answered = [event for event in box.events if event.kind == "settled"]
     assert any(event.model in calls[0] for event in answered[-3:])
 
 
-def test_an_empty_state_directory_is_nothing_to_worry_about():
+def test_an_empty_state_directory_is_no_error():
     ended = top("--once")
     assert (ended.exit_code, "Nothing is spent or held" in ended.output) == (0, True)
 
 
-def test_a_ledger_that_is_not_there_is_one_clear_message(tmp_path):
+def test_a_missing_ledger_is_one_clear_message(tmp_path):
     assert "there is no ledger at" in str(top("--once", "--ledger", f"sqlite:///{tmp_path}/none.sqlite3").exception)
     assert "in memory ends with its process" in str(top("--once", "--ledger", "memory:").exception)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo terminals to open there")
-def test_on_a_terminal_it_lives_until_ctrl_c(tmp_path):
+def test_on_a_terminal_it_runs_until_ctrl_c(tmp_path):
     path = tmp_path / "l.sqlite3"
     spend(SqliteLedger(path, ManualRuntime().sleep), NOW_MS, hours=1, calls=4)
     import pty
@@ -88,7 +85,7 @@ def test_on_a_terminal_it_lives_until_ctrl_c(tmp_path):
     )
     shown = b""
     ends_at = time.monotonic() + 60
-    while shown.count(b"Latest calls") < 2 and time.monotonic() < ends_at:
+    while shown.count(b"Recent calls") < 2 and time.monotonic() < ends_at:
         if select.select([ours], [], [], 1)[0]:
             shown += os.read(ours, 65_536)
     program.send_signal(signal.SIGINT)
@@ -97,23 +94,11 @@ def test_on_a_terminal_it_lives_until_ctrl_c(tmp_path):
             os.read(ours, 65_536)
     os.close(ours)
     os.close(theirs)
-    assert shown.count(b"Latest calls") >= 2
+    assert shown.count(b"Recent calls") >= 2
     assert program.returncode == 0
 
 
-# ------------------------------------------------------------------------------------------------------------ the journal
-
-
-class Heard:
-    def __init__(self) -> None:
-        self.sum_nanousd = self.count = 0
-
-    def add(self, attempt: AttemptRecord) -> None:
-        self.sum_nanousd += attempt.cost_nanousd
-        self.count += 1
-
-    def take_back(self, attempt: AttemptRecord) -> None:
-        self.sum_nanousd -= attempt.cost_nanousd
+# ---------------------------------------------------------------------------------------------------------- recent calls
 
 
 def record(cost_nanousd: int, outcome: str = "answered") -> str:
@@ -123,37 +108,7 @@ def record(cost_nanousd: int, outcome: str = "answered") -> str:
     ).to_json()  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", ["memory", "sqlite"])
-def test_a_follower_hears_each_record_once_and_corrections_as_such(kind, tmp_path):
-    books = MemoryLedger() if kind == "memory" else SqliteLedger(tmp_path / "l.sqlite3", ManualRuntime().sleep)
-    heard = Heard()
-    journal_tail = JournalTail(books, (heard,), 0)
-
-    def hold(name: str) -> Hold:
-        return Hold(name, (Charge("usd/run/r", 9, None),), 1_000, record(9, "lost"))
-
-    async def story() -> None:
-        for number in range(3):  # two of them within one millisecond
-            await books.reserve(hold(f"h{number}"), 1_000 + number // 2)
-            await books.settle(Settlement(hold(f"h{number}"), 1_000 + number // 2, (5,), record(5)), 1_000 + number // 2)
-            await journal_tail.catch_up()
-        await books.reserve(hold("slow"), 1_100)
-        await books.sweep(5_000)
-        await journal_tail.catch_up(lambda: asyncio.sleep(0))
-        assert (heard.count, heard.sum_nanousd) == (4, 24)
-        await books.settle(Settlement(hold("slow"), 1_100, (2,), record(2)), 6_000)
-        await journal_tail.catch_up()
-        await journal_tail.catch_up()
-        await books.close()
-
-    asyncio.run(story())
-    assert (heard.count, heard.sum_nanousd) == (5, 17)
-
-
-# ---------------------------------------------------------------------------------------------------------- latest calls
-
-
-def test_a_call_says_why_this_model_and_why_not_the_others(tmp_path, events):
+def test_a_recent_call_explains_its_model_and_the_others(tmp_path, events):
     recent_calls = RecentCalls()
     failed = AttemptRecord.from_json(record(0, "server_error"))
     recent_calls.add(replace(failed, call_id="c-1", model="gpt-4o", status=503, message="boom"))
@@ -163,29 +118,39 @@ def test_a_call_says_why_this_model_and_why_not_the_others(tmp_path, events):
     [call] = recent_calls.calls(read_call_notes([file, tmp_path / "none.jsonl"]))
     assert (call.model, call.outcome, call.attempts) == ("gemini-pro", "answered", 2)
     assert call.why == (
-        "gpt-4o was waited for: 60 requests per minute",
-        "gpt-4o was passed over: tokens/gpt-4o has no room for it.",
-        "local was not asked: it lacks vision",
-        "gpt-4o was asked and failed: server error (HTTP 503): boom",
-        "gemini-pro came next, and answered.",
+        "The call waited for gpt-4o: 60 requests per minute",
+        "gpt-4o was skipped: tokens/gpt-4o has no room.",
+        "local was skipped: it lacks vision",
+        "gpt-4o failed: server error (HTTP 503): boom",
+        "gemini-pro answered as a fallback.",
     )
 
 
-def test_a_call_that_asked_nobody_is_known_from_its_events_alone(tmp_path, events):
+def test_a_call_without_attempts_is_known_from_its_events(tmp_path, events):
     file = tmp_path / "e.jsonl"
     file.write_bytes(encode(replace(events["gave_up"], call_id="c-9", error="BudgetExceeded"), Redactor()))
     [call] = RecentCalls().calls(read_call_notes(newest_files(tmp_path)))
     assert (call.call_id, call.outcome, call.model) == ("c-9", "budget exceeded", "")
 
 
+@pytest.mark.parametrize(("kind", "cause"), [("skipped", "cause"), ("passed_over", "against")])
+def test_skipped_models_are_read_from_event_files_of_this_and_earlier_versions(tmp_path, kind, cause):
+    skipped = {"event": kind, "call_id": "c", "at_ms": 1, "run": "r", "model": "m", cause: "capability", "reason": "it lacks vision"}
+    gave_up = {"event": "gave_up", "call_id": "c", "at_ms": 2, "run": "r", "error": "NoModelFits"}
+    file = tmp_path / "e.jsonl"
+    file.write_text(f"{json.dumps(skipped)}\n{json.dumps(gave_up)}\n")
+    [call] = RecentCalls().calls(read_call_notes([file]))
+    assert call.why == ("m was skipped: it lacks vision",)
+
+
 def test_only_the_end_of_a_long_file_is_read(tmp_path):
-    line = json.dumps({"event": "passed_over", "call_id": "c", "at_ms": 1, "run": "r", "model": "m", "reason": "x" * 100}).encode()
+    line = json.dumps({"event": "skipped", "call_id": "c", "at_ms": 1, "run": "r", "model": "m", "reason": "x" * 100}).encode()
     file = tmp_path / "e.jsonl"
     file.write_bytes(b"\n".join([line.replace(b'"c"', b'"old"'), *[line] * 3_000]))
     assert set(read_call_notes([file])) == {"c"}
 
 
-def test_of_many_budgets_the_telling_ones_are_shown():
+def test_of_many_budgets_the_most_relevant_are_shown():
     def budget(name: str, spent: int, held: int = 0, cap: int | None = None) -> BudgetState:
         return BudgetState(account=name, of={"run": name}, spent_nanousd=spent, held_nanousd=held, cap_nanousd=cap)
 
@@ -193,7 +158,7 @@ def test_of_many_budgets_the_telling_ones_are_shown():
     assert [one.account for one in shown] == ["busy", "full", "half"]
 
 
-def test_the_past_that_tests_look_at_has_answers_failures_and_fallbacks():
+def test_the_generated_history_has_answers_failures_and_fallbacks():
     box = spend(MemoryLedger(), NOW_MS, hours=4, calls=40)
     assert {"settled", "failed", "fallback"} <= set(box.kinds())
     assert known_registry().policy.budgets

@@ -1,4 +1,4 @@
-"""A caller's trace goes on through the gateway."""
+"""A caller's trace continues through the gateway."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from paymaster.gateway.observability import Observability
-from paymaster.gateway.serving import Serving, in_background, listen
-from paymaster.gateway.trace_context import journal_tail
+from paymaster.gateway.serving import GatewayConfig, in_background, listen
+from paymaster.gateway.trace_context import continue_traces
 from paymaster.options import configure
 from paymaster.telemetry.otel import OpenTelemetry
 
@@ -25,25 +25,25 @@ BODY = json.dumps({"model": "m", "messages": [{"role": "user", "content": "Hello
 
 
 @pytest.mark.parametrize(("shown", "is_followed"), [(f"00-{TRACE}-{PARENT}-01", True), ("00-nonsense", False), (None, False)])
-def test_a_calls_span_stands_below_the_one_that_its_request_names(tmp_path: Path, shown: str | None, is_followed: bool) -> None:
+def test_a_calls_span_is_a_child_of_the_requests_span(tmp_path: Path, shown: str | None, is_followed: bool) -> None:
     (tmp_path / "script.yaml").write_text("models: {m: {answers: [{text: Hi}]}}\n")
     (tmp_path / "registry.yaml").write_text("models: {m: {provider: scripted, model_id: m, script: script.yaml}}\n")
     exporter, tracers = InMemorySpanExporter(), TracerProvider()
     tracers.add_span_processor(SimpleSpanProcessor(exporter))
     settings = {"run": "r", "listeners": [OpenTelemetry(tracer_provider=tracers)]}
-    serving = Serving(read_options=lambda: configure(tmp_path / "registry.yaml", settings), around=journal_tail)
-    listening = listen("127.0.0.1", 0)
+    config = GatewayConfig(read_options=lambda: configure(tmp_path / "registry.yaml", settings), wrap=continue_traces)
+    server_socket = listen("127.0.0.1", 0)
     headers = {"content-type": "application/json", **({"traceparent": shown} if shown else {})}
-    with in_background(serving, listening):
-        address = f"http://127.0.0.1:{listening.getsockname()[1]}/v1/chat/completions"
+    with in_background(config, server_socket):
+        address = f"http://127.0.0.1:{server_socket.getsockname()[1]}/v1/chat/completions"
         urllib.request.urlopen(urllib.request.Request(address, BODY, headers), timeout=60).close()
     call = next(span for span in exporter.get_finished_spans() if span.name == "paymaster call")
     assert (f"{call.context.trace_id:032x}" == TRACE) is is_followed
     assert (call.parent is not None and f"{call.parent.span_id:016x}" == PARENT) is is_followed
 
 
-def test_nothing_is_put_around_a_gateway_that_sends_no_traces() -> None:
+def test_without_trace_export_the_app_is_not_wrapped() -> None:
     async def app(scope: object, receive: object, send: object) -> None:
         pass
 
-    assert Observability({}).around(app) is app
+    assert Observability({}).wrap(app) is app

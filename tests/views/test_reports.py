@@ -1,4 +1,4 @@
-"""Knows what a report promises: rows that add up to the total to the nano-dollar, calls counted once, days of UTC."""
+"""Reports: rows add up to the total to the nano-dollar, calls count once, days are UTC."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paymaster.accounting.records import AttemptRecord
-from paymaster.views.reports import Filter, Key, Report
+from paymaster.views.reports import GroupBy, RecordFilter, Report
 
 DAY_MS = 86_400_000
 NOON = 20_000 * DAY_MS + DAY_MS // 2  # 2024-10-04
@@ -49,15 +49,15 @@ UNPRICED = replace(ANSWERED, call_id="c-3", model="local", billed="unpriced", co
 RECORDS = (THROTTLED, TIMED_OUT, TAKEN_OVER, LOST, UNPRICED)
 
 
-def report(*keys: Key, only: Filter | None = None, records=RECORDS) -> Report:
+def report(*keys: GroupBy, only: RecordFilter | None = None, records=RECORDS) -> Report:
     made = Report(keys, only)
     made.extend(records)
     return made
 
 
-def test_rows_by_model_hold_calls_attempts_outcomes_tokens_money_waits_and_fallbacks():
-    gemini, gpt, local = report(Key.MODEL).rows()
-    assert (gemini.key, gpt.key, local.key) == (("gemini-pro",), ("gpt-4o",), ("local",))
+def test_rows_by_model_have_all_sums():
+    gemini, gpt, local = report(GroupBy.MODEL).rows()
+    assert (gemini.group, gpt.group, local.group) == (("gemini-pro",), ("gpt-4o",), ("local",))
     assert (gpt.calls, gpt.attempts, gpt.answered, gpt.failed, gpt.lost) == (2, 3, 0, 2, 1)
     assert (gpt.exact_nanousd, gpt.assumed_nanousd, gpt.cost_nanousd) == (0, 51_200_007, 51_200_007)
     assert (gpt.tokens, gpt.waits, gpt.waited_ms, gpt.fallbacks) == (0, 0, 0, 0)
@@ -70,36 +70,36 @@ def test_rows_by_model_hold_calls_attempts_outcomes_tokens_money_waits_and_fallb
     assert (local.unpriced, local.cost_nanousd) == (1, 0)
 
 
-def test_the_total_counts_a_call_once_although_two_models_tried_it():
-    made = report(Key.MODEL)
+def test_the_total_counts_a_call_of_two_models_once():
+    made = report(GroupBy.MODEL)
     assert [row.calls for row in made.rows()] == [1, 2, 1]
     assert made.total().calls == 3
-    assert made.total().key == ()
+    assert made.total().group == ()
 
 
 @pytest.mark.parametrize(
     ("key", "values"),
     [
-        (Key.MODEL, ["gemini-pro", "gpt-4o", "local"]),
-        (Key.RUN, ["exp-42"]),
-        (Key.BATCH, ["b-1"]),
-        (Key.INSTANCE, [None, "django-1"]),
-        (Key.USER, [None, "ada"]),
-        (Key.ROLE, ["main"]),
-        (Key.DAY, ["2024-10-04", "2024-10-05"]),
+        (GroupBy.MODEL, ["gemini-pro", "gpt-4o", "local"]),
+        (GroupBy.RUN, ["exp-42"]),
+        (GroupBy.BATCH, ["b-1"]),
+        (GroupBy.INSTANCE, [None, "django-1"]),
+        (GroupBy.USER, [None, "ada"]),
+        (GroupBy.ROLE, ["main"]),
+        (GroupBy.DAY, ["2024-10-04", "2024-10-05"]),
     ],
 )
-def test_rows_can_be_made_by_each_key_and_a_missing_value_comes_first(key, values):
-    assert [row.key for row in report(key).rows()] == [(value,) for value in values]
+def test_rows_group_by_each_key_with_a_missing_value_first(key, values):
+    assert [row.group for row in report(key).rows()] == [(value,) for value in values]
 
 
-def test_there_is_a_test_for_every_key():
-    assert len(Key) == 7
+def test_every_key_has_a_test():
+    assert len(GroupBy) == 7
 
 
-def test_rows_by_several_keys_stand_in_their_order():
-    made = report(Key.DAY, Key.MODEL)
-    assert [row.key for row in made.rows()] == [
+def test_rows_by_several_keys_are_sorted_in_their_order():
+    made = report(GroupBy.DAY, GroupBy.MODEL)
+    assert [row.group for row in made.rows()] == [
         ("2024-10-04", "gemini-pro"),
         ("2024-10-04", "gpt-4o"),
         ("2024-10-04", "local"),
@@ -107,50 +107,50 @@ def test_rows_by_several_keys_stand_in_their_order():
     ]
 
 
-def test_a_report_without_keys_is_one_row_and_the_same_as_its_total():
+def test_a_report_without_keys_is_its_total():
     made = report()
     assert made.rows() == (made.total(),)
 
 
-def test_a_report_of_nothing_has_no_row_and_a_total_of_nothing():
-    made = report(Key.MODEL, records=())
+def test_an_empty_report_has_no_row_and_a_zero_total():
+    made = report(GroupBy.MODEL, records=())
     assert made.rows() == ()
     total = made.total()
     assert (total.calls, total.cost_nanousd, total.first_at_ms, total.last_at_ms) == (0, 0, None, None)
 
 
-def test_a_call_that_tries_its_fallback_twice_fell_back_once():
+def test_two_attempts_at_a_fallback_count_as_one_fallback():
     again = replace(TAKEN_OVER, attempt=4)
-    assert report(Key.MODEL, records=(TAKEN_OVER, again)).rows()[0].fallbacks == 1
+    assert report(GroupBy.MODEL, records=(TAKEN_OVER, again)).rows()[0].fallbacks == 1
 
 
-def test_a_report_can_be_looked_at_before_it_is_finished():
-    made = Report([Key.MODEL])
+def test_a_report_can_be_read_while_records_are_added():
+    made = Report([GroupBy.MODEL])
     made.add(TAKEN_OVER)
     assert made.total().attempts == 1
     made.add(UNPRICED)
     assert made.total().attempts == 2
 
 
-def test_a_day_changes_at_midnight_of_utc():
+def test_a_day_ends_at_midnight_utc():
     records = [replace(ANSWERED, at_ms=at_ms) for at_ms in (20_001 * DAY_MS - 1, 20_001 * DAY_MS)]
-    assert [row.key for row in report(Key.DAY, records=records).rows()] == [("2024-10-04",), ("2024-10-05",)]
+    assert [row.group for row in report(GroupBy.DAY, records=records).rows()] == [("2024-10-04",), ("2024-10-05",)]
 
 
 @pytest.mark.parametrize(
     ("only", "count"),
     [
-        (Filter(), 5),
-        (Filter(run="exp-42", batch="b-1"), 5),
-        (Filter(run="other"), 0),
-        (Filter(batch="other"), 0),
-        (Filter(since_ms=NOON + 1), 3),
-        (Filter(since_ms=NOON, until_ms=NOON + 1), 2),
-        (Filter(until_ms=NOON), 0),
+        (RecordFilter(), 5),
+        (RecordFilter(run="exp-42", batch="b-1"), 5),
+        (RecordFilter(run="other"), 0),
+        (RecordFilter(batch="other"), 0),
+        (RecordFilter(since_ms=NOON + 1), 3),
+        (RecordFilter(since_ms=NOON, until_ms=NOON + 1), 2),
+        (RecordFilter(until_ms=NOON), 0),
     ],
 )
-def test_a_filter_takes_the_first_moment_and_leaves_the_last(only, count):
-    assert report(Key.MODEL, only=only).total().attempts == count
+def test_a_filter_includes_its_start_and_excludes_its_end(only, count):
+    assert report(GroupBy.MODEL, only=only).total().attempts == count
 
 
 MONEY = st.integers(min_value=0, max_value=10**15)
@@ -190,7 +190,7 @@ SUMMED = (
 )
 
 
-@given(st.lists(ATTEMPTS, max_size=30), st.lists(st.sampled_from(Key), unique=True))
+@given(st.lists(ATTEMPTS, max_size=30), st.lists(st.sampled_from(GroupBy), unique=True))
 def test_rows_add_up_to_the_total_and_the_total_to_the_records(records, keys):
     made = report(*keys, records=records)
     rows, total = made.rows(), made.total()
@@ -201,11 +201,11 @@ def test_rows_add_up_to_the_total_and_the_total_to_the_records(records, keys):
     assert total.calls == len({record.call_id for record in records})
     assert total.first_at_ms == min((record.at_ms for record in records), default=None)
     assert total.last_at_ms == max((record.at_ms for record in records), default=None)
-    assert len({row.key for row in rows}) == len(rows)
+    assert len({row.group for row in rows}) == len(rows)
 
 
 @given(st.lists(ATTEMPTS, max_size=20), st.randoms())
 def test_the_order_of_records_does_not_matter(records, random):
     shuffled = records[:]
     random.shuffle(shuffled)
-    assert report(Key.MODEL, Key.DAY, records=shuffled).rows() == report(Key.MODEL, Key.DAY, records=records).rows()
+    assert report(GroupBy.MODEL, GroupBy.DAY, records=shuffled).rows() == report(GroupBy.MODEL, GroupBy.DAY, records=records).rows()

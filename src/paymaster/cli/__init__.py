@@ -1,4 +1,4 @@
-"""The command line: turns words into calls of the library and its answers into text; knows terminals, and decides nothing."""
+"""The command line: turns arguments into calls of the library and results into text; knows terminals, and decides nothing."""
 
 from paymaster.cli.process import main
 

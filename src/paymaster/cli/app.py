@@ -1,4 +1,4 @@
-"""Puts the commands together; knows their names and order, and imports none of what they need."""
+"""Puts the commands together; knows their names and order, and imports nothing that they need."""
 
 from typing import Annotated
 
@@ -28,21 +28,21 @@ from paymaster.cli.commands import (
 
 _HELP = """Every model call is paid for before it is made.
 
-One registry of models, budgets that hold, rate limits and fallbacks, for any program that calls language models.
+One registry of models, hard budgets, rate limits and fallbacks, for any program that calls language models.
 
 \b
 Start with:
-  paymaster init                         write a registry to begin with
-  paymaster check registry.yaml          see that it is right, and which keys are missing
+  paymaster init                         write a starter registry
+  paymaster check registry.yaml          find mistakes and missing keys
   paymaster ask "Say hello." --model-registry registry.yaml
 
-Every shared flag has a variable, shown in brackets. Exit status: 0 done, 1 the call failed, 2 a mistake of yours,
+Every shared flag has an environment variable, shown in brackets. Exit status: 0 done, 1 the call failed, 2 usage or registry mistake,
 3 stopped by a budget, 130 Ctrl-C.
 """
 
 
 def build_app() -> typer.Typer:
-    """The whole command line, made anew: nothing of it lives in a module."""
+    """The whole command line, built for each run: no module keeps a part of it."""
     # Help without rich: importing its Markdown alone takes longer than everything else together.
     app = typer.Typer(
         help=_HELP,
@@ -85,6 +85,6 @@ def version() -> None:
 
 def _root(
     *,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error; may stand anywhere.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error; allowed anywhere.")] = False,
 ) -> None:
     pass

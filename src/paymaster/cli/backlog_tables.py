@@ -1,17 +1,17 @@
-"""How what waits on disk for a ledger looks as a table, as JSON and in one sentence; knows no ledger."""
+"""How the backlog of a ledger looks as a table, as JSON and in sentences; knows no ledger."""
 
 from collections.abc import Sequence
 
 from paymaster.accounting.money import format_usd
 from paymaster.cli.terminal import Cell, Column, Table
-from paymaster.cli.times import moment
 from paymaster.views.backlog import Backlog
+from paymaster.views.words import utc_time
 
 POST = "paymaster ledger post"
 
 
-def backlog_table(waiting: Backlog) -> Table:
-    """A row for each process's file; no rows where nothing waits."""
+def backlog_table(backlog: Backlog) -> Table:
+    """A row for each process's file; no rows if nothing waits."""
     figures = [Column(title, figures=True) for title in ("settlements", "unbooked holds", "money")]
     return Table(
         title="Waits on disk for this ledger",
@@ -22,22 +22,22 @@ def backlog_table(waiting: Backlog) -> Table:
                 f"{file.settlements:,}",
                 f"{file.unbooked:,}",
                 format_usd(file.cost_nanousd),
-                moment(file.oldest_at_ms),
+                utc_time(file.oldest_at_ms),
                 str(file.path),
             ]
-            for file in waiting.files
+            for file in backlog.files
         ],
     )
 
 
-def backlog_json(waiting: Backlog) -> dict[str, object]:
+def backlog_json(backlog: Backlog) -> dict[str, object]:
     """The same for a program; money in nano-dollars, times in milliseconds since 1970."""
     return {
-        "folder": str(waiting.folder),
-        "settlements": waiting.settlements,
-        "unbooked": waiting.unbooked,
-        "cost_nanousd": waiting.cost_nanousd,
-        "oldest_at_ms": waiting.oldest_at_ms,
+        "folder": str(backlog.folder),
+        "settlements": backlog.settlements,
+        "unbooked": backlog.unbooked,
+        "cost_nanousd": backlog.cost_nanousd,
+        "oldest_at_ms": backlog.oldest_at_ms,
         "files": [
             {
                 "path": str(file.path),
@@ -48,47 +48,49 @@ def backlog_json(waiting: Backlog) -> dict[str, object]:
                 "cost_nanousd": file.cost_nanousd,
                 "oldest_at_ms": file.oldest_at_ms,
             }
-            for file in waiting.files
+            for file in backlog.files
         ],
     }
 
 
-def others_json(others: Sequence[Backlog]) -> list[dict[str, object]]:
-    """What waits for other ledgers, each with the place that its files name."""
-    return [{"ledger": _place(each), **backlog_json(each)} for each in others]
+def other_backlogs_json(others: Sequence[Backlog]) -> list[dict[str, object]]:
+    """The backlogs of other ledgers, each with the location that its files name."""
+    return [{"ledger": _location(backlog), **backlog_json(backlog)} for backlog in others]
 
 
-def sentences(waiting: Backlog) -> list[str]:
-    """What waits and what becomes of it; nothing where nothing waits."""
-    if not waiting.files:
+def backlog_sentences(backlog: Backlog) -> list[str]:
+    """What waits, and who will post it; nothing if nothing waits."""
+    if not backlog.files:
         return []
-    said = [f"Not yet posted: {_amounts(waiting)} on disk for this ledger, in {waiting.folder}."]
-    running = len(waiting.files) - waiting.left
+    sentences = [f"Not yet posted: {_amounts(backlog)} on disk for this ledger, in {backlog.folder}."]
+    ended = backlog.ended_processes
+    running = len(backlog.files) - ended
     if running:
-        said.append(f"{_processes(running)} that {'is' if running == 1 else 'are'} running will post what is theirs.")
-    if waiting.left:
-        said.append(f"{_processes(waiting.left)} ended before: `{POST}` posts what they left, or else the next call that uses this ledger.")
-    return said
+        sentences.append(f"{_processes(running)} still running will post {'its' if running == 1 else 'their'} own.")
+    if ended:
+        owner = "its" if ended == 1 else "their"
+        sentences.append(f"{_processes(ended)} ended: `{POST}` posts {owner} settlements, or the next call that uses this ledger does.")
+    return sentences
 
 
-def other_sentences(others: Sequence[Backlog]) -> list[str]:
-    """What waits for ledgers that were not asked about."""
-    return [f"For another ledger, {_place(each) or 'whose name is not known'}: {_amounts(each)} in {each.folder}." for each in others]
+def other_backlog_sentences(others: Sequence[Backlog]) -> list[str]:
+    """What waits for other ledgers of the same state directory."""
+    return [f"For another ledger, {_location(backlog) or 'name unknown'}: {_amounts(backlog)} in {backlog.folder}." for backlog in others]
 
 
-def _amounts(waiting: Backlog) -> str:
+def _amounts(backlog: Backlog) -> str:
     parts = [
         f"{count:,} {word if count == 1 else f'{word}s'}"
-        for count, word in ((waiting.settlements, "settlement"), (waiting.unbooked, "unbooked hold"))
+        for count, word in ((backlog.settlements, "settlement"), (backlog.unbooked, "unbooked hold"))
         if count
     ]
-    is_one = waiting.settlements + waiting.unbooked == 1
-    since = moment(waiting.oldest_at_ms)
-    return f"{' and '.join(parts)} of {format_usd(waiting.cost_nanousd)}, since {since}, {'waits' if is_one else 'wait'}"
+    verb = "waits" if backlog.settlements + backlog.unbooked == 1 else "wait"
+    since = "" if backlog.oldest_at_ms is None else f", since {utc_time(backlog.oldest_at_ms)}"
+    return f"{' and '.join(parts)} of {format_usd(backlog.cost_nanousd)}{since}, {verb}"
 
 
-def _place(waiting: Backlog) -> str:
-    return next((file.ledger for file in waiting.files if file.ledger), "")
+def _location(backlog: Backlog) -> str:
+    return next((file.ledger for file in backlog.files if file.ledger), "")
 
 
 def _processes(count: int) -> str:
@@ -96,5 +98,5 @@ def _processes(count: int) -> str:
 
 
 def _process(process: int | None, *, is_running: bool) -> Cell:
-    named = "-" if process is None else str(process)
-    return Cell(f"{named} (running)" if is_running else f"{named} (ended)", "" if is_running else "bad")
+    number = "-" if process is None else str(process)
+    return Cell(f"{number} (running)" if is_running else f"{number} (ended)", "" if is_running else "bad")

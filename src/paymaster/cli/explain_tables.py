@@ -1,4 +1,4 @@
-"""How verdicts on models look as tables and as JSON; knows no registry and no ledger."""
+"""How the verdicts of `explain` look as tables and as JSON; knows no registry and no ledger."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -9,7 +9,7 @@ from paymaster.flow.explaining import AccountState, Explanation
 from paymaster.routing.charges import ChargeKind
 
 _NOTHING = Cell("-", "weak")
-_PEOPLE_CARE = frozenset({ChargeKind.MONEY, ChargeKind.REQUESTS, ChargeKind.TOKENS, ChargeKind.INPUT_TOKENS, ChargeKind.OUTPUT_TOKENS})
+_SHOWN_KINDS = frozenset({ChargeKind.MONEY, ChargeKind.REQUESTS, ChargeKind.TOKENS, ChargeKind.INPUT_TOKENS, ChargeKind.OUTPUT_TOKENS})
 
 
 def headline(verdicts: Sequence[Explanation]) -> str:
@@ -21,13 +21,13 @@ def headline(verdicts: Sequence[Explanation]) -> str:
     return "No model would serve this."
 
 
-def as_json(verdict: Explanation) -> dict[str, object]:
+def verdict_json(verdict: Explanation) -> dict[str, object]:
     """One verdict for a program."""
     return asdict(verdict)
 
 
-def tables(verdicts: Sequence[Explanation]) -> list[Table]:
-    """The models in the order in which they would be tried, and the accounts that the first would be charged to."""
+def verdict_tables(verdicts: Sequence[Explanation]) -> list[Table]:
+    """The models in the order they would be tried, and the accounts that the serving model would charge."""
     figures = [Column(title, figures=True) for title in ("prompt", "answer up to", "would hold")]
     models = Table(
         title="Models",
@@ -50,7 +50,7 @@ def _row(verdict: Explanation) -> list[str | Cell]:
         f"{at_most}{verdict.prompt_tokens:,}",
         f"{verdict.output_tokens:,}",
         "unknown" if verdict.price_source is None else format_usd(verdict.held_nanousd),
-        verdict.price_source or "nowhere",
+        verdict.price_source or "unknown",
         f"{verdict.why}{dropped}",
     ]
 
@@ -58,9 +58,9 @@ def _row(verdict: Explanation) -> list[str | Cell]:
 def _accounts(verdict: Explanation) -> Table:
     figures = [Column(title, figures=True) for title in ("used", "of it held", "needed", "cap")]
     return Table(
-        title=f"What {verdict.model} would be charged to",
+        title=f"Accounts that {verdict.model} would charge",
         columns=[Column("account"), *figures, Column("fits")],
-        rows=[_account(state) for state in verdict.accounts if state.kind in _PEOPLE_CARE],
+        rows=[_account(state) for state in verdict.accounts if state.kind in _SHOWN_KINDS],
     )
 
 

@@ -1,4 +1,4 @@
-"""The flags that mean the same in every command, each defined once with its variable; knows their words, not what they do."""
+"""The flags that commands share, each defined once with its variable; knows their names, and not what they do."""
 
 import inspect
 from collections.abc import Callable
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flags:
-    """What the user gave of the shared flags; None where nothing was given. `verbosity` is what `configure_logging` takes."""
+    """The shared flags that the user gave; None for the others. `verbosity` is what `configure_logging` takes."""
 
     model_registry: str | None = None
     budget_usd: str | None = None
@@ -76,19 +76,19 @@ _KINDS: dict[str, tuple[type, str]] = {
 }
 
 _REGISTRY_HELP = f"The registry file, else {variable_of('model_registry')}."
-RegistryWord = Annotated[Path | None, typer.Argument(metavar="REGISTRY", show_default=False, help=_REGISTRY_HELP)]
+RegistryArgument = Annotated[Path | None, typer.Argument(metavar="REGISTRY", show_default=False, help=_REGISTRY_HELP)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
 
 
-def registry_of(word: Path | None, flags: Flags) -> str | None:
-    """The registry by word or by flag; None leaves it to the environment. Raises UsageMistake where two different ones are named."""
-    if word is None or flags.model_registry in (None, str(word)):
-        return flags.model_registry if word is None else str(word)
-    raise UsageMistake(f"two registries are named: {word} and {flags.model_registry}", advice="Name one of them.")
+def registry_of(argument: Path | None, flags: Flags) -> str | None:
+    """The registry by argument or by flag; None leaves it to the environment. Raises UsageMistake if two different ones are named."""
+    if argument is None or flags.model_registry in (None, str(argument)):
+        return flags.model_registry if argument is None else str(argument)
+    raise UsageMistake(f"two registries are named: {argument} and {flags.model_registry}", advice="Name one of them.")
 
 
 def with_flags(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command these shared flags (names of `SETTINGS`) as its first argument, `Flags`; and `-v` and `-q`, which set up the log."""
+    """Add these shared flags (names of `SETTINGS`) to a command, as its first argument, `Flags`; and `-v` and `-q`, for the log."""
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         _, *own = inspect.signature(command, eval_str=True).parameters.values()
@@ -101,8 +101,8 @@ def with_flags(*names: str) -> Callable[[Callable[..., None]], Callable[..., Non
             command(flags, **values)
 
         keywords = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]
-        words = [_parameter(name, _annotation(name), None) for name in names]
-        call.__signature__ = inspect.Signature([*keywords, *words, *_VERBOSITY])  # type: ignore[attr-defined]  # typer reads it, functions have it
+        options = [_parameter(name, _annotation(name), None) for name in names]
+        call.__signature__ = inspect.Signature([*keywords, *options, *_VERBOSITY])  # type: ignore[attr-defined]  # typer reads it, functions have it
         return call
 
     return decorate
@@ -122,15 +122,15 @@ def _parameter(name: str, annotation: object, default: object) -> inspect.Parame
 _VERBOSITY = (
     _parameter(
         "verbose",
-        Annotated[int, typer.Option("--verbose", "-v", count=True, help="Say what happens; twice: everything.", show_default=False)],
+        Annotated[int, typer.Option("--verbose", "-v", count=True, help="Log what happens; twice: everything.", show_default=False)],
         0,
     ),
-    _parameter("quiet", Annotated[bool, typer.Option("--quiet", "-q", help="Say errors only.")], False),
+    _parameter("quiet", Annotated[bool, typer.Option("--quiet", "-q", help="Log errors only.")], False),
 )
 
 
 def set_up_log(verbosity: int) -> None:
-    """Show the log on standard error, as much of it as `configure_logging` says."""
+    """Show the log on standard error, as `configure_logging` does."""
     import sys
 
     from paymaster.telemetry.logs import configure_logging

@@ -1,4 +1,4 @@
-"""The ledger that a command reads, found by flags and environment; makes none where there is none."""
+"""The ledger and the archives that a command reads, found by flags and environment; creates none by reading, and prints no table."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -6,27 +6,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from paymaster.accounting.accounts import Balance, Queued, Record
-from paymaster.cli.backlog_tables import backlog_json, sentences
+from paymaster.cli.backlog_tables import backlog_json, backlog_sentences
 from paymaster.cli.flags import Flags
 from paymaster.cli.terminal import write_json
-from paymaster.errors import LedgerUnavailable, LedgerUnusable
+from paymaster.errors import LedgerUnavailable, LedgerUnusable, UsageMistake
+from paymaster.ledgers.admin.archiving import archive_files, read_archive
+from paymaster.ledgers.admin.export_format import InvalidLine
 from paymaster.ledgers.memory import MemoryLedger
 from paymaster.ledgers.sqlite.ledger import SqliteLedger
 from paymaster.ledgers.urls import admin_for, open_ledger, spool_folder, spools_folder
 from paymaster.options import state_directory
 from paymaster.runtime import BlockingRuntime, iterate, run
-from paymaster.views.backlog import Backlog, backlog_in, backlogs_beside
+from paymaster.views.backlog import Backlog, backlog_in, other_backlogs
 
 if TYPE_CHECKING:
     from paymaster.ledgers.redis.ledger import RedisLedger
 
-Shared: TypeAlias = "SqliteLedger | RedisLedger"
+SharedLedger: TypeAlias = "SqliteLedger | RedisLedger"
 
 
-class Books:
-    """What a ledger says, for a reader, and what waits for it in `spool`, a folder of `state_dir`."""
+class LedgerReader:
+    """One ledger, read from blocking code, and its backlog in `spool`, a folder of `state_dir`."""
 
-    def __init__(self, ledger: Shared, runtime: BlockingRuntime, state_dir: Path) -> None:
+    def __init__(self, ledger: SharedLedger, runtime: BlockingRuntime, state_dir: Path) -> None:
         self.ledger = ledger
         self.admin = admin_for(ledger)
         self.spool = spool_folder(ledger, state_dir)
@@ -34,46 +36,46 @@ class Books:
         self._runtime = runtime
 
     @property
-    def place(self) -> str:
-        """Where it lies, without a password: the path of a file, the address and the name on a server."""
+    def location(self) -> str:
+        """The path of a file, or the address and the name on a server, without a password."""
         return self.ledger.place
 
     @property
     def file(self) -> Path | None:
-        """The file, where it is one."""
+        """The file; None for a ledger on a server."""
         return self.ledger.path if isinstance(self.ledger, SqliteLedger) else None
 
     @property
     def is_new(self) -> bool:
-        """Whether there is no file yet. A server is asked in any case, and nothing is made there by reading."""
+        """Whether there is no file yet. A server is always asked, and reading creates nothing there."""
         return self.file is not None and not self.file.exists()
 
     def openings(self) -> Mapping[str, int]:
-        """What records that are no longer in the journal had charged, by account."""
+        """The opening balances, by account: what records that left the journal had charged."""
         return {} if self.is_new else self.admin.openings()
 
     def backlog(self) -> Backlog:
-        """What waits on disk for it."""
+        """What waits on disk for this ledger."""
         return backlog_in(self.spool)
 
-    def backlogs_beside(self) -> tuple[Backlog, ...]:
-        """What waits on disk for other ledgers."""
-        return backlogs_beside(spools_folder(self._state_dir), self.spool)
+    def other_backlogs(self) -> tuple[Backlog, ...]:
+        """What waits on disk for other ledgers of the state directory."""
+        return other_backlogs(spools_folder(self._state_dir), self.spool)
 
     def now_ms(self) -> int:
         """The time."""
         return self._runtime.now_ms()
 
     def balances(self) -> Mapping[str, Balance]:
-        """Every account."""
+        """Every account's balance."""
         return {} if self.is_new else run(self.ledger.balances("", self.now_ms()))
 
     def queue(self) -> Sequence[Queued]:
-        """Who stands in line."""
+        """The calls that wait in the queue."""
         return () if self.is_new else run(self.ledger.waiting(self.now_ms()))
 
     def records(self) -> Iterator[Record]:
-        """The record of each hold; those whose worker died are charged and recorded first."""
+        """The record of each hold. Holds whose lease is over are charged and recorded first."""
         if self.is_new:
             return iter(())
         run(self.ledger.sweep(self.now_ms()))
@@ -81,62 +83,93 @@ class Books:
 
 
 def server_warnings(url: str | None) -> list[str]:
-    """Where the settings of the server that a URL names don't keep the promise of a hard budget; nothing for a file.
-
-    Raises LedgerUnusable where it does not answer.
-    """
+    """The server settings that don't keep the promise of a hard budget; nothing for a file. Raises LedgerUnusable without an answer."""
     runtime = BlockingRuntime()
     ledger = open_ledger(url, runtime.sleep)
     if isinstance(ledger, (MemoryLedger, SqliteLedger)):
         return []
     try:
-        told = admin_for(ledger).describe()
+        description = admin_for(ledger).describe()
     except LedgerUnavailable as error:
         raise LedgerUnusable(error.message, advice=error.advice) from error
     finally:
         run(ledger.close())
-    return [f"the ledger {told.place}: {warning}" for warning in told.warnings]
+    return [f"the ledger {description.place}: {warning}" for warning in description.warnings]
 
 
 @contextmanager
-def open_books(flags: Flags, *, makes: bool = False, as_json: bool = False) -> Iterator[Books]:
-    """The ledger that `--ledger` or the state directory names; `makes` says that the command makes it where it is not there.
+def open_reader(flags: Flags, *, creates: bool = False, as_json: bool = False) -> Iterator[LedgerReader]:
+    """The ledger that `--ledger` or the state directory names; `creates` says that the command creates it if it does not exist.
 
-    Raises LedgerUnusable where a named file is not there, or a server does not answer: whoever only reads has named the wrong one. What
-    waits on disk for it is said all the same; `as_json` says it on standard output as well.
+    Raises LedgerUnusable if a named file does not exist, or if a server does not answer. The error then lists the backlog; `as_json` prints
+    it on standard output as well.
     """
     overrides = flags.overrides()
     runtime, state_dir = BlockingRuntime(), state_directory(overrides.state_dir)
     ledger = open_ledger(overrides.ledger, runtime.sleep, state_dir=state_dir)
     if isinstance(ledger, MemoryLedger):
-        raise LedgerUnusable("a ledger in memory ends with its process: there is nothing to read here", advice="Name a file with --ledger.")
-    books = Books(ledger, runtime, state_dir)
+        raise memory_ledger_error()
+    reader = LedgerReader(ledger, runtime, state_dir)
     try:
-        if overrides.ledger and books.is_new and not makes:
-            error = LedgerUnusable(f"there is no ledger at {books.place}", advice=f"It was named by {overrides.origins['ledger']}.")
-            raise _not_answered(error, books, as_json=as_json)
-        yield books
+        if overrides.ledger and reader.is_new and not creates:
+            error = LedgerUnusable(f"there is no ledger at {reader.location}", advice=f"It was named by {overrides.origins['ledger']}.")
+            raise _with_backlog_of(reader, error, as_json=as_json)
+        yield reader
     except LedgerUnavailable as error:
-        raise _not_answered(error, books, as_json=as_json) from error
+        raise _with_backlog_of(reader, error, as_json=as_json) from error
     finally:
-        books.admin.close()
+        reader.admin.close()
         run(ledger.close())
 
 
-def unanswered(error: LedgerUnavailable | LedgerUnusable, waiting: Backlog) -> LedgerUnusable:
-    """The message for a ledger that was asked and did not answer, with what waits for it."""
-    return LedgerUnusable(error.message, advice="\n".join([error.advice, *sentences(waiting)]).strip())
+def memory_ledger_error() -> LedgerUnusable:
+    """The error for `--ledger memory:`, which no other process can read."""
+    return LedgerUnusable("a ledger in memory ends with its process: there is nothing to read here", advice="Name a file with --ledger.")
 
 
-def _not_answered(error: LedgerUnavailable | LedgerUnusable, books: Books, *, as_json: bool) -> LedgerUnusable:
-    waiting = books.backlog()
+def with_backlog(error: LedgerUnavailable | LedgerUnusable, backlog: Backlog) -> LedgerUnusable:
+    """The error with the ledger's backlog in its advice."""
+    return LedgerUnusable(error.message, advice="\n".join([error.advice, *backlog_sentences(backlog)]).strip())
+
+
+def _with_backlog_of(reader: LedgerReader, error: LedgerUnavailable | LedgerUnusable, *, as_json: bool) -> LedgerUnusable:
+    backlog = reader.backlog()
     if as_json:
-        write_json({"ledger": books.place, "error": error.message, "waiting": backlog_json(waiting)})
-    return unanswered(error, waiting)
+        write_json({"ledger": reader.location, "error": error.message, "waiting": backlog_json(backlog)})
+    return with_backlog(error, backlog)
 
 
-def check_there(books: Books) -> None:
-    """Raise LedgerUnusable where no ledger was made yet in the state directory."""
-    if books.is_new:
-        error = LedgerUnusable(f"there is no ledger at {books.place} yet", advice="The first call makes one, or `paymaster ledger init`.")
-        raise unanswered(error, books.backlog())
+def check_exists(reader: LedgerReader) -> None:
+    """Raise LedgerUnusable if the state directory has no ledger yet."""
+    if reader.is_new:
+        error = LedgerUnusable(
+            f"there is no ledger at {reader.location} yet", advice="The first call creates one, or `paymaster ledger init`."
+        )
+        raise with_backlog(error, reader.backlog())
+
+
+def read_archives(paths: Sequence[Path]) -> Iterator[Record]:
+    """Every record of these files and folders, the last files first: if two files have the same record, the later one counts."""
+    files = [file for path in paths for file in _archive_files(path)]
+    for file in reversed(files):
+        try:
+            yield from read_archive(file)
+        except OSError as error:
+            raise UsageMistake(f"cannot read {file}: {error.strerror or error}") from error
+        except InvalidLine as invalid:
+            raise invalid_line(str(file), invalid) from invalid
+
+
+def invalid_line(name: str, invalid: InvalidLine) -> UsageMistake:
+    """The error for a line that can't be read: `file:line: reason`."""
+    return UsageMistake(f"{name}:{invalid.number}: {invalid.reason}" if invalid.number else f"{name}: {invalid.reason}")
+
+
+def _archive_files(path: Path) -> list[Path]:
+    try:
+        files = archive_files(path)
+    except OSError as error:
+        raise UsageMistake(f"cannot read {path}: {error.strerror or error}") from error
+    if not files:
+        raise UsageMistake(f"there is no archive in {path}", advice="`paymaster ledger archive` writes files named records-….jsonl.")
+    return files

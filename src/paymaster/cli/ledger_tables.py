@@ -1,4 +1,4 @@
-"""How a ledger's description and what does not add up in it look as tables and as JSON; knows no ledger."""
+"""How a ledger's description, and the differences that `ledger verify` finds, look as tables and as JSON; knows no ledger."""
 
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -7,57 +7,57 @@ from paymaster.accounting.account_names import is_money
 from paymaster.accounting.money import format_usd
 from paymaster.cli.backlog_tables import backlog_json
 from paymaster.cli.terminal import Cell, Column, Table
-from paymaster.cli.times import moment
 from paymaster.ledgers.admin.protocol import Description
 from paymaster.ledgers.admin.reconciling import Difference, Reconciled
 from paymaster.views.backlog import Backlog
+from paymaster.views.words import utc_time
 
 _UNITS = ((1_000_000_000, "GB"), (1_000_000, "MB"), (1_000, "kB"))
 
 
-def description_table(told: Description) -> Table:
-    """What it is, where, and how much is in it."""
+def description_table(description: Description) -> Table:
+    """Its kind, location and size."""
     rows: list[tuple[str, str | Cell]] = [
-        ("kind", told.kind),
-        ("where", told.place),
-        ("schema version", _version(told)),
-        ("size", _size(told)),
-        ("accounts", f"{told.accounts:,}"),
-        ("open holds", f"{told.open_holds:,}"),
-        ("records", f"{told.records:,}"),
-        ("oldest record", moment(told.oldest_ms)),
-        ("newest record", moment(told.newest_ms)),
-        *told.settings.items(),
+        ("kind", description.kind),
+        ("where", description.place),
+        ("schema version", _version(description)),
+        ("size", _size(description)),
+        ("accounts", f"{description.accounts:,}"),
+        ("open holds", f"{description.open_holds:,}"),
+        ("records", f"{description.records:,}"),
+        ("oldest record", _time(description.oldest_ms)),
+        ("newest record", _time(description.newest_ms)),
+        *description.settings.items(),
     ]
     return Table(title="Ledger", columns=[Column("what"), Column("")], rows=rows)
 
 
-def description_json(told: Description) -> dict[str, object]:
+def description_json(description: Description) -> dict[str, object]:
     """The same for a program; times in milliseconds since 1970."""
-    return {**asdict(told), "settings": dict(told.settings), "warnings": list(told.warnings)}
+    return {**asdict(description), "settings": dict(description.settings), "warnings": list(description.warnings)}
 
 
 def difference_lines(found: Reconciled) -> Iterator[str]:
     """Each difference in words, money in dollars."""
     for each in found.differences:
-        parts = {"settled": "its records and openings", "live": "what is in its window", "held": "its open holds"}[each.what]
+        parts = {"settled": "its records and opening balance", "live": "its window's entries", "held": "its open holds"}[each.what]
         yield (
-            f"{each.account}: {each.what} is {_amount(each, each.stands)}, {parts} add up to {_amount(each, each.adds_up_to)} "
-            f"({_amount(each, each.stands - each.adds_up_to)} apart)"
+            f"{each.account}: {each.what} is {_amount(each, each.stands)}, but {parts} add up to {_amount(each, each.adds_up_to)} "
+            f"(difference {_amount(each, each.stands - each.adds_up_to)})"
         )
 
 
-def reconciled_json(found: Reconciled, waiting: Backlog, place: str) -> dict[str, object]:
+def reconciled_json(found: Reconciled, backlog: Backlog, location: str) -> dict[str, object]:
     """Whether a ledger adds up, for a program; amounts in the unit of their account, money in nano-dollars."""
     return {
-        "ledger": place,
+        "ledger": location,
         "adds_up": not found.differences,
         "accounts": found.accounts,
         "records": found.records,
         "open_holds": found.holds,
         "openings": found.openings,
         "differences": [asdict(each) for each in found.differences],
-        "waiting": backlog_json(waiting),
+        "waiting": backlog_json(backlog),
     }
 
 
@@ -69,17 +69,22 @@ def bytes_text(size: int) -> str:
     return f"{size} bytes"
 
 
-def _version(told: Description) -> str | Cell:
-    if told.version == told.newest_version:
-        return str(told.version)
-    return Cell(f"{told.version} (this Paymaster writes {told.newest_version}; `paymaster ledger migrate` brings it up to date)", "bad")
+def _version(description: Description) -> str | Cell:
+    version, newest = description.version, description.newest_version
+    if version == newest:
+        return str(version)
+    return Cell(f"{version} (this Paymaster writes {newest}; `paymaster ledger migrate` brings it up to date)", "bad")
 
 
-def _size(told: Description) -> str:
-    if told.journal_bytes is None:
-        return bytes_text(told.size_bytes)
-    rest = told.size_bytes - told.journal_bytes
-    return f"{bytes_text(told.size_bytes)} in memory: the records {bytes_text(told.journal_bytes)}, all else {bytes_text(rest)}"
+def _size(description: Description) -> str:
+    size_bytes, journal_bytes = description.size_bytes, description.journal_bytes
+    if journal_bytes is None:
+        return bytes_text(size_bytes)
+    return f"{bytes_text(size_bytes)} in memory: records {bytes_text(journal_bytes)}, other {bytes_text(size_bytes - journal_bytes)}"
+
+
+def _time(at_ms: int | None) -> str | Cell:
+    return Cell("-", "weak") if at_ms is None else utc_time(at_ms)
 
 
 def _amount(each: Difference, amount: int) -> str:

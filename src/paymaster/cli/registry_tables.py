@@ -1,4 +1,4 @@
-"""How a registry looks as tables and as JSON; knows its description, and neither files nor keys."""
+"""How a registry and `check --live` look as tables and as JSON; knows a registry's description, and neither files nor keys."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
@@ -10,18 +10,18 @@ from paymaster.registry.describe import DescribedValue, ModelDescription, Regist
 from paymaster.views.words import duration
 
 if TYPE_CHECKING:
-    from paymaster.cli.live import Answered
+    from paymaster.cli.live_check import LiveCheck
 
 
 def headline(described: RegistryDescription) -> str:
-    """That the registry is right, and what it comes to."""
+    """That the registry has no mistakes, and how many models can be called."""
     count = len(described.models)
     ready = sum(row.key_missing is None for row in described.models)
     models = "1 model" if count == 1 else f"{count} models"
     return f"{described.source}: no mistakes. {models}, {ready} with all keys set; default {described.default.value}."
 
 
-def tables(described: RegistryDescription) -> list[Table]:
+def registry_tables(described: RegistryDescription) -> list[Table]:
     """Models, endpoints, policy."""
     rows = described.models
     models = Table(
@@ -48,7 +48,7 @@ def tables(described: RegistryDescription) -> list[Table]:
 
 
 def origin_table(described: RegistryDescription) -> Table:
-    """Every value with where it came from."""
+    """Every value with its origin."""
     rows: list[list[str | Cell]] = [["", "default", described.default.value, described.default.origin]]
     for row in described.models:
         rows.extend([row.name, key, shown.value, shown.origin] for key, shown in _values(row))
@@ -57,40 +57,38 @@ def origin_table(described: RegistryDescription) -> Table:
 
 
 def warnings(described: RegistryDescription) -> list[str]:
-    """What is allowed and yet worth a word: the registry's own warnings, and keys that are missing."""
-    missing = [
-        f"{row.name} can't be called: its key is missing, {row.key_missing} is not set" for row in described.models if row.key_missing
-    ]
+    """The registry's own warnings, and missing keys."""
+    missing = [f"{row.name} can't be called: {row.key_missing} is not set" for row in described.models if row.key_missing]
     return [*described.warnings, *missing]
 
 
-def as_json(described: RegistryDescription, answered: "Sequence[Answered] | None") -> dict[str, object]:
+def registry_json(described: RegistryDescription, checks: "Sequence[LiveCheck] | None") -> dict[str, object]:
     """Everything, with origins, for a program."""
-    live = None if answered is None else [asdict(answer) for answer in answered]
+    live = None if checks is None else [asdict(check) for check in checks]
     return {**asdict(described), "warnings": warnings(described), "live": live}
 
 
-def live_table(answered: "Sequence[Answered]") -> Table:
-    """How each endpoint answered."""
+def live_table(checks: "Sequence[LiveCheck]") -> Table:
+    """Whether each endpoint answered."""
     return Table(
-        title="Asked just now",
+        title="Live check",
         columns=[Column("model"), Column("answers"), Column("took", figures=True), Column("cost", figures=True), Column("problem")],
         rows=[
             [
-                answer.model,
-                Cell("yes", "good") if answer.is_good else Cell("no", "bad"),
-                duration(answer.duration_ms),
-                format_usd(answer.cost_nanousd),
-                answer.problem,
+                check.model,
+                Cell("yes", "good") if check.is_good else Cell("no", "bad"),
+                duration(check.duration_ms),
+                format_usd(check.cost_nanousd),
+                check.problem,
             ]
-            for answer in answered
+            for check in checks
         ],
     )
 
 
-def live_cost(answered: "Sequence[Answered]", run: str) -> str:
-    """What asking cost."""
-    return f"The answers cost {format_usd(sum(answer.cost_nanousd for answer in answered))}; they are in the ledger as run {run}."
+def live_cost(checks: "Sequence[LiveCheck]", run: str) -> str:
+    """What the check cost."""
+    return f"The answers cost {format_usd(sum(check.cost_nanousd for check in checks))}; they are in the ledger as run {run}."
 
 
 def _model(row: ModelDescription) -> list[str | Cell]:

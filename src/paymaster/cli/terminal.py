@@ -1,4 +1,4 @@
-"""How text reaches the user: tables and colour on a terminal, plain lines through a pipe, plain signs where the encoding has no others.
+"""How text reaches the user: tables and colour on a terminal, plain lines through a pipe, ASCII if the encoding has no other characters.
 
 Knows streams and rich, and no command.
 """
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table as RichTable
 
-_PLAIN_SIGNS: Mapping[str, str] = {
+_ASCII: Mapping[str, str] = {
     "\N{HORIZONTAL ELLIPSIS}": "...",
     "\N{EM DASH}": "-",
     "\N{EN DASH}": "-",
@@ -31,14 +31,14 @@ _PLAIN_SIGNS: Mapping[str, str] = {
     "\N{MULTIPLICATION SIGN}": "x",
     "\N{NO-BREAK SPACE}": " ",
 }
-_CONTROLS = re.compile(r"[^\t\n\x20-\x7e\xa0-\U0010ffff]")
+_CONTROL_CHARACTERS = re.compile(r"[^\t\n\x20-\x7e\xa0-\U0010ffff]")
 _ERRORS = "paymaster.plain"
 _GAP = "  "
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """The head of a column; figures stand to the right."""
+    """The head of a column; figures are aligned to the right."""
 
     title: str
     figures: bool = False
@@ -46,7 +46,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A text and what it means: `good`, `bad`, `weak` or nothing in particular."""
+    """A text and what it means: `good`, `warn`, `bad`, `weak`, or '' for none of these."""
 
     text: str
     meaning: str = ""
@@ -54,7 +54,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """Rows under heads; `total` is one more row, set apart."""
+    """Rows below column heads; `total` is one more row, set apart."""
 
     title: str
     columns: Sequence[Column]
@@ -62,18 +62,18 @@ class Table:
     total: Sequence[str | Cell] = field(default_factory=tuple)
 
 
-_STYLES: Mapping[str, str] = {"good": "green", "bad": "bold red", "weak": "dim", "": ""}
+_STYLES: Mapping[str, str] = {"good": "green", "warn": "yellow", "bad": "bold red", "weak": "dim", "": ""}
 
 
 def accept_any_text(stream: TextIO) -> None:
-    """Let the stream write whatever it is given: a sign that its encoding lacks becomes a plain one, or an escape."""
-    codecs.register_error(_ERRORS, _in_plain_signs)
+    """Let the stream write any text: a character that its encoding lacks becomes ASCII, or an escape."""
+    codecs.register_error(_ERRORS, _in_ascii)
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors=_ERRORS)
 
 
 def is_pretty(stream: TextIO) -> bool:
-    """Whether a person looks at it on a terminal that can do more than text."""
+    """Whether it is a terminal that can show more than plain text."""
     return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
@@ -83,14 +83,14 @@ def write(text: str = "") -> None:
 
 
 def write_piece(text: str) -> None:
-    """A piece of somebody else's text: on a terminal without what could steer it, through a pipe as it is."""
+    """A piece of a model's text: without control characters on a terminal, unchanged through a pipe."""
     if sys.stdout.isatty():
-        text = _CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+        text = _CONTROL_CHARACTERS.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
     sys.stdout.write(text)
 
 
 def write_note(text: str) -> None:
-    """A remark that belongs to no answer: to standard error, so that a pipe carries only the answer."""
+    """A remark, to standard error, so that a pipe carries only the answer."""
     sys.stdout.flush()
     if is_pretty(sys.stderr):
         from rich.text import Text
@@ -101,14 +101,14 @@ def write_note(text: str) -> None:
 
 
 def write_warnings(warnings: Iterable[str]) -> None:
-    """What is allowed and yet may not be meant."""
+    """Warnings, to standard error."""
     for warning in warnings:
         write_note(f"Warning: {warning}")
 
 
 def write_error(text: str) -> None:
-    """What went wrong, on standard error."""
-    with suppress(OSError):  # a reader who left must not hide what went wrong
+    """An error, to standard error."""
+    with suppress(OSError):  # a closed pipe must not hide the error
         sys.stdout.flush()
     if is_pretty(sys.stderr):
         from rich.text import Text
@@ -119,12 +119,12 @@ def write_error(text: str) -> None:
 
 
 def write_json(value: object) -> None:
-    """A JSON document that a program may read, whatever the stream's encoding."""
+    """A JSON document that a program can read, whatever the stream's encoding."""
     write_json_text(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def write_json_text(text: str) -> None:
-    """JSON as it is; what the stream's encoding has no sign for, with JSON's own escapes."""
+    """JSON as it is; characters that the stream's encoding lacks are written as JSON escapes."""
     try:
         text.encode(sys.stdout.encoding or "ascii")
     except UnicodeEncodeError:
@@ -144,7 +144,7 @@ def write_tables(tables: Iterable[Table]) -> None:
 
 
 def write_live(tables: Callable[[], Sequence[Table]], every_s: float, title: Callable[[], str]) -> None:
-    """The tables over the whole terminal, read anew every so many seconds, until Ctrl-C."""
+    """The tables over the whole terminal, read again every so many seconds, until Ctrl-C."""
     from rich.console import Group
     from rich.live import Live
     from rich.text import Text
@@ -183,7 +183,7 @@ def _drawn(table: Table) -> "RichTable":
 
 
 def _printable(table: Table) -> Table:
-    """The table without what could break a line or steer a terminal: names come from files that anybody may have written."""
+    """The table without line breaks and control characters: names may come from any file."""
     from paymaster.views.words import one_line
 
     def clean(row: Sequence[str | Cell]) -> list[Cell]:
@@ -193,10 +193,10 @@ def _printable(table: Table) -> Table:
 
 
 def _plain_table(table: Table) -> str:
-    """Columns of text, as wide as they must be: nothing is cut off where a program reads it."""
+    """Columns as wide as their longest text: nothing is cut off, since a program may read it."""
     heads = [column.title for column in table.columns]
     body = [[_cell(item).text for item in row] for row in (*table.rows, *([table.total] if table.total else []))]
-    widths = [max(len(line[place]) for line in (heads, *body)) for place in range(len(heads))]
+    widths = [max(len(line[index]) for line in (heads, *body)) for index in range(len(heads))]
     lines = [
         _GAP.join(
             text.rjust(width) if column.figures else text.ljust(width)
@@ -211,9 +211,9 @@ def _cell(item: str | Cell) -> Cell:
     return item if isinstance(item, Cell) else Cell(item)
 
 
-def _in_plain_signs(error: UnicodeError) -> tuple[str, int]:
-    """An error handler for codecs: the same in signs that every encoding has."""
+def _in_ascii(error: UnicodeError) -> tuple[str, int]:
+    """An error handler for codecs: replaces characters by ASCII, which every encoding has."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     bad = error.object[error.start : error.end]
-    return "".join(_PLAIN_SIGNS.get(char) or char.encode("ascii", "backslashreplace").decode("ascii") for char in bad), error.end
+    return "".join(_ASCII.get(char) or char.encode("ascii", "backslashreplace").decode("ascii") for char in bad), error.end

@@ -1,4 +1,4 @@
-"""What `top` shows at one instant: a ledger's standing and its latest calls as tables; knows ledgers and events, and no terminal."""
+"""What `top` shows: a ledger's status, backlog and recent calls as tables; knows ledgers and events, and no terminal."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,8 +9,8 @@ from pathlib import Path
 from paymaster.accounting.money import format_usd
 from paymaster.cli.backlog_tables import backlog_table
 from paymaster.cli.flags import Flags
-from paymaster.cli.ledger_access import unanswered
-from paymaster.cli.status_tables import tables as status_tables
+from paymaster.cli.ledger_access import memory_ledger_error, with_backlog
+from paymaster.cli.status_tables import status_tables
 from paymaster.cli.terminal import Cell, Column, Table
 from paymaster.errors import LedgerUnavailable, LedgerUnusable
 from paymaster.flow.ports import Books
@@ -27,33 +27,33 @@ from paymaster.views.recent_calls import RecentCall, RecentCalls, newest_files, 
 from paymaster.views.words import duration
 
 _LOOK_BACK_MS = 24 * 3_600_000
-_MOST_BUDGETS = 12
+_MAX_BUDGETS = 12
 _NOTHING = Cell("-", "weak")
 
 
-class Watch:
-    """Looks at a ledger again and again, and at what waits for it in the folder `spool`."""
+class LedgerWatch:
+    """Reads a ledger again and again, and its backlog in the folder `spool`."""
 
     def __init__(
-        self, books: Books, runtime: BlockingRuntime, place: str, spool: Path, registry: Registry | None, flags: Flags, most: int
+        self, books: Books, runtime: BlockingRuntime, location: str, spool: Path, registry: Registry | None, flags: Flags, max_calls: int
     ) -> None:
-        self.place = place
+        self.location = location
         self._spool = spool
         self._books, self._runtime, self._registry, self._run = books, runtime, registry, flags.run_id
         self._file = books.path if isinstance(books, SqliteLedger) else None
-        self._recent_calls = RecentCalls(max(most, 1))
-        self._most = most
+        self._recent_calls = RecentCalls(max(max_calls, 1))
+        self._max_calls = max_calls
         self._journal_tail = JournalTail(books, (self._recent_calls,), runtime.now_ms() - _LOOK_BACK_MS)
         overrides = flags.overrides()
         self._events_file = Path(overrides.events).expanduser() if overrides.events else None
         self._events_folder = state_directory(overrides.state_dir) / "events"
 
     def title(self) -> str:
-        """Where and when."""
-        return f"Paymaster  {self.place}  {datetime.now(UTC):%H:%M:%S} UTC"
+        """The ledger and the time."""
+        return f"Paymaster  {self.location}  {datetime.now(UTC):%H:%M:%S} UTC"
 
     def tables(self) -> list[Table]:
-        """Everything as it is now. Raises LedgerUnusable where the ledger does not answer."""
+        """Everything as it is now. Raises LedgerUnusable if the ledger does not answer."""
         if self._file is not None and not self._file.exists():
             return [backlog_table(backlog_in(self._spool))]
         try:
@@ -62,29 +62,30 @@ class Watch:
             queue = run(self._books.waiting(now_ms))
             run(self._journal_tail.catch_up())
         except LedgerUnavailable as error:
-            raise unanswered(error, backlog_in(self._spool)) from error
-        told = read_call_notes([self._events_file] if self._events_file is not None else newest_files(self._events_folder))
-        latest = [call for call in self._recent_calls.calls(told) if self._run in (None, call.run)][: self._most]
-        now = ledger_status(balances, self._registry, run=self._run, queue=queue)
-        shown = replace(now, budgets=most_relevant(now.budgets, _MOST_BUDGETS))
-        budgets, limits, models, waits = status_tables(shown, now_ms)
-        if len(now.budgets) > _MOST_BUDGETS:
-            budgets = replace(budgets, title=f"Budgets ({_MOST_BUDGETS} of {len(now.budgets):,}; `paymaster status` shows all)")
-        return [budgets, models, waits, limits, backlog_table(backlog_in(self._spool)), _call_table(latest)]
+            raise with_backlog(error, backlog_in(self._spool)) from error
+        notes = read_call_notes([self._events_file] if self._events_file is not None else newest_files(self._events_folder))
+        calls = [call for call in self._recent_calls.calls(notes) if self._run in (None, call.run)][: self._max_calls]
+        status = ledger_status(balances, self._registry, run=self._run, queue=queue)
+        shown = replace(status, budgets=most_relevant(status.budgets, _MAX_BUDGETS))
+        budgets, limits, models, waiting = status_tables(shown, now_ms)
+        if len(status.budgets) > _MAX_BUDGETS:
+            budgets = replace(budgets, title=f"Budgets ({_MAX_BUDGETS} of {len(status.budgets):,}; `paymaster status` shows all)")
+        return [budgets, models, waiting, limits, backlog_table(backlog_in(self._spool)), _call_table(calls)]
 
 
 @contextmanager
-def open_watch(flags: Flags, registry: Registry | None, most: int) -> Iterator[Watch]:
-    """A watch over the ledger that the flags name. Raises LedgerUnusable where there is nothing to watch."""
+def open_watch(flags: Flags, registry: Registry | None, max_calls: int) -> Iterator[LedgerWatch]:
+    """A watch over the ledger that the flags name. Raises LedgerUnusable if there is nothing to watch."""
     overrides, runtime = flags.overrides(), BlockingRuntime()
     ledger = open_ledger(overrides.ledger, runtime.sleep, state_dir=state_directory(overrides.state_dir))
     if isinstance(ledger, MemoryLedger):
-        raise LedgerUnusable("a ledger in memory ends with its process: there is nothing to read here", advice="Name a file with --ledger.")
-    place = str(ledger.path) if isinstance(ledger, SqliteLedger) else ledger.address.label
+        raise memory_ledger_error()
+    location = str(ledger.path) if isinstance(ledger, SqliteLedger) else ledger.address.label
     if overrides.ledger and isinstance(ledger, SqliteLedger) and not ledger.path.exists():
-        raise LedgerUnusable(f"there is no ledger at {place}", advice=f"It was named by {overrides.origins['ledger']}.")
+        raise LedgerUnusable(f"there is no ledger at {location}", advice=f"It was named by {overrides.origins['ledger']}.")
     try:
-        yield Watch(ledger, runtime, place, spool_folder(ledger, state_directory(overrides.state_dir)), registry, flags, most)
+        spool = spool_folder(ledger, state_directory(overrides.state_dir))
+        yield LedgerWatch(ledger, runtime, location, spool, registry, flags, max_calls)
     finally:
         run(ledger.close())
 
@@ -92,7 +93,7 @@ def open_watch(flags: Flags, registry: Registry | None, most: int) -> Iterator[W
 def _call_table(calls: list[RecentCall]) -> Table:
     figures = [Column(title, figures=True) for title in ("tokens in", "out", "took", "cost")]
     return Table(
-        title="Latest calls",
+        title="Recent calls",
         columns=[Column("at"), Column("model"), Column("outcome"), *figures, Column("run"), Column("why")],
         rows=[_call_row(call) for call in calls],
     )
@@ -100,7 +101,7 @@ def _call_table(calls: list[RecentCall]) -> Table:
 
 def _call_row(call: RecentCall) -> list[str | Cell]:
     at = datetime.fromtimestamp(call.at_ms / 1000, UTC)
-    where = "/".join(part for part in (call.run, call.instance) if part)
+    run_name = "/".join(part for part in (call.run, call.instance) if part)
     return [
         f"{at:%H:%M:%S}",
         call.model or _NOTHING,
@@ -109,6 +110,6 @@ def _call_row(call: RecentCall) -> list[str | Cell]:
         f"{call.tokens_out:,}",
         duration(call.duration_ms),
         format_usd(call.cost_nanousd),
-        f"{where} ({call.user})" if call.user else where,
+        f"{run_name} ({call.user})" if call.user else run_name,
         " ".join(sentence if sentence.endswith(".") else f"{sentence}." for sentence in call.why),
     ]

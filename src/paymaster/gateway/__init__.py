@@ -1,1 +1,1 @@
-"""The server that speaks OpenAI's and Anthropic's wire formats; knows HTTP and the flow, and no command line."""
+"""The server for clients of OpenAI's and Anthropic's APIs; knows HTTP and the flow, and no command line."""

@@ -1,6 +1,6 @@
-"""Which address answers what; knows the endpoints and how they are found, not what they say.
+"""The gateway's routes: which path is answered by which endpoint; knows the endpoints, and not their wire formats.
 
-A part of the gateway that adds addresses of its own gives a list of routes: `build_app(service, more=…)`.
+Other parts add routes of their own with `build_app(service, extra_routes=…)`.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -12,7 +12,7 @@ from starlette.routing import BaseRoute, Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from paymaster.gateway.auth import Key
-from paymaster.gateway.count_tokens import Counting
+from paymaster.gateway.count_tokens import CountTokens
 from paymaster.gateway.dialects.anthropic_messages import AnthropicMessages
 from paymaster.gateway.dialects.fields import dumps
 from paymaster.gateway.dialects.openai_chat import OpenAIChat, openai_error
@@ -21,21 +21,21 @@ from paymaster.gateway.dialects.openai_embeddings import OpenAIEmbeddings
 from paymaster.gateway.dialects.openai_responses import OpenAIResponses
 from paymaster.gateway.endpoint import Endpoint, identify, refusal_headers
 from paymaster.gateway.http_errors import HttpError, Rejected
-from paymaster.gateway.openapi import description
+from paymaster.gateway.openapi import openapi_document
 from paymaster.gateway.request_body import read_headers
 from paymaster.gateway.service import Service
 
 Routes = Callable[[Service], Sequence[BaseRoute]]
 
 
-def build_app(service: Service, more: Sequence[Routes] = ()) -> ASGIApp:
-    """The whole gateway as an ASGI application. `more` are other parts' routes, asked after the gateway's own."""
-    routes = [*gateway_routes(service), *(route for part in more for route in part(service))]
-    return _Edge(Router(routes, redirect_slashes=False))
+def build_app(service: Service, extra_routes: Sequence[Routes] = ()) -> ASGIApp:
+    """The whole gateway as an ASGI application. `extra_routes` are tried after the gateway's own."""
+    routes = [*gateway_routes(service), *(route for part in extra_routes for route in part(service))]
+    return _ErrorBoundary(Router(routes, redirect_slashes=False))
 
 
 def gateway_routes(service: Service) -> list[BaseRoute]:
-    """Everything that clients of models call, and what an operator's prober does."""
+    """The routes for clients of models, and for health checks."""
     return [
         Route("/v1/chat/completions", Endpoint(service, OpenAIChat()), methods=["POST"]),
         Route("/chat/completions", Endpoint(service, OpenAIChat()), methods=["POST"]),
@@ -44,7 +44,7 @@ def gateway_routes(service: Service) -> list[BaseRoute]:
         Route("/embeddings", Endpoint(service, OpenAIEmbeddings()), methods=["POST"]),
         Route("/v1/completions", Endpoint(service, OpenAICompletions()), methods=["POST"]),
         Route("/v1/messages", Endpoint(service, AnthropicMessages()), methods=["POST"]),
-        Route("/v1/messages/count_tokens", Counting(service), methods=["POST"]),
+        Route("/v1/messages/count_tokens", CountTokens(service), methods=["POST"]),
         Route("/v1/models", _models(service), methods=["GET"]),
         Route("/v1/models/{name:path}", _models(service), methods=["GET"]),
         Route("/models", _models(service), methods=["GET"]),
@@ -55,18 +55,18 @@ def gateway_routes(service: Service) -> list[BaseRoute]:
 
 
 def key_of(service: Service, request: Request) -> Key | None:
-    """The key that a request shows, None where the server has none. Raises Refused; for other parts' routes as well."""
+    """The key of a request; None if the server has no keys. Raises Rejected."""
     return identify(service, read_headers(request.scope["headers"]), request.scope.get("client")).key
 
 
-def refused(refusal: HttpError) -> Response:
-    """A refusal in OpenAI's words."""
-    headers = {name.decode(): value.decode() for name, value in refusal_headers(refusal)}
-    return Response(dumps(openai_error(refusal)), refusal.status, headers, "application/json")
+def error_response(error: HttpError) -> Response:
+    """An error in OpenAI's format."""
+    headers = {name.decode(): value.decode() for name, value in refusal_headers(error)}
+    return Response(dumps(openai_error(error)), error.status, headers, "application/json")
 
 
 def _models(service: Service) -> Callable[[Request], Awaitable[Response]]:
-    """The models that the caller may ask for; with a name, that one."""
+    """The models that the caller may use, or the one that the path names."""
 
     async def models(request: Request) -> Response:
         known = service.models_for(key_of(service, request))
@@ -75,31 +75,32 @@ def _models(service: Service) -> Callable[[Request], Awaitable[Response]]:
             entries = [{"type": "model", "id": name, "display_name": name, "created_at": "1970-01-01T00:00:00Z"} for name in known]
         else:
             entries = [{"id": name, "object": "model", "created": 0, "owned_by": provider} for name, (provider, _) in known.items()]
-        asked = request.path_params.get("name")
-        if asked is None:
+        requested = request.path_params.get("name")
+        if requested is None:
             return Response(dumps({"object": "list", "data": entries, "has_more": False}), media_type="application/json")
         names = {alias: name for name, (_, aliases) in known.items() for alias in (name, *aliases)}
         for entry in entries:
-            if entry["id"] == names.get(asked):
+            if entry["id"] == names.get(requested):
                 return Response(dumps(entry), media_type="application/json")
-        message = f"model {asked!r} is not in the registry"
-        return refused(HttpError(status=404, code="model_not_found", message=message, advice=f"Known models: {', '.join(known)}."))
+        message = f"model {requested!r} is not in the registry"
+        advice = f"Known models: {', '.join(known)}."
+        return error_response(HttpError(status=404, code="model_not_found", message=message, advice=advice))
 
     return models
 
 
 async def _openapi(_: Request) -> Response:
-    """The gateway's own description."""
-    return Response(dumps(description()), media_type="application/json")
+    """The gateway's OpenAPI description."""
+    return Response(dumps(openapi_document()), media_type="application/json")
 
 
 async def _healthz(_: Request) -> Response:
-    """The process lives."""
+    """The process is running."""
     return Response(b'{"status":"ok"}', media_type="application/json")
 
 
 def _readyz(service: Service) -> Callable[[Request], Awaitable[Response]]:
-    """It takes requests: not while it ends."""
+    """Whether the gateway accepts requests: not while it drains."""
 
     async def readyz(_: Request) -> Response:
         if service.draining:
@@ -109,8 +110,8 @@ def _readyz(service: Service) -> Callable[[Request], Awaitable[Response]]:
     return readyz
 
 
-class _Edge:
-    """Around all routes: what no route answers is answered in words a client understands; the program's own lifespan is nobody's here."""
+class _ErrorBoundary:
+    """Wraps all routes: answers unknown paths and rejected requests in OpenAI's format, and ignores lifespan messages."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -119,19 +120,17 @@ class _Edge:
         """Pass the request on."""
         if scope["type"] != "http":
             return
-        scope["app"] = self  # makes the router raise for what it does not know, rather than answer in plain text
+        scope["app"] = self  # makes the router raise for an unknown path, rather than answer in plain text
         try:
             await self._app(scope, receive, send)
-        except Rejected as error:
-            await refused(error.refusal)(scope, receive, send)
+        except Rejected as rejected:
+            await error_response(rejected.error)(scope, receive, send)
         except HTTPException as error:
-            method, path = scope["method"], scope["path"]
             allowed = dict(error.headers or {}).get("Allow")
-            advice = "GET /openapi.json lists the addresses." if allowed is None else f"It takes {allowed}."
             code = "not_found" if allowed is None else "method_not_allowed"
-            answer = refused(
-                HttpError(status=error.status_code, code=code, message=f"{method} {path}: {error.detail.lower()}", advice=advice)
-            )
+            message = f"{scope['method']} {scope['path']}: {error.detail.lower()}"
+            advice = "GET /openapi.json lists the paths." if allowed is None else f"Use {allowed}."
+            response = error_response(HttpError(status=error.status_code, code=code, message=message, advice=advice))
             if allowed is not None:
-                answer.headers["allow"] = allowed
-            await answer(scope, receive, send)
+                response.headers["allow"] = allowed
+            await response(scope, receive, send)

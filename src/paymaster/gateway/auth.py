@@ -1,4 +1,4 @@
-"""Who asks, read from a request's headers: the key it shows and the scope it names; nothing of these headers goes any further."""
+"""Who is calling, read from a request's headers: its key and its scope; these headers are passed on to no provider."""
 
 import hmac
 import ipaddress
@@ -14,16 +14,16 @@ from paymaster.scope import Scope
 
 PREFIX = "x-paymaster-"
 _TAG = "tag-"
-_NAMES = ("run", "batch", "instance", "user", "role")
-_LONGEST_NAME = 200
+_SCOPE_NAMES = ("run", "batch", "instance", "user", "role")
+_MAX_TEXT = 200
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Key:
-    """One key of the gateway: who it belongs to, what it may spend, how fast, on which models (none: on all). `digest` is its SHA-256.
+    """One client key: its user, budgets, limits and models (none: all models). `digest` is its SHA-256.
 
-    `operator` says that whoever shows it may look at everybody's calls and budgets, not at this user's alone.
+    With `operator`, the dashboard shows the calls and budgets of all users, not only of this one.
     """
 
     id: str
@@ -37,7 +37,7 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks. `deadline_ms` is a duration; `key` is None where the server has no keys."""
+    """Who is calling. `deadline_ms` is a duration; `key` is None if the server has no keys."""
 
     scope: Scope
     key: Key | None = None
@@ -45,34 +45,34 @@ class Caller:
 
 
 def read_caller(headers: Headers, key: Key | None, default_scope: Scope) -> Caller:
-    """The caller by its key and its `x-paymaster-…` headers, over the server's usual scope. Raises Refused."""
-    given: dict[str, str] = {}
+    """The caller from its key and its `x-paymaster-…` headers, over the server's default scope. Raises Rejected."""
+    names: dict[str, str] = {}
     tags: dict[str, str] = {}
     deadline_ms = None
     for name, value in headers.items():
         if not name.startswith(PREFIX):
             continue
-        word = name.removeprefix(PREFIX)
-        if word == "deadline":
+        suffix = name.removeprefix(PREFIX)
+        if suffix == "deadline":
             deadline_ms = _deadline_ms(value)
-        elif word in _NAMES:
-            given[word] = _text(name, value)
-        elif word.startswith(_TAG) and len(word) > len(_TAG):
-            tags[word.removeprefix(_TAG)] = _text(name, value)
-    if not (given or tags or key):
+        elif suffix in _SCOPE_NAMES:
+            names[suffix] = _text(name, value)
+        elif suffix.startswith(_TAG) and len(suffix) > len(_TAG):
+            tags[suffix.removeprefix(_TAG)] = _text(name, value)
+    if not (names or tags or key):
         return Caller(default_scope, None, deadline_ms)
     own_user = None if key is None else key.user
-    if own_user is not None and given.get("user", own_user) != own_user:
+    if own_user is not None and names.get("user", own_user) != own_user:
         raise Rejected(
-            _forbidden(f"this key belongs to {own_user}: x-paymaster-user can't name another", "Leave the header out, or use a tag.")
+            _forbidden(f"this key belongs to {own_user}: x-paymaster-user can't name another user", "Omit the header, or use a tag.")
         )
     scope = replace(
         default_scope,
-        run=given.get("run", default_scope.run),
-        batch=given.get("batch", default_scope.batch),
-        instance=given.get("instance", default_scope.instance),
-        user=own_user or given.get("user", default_scope.user),
-        role=given.get("role", default_scope.role),
+        run=names.get("run", default_scope.run),
+        batch=names.get("batch", default_scope.batch),
+        instance=names.get("instance", default_scope.instance),
+        user=own_user or names.get("user", default_scope.user),
+        role=names.get("role", default_scope.role),
         tags={**default_scope.tags, **tags} if tags else default_scope.tags,
         key=None if key is None else key.id,
     )
@@ -80,7 +80,7 @@ def read_caller(headers: Headers, key: Key | None, default_scope: Scope) -> Call
 
 
 def shown_secret(headers: Headers) -> str:
-    """The key that a request shows, by any of the names that clients use; empty where it shows none."""
+    """The key in a request, by any of the header names that clients use; empty if it has none."""
     kind, _, token = headers.get("authorization", "").partition(" ")
     if kind.lower() == "bearer" and token.strip():
         return token.strip()
@@ -88,17 +88,17 @@ def shown_secret(headers: Headers) -> str:
 
 
 def digest_of(secret: str) -> str:
-    """What is kept of a key. It has 256 random bits, so that one round of SHA-256 is as good as many."""
+    """What is kept of a key. A key has 256 random bits, so one round of SHA-256 is as good as many."""
     return sha256(secret.encode()).hexdigest()
 
 
 def matches(secret: str, digest: str) -> bool:
-    """Whether this is the key, in a time that does not tell how much of it is right."""
+    """Whether this is the key, compared in constant time."""
     return hmac.compare_digest(digest_of(secret), digest)
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a name or address means this machine alone."""
+    """Whether a name or address is this machine's loopback."""
     if host in ("127.0.0.1", "localhost"):  # nearly always
         return True
     bare = host.strip("[]").partition("%")[0]
@@ -111,17 +111,17 @@ def is_loopback(host: str) -> bool:
 
 
 def check_local(headers: Headers, peer: tuple[str, int] | None) -> None:
-    """Without keys, being on this machine is the proof: a web page that a browser here shows is not. Raises Refused (403)."""
-    origin, host = headers.get("origin"), _name_in(f"//{headers.get('host', '')}")
+    """Without keys, accept only programs on this machine, and no web page in a browser on it. Raises Rejected (403)."""
+    origin, host = headers.get("origin"), _host_in(f"//{headers.get('host', '')}")
     local = peer is None or is_loopback(peer[0])
-    if not local or (origin and not is_loopback(_name_in(origin))) or (host and not is_loopback(host)):
+    if not local or (origin and not is_loopback(_host_in(origin))) or (host and not is_loopback(host)):
         raise Rejected(
-            _forbidden("this server has no keys and answers programs on its own machine only", "`paymaster keys create` makes a key.")
+            _forbidden("this server has no keys and only answers programs on its own machine", "`paymaster keys create` creates a key.")
         )
 
 
-def _name_in(url: str) -> str:
-    """The host in a URL; a text that is none where there is no telling."""
+def _host_in(url: str) -> str:
+    """The host in a URL; `?` for a URL that can't be parsed."""
     try:
         return urlsplit(url).hostname or ""
     except ValueError:
@@ -140,8 +140,8 @@ def _deadline_ms(value: str) -> int:
 
 def _text(name: str, value: str) -> str:
     text = value.encode("latin-1").decode("utf-8", "replace").strip()
-    if not text or len(text) > _LONGEST_NAME or _UNPRINTABLE.search(text):
-        raise Rejected(invalid(f"{name} must be a text of 1 to {_LONGEST_NAME} characters", name))
+    if not text or len(text) > _MAX_TEXT or _UNPRINTABLE.search(text):
+        raise Rejected(invalid(f"{name} must be a text of 1 to {_MAX_TEXT} characters", name))
     return text
 
 

@@ -1,4 +1,4 @@
-"""How long a prompt is, by the counter that holds are made with: Anthropic's count_tokens; asks no provider and costs nothing."""
+"""Anthropic's count_tokens, with the token counter that also sizes holds; asks no provider and costs nothing."""
 
 from starlette.types import Receive, Send
 from starlette.types import Scope as HttpScope
@@ -13,8 +13,8 @@ from paymaster.routing.requests import check_request
 from paymaster.routing.translation import translate
 
 
-class Counting:
-    """`POST /v1/messages/count_tokens`: exact where the tokenizer is known, else an upper bound."""
+class CountTokens:
+    """`POST /v1/messages/count_tokens`: exact if the tokenizer is known, otherwise an upper bound."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -33,5 +33,5 @@ class Counting:
         world = self._service.active.world_for(caller.key)
         check_model(world, request.model, caller)
         model = world.registry.models[resolve(world.registry, request.model)]
-        counted = world.counter.count(translate(request, model).messages, request.tools, model.tokenizer)
-        await out.whole(200, [], dumps({"input_tokens": counted.tokens}))
+        count = world.counter.count(translate(request, model).messages, request.tools, model.tokenizer)
+        await out.whole(200, [], dumps({"input_tokens": count.tokens}))

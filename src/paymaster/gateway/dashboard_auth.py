@@ -1,4 +1,4 @@
-"""Who may look: programs show a key as anywhere else, a browser by HTTP's own question for a password; knows headers, and no page."""
+"""Who may see the dashboard: programs send a key as for calls, a browser by its password prompt; knows headers, and no page."""
 
 import base64
 import binascii
@@ -13,30 +13,28 @@ from paymaster.gateway.http_errors import HttpError, Rejected
 from paymaster.gateway.request_body import read_headers
 from paymaster.gateway.service import Service
 
-ASK = 'Basic realm="Paymaster (any name; the password is a key of the gateway)", charset="UTF-8"'
-"""No cookie and no page for it: every browser and screen reader knows how to ask, and there is nothing that another site could ride on."""
+BASIC_CHALLENGE = 'Basic realm="Paymaster (any name; the password is a key of the gateway)", charset="UTF-8"'
+"""Every browser and screen reader has a password prompt. Without a cookie or a login page, other sites have nothing to abuse."""
 
 
 @dataclass(frozen=True, slots=True)
 class Viewer:
-    """Who looks. `user` is None for somebody who sees everything."""
+    """Who sees the dashboard. `user` is None for a viewer of all users."""
 
     user: str | None
 
 
 def viewer_of(service: Service, scope: Scope) -> Viewer:
-    """The viewer of a request. A key shows its user's calls and budgets alone, an operator's everybody's. Raises Refused (401, 403)."""
-    read = read_headers(scope["headers"])
-    secret = _password(read)
+    """The viewer of a request. A key shows only its user's calls and budgets, an operator's key those of all. Raises Rejected."""
+    headers = read_headers(scope["headers"])
+    secret = _password(headers)
     if secret is not None and service.access.needs_key():
         key = service.access.find_key(secret)
         if key is None:
-            message = "this key is not known here, or was revoked"
-            raise Rejected(
-                HttpError(status=401, code="invalid_api_key", message=message, advice="Ask whoever runs this gateway for a key.")
-            )
+            advice = "Ask the gateway's operator for a key."
+            raise Rejected(HttpError(status=401, code="invalid_api_key", message="this key is unknown or was revoked", advice=advice))
     else:
-        key = identify(service, read, scope.get("client")).key
+        key = identify(service, headers, scope.get("client")).key
     return Viewer(_user(key))
 
 

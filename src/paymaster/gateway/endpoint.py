@@ -14,9 +14,9 @@ from paymaster.flow.ports import ProviderChunk, World
 from paymaster.flow.replies import Reply
 from paymaster.gateway.auth import Caller, check_local, read_caller, shown_secret
 from paymaster.gateway.call_observer import CallObserver
-from paymaster.gateway.dialects.dialect import Asked, Dialect, Receipt, plain_usd
+from paymaster.gateway.dialects.dialect import Dialect, DialectRequest, Receipt, plain_usd
 from paymaster.gateway.dialects.fields import dumps
-from paymaster.gateway.http_errors import HttpError, Rejected, refusal_of
+from paymaster.gateway.http_errors import HttpError, Rejected, http_error_of
 from paymaster.gateway.request_body import HungUp, parse_body, read_body, read_headers
 from paymaster.gateway.service import Service
 from paymaster.routing.charges import MINUTE_MS, WINDOW_MARGIN_MS
@@ -66,9 +66,9 @@ async def at_edge(service: Service, dialect: Dialect, send: Send, work: Callable
         try:
             await work(out)
         except Rejected as refused:
-            await out.refuse(dialect, refused.refusal)
+            await out.refuse(dialect, refused.error)
         except PaymasterError as error:
-            await out.refuse(dialect, refusal_of(error, ()))
+            await out.refuse(dialect, http_error_of(error, ()))
         except (HungUp, TimeoutError):
             raise
         except Exception:  # the edge: whoever asked gets an answer, and the log the traceback
@@ -83,7 +83,7 @@ async def at_edge(service: Service, dialect: Dialect, send: Send, work: Callable
 class _Call:
     """One call of the flow, and what is written of it."""
 
-    def __init__(self, dialect: Dialect, asked: Asked, world: World, observer: CallObserver, caller: Caller) -> None:
+    def __init__(self, dialect: Dialect, asked: DialectRequest, world: World, observer: CallObserver, caller: Caller) -> None:
         self._dialect, self._asked, self._world, self._observer, self._caller = dialect, asked, world, observer, caller
         deadline_ms, most_ms = caller.deadline_ms, world.registry.policy.deadline_ms
         self._deadline_ms = None if deadline_ms is None else min(deadline_ms, most_ms)
@@ -142,7 +142,7 @@ class _Call:
         return [*_EVENTS, *common_headers(observer.model, observer.attempts, observer), call]
 
     def _refusal(self, error: PaymasterError) -> HttpError:
-        return refusal_of(error, tuple(self._observer.failures))
+        return http_error_of(error, tuple(self._observer.failures))
 
 
 class Out:

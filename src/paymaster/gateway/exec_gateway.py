@@ -1,4 +1,4 @@
-"""A gateway around one command: the command's environment leads to it, and its end is the gateway's; knows processes, no terminal."""
+"""One command behind a gateway: its environment, its key, its signals and its exit status; knows processes, and no terminal."""
 
 import secrets
 import signal
@@ -15,35 +15,35 @@ from paymaster.gateway.auth import Key, digest_of, matches
 from paymaster.gateway.service import AccessPolicy
 from paymaster.registry.models import Registry
 
-KILLED = 128
+SIGNAL_STATUS = 128
 """Added to the number of a signal that ended a command, as shells do."""
 
-_PASSED_ON = ("SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGWINCH", "SIGCONT", "SIGTSTP")
-_OTHER_KEYS = ("ANTHROPIC_AUTH_TOKEN", "OPENAI_ORG_ID", "OPENAI_ORGANIZATION", "OPENAI_PROJECT_ID")
-"""Clients would send these instead of, or beside, the key that leads here."""
+_FORWARDED = ("SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGWINCH", "SIGCONT", "SIGTSTP")
+_OTHER_CREDENTIALS = ("ANTHROPIC_AUTH_TOKEN", "OPENAI_ORG_ID", "OPENAI_ORGANIZATION", "OPENAI_PROJECT_ID")
+"""Clients would send these instead of the gateway's key, or together with it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Pass:
-    """A key that is good for one command."""
+class ExecKey:
+    """A key for one command, and the policy that accepts only this key."""
 
     secret: str
     access: AccessPolicy
 
 
-def new_pass() -> Pass:
-    """A random key, and the door that it opens."""
+def new_exec_key() -> ExecKey:
+    """A new random key."""
     secret = f"pm-{secrets.token_urlsafe(32)}"
     key = Key(id="exec", user=None, digest=digest_of(secret))
-    return Pass(secret, AccessPolicy(find_key=lambda shown: key if matches(shown, key.digest) else None, needs_key=lambda: True))
+    return ExecKey(secret, AccessPolicy(find_key=lambda other: key if matches(other, key.digest) else None, needs_key=lambda: True))
 
 
-def environment(inherited: Mapping[str, str], registry: Registry, port: int, secret: str) -> dict[str, str]:
-    """The command's variables: its clients come to the gateway, and the providers' own keys stay with it."""
-    kept_back = {name for model in registry.models.values() for name in model.key_variables} | set(_OTHER_KEYS)
+def client_environment(inherited: Mapping[str, str], registry: Registry, port: int, secret: str) -> dict[str, str]:
+    """The command's variables: clients use the gateway, and the providers' own keys are removed."""
+    removed = {name for model in registry.models.values() for name in model.key_variables} | set(_OTHER_CREDENTIALS)
     base = f"http://127.0.0.1:{port}"
     return {
-        **{name: value for name, value in inherited.items() if name not in kept_back},
+        **{name: value for name, value in inherited.items() if name not in removed},
         "OPENAI_BASE_URL": f"{base}/v1",
         "OPENAI_API_BASE": f"{base}/v1",
         "OPENAI_API_KEY": secret,
@@ -57,10 +57,10 @@ def environment(inherited: Mapping[str, str], registry: Registry, port: int, sec
     }
 
 
-def run_command(words: Sequence[str], variables: Mapping[str, str]) -> int:
-    """Run the command to its end; signals that come meanwhile are passed on to it. The status is as a shell tells it.
+def run_command(command: Sequence[str], variables: Mapping[str, str]) -> int:
+    """Run the command to its end, and forward signals to it; its exit status, as a shell reports it.
 
-    Raises UsageMistake where it can't be started.
+    Raises UsageMistake if it can't be started.
     """
     started: list[subprocess.Popen[bytes]] = []
 
@@ -68,47 +68,47 @@ def run_command(words: Sequence[str], variables: Mapping[str, str]) -> int:
         for process in started:
             process.send_signal(number)
 
-    with _passing_on(send):
+    with _forward_signals(send):
         try:
-            started.append(subprocess.Popen(list(words), env=dict(variables)))  # noqa: S603  the user's own command
+            started.append(subprocess.Popen(list(command), env=dict(variables)))  # noqa: S603  the user's own command
         except OSError as error:
-            raise UsageMistake(f"cannot run {words[0]}: {error.strerror or error}", advice="Is it installed, and on the PATH?") from error
-        status = _ended(started[0])
-    return status if status >= 0 else KILLED - status
+            raise UsageMistake(f"cannot run {command[0]}: {error.strerror or error}", advice="Is it installed, and on the PATH?") from error
+        status = _wait(started[0])
+    return status if status >= 0 else SIGNAL_STATUS - status
 
 
-def _ended(process: subprocess.Popen[bytes]) -> int:
-    """Ctrl-C is the command's to answer; whoever waits for it waits on."""
+def _wait(process: subprocess.Popen[bytes]) -> int:
+    """Ctrl-C is for the command: it does not end the wait."""
     while True:
         with suppress(KeyboardInterrupt):
             return process.wait()
 
 
 @contextmanager
-def _passing_on(send: Callable[[int], None]) -> Iterator[None]:
-    """Signals that come while the block lasts go to the command.
+def _forward_signals(send: Callable[[int], None]) -> Iterator[None]:
+    """Signals that arrive during the block are sent to the command.
 
-    A terminal sends Ctrl-C to the command as well: passed on, it would come twice.
+    A terminal sends Ctrl-C to the command as well: forwarded, it would arrive twice.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
-    def pass_on(number: int, _: FrameType | None) -> None:
+    def forward(number: int, _: FrameType | None) -> None:
         if number != signal.SIGINT or not sys.stdin.isatty():
             with suppress(OSError):
                 send(number)
 
-    numbers = [getattr(signal, name) for name in (*_PASSED_ON, "SIGINT") if hasattr(signal, name)]
-    before = {number: signal.signal(number, pass_on) for number in numbers}
+    numbers = [getattr(signal, name) for name in (*_FORWARDED, "SIGINT") if hasattr(signal, name)]
+    before = {number: signal.signal(number, forward) for number in numbers}
     try:
         yield
     finally:
-        for number, answer in before.items():
-            signal.signal(number, answer)
+        for number, action in before.items():
+            signal.signal(number, action)
 
 
-def _without_proxy(listed: str) -> str:
-    """The list of addresses that no proxy is asked for, with this machine in it."""
-    names = [name for name in listed.split(",") if name]
+def _without_proxy(no_proxy: str) -> str:
+    """The list of hosts that are reached without a proxy, with this machine in it."""
+    names = [name for name in no_proxy.split(",") if name]
     return ",".join([*names, *(name for name in ("127.0.0.1", "localhost") if name not in names)])

@@ -1,4 +1,4 @@
-"""Why a request gets no answer, as HTTP has it: status, code, what to do and whether asking again helps; knows no dialect."""
+"""Errors as HTTP has them: status, code, message, advice, and whether a retry helps; knows no dialect."""
 
 from dataclasses import dataclass
 
@@ -21,12 +21,12 @@ from paymaster.errors import (
 from paymaster.routing.failures import FailureKind
 
 SHORTEST_RETRY_MS = 1_000
-"""Where waiting helps and nobody knows how long."""
+"""The wait before a retry if the right time is unknown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpError:
-    """A request that gets no answer. `retry_after_ms` is None where asking again is of no use: clients are told so, and obey."""
+    """The error of one request. `retry_after_ms` is None if a retry does not help; the official clients then make none."""
 
     status: int
     code: str
@@ -37,55 +37,55 @@ class HttpError:
 
     @property
     def text(self) -> str:
-        """The message and what to do."""
+        """The message and the advice."""
         return f"{self.message}\n{self.advice}" if self.advice else self.message
 
 
 class Rejected(Exception):
-    """Raised where a request ends before the flow is asked."""
+    """Raised to answer a request with an error."""
 
-    def __init__(self, refusal: HttpError) -> None:
-        super().__init__(refusal.message)
-        self.refusal = refusal
+    def __init__(self, error: HttpError) -> None:
+        super().__init__(error.message)
+        self.error = error
 
 
-def refusal_of(error: PaymasterError, failures: tuple[str, ...]) -> HttpError:
-    """The refusal that an error of the flow amounts to. `failures` are the kinds of this call's failed attempts, in order."""
+def http_error_of(error: PaymasterError, failures: tuple[str, ...]) -> HttpError:
+    """The HTTP error for an error of the flow. `failures` are the kinds of this call's failed attempts, in order."""
     last = failures[-1] if failures else ""
     match error:
         case BudgetExceeded():
-            return _refusal(402, "budget_exceeded", error)
+            return _http_error(402, "budget_exceeded", error)
         case RequestInvalid():
-            return _refusal(400, "invalid_request", error)
+            return _http_error(400, "invalid_request", error)
         case NoModelFits():
-            return _refusal(400, "context_length_exceeded" if error.too_long else "no_model_fits", error)
+            return _http_error(400, "context_length_exceeded" if error.too_long else "no_model_fits", error)
         case RequestRefused():
             filtered = error.kind == FailureKind.CONTENT_POLICY.value
-            return _refusal(400, "content_filter" if filtered else "invalid_request", error)
+            return _http_error(400, "content_filter" if filtered else "invalid_request", error)
         case LimitReached():
-            return _refusal(429, "rate_limit_exceeded", error, error.retry_after_ms or SHORTEST_RETRY_MS)
+            return _http_error(429, "rate_limit_exceeded", error, error.retry_after_ms or SHORTEST_RETRY_MS)
         case NoModelAvailable() if last == FailureKind.CONTEXT_TOO_LONG.value:
-            return _refusal(400, "context_length_exceeded", error)
+            return _http_error(400, "context_length_exceeded", error)
         case NoModelAvailable():
-            return _refusal(_status_of(last), "no_model_available", error, error.retry_after_ms)
+            return _http_error(_status_of(last), "no_model_available", error, error.retry_after_ms)
         case DeadlineExceeded():
-            return _refusal(504, "deadline_exceeded", error)
+            return _http_error(504, "deadline_exceeded", error)
         case CallFailed():
-            return _refusal(502, "stream_broken", error)
+            return _http_error(502, "stream_broken", error)
         case LedgerUnavailable():
-            return _refusal(503, "ledger_unavailable", error, SHORTEST_RETRY_MS)
+            return _http_error(503, "ledger_unavailable", error, SHORTEST_RETRY_MS)
         case KeyMissing() | ExtraMissing() | LedgerUnusable() | RegistryInvalid():
-            return _refusal(503, "gateway_misconfigured", error)
+            return _http_error(503, "gateway_misconfigured", error)
         case _:
-            return _refusal(error.http_status, "failed", error)
+            return _http_error(error.http_status, "failed", error)
 
 
 def _status_of(last: str) -> int:
-    """504 where the provider was silent, 502 where it answered wrongly or was not there, 503 where nobody was asked."""
+    """504 if the last provider timed out, 502 if it failed otherwise, 503 if no provider was tried."""
     if not last:
         return 503
     return 504 if last == FailureKind.TIMED_OUT.value else 502
 
 
-def _refusal(status: int, code: str, error: PaymasterError, retry_after_ms: int | None = None) -> HttpError:
+def _http_error(status: int, code: str, error: PaymasterError, retry_after_ms: int | None = None) -> HttpError:
     return HttpError(status=status, code=code, message=error.message, advice=error.advice, retry_after_ms=retry_after_ms)

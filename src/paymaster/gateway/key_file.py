@@ -1,8 +1,7 @@
-"""The gateway's keys in their file: made, listed, revoked, found again; knows digests, and no key.
+"""The gateway's client keys in their file: created, listed, revoked and found; keeps digests, and no secret.
 
-They lie in a file of the state directory, not in the ledger: a key is configuration, written by hand now and then, read at every request,
-and the same whichever ledger (in memory, SQLite, Redis) counts the money. A revoked key stays in the file, so that revoking the last
-one closes the door rather than opening it.
+The file is in the state directory, not in the ledger: a key is configuration, rarely written, read at every request, and the same for every
+kind of ledger. A revoked key stays in the file, so that revoking the last one does not make the gateway open to all.
 """
 
 import logging
@@ -25,14 +24,14 @@ from paymaster.registry.models import Budget, Limits
 
 FILE_NAME = "gateway-keys.json"
 PERIODS = ("run", "day", "month", "total")
-LOOK_S = 1.0
-"""How often the file is looked at, and so how long a revoked key may still be good."""
+REFRESH_S = 1.0
+"""How often the file is checked, and so how long a revoked key may still be accepted."""
 
 _LOGGER = logging.getLogger("paymaster.gateway")
 
 
 class KeyEntry(BaseModel):
-    """One key as it is written. `digest` is the SHA-256 of the whole key; `usd` may be spent `per` period."""
+    """One key in the file. `digest` is the SHA-256 of the whole key; `usd` is its budget `per` period."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -50,7 +49,7 @@ class KeyEntry(BaseModel):
     revoked_at_ms: int | None = None
 
     def key(self) -> Key:
-        """As the gateway uses it."""
+        """The key as the gateway uses it."""
         budgets: tuple[Budget, ...] = ()
         if self.usd is not None:
             per = tuple(sorted({"key", self.per} - {"total"}, key=("run", "key", "day", "month").index))
@@ -77,8 +76,8 @@ class KeyFile(BaseModel):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """What a new key is to be."""
+class NewKey:
+    """The settings of a key to create."""
 
     user: str
     usd: Decimal | None = None
@@ -90,119 +89,115 @@ class Wanted:
     operator: bool = False
 
 
-def create_key(path: Path, wanted: Wanted, now_ms: int) -> tuple[KeyEntry, str]:
-    """A new key: its entry, and the key itself, which nobody can read again. Raises UsageMistake."""
-    with _changing(path) as (file, write):
+def create_key(path: Path, new: NewKey, now_ms: int) -> tuple[KeyEntry, str]:
+    """Create a key: its entry, and its secret, which is not kept. Raises UsageMistake."""
+    with _edit(path) as (file, write):
         known = {entry.id for entry in file.keys}
         key_id = next(name for name in iter(lambda: secrets.token_hex(4), "") if name not in known)
         secret = f"pm-{key_id}-{secrets.token_urlsafe(32)}"
         entry = KeyEntry(
             id=key_id,
-            user=wanted.user,
+            user=new.user,
             digest=digest_of(secret),
             created_at_ms=now_ms,
-            usd=wanted.usd,
-            per=wanted.per,
-            rpm=wanted.rpm,
-            tpm=wanted.tpm,
-            max_parallel=wanted.max_parallel,
-            models=wanted.models,
-            operator=wanted.operator,
+            usd=new.usd,
+            per=new.per,
+            rpm=new.rpm,
+            tpm=new.tpm,
+            max_parallel=new.max_parallel,
+            models=new.models,
+            operator=new.operator,
         )
         write(file.model_copy(update={"keys": (*file.keys, entry)}))
     return entry, secret
 
 
-def revoke_key(path: Path, named: str, now_ms: int) -> Sequence[KeyEntry]:
-    """Revoke the key with this id, or all keys of this user; those that were revoked. Raises UsageMistake where there is none."""
-    with _changing(path) as (file, write):
-        gone = [entry for entry in file.keys if named in (entry.id, entry.user) and entry.revoked_at_ms is None]
-        if not gone:
-            raise UsageMistake(f"no key in use has the id or the user {named!r}", advice="`paymaster keys list` shows them.")
-        write(
-            file.model_copy(
-                update={
-                    "keys": tuple(entry.model_copy(update={"revoked_at_ms": now_ms}) if entry in gone else entry for entry in file.keys)
-                }
-            )
-        )
-    return gone
+def revoke_key(path: Path, id_or_user: str, now_ms: int) -> Sequence[KeyEntry]:
+    """Revoke the key with this id, or all keys of this user; returns them. Raises UsageMistake if there is none."""
+    with _edit(path) as (file, write):
+        revoked = [entry for entry in file.keys if id_or_user in (entry.id, entry.user) and entry.revoked_at_ms is None]
+        if not revoked:
+            raise UsageMistake(f"no active key has the id or the user {id_or_user!r}", advice="`paymaster keys list` shows all keys.")
+        keys = tuple(entry.model_copy(update={"revoked_at_ms": now_ms}) if entry in revoked else entry for entry in file.keys)
+        write(file.model_copy(update={"keys": keys}))
+    return revoked
 
 
 def read_keys(path: Path) -> KeyFile:
-    """The file; an empty one where there is none. Raises UsageMistake for one that is no file of keys."""
+    """The file; an empty one if there is none. Raises UsageMistake if it is no keys file."""
     try:
         return KeyFile.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         return KeyFile()
     except (OSError, ValidationError) as error:
-        raise UsageMistake(f"{path} can't be read as a file of keys: {_short(error)}", advice="Move it away to begin anew.") from error
+        advice = "Restore it, or move it away to start without keys."
+        raise UsageMistake(f"{path} can't be read as a keys file: {_reason(error)}", advice=advice) from error
 
 
 @dataclass(slots=True)
 class KeyStore:
-    """The keys in force, read again when their file changes. A file that can't be read leaves those that were known."""
+    """The active keys, read again when their file changes. If the file can't be read, the keys known so far stay active."""
 
     path: Path
     now_s: Callable[[], float] = time.monotonic
     _keys: dict[str, Key] = field(default_factory=dict)
-    _any: bool = False
-    _seen: tuple[int, int, int] | None = None
-    _looked_s: float = float("-inf")
+    _has_any: bool = False
+    _read_version: tuple[int, int, int] | None = None
+    _checked_at_s: float = float("-inf")
 
     def find(self, secret: str) -> Key | None:
-        """The key that this is, unless it is unknown or revoked."""
-        self._look()
+        """The active key with this secret; None if it is unknown or revoked."""
+        self._refresh()
         key = self._keys.get(_id_in(secret))
         return key if key is not None and matches(secret, key.digest) else None
 
     def has_any(self) -> bool:
-        """Whether there ever was a key: from then on nobody comes in without."""
-        self._look()
-        return self._any
+        """Whether there has ever been a key. If so, every caller needs one."""
+        self._refresh()
+        return self._has_any
 
-    def _look(self) -> None:
+    def _refresh(self) -> None:
         now_s = self.now_s()
-        if now_s - self._looked_s < LOOK_S:
+        if now_s - self._checked_at_s < REFRESH_S:
             return
-        self._looked_s = now_s
+        self._checked_at_s = now_s
         try:
             status = self.path.stat()
         except OSError:
             return
-        seen = (status.st_mtime_ns, status.st_size, status.st_ino)
-        if seen == self._seen:
+        version = (status.st_mtime_ns, status.st_size, status.st_ino)
+        if version == self._read_version:
             return
         try:
             file = read_keys(self.path)
         except UsageMistake as error:
-            _LOGGER.error("%s; the keys known so far stay in force", error.message)  # noqa: TRY400  a message, no fault
-            self._seen = seen
+            _LOGGER.error("%s; the keys known so far stay active", error.message)  # noqa: TRY400  a message, no fault
+            self._read_version = version
             return
         known = {key.id: key for key in self._keys.values()}
         fresh = {entry.id: entry.key() for entry in file.keys if entry.revoked_at_ms is None}
-        # A key that is the same stays the same object: what was worked out for it is kept.
+        # An unchanged key stays the same object, so that what was computed for it is kept.
         self._keys = {name: known[name] if known.get(name) == key else key for name, key in fresh.items()}
-        self._any = bool(file.keys)
-        self._seen = seen
+        self._has_any = bool(file.keys)
+        self._read_version = version
 
 
 def _id_in(secret: str) -> str:
-    """The id that a key carries in its middle; empty for what looks like none."""
+    """The id inside a key; empty if the text is no key."""
     parts = secret.split("-", 2)
     return parts[1] if len(parts) == 3 and parts[0] == "pm" else ""
 
 
 @contextmanager
-def _changing(path: Path) -> Iterator[tuple[KeyFile, Callable[[KeyFile], None]]]:
-    """The file for whoever changes it, one at a time; it is replaced whole, and only its owner may read it. Raises UsageMistake."""
+def _edit(path: Path) -> Iterator[tuple[KeyFile, Callable[[KeyFile], None]]]:
+    """The file, locked, and a function that replaces it; only its owner may read it. Raises UsageMistake."""
 
     def write(file: KeyFile) -> None:
         with NamedTemporaryFile("w", dir=path.parent, prefix=path.name, delete=False, encoding="utf-8") as new:
             new.write(file.model_dump_json(indent=1, exclude_none=True) + "\n")
             new.flush()
             os.fsync(new.fileno())
-        Path(new.name).replace(path)  # made for its owner alone (0600)
+        Path(new.name).replace(path)  # created with mode 0600
 
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -216,7 +211,7 @@ def _changing(path: Path) -> Iterator[tuple[KeyFile, Callable[[KeyFile], None]]]
 def _locked(path: Path) -> Iterator[None]:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        with suppress(ImportError):  # where there is no such lock, two people do not make keys in the same millisecond
+        with suppress(ImportError):  # systems without this lock risk two changes in the same millisecond
             import fcntl
 
             fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -225,7 +220,7 @@ def _locked(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _short(error: OSError | ValidationError) -> str:
+def _reason(error: OSError | ValidationError) -> str:
     if isinstance(error, OSError):
         return error.strerror or str(error)
     first = error.errors(include_input=False, include_url=False)[0]

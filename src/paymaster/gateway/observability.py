@@ -1,4 +1,4 @@
-"""How people and their tools look into a gateway: `/metrics`, the dashboard at `/`, OpenTelemetry where the environment asks."""
+"""Observability of a gateway: `/metrics`, the dashboard at `/`, OpenTelemetry if the environment asks for it; knows no dialect."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 
 class Observability:
-    """One per process: its listeners hear the calls from the first on, whatever registry is in force.
+    """One per process: its listeners receive the events of all calls, also after the registry is reloaded.
 
-    Use `listening` on the options that a gateway is started and renewed with, hand `routes` and `around` to it, and `close` it at the end.
+    Call `add_listeners` on the options of every (re)load, pass `routes` and `wrap` to the gateway, and `close` it at the end.
     """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
@@ -35,18 +35,18 @@ class Observability:
         self._metrics = PrometheusMetrics()
         self._export: Export | None = None
 
-    def listening(self, options: Options) -> Options:
-        """The options with these listeners among theirs. Raises ExtraMissing where OpenTelemetry is asked for and not installed."""
+    def add_listeners(self, options: Options) -> Options:
+        """The options with these listeners added. Raises ExtraMissing if OpenTelemetry is requested and not installed."""
         self._export = self._export or _export(self._environ, options.registry)
         own = (self._metrics, *((self._export.listener,) if self._export else ()))
         return replace(options, listeners=(*options.listeners, *own))
 
     def routes(self, service: Service) -> Sequence[BaseRoute]:
-        """Everything there is to look at."""
+        """`/metrics` and the dashboard."""
         return [Route("/metrics", self._exposition(service), methods=["GET"]), *DashboardPages(service).routes()]
 
-    def around(self, app: ASGIApp) -> ASGIApp:
-        """The gateway, whose calls go on with the traces of those who ask, where traces are sent."""
+    def wrap(self, app: ASGIApp) -> ASGIApp:
+        """The application; if traces are exported, its calls continue the callers' traces."""
         if self._export is None:
             return app
         from paymaster.gateway.trace_context import continue_traces
@@ -54,7 +54,7 @@ class Observability:
         return continue_traces(app)
 
     def close(self) -> None:
-        """Send what is left."""
+        """Export what has not been sent yet."""
         if self._export is not None:
             self._export.close()
 
@@ -64,10 +64,10 @@ class Observability:
             world = service.active.world
             now_ms = world.runtime.now_ms()
             gauges: list[LedgerGauges] = []
-            with suppress(LedgerUnavailable):  # what this process counted is worth most while the ledger is away
+            with suppress(LedgerUnavailable):  # the counters of this process matter most while the ledger is unavailable
                 queue = await world.books.waiting(now_ms)
-                now = ledger_status(await world.books.balances("", now_ms), world.registry, queue=queue)
-                gauges.append(LedgerGauges(lambda: (now, now_ms), world.registry))
+                status = ledger_status(await world.books.balances("", now_ms), world.registry, queue=queue)
+                gauges.append(LedgerGauges(lambda: (status, now_ms), world.registry))
             text, content_type = self._metrics.exposition(*gauges, accept=request.headers.get("accept", ""))
             return Response(text, headers={"content-type": content_type, "cache-control": "no-store"})
 
@@ -75,7 +75,7 @@ class Observability:
 
 
 def _export(environ: Mapping[str, str], registry: Registry) -> "Export | None":
-    """Nothing of OpenTelemetry is imported unless the environment names a place to send to."""
+    """The exporter. OpenTelemetry is only imported if the environment names an endpoint."""
     if not any(name.startswith("OTEL_EXPORTER_OTLP_") for name in environ):
         return None
     try:
@@ -83,6 +83,6 @@ def _export(environ: Mapping[str, str], registry: Registry) -> "Export | None":
     except ModuleNotFoundError as error:
         if error.name is None or not error.name.startswith("opentelemetry"):
             raise
-        advice = "Install it with: pip install 'paymaster[telemetry]', or take OTEL_EXPORTER_OTLP_… out of the environment."
-        raise ExtraMissing("the environment asks for OpenTelemetry, which is not installed", advice=advice) from error
+        advice = "Install it with: pip install 'paymaster[telemetry]', or unset OTEL_EXPORTER_OTLP_…."
+        raise ExtraMissing("OTEL_EXPORTER_OTLP_… is set, but OpenTelemetry is not installed", advice=advice) from error
     return Export(environ, registry.models) if is_wanted(environ) else None

@@ -1,4 +1,4 @@
-"""Requests' bodies and headers as they come over HTTP, within bounds of size and time; knows no dialect."""
+"""Bodies and headers of requests, read within bounds of size and time; knows no dialect."""
 
 import asyncio
 from collections.abc import Iterable, Mapping
@@ -13,9 +13,9 @@ from paymaster.jsontypes import JsonObject
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
-    """What one client may take: the size of a body and of one request's headers, and time for each of them, to read on, and between.
+    """Limits for one client: the size of a body and of a request's head, the time to send each, to read the answer, and to stay idle.
 
-    `open_calls` is how many calls may be open at once, of all clients together; None: as many as come.
+    `open_calls` is how many calls all clients together may have open at once; None for no limit.
     """
 
     body_bytes: int = 32 * 1024 * 1024
@@ -28,19 +28,19 @@ class Bounds:
 
 
 class HungUp(Exception):
-    """The client is gone: nobody is left to answer."""
+    """The client has closed the connection: no answer can be sent."""
 
 
 Headers = Mapping[str, str]
 
 
 def read_headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    """Names in lower case; the last of several counts."""
+    """Names in lower case; of repeated headers the last counts."""
     return {name.decode("latin-1"): value.decode("latin-1").strip() for name, value in raw}
 
 
 async def read_body(receive: Receive, headers: Headers, bounds: Bounds) -> bytes:
-    """The whole body. Raises Refused (408, 413) and HungUp."""
+    """The whole body. Raises Rejected (408, 413) and HungUp."""
     length = headers.get("content-length", "")
     if length.isdecimal() and int(length) > bounds.body_bytes:
         raise Rejected(_too_large(bounds))
@@ -63,15 +63,13 @@ async def read_body(receive: Receive, headers: Headers, bounds: Bounds) -> bytes
                     return b"".join(parts)
                 message = await receive()
     except TimeoutError:
-        refusal = HttpError(
-            status=408, code="request_timeout", message=f"the request did not come within {bounds.body_ms // 1000} s", retry_after_ms=0
-        )
-        raise Rejected(refusal) from None
+        late = f"the body did not arrive within {bounds.body_ms // 1000} s"
+        raise Rejected(HttpError(status=408, code="request_timeout", message=late, retry_after_ms=0)) from None
     raise HungUp
 
 
 def parse_body(body: bytes) -> JsonObject:
-    """The JSON object in a body. Raises Refused (400)."""
+    """The JSON object in a body. Raises Rejected (400)."""
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -82,7 +80,7 @@ def parse_body(body: bytes) -> JsonObject:
 
 
 def invalid(message: str, param: str | None = None, advice: str = "") -> HttpError:
-    """A request that is wrong in itself."""
+    """The error for an invalid request."""
     return HttpError(status=400, code="invalid_request", message=message, param=param, advice=advice)
 
 

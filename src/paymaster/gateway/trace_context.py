@@ -1,4 +1,4 @@
-"""A caller's trace goes on in ours: the span that a request names becomes the parent of its call's; knows W3C's header and no exporter."""
+"""Continues a caller's trace: the span in a request's headers becomes the parent of its call's; knows W3C's header and no exporter."""
 
 from opentelemetry.context import attach, detach
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -8,15 +8,15 @@ _NAMES = (b"traceparent", b"tracestate")
 
 
 def continue_traces(app: ASGIApp) -> ASGIApp:
-    """The application, each request within the trace that its headers name."""
+    """The application, with each request in the trace that its headers name."""
     propagator = TraceContextTextMapPropagator()
 
     async def traced(scope: Scope, receive: Receive, send: Send) -> None:
-        named = {name.decode(): value.decode("latin-1") for name, value in scope.get("headers", ()) if name in _NAMES}
-        if not named:
+        headers = {name.decode(): value.decode("latin-1") for name, value in scope.get("headers", ()) if name in _NAMES}
+        if not headers:
             await app(scope, receive, send)
             return
-        before = attach(propagator.extract(named))  # what is no trace is an empty context
+        before = attach(propagator.extract(headers))  # an invalid header gives an empty context
         try:
             await app(scope, receive, send)
         finally:

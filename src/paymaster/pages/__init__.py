@@ -1,1 +1,1 @@
-"""Pages and charts for people: the report to send to someone, the gateway's dashboard; knows figures and HTML, and no ledger."""
+"""Pages and charts for people: the report page and the gateway's dashboard; knows read models and HTML, and no ledger."""

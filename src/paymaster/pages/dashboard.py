@@ -1,24 +1,23 @@
-"""The dashboard: what it shows at one instant, in words and widths; knows standings, calls and timelines, no server and no ledger."""
+"""The dashboard of one instant: figures, words and widths of bars; knows read models, and no server, no ledger and no markup."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from paymaster.registry.models import Registry
-from paymaster.views.ledger_status import BudgetState, LedgerStatus, LimitState, ModelState, QueueState, kind_of, most_relevant
+from paymaster.views.ledger_status import BudgetState, LedgerStatus, LimitState, QueueState, kind_of, most_relevant
 from paymaster.views.recent_calls import RecentCall
 from paymaster.views.spending import Timeline
+from paymaster.views.states import Mark, budget_name, budget_state, model_state, waited
 from paymaster.views.words import duration, percent, short_usd
 
-MOST_BUDGETS = 12
+MAX_BUDGETS = 12
 RANGES_MS: Mapping[str, int] = {"1h": 3_600_000, "24h": 86_400_000, "7d": 7 * 86_400_000}
-USUAL_RANGE = "24h"
-_NEARLY = 80
-"""From this share on a bar is worth a look."""
+DEFAULT_RANGE = "24h"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bar:
-    """A share of a cap in percent: what is used for good, then what open calls hold. `words` says the same to those who don't see it."""
+    """Shares of a cap in percent: what is spent, then what open calls hold. `words` is the text for screen readers."""
 
     used: int
     held: int
@@ -27,8 +26,8 @@ class Bar:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BudgetRow:
-    """One budget; `bar` is None where its cap is not known here. `mark` is `good`, `warn` or `bad`."""
+class DashboardBudget:
+    """One budget; `bar` is None if its cap is not known."""
 
     name: str
     spent: str
@@ -36,12 +35,12 @@ class BudgetRow:
     cap: str
     left: str
     bar: Bar | None
-    mark: str
+    mark: Mark
     state: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LimitRow:
+class DashboardLimit:
     """One rate limit of a model."""
 
     name: str
@@ -52,22 +51,22 @@ class LimitRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ModelRow:
-    """One model of the registry, with its limits; `waiting` says how many calls wait in line for it, and how long, '' where none does."""
+class DashboardModel:
+    """One model of the registry with its limits; `waiting` is how many calls wait for it and how long, '' if none does."""
 
     name: str
     provider: str
-    mark: str
+    mark: Mark
     state: str
     open_calls: str
     waiting: str
     failures: int
-    limits: tuple[LimitRow, ...]
+    limits: tuple[DashboardLimit, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dashboard:
-    """Everything that is live. `held_nanousd` is what open calls hold: of budgets that overlap, the kind with most."""
+    """Everything that is live. `held_nanousd` is what open calls hold: of overlapping kinds of budgets, the largest sum."""
 
     now_ms: int
     range_name: str
@@ -75,69 +74,62 @@ class Dashboard:
     held_nanousd: int
     open_calls: int
     waiting: int
-    budgets: Sequence[BudgetRow]
+    budgets: Sequence[DashboardBudget]
     hidden_budgets: int
-    models: Sequence[ModelRow]
+    models: Sequence[DashboardModel]
     timelines: Sequence[Timeline]
     calls: Sequence[RecentCall]
 
     @property
-    def resting(self) -> int:
-        """How many models nobody calls, or one call at a time."""
+    def unavailable(self) -> int:
+        """How many models are paused, or take one call at a time."""
         return sum(model.mark == "bad" for model in self.models)
 
 
 def dashboard(
-    now: LedgerStatus, registry: Registry, timelines: Sequence[Timeline], calls: Sequence[RecentCall], now_ms: int, range_name: str
+    status: LedgerStatus, registry: Registry, timelines: Sequence[Timeline], calls: Sequence[RecentCall], now_ms: int, range_name: str
 ) -> Dashboard:
-    """The view of this instant."""
+    """The dashboard of this instant."""
     held: dict[str, int] = {}
-    for budget in now.budgets:
+    for budget in status.budgets:
         held[kind_of(budget.of)] = held.get(kind_of(budget.of), 0) + budget.held_nanousd
-    shown = most_relevant(now.budgets, MOST_BUDGETS)
+    shown = most_relevant(status.budgets, MAX_BUDGETS)
     return Dashboard(
         now_ms=now_ms,
         range_name=range_name,
         spent_nanousd=timelines[0].total_nanousd if timelines else 0,
         held_nanousd=max(held.values(), default=0),
-        open_calls=sum(model.open_calls for model in now.models),
-        waiting=sum(waits.calls for waits in now.queue),
+        open_calls=sum(model.open_calls for model in status.models),
+        waiting=sum(waiting.calls for waiting in status.queue),
         budgets=[_budget(budget) for budget in shown],
-        hidden_budgets=len(now.budgets) - len(shown),
-        models=_models(now, registry, now_ms),
+        hidden_budgets=len(status.budgets) - len(shown),
+        models=_models(status, registry, now_ms),
         timelines=timelines,
         calls=calls,
     )
 
 
-def seen_by(now: LedgerStatus, user: str | None) -> LedgerStatus:
-    """What a user may see of the standing: budgets of its own and those that name nobody; None sees everything."""
+def visible_to(user: str | None, status: LedgerStatus) -> LedgerStatus:
+    """What a user may see: the user's own budgets, and those counted for no user, run, batch or instance. None sees all."""
     if user is None:
-        return now
-    named = {"run", "batch", "instance"}
-    mine = tuple(budget for budget in now.budgets if budget.of.get("user") == user or not budget.of.keys() & {*named, "user"})
-    return LedgerStatus(budgets=mine, limits=now.limits, models=now.models, queue=now.queue)
+        return status
+    personal = {"run", "batch", "instance", "user"}
+    budgets = tuple(budget for budget in status.budgets if budget.of.get("user") == user or not budget.of.keys() & personal)
+    return LedgerStatus(budgets=budgets, limits=status.limits, models=status.models, queue=status.queue)
 
 
-def _budget(budget: BudgetState) -> BudgetRow:
-    name = ", ".join(f"{name} {'(none)' if value == '-' else value}" for name, value in budget.of.items()) or "total"
+def _budget(budget: BudgetState) -> DashboardBudget:
     spent, held, cap, left = budget.spent_nanousd, budget.held_nanousd, budget.cap_nanousd, budget.left_nanousd
-    if cap is None or left is None:
-        return BudgetRow(
-            name=name, spent=short_usd(spent), held=short_usd(held), cap="no cap here", left="", bar=None, mark="good", state="counted only"
-        )
-    share = percent(spent + held, cap)
-    mark = "bad" if left <= 0 else "warn" if share >= _NEARLY else "good"
-    state = f"over by {short_usd(-left)}" if left < 0 else "all spent" if left == 0 else f"{share} % used"
-    return BudgetRow(
-        name=name,
+    mark, words = budget_state(budget)
+    return DashboardBudget(
+        name=budget_name(budget),
         spent=short_usd(spent),
         held=short_usd(held),
-        cap=short_usd(cap),
-        left=short_usd(left),
-        bar=_bar(spent, held, cap),
+        cap="" if cap is None else short_usd(cap),
+        left="" if left is None else short_usd(left),
+        bar=None if cap is None else _bar(spent, held, cap),
         mark=mark,
-        state=state,
+        state=words,
     )
 
 
@@ -147,25 +139,25 @@ def _bar(used: int, held: int, cap: int) -> Bar:
     return Bar(used=share, held=min(held_share, 100 - share), words=words, is_over=used + held > cap)
 
 
-def _models(now: LedgerStatus, registry: Registry, now_ms: int) -> list[ModelRow]:
-    states = {state.model: state for state in now.models}
-    waits = {state.model: state for state in now.queue}
+def _models(status: LedgerStatus, registry: Registry, now_ms: int) -> list[DashboardModel]:
+    states = {state.model: state for state in status.models}
+    queue = {state.model: state for state in status.queue}
     limits: dict[str, list[LimitState]] = {}
-    for limit in now.limits:
+    for limit in status.limits:
         limits.setdefault(limit.model, []).append(limit)
-    rows: list[ModelRow] = []
+    rows: list[DashboardModel] = []
     for name, model in registry.models.items():
         state = states.get(name)
-        mark, words = _state(state, now_ms)
+        mark, words = model_state(state, now_ms)
         open_calls, cap = state.open_calls if state else 0, model.limits.max_parallel
         rows.append(
-            ModelRow(
+            DashboardModel(
                 name=name,
                 provider=model.provider,
                 mark=mark,
                 state=words,
                 open_calls=f"{open_calls:,}" if cap is None else f"{open_calls:,} of {cap:,}",
-                waiting=_waiting(waits.get(name), now_ms),
+                waiting=_waiting(queue.get(name), now_ms),
                 failures=state.failures if state else 0,
                 limits=tuple(_limit(limit, now_ms) for limit in limits.get(name, [])),
             )
@@ -173,24 +165,12 @@ def _models(now: LedgerStatus, registry: Registry, now_ms: int) -> list[ModelRow
     return rows
 
 
-def _state(state: ModelState | None, now_ms: int) -> tuple[str, str]:
-    if state is None:
-        return "good", "ready"
-    if state.paused_until_ms is not None:
-        return "bad", f"paused for {duration(max(0, state.paused_until_ms - now_ms))}"
-    if state.half_open:
-        return "bad", "one call at a time"
-    return "good", "in use" if state.open_calls else "ready"
-
-
 def _waiting(state: QueueState | None, now_ms: int) -> str:
-    if state is None:
-        return ""
-    return f"{state.calls:,} for {duration(max(0, now_ms - state.since_ms))} ({state.wait_for})"
+    return "" if state is None else f"{state.calls:,} for {waited(state, now_ms)} ({state.wait_for})"
 
 
-def _limit(limit: LimitState, now_ms: int) -> LimitRow:
-    return LimitRow(
+def _limit(limit: LimitState, now_ms: int) -> DashboardLimit:
+    return DashboardLimit(
         name=limit.limit,
         used=f"{limit.used:,}",
         cap="no cap" if limit.cap is None else f"{limit.cap:,}",

@@ -1,1 +1,1 @@
-"""Read models: ledger status, recent calls, reports, words for states and durations; reads records and balances, and prints nothing."""
+"""Read models: ledger status, recent calls, reports, and the words for states and durations; prints nothing."""

@@ -1,4 +1,4 @@
-"""What waits on disk for a ledger, in sums: how many, for how much money, since when; knows records, and no terminal."""
+"""What waits on disk for a ledger, in sums: how many settlements, how much money, since when; knows records, and no terminal."""
 
 from collections.abc import Container
 from dataclasses import dataclass
@@ -9,11 +9,11 @@ from paymaster.ledgers.spool_files import SpoolFile, spool_files, spool_folders
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WaitingFile:
-    """One process's part. `unbooked` counts the holds that no ledger knows, of calls under way or cut off; money in nano-dollars.
+class BacklogFile:
+    """One process's spool file. `unbooked` counts holds that no ledger knows, of calls that are open or were cut off.
 
-    `cost_nanousd` is what the settlements come to, and the full holds of the others. `oldest_at_ms` is when the first of the calls was
-    admitted. `ledger` is the place that the file names.
+    `cost_nanousd` is the sum of the settlements, plus the full amount of each unbooked hold. `oldest_at_ms` is when the first of the calls
+    was admitted. `ledger` is the location that the file names.
     """
 
     path: Path
@@ -31,7 +31,7 @@ class Backlog:
     """All that waits for one ledger in one state directory."""
 
     folder: Path
-    files: tuple[WaitingFile, ...]
+    files: tuple[BacklogFile, ...]
 
     @property
     def settlements(self) -> int:
@@ -40,7 +40,7 @@ class Backlog:
 
     @property
     def unbooked(self) -> int:
-        """How many holds wait that no ledger knows."""
+        """How many unbooked holds wait."""
         return sum(file.unbooked for file in self.files)
 
     @property
@@ -50,42 +50,42 @@ class Backlog:
 
     @property
     def oldest_at_ms(self) -> int | None:
-        """Since when."""
+        """When the first of the calls was admitted; None if nothing waits."""
         return min((file.oldest_at_ms for file in self.files), default=None)
 
     @property
-    def left(self) -> int:
-        """How many files belong to processes that are gone."""
+    def ended_processes(self) -> int:
+        """How many files belong to processes that have ended."""
         return sum(not file.is_running for file in self.files)
 
 
 def backlog_in(folder: Path, posted: Container[str] = ()) -> Backlog:
-    """What waits in one ledger's folder, without the holds in `posted`, of which the ledger has records."""
-    return Backlog(folder=folder, files=tuple(_summed(file) for file in spool_files(folder, _cost_nanousd, posted)))
+    """What waits in one ledger's folder, except the holds in `posted`, for which the ledger has records."""
+    return Backlog(folder=folder, files=tuple(_totals_of(file) for file in spool_files(folder, _cost_nanousd, posted)))
 
 
-def backlogs_beside(root: Path, folder: Path) -> tuple[Backlog, ...]:
+def other_backlogs(root: Path, folder: Path) -> tuple[Backlog, ...]:
     """What waits for other ledgers of the same state directory than the one with that folder."""
     found = (backlog_in(other) for other in spool_folders(root, folder))
-    return tuple(each for each in found if each.files)
+    return tuple(backlog for backlog in found if backlog.files)
 
 
 def waiting_ids(folder: Path) -> frozenset[str]:
     """The ids of the holds that wait."""
-    return frozenset(each.hold_id for file in spool_files(folder, _cost_nanousd) for each in file.waiting)
+    return frozenset(item.hold_id for file in spool_files(folder, _cost_nanousd) for item in file.waiting)
 
 
-def _summed(file: SpoolFile) -> WaitingFile:
-    settled = sum(each.is_settlement for each in file.waiting)
-    return WaitingFile(
+def _totals_of(file: SpoolFile) -> BacklogFile:
+    settlements = sum(item.is_settlement for item in file.waiting)
+    return BacklogFile(
         path=file.path,
         process=file.process,
         is_running=file.is_running,
         ledger=file.ledger,
-        settlements=settled,
-        unbooked=len(file.waiting) - settled,
-        cost_nanousd=sum(each.worth for each in file.waiting),
-        oldest_at_ms=min(each.at_ms for each in file.waiting),
+        settlements=settlements,
+        unbooked=len(file.waiting) - settlements,
+        cost_nanousd=sum(item.worth for item in file.waiting),
+        oldest_at_ms=min(item.at_ms for item in file.waiting),
     )
 
 

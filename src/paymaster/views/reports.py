@@ -1,4 +1,4 @@
-"""Where the money went: attempts added up by model, run, day and so on; knows records, and neither where they lie nor how a table looks."""
+"""Where the money went: attempts added up by model, run, day and so on; knows records, and neither their storage nor a table."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,8 +10,8 @@ from paymaster.accounting.records import AttemptRecord
 _DAY_MS = 86_400_000
 
 
-class Key(StrEnum):
-    """What rows can be made by. A day is a day of UTC."""
+class GroupBy(StrEnum):
+    """What attempts can be grouped by. A day is a UTC day."""
 
     MODEL = "model"
     RUN = "run"
@@ -23,8 +23,8 @@ class Key(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Filter:
-    """Which records count: those of `run` and of `batch`, where given, from `since_ms` on and before `until_ms`."""
+class RecordFilter:
+    """Which records count: those of `run` and of `batch`, if given, from `since_ms` on and before `until_ms`."""
 
     run: str | None = None
     batch: str | None = None
@@ -32,7 +32,7 @@ class Filter:
     until_ms: int | None = None
 
     def admits(self, record: AttemptRecord) -> bool:
-        """True where the record counts."""
+        """Whether the record counts."""
         return (
             (self.run is None or record.run == self.run)
             and (self.batch is None or record.batch == self.batch)
@@ -42,16 +42,16 @@ class Filter:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """The sums of one group. `key` stands in the order of the report's keys; None where the records name none.
+class ReportRow:
+    """The sums of one group. `group` has a value for each key of `Report.by`; None if the records name none.
 
-    `calls` counts distinct calls: one that tried two models counts in the row of each, and once in the total. `attempts` is `answered` +
-    `failed` + `lost`. `exact_nanousd` + `assumed_nanousd` is the cost. `unpriced` attempts cost what nobody here knows. `waits` is how many
-    attempts waited, `waited_ms` how long in all. `fallbacks` is how many times a call came to a model of this row from another one.
+    `calls` counts distinct calls: a call that tried two models counts in both rows, and once in the total. `attempts` is `answered` +
+    `failed` + `lost`. `exact_nanousd` + `assumed_nanousd` is the cost. The cost of `unpriced` attempts is unknown. `waits` is how many
+    attempts waited, `waited_ms` how long in all. `fallbacks` is how many times a call fell back to a model of this row.
     Tokens: the three kinds of input exclude one another; reasoning is a part of the output.
     """
 
-    key: tuple[str | None, ...]
+    group: tuple[str | None, ...]
     calls: int
     attempts: int
     answered: int
@@ -78,48 +78,48 @@ class Row:
 
     @property
     def tokens(self) -> int:
-        """Everything that went in and came out."""
+        """All input and output tokens."""
         return self.input_tokens + self.cache_read_tokens + self.cache_write_tokens + self.output_tokens
 
 
 class Report:
-    """Adds up records by `keys`; add them in any order, each attempt once, and look at the rows at any time.
+    """Adds up records grouped by `by`. Add them in any order, each attempt once; the rows can be read at any time.
 
-    A million records are added in about three seconds. Memory grows with the calls (their ids are kept, to count each once).
+    A million records are added in about three seconds. Memory grows with the calls: their ids are kept, to count each once.
     """
 
-    def __init__(self, keys: Sequence[Key], only: Filter | None = None) -> None:
-        self.keys = tuple(keys)
+    def __init__(self, by: Sequence[GroupBy], only: RecordFilter | None = None) -> None:
+        self.by = tuple(by)
         self._only = only
-        self._parts = tuple(_PARTS[key] for key in self.keys)
-        self._tallies: dict[tuple[str | int | None, ...], _Tally] = {}
+        self._parts = tuple(_PARTS[column] for column in self.by)
+        self._groups: dict[tuple[str | int | None, ...], _GroupSums] = {}
 
     def add(self, record: AttemptRecord) -> None:
         """Count one attempt, if the filter admits it."""
         if self._only is not None and not self._only.admits(record):
             return
         group = tuple([part(record) for part in self._parts])
-        tally = self._tallies.get(group)
-        if tally is None:
-            tally = self._tallies[group] = _Tally()
-        tally.add(record)
+        sums = self._groups.get(group)
+        if sums is None:
+            sums = self._groups[group] = _GroupSums()
+        sums.add(record)
 
     def extend(self, records: Iterable[AttemptRecord]) -> None:
         """Count many."""
         for record in records:
             self.add(record)
 
-    def rows(self) -> tuple[Row, ...]:
-        """One row per group, in the order of the keys' values; a missing value comes first."""
-        named = [(self._named(group), tally) for group, tally in self._tallies.items()]
+    def rows(self) -> tuple[ReportRow, ...]:
+        """One row per group, ordered by the values of the groups; a missing value comes first."""
+        named = [(self._named(group), sums) for group, sums in self._groups.items()]
         named.sort(key=lambda item: tuple((part is not None, part or "") for part in item[0]))
-        return tuple(tally.row(key) for key, tally in named)
+        return tuple(sums.row(group) for group, sums in named)
 
-    def total(self) -> Row:
-        """Everything in one row, whose `key` is empty. Sums agree with the rows' to the nano-dollar; calls are counted once."""
-        whole = _Tally()
-        for tally in self._tallies.values():
-            whole.merge(tally)
+    def total(self) -> ReportRow:
+        """Everything in one row, whose `group` is empty. Its sums equal those of the rows to the nano-dollar; calls count once."""
+        whole = _GroupSums()
+        for sums in self._groups.values():
+            whole.merge(sums)
         return whole.row(())
 
     def _named(self, group: tuple[str | int | None, ...]) -> tuple[str | None, ...]:
@@ -127,7 +127,7 @@ class Report:
 
 
 @dataclass(slots=True)
-class _Tally:
+class _GroupSums:
     calls: set[str] = field(default_factory=set)
     fallbacks: set[tuple[str, str | None, str]] = field(default_factory=set)
     attempts: int = 0
@@ -167,7 +167,7 @@ class _Tally:
             self.waits += 1
             self.waited_ms += record.waited_ms
         if record.fallback_from is not None:
-            # Every attempt at the fallback may name where the call came from: it came once.
+            # Each attempt at the fallback may name the first model; the call fell back once.
             self.fallbacks.add((record.call_id, record.fallback_from, record.model))
         at_ms = record.at_ms
         if self.first_at_ms is None or at_ms < self.first_at_ms:
@@ -175,7 +175,7 @@ class _Tally:
         if self.last_at_ms is None or at_ms > self.last_at_ms:
             self.last_at_ms = at_ms
 
-    def merge(self, other: "_Tally") -> None:
+    def merge(self, other: "_GroupSums") -> None:
         self.calls |= other.calls
         self.fallbacks |= other.fallbacks
         for name in _SUMS:
@@ -185,9 +185,9 @@ class _Tally:
         self.first_at_ms = min(firsts, default=None)
         self.last_at_ms = max(lasts, default=None)
 
-    def row(self, key: tuple[str | None, ...]) -> Row:
-        return Row(
-            key=key,
+    def row(self, group: tuple[str | None, ...]) -> ReportRow:
+        return ReportRow(
+            group=group,
             calls=len(self.calls),
             attempts=self.attempts,
             answered=self.answered,
@@ -226,14 +226,14 @@ _SUMS = (
 )
 
 
-_PARTS: Mapping[Key, Callable[[AttemptRecord], str | int | None]] = {
-    Key.MODEL: lambda record: record.model,
-    Key.RUN: lambda record: record.run,
-    Key.BATCH: lambda record: record.batch,
-    Key.INSTANCE: lambda record: record.instance,
-    Key.USER: lambda record: record.user,
-    Key.ROLE: lambda record: record.role,
-    Key.DAY: lambda record: record.at_ms // _DAY_MS,  # a number is enough to tell days apart; the date is written once per row
+_PARTS: Mapping[GroupBy, Callable[[AttemptRecord], str | int | None]] = {
+    GroupBy.MODEL: lambda record: record.model,
+    GroupBy.RUN: lambda record: record.run,
+    GroupBy.BATCH: lambda record: record.batch,
+    GroupBy.INSTANCE: lambda record: record.instance,
+    GroupBy.USER: lambda record: record.user,
+    GroupBy.ROLE: lambda record: record.role,
+    GroupBy.DAY: lambda record: record.at_ms // _DAY_MS,  # a number is enough to group by; the date is written once per row
 }
 
 

@@ -1,8 +1,10 @@
-"""How amounts, durations and states are worded, once for the terminal, the pages and the log; knows no terminal and no page."""
+"""How amounts, durations and times are written, for the terminal, the pages and the log alike; knows no terminal and no page."""
+
+from datetime import UTC, datetime
 
 
 def short_usd(amount_nanousd: int) -> str:
-    """`$12.35` from a dollar on, `$0.0124` below: rounded for the eye, where the exact figure stands elsewhere."""
+    """`$12.35` from a dollar on, `$0.0124` below: rounded, for readers who can find the exact figure elsewhere."""
     sign, amount = ("-", -amount_nanousd) if amount_nanousd < 0 else ("", amount_nanousd)
     if amount >= 995_000_000:
         cents = (amount + 5_000_000) // 10_000_000
@@ -16,12 +18,12 @@ def short_usd(amount_nanousd: int) -> str:
 
 
 def percent(part: int, whole: int) -> int:
-    """Rounded down, so that 100 means all of it; 0 of nothing."""
+    """Rounded down, so that 100 means all of `whole`; 0 if `whole` is 0."""
     return 100 * part // whole if whole else 0
 
 
 def one_line(text: str) -> str:
-    """The text without line breaks and without characters that could steer a terminal."""
+    """The text without line breaks and without control characters."""
     return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in " ".join(text.split()))
 
 
@@ -33,3 +35,8 @@ def duration(time_ms: int) -> str:
         return f"{time_ms // 1_000}.{time_ms % 1_000 // 100} s"
     minutes, seconds = divmod(time_ms // 1_000, 60)
     return f"{minutes:,} min {seconds:02d} s"
+
+
+def utc_time(at_ms: int) -> str:
+    """`2026-11-20 12:00:00 UTC`."""
+    return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"

@@ -1,1 +1,1 @@
-"""One module per command: its words, and what it prints. What is heavy is imported when the command runs."""
+"""One module per command: its flags, and what it prints. Heavy imports happen when the command runs."""

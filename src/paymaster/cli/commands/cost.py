@@ -1,4 +1,4 @@
-"""`paymaster cost`: recorded answers in, the same with what they cost out, one JSON object per line."""
+"""`paymaster cost`: adds the cost to recorded answers, one JSON object per line."""
 
 import sys
 from collections.abc import Iterator
@@ -7,10 +7,10 @@ from typing import Annotated, BinaryIO
 
 import typer
 
-HELP = """What recorded answers cost.
+HELP = """Compute what recorded answers cost.
 
-Reads JSON lines and writes the same lines with cost_usd (exact, as text; null where nobody knows) and cost_source. A line that can't be
-read is named on standard error and left out; the others are still written, and the exit status is 2.
+Reads JSON lines and writes the same lines with cost_usd (exact, as text; null if unknown) and cost_source. Lines that can't be read are
+named on standard error and omitted; the others are still written, and the exit status is 2.
 
 A line has api (openai.chat, anthropic.messages, gemini.generateContent, ...), provider, model and raw_usage (or stream, a list of
 chunks), and may have at (when; prices change) and processing (batch, flex, ...).
@@ -44,7 +44,7 @@ def cost(
                 priced = cost_line(line.decode("utf-8-sig" if number == 1 else "utf-8"), catalogue, now)
             except (BadLine, UnicodeDecodeError, RecursionError) as error:
                 bad += 1
-                write_error(f"{name}:{number}: {_why(error)}")
+                write_error(f"{name}:{number}: {_reason(error)}")
             else:
                 write_json_text(priced)
     if bad:
@@ -53,7 +53,7 @@ def cost(
 
 @contextmanager
 def _lines(source: str) -> Iterator[tuple[str, BinaryIO]]:
-    """The name and the lines of a source. Raises UsageMistake where the file can't be read."""
+    """The name and the lines of a source. Raises UsageMistake if the file can't be read."""
     from paymaster.errors import UsageMistake
 
     if source == STANDARD_INPUT:
@@ -67,7 +67,7 @@ def _lines(source: str) -> Iterator[tuple[str, BinaryIO]]:
         yield source, file
 
 
-def _why(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     match error:
         case UnicodeDecodeError():
             return f"not UTF-8: byte {error.start + 1} is {error.object[error.start]:#04x}"

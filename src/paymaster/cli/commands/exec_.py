@@ -1,4 +1,4 @@
-"""`paymaster exec`: one command whose clients are led through a gateway of its own."""
+"""`paymaster exec`: runs one command behind a gateway of its own."""
 
 import sys
 from typing import TYPE_CHECKING, Annotated
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from paymaster.options import Settings
     from paymaster.registry.models import Registry
 
-HELP = """Run a command through a gateway of its own.
+HELP = """Run a command behind a gateway of its own.
 
-The command finds OPENAI_BASE_URL, OPENAI_API_KEY, ANTHROPIC_BASE_URL and their like set to a gateway on this machine that lives as long as
-it does; the providers' keys are kept from it. At its end the bill is printed. Exit status: the command's own, or 3 where a hard budget
-refused one of its calls.
+Sets OPENAI_BASE_URL, OPENAI_API_KEY, ANTHROPIC_BASE_URL and similar variables of the command to a gateway on this machine, which ends with
+the command. The command does not see the providers' keys. The cost is printed at the end. Exit status: the command's own, or 3 if a hard
+budget refused one of its calls.
 
 \b
 Example:
@@ -29,52 +29,51 @@ STOPPED_BY_BUDGET = 3
 @with_flags(*ALL)
 def exec_(
     flags: Flags,
-    command: Annotated[list[str], typer.Argument(metavar="COMMAND...", help="The command and its words, best after `--`.")],
+    command: Annotated[list[str], typer.Argument(metavar="COMMAND...", help="The command and its arguments, best after `--`.")],
 ) -> None:
     """See `HELP`."""
     import os
 
     from paymaster.agents.spend_summary import SpendSummary
-    from paymaster.cli.needs_gateway import require_gateway
+    from paymaster.cli.extras import require_gateway
     from paymaster.cli.terminal import write_note, write_warnings
     from paymaster.options import configure, new_run_id
 
     require_gateway()
-    from paymaster.gateway.exec_gateway import environment, new_pass, run_command
-    from paymaster.gateway.serving import Serving, in_background, listen
+    from paymaster.gateway.exec_gateway import client_environment, new_exec_key, run_command
+    from paymaster.gateway.serving import GatewayConfig, in_background, listen
 
-    summary, refused = SpendSummary(), _Refusals()
+    summary, refusals = SpendSummary(), _BudgetRefusals()
     settings = flags.settings()
     settings["run"] = settings.get("run") or flags.overrides().run_id or new_run_id()
-    settings["listeners"] = (summary, refused)
-    opened = new_pass()
-    serving = Serving(read_options=lambda: configure(flags.model_registry, settings), access=opened.access)
-    with listen("127.0.0.1", 0) as listening, in_background(serving, listening) as running:
+    settings["listeners"] = (summary, refusals)
+    key = new_exec_key()
+    config = GatewayConfig(read_options=lambda: configure(flags.model_registry, settings), access=key.access)
+    with listen("127.0.0.1", 0) as server_socket, in_background(config, server_socket) as running:
         registry, scope = running.service.active.world.registry, running.service.default_scope
         if flags.verbosity >= 0:
             write_warnings(registry.warnings)
-        status = run_command(command, environment(os.environ, registry, listening.getsockname()[1], opened.secret))
+        status = run_command(command, client_environment(os.environ, registry, server_socket.getsockname()[1], key.secret))
     if flags.verbosity >= 0:
         for line in (*summary.lines(), *_budget_lines(registry, settings)):
             write_note(f"Paymaster: {line}")
-    if refused.messages:
+    if refusals.messages:
         from paymaster.agents.spend_summary import same_account
 
-        sys.stderr.write(
-            f"{refused.messages[-1]}\nTo go on within the same account: the same command with a larger budget and {same_account(scope)}\n"
-        )
+        advice = f"To continue on the same account, run the same command with a larger budget and {same_account(scope)}"
+        sys.stderr.write(f"{refusals.messages[-1]}\n{advice}\n")
         status = STOPPED_BY_BUDGET
     raise typer.Exit(status)
 
 
-class _Refusals:
-    """A listener that keeps what hard budgets refused."""
+class _BudgetRefusals:
+    """A listener that keeps the refusals of hard budgets."""
 
     def __init__(self) -> None:
         self.messages: list[str] = []
 
     def __call__(self, event: "Event") -> None:
-        """Take a refusal down."""
+        """Keep a refusal."""
         from paymaster.accounting.money import format_usd
         from paymaster.flow.events import BudgetPassed
 
@@ -86,7 +85,7 @@ class _Refusals:
 
 
 def _budget_lines(registry: "Registry", settings: "Settings") -> list[str]:
-    """What stands on the run's budgets, read once more from the ledger; one in memory has gone with the gateway."""
+    """The state of the run's budgets, read from the ledger again; a ledger in memory ended with the gateway."""
     from paymaster.agents.spend_summary import budget_lines
     from paymaster.client import Client
 

@@ -1,19 +1,19 @@
-"""`paymaster explain`: which model would serve a request, and why not the others; nothing is held and nothing is sent."""
+"""`paymaster explain`: shows which model would serve a request, and why not the others; holds and sends nothing."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from paymaster.cli.flags import ALL, AsJson, Flags, RegistryWord, registry_of, with_flags
+from paymaster.cli.flags import ALL, AsJson, Flags, RegistryArgument, registry_of, with_flags
 
 if TYPE_CHECKING:
     from paymaster.jsontypes import JsonObject
 
-HELP = """Which model would serve a request, and why not the others.
+HELP = """Show which model would serve a request, and why not the others.
 
-Judges every model of the chain as a call would: keys, capabilities, context, budgets, limits and pauses as they are now. Nothing is sent,
-held or spent. Exit status 1 where no model would serve.
+Checks every model of the chain as a call would: keys, capabilities, context, budgets, limits and pauses as they are now. Nothing is sent,
+held or spent. The exit status is 1 if no model would serve.
 
 \b
 Example:
@@ -35,9 +35,9 @@ Messages = Annotated[Path | None, typer.Option("--messages", metavar="FILE", hel
 @with_flags(*ALL)
 def explain(  # noqa: PLR0913, PLR0917  each is a flag of the command
     flags: Flags,
-    registry: RegistryWord = None,
+    registry: RegistryArgument = None,
     model: Annotated[
-        str | None, typer.Option("--model", "-m", metavar="NAME", help="The model asked for. Default: the registry's.", show_default=False)
+        str | None, typer.Option("--model", "-m", metavar="NAME", help="The requested model. Default: the registry's.", show_default=False)
     ] = None,
     tools: Tools = None,
     needs: Needs = None,
@@ -50,34 +50,34 @@ def explain(  # noqa: PLR0913, PLR0917  each is a flag of the command
     as_json: AsJson = False,
 ) -> None:
     """See `HELP`."""
-    from paymaster.cli import explain_tables as verdicts
+    from paymaster.cli.explain_request import request_for
+    from paymaster.cli.explain_tables import headline, verdict_json, verdict_tables
     from paymaster.cli.inputs import read_objects
-    from paymaster.cli.needs import request_for
     from paymaster.cli.terminal import write, write_json, write_tables, write_warnings
     from paymaster.client import Client
 
-    wanted = request_for(needs, _messages(prompt, prompt_file, messages), read_objects(tools, "tools") if tools else [])
-    params = {**wanted.params} if max_tokens is None else {**wanted.params, "max_tokens": max_tokens}
+    request = request_for(needs, _messages(prompt, prompt_file, messages), read_objects(tools, "tools") if tools else [])
+    params = {**request.params} if max_tokens is None else {**request.params, "max_tokens": max_tokens}
     with Client(registry_of(registry, flags), **flags.settings()) as client:
         write_warnings(client.registry.warnings)
-        found = client.explain(wanted.messages, model=model, tools=wanted.tools, **params)
+        verdicts = client.explain(request.messages, model=model, tools=request.tools, **params)
     if as_json:
-        write_json([verdicts.as_json(verdict) for verdict in found])
+        write_json([verdict_json(verdict) for verdict in verdicts])
     else:
-        write(verdicts.headline(found))
+        write(headline(verdicts))
         write()
-        write_tables(verdicts.tables(found))
-    if not any(verdict.serves for verdict in found):
+        write_tables(verdict_tables(verdicts))
+    if not any(verdict.serves for verdict in verdicts):
         raise typer.Exit(1)
 
 
 def _messages(prompt: str | None, prompt_file: Path | None, messages: Path | None) -> "list[JsonObject]":
-    """The messages to judge. Raises UsageMistake where they are given twice, or can't be read."""
+    """The messages to check. Raises UsageMistake if they are given twice or can't be read."""
     from paymaster.cli.inputs import check_text, read_objects, read_text
     from paymaster.errors import UsageMistake
 
     if sum(source is not None for source in (prompt, prompt_file, messages)) > 1:
-        raise UsageMistake("--prompt, --prompt-file and --messages say the same thing", advice="Give one of them.")
+        raise UsageMistake("--prompt, --prompt-file and --messages exclude one another", advice="Give one of them.")
     if messages is not None:
         return read_objects(messages, "messages")
     text = prompt if prompt_file is None else read_text(prompt_file)

@@ -1,4 +1,4 @@
-"""`paymaster keys`: the gateway's keys, made, listed and revoked."""
+"""`paymaster keys`: creates, lists and revokes the gateway's keys."""
 
 import time
 from datetime import UTC, datetime
@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from paymaster.cli.extras import require_gateway
 from paymaster.cli.flags import AsJson, Flags, with_flags
-from paymaster.cli.needs_gateway import require_gateway
 
 if TYPE_CHECKING:
     from paymaster.gateway.key_file import KeyEntry
 
-HELP = """Keys of the gateway.
+HELP = """Create, list and revoke keys of the gateway.
 
-Each key is one user's, with a budget, limits and models of its own. What is kept of it is a digest in a file of the state directory. A
+Each key belongs to one user, with its own budget, limits and models. Only its digest is kept, in a file of the state directory. A running
 server notices new and revoked keys within a second.
 
 \b
@@ -24,18 +24,18 @@ Example:
   paymaster keys create --user ana --budget-usd 20 --per month --models gpt-4o
   paymaster keys revoke ana
 """
-CREATE_HELP = """Make a key, and print it once.
+CREATE_HELP = """Create a key, and print it once.
 
 \b
 Example:
   paymaster keys create --user ana --budget-usd 20 --per month --models gpt-4o,gpt-4o-mini --rpm 60
 """
-LIST_HELP = "List the keys: whose they are and what they may do."
+LIST_HELP = "List the keys, with their users, budgets, limits and models."
 REVOKE_HELP = "Revoke a key by its id, or all keys of a user."
 
 
 def keys_app() -> typer.Typer:
-    """The command with its parts."""
+    """The command with its subcommands."""
     app = typer.Typer(help=HELP, add_completion=False, rich_markup_mode=None, no_args_is_help=True)
     app.command("create", help=CREATE_HELP)(create)
     app.command("list", help=LIST_HELP)(list_keys)
@@ -47,11 +47,15 @@ def keys_app() -> typer.Typer:
 def create(  # noqa: PLR0913  each parameter is a flag
     flags: Flags,
     *,
-    user: Annotated[str, typer.Option("--user", metavar="NAME", help="Whose key it is; calls made with it carry this name.")],
-    budget_usd: Annotated[str | None, typer.Option("--budget-usd", metavar="USD", help="What it may spend.", show_default=False)] = None,
+    user: Annotated[str, typer.Option("--user", metavar="NAME", help="Who the key belongs to; its calls carry this name.")],
+    budget_usd: Annotated[
+        str | None, typer.Option("--budget-usd", metavar="USD", help="How much it may spend.", show_default=False)
+    ] = None,
     per: Annotated[
         str | None,
-        typer.Option("--per", metavar="PERIOD", help="Of the budget: run, day, month (UTC) or total. Default: total.", show_default=False),
+        typer.Option(
+            "--per", metavar="PERIOD", help="The budget's period: run, day, month (UTC) or total. Default: total.", show_default=False
+        ),
     ] = None,
     models: Annotated[
         str | None,
@@ -62,7 +66,7 @@ def create(  # noqa: PLR0913  each parameter is a flag
     max_parallel: Annotated[
         int | None, typer.Option("--max-parallel", min=1, metavar="N", help="Calls at the same time.", show_default=False)
     ] = None,
-    operator: Annotated[bool, typer.Option("--operator", help="Its dashboard shows everybody's calls and budgets.")] = False,
+    operator: Annotated[bool, typer.Option("--operator", help="Its dashboard shows the calls and budgets of all users.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """See `CREATE_HELP`."""
@@ -70,14 +74,14 @@ def create(  # noqa: PLR0913  each parameter is a flag
     from paymaster.cli.inputs import check_text
     from paymaster.cli.terminal import write, write_json, write_note
     from paymaster.errors import UsageMistake
-    from paymaster.gateway.key_file import PERIODS, Wanted, create_key
+    from paymaster.gateway.key_file import PERIODS, NewKey, create_key
 
     if per not in (None, *PERIODS):
         raise UsageMistake(f"--per {per}: unknown period", advice=f"Known: {', '.join(PERIODS)}.")
     if per is not None and budget_usd is None:
-        raise UsageMistake(f"--per {per}: there is no budget that it could be the period of", advice="Add --budget-usd.")
+        raise UsageMistake(f"--per {per}: needs a budget", advice="Add --budget-usd.")
     names = tuple(name.strip() for name in (models or "").split(",") if name.strip())
-    wanted = Wanted(
+    new = NewKey(
         user=check_text(user, "--user").strip(),
         usd=_usd(budget_usd),
         per=per or "total",
@@ -87,11 +91,11 @@ def create(  # noqa: PLR0913  each parameter is a flag
         models=names,
         operator=operator,
     )
-    entry, secret = create_key(key_file(flags), wanted, time.time_ns() // 1_000_000)
+    entry, secret = create_key(key_path(flags), new, time.time_ns() // 1_000_000)
     if as_json:
         write_json({**_as_json(entry), "key": secret})
         return
-    write_note(f"Key {entry.id} of {entry.user}: {_may(entry)}. It is shown this once:")
+    write_note(f"Key {entry.id} of {entry.user}: {_rights(entry)}. It is shown only once:")
     write(secret)
 
 
@@ -102,41 +106,41 @@ def list_keys(flags: Flags, as_json: AsJson = False) -> None:
     from paymaster.cli.terminal import Cell, Column, Table, write, write_json, write_tables
     from paymaster.gateway.key_file import read_keys
 
-    path = key_file(flags)
+    path = key_path(flags)
     entries = read_keys(path).keys
     if as_json:
         write_json([_as_json(entry) for entry in entries])
         return
     if not entries:
-        write(f"No keys in {path}. `paymaster keys create` makes one.")
+        write(f"No keys in {path}. `paymaster keys create` creates one.")
         return
     rows: list[list[str | Cell]] = [
         [
             entry.id,
             entry.user,
             _day(entry.created_at_ms),
-            _may(entry),
-            Cell("in use", "good") if entry.revoked_at_ms is None else Cell("revoked", "weak"),
+            _rights(entry),
+            Cell("active", "good") if entry.revoked_at_ms is None else Cell("revoked", "weak"),
         ]
         for entry in entries
     ]
-    columns = [Column(title) for title in ("id", "user", "made", "may", "state")]
+    columns = [Column(title) for title in ("id", "user", "created", "rights", "state")]
     write_tables([Table(title="Keys", columns=columns, rows=rows)])
 
 
 @with_flags("state_dir")
-def revoke(flags: Flags, named: Annotated[str, typer.Argument(metavar="ID_OR_USER", help="The key's id, or a user.")]) -> None:
+def revoke(flags: Flags, id_or_user: Annotated[str, typer.Argument(metavar="ID_OR_USER", help="The key's id, or a user.")]) -> None:
     """See `REVOKE_HELP`."""
     require_gateway()
     from paymaster.cli.terminal import write_note
     from paymaster.gateway.key_file import revoke_key
 
-    gone = revoke_key(key_file(flags), named, time.time_ns() // 1_000_000)
-    write_note(f"Revoked: {', '.join(f'{entry.id} ({entry.user})' for entry in gone)}. A running server notices within a second.")
+    revoked = revoke_key(key_path(flags), id_or_user, time.time_ns() // 1_000_000)
+    write_note(f"Revoked: {', '.join(f'{entry.id} ({entry.user})' for entry in revoked)}. A running server notices within a second.")
 
 
-def key_file(flags: Flags) -> Path:
-    """Where the keys lie."""
+def key_path(flags: Flags) -> Path:
+    """The path of the keys file."""
     from paymaster.gateway.key_file import FILE_NAME
     from paymaster.options import state_directory
 
@@ -153,18 +157,18 @@ def _usd(text: str | None) -> Decimal | None:
     except InvalidOperation:
         usd = Decimal(-1)
     if not usd.is_finite() or not 0 <= usd <= 1_000_000_000:
-        raise UsageMistake(f"--budget-usd {text}: dollars are expected, 0 or more", advice="Example: --budget-usd 20")
+        raise UsageMistake(f"--budget-usd {text}: expected dollars, 0 or more", advice="Example: --budget-usd 20")
     return usd
 
 
-def _may(entry: "KeyEntry") -> str:
+def _rights(entry: "KeyEntry") -> str:
     """What the key may do, in a few words."""
     limits = [
         f"{value} {name}" for name, value in (("rpm", entry.rpm), ("tpm", entry.tpm), ("at once", entry.max_parallel)) if value is not None
     ]
     money = [] if entry.usd is None else [f"${entry.usd:f} per {entry.per}" if entry.per != "total" else f"${entry.usd:f} in all"]
-    where = f"on {', '.join(entry.models)}" if entry.models else "on all models"
-    return ", ".join([*money, *limits, where, *(["sees everything"] if entry.operator else [])])
+    models = f"on {', '.join(entry.models)}" if entry.models else "on all models"
+    return ", ".join([*money, *limits, models, *(["sees all users"] if entry.operator else [])])
 
 
 def _as_json(entry: "KeyEntry") -> dict[str, object]:

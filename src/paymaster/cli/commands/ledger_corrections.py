@@ -1,4 +1,4 @@
-"""`paymaster ledger adjust` and `reset`: what a person changes in a ledger by hand. Each leaves a record with its reason."""
+"""`paymaster ledger adjust` and `reset`: corrections by hand. Each leaves a record with its reason."""
 
 import sys
 from typing import TYPE_CHECKING, Annotated
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from paymaster.accounting.accounts import Balance, Change, Post
-    from paymaster.cli.ledger_access import Books
+    from paymaster.cli.ledger_access import LedgerReader
 
-ADJUST_HELP = """Correct what was spent on a budget, by a new entry with a reason.
+ADJUST_HELP = """Correct what was spent on a budget, with a new entry and a reason.
 
-The entry is a record like a call's: `report` shows it, `verify` counts it, and it can be taken back by another one with the opposite sign.
+The entry is a record like a call's: `report` shows it, `verify` counts it, and an entry with the opposite sign undoes it.
 
 \b
 Example:
@@ -24,22 +24,20 @@ Example:
 """
 RESET_HELP = """Set one account to nothing spent, after asking.
 
-A budget starts anew; a limit's window, a pause or a count of failures is emptied. Open calls stay and are settled as ever. A record of
-it is kept.
+A budget starts from zero; a limit's window, a pause or a count of failures is cleared. Open calls continue and are settled as usual. The
+reset is recorded.
 
 \b
 Example:
   paymaster ledger reset usd/run/exp-42
-  paymaster ledger reset pause/gpt-4o --yes --reason "the provider is back"
+  paymaster ledger reset pause/gpt-4o --yes --reason "the provider works again"
 """
 Account = Annotated[
-    str, typer.Argument(metavar="ACCOUNT", show_default=False, help="Its name, as `paymaster ledger export -` has it: usd/run/….")
+    str, typer.Argument(metavar="ACCOUNT", show_default=False, help="Its name, as `paymaster ledger export -` prints it: usd/run/….")
 ]
-Usd = Annotated[
-    str, typer.Option("--usd", metavar="±USD", show_default=False, help="Dollars to add to what was spent, exactly; - takes away.")
-]
-Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", show_default=False, help="Why; it stands in the record.")]
-New = Annotated[bool, typer.Option("--new", help="The account has no entry yet, and this is meant.")]
+Usd = Annotated[str, typer.Option("--usd", metavar="±USD", show_default=False, help="Dollars to add to what was spent; - subtracts.")]
+Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", show_default=False, help="Why; kept in the record.")]
+New = Annotated[bool, typer.Option("--new", help="Allow an account that has no entry yet.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
 
 
@@ -49,68 +47,75 @@ def adjust(flags: Flags, account: Account, usd: Usd = "", reason: Reason = "", n
     from paymaster.accounting.account_names import is_money
     from paymaster.accounting.accounts import Post
     from paymaster.accounting.money import format_usd
-    from paymaster.cli.ledger_access import check_there, open_books
+    from paymaster.cli.ledger_access import check_exists, open_reader
     from paymaster.cli.terminal import write, write_warnings
     from paymaster.errors import UsageMistake
 
     amount = _read_usd(usd)
     if not reason.strip():
-        raise UsageMistake("an adjustment needs its reason", advice='Add --reason "…": whoever reads the report will ask.')
-    with open_books(flags) as books:
-        check_there(books)
-        balances = books.balances()
+        raise UsageMistake("an adjustment needs a reason", advice='Add --reason "…"; the report shows it.')
+    with open_reader(flags) as reader:
+        check_exists(reader)
+        balances = reader.balances()
         if not is_money(account) and account in balances:
             raise UsageMistake(f"{account} counts no money", advice=f"`paymaster ledger reset {account}` empties it.")
         if not new or not is_money(account):
             _check_known(account, [name for name in balances if is_money(name)], may_be_new=is_money(account))
-        (change,) = _correct(books, flags, "adjust", account, amount, reason, (Post(account, amount, None),))
+        (change,) = _correct(reader, flags, "adjust", account, amount, reason, (Post(account, amount, None),))
     write(f"{account}: {format_usd(change.before)} → {format_usd(change.after)}")
     if change.after < 0:
-        write_warnings([f"{account} is below zero: that much more than its cap can be spent."])
+        write_warnings([f"{account} is below zero: calls can spend its cap and that much more."])
 
 
 @with_flags("user", *LEDGER)
 def reset(flags: Flags, account: Account, yes: Yes = False, reason: Reason = "") -> None:
     """See `RESET_HELP`."""
     from paymaster.accounting.accounts import Post
-    from paymaster.cli.ledger_access import check_there, open_books
+    from paymaster.cli.ledger_access import check_exists, open_reader
     from paymaster.cli.terminal import write
 
-    with open_books(flags) as books:
-        check_there(books)
-        balances = books.balances()
+    with open_reader(flags) as reader:
+        check_exists(reader)
+        balances = reader.balances()
         _check_known(account, balances, may_be_new=False)
         balance = balances[account]
         if not balance.settled and not balance.live:
             write(f"{account} has nothing to reset.{_held(account, balances)}")
             return
-        if not yes and not _confirmed(f"Reset {account}, which stands at {_amount(account, balance.settled + balance.live)}?"):
+        if not yes and not _confirmed(f"Reset {account} from {_amount(account, balance.settled + balance.live)} to zero?"):
             write("Nothing was changed.")
             raise typer.Exit(1)
         posts = (Post(account, -balance.settled, None),) if balance.settled else ()
         clears = (account,) if balance.live else ()
-        changes = _correct(books, flags, "reset", account, -balance.settled, reason.strip() or "reset", posts, clears)
+        changes = _correct(reader, flags, "reset", account, -balance.settled, reason.strip() or "reset", posts, clears)
     after = min(changes, key=lambda change: abs(change.after)).after
     write(f"{account}: {_amount(account, balance.settled + balance.live)} → {_amount(account, after)}.{_held(account, balances)}")
 
 
 def _correct(
-    books: "Books", flags: Flags, how: str, account: str, amount: int, reason: str, posts: "Sequence[Post]", clears: "Sequence[str]" = ()
+    reader: "LedgerReader",
+    flags: Flags,
+    how: str,
+    account: str,
+    amount: int,
+    reason: str,
+    posts: "Sequence[Post]",
+    clears: "Sequence[str]" = (),
 ) -> "tuple[Change, ...]":
-    """Post the entry and its record in one transaction: the settlement of a hold that holds nothing."""
+    """Post the entry and its record in one transaction, as the settlement of an empty hold."""
     from paymaster.accounting.accounts import Hold, Settlement
     from paymaster.accounting.corrections import Correction
     from paymaster.runtime import run, time_sorted_id
 
-    now_ms = books.now_ms()
-    made = Correction(correction=how, at_ms=now_ms, account=account, amount=amount, reason=reason, user=flags.overrides().user)
+    now_ms = reader.now_ms()
+    correction = Correction(correction=how, at_ms=now_ms, account=account, amount=amount, reason=reason, user=flags.overrides().user)
     hold = Hold(f"correction-{time_sorted_id(now_ms * 1_000_000)}", (), 60_000)
-    settled = run(books.ledger.settle(Settlement(hold, now_ms, (), made.to_json(), tuple(posts), tuple(clears)), now_ms))
+    settled = run(reader.ledger.settle(Settlement(hold, now_ms, (), correction.to_json(), tuple(posts), tuple(clears)), now_ms))
     return settled.changes
 
 
 def _read_usd(text: str) -> int:
-    """Dollars with their sign in nano-dollars, exactly. Raises UsageMistake."""
+    """Signed dollars as nano-dollars, exactly. Raises UsageMistake."""
     from decimal import Decimal, InvalidOperation
 
     from paymaster.accounting.accounts import LARGEST_AMOUNT
@@ -119,7 +124,7 @@ def _read_usd(text: str) -> int:
     from paymaster.errors import UsageMistake
 
     if not text.strip():
-        raise UsageMistake("an adjustment needs its amount", advice="Add --usd -1.50 to take away, --usd +1.50 to add to what was spent.")
+        raise UsageMistake("an adjustment needs an amount", advice="Add --usd -1.50 to subtract, --usd +1.50 to add to what was spent.")
     try:
         amount = scaled(Decimal(text.strip().replace("$", "", 1)), USD_DECIMALS)
     except (InvalidOperation, ValueError, OverflowError) as error:
@@ -131,7 +136,7 @@ def _read_usd(text: str) -> int:
 
 
 def _check_known(account: str, known: "Iterable[str]", *, may_be_new: bool) -> None:
-    """Raise UsageMistake for an account the ledger does not have, with the nearest one that it has."""
+    """Raise UsageMistake for an account that the ledger does not have, and name the nearest."""
     from difflib import get_close_matches
 
     from paymaster.errors import UsageMistake
@@ -142,16 +147,16 @@ def _check_known(account: str, known: "Iterable[str]", *, may_be_new: bool) -> N
     ending = [name for name in names if name.endswith(f"/{account.strip('/')}")]
     nearest = ending or get_close_matches(account, names, n=1)
     hint = f" (did you mean {nearest[0]}?)" if nearest else ""
-    advice = "`paymaster ledger export -` names every account." + (" --new makes one." if may_be_new else "")
+    advice = "`paymaster ledger export -` lists every account." + (" --new creates one." if may_be_new else "")
     raise UsageMistake(f"the ledger has no account {account}{hint}", advice=advice)
 
 
 def _confirmed(question: str) -> bool:
-    """Ask a person. Raises UsageMistake where there is none."""
+    """Ask the user. Raises UsageMistake if standard input is no terminal."""
     from paymaster.errors import UsageMistake
 
     if not sys.stdin.isatty():
-        raise UsageMistake("a reset asks first, and nobody is there to answer", advice="Say so beforehand with --yes.")
+        raise UsageMistake("a reset asks first, and standard input is no terminal", advice="Confirm it with --yes.")
     sys.stdout.write(f"{question} [y/N] ")
     sys.stdout.flush()
     return sys.stdin.readline().strip().lower() in {"y", "yes"}
@@ -159,7 +164,7 @@ def _confirmed(question: str) -> bool:
 
 def _held(account: str, balances: "Mapping[str, Balance]") -> str:
     held = balances[account].held
-    return f" Open calls hold {_amount(account, held)} of it besides." if held else ""
+    return f" Open calls also hold {_amount(account, held)} of it." if held else ""
 
 
 def _amount(account: str, amount: int) -> str:

@@ -1,4 +1,4 @@
-"""`paymaster ledger export`, `import` and `archive`: a ledger's way into files and back."""
+"""`paymaster ledger export`, `import` and `archive`: a ledger to files and back."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 EXPORT_HELP = """Write a ledger to a file, exactly: balances, windows, open holds and records, as lines of JSON.
 
-Calls may go on meanwhile; the file has the ledger as it stood at one instant.
+Calls may continue meanwhile; the file has the ledger as it was at one instant.
 
 \b
 Example:
@@ -22,8 +22,8 @@ Example:
 """
 IMPORT_HELP = """Fill an empty ledger from an export, exactly.
 
-A ledger that has something in it is left alone, so nothing can be imported twice. An import that fails or is stopped leaves an empty
-ledger: import the same file again.
+A ledger that is not empty is refused, so nothing can be imported twice. An import that fails or is stopped leaves an empty ledger: import
+the same file again.
 
 \b
 Example:
@@ -33,7 +33,7 @@ Example:
 ARCHIVE_HELP = """Move old records out of the ledger into files.
 
 Each file is written and synced before its records leave the ledger. If it is stopped in between, run it again: nothing is lost or doubled.
-Balances stay as they are, `verify` still adds up, and `report --archive DIR` counts the files too.
+Balances do not change, `verify` still adds up, and `report --archive DIR` also counts the files.
 
 \b
 Example:
@@ -41,9 +41,9 @@ Example:
   paymaster report --archive ~/.local/state/paymaster/archive --by day
 """
 STANDARD = "-"
-Target = Annotated[str, typer.Argument(metavar="FILE", show_default=False, help="Where to; - is standard output.")]
+Target = Annotated[str, typer.Argument(metavar="FILE", show_default=False, help="The file to write; - is standard output.")]
 Source = Annotated[str, typer.Argument(metavar="FILE", show_default=False, help="An export; - is standard input.")]
-Force = Annotated[bool, typer.Option("--force", "-f", help="Replace a file that is already there.")]
+Force = Annotated[bool, typer.Option("--force", "-f", help="Replace an existing file.")]
 OlderThan = Annotated[str, typer.Option("--older-than", metavar="AGE", help="24h, 30d, or a time: records written before then.")]
 To = Annotated[
     Path | None, typer.Option("--to", metavar="DIR", show_default=False, help="The folder.  [default: archive, in the state directory]")
@@ -55,7 +55,7 @@ def export(flags: Flags, target: Target, force: Force = False) -> None:
     """See `EXPORT_HELP`."""
     import sys
 
-    from paymaster.cli.ledger_access import check_there, open_books
+    from paymaster.cli.ledger_access import check_exists, open_reader
     from paymaster.cli.terminal import write_note
     from paymaster.errors import UsageMistake
     from paymaster.ledgers.admin.archiving import write_file
@@ -63,11 +63,10 @@ def export(flags: Flags, target: Target, force: Force = False) -> None:
 
     path = Path(target).expanduser()
     if target != STANDARD and path.exists() and not force:
-        raise UsageMistake(f"{target} is there already", advice="Name another file, or replace it with --force.")
-    with open_books(flags) as books:
-        check_there(books)
-        admin = books.admin
-        lines = write_lines(admin.snapshot())
+        raise UsageMistake(f"{target} already exists", advice="Name another file, or replace it with --force.")
+    with open_reader(flags) as reader:
+        check_exists(reader)
+        lines = write_lines(reader.admin.snapshot())
         if target == STANDARD:
             sys.stdout.flush()
             for line in lines:
@@ -78,7 +77,7 @@ def export(flags: Flags, target: Target, force: Force = False) -> None:
                 write_file(path, lines)
             except OSError as error:
                 raise UsageMistake(f"cannot write {target}: {error.strerror or error}") from error
-            write_note(f"Wrote {books.place} to {target}.")
+            write_note(f"Wrote {reader.location} to {target}.")
 
 
 @with_flags(*LEDGER)
@@ -86,8 +85,7 @@ def import_(flags: Flags, source: Source) -> None:
     """See `IMPORT_HELP`."""
     import sys
 
-    from paymaster.cli.archives import wrong_line
-    from paymaster.cli.ledger_access import open_books
+    from paymaster.cli.ledger_access import invalid_line, open_reader
     from paymaster.cli.terminal import write
     from paymaster.errors import UsageMistake
     from paymaster.ledgers.admin.export_format import InvalidLine, read_lines
@@ -96,26 +94,26 @@ def import_(flags: Flags, source: Source) -> None:
     counts: dict[str, int] = {}
     try:
         stream = sys.stdin.buffer if source == STANDARD else Path(source).expanduser().open("rb")
-        with stream, open_books(flags, makes=True) as books:
-            admin = books.admin
-            admin.load(_counted(read_lines(stream), counts, name))
-            what = ", ".join(f"{counts.get(kind, 0):,} {words}" for kind, words in (("Sums", "accounts"), ("OpenHold", "open holds")))
-            write(f"Imported {name} into {books.place}: {what}, {counts.get('Record', 0):,} records.")
-    except InvalidLine as wrong:
-        raise wrong_line(name, wrong) from wrong
+        with stream, open_reader(flags, creates=True) as reader:
+            reader.admin.load(_counted(read_lines(stream), counts, name))
+            kinds = (("Sums", "accounts"), ("OpenHold", "open holds"), ("Record", "records"))
+            imported = ", ".join(f"{counts.get(kind, 0):,} {words}" for kind, words in kinds)
+            write(f"Imported {name} into {reader.location}: {imported}.")
+    except InvalidLine as invalid:
+        raise invalid_line(name, invalid) from invalid
     except OSError as error:
         raise UsageMistake(f"cannot read {name}: {error.strerror or error}") from error
 
 
 def _counted(items: "Iterator[Item]", counts: dict[str, int], name: str) -> "Iterator[Item]":
-    """The items, counted by their kind. Raises UsageMistake where they are an archive's: a ledger is more than its old records."""
+    """The items, counted by kind. Raises UsageMistake for an archive, which has only old records and makes no ledger."""
     from paymaster.errors import UsageMistake
     from paymaster.ledgers.admin.export_format import Head
 
     for item in items:
         if isinstance(item, Head) and item.is_archive:
             raise UsageMistake(
-                f"{name} is an archive of old records, and no ledger can be made of them", advice=f"Read it with: report --archive {name}"
+                f"{name} is an archive of old records, not an export of a ledger", advice=f"Read it with: report --archive {name}"
             )
         counts[type(item).__name__] = counts.get(type(item).__name__, 0) + 1
         yield item
@@ -124,35 +122,35 @@ def _counted(items: "Iterator[Item]", counts: dict[str, int], name: str) -> "Ite
 @with_flags(*LEDGER)
 def archive(flags: Flags, older_than: OlderThan, to: To = None) -> None:
     """See `ARCHIVE_HELP`."""
-    from paymaster.cli.archives import wrong_line
-    from paymaster.cli.ledger_access import check_there, open_books
+    from paymaster.cli.inputs import read_time
+    from paymaster.cli.ledger_access import check_exists, invalid_line, open_reader
     from paymaster.cli.terminal import write, write_warnings
-    from paymaster.cli.times import read_moment
     from paymaster.errors import UsageMistake
     from paymaster.ledgers.admin import archiving
     from paymaster.ledgers.admin.export_format import InvalidLine
     from paymaster.options import state_directory
 
     folder = to.expanduser() if to else state_directory(flags.overrides().state_dir) / "archive"
-    with open_books(flags) as books:
-        check_there(books)
-        now_ms = books.now_ms()
-        before_ms = read_moment(older_than, now_ms, "--older-than")
+    with open_reader(flags) as reader:
+        check_exists(reader)
+        now_ms = reader.now_ms()
+        before_ms = read_time(older_than, now_ms, "--older-than")
         if before_ms > now_ms - archiving.YOUNGEST_MS:
-            advice = "The call of a younger record may still be settled anew, and needs it in the ledger."
+            advice = "A younger record must stay in the ledger: its call may still be settled again."
             raise UsageMistake(f"--older-than {older_than}: at least 1h", advice=advice)
-        admin, total = books.admin, 0
+        total = 0
         try:
-            for done in archiving.archive(admin, folder, before_ms):
+            for done in archiving.archive(reader.admin, folder, before_ms):
                 total += done.dropped
-                there = " (it was written before, and its records had stayed in the ledger)" if done.found else ""
-                write(f"{done.path}: {done.records:,} records{there}")
+                resumed = " (written by an earlier run, which had not removed its records)" if done.found else ""
+                write(f"{done.path}: {done.records:,} records{resumed}")
                 if done.dropped != done.records:
-                    write_warnings([f"{done.records - done.dropped:,} of them had left the ledger meanwhile, or were settled anew."])
+                    write_warnings([f"{done.records - done.dropped:,} of them had already left the ledger, or were settled again."])
         except OSError as error:
             raise UsageMistake(
-                f"cannot write to {folder}: {error.strerror or error}", advice="Nothing left the ledger without a file."
+                f"cannot write to {folder}: {error.strerror or error}", advice="No record left the ledger without a file."
             ) from error
-        except InvalidLine as wrong:
-            raise wrong_line(f"an archive in {folder}", wrong) from wrong
-        write(f"{total:,} records left {books.place}." if total else f"No record in {books.place} is older than {older_than}.")
+        except InvalidLine as invalid:
+            raise invalid_line(f"an archive in {folder}", invalid) from invalid
+        location = reader.location
+        write(f"{total:,} records left {location}." if total else f"No record in {location} is older than {older_than}.")

@@ -1,4 +1,4 @@
-"""`paymaster report`: where the money went, added up from the ledger's records and checked against its balances."""
+"""`paymaster report`: adds up the ledger's records, and checks the sums against its balances."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,14 +8,14 @@ import typer
 from paymaster.cli.flags import LEDGER, AsJson, Flags, with_flags
 
 if TYPE_CHECKING:
-    from paymaster.cli.ledger_access import Books
-    from paymaster.cli.reporting import Audit
-    from paymaster.views.reports import Filter, Report
+    from paymaster.cli.ledger_access import LedgerReader
+    from paymaster.views.audit import Audit
+    from paymaster.views.reports import RecordFilter, Report
 
-HELP = """Where the money went.
+HELP = """Show where the money went.
 
-Adds up every attempt in the ledger (retries, failures and lost calls too), and checks the sums against the balances that budgets are
-enforced with. Days are UTC.
+Adds up every attempt in the ledger, including retries, failures and lost calls, and checks the sums against the balances that enforce the
+budgets. Days are UTC.
 
 \b
 Example:
@@ -25,11 +25,13 @@ Example:
 """
 
 By = Annotated[str, typer.Option("--by", metavar="KEYS", help="model, run, batch, instance, user, role, day, joined by commas.")]
-Moment = "2026-11-20, 2026-11-20T12:00, or so long ago: 24h, 7d."
-Since = Annotated[str | None, typer.Option("--since", metavar="TIME", help=f"From then on: {Moment}", show_default=False)]
-Until = Annotated[str | None, typer.Option("--until", metavar="TIME", help="Before then; a day counts as a whole.", show_default=False)]
+TimeHelp = "2026-11-20, 2026-11-20T12:00, or an age: 24h, 7d."
+Since = Annotated[str | None, typer.Option("--since", metavar="TIME", help=f"From this time on: {TimeHelp}", show_default=False)]
+Until = Annotated[
+    str | None, typer.Option("--until", metavar="TIME", help="Before this time; a date includes its whole day.", show_default=False)
+]
 
-ArchiveHelp = "Count also what `ledger archive` wrote: a folder or a file; may be given several times."
+ArchiveHelp = "Also count what `ledger archive` wrote: a folder or a file; can be repeated."
 Archive = Annotated[list[Path] | None, typer.Option("--archive", metavar="PATH", help=ArchiveHelp, show_default=False)]
 
 
@@ -48,54 +50,54 @@ def report(  # noqa: PLR0913, PLR0917  each is a flag of its own
     """See `HELP`."""
     import time
 
-    from paymaster.cli.archives import read_archives
-    from paymaster.cli.ledger_access import open_books
-    from paymaster.cli.report_html import Charted, Wanted, write_files
-    from paymaster.cli.reporting import gather, read_keys
+    from paymaster.cli.inputs import read_time
+    from paymaster.cli.ledger_access import open_reader, read_archives
+    from paymaster.cli.report_files import ChartData, ReportPaths, write_files
+    from paymaster.cli.report_tables import read_group_by
     from paymaster.cli.terminal import write_note
-    from paymaster.cli.times import read_moment
-    from paymaster.views.reports import Filter, Report
+    from paymaster.views.audit import audit
+    from paymaster.views.reports import RecordFilter, Report
 
     now_ms = time.time_ns() // 1_000_000
-    only = Filter(
+    only = RecordFilter(
         run=flags.run_id,
         batch=flags.batch_id,
-        since_ms=None if since is None else read_moment(since, now_ms, "--since"),
-        until_ms=None if until is None else read_moment(until, now_ms, "--until", end_of_day=True),
+        since_ms=None if since is None else read_time(since, now_ms, "--since"),
+        until_ms=None if until is None else read_time(until, now_ms, "--until", end_of_day=True),
     )
-    keys = read_keys(by)
-    made = Report(keys, only)
-    with open_books(flags, as_json=as_json) as books:
-        wanted = Wanted(html, png)
-        charted = Charted(only) if wanted else None
-        audit = gather(books, made, read_archives(archive) if archive else None, also=None if charted is None else charted.add)
-        if charted is not None:
-            for path in write_files(wanted, charted, made, audit, only, books.place):
-                write_note(f"Written: {path}")
-        _print(made, audit, books, only, as_json=as_json, as_csv=as_csv)
-    if not audit.agrees:
+    sums = Report(read_group_by(by), only)
+    with open_reader(flags, as_json=as_json) as reader:
+        paths = ReportPaths(html, png)
+        charts = ChartData(only) if paths else None
+        result = audit(reader, sums, read_archives(archive) if archive else None, also=None if charts is None else charts.add)
+        if charts is not None:
+            for path in write_files(paths, charts, sums, result, only, reader.location):
+                write_note(f"Wrote {path}")
+        _print(sums, result, reader, only, as_json=as_json, as_csv=as_csv)
+    if not result.agrees:
         raise typer.Exit(1)
 
 
-def _print(made: "Report", audit: "Audit", books: "Books", only: "Filter", *, as_json: bool, as_csv: bool) -> None:
-    from paymaster.cli import reporting
-    from paymaster.cli.backlog_tables import backlog_json, sentences
+def _print(sums: "Report", result: "Audit", reader: "LedgerReader", only: "RecordFilter", *, as_json: bool, as_csv: bool) -> None:
+    from paymaster.cli.backlog_tables import backlog_json, backlog_sentences
+    from paymaster.cli.report_tables import correction_table, report_csv, report_json, report_table
     from paymaster.cli.terminal import write, write_error, write_json, write_note, write_tables
+    from paymaster.views.audit import remarks
 
-    waiting = books.backlog()
+    backlog = reader.backlog()
     if as_json:
-        write_json({**reporting.as_json(made, audit, books.place), "waiting": backlog_json(waiting)})
+        write_json({**report_json(sums, result, reader.location), "waiting": backlog_json(backlog)})
     elif as_csv:
-        write(reporting.as_csv(made, audit.corrections, only))
+        write(report_csv(sums, result.corrections, only))
     else:
-        table = reporting.as_table(made)
+        table = report_table(sums)
         if not table.rows:
-            write(f"No calls{' yet' if audit.is_empty else ' that match'} in {books.place}.")
-        write_tables([table, reporting.correction_table(audit.corrections, only)])
-        for remark in reporting.remarks(made.total(), audit):
+            write(f"No calls{' yet' if result.is_empty else ' that match'} in {reader.location}.")
+        write_tables([table, correction_table(result.corrections, only)])
+        for remark in remarks(sums.total(), result):
             write_note(remark)
     if not as_json:
-        for sentence in sentences(waiting):
+        for sentence in backlog_sentences(backlog):
             write_note(sentence)
-    for difference in audit.differences:
+    for difference in result.differences:
         write_error(difference)

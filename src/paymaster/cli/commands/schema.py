@@ -1,8 +1,8 @@
 """`paymaster schema`: the JSON Schema of a registry file, for editors."""
 
-HELP = """The JSON Schema of a registry file.
+HELP = """Print the JSON Schema of a registry file.
 
-Editors that know it complete keys and underline mistakes while you type.
+With it, editors complete keys and underline mistakes while you type.
 
 \b
 Example:

@@ -1,4 +1,4 @@
-"""`paymaster status`: budgets, limits, pauses and open calls at this moment, from the ledger's balances."""
+"""`paymaster status`: shows budgets, limits, pauses and open calls now, from the ledger's balances."""
 
 from typing import TYPE_CHECKING
 
@@ -7,12 +7,11 @@ from paymaster.cli.flags import LEDGER, AsJson, Flags, with_flags
 if TYPE_CHECKING:
     from paymaster.registry.models import Registry
 
-HELP = """Budgets, limits and pauses now.
+HELP = """Show budgets, limits and pauses now.
 
-Reads the ledger's balances: what is spent, what open calls hold, how full each limit is, which models nobody calls for the moment, and
-how many calls wait in line.
-With a registry it also says what is left. What waits on disk for a ledger that was away is in none of these figures, and is listed by
-itself.
+Reads the ledger's balances: what is spent, what open calls hold, how full each limit is, which models are paused, and how many calls wait
+in the queue. With a registry it also shows caps and what is left. Settlements that wait on disk because the ledger was unavailable are not
+in these figures; they are listed separately.
 
 \b
 Example:
@@ -24,32 +23,38 @@ Example:
 @with_flags("model_registry", "budget_usd", "rpm_limit", "tpm_limit", "run_id", *LEDGER)
 def status(flags: Flags, as_json: AsJson = False) -> None:
     """See `HELP`."""
-    from paymaster.cli.backlog_tables import backlog_json, backlog_table, other_sentences, others_json, sentences
-    from paymaster.cli.ledger_access import open_books
-    from paymaster.cli.status_tables import as_json as to_json
-    from paymaster.cli.status_tables import tables
+    from paymaster.cli.backlog_tables import (
+        backlog_json,
+        backlog_sentences,
+        backlog_table,
+        other_backlog_sentences,
+        other_backlogs_json,
+    )
+    from paymaster.cli.ledger_access import open_reader
+    from paymaster.cli.status_tables import status_json, status_tables
     from paymaster.cli.terminal import write, write_json, write_note, write_tables
     from paymaster.views.ledger_status import ledger_status
 
-    with open_books(flags, as_json=as_json) as books:
-        balances, queue, now_ms, path = books.balances(), books.queue(), books.now_ms(), books.place
-        waiting, others = books.backlog(), books.backlogs_beside()
-    now = ledger_status(balances, registry_named(flags), run=flags.run_id, queue=queue)
+    with open_reader(flags, as_json=as_json) as reader:
+        balances, queue, now_ms, location = reader.balances(), reader.queue(), reader.now_ms(), reader.location
+        backlog, others = reader.backlog(), reader.other_backlogs()
+    ledger = ledger_status(balances, registry_named(flags), run=flags.run_id, queue=queue)
     if as_json:
-        write_json({**to_json(now, now_ms, path), "waiting": backlog_json(waiting), "waiting_elsewhere": others_json(others)})
+        waiting = {"waiting": backlog_json(backlog), "waiting_elsewhere": other_backlogs_json(others)}
+        write_json({**status_json(ledger, now_ms, location), **waiting})
         return
-    shown = [*tables(now, now_ms), backlog_table(waiting)]
-    write_tables(shown)
-    for sentence in (*sentences(waiting), *other_sentences(others)):
+    tables = [*status_tables(ledger, now_ms), backlog_table(backlog)]
+    write_tables(tables)
+    for sentence in (*backlog_sentences(backlog), *other_backlog_sentences(others)):
         write_note(sentence)
-    if not any(table.rows for table in shown):
+    if not any(table.rows for table in tables):
         of = f" of run {flags.run_id}" if flags.run_id else ""
-        write(f"Nothing is spent or held{of} in {path}.")
+        write(f"Nothing is spent or held{of} in {location}.")
 
 
 def registry_named(flags: Flags) -> "Registry | None":
-    """The registry that tells the caps, where one is named."""
+    """The registry that has the caps; None if none is named."""
     from paymaster.options import configure
 
-    named = flags.model_registry or flags.overrides().model_registry
-    return configure(named, flags.settings()).registry if named else None
+    name = flags.model_registry or flags.overrides().model_registry
+    return configure(name, flags.settings()).registry if name else None

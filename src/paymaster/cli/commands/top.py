@@ -1,4 +1,4 @@
-"""`paymaster top`: budgets, limits, models and the latest calls, live on a terminal."""
+"""`paymaster top`: shows budgets, limits, models and recent calls, live on a terminal."""
 
 from typing import Annotated
 
@@ -6,10 +6,10 @@ import typer
 
 from paymaster.cli.flags import LEDGER, Flags, with_flags
 
-HELP = """Budgets, limits, models and the latest calls, live.
+HELP = """Show budgets, limits, models and recent calls, live.
 
-The same as `status`, again and again, with the latest calls: who answered, what it cost, and why not the others. Through a pipe, or with
---once, it shows them once. Ctrl-C ends it.
+Repeats `status`, with the recent calls: which model answered, what it cost, and why not the others. Through a pipe, or with --once, it
+prints them once. Ctrl-C ends it.
 
 \b
 Example:
@@ -21,9 +21,9 @@ Example:
 @with_flags("model_registry", "budget_usd", "rpm_limit", "tpm_limit", "run_id", *LEDGER)
 def top(
     flags: Flags,
-    once: Annotated[bool, typer.Option("--once", help="Show it once, and end.")] = False,
-    every: Annotated[float, typer.Option("--every", min=0.2, max=3600, metavar="SECONDS", help="How often it is read anew.")] = 2.0,
-    calls: Annotated[int, typer.Option("--calls", min=0, max=200, metavar="N", help="How many of the latest calls.")] = 12,
+    once: Annotated[bool, typer.Option("--once", help="Print once, then exit.")] = False,
+    every: Annotated[float, typer.Option("--every", min=0.2, max=3600, metavar="SECONDS", help="Seconds between two readings.")] = 2.0,
+    calls: Annotated[int, typer.Option("--calls", min=0, max=200, metavar="N", help="How many recent calls to show.")] = 12,
 ) -> None:
     """See `HELP`."""
     import sys
@@ -39,4 +39,4 @@ def top(
         tables = watch.tables()
         write_tables(tables)
         if not any(table.rows for table in tables):
-            write(f"Nothing is spent or held in {watch.place}.")
+            write(f"Nothing is spent or held in {watch.location}.")

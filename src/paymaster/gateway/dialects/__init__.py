@@ -1,1 +1,1 @@
-"""One wire format per module: how a request in it is read, and how answers and errors are written; they know no HTTP."""
+"""One wire format per module: reads requests, writes answers and errors; knows no HTTP."""

@@ -1,4 +1,4 @@
-"""Anthropic's messages: answers, errors and streams in its words; what a request asks is `anthropic_requests`'s to read."""
+"""Anthropic's messages: writes answers, errors and streams in its format; `anthropic_requests` reads the requests."""
 
 from collections.abc import Iterator, Mapping
 
@@ -7,8 +7,8 @@ import orjson
 from paymaster.accounting.usage.record import Usage
 from paymaster.flow.replies import Reply
 from paymaster.gateway.dialects.anthropic_requests import read_request
-from paymaster.gateway.dialects.dialect import Asked, Receipt
-from paymaster.gateway.dialects.fields import cost_fragment, event, remark
+from paymaster.gateway.dialects.dialect import DialectRequest, Receipt
+from paymaster.gateway.dialects.fields import cost_fragment, event, trailing_comment
 from paymaster.gateway.http_errors import HttpError
 from paymaster.jsontypes import JsonObject
 
@@ -22,14 +22,14 @@ _TYPES = {
 class AnthropicMessages:
     """`POST /v1/messages`."""
 
-    def read(self, body: JsonObject) -> Asked:
+    def read(self, body: JsonObject) -> DialectRequest:
         """See `read_request`."""
-        return Asked(request=read_request(body), body=body)
+        return DialectRequest(request=read_request(body), body=body)
 
-    def whole(self, asked: Asked, reply: Reply) -> JsonObject:
+    def whole(self, request: DialectRequest, reply: Reply) -> JsonObject:
         """A message."""
         message = reply.message
-        content = list(_blocks(message, thinking=wants_thinking(asked.body)))
+        content = list(_blocks(message, thinking=wants_thinking(request.body)))
         return {
             "id": message_id(reply.call_id),
             "type": "message",
@@ -41,17 +41,17 @@ class AnthropicMessages:
             "usage": {**usage_of(reply.usage), "cost_usd": cost_fragment(reply.cost_nanousd)},
         }
 
-    def pieces(self, asked: Asked) -> "MessagePieces":
+    def pieces(self, request: DialectRequest) -> "MessagePieces":
         """See `MessagePieces`."""
-        return MessagePieces(thinking=wants_thinking(asked.body))
+        return MessagePieces(thinking=wants_thinking(request.body))
 
-    def error(self, refusal: HttpError) -> JsonObject:
+    def error(self, error: HttpError) -> JsonObject:
         """See `anthropic_error`."""
-        return anthropic_error(refusal)
+        return anthropic_error(error)
 
 
 class MessagePieces:
-    """Anthropic's events, one block after the other: OpenAI's chunks do not say when a block ends, but another one's beginning does."""
+    """Anthropic's events, one block after the other. OpenAI's chunks do not mark the end of a block: the next block's start ends it."""
 
     def __init__(self, *, thinking: bool) -> None:
         self._thinking = thinking
@@ -61,7 +61,7 @@ class MessagePieces:
         self._call: object = None
 
     def chunk(self, chunk: JsonObject, model: str) -> bytes:
-        """Whatever the chunk adds."""
+        """What the chunk adds."""
         written = [] if self._begun else [self._start(chunk, model)]
         choices = chunk.get("choices")
         choice = choices[0] if isinstance(choices, list) and choices else {}
@@ -71,7 +71,7 @@ class MessagePieces:
         return b"".join(written)
 
     def end(self, reply: Reply, receipt: Receipt) -> bytes:
-        """The last block's end, why the answer ended and what was used; after that what it cost, in a comment that no client reads."""
+        """The last block's end, the stop reason and the usage; then the cost, in a comment that clients ignore."""
         reason = stop_reason(reply.finish_reason, calls=bool(reply.tool_calls))
         usage = {**usage_of(reply.usage), "cost_usd": cost_fragment(reply.cost_nanousd)}
         delta = {"stop_reason": reason, "stop_sequence": None}
@@ -81,13 +81,13 @@ class MessagePieces:
                 *self._close(),
                 event({"type": "message_delta", "delta": delta, "usage": usage}, "message_delta"),
                 event({"type": "message_stop"}, "message_stop"),
-                remark(receipt),
+                trailing_comment(receipt),
             ]
         )
 
-    def broken(self, refusal: HttpError) -> bytes:
+    def broken(self, error: HttpError) -> bytes:
         """An error event, and no message_stop."""
-        return event(anthropic_error(refusal), "error")
+        return event(anthropic_error(error), "error")
 
     def _start(self, chunk: JsonObject, model: str) -> bytes:
         self._begun = True
@@ -111,7 +111,7 @@ class MessagePieces:
                 yield from self._tool_call(call)
 
     def _thought(self, block: JsonObject) -> Iterator[bytes]:
-        """A piece of a thought, its signature, or a thought that nobody may read, which comes whole."""
+        """A piece of a thought, its signature, or a redacted thought, which comes whole."""
         if block.get("type") == "redacted_thinking":
             yield from self._close()
             yield from self._open("redacted_thinking", block)
@@ -155,26 +155,26 @@ class MessagePieces:
 
 
 def wants_thinking(body: JsonObject) -> bool:
-    """Whether the client asked to see the reasoning: no other is shown any, for it would not expect such a block."""
+    """Whether the client requested thinking: other clients do not expect such a block, and get none."""
     thinking = body.get("thinking")
     return isinstance(thinking, Mapping) and thinking.get("type") in ("enabled", "adaptive")
 
 
-def anthropic_error(refusal: HttpError) -> JsonObject:
+def anthropic_error(error: HttpError) -> JsonObject:
     """Anthropic's error body."""
-    kind = _TYPES.get(refusal.status, "invalid_request_error" if refusal.status < 500 else "api_error")
-    return {"type": "error", "error": {"type": kind, "message": refusal.text}}
+    kind = _TYPES.get(error.status, "invalid_request_error" if error.status < 500 else "api_error")
+    return {"type": "error", "error": {"type": kind, "message": error.text}}
 
 
 def stop_reason(finish_reason: str, *, calls: bool) -> str:
-    """Why an answer ended, in Anthropic's words."""
+    """Why an answer ended, in Anthropic's terms."""
     if calls and finish_reason in ("stop", "unknown"):
         return "tool_use"
     return _REASONS.get(finish_reason, "end_turn")
 
 
 def usage_of(usage: Usage | None) -> dict[str, object]:
-    """Tokens by Anthropic's names, none of which contains another."""
+    """Tokens by Anthropic's names, which exclude one another."""
     if usage is None:
         return {"input_tokens": 0, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 0, "output_tokens": 0}
     cached = usage.cache_read_tokens + usage.cache_read_audio_tokens + usage.cache_read_image_tokens
@@ -187,7 +187,7 @@ def usage_of(usage: Usage | None) -> dict[str, object]:
 
 
 def message_id(given: str) -> str:
-    """An id that begins as Anthropic's do."""
+    """An id with Anthropic's prefix."""
     return given if given.startswith("msg_") else f"msg_{given}"
 
 
@@ -198,25 +198,25 @@ def _blocks(message: JsonObject, *, thinking: bool) -> Iterator[JsonObject]:
         if isinstance(text, str) and text:
             yield {"type": "text", "text": text}
     calls = message.get("tool_calls")
-    for place, call in enumerate(calls if isinstance(calls, list) else ()):
+    for index, call in enumerate(calls if isinstance(calls, list) else ()):
         given = call.get("function") if isinstance(call, Mapping) else None
         if isinstance(given, Mapping):
-            name, call_id = given.get("name"), call.get("id") or f"toolu_{place}"
+            name, call_id = given.get("name"), call.get("id") or f"toolu_{index}"
             yield {"type": "tool_use", "id": call_id, "name": name, "input": _input(given.get("arguments"))}
 
 
-def _thoughts(said: JsonObject) -> list[JsonObject]:
-    """The thoughts in a message or a delta: Claude's own blocks, with their signatures, else another model's as one block."""
-    own = said.get("thinking_blocks")
+def _thoughts(message: JsonObject) -> list[JsonObject]:
+    """The thoughts in a message or a delta: Claude's own blocks, with their signatures, or another model's as one block."""
+    own = message.get("thinking_blocks")
     blocks = [block for block in own if isinstance(block, Mapping)] if isinstance(own, list) else []
     if blocks:
         return [{name: value for name, value in block.items() if value is not None and name != "cache_control"} for block in blocks]
-    thought = said.get("reasoning_content") or said.get("reasoning")
+    thought = message.get("reasoning_content") or message.get("reasoning")
     return [{"type": "thinking", "thinking": thought}] if isinstance(thought, str) and thought else []
 
 
 def _input(arguments: object) -> JsonObject:
-    """The arguments as an object. Models do write broken JSON: it is shown as it is, for the client's own tool to complain about."""
+    """The arguments as an object. A model's broken JSON is passed on unparsed, so that the client's own tool reports it."""
     try:
         value = orjson.loads(arguments) if isinstance(arguments, str) and arguments.strip() else {}
     except orjson.JSONDecodeError:

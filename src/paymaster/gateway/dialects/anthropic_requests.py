@@ -1,7 +1,7 @@
-"""A request in Anthropic's words as one in OpenAI's; what has no counterpart is left out or refused, never guessed.
+"""Turns a request in Anthropic's format into one in OpenAI's; omits or refuses what has no counterpart, and guesses nothing.
 
-Left out: thinking of earlier turns without a signature (it was another model's), `container`, `context_management`, `mcp_servers`
-where empty. `cache_control` stays on its part: the flow passes it to models that read it.
+Omitted: thinking of earlier turns without a signature (another model's), `container`, `context_management`, empty `mcp_servers`.
+`cache_control` stays on its part: the flow passes it to models that read it.
 """
 
 from collections.abc import Iterator, Mapping
@@ -21,17 +21,17 @@ _OWN = frozenset(
 _IGNORED = frozenset({"container", "context_management", "mcp_servers", "betas", "inference_geo", "output_config", "output_format"})
 _THOUGHTS = frozenset({"thinking", "redacted_thinking"})
 _MEDIUM_TOKENS, _HIGH_TOKENS = 2_048, 4_096
-"""From which thinking budget on an effort is called medium, and high: as litellm does, whose clients are ours too."""
+"""Thinking budgets from which the effort is medium, and high: the same as in litellm, whose clients also use the gateway."""
 _EFFORTS = {"low": "low", "medium": "medium", "high": "high", "xhigh": "high", "max": "high"}
 
 
 def read_request(body: JsonObject) -> Request:
-    """The request. Raises Refused."""
+    """The request. Raises Rejected."""
     messages = body.get("messages")
     if not isinstance(messages, list) or not messages:
         raise Rejected(invalid("messages: a list with at least one message is required", "messages"))
     system = _system(body.get("system"))
-    turns = [turn for place, message in enumerate(messages) for turn in _message(message, f"messages.{place}")]
+    turns = [turn for index, message in enumerate(messages) for turn in _message(message, f"messages.{index}")]
     return Request(
         messages=[*system, *turns],
         model=read_model(body),
@@ -43,7 +43,7 @@ def read_request(body: JsonObject) -> Request:
 
 
 def _thinking(body: JsonObject) -> Thinking | None:
-    """What is asked for; None where nothing is, or no thinking."""
+    """The requested thinking; None if there is none."""
     own = _section(body.get("thinking"))
     match own.get("type"):
         case "enabled":
@@ -71,7 +71,7 @@ def _params(body: JsonObject) -> Iterator[tuple[str, object]]:
     choice = body.get("tool_choice")
     if isinstance(choice, Mapping):
         yield from _tool_choice(choice)
-    for name, value in body.items():  # what neither side knows yet passes through, for a provider that does
+    for name, value in body.items():  # unknown fields pass through, for a provider that knows them
         if name not in _OWN and name not in _IGNORED:
             yield name, value
     if isinstance(shape := body.get("output_format") or _section(body.get("output_config")).get("format"), Mapping):
@@ -97,18 +97,18 @@ def _system(system: object) -> list[JsonObject]:
         return []
     if isinstance(system, str):
         return [{"role": "system", "content": system}]
-    return [{"role": "system", "content": [_text(part, f"system.{place}") for place, part in enumerate(_blocks(system, "system"))]}]
+    return [{"role": "system", "content": [_text(part, f"system.{index}") for index, part in enumerate(_blocks(system, "system"))]}]
 
 
 def _tools(tools: object) -> Iterator[JsonObject]:
     if tools is None:
         return
-    for place, tool in enumerate(_blocks(tools, "tools")):
+    for index, tool in enumerate(_blocks(tools, "tools")):
         kind, name = tool.get("type", "custom"), tool.get("name")
         if kind != "custom":
-            raise Rejected(invalid(f"tools.{place}: {kind!r} runs at Anthropic's own servers and can't be had here", "tools"))
+            raise Rejected(invalid(f"tools.{index}: {kind!r} runs on Anthropic's own servers and is not available here", "tools"))
         if not isinstance(name, str):
-            raise Rejected(invalid(f"tools.{place}.name: a string is required", "tools"))
+            raise Rejected(invalid(f"tools.{index}.name: a string is required", "tools"))
         function = {"name": name, "parameters": tool.get("input_schema") or {"type": "object", "properties": {}}}
         if isinstance(description := tool.get("description"), str):
             function["description"] = description
@@ -116,7 +116,7 @@ def _tools(tools: object) -> Iterator[JsonObject]:
 
 
 def _message(message: object, where: str) -> Iterator[JsonObject]:
-    """One turn; the results of tools come first, each as a message of its own, for they answer the turn before."""
+    """One turn. Results of tools come first, each as a message of its own, because they answer the previous turn."""
     if not isinstance(message, Mapping) or message.get("role") not in ("user", "assistant", "system"):
         raise Rejected(invalid(f"{where}.role: one of user, assistant is required", "messages"))
     role, content = message["role"], message.get("content")
@@ -128,11 +128,11 @@ def _message(message: object, where: str) -> Iterator[JsonObject]:
         yield _assistant(blocks, where)
         return
     parts: list[JsonObject] = []
-    for place, block in enumerate(blocks):
+    for index, block in enumerate(blocks):
         if block.get("type") == "tool_result":
-            yield from _tool_result(block, f"{where}.content.{place}", parts)
+            yield from _tool_result(block, f"{where}.content.{index}", parts)
         else:
-            parts.append(_part(block, f"{where}.content.{place}"))
+            parts.append(_part(block, f"{where}.content.{index}"))
     if parts:
         yield {"role": role, "content": parts}
 
@@ -141,17 +141,17 @@ def _assistant(blocks: list[JsonObject], where: str) -> JsonObject:
     texts: list[JsonObject] = []
     calls: list[JsonObject] = []
     thoughts = [block for block in blocks if block.get("type") in _THOUGHTS and (block.get("signature") or block.get("data"))]
-    for place, block in enumerate(blocks):
+    for index, block in enumerate(blocks):
         match block.get("type"):
             case "text":
-                texts.append(_text(block, f"{where}.content.{place}"))
+                texts.append(_text(block, f"{where}.content.{index}"))
             case "tool_use":
                 arguments = orjson.dumps(block.get("input") or {}, default=dict).decode()
                 calls.append({"id": block.get("id"), "type": "function", "function": {"name": block.get("name"), "arguments": arguments}})
             case kind if kind in _THOUGHTS:
                 pass
             case kind:
-                raise Rejected(invalid(f"{where}.content.{place}: {kind!r} can't be passed on to every model", "messages"))
+                raise Rejected(invalid(f"{where}.content.{index}: {kind!r} can't be passed on to every model", "messages"))
     plain = [str(text["text"]) for text in texts if "cache_control" not in text]
     content: object = "".join(plain) if len(plain) == len(texts) else texts
     message: dict[str, object] = {"role": "assistant", "content": content or None if calls else content}
@@ -163,7 +163,7 @@ def _assistant(blocks: list[JsonObject], where: str) -> JsonObject:
 
 
 def _tool_result(block: JsonObject, where: str, parts: list[JsonObject]) -> Iterator[JsonObject]:
-    """A tool's text; images, which OpenAI's tool messages can't hold, follow as the user's."""
+    """A tool's text; images, which OpenAI's tool messages can't have, follow in a user message."""
     content = block.get("content")
     inner = [] if content is None else [{"type": "text", "text": content}] if isinstance(content, str) else _blocks(content, where)
     texts = [str(_text(part, where)["text"]) for part in inner if part.get("type") == "text"]
@@ -191,8 +191,8 @@ def _part(block: JsonObject, where: str) -> JsonObject:
         case "document", "text":
             return {"type": "text", "text": str(source.get("data", "")), **_cache(block)}
         case kind, how:
-            said = f"{kind!r}" if how is None else f"{kind!r} by {how!r}"
-            raise Rejected(invalid(f"{where}: {said} can't be passed on to every model", "messages"))
+            what = f"{kind!r}" if how is None else f"{kind!r} by {how!r}"
+            raise Rejected(invalid(f"{where}: {what} can't be passed on to every model", "messages"))
 
 
 def _text(block: JsonObject, where: str) -> JsonObject:

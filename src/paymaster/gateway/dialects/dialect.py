@@ -1,4 +1,4 @@
-"""What every dialect can do; knows no dialect."""
+"""The protocols of a dialect, and the values they exchange with an endpoint; knows no dialect."""
 
 from dataclasses import dataclass
 from decimal import Decimal
@@ -13,17 +13,17 @@ JsonValue = object
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """A request as the flow takes it. `counts_shown` says that the client wants the usage in a stream; `body` is what it sent."""
+class DialectRequest:
+    """A request for the flow. `include_usage` says that the client wants the usage in a stream; `body` is what it sent."""
 
     request: Request
     body: JsonObject
-    counts_shown: bool = False
+    include_usage: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
-    """What a call came to, for whoever asked."""
+    """The result of a call, for the client."""
 
     call_id: str
     model: str
@@ -32,7 +32,7 @@ class Receipt:
     budget_left_nanousd: int | None
 
     def as_json(self) -> dict[str, object]:
-        """For the event at the end of a stream; dollars as texts, exact."""
+        """For the event at the end of a stream; dollars as text, exact."""
         left = self.budget_left_nanousd
         return {
             "call_id": self.call_id,
@@ -44,37 +44,37 @@ class Receipt:
 
 
 class Pieces(Protocol):
-    """One streamed answer being written, as server-sent events."""
+    """Writes one streamed answer as server-sent events."""
 
     def chunk(self, chunk: JsonObject, model: str) -> bytes:
-        """One of OpenAI's chunks in the dialect; nothing where it has no counterpart. `model` is who answers."""
+        """One of OpenAI's chunks in the dialect; empty if it has no counterpart. `model` is the model that answers."""
         ...
 
     def end(self, reply: Reply, receipt: Receipt) -> bytes:
         """The end of a whole answer."""
         ...
 
-    def broken(self, refusal: HttpError) -> bytes:
-        """The end of an answer that broke off: an error, and nothing that says it was whole."""
+    def broken(self, error: HttpError) -> bytes:
+        """The end of an answer that broke off: an error, and no end marker."""
         ...
 
 
 class Dialect(Protocol):
     """One endpoint's wire format."""
 
-    def read(self, body: JsonObject) -> Asked:
-        """The request. Raises Refused (400)."""
+    def read(self, body: JsonObject) -> DialectRequest:
+        """The request. Raises Rejected (400)."""
         ...
 
-    def whole(self, asked: Asked, reply: Reply) -> JsonObject:
+    def whole(self, request: DialectRequest, reply: Reply) -> JsonObject:
         """The body of a whole answer."""
         ...
 
-    def pieces(self, asked: Asked) -> Pieces:
+    def pieces(self, request: DialectRequest) -> Pieces:
         """A stream's writer."""
         ...
 
-    def error(self, refusal: HttpError) -> JsonObject:
+    def error(self, error: HttpError) -> JsonObject:
         """The body of an error."""
         ...
 

@@ -1,4 +1,4 @@
-"""What the dialects read and write alike: fields of a request, JSON, server-sent events, the cost in a usage."""
+"""What all dialects share: fields of a request, JSON, server-sent events, the cost in a usage; knows no single dialect."""
 
 import json
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from paymaster.jsontypes import JsonObject
 
 
 def read_model(body: JsonObject) -> str | None:
-    """The model's name, None where none is asked for. Raises Refused."""
+    """The model's name; None if the request names none. Raises Rejected."""
     model = body.get("model")
     if model is None or isinstance(model, str):
         return model
@@ -20,7 +20,7 @@ def read_model(body: JsonObject) -> str | None:
 
 
 def read_stream(body: JsonObject) -> bool:
-    """Whether chunks are asked for. Raises Refused."""
+    """Whether the client wants a stream. Raises Rejected."""
     stream = body.get("stream")
     if stream is None or isinstance(stream, bool):
         return bool(stream)
@@ -28,7 +28,7 @@ def read_stream(body: JsonObject) -> bool:
 
 
 def read_tools(body: JsonObject) -> tuple[JsonObject, ...]:
-    """The tools. Raises Refused."""
+    """The tools. Raises Rejected."""
     tools = body.get("tools")
     if tools is None:
         return ()
@@ -43,18 +43,18 @@ def event(data: object, name: str = "") -> bytes:
     return head + b"data: " + dumps(data) + b"\n\n"
 
 
-def trailing(receipt: Receipt) -> bytes:
-    """The event after the end of a stream, where no client reads on unless it wants to."""
+def trailing_event(receipt: Receipt) -> bytes:
+    """The event after the end of a stream, which clients may ignore."""
     return event(receipt.as_json(), "paymaster")
 
 
-def remark(receipt: Receipt) -> bytes:
-    """The same as a comment, for a dialect whose clients take every event for one of theirs."""
+def trailing_comment(receipt: Receipt) -> bytes:
+    """The same as a comment, for a dialect whose clients read every event."""
     return b": paymaster " + dumps(receipt.as_json()) + b"\n\n"
 
 
 def with_cost(body: dict[str, object], cost_nanousd: int) -> dict[str, object]:
-    """The body with `usage.cost_usd`, a JSON number with exact digits."""
+    """The body with `usage.cost_usd`, an exact JSON number."""
     usage = body.get("usage")
     if isinstance(usage, Mapping):
         body["usage"] = {**usage, "cost_usd": cost_fragment(cost_nanousd)}
@@ -62,12 +62,12 @@ def with_cost(body: dict[str, object], cost_nanousd: int) -> dict[str, object]:
 
 
 def cost_fragment(cost_nanousd: int) -> orjson.Fragment:
-    """Dollars as a JSON number that no float has touched."""
+    """Dollars as an exact JSON number, without a float."""
     return orjson.Fragment(plain_usd(cost_nanousd))
 
 
 def dumps(data: object) -> bytes:
-    """JSON; half a surrogate pair, which some providers send, becomes a question mark."""
+    """JSON; a lone surrogate, which some providers send, becomes a question mark."""
     try:
         return orjson.dumps(data, default=_plain)
     except orjson.JSONEncodeError:
@@ -77,7 +77,7 @@ def dumps(data: object) -> bytes:
 def _plain(value: object) -> object:
     if isinstance(value, Mapping):
         return dict(value)
-    raise TypeError(f"{type(value).__name__} is no JSON")
+    raise TypeError(f"{type(value).__name__} is not JSON")
 
 
 def _plain_number(value: object) -> object:

@@ -1,10 +1,10 @@
-"""OpenAI's chat completions: the flow's own format, so that nearly everything passes through as it came."""
+"""OpenAI's chat completions, the flow's own format: nearly everything passes through unchanged."""
 
 from collections.abc import Mapping
 
 from paymaster.flow.replies import Reply
-from paymaster.gateway.dialects.dialect import Asked, Receipt
-from paymaster.gateway.dialects.fields import event, read_model, read_stream, read_tools, trailing, with_cost
+from paymaster.gateway.dialects.dialect import DialectRequest, Receipt
+from paymaster.gateway.dialects.fields import event, read_model, read_stream, read_tools, trailing_event, with_cost
 from paymaster.gateway.http_errors import HttpError, Rejected
 from paymaster.gateway.request_body import invalid
 from paymaster.jsontypes import JsonObject
@@ -19,7 +19,7 @@ _TYPES = {400: "invalid_request_error", 401: "authentication_error", 402: "budge
 class OpenAIChat:
     """`POST /v1/chat/completions`."""
 
-    def read(self, body: JsonObject) -> Asked:
+    def read(self, body: JsonObject) -> DialectRequest:
         """Everything but model, messages, tools and stream is a parameter and passes through."""
         messages = body.get("messages")
         if not isinstance(messages, list):
@@ -27,7 +27,7 @@ class OpenAIChat:
         options = body.get("stream_options")
         if options is not None and not isinstance(options, Mapping):
             raise Rejected(invalid("stream_options must be an object", "stream_options"))
-        return Asked(
+        return DialectRequest(
             request=Request(
                 messages=messages,
                 model=read_model(body),
@@ -36,27 +36,27 @@ class OpenAIChat:
                 stream=read_stream(body),
             ),
             body=body,
-            counts_shown=bool(options and options.get("include_usage")),
+            include_usage=bool(options and options.get("include_usage")),
         )
 
-    def whole(self, asked: Asked, reply: Reply) -> JsonObject:
-        """The provider's body; `model` tells who answered, and the usage what it cost."""
+    def whole(self, request: DialectRequest, reply: Reply) -> JsonObject:
+        """The provider's body, with the model that answered and the cost."""
         return with_cost({**reply.body, "model": reply.model}, reply.cost_nanousd)
 
-    def pieces(self, asked: Asked) -> "ChatPieces":
+    def pieces(self, request: DialectRequest) -> "ChatPieces":
         """See `ChatPieces`."""
-        return ChatPieces(asked)
+        return ChatPieces(request)
 
-    def error(self, refusal: HttpError) -> JsonObject:
+    def error(self, error: HttpError) -> JsonObject:
         """See `openai_error`."""
-        return openai_error(refusal)
+        return openai_error(error)
 
 
 class ChatPieces:
-    """Chunks as they come. The usage, with the cost, goes to those alone who asked for it: others may trip over a chunk without choices."""
+    """Chunks as they come. Only clients that requested the usage get it, with the cost: others may fail on a chunk without choices."""
 
-    def __init__(self, asked: Asked) -> None:
-        self._counts_shown = asked.counts_shown
+    def __init__(self, request: DialectRequest) -> None:
+        self._counts_shown = request.include_usage
         self._last: JsonObject = {}
 
     def chunk(self, chunk: JsonObject, model: str) -> bytes:
@@ -68,21 +68,21 @@ class ChatPieces:
         return event(shown)
 
     def end(self, reply: Reply, receipt: Receipt) -> bytes:
-        """The usage where it was asked for, `[DONE]`, and after it what the call came to: no client reads on there unless it wants to."""
+        """The usage if requested, `[DONE]`, and after it the result of the call, which clients may ignore."""
         usage = b""
         if self._counts_shown:
             last = {name: self._last[name] for name in ("id", "object", "created") if name in self._last}
             usage_of_reply = reply.body.get("usage")
             counts = usage_of_reply if isinstance(usage_of_reply, Mapping) else {}
             usage = event(with_cost({**last, "model": reply.model, "choices": [], "usage": counts}, reply.cost_nanousd))
-        return usage + DONE + trailing(receipt)
+        return usage + DONE + trailing_event(receipt)
 
-    def broken(self, refusal: HttpError) -> bytes:
+    def broken(self, error: HttpError) -> bytes:
         """An error event, which the official clients raise; no `[DONE]`."""
-        return event(openai_error(refusal))
+        return event(openai_error(error))
 
 
-def openai_error(refusal: HttpError) -> JsonObject:
+def openai_error(error: HttpError) -> JsonObject:
     """OpenAI's error body."""
-    kind = _TYPES.get(refusal.status, "invalid_request_error" if refusal.status < 500 else "api_error")
-    return {"error": {"message": refusal.text, "type": kind, "param": refusal.param, "code": refusal.code}}
+    kind = _TYPES.get(error.status, "invalid_request_error" if error.status < 500 else "api_error")
+    return {"error": {"message": error.text, "type": kind, "param": error.param, "code": error.code}}

@@ -1,7 +1,7 @@
-"""OpenAI's embeddings: texts become vectors; everything passes through as it came, and nothing streams."""
+"""OpenAI's embeddings: texts become vectors; everything passes through unchanged, and nothing streams."""
 
 from paymaster.flow.replies import Reply
-from paymaster.gateway.dialects.dialect import Asked, Pieces
+from paymaster.gateway.dialects.dialect import DialectRequest, Pieces
 from paymaster.gateway.dialects.fields import read_model, read_stream, with_cost
 from paymaster.gateway.dialects.openai_chat import openai_error
 from paymaster.gateway.http_errors import HttpError, Rejected
@@ -12,28 +12,30 @@ from paymaster.routing.inputs import check_inputs
 from paymaster.routing.requests import Request
 
 _OWN = frozenset({"model", "input", "stream"})
-_NO_STREAM = invalid("embeddings can't be streamed", "stream", "Leave stream out.")
+_NO_STREAM = invalid("embeddings can't be streamed", "stream", "Omit stream.")
 
 
 class OpenAIEmbeddings:
     """`POST /v1/embeddings`."""
 
-    def read(self, body: JsonObject) -> Asked:
+    def read(self, body: JsonObject) -> DialectRequest:
         """Everything but model and input is a parameter and passes through."""
         if read_stream(body):
             raise Rejected(_NO_STREAM)
         inputs = check_inputs(body.get("input"))
         params = {name: value for name, value in body.items() if name not in _OWN}
-        return Asked(request=Request(operation=Operation.EMBEDDINGS, inputs=inputs, model=read_model(body), params=params), body=body)
+        return DialectRequest(
+            request=Request(operation=Operation.EMBEDDINGS, inputs=inputs, model=read_model(body), params=params), body=body
+        )
 
-    def whole(self, asked: Asked, reply: Reply) -> JsonObject:
-        """The provider's list; `model` tells who answered, and the usage what it cost."""
+    def whole(self, request: DialectRequest, reply: Reply) -> JsonObject:
+        """The provider's list, with the model that answered and the cost."""
         return with_cost({**reply.body, "model": reply.model}, reply.cost_nanousd)
 
-    def pieces(self, asked: Asked) -> Pieces:
-        """None: `read` takes no request for a stream."""
+    def pieces(self, request: DialectRequest) -> Pieces:
+        """Never called: `read` refuses streams."""
         raise Rejected(_NO_STREAM)
 
-    def error(self, refusal: HttpError) -> JsonObject:
+    def error(self, error: HttpError) -> JsonObject:
         """See `openai_error`."""
-        return openai_error(refusal)
+        return openai_error(error)

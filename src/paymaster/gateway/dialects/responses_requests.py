@@ -1,4 +1,4 @@
-"""A request to OpenAI's Responses API as one for chat completions; what needs a provider's own server is refused by its name."""
+"""Turns a request to OpenAI's Responses API into one for chat completions; refuses by name what needs a provider's own server."""
 
 from collections.abc import Iterator, Mapping
 
@@ -12,15 +12,15 @@ _SAME = (
     "temperature", "top_p", "user", "metadata", "parallel_tool_calls", "service_tier", "prompt_cache_key", "safety_identifier",
 )  # fmt: skip
 _STATEFUL = ("previous_response_id", "conversation", "background", "prompt")
-"""What only a server that keeps answers can do."""
+"""What only a server that stores answers can do."""
 
 
 def read_request(body: JsonObject) -> Request:
-    """The request. Raises Refused."""
+    """The request. Raises Rejected."""
     for name in _STATEFUL:
         if body.get(name) not in (None, False):
             advice = "Send the whole conversation as `input`: nothing is stored here."
-            raise Rejected(invalid(f"{name} can't be had through this gateway", name, advice))
+            raise Rejected(invalid(f"{name} is not available through this gateway", name, advice))
     messages = [*_instructions(body.get("instructions")), *_input(body.get("input"))]
     if not messages:
         raise Rejected(invalid("input: a text or a list of items is required", "input"))
@@ -53,17 +53,17 @@ def _params(body: JsonObject) -> Iterator[tuple[str, object]]:
         yield "tool_choice", choice
     elif isinstance(choice, Mapping):
         if choice.get("type") != "function":
-            raise Rejected(invalid(f"tool_choice: {choice.get('type')!r} can't be had through this gateway", "tool_choice"))
+            raise Rejected(invalid(f"tool_choice: {choice.get('type')!r} is not available through this gateway", "tool_choice"))
         yield "tool_choice", {"type": "function", "function": {"name": choice.get("name")}}
 
 
 def _tools(tools: object) -> Iterator[JsonObject]:
     if tools is None:
         return
-    for place, tool in enumerate(_items(tools, "tools")):
+    for index, tool in enumerate(_items(tools, "tools")):
         if tool.get("type") != "function" or not isinstance(tool.get("name"), str):
-            said = f"tools[{place}]: {tool.get('type')!r} runs at OpenAI's own servers; only functions can be had here"
-            raise Rejected(invalid(said, "tools"))
+            message = f"tools[{index}]: {tool.get('type')!r} runs on OpenAI's own servers; only functions are available here"
+            raise Rejected(invalid(message, "tools"))
         yield {"type": "function", "function": {name: value for name, value in tool.items() if name != "type" and value is not None}}
 
 
@@ -79,13 +79,13 @@ def _input(given: object) -> list[JsonObject]:
     if isinstance(given, str):
         return [{"role": "user", "content": given}]
     messages: list[dict[str, object]] = []
-    for place, item in enumerate(_items(given, "input")):
-        _add(messages, item, f"input[{place}]")
+    for index, item in enumerate(_items(given, "input")):
+        _add(messages, item, f"input[{index}]")
     return [*messages]
 
 
 def _add(messages: list[dict[str, object]], item: JsonObject, where: str) -> None:
-    """One item. Calls of tools belong to the assistant's message before them."""
+    """One item. Tool calls are added to the assistant's message before them."""
     match item.get("type", "message"):
         case "message":
             role = item.get("role")

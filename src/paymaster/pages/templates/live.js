@@ -1,11 +1,11 @@
-// Asks for the figures again every few seconds, and replaces the parts that changed. What is open or in focus stays so.
+// Loads the figures again every few seconds, and replaces the parts that changed. What is open or in focus stays so.
 "use strict";
 {
   const live = document.getElementById("live");
   const state = document.getElementById("state");
   const clock = document.getElementById("clock");
   const pause = document.getElementById("pause");
-  const usually = 3000, afterTrouble = 10000;
+  const intervalMs = 3000, afterErrorMs = 10000;
   const shown = new Map();
   let paused = false;
 
@@ -18,7 +18,7 @@
     const scrolled = [...old.querySelectorAll(".wide")].map((one) => one.scrollLeft);
     old.replaceWith(document.adoptNode(part));
     for (const id of open) document.getElementById(id)?.setAttribute("open", "");
-    part.querySelectorAll(".wide").forEach((one, place) => { one.scrollLeft = scrolled[place] || 0; });
+    part.querySelectorAll(".wide").forEach((one, index) => { one.scrollLeft = scrolled[index] || 0; });
     if (focused) {
       const again = document.getElementById(focused);
       (again?.querySelector(":scope > summary") || again)?.focus({ preventScroll: true });
@@ -26,19 +26,19 @@
   }
 
   async function refresh() {
-    let next = usually;
+    let next = intervalMs;
     if (!paused && !document.hidden) {
       try {
-        const answer = await fetch(live.dataset.source, { cache: "no-store", credentials: "same-origin" });
-        if (!answer.ok) throw new Error(String(answer.status));
-        const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+        const response = await fetch(live.dataset.source, { cache: "no-store", credentials: "same-origin" });
+        if (!response.ok) throw new Error(String(response.status));
+        const page = new DOMParser().parseFromString(await response.text(), "text/html");
         if (!paused) {
           for (const part of [...page.body.children]) replace(part);
-          clock.textContent = answer.headers.get("x-paymaster-clock");
+          clock.textContent = response.headers.get("x-paymaster-clock");
         }
         if (state.textContent) state.textContent = "";
       } catch {
-        next = afterTrouble;
+        next = afterErrorMs;
         if (!state.textContent) state.textContent = "No answer from the gateway; trying again.";
       }
     }
@@ -49,8 +49,8 @@
   pause.addEventListener("click", () => {
     paused = !paused;
     pause.setAttribute("aria-pressed", String(paused));
-    pause.textContent = paused ? "Go on" : "Pause";
+    pause.textContent = paused ? "Resume" : "Pause";
     state.textContent = paused ? "Paused." : "";
   });
-  setTimeout(refresh, usually);
+  setTimeout(refresh, intervalMs);
 }

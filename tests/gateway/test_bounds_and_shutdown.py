@@ -1,4 +1,4 @@
-"""Clients that are slow, rude or gone, upstreams that hang, new registries, and the end."""
+"""Bounds on slow and misbehaving clients, hang-ups, and shutdown."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import openai
 import pytest
 
 from gateways import wait_until
-from paymaster.gateway.open_files import most_calls, raise_limit
+from paymaster.gateway.open_files import max_calls, raise_limit
 from paymaster.gateway.request_body import Bounds
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def test_a_body_that_is_too_large_is_refused(start: Callable[..., Gateway]) -> N
     assert gateway.requests() == 0
 
 
-def test_a_head_that_does_not_come_or_does_not_end_is_cut(start: Callable[..., Gateway]) -> None:
+def test_a_late_or_too_large_head_is_refused(start: Callable[..., Gateway]) -> None:
     gateway = start(bounds=Bounds(header_ms=300, header_bytes=2_000))
     with closing(connect(gateway)) as connection:
         connection.sendall(b"POST /v1/chat")
@@ -69,7 +69,7 @@ def test_a_head_that_does_not_come_or_does_not_end_is_cut(start: Callable[..., G
         assert b" 431 " in read_all(connection)
 
 
-def test_a_body_that_does_not_come_is_given_up(start: Callable[..., Gateway]) -> None:
+def test_a_late_body_is_a_408(start: Callable[..., Gateway]) -> None:
     gateway = start(bounds=Bounds(body_ms=200))
     with closing(connect(gateway)) as connection:
         connection.sendall(head(100) + b"{")
@@ -103,7 +103,7 @@ def test_a_client_that_hangs_up_before_the_answer_cancels_the_call(start: Callab
     assert gateway.service.open_calls == 0
 
 
-def test_a_client_that_does_not_read_is_left(start: Callable[..., Gateway]) -> None:
+def test_a_client_that_does_not_read_is_disconnected(start: Callable[..., Gateway]) -> None:
     gateway = start(
         fast={"chunks": 400, "answers": [{"text": "x" * 20_000_000}]},
         bounds=Bounds(reading_ms=300),
@@ -116,7 +116,7 @@ def test_a_client_that_does_not_read_is_left(start: Callable[..., Gateway]) -> N
     wait_until(lambda: gateway.service.open_calls == 0)
 
 
-def test_many_open_streams_end_well(start: Callable[..., Gateway]) -> None:
+def test_a_hundred_open_streams_complete(start: Callable[..., Gateway]) -> None:
     gateway = start(fast={"chunks": 3, "chunk_ms": 200, "answers": [{"text": "One two three."}]})
     connections = [connect(gateway) for _ in range(100)]
     for connection in connections:
@@ -128,7 +128,7 @@ def test_many_open_streams_end_well(start: Callable[..., Gateway]) -> None:
     assert gateway.service.open_calls == 0
 
 
-def test_a_gateway_that_ends_lets_calls_end(start: Callable[..., Gateway]) -> None:
+def test_a_draining_gateway_lets_calls_finish(start: Callable[..., Gateway]) -> None:
     gateway = start(fast={"chunks": 5, "chunk_ms": 100, "answers": [{"text": "One two three four five."}]}, drain_s=10)
     with openai.OpenAI(base_url=f"{gateway.url}/v1", api_key="any", max_retries=0) as client:
         stream = client.chat.completions.create(model="fast", messages=HELLO, stream=True)
@@ -138,7 +138,7 @@ def test_a_gateway_that_ends_lets_calls_end(start: Callable[..., Gateway]) -> No
     assert text == "One two three four five."
 
 
-def test_what_does_not_end_in_time_is_cancelled_and_settled(start: Callable[..., Gateway]) -> None:
+def test_a_call_that_outlasts_the_drain_is_cancelled_and_settled(start: Callable[..., Gateway]) -> None:
     gateway = start(fast=SLOW, drain_s=1)
     with closing(connect(gateway)) as connection:
         connection.sendall(head(len(ASK_STREAM)) + ASK_STREAM)
@@ -149,7 +149,7 @@ def test_what_does_not_end_in_time_is_cancelled_and_settled(start: Callable[...,
     wait_until(lambda: "failed" in kinds(gateway))
 
 
-def test_a_call_more_than_may_be_open_is_refused_for_now(start: Callable[..., Gateway]) -> None:
+def test_a_call_above_the_open_call_limit_is_refused_with_retry_after(start: Callable[..., Gateway]) -> None:
     gateway = start(fast=SLOW, bounds=Bounds(open_calls=1))
     with closing(connect(gateway)) as connection, openai.OpenAI(base_url=f"{gateway.url}/v1", api_key="any", max_retries=0) as client:
         connection.sendall(head(len(ASK_STREAM)) + ASK_STREAM)
@@ -162,7 +162,7 @@ def test_a_call_more_than_may_be_open_is_refused_for_now(start: Callable[..., Ga
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no limit of open files there")
-def test_the_limit_of_open_files_is_raised_as_far_as_the_system_lets() -> None:
+def test_the_open_files_limit_is_raised_as_far_as_allowed() -> None:
     import resource
 
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -170,8 +170,8 @@ def test_the_limit_of_open_files_is_raised_as_far_as_the_system_lets() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (256, before[1]))
         assert raise_limit(300) == 300
         assert raise_limit(200) == 300
-        assert most_calls(300) == 86
-        assert most_calls(20) == 1
-        assert most_calls(None) is None
+        assert max_calls(300) == 86
+        assert max_calls(20) == 1
+        assert max_calls(None) is None
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)

@@ -1,4 +1,4 @@
-"""What `ask` says about an answer: its pieces, its cost, what is left; knows replies, and no terminal."""
+"""What `ask` shows of an answer: its text, its cost and the budget that remains; knows replies, and no terminal."""
 
 import time
 from collections.abc import Mapping
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from paymaster.scope import Scope
 
 
-def piece_of(chunk: "JsonObject") -> str:
-    """The text of one chunk of a stream; empty where it has none."""
+def text_of(chunk: "JsonObject") -> str:
+    """The text of one chunk of a stream; empty if it has none."""
     choices = chunk.get("choices")
     first = choices[0] if isinstance(choices, list) and choices else {}
     delta = first.get("delta") if isinstance(first, Mapping) else None
@@ -27,7 +27,7 @@ def piece_of(chunk: "JsonObject") -> str:
     return content if isinstance(content, str) else ""
 
 
-def as_json(reply: "Reply", scope: "Scope") -> dict[str, object]:
+def reply_json(reply: "Reply", scope: "Scope") -> dict[str, object]:
     """The answer and the record of every attempt, for a program."""
     return {
         "text": reply.text,
@@ -42,20 +42,20 @@ def as_json(reply: "Reply", scope: "Scope") -> dict[str, object]:
 
 
 def summary(reply: "Reply", client: "Client") -> str:
-    """One line: who answered, tokens, cost, how it went, what is left."""
+    """One line: the model, tokens, cost, time, attempts and the budget that remains."""
     last = reply.attempts[-1]
-    taken_in = last.input_tokens + last.cache_read_tokens + last.cache_write_tokens
+    tokens_in = last.input_tokens + last.cache_read_tokens + last.cache_write_tokens
     cached = f" ({last.cache_read_tokens:,} cached)" if last.cache_read_tokens else ""
-    said = [f"{reply.model}: tokens {taken_in:,} in{cached}, {last.output_tokens:,} out", _cost(reply), duration(last.duration_ms)]
+    parts = [f"{reply.model}: tokens {tokens_in:,} in{cached}, {last.output_tokens:,} out", _cost(reply), duration(last.duration_ms)]
     if waited_ms := sum(record.waited_ms for record in reply.attempts):
-        said.append(f"waited {duration(waited_ms)}")
+        parts.append(f"waited {duration(waited_ms)}")
     if len(reply.attempts) > 1:
-        said.append(f"{len(reply.attempts)} attempts")
+        parts.append(f"{len(reply.attempts)} attempts")
     if before := [record.model for record in reply.attempts if record.model != reply.model]:
-        said.append(f"fallback from {', '.join(dict.fromkeys(before))}")
+        parts.append(f"fallback from {', '.join(dict.fromkeys(before))}")
     if reply.finish_reason == "length":
-        said.append("cut off at its longest allowed length")
-    return "; ".join([*said, *_left(reply, client)])
+        parts.append("cut off at the output limit")
+    return "; ".join([*parts, *_budget_left(reply, client)])
 
 
 def _cost(reply: "Reply") -> str:
@@ -65,17 +65,17 @@ def _cost(reply: "Reply") -> str:
     return format_usd(reply.cost_nanousd) + (", partly assumed" if "assumed" in kinds else "")
 
 
-def _left(reply: "Reply", client: "Client") -> list[str]:
-    """What is left of the budget that has least left; nothing where there is no budget."""
+def _budget_left(reply: "Reply", client: "Client") -> list[str]:
+    """What is left of the budget with the least left; nothing if no budget applies."""
     registry, scope = client.registry, client.current_scope
-    lines = money_accounts(registry.models[reply.model], registry.policy, scope, time.time_ns() // 1_000_000)
-    if not lines:
+    budgets = money_accounts(registry.models[reply.model], registry.policy, scope, time.time_ns() // 1_000_000)
+    if not budgets:
         return []
     try:
         balances = client.balances("usd")
-    except LedgerUnavailable:  # the call went on without it, which the log says
+    except LedgerUnavailable:  # the call went on without it, and the log has a warning
         return []
-    rooms = [(line.cap_nanousd - (balances[line.account].total if line.account in balances else 0), line) for line in lines]
-    left, line = min(rooms, key=lambda room: room[0])
-    budget = f"{format_usd(line.cap_nanousd)} ({line.key or line.account})"
-    return [f"{format_usd(-left)} over {budget}" if left < 0 else f"{format_usd(left)} left of {budget}"]
+    remaining = [(each.cap_nanousd - (balances[each.account].total if each.account in balances else 0), each) for each in budgets]
+    left_nanousd, tightest = min(remaining, key=lambda pair: pair[0])
+    budget = f"{format_usd(tightest.cap_nanousd)} ({tightest.key or tightest.account})"
+    return [f"{format_usd(-left_nanousd)} over {budget}" if left_nanousd < 0 else f"{format_usd(left_nanousd)} left of {budget}"]

@@ -1,0 +1,52 @@
+"""What the states of models, budgets and waiting calls are called, and how serious each is; knows no table, page or metric."""
+
+from typing import Literal, NamedTuple
+
+from paymaster.views.ledger_status import BudgetState, ModelState, QueueState
+from paymaster.views.words import duration, percent, short_usd
+
+Mark = Literal["good", "warn", "bad"]
+NEARLY_SPENT_PERCENT = 80
+
+
+class StateWords(NamedTuple):
+    """A state for a reader. `mark` says whether it needs attention."""
+
+    mark: Mark
+    words: str
+
+
+def model_state(state: ModelState | None, now_ms: int) -> StateWords:
+    """Whether a model can be called, and if not, for how long. None is a model of which the ledger has no balance."""
+    if state is None:
+        return StateWords("good", "ready")
+    if state.open_until_ms is not None:
+        return StateWords("bad", f"circuit open for {duration(max(0, state.open_until_ms - now_ms))}")
+    if state.paused_until_ms is not None:
+        return StateWords("bad", f"paused by its provider for {duration(max(0, state.paused_until_ms - now_ms))}")
+    if state.half_open:
+        return StateWords("bad", "circuit half open: one call at a time")
+    return StateWords("good", "in use" if state.open_calls else "ready")
+
+
+def budget_state(state: BudgetState) -> StateWords:
+    """How much of a budget is spent or held."""
+    cap_nanousd, left_nanousd = state.cap_nanousd, state.left_nanousd
+    if cap_nanousd is None or left_nanousd is None:
+        return StateWords("good", "no cap known")
+    if left_nanousd < 0:
+        return StateWords("bad", f"over by {short_usd(-left_nanousd)}")
+    if left_nanousd == 0:
+        return StateWords("bad", "all spent")
+    used_percent = percent(cap_nanousd - left_nanousd, cap_nanousd)
+    return StateWords("warn" if used_percent >= NEARLY_SPENT_PERCENT else "good", f"{used_percent} % used")
+
+
+def budget_name(state: BudgetState) -> str:
+    """`run exp-42, day 2026-11-22`; the budget for all time is `total`."""
+    return ", ".join(f"{name} {'(none)' if value == '-' else value}" for name, value in state.of.items()) or "total"
+
+
+def waited(state: QueueState, now_ms: int) -> str:
+    """How long the first of the waiting calls has waited."""
+    return duration(max(0, now_ms - state.since_ms))

@@ -1,0 +1,71 @@
+"""Comparing a journal's records with the balances of the budgets."""
+
+from __future__ import annotations
+
+from paymaster.accounting.accounts import Balance, Record
+from paymaster.accounting.records import AttemptRecord
+from paymaster.views.audit import audit, remarks
+from paymaster.views.reports import GroupBy, Report
+
+
+class FakeJournal:
+    """A journal with its balances before and after the reading, and its records."""
+
+    def __init__(self, before: int, after: int, *bodies: str) -> None:
+        self.readings = [{"usd/run/a": Balance(settled=before), "slots/m": Balance()}, {"usd/run/a": Balance(settled=after)}]
+        self.bodies = bodies
+
+    def balances(self):
+        return self.readings.pop(0)
+
+    def openings(self):
+        return {}
+
+    def records(self):
+        return iter(
+            [
+                Record(str(number), 0, lost=False, amounts={"usd/run/a": 1, "requests/m": 1}, body=body)
+                for number, body in enumerate(self.bodies)
+            ]
+        )
+
+
+def attempt(cost_nanousd: int, **more) -> str:
+    plain = {
+        "call_id": "c",
+        "attempt": 1,
+        "at_ms": 0,
+        "model": "m",
+        "provider": "p",
+        "model_id": "m",
+        "outcome": "answered",
+        "billed": "exact",
+    }
+    return AttemptRecord(
+        **{**plain, "cost_nanousd": cost_nanousd, "held_nanousd": 9, "cost_source": "registry", "run": "a", **more}
+    ).to_json()
+
+
+def test_calls_that_settle_during_the_reading_are_no_difference():
+    assert audit(FakeJournal(5, 12, attempt(5)), Report([GroupBy.MODEL])).agrees
+    assert audit(FakeJournal(5, 12, attempt(5), attempt(7)), Report([GroupBy.MODEL])).agrees
+    assert not audit(FakeJournal(5, 12, attempt(4)), Report([GroupBy.MODEL])).agrees
+
+
+def test_unreadable_records_are_counted():
+    result = audit(FakeJournal(5, 5, attempt(5), "{}", '{"call_id": "c"}', "x"), Report([GroupBy.MODEL]))
+    assert result.unreadable == 3
+    assert "3 records can't be read" in result.differences[0]
+
+
+def test_remarks_explain_assumed_unpriced_and_lost_costs():
+    report = Report([GroupBy.MODEL])
+    result = audit(FakeJournal(7, 7, attempt(0, billed="unpriced"), attempt(7, billed="assumed", outcome="lost")), report)
+    text = " ".join(remarks(report.total(), result))
+    for words in (
+        "1 answers came from models without a price",
+        "$0.000000007 of the cost is assumed",
+        "1 attempts were lost",
+        "1 budget to",
+    ):
+        assert words in text, words

@@ -1,0 +1,53 @@
+"""The words and marks for states of models and budgets."""
+
+from __future__ import annotations
+
+import pytest
+
+from paymaster.views.ledger_status import BudgetState, ModelState
+from paymaster.views.states import budget_name, budget_state, model_state
+
+
+def model(*, open_calls: int = 0, paused_until_ms: int | None = None, half_open: bool = False) -> ModelState:
+    return ModelState(model="m", open_calls=open_calls, cap=None, failures=0, paused_until_ms=paused_until_ms, half_open=half_open)
+
+
+def budget(spent: int, cap: int | None, *, held: int = 0, **of: str) -> BudgetState:
+    return BudgetState(account="usd", of=of, spent_nanousd=spent, held_nanousd=held, cap_nanousd=cap)
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [
+        (None, ("good", "ready")),
+        (model(), ("good", "ready")),
+        (model(open_calls=2), ("good", "in use")),
+        (model(paused_until_ms=6_000), ("bad", "paused for 5.0 s")),
+        (model(paused_until_ms=500), ("bad", "paused for 0 ms")),
+        (model(half_open=True), ("bad", "circuit half open: one call at a time")),
+        (model(paused_until_ms=6_000, half_open=True), ("bad", "paused for 5.0 s")),
+    ],
+)
+def test_a_models_state_has_words_and_a_mark(state: ModelState | None, expected: tuple[str, str]) -> None:
+    assert model_state(state, 1_000) == expected
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [
+        (budget(5, None), ("good", "no cap known")),
+        (budget(0, 100), ("good", "0 % used")),
+        (budget(50, 100, held=29), ("good", "79 % used")),
+        (budget(50, 100, held=30), ("warn", "80 % used")),
+        (budget(100, 100), ("bad", "all spent")),
+        (budget(0, 0), ("bad", "all spent")),
+        (budget(15_000_000, 10_000_000), ("bad", "over by $0.0050")),
+    ],
+)
+def test_a_budgets_state_has_words_and_a_mark(state: BudgetState, expected: tuple[str, str]) -> None:
+    assert budget_state(state) == expected
+
+
+def test_a_budget_is_named_by_its_dimensions() -> None:
+    assert budget_name(budget(0, None)) == "total"
+    assert budget_name(budget(0, None, user="-", month="2026-11")) == "user (none), month 2026-11"
