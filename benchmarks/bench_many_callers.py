@@ -22,9 +22,9 @@ from pathlib import Path
 from paymaster import AsyncClient, BudgetExceeded, CallFailed
 from paymaster.providers.scripted.script import parse_script
 from paymaster.providers.scripted.server import ScriptedServer
-from paymaster.torture.clocks import WrongClock
-from paymaster.torture.servers import PrivateServer
-from paymaster.torture.worker import Order, TorturedClient
+from paymaster.torture.clocks import SkewedClock
+from paymaster.torture.private_server import PrivateServer
+from paymaster.torture.worker import TorturedClient, WorkerConfig
 
 PROCESSES, CALLERS = 8, 125
 BUDGET_USD = 4
@@ -94,7 +94,7 @@ def measure_crowd(name: str, ledger: str, folder: Path) -> None:
         took_s = time.perf_counter() - started
         for child in children:
             child.join()
-        bill = provider.stage.bill
+        bill = provider.engine.bill
     answered = counts.pop("answered")
     billed_usd = bill.billed_nanousd / 1e9
     used = billed_usd / BUDGET_USD
@@ -109,8 +109,8 @@ def measure_crowd(name: str, ledger: str, folder: Path) -> None:
     assert used >= BAR_USED
 
 
-def order(registry: Path, ledger: str, folder: Path) -> Order:
-    return Order(
+def order(registry: Path, ledger: str, folder: Path) -> WorkerConfig:
+    return WorkerConfig(
         number=0,
         seed=0,
         tasks=False,
@@ -128,9 +128,9 @@ def order(registry: Path, ledger: str, folder: Path) -> Order:
     )
 
 
-def hold_the_slot(asked: Order, pipe: "multiprocessing.connection.Connection") -> None:
+def hold_the_slot(asked: WorkerConfig, pipe: "multiprocessing.connection.Connection") -> None:
     """Take the only slot of a model that never answers, and say so."""
-    with TorturedClient(asked, WrongClock(0), lambda _line: pipe.send("held")) as client:
+    with TorturedClient(asked, SkewedClock(0), lambda _line: pipe.send("held")) as client:
         client.complete(MESSAGES, model="held")
 
 
@@ -145,7 +145,7 @@ def measure_death(name: str, ledger: str, folder: Path) -> None:
         child.start()
         ours.recv()
         admitted = threading.Event()
-        client = TorturedClient(asked, WrongClock(0), lambda _line: admitted.set())
+        client = TorturedClient(asked, SkewedClock(0), lambda _line: admitted.set())
 
         def wait_for_the_slot() -> None:
             with contextlib.suppress(CallFailed):
