@@ -1,4 +1,4 @@
-"""What simulated models say to mini-swe-agent, what they cost, and how to start `paymaster` in a process of its own."""
+"""Answers of simulated models for mini-swe-agent, their prices, and the command line of a `paymaster` process."""
 
 import sys
 

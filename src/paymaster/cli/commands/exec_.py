@@ -58,10 +58,10 @@ def exec_(
         for line in (*summary.lines(), *_budget_lines(registry, settings)):
             write_note(f"Paymaster: {line}")
     if refused.messages:
-        from paymaster.agents.spend_summary import same_account
+        from paymaster.agents.spend_summary import resume_flags
 
         sys.stderr.write(
-            f"{refused.messages[-1]}\nTo go on within the same account: the same command with a larger budget and {same_account(scope)}\n"
+            f"{refused.messages[-1]}\nTo go on within the same account: the same command with a larger budget and {resume_flags(scope)}\n"
         )
         status = STOPPED_BY_BUDGET
     raise typer.Exit(status)
