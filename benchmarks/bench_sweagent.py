@@ -45,7 +45,7 @@ ANSWER = b"HTTP/1.1 200 OK\\r\\nContent-Type: application/json\\r\\nContent-Leng
 class Model(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
-    def log_message(self, *words):
+    def log_message(self, *args):
         pass
 
     def do_POST(self):
@@ -85,8 +85,8 @@ def main() -> int:
                 "SWE_AGENT_TOOLS_DIR": f"{source}/tools",
                 "SWE_AGENT_TRAJECTORY_DIR": directory,
             }
-            words = [str(python), str(HERE / "sweagent_measured.py"), base, str(registry), directory]
-            found = subprocess.run(words, env=environ, stdout=subprocess.PIPE, text=True, check=True, cwd=directory)
+            args = [str(python), str(HERE / "sweagent_measured.py"), base, str(registry), directory]
+            found = subprocess.run(args, env=environ, stdout=subprocess.PIPE, text=True, check=True, cwd=directory)
         finally:
             server.terminate()
     figures = json.loads(found.stdout.splitlines()[-1])

@@ -73,8 +73,8 @@ def run_demo(setup: DemoSetup, repository: Path, workspace: Path) -> int:
     sys.stdout.flush()
     report = ("report", "--run-id", run_id)
     shown = [*report, "--by", "model"], ["status", "--run-id", run_id, "--model-registry", str(setup.registry)]
-    for words in shown:
-        subprocess.run([*PAYMASTER, *words], env=setup.environment, check=False)
+    for args in shown:
+        subprocess.run([*PAYMASTER, *args], env=setup.environment, check=False)
     agrees = setup.server is None or compare_with_bill(setup, report)
     if after.returncode == 0 and status == 0 and agrees:
         print("\nDone: the failing test passes.")
@@ -119,8 +119,8 @@ def make_repository(folder: Path) -> Path:
     return folder
 
 
-def git(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["git", "-C", str(folder), *words], check=True, capture_output=True, text=True)
+def git(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["git", "-C", str(folder), *args], check=True, capture_output=True, text=True)
 
 
 def run_tests(repository: Path) -> subprocess.CompletedProcess[str]:
@@ -129,10 +129,10 @@ def run_tests(repository: Path) -> subprocess.CompletedProcess[str]:
 
 def run_agent(setup: DemoSetup, repository: Path, run_id: str, trajectory: Path) -> int:
     """Run mini on the repository; show its steps and Paymaster's log as they happen."""
-    words = ["mini", "--verbose", "-y", "--exit-immediately", "-t", TASK, "-o", str(trajectory)]
+    args = ["mini", "--verbose", "-y", "--exit-immediately", "-t", TASK, "-o", str(trajectory)]
     ours = ["--model-registry", str(setup.registry), "--run-id", run_id]
     agent = subprocess.Popen(
-        [*PAYMASTER, *words, *ours],
+        [*PAYMASTER, *args, *ours],
         cwd=repository,
         env={**setup.environment, "COLUMNS": "120"},
         stdin=subprocess.DEVNULL,

@@ -56,17 +56,17 @@ class Batch:
                 answers.append({**answer, "when": {"match": rf"\[\[{name}\]\]", "step": step}})
         return [*answers, {"text": "Which instance is this?"}]
 
-    def words(self, *words: str, config: str = "swebench.yaml", workers: int = 4, out: str = "out") -> list[str]:
+    def args(self, *args: str, config: str = "swebench.yaml", workers: int = 4, out: str = "out") -> list[str]:
         """The command line."""
         local = ["environment.environment_class=local", f"environment.cwd={self.folder}", "environment.env.BASH_ENV="]
         specs = [word for spec in (config, *local) for word in ("-c", spec)]
         data = ["--subset", str(self.folder / "instances"), "--split", "test"]
-        return ["mini-batch", *data, "-w", str(workers), "-o", str(self.folder / out), *specs, *words]
+        return ["mini-batch", *data, "-w", str(workers), "-o", str(self.folder / out), *specs, *args]
 
-    def start(self, *words: str, **options: object) -> subprocess.Popen[str]:
+    def start(self, *args: str, **options: object) -> subprocess.Popen[str]:
         """The process, running."""
         return subprocess.Popen(
-            paymaster(*self.words(*words, **options)),  # type: ignore[arg-type]  # `options` are passed through
+            paymaster(*self.args(*args, **options)),  # type: ignore[arg-type]  # `options` are passed through
             cwd=self.folder,
             env=self.environment(),
             stdin=subprocess.DEVNULL,
@@ -75,9 +75,9 @@ class Batch:
             text=True,
         )
 
-    def run(self, *words: str, **options: object) -> Ended:
+    def run(self, *args: str, **options: object) -> Ended:
         """The process, when it has ended."""
-        return wait(self.start(*words, **options))
+        return wait(self.start(*args, **options))
 
     def environment(self) -> dict[str, str]:
         """The environment: no network, and nothing is written outside the folder."""
@@ -97,10 +97,10 @@ class Batch:
         """Whether a patch fixes the bug, and was made against this instance's file, which ends in its name."""
         return FIXED in patch and f" # {name}" in patch
 
-    def report(self, *words: str) -> dict[str, int]:
+    def report(self, *args: str) -> dict[str, int]:
         """The output of `paymaster report --by instance`: nano-dollars by instance."""
         ended = subprocess.run(
-            paymaster("report", "--by", "instance", "--json", *words), check=False, capture_output=True, text=True, timeout=120
+            paymaster("report", "--by", "instance", "--json", *args), check=False, capture_output=True, text=True, timeout=120
         )
         assert ended.returncode == 0, ended
         return {str(row["instance"]): int(row["cost_nanousd"]) for row in json.loads(ended.stdout)["rows"]}
@@ -108,8 +108,8 @@ class Batch:
     def _make_repository(self, folder: Path) -> None:
         folder.mkdir()
         (folder / "sum.py").write_text(f"def add(a, b):\n    return a - b\n # {folder.name}\n")
-        for words in (["init", "-q"], ["add", "-A"], ["-c", "user.name=t", "-c", "user.email=t@example.invalid", "commit", "-qm", "init"]):
-            subprocess.run(["git", "-C", str(folder), *words], check=True)
+        for args in (["init", "-q"], ["add", "-A"], ["-c", "user.name=t", "-c", "user.email=t@example.invalid", "commit", "-qm", "init"]):
+            subprocess.run(["git", "-C", str(folder), *args], check=True)
 
 
 def wait(process: subprocess.Popen[str]) -> Ended:

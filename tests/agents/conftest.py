@@ -68,8 +68,8 @@ def repository(tmp_path: Path) -> Path:
     folder = tmp_path / "repository"
     folder.mkdir()
     (folder / "sum.py").write_text("def add(a, b):\n    return a - b\n")
-    for words in (["init", "-q"], ["add", "-A"], ["-c", "user.name=t", "-c", "user.email=t@example.invalid", "commit", "-qm", "init"]):
-        subprocess.run(["git", "-C", str(folder), *words], check=True)
+    for args in (["init", "-q"], ["add", "-A"], ["-c", "user.name=t", "-c", "user.email=t@example.invalid", "commit", "-qm", "init"]):
+        subprocess.run(["git", "-C", str(folder), *args], check=True)
     return folder
 
 

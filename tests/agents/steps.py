@@ -11,6 +11,6 @@ def bash(command: str, text: str = "Next.") -> dict[str, object]:
     return {"text": text, "tool_calls": [{"name": "bash", "arguments": {"command": command}}]}
 
 
-def paymaster(*words: str) -> list[str]:
+def paymaster(*args: str) -> list[str]:
     """The command line."""
-    return [sys.executable, "-c", "import sys; from paymaster.cli import main; sys.exit(main())", *words]
+    return [sys.executable, "-c", "import sys; from paymaster.cli import main; sys.exit(main())", *args]

@@ -28,14 +28,14 @@ def own_directory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-def init(agent: str, *words: str) -> dict[str, object]:
+def init(agent: str, *args: str) -> dict[str, object]:
     """The config that `paymaster init --for` wrote."""
-    assert main(["init", "--for", agent, *words]) == 0
+    assert main(["init", "--for", agent, *args]) == 0
     return YAML(typ="safe", pure=True).load(Path(AGENTS[agent]).read_text(encoding="utf-8"))
 
 
-def init_sweagent(*words: str) -> dict[str, object]:
-    return init("sweagent", *words)["agent"]
+def init_sweagent(*args: str) -> dict[str, object]:
+    return init("sweagent", *args)["agent"]
 
 
 def own_registry(**model: object) -> None:
@@ -133,7 +133,7 @@ def test_names_and_paths_that_yaml_could_misread_arrive_unchanged():
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("args", "message"),
     [
         (["--for", "sweagnt"], "did you mean sweagent?"),
         (["--for", "sweagent", "--preset", "open-sorce"], "did you mean open-source?"),
@@ -149,9 +149,9 @@ def test_names_and_paths_that_yaml_could_misread_arrive_unchanged():
         (["--model-registry", "text.yaml"], "needs --for"),
     ],
 )
-def test_a_mistake_is_reported_and_nothing_is_written(capsys, words, message):
+def test_a_mistake_is_reported_and_nothing_is_written(capsys, args, message):
     Path("text.yaml").write_text("models: {a: {provider: ollama, capabilities: []}}")
-    assert main(["init", *words]) == 2
+    assert main(["init", *args]) == 2
     assert message in capsys.readouterr().err
     assert [path.name for path in Path().iterdir()] == ["text.yaml"]
 
@@ -218,8 +218,8 @@ def test_sweagent_loads_its_configs_and_reads_answers_of_the_requested_form(tmp_
     for preset, parser in STARTERS:
         folder = tmp_path / f"{preset}-{parser}"
         folder.mkdir()
-        words = [] if parser is None else ["--parser", parser]
-        assert main(["init", "--for", "sweagent", "--preset", preset, "--output", str(folder), *words]) == 0
+        args = [] if parser is None else ["--parser", parser]
+        assert main(["init", "--for", "sweagent", "--preset", preset, "--output", str(folder), *args]) == 0
         folders.append(str(folder / AGENTS["sweagent"]))
     python = str(Path(SWE_AGENT, "bin", "python") if Path(SWE_AGENT).is_dir() else SWE_AGENT)
     ended = subprocess.run([python, str(LOADS), *folders], capture_output=True, text=True, check=False, timeout=100, env=sweagent_environ())

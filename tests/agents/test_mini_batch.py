@@ -78,15 +78,15 @@ def test_a_failing_model_and_a_storm_of_429s_lose_no_instance(batch: Batch, serv
 
 def test_an_instance_without_an_answer_is_done_by_the_next_start(batch: Batch, serve: Serve, registry: Write) -> None:
     server = serve(m=model(batch, faults=[{"kind": "overloaded", "times": 2}]))
-    words = ["--model-registry", str(registry(server, "m", retries_per_model=0, breaker_failures=99)), "--run-id", "r"]
-    ended = batch.run(*words, workers=2)
+    args = ["--model-registry", str(registry(server, "m", retries_per_model=0, breaker_failures=99)), "--run-id", "r"]
+    ended = batch.run(*args, workers=2)
     assert ended.status == 1, ended
     unfinished = set(NAMES) - set(batch.predictions())
     assert len(unfinished) == 2
     assert f"No model answered for {', '.join(sorted(unfinished))}: the same command with --run-id r does them again." in ended.err
     assert "overloaded (HTTP 503)" in ended.out
     assert "Traceback" not in ended.out + ended.err
-    assert batch.run(*words).status == 0
+    assert batch.run(*args).status == 0
     assert set(batch.predictions()) == set(NAMES)
 
 
@@ -103,7 +103,7 @@ def test_a_model_without_function_calling_is_refused_before_anything_starts(batc
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("args", "message"),
     [
         (["-w", "0"], "-w 0: at least one worker is needed"),
         (["--filter", "("], "--filter '(' is not a regular expression"),
@@ -118,7 +118,7 @@ def test_a_mistake_ends_with_status_2_before_an_instance_begins(
     registry: Write,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
-    words: list[str],
+    args: list[str],
     message: str,
 ) -> None:
     monkeypatch.chdir(batch.folder)
@@ -126,7 +126,7 @@ def test_a_mistake_ends_with_status_2_before_an_instance_begins(
         (batch.folder / name).mkdir()
         (batch.folder / name / "preds.json").write_text(text)
     server = serve(m=model(batch))
-    assert command_line(batch.words("--model-registry", str(registry(server, "m")), *words)) == 2
+    assert command_line(batch.args("--model-registry", str(registry(server, "m")), *args)) == 2
     assert message in capsys.readouterr().err
     assert server.bill()["requests"] == 0
 
@@ -161,13 +161,13 @@ def outcome(batch: Batch, command: list[str]) -> tuple[int, dict[str, str], str]
     return done.returncode, saved, re.sub(r"\d+:\d\d:\d\d|[\u2800-\u28ff]", "", done.stdout)
 
 
-@pytest.mark.parametrize("words", [["-c", "mini.yaml"], ["--no-such-flag"], ["--help"]])
-def test_without_a_registry_the_batch_is_minis_own(batch: Batch, words: list[str]) -> None:
+@pytest.mark.parametrize("args", [["-c", "mini.yaml"], ["--no-such-flag"], ["--help"]])
+def test_without_a_registry_the_batch_is_minis_own(batch: Batch, args: list[str]) -> None:
     outputs = [{"role": "assistant", "content": "", "extra": {"actions": [{"command": SUBMIT}]}}]
     specs = ["-c", "model.model_class=deterministic", "-c", f"model.outputs={json.dumps(outputs)}", "-c", "agent.step_limit=3"]
-    common = batch.words("-m", "x", *words, *specs, workers=1)[1:]
+    common = batch.args("-m", "x", *args, *specs, workers=1)[1:]
     start = "import sys; sys.argv[0] = 'mini-extra'; from minisweagent.run.utilities.mini_extra import main; sys.exit(main())"
     expected = outcome(batch, [sys.executable, "-c", start, "swebench", *common])
     start = "import sys; from paymaster.cli import main; sys.exit(main())"
     assert outcome(batch, [sys.executable, "-c", start, "mini-batch", *common]) == expected
-    assert bool(expected[1]) == (words == ["-c", "mini.yaml"])
+    assert bool(expected[1]) == (args == ["-c", "mini.yaml"])

@@ -46,8 +46,8 @@ def assert_no_work_is_lost(batch: Batch, out: str = "out") -> None:
 
 def test_a_hard_budget_keeps_the_work_and_the_next_start_continues(batch: Batch, serve: Serve, registry: Write) -> None:
     server = serve(m=model(batch, **TALKATIVE))
-    words = ["--model-registry", str(registry(server, "m")), "--run-id", "r"]
-    ended = batch.run(*words, "--budget-usd", "0.06")
+    args = ["--model-registry", str(registry(server, "m")), "--run-id", "r"]
+    ended = batch.run(*args, "--budget-usd", "0.06")
     assert ended.status == 3, ended
     assert server.bill()["billed_nanousd"] <= 60_000_000
     assert_no_work_is_lost(batch)
@@ -64,7 +64,7 @@ def test_a_hard_budget_keeps_the_work_and_the_next_start_continues(batch: Batch,
     assert f"Interrupted, with the work so far in preds.json: {', '.join(sorted(interrupted))}." in ended.err
     before = batch.report()
 
-    ended = batch.run(*words, "--budget-usd", "1")
+    ended = batch.run(*args, "--budget-usd", "1")
     assert ended.status == 0, ended
     assert set(batch.predictions()) == set(NAMES)
     assert all(batch.is_own_patch(name, patch) for name, patch in batch.predictions().items())
@@ -75,9 +75,9 @@ def test_a_hard_budget_keeps_the_work_and_the_next_start_continues(batch: Batch,
 
 def test_two_processes_share_the_budget_of_their_batch(batch: Batch, serve: Serve, registry: Write) -> None:
     server = serve(m=model(batch, **TALKATIVE))
-    words = ["--model-registry", str(registry(server, "m")), "--batch-id", "b", "--budget-usd", "0.06"]
-    one = batch.start(*words, "--slice", "0:3", workers=2, out="one")
-    other = batch.start(*words, "--slice", "3:6", workers=2, out="other")
+    args = ["--model-registry", str(registry(server, "m")), "--batch-id", "b", "--budget-usd", "0.06"]
+    one = batch.start(*args, "--slice", "0:3", workers=2, out="one")
+    other = batch.start(*args, "--slice", "3:6", workers=2, out="other")
     ends = [wait(one), wait(other)]
     assert 3 in [ended.status for ended in ends], ends
     assert all("--batch-id b" in ended.err for ended in ends if ended.status == 3)
@@ -92,15 +92,15 @@ def test_two_processes_share_the_budget_of_their_batch(batch: Batch, serve: Serv
 def test_a_killed_batch_continues_within_its_budget(batch: Batch, serve: Serve, registry: Write) -> None:
     server = serve(m=model(batch, latency_ms=500, **TALKATIVE))
     path = registry(server, "m")
-    words = ["--model-registry", str(path), "--run-id", "r", "--budget-usd", "0.2"]
-    process = batch.start(*words)
+    args = ["--model-registry", str(path), "--run-id", "r", "--budget-usd", "0.2"]
+    process = batch.start(*args)
     while len(batch.predictions()) < 2:
         time.sleep(0.02)
         assert process.poll() is None
     process.kill()
     wait(process)
     kept = batch.predictions()
-    ended = batch.run(*words)
+    ended = batch.run(*args)
     assert ended.status == 0, ended
     assert kept.items() <= batch.predictions().items()
     assert all(batch.is_own_patch(name, patch) for name, patch in batch.predictions().items())

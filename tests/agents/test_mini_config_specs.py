@@ -48,8 +48,8 @@ def test_a_registry_in_minis_config_works_with_policies_and_flags(
     mine: Path, repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], flags: list[str]
 ) -> None:
     monkeypatch.chdir(repository)
-    words = ["-y", "--exit-immediately", "-t", "x", "-o", str(mine.with_suffix(".json")), "-c", "mini.yaml", "-c", str(mine)]
-    assert command_line(["mini", *words, *flags]) == 0
+    args = ["-y", "--exit-immediately", "-t", "x", "-o", str(mine.with_suffix(".json")), "-c", "mini.yaml", "-c", str(mine)]
+    assert command_line(["mini", *args, *flags]) == 0
     err = capsys.readouterr().err
     assert ("of $2.00 spent (--budget-usd)" if flags else "of $3.00 spent (policies.budget_usd_per_run)") in err
 
@@ -59,8 +59,8 @@ def test_a_named_registry_wins_over_an_embedded_one_with_a_warning(
 ) -> None:
     monkeypatch.chdir(repository)
     path = registry(serve(other=[bash(SUBMIT)]), "other")
-    words = ["-y", "--exit-immediately", "-t", "x", "-o", str(mine.with_suffix(".json")), "-c", "mini.yaml", f"-c{mine}"]
-    assert command_line(["mini", *words, "--model-registry", str(path), "--run-id", "r"]) == 0
+    args = ["-y", "--exit-immediately", "-t", "x", "-o", str(mine.with_suffix(".json")), "-c", "mini.yaml", f"-c{mine}"]
+    assert command_line(["mini", *args, "--model-registry", str(path), "--run-id", "r"]) == 0
     assert "model_registry: of" in (err := capsys.readouterr().err)
     assert "other: 1 answer" in err
     with Client(path) as client:

@@ -34,8 +34,8 @@ class Container:
         self._directory = directory
 
     def execute(self, action: Mapping[str, object]) -> dict[str, object]:
-        words = ["bash", "-c", str(action["command"])]
-        done = subprocess.run(words, cwd=self._directory, check=False, capture_output=True, text=True)
+        args = ["bash", "-c", str(action["command"])]
+        done = subprocess.run(args, cwd=self._directory, check=False, capture_output=True, text=True)
         return {"output": done.stdout, "returncode": done.returncode}
 
 

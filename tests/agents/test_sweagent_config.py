@@ -15,12 +15,12 @@ AGENT = (
 )
 
 
-def split_of(tmp_path, *words):
-    return split_command(list(words), config_files(words), tmp_path / "copies")
+def split_of(tmp_path, *args):
+    return split_command(list(args), config_files(args), tmp_path / "copies")
 
 
 @pytest.mark.parametrize(
-    ("words", "command"),
+    ("args", "command"),
     [
         (["run"], "run"),
         (["r", "--x=1"], "run"),
@@ -33,8 +33,8 @@ def split_of(tmp_path, *words):
         ([], None),
     ],
 )
-def test_only_commands_that_call_models_are_recognised(words, command):
-    assert command_of(words) == command
+def test_only_commands_that_call_models_are_recognised(args, command):
+    assert command_of(args) == command
 
 
 def test_a_config_without_a_registry_is_passed_on_unchanged(tmp_path):
@@ -126,7 +126,7 @@ def test_the_quick_check_finds_a_registry_at_any_position(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "content", "default", "needed"),
+    ("args", "content", "default", "needed"),
     [
         (["run"], None, AGENT, True),
         (["run"], None, "agent: {model: {name: gpt-4o}}", False),
@@ -140,9 +140,9 @@ def test_the_quick_check_finds_a_registry_at_any_position(tmp_path):
         (["run"], "agent: []", AGENT, True),
     ],
 )
-def test_the_registrys_default_is_used_if_no_model_is_named(tmp_path, words, content, default, needed):
+def test_the_registrys_default_is_used_if_no_model_is_named(tmp_path, args, content, default, needed):
     if content is not None:
         (tmp_path / "mine.yaml").write_text(content)
-        words = [*words, "--config", str(tmp_path / "mine.yaml")]
+        args = [*args, "--config", str(tmp_path / "mine.yaml")]
     (tmp_path / "default.yaml").write_text(default or "")
-    assert needs_default_model(words, split_of(tmp_path, *words), tmp_path / "default.yaml" if default else None) is needed
+    assert needs_default_model(args, split_of(tmp_path, *args), tmp_path / "default.yaml" if default else None) is needed

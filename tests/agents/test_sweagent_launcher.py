@@ -9,10 +9,10 @@ from paymaster.errors import ExtraMissing
 
 
 @pytest.mark.skipif("sweagent" in packages_distributions(), reason="SWE-agent is installed here")
-@pytest.mark.parametrize("words", [["run"], ["run-batch", "--model-registry=none.yaml"], ["inspect"]])
-def test_a_missing_sweagent_is_reported_with_how_to_install_it(words):
+@pytest.mark.parametrize("args", [["run"], ["run-batch", "--model-registry=none.yaml"], ["inspect"]])
+def test_a_missing_sweagent_is_reported_with_how_to_install_it(args):
     with pytest.raises(ExtraMissing, match=r"git clone .*SWE-agent"):
-        main(words)
+        main(args)
 
 
 def test_a_folder_of_that_name_is_not_sweagent(tmp_path, monkeypatch):

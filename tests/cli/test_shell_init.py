@@ -90,12 +90,12 @@ def test_the_default_shell_is_that_of_the_environment(paymaster: Run, monkeypatc
     assert paymaster("shell-init") == paymaster("shell-init", "bash")
 
 
-@pytest.mark.parametrize(("words", "message"), [(["tcsh"], "unknown shell 'tcsh'"), ([], "no shell is named")])
+@pytest.mark.parametrize(("args", "message"), [(["tcsh"], "unknown shell 'tcsh'"), ([], "no shell is named")])
 def test_an_unknown_shell_is_reported_with_the_known_ones(
-    paymaster: Run, monkeypatch: pytest.MonkeyPatch, words: list[str], message: str
+    paymaster: Run, monkeypatch: pytest.MonkeyPatch, args: list[str], message: str
 ) -> None:
     monkeypatch.delenv("SHELL", raising=False)
-    ended = paymaster("shell-init", *words)
+    ended = paymaster("shell-init", *args)
     assert ended.status == 2
     assert message in ended.err
     assert "bash, zsh, fish" in ended.err

@@ -73,7 +73,7 @@ def message_of(role: str, content: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("text", "line", "words"),
+    ("text", "line", "message"),
     [
         ("", 0, "a script is a map that begins with models:"),
         ("- 1", 0, "a script is a map"),
@@ -100,10 +100,10 @@ def message_of(role: str, content: str) -> dict[str, str]:
         ("modles: {}", 1, "unknown key (did you mean models?)"),
     ],
 )
-def test_a_mistake_in_a_script_is_reported_with_its_line(text, line, words):
+def test_a_mistake_in_a_script_is_reported_with_its_line(text, line, message):
     with pytest.raises(ScriptInvalid) as caught:
         parse_script(text, "script.yaml")
-    assert words in str(caught.value)
+    assert message in str(caught.value)
     assert str(caught.value).startswith(f"script.yaml:{line}: " if line else "script.yaml: ")
     assert caught.value.exit_status == 2
 

@@ -87,8 +87,8 @@ class Outcome:
 
     def has_own_patch(self, task: str, run: str = "out") -> bool:
         """Whether its patch fixes calc.py and is for this task's repository: each has different content."""
-        words = ["git", "-C", str(self.directory / "repos" / task), "rev-parse", "--short", "HEAD:calc.py"]
-        blob = subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
+        args = ["git", "-C", str(self.directory / "repos" / task), "rev-parse", "--short", "HEAD:calc.py"]
+        blob = subprocess.run(args, capture_output=True, text=True, check=True).stdout.strip()
         prediction = json.loads((self.directory / run / task / f"{task}.pred").read_text())
         patch = prediction["model_patch"] or ""
         return f"index {blob}" in patch and FIXED in patch
@@ -143,11 +143,11 @@ class Bench:
     def single(self, task: Task, *flags: str, plain: bool = False, config: str | None = "agent.yaml", out: str = "out") -> None:
         """Add one `run`."""
         self.make_repository(task.name)
-        words = [
+        args = [
             *("run", "--env.deployment.type=local", f"--env.repo.path={self.directory / 'repos' / task.name}"),
             *(f"--problem_statement.text={task.statement}", f"--problem_statement.id={task.name}", f"--output_dir={out}"),
         ]
-        self.commands.append([*self._program(plain=plain), *words, *self._config(config), *flags])
+        self.commands.append([*self._program(plain=plain), *args, *self._config(config), *flags])
 
     def batch(
         self, batch: Sequence[Task], *flags: str, workers: int = 4, plain: bool = False, config: str | None = "agent.yaml", out: str = "out"
@@ -166,11 +166,11 @@ class Bench:
             for task in batch
         ]
         instances.write_text(json.dumps(entry))
-        words = [
+        args = [
             *("run-batch", "--instances.type=file", f"--instances.path={instances}", "--instances.deployment.type=local"),
             *(f"--num_workers={workers}", f"--output_dir={out}"),
         ]
-        self.commands.append([*self._program(plain=plain), *words, *self._config(config), *flags])
+        self.commands.append([*self._program(plain=plain), *args, *self._config(config), *flags])
 
     def run(self, *server: str, environ: dict[str, str] | None = None) -> Outcome:
         """Run the added commands at the same time, against a model server with these arguments."""
@@ -237,12 +237,12 @@ class Bench:
         (path / "calc.py").write_text(CALC.format(name=name))
         (path / ".gitignore").write_text("__pycache__/\n")
         dates = {"GIT_AUTHOR_DATE": "2026-01-01T00:00:00Z", "GIT_COMMITTER_DATE": "2026-01-01T00:00:00Z"}
-        for words in (
+        for args in (
             ["init", "-q", "-b", "main"],
             ["add", "-A"],
             ["-c", "user.name=t", "-c", "user.email=t@example.invalid", "commit", "-qm", "first"],
         ):
-            subprocess.run(["git", "-C", str(path), *words], check=True, env={**os.environ, **dates})
+            subprocess.run(["git", "-C", str(path), *args], check=True, env={**os.environ, **dates})
 
 
 @pytest.fixture

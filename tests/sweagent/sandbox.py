@@ -20,8 +20,8 @@ PORT = 8123
 HERE = Path(__file__).resolve().parent
 
 
-def mount(*words: str) -> None:
-    subprocess.run(["mount", *words], check=True)
+def mount(*args: str) -> None:
+    subprocess.run(["mount", *args], check=True)
 
 
 def enter(keep: Path, visible: list[str]) -> None:
@@ -67,14 +67,14 @@ def main() -> None:
     Path("/root/.bashrc").write_text(f'export PATH="{plan["env"]["PATH"]}"\n')
     with Path("/etc/hosts").open("a") as hosts:  # a second name of the server, for behaviour that differs for loopback addresses
         hosts.write("127.0.0.1 localhost models.example.invalid\n")
-    server_words = [sys.executable, str(HERE / "model_server.py"), "--port", str(PORT), "--log", str(keep / "calls.jsonl"), *plan["server"]]
-    server = subprocess.Popen(server_words)
+    server_args = [sys.executable, str(HERE / "model_server.py"), "--port", str(PORT), "--log", str(keep / "calls.jsonl"), *plan["server"]]
+    server = subprocess.Popen(server_args)
     try:
         wait_for_server()
         running = []
-        for number, words in enumerate(plan["commands"]):
+        for number, args in enumerate(plan["commands"]):
             log = (keep / f"{number}.log").open("w")
-            running.append(subprocess.Popen(words, env=plan["env"], stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT))
+            running.append(subprocess.Popen(args, env=plan["env"], stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT))
         for number, process in enumerate(running):
             (keep / f"{number}.status").write_text(str(process.wait(timeout=plan["timeout_s"])))
     finally:

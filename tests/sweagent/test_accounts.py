@@ -12,8 +12,8 @@ def test_the_report_by_instance_agrees_with_the_trajectories_and_the_bill(bench)
     bench.batch(batch, f"--model-registry={bench.registry()}", "--batch-id=b1", "--budget-usd=1")
     outcome = bench.run("--fault=m-primary=down*3")
     assert outcome.statuses == [0], outcome.logs[0][-3000:]
-    words = ["report", "--by", "instance", "--json", "--batch-id", "b1", "--state-dir", str(bench.directory / "state")]
-    done = subprocess.run([str(bench.venv / "bin" / "paymaster"), *words], capture_output=True, text=True, check=True)
+    args = ["report", "--by", "instance", "--json", "--batch-id", "b1", "--state-dir", str(bench.directory / "state")]
+    done = subprocess.run([str(bench.venv / "bin" / "paymaster"), *args], capture_output=True, text=True, check=True)
     reported = {row["instance"]: row for row in json.loads(done.stdout)["rows"]}
     assert set(reported) == {task.name for task in batch}
     for task in batch:
@@ -65,10 +65,10 @@ def test_a_prompt_that_is_too_long_for_every_model_ends_the_instance(bench):
 
 def test_ctrl_c_settles_all_holds(bench):
     bench.batch(bench.tasks(4, looks=30), f"--model-registry={bench.registry()}", "--budget-usd=1", "--run-id=r1", workers=2)
-    [words] = bench.commands
-    bench.commands = [["timeout", "--foreground", "--signal=INT", "25", *words]]
+    [args] = bench.commands
+    bench.commands = [["timeout", "--foreground", "--signal=INT", "25", *args]]
     outcome = bench.run("--latency-s=0.2")
-    words = ["report", "--by", "instance", "--json", "--run-id", "r1", "--state-dir", str(bench.directory / "state")]
-    done = subprocess.run([str(bench.venv / "bin" / "paymaster"), *words], capture_output=True, text=True, check=True)
+    args = ["report", "--by", "instance", "--json", "--run-id", "r1", "--state-dir", str(bench.directory / "state")]
+    done = subprocess.run([str(bench.venv / "bin" / "paymaster"), *args], capture_output=True, text=True, check=True)
     assert sum(row["cost_nanousd"] for row in json.loads(done.stdout)["rows"]) >= outcome.billed_nanousd() > 0
     assert "Traceback" not in outcome.logs[0].rpartition("Paymaster:")[2]

@@ -54,12 +54,12 @@ def test_a_registry_in_the_config_is_used_and_the_config_keeps_its_name(bench):
 
 
 def test_a_model_that_is_not_in_the_registry_is_used_and_counted(bench):
-    words = ["--agent.model.name=openai/m-other", "--agent.model.api_base=http://127.0.0.1:8123/v1", "--agent.model.api_key=sk-own"]
+    args = ["--agent.model.name=openai/m-other", "--agent.model.api_base=http://127.0.0.1:8123/v1", "--agent.model.api_key=sk-own"]
     prices = bench.directory / "prices.json"
     prices.write_text(
         json.dumps({"openai/m-other": {"input_cost_per_token": 1e-6, "output_cost_per_token": 4e-6, "max_input_tokens": 90000}})
     )
-    bench.single(bench.task(), f"--model-registry={bench.registry()}", *words, f"--agent.model.litellm_model_registry={prices}")
+    bench.single(bench.task(), f"--model-registry={bench.registry()}", *args, f"--agent.model.litellm_model_registry={prices}")
     outcome = bench.run()
     assert outcome.statuses == [0], outcome.logs[0][-2000:]
     assert set(outcome.seen()) == {("m-other", 200)}
@@ -79,7 +79,7 @@ def test_request_settings_of_sweagents_config_reach_the_model(bench):
 
 
 def test_without_a_registry_nothing_changes(bench):
-    words = [
+    args = [
         "--agent.model.name=openai/m-plain",
         "--agent.model.api_base=http://127.0.0.1:8123/v1",
         "--agent.model.api_key=sk-own",
@@ -87,7 +87,7 @@ def test_without_a_registry_nothing_changes(bench):
     ]
     kept = []
     for plain in (True, False):
-        bench.single(bench.task(looks=1), *words, plain=plain)
+        bench.single(bench.task(looks=1), *args, plain=plain)
         outcome = bench.run()
         assert outcome.statuses == [0], outcome.logs[0][-2000:]
         files = {

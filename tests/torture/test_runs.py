@@ -26,8 +26,8 @@ def server_on_path(monkeypatch):
 
 @pytest.fixture
 def paymaster(capfd):
-    def start(*words):
-        status = main(["torture", *words])
+    def start(*args):
+        status = main(["torture", *args])
         output = capfd.readouterr()
         return status, output.out, output.err
 
@@ -94,7 +94,7 @@ def test_workers_on_two_hosts_keep_one_budget(paymaster):
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("args", "message"),
     [
         (("--faults", "kil"), "unknown fault 'kil'"),
         (("--ledger", "memory:", "--workers", "2"), "a memory ledger can not be shared between processes"),
@@ -105,8 +105,8 @@ def test_workers_on_two_hosts_keep_one_budget(paymaster):
         (("--ledger", "redis", "--faults", "disk"), "'disk' is not possible"),
     ],
 )
-def test_a_mistake_is_reported_in_one_message(paymaster, words, message):
-    status, _, err = paymaster(*words)
+def test_a_mistake_is_reported_in_one_message(paymaster, args, message):
+    status, _, err = paymaster(*args)
     assert status == 2
     assert message in err
 
