@@ -90,7 +90,7 @@ class ClientCache:
 
 
 def absolute(path: str | Path) -> str:
-    """A path that names the same file whatever the working directory is."""
+    """A path that names the same file in any working directory."""
     return str(Path(path).expanduser().absolute())
 
 

@@ -19,7 +19,7 @@ class ParsedFlags:
     args: tuple[str, ...]
 
 
-def parse_flags(words: Sequence[str]) -> ParsedFlags:
+def parse_flags(arguments: Sequence[str]) -> ParsedFlags:
     """Split a command line.
 
     Flags are `--flag value` or `--flag=value`, with dashes or underscores. The last one wins. Everything after `--` is the other program's.
@@ -28,7 +28,7 @@ def parse_flags(words: Sequence[str]) -> ParsedFlags:
     settings: dict[str, str] = {}
     args: list[str] = []
     verbosity = 0
-    stream = iter(words)
+    stream = iter(arguments)
     for word in stream:
         if word == "--":
             args += [word, *stream]

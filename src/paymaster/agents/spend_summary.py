@@ -105,7 +105,7 @@ class ProgressLine:
         return Text(str(self))
 
     def add_to(self, display: object) -> None:
-        """Put the line below an agent's progress display. A display whose parts are not the expected ones is left unchanged."""
+        """Put the line below an agent's progress display. A display with other parts than expected is not changed."""
         shown = getattr(getattr(display, "render_group", None), "renderables", None)
         if isinstance(shown, list):
             shown.append(self)

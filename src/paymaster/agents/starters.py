@@ -85,7 +85,7 @@ def check_agent(agent: str, parser: str | None) -> None:
 def starter(agent: str, registry: Registry, paths: FilePaths, *, parser: str | None = None) -> Starter:
     """The agent's config for the registry's default model and its fallbacks.
 
-    Without `parser`, tool calls are used where the default model can call functions. Raises UsageMistake for an unknown agent or parser,
+    Without `parser`, tool calls are used if the default model can call functions. Raises UsageMistake for an unknown agent or parser,
     and for tool calls with a model that has none.
     """
     check_agent(agent, parser)

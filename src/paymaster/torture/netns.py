@@ -80,5 +80,5 @@ def why_unavailable() -> str | None:
     return None
 
 
-def _ip(*words: str, check: bool = True) -> None:
-    subprocess.run(["ip", *words], check=check, capture_output=True)  # noqa: S603, S607 - a fixed program with arguments made here
+def _ip(*args: str, check: bool = True) -> None:
+    subprocess.run(["ip", *args], check=check, capture_output=True)  # noqa: S603, S607 - a fixed program with arguments made here

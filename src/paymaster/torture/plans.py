@@ -121,20 +121,20 @@ def read_faults(text: str, ledger_kind: LedgerKind) -> frozenset[TortureFault]:
 
     Raises UsageMistake for an unknown name, and for a fault that is not possible for this ledger.
     """
-    words = [word.strip() for word in text.split(",") if word.strip()]
-    if words == ["all"]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if names == ["all"]:
         return POSSIBLE[ledger_kind]
-    if words == ["none"]:
+    if names == ["none"]:
         return frozenset()
     known = ", ".join(TortureFault)
     chosen = set()
-    for word in words:
-        if word not in set(TortureFault):
-            raise UsageMistake(f"unknown fault {word!r}", advice=f"Faults: {known}; or all, or none.")
-        if TortureFault(word) not in POSSIBLE[ledger_kind]:
+    for name in names:
+        if name not in set(TortureFault):
+            raise UsageMistake(f"unknown fault {name!r}", advice=f"Faults: {known}; or all, or none.")
+        if TortureFault(name) not in POSSIBLE[ledger_kind]:
             possible = ", ".join(fault for fault in TortureFault if fault in POSSIBLE[ledger_kind])
-            raise UsageMistake(f"the fault {word!r} is not possible for this kind of ledger", advice=f"Possible faults: {possible}.")
-        chosen.add(TortureFault(word))
+            raise UsageMistake(f"the fault {name!r} is not possible for this kind of ledger", advice=f"Possible faults: {possible}.")
+        chosen.add(TortureFault(name))
     return frozenset(chosen)
 
 

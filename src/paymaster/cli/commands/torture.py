@@ -114,8 +114,8 @@ def _repeat(workload: "Workload", seed: int, ledger: str, faults: str, hosts: in
     """The command that runs the same plan again."""
     from paymaster.torture.ledger_under_test import without_password
 
-    words = f"paymaster torture --ledger {without_password(ledger)} --workers {workload.workers} --calls {workload.calls} --seed {seed}"
-    return words + (f" --faults {faults}" if faults != "all" else "") + (f" --hosts {hosts}" if hosts else "")
+    command = f"paymaster torture --ledger {without_password(ledger)} --workers {workload.workers} --calls {workload.calls} --seed {seed}"
+    return command + (f" --faults {faults}" if faults != "all" else "") + (f" --hosts {hosts}" if hosts else "")
 
 
 def _summary(result: "RunResult") -> str:
