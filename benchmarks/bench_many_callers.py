@@ -23,9 +23,9 @@ from paymaster import AsyncClient, BudgetExceeded, CallFailed
 from paymaster.accounting.money import NANOUSD_PER_USD
 from paymaster.providers.scripted.script import parse_script
 from paymaster.providers.scripted.server import ScriptedServer
-from paymaster.torture.clocks import WrongClock
-from paymaster.torture.servers import PrivateServer
-from paymaster.torture.worker import Order, TorturedClient
+from paymaster.torture.clocks import SkewedClock
+from paymaster.torture.private_server import PrivateServer
+from paymaster.torture.worker import TorturedClient, WorkerConfig
 
 PROCESSES, CALLERS = 8, 125
 BUDGET_USD = 4
@@ -95,7 +95,7 @@ def measure_budget(name: str, ledger: str, folder: Path) -> None:
         took_s = time.perf_counter() - started
         for child in children:
             child.join()
-        bill = provider.stage.bill
+        bill = provider.engine.bill
     answered = counts.pop("answered")
     billed_usd = bill.billed_nanousd / NANOUSD_PER_USD
     used = billed_usd / BUDGET_USD
@@ -110,8 +110,8 @@ def measure_budget(name: str, ledger: str, folder: Path) -> None:
     assert used >= BAR_USED
 
 
-def order_for(registry: Path, ledger: str, folder: Path) -> Order:
-    return Order(
+def order(registry: Path, ledger: str, folder: Path) -> WorkerConfig:
+    return WorkerConfig(
         number=0,
         seed=0,
         tasks=False,
@@ -129,9 +129,9 @@ def order_for(registry: Path, ledger: str, folder: Path) -> Order:
     )
 
 
-def hold_the_slot(order: Order, pipe: "multiprocessing.connection.Connection") -> None:
-    """Take the only slot of a model that never answers, and send a message."""
-    with TorturedClient(order, WrongClock(0), lambda _line: pipe.send("held")) as client:
+def hold_the_slot(asked: WorkerConfig, pipe: "multiprocessing.connection.Connection") -> None:
+    """Take the only slot of a model that never answers, and say so."""
+    with TorturedClient(asked, SkewedClock(0), lambda _line: pipe.send("held")) as client:
         client.complete(MESSAGES, model="held")
 
 
@@ -139,14 +139,14 @@ def measure_killed_worker(name: str, ledger: str, folder: Path) -> None:
     with ScriptedServer(parse_script(SCRIPT)) as provider:
         registry = folder / f"{name}.yaml"
         registry.write_text(REGISTRY.format(url=provider.base_url, budget=BUDGET_USD))
-        order = order_for(registry, ledger, folder / name)
+        asked = order(registry, ledger, folder / name)
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        child = context.Process(target=hold_the_slot, args=(order, theirs))
+        child = context.Process(target=hold_the_slot, args=(asked, theirs))
         child.start()
         ours.recv()
         admitted = threading.Event()
-        client = TorturedClient(order, WrongClock(0), lambda _line: admitted.set())
+        client = TorturedClient(asked, SkewedClock(0), lambda _line: admitted.set())
 
         def wait_for_the_slot() -> None:
             with contextlib.suppress(CallFailed):

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from paymaster.errors import UsageMistake
 from paymaster.providers.scripted.script import parse_script
 from paymaster.providers.scripted.server import ScriptedServer
-from paymaster.torture.servers import PrivateServer
+from paymaster.torture.private_server import PrivateServer
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -138,7 +138,7 @@ def measure(name: str, port: int, folder: Path) -> float:
         took_s = time.perf_counter() - started
         for each in children:
             each.join()
-        billed_usd = provider.stage.bill.billed_nanousd / 1e9
+        billed_usd = provider.engine.bill.billed_nanousd / 1e9
     used = billed_usd / BUDGET_USD
     ended = ", ".join(f"{count} {how}" for how, count in sorted(counts.items()))
     print(

@@ -1,11 +1,11 @@
-"""What a model call costs inside the real SWE-agent, plain and under a registry, on the same server; what starting adds; and batches.
+"""The cost of a model call in the real SWE-agent, plain and under a registry, on the same server; the added start-up time; and batches.
 
     SWE_AGENT_SRC=path/to/SWE-agent SWE_AGENT_VENV=path/to/venv python benchmarks/bench_sweagent.py
 
 The virtual environment has SWE-agent and this project; its own Python runs the measured part. A call is `query` of SWE-agent's model on a
-history of 20 messages with three tools: whatever SWE-agent, litellm and the SDK do in plain, whatever Paymaster does with a ledger on
-disk. Both talk to one server in a process of its own. Rounds take turns, and medians are compared, so that a busy machine slows both.
-Then whole batches (sweagent_batches.py): a 429 storm, and a hard budget that two processes share. Seven minutes in all.
+history of 20 messages with three tools: plain, with all that SWE-agent, litellm and the SDK do; and under Paymaster, with a ledger on disk.
+Both use one server in a separate process. Rounds take turns and medians are compared, so that a busy machine slows both. Then whole batches
+(sweagent_batches.py): a 429 storm, and a hard budget that two processes share. Seven minutes in all.
 """
 
 import json
@@ -45,7 +45,7 @@ ANSWER = b"HTTP/1.1 200 OK\\r\\nContent-Type: application/json\\r\\nContent-Leng
 class Model(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
-    def log_message(self, *words):
+    def log_message(self, *args):
         pass
 
     def do_POST(self):
@@ -62,7 +62,7 @@ server.serve_forever()
 def main() -> int:
     venv, source = os.environ.get("SWE_AGENT_VENV"), os.environ.get("SWE_AGENT_SRC")
     if not venv or not source:
-        print("skipped: SWE_AGENT_SRC and SWE_AGENT_VENV name no checkout of SWE-agent and no virtual environment that has it")
+        print("skipped: set SWE_AGENT_SRC to a checkout of SWE-agent and SWE_AGENT_VENV to a virtual environment that has it")
         return 0
     python = Path(venv) / "bin" / "python"
     with (
@@ -75,7 +75,9 @@ def main() -> int:
             registry = Path(directory) / "registry.yaml"
             registry.write_text(REGISTRY.format(base=base))
             environ = {
-                **{name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"},  # as both are installed in use
+                **{
+                    name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"
+                },  # with bytecode caching, as in normal use
                 "LITELLM_LOCAL_MODEL_COST_MAP": "True",
                 "OPENAI_API_KEY": "sk-none",
                 "SWE_AGENT_LOG_STREAM_LEVEL": "ERROR",
@@ -83,8 +85,8 @@ def main() -> int:
                 "SWE_AGENT_TOOLS_DIR": f"{source}/tools",
                 "SWE_AGENT_TRAJECTORY_DIR": directory,
             }
-            words = [str(python), str(HERE / "sweagent_measured.py"), base, str(registry), directory]
-            found = subprocess.run(words, env=environ, stdout=subprocess.PIPE, text=True, check=True, cwd=directory)
+            args = [str(python), str(HERE / "sweagent_measured.py"), base, str(registry), directory]
+            found = subprocess.run(args, env=environ, stdout=subprocess.PIPE, text=True, check=True, cwd=directory)
         finally:
             server.terminate()
     figures = json.loads(found.stdout.splitlines()[-1])

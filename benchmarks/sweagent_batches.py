@@ -18,11 +18,11 @@ HARNESS = Path(__file__).resolve().parent.parent / "tests" / "sweagent" / "conft
 
 
 def main() -> int:
-    """Run both and return 1 where a bar is missed."""
+    """Run both; return 1 if a bar is missed."""
     if os.geteuid() != 0:
         print("skipped: batches, as the sandbox for SWE-agent's local deployment needs root")
         return 0
-    met = [storm(told=False), storm(told=True), budget()]
+    met = [storm(known=False), storm(known=True), budget()]
     return 0 if all(met) else 1
 
 
@@ -39,24 +39,24 @@ def new_bench(directory: str, timeout_s: int) -> Any:  # noqa: ANN401  the tests
     )
 
 
-def storm(*, told: bool) -> bool:
-    """Eight workers on a provider that lets 60 requests through in any 60 s; `told` says that the registry knows."""
+def storm(*, known: bool) -> bool:
+    """Eight workers on a provider that allows 60 requests in any 60 s; `known`: the registry has this limit."""
     with tempfile.TemporaryDirectory() as directory:
         bench = new_bench(directory, 580)
         batch = bench.tasks(STORM_TASKS, looks=4)
-        keys = ", fallbacks: []" + (f", rpm: {ALLOWED_RPM}" if told else "")
+        keys = ", fallbacks: []" + (f", rpm: {ALLOWED_RPM}" if known else "")
         flags = [f"--model-registry={bench.registry(primary=keys)}", "--random_delay_multiplier=0.01"]
         bench.batch(batch, *flags, workers=8)
         outcome = bench.run(f"--rpm={ALLOWED_RPM}", f"--window-s={WINDOW_S}")
         submitted = sum(outcome.info(task.name)["exit_status"] == "submitted" and outcome.has_own_patch(task.name) for task in batch)
         served = sorted(call["at"] for call in outcome.calls if call["status"] == 200)
         throttled = sum(call["status"] == 429 for call in outcome.calls)
-    # Whole windows only: in the last one there may be nothing left to ask for.
+    # Whole windows only: in the last one, few requests may be left.
     windows = int((served[-1] - served[0]) / WINDOW_S)
     used = sum(at < served[0] + windows * WINDOW_S for at in served) / (windows * ALLOWED_RPM) if windows else 0
-    whom = "registry" if told else "provider only"
+    knows = "the registry" if known else "the provider only"
     print(
-        f"storm, limit known to the {whom}: {submitted} of {len(batch)} submitted, {len(served)} answers "
+        f"storm, limit known to {knows}: {submitted} of {len(batch)} submitted, {len(served)} answers "
         f"in {served[-1] - served[0]:.0f} s, {throttled} times 429, "
         f"{100 * used:.1f} % of the rate of {windows} whole minutes used (bar: all, {100 * STORM_BAR:.0f} %)"
     )
@@ -68,7 +68,7 @@ def budget() -> bool:
     with tempfile.TemporaryDirectory() as directory:
         bench = new_bench(directory, 580)
         registry = bench.registry()
-        halves = {half: [bench.task(f"{half}-{place}", looks=4) for place in range(TASKS_EACH)] for half in ("one", "two")}
+        halves = {half: [bench.task(f"{half}-{index}", looks=4) for index in range(TASKS_EACH)] for half in ("one", "two")}
         flags = [f"--model-registry={registry}", "--batch-id=b1", f"--budget-usd={BUDGET_NANOUSD / 1e9}", "--random_delay_multiplier=0.01"]
         for half, batch in halves.items():
             bench.batch(batch, *flags, workers=WORKERS, out=half)

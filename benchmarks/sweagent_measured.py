@@ -16,7 +16,7 @@ PROCESSES = 5
 
 HISTORY = [
     {"role": "system", "content": "You can use a computer to solve tasks.", "agent": "main", "message_type": "system_prompt"},
-    {"role": "user", "content": "Mend the bug in this repository. " * 40, "agent": "main", "message_type": "observation"},
+    {"role": "user", "content": "Fix the bug in this repository. " * 40, "agent": "main", "message_type": "observation"},
 ]
 for step in range(9):
     call = {
@@ -31,7 +31,7 @@ for step in range(9):
 
 
 def start_up(kind: str, registry: str, directory: str) -> None:
-    """From a program's first line to SWE-agent's first model, plain or as `paymaster sweagent run` does it; prints both seconds."""
+    """Time from the program's first line to SWE-agent's first model, plain or as `paymaster sweagent run`; prints wall and CPU seconds."""
     settings = {"per_instance_cost_limit": 0, "total_cost_limit": 0, "max_input_tokens": 100_000}
     if kind == "plain":
         from sweagent.agent import models as module
@@ -41,24 +41,24 @@ def start_up(kind: str, registry: str, directory: str) -> None:
     else:
         from paymaster.agents.sweagent import launcher
 
-        taken = launcher.take_flags(["run", f"--model-registry={registry}", f"--state-dir={directory}"])
-        premises = launcher._premises(taken, launcher.separate(taken.rest, [], Path(directory)))  # noqa: SLF001  the parts of main, timed
+        flags = launcher.parse_flags(["run", f"--model-registry={registry}", f"--state-dir={directory}"])
+        plan = launcher.read_plan(flags, launcher.split_command(flags.args, [], Path(directory)))
         from sweagent.agent import models as module
         from sweagent.tools.tools import ToolConfig
 
-        from paymaster.agents.sweagent.patches import Asked
-        from paymaster.agents.sweagent.registry import Wanted
+        from paymaster.agents.sweagent.patches import ModelRequest
+        from paymaster.agents.sweagent.registry import RequestedModel
 
-        session = premises.open_session(Asked((Wanted(name="primary", calls_functions=True),)))
+        session = plan.open_session(ModelRequest((RequestedModel(name="primary", calls_functions=True),)))
         from paymaster.agents.sweagent.model import PaymasterLiteLLMModel
 
-        bound = type("Bound", (PaymasterLiteLLMModel,), {"till": session})
+        bound = type("Bound", (PaymasterLiteLLMModel,), {"session": session})
         bound(module.GenericAPIModelConfig(name="primary", **settings), ToolConfig())
     print(time.perf_counter() - STARTED_S, time.process_time())
 
 
 def seconds_to_start(kind: str) -> tuple[float, float]:
-    """Of one program in a process of its own, and its CPU: starting is work, and others on the machine stretch the first only."""
+    """Wall and CPU seconds of one start in a new process; other load on the machine changes only the first."""
     done = subprocess.run([sys.executable, *sys.argv, kind], capture_output=True, text=True, check=True)
     wall_s, cpu_s = done.stdout.splitlines()[-1].split()
     return float(wall_s), float(cpu_s)
@@ -71,16 +71,16 @@ def models(base: str, registry: str, directory: str) -> tuple[Callable[[], objec
 
     from paymaster.agents.sweagent import launcher
     from paymaster.agents.sweagent.model import PaymasterLiteLLMModel
-    from paymaster.agents.sweagent.patches import Asked
-    from paymaster.agents.sweagent.registry import Wanted
+    from paymaster.agents.sweagent.patches import ModelRequest
+    from paymaster.agents.sweagent.registry import RequestedModel
 
     tools = ToolConfig()
     free = {"per_instance_cost_limit": 0, "total_cost_limit": 0, "max_input_tokens": 100_000}
     plain = module.LiteLLMModel(module.GenericAPIModelConfig(name="openai/m-plain", api_base=base, api_key="sk-none", **free), tools)
-    taken = launcher.take_flags(["run", f"--model-registry={registry}", f"--state-dir={directory}"])
-    premises = launcher._premises(taken, launcher.separate(taken.rest, [], Path(directory)))  # noqa: SLF001  the parts of main
-    session = premises.open_session(Asked((Wanted(name="primary", calls_functions=True),)))
-    ours = type("Bound", (PaymasterLiteLLMModel,), {"till": session})(module.GenericAPIModelConfig(name="primary", **free), tools)
+    flags = launcher.parse_flags(["run", f"--model-registry={registry}", f"--state-dir={directory}"])
+    plan = launcher.read_plan(flags, launcher.split_command(flags.args, [], Path(directory)))
+    session = plan.open_session(ModelRequest((RequestedModel(name="primary", calls_functions=True),)))
+    ours = type("Bound", (PaymasterLiteLLMModel,), {"session": session})(module.GenericAPIModelConfig(name="primary", **free), tools)
     return (lambda: plain.query(HISTORY)), (lambda: ours.query(HISTORY))
 
 

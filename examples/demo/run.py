@@ -27,14 +27,14 @@ REGISTRY, SCRIPT, REPOSITORY = HERE / "registry.yaml", HERE / "script.yaml", HER
 PLACEHOLDER = "http://127.0.0.1:8123/v1"
 TASK = (
     "parse_duration_ms('250ms') returns 15000000 instead of 250, and `python3 -m unittest` fails because of it. "
-    "Find the cause in this repository, mend it with the smallest change, and make sure that all tests pass. Don't change the tests."
+    "Find the cause in this repository, fix it with the smallest change, and make sure that all tests pass. Don't change the tests."
 )
 PAYMASTER = (sys.executable, "-c", "import sys; from paymaster.cli import main; sys.exit(main())")
 
 
 @dataclass(frozen=True, slots=True)
-class ScriptEngine:
-    """What a run needs: the registry to use and the environment to use it in; `server` is None for the user's own models."""
+class DemoSetup:
+    """The registry of a run and its environment; `server` is None for the user's own models."""
 
     registry: Path
     environment: Mapping[str, str]
@@ -43,26 +43,26 @@ class ScriptEngine:
 
 def main() -> int:
     with tempfile.TemporaryDirectory(prefix="paymaster-demo-") as folder:
-        workplace = Path(folder)
-        repository = make_repository(workplace / "durations")
-        with simulated_models(workplace) if not os.environ.get("REGISTRY") else own_models(Path(os.environ["REGISTRY"])) as stage:
-            return play(stage, repository, workplace)
+        workspace = Path(folder)
+        repository = make_repository(workspace / "durations")
+        with simulated_models(workspace) if not os.environ.get("REGISTRY") else own_models(Path(os.environ["REGISTRY"])) as setup:
+            return run_demo(setup, repository, workspace)
 
 
-def play(stage: ScriptEngine, repository: Path, workplace: Path) -> int:
+def run_demo(setup: DemoSetup, repository: Path, workspace: Path) -> int:
     title("A git repository with a failing test")
     before = run_tests(repository)
     print(indented(before.stderr))
     if before.returncode == 0:
-        print("The tests pass already: there is nothing to do.")
+        print("The tests pass already: nothing to do.")
         return 1
 
     run_id = f"demo-{secrets.token_hex(3)}"
     title(
         "paymaster mini -y -t '…' --model-registry "
-        + str(stage.registry if stage.server is None else REGISTRY.relative_to(HERE.parents[1]))
+        + str(setup.registry if setup.server is None else REGISTRY.relative_to(HERE.parents[1]))
     )
-    status = run_agent(stage, repository, run_id, workplace / "trajectory.json")
+    status = run_agent(setup, repository, run_id, workspace / "trajectory.json")
 
     title("The agent's patch")
     print(indented(git(repository, "diff").stdout) or "  (none)")
@@ -72,10 +72,10 @@ def play(stage: ScriptEngine, repository: Path, workplace: Path) -> int:
     title("What it cost")
     sys.stdout.flush()
     report = ("report", "--run-id", run_id)
-    shown = [*report, "--by", "model"], ["status", "--run-id", run_id, "--model-registry", str(stage.registry)]
-    for words in shown:
-        subprocess.run([*PAYMASTER, *words], env=stage.environment, check=False)
-    agrees = stage.server is None or compare_with_bill(stage, report)
+    shown = [*report, "--by", "model"], ["status", "--run-id", run_id, "--model-registry", str(setup.registry)]
+    for args in shown:
+        subprocess.run([*PAYMASTER, *args], env=setup.environment, check=False)
+    agrees = setup.server is None or compare_with_bill(setup, report)
     if after.returncode == 0 and status == 0 and agrees:
         print("\nDone: the failing test passes.")
         return 0
@@ -84,34 +84,34 @@ def play(stage: ScriptEngine, repository: Path, workplace: Path) -> int:
 
 
 @contextmanager
-def simulated_models(workplace: Path) -> Iterator[ScriptEngine]:
-    """Three models that read their answers from a script, behind a real HTTP server on this machine."""
+def simulated_models(workspace: Path) -> Iterator[DemoSetup]:
+    """Three models that answer from a script, behind a real HTTP server on this machine."""
     print("The models are simulated: a server on this machine answers for them from examples/demo/script.yaml.")
-    print("All else is real: mini-swe-agent, HTTP, git, the tests, Paymaster's ledger. Your own models: REGISTRY=my.yaml make demo")
+    print("Everything else is real: mini-swe-agent, HTTP, git, the tests, Paymaster's ledger. Your own models: REGISTRY=my.yaml make demo")
     with ScriptedServer(load_script(SCRIPT)) as server:
-        registry = workplace / "registry.yaml"
+        registry = workspace / "registry.yaml"
         registry.write_text(REGISTRY.read_text(encoding="utf-8").replace(PLACEHOLDER, server.base_url), encoding="utf-8")
-        # Nothing of the user's own settings takes part, and nothing is left behind.
+        # None of the user's settings is used, and no file remains.
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("PAYMASTER_", "MSWEA_"))}
-        environment |= {"PAYMASTER_STATE_DIR": str(workplace / "state"), "MSWEA_GLOBAL_CONFIG_DIR": str(workplace / "mini")}
+        environment |= {"PAYMASTER_STATE_DIR": str(workspace / "state"), "MSWEA_GLOBAL_CONFIG_DIR": str(workspace / "mini")}
         environment |= {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
-        yield ScriptEngine(registry, silent(environment), server)
+        yield DemoSetup(registry, silent(environment), server)
 
 
 @contextmanager
-def own_models(registry: Path) -> Iterator[ScriptEngine]:
+def own_models(registry: Path) -> Iterator[DemoSetup]:
     """The user's registry, ledger and keys: this spends money."""
-    print(f"The models are those of {registry}, and their answers cost what they cost.")
-    yield ScriptEngine(registry.resolve(), silent(os.environ), None)
+    print(f"The models are those of {registry}. Their answers cost real money.")
+    yield DemoSetup(registry.resolve(), silent(os.environ), None)
 
 
 def silent(environment: Mapping[str, str]) -> dict[str, str]:
-    """For a mini that greets nobody and asks nobody."""
+    """The environment for a mini that prints no greeting and asks nothing."""
     return {**environment, "MSWEA_SILENT_STARTUP": "1", "MSWEA_CONFIGURED": "true"}
 
 
 def make_repository(folder: Path) -> Path:
-    """A git repository of the files that ship beside this one."""
+    """A git repository of the files beside this one."""
     shutil.copytree(REPOSITORY, folder, ignore=shutil.ignore_patterns("__pycache__"))
     git(folder, "init", "--quiet")
     git(folder, "add", "--all")
@@ -119,22 +119,22 @@ def make_repository(folder: Path) -> Path:
     return folder
 
 
-def git(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["git", "-C", str(folder), *words], check=True, capture_output=True, text=True)
+def git(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["git", "-C", str(folder), *args], check=True, capture_output=True, text=True)
 
 
 def run_tests(repository: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", "unittest"], cwd=repository, check=False, capture_output=True, text=True)
 
 
-def run_agent(stage: ScriptEngine, repository: Path, run_id: str, trajectory: Path) -> int:
-    """Run mini on the repository; show what it does and what Paymaster says about it while it works."""
-    words = ["mini", "--verbose", "-y", "--exit-immediately", "-t", TASK, "-o", str(trajectory)]
-    ours = ["--model-registry", str(stage.registry), "--run-id", run_id]
+def run_agent(setup: DemoSetup, repository: Path, run_id: str, trajectory: Path) -> int:
+    """Run mini on the repository; show its steps and Paymaster's log as they happen."""
+    args = ["mini", "--verbose", "-y", "--exit-immediately", "-t", TASK, "-o", str(trajectory)]
+    ours = ["--model-registry", str(setup.registry), "--run-id", run_id]
     agent = subprocess.Popen(
-        [*PAYMASTER, *words, *ours],
+        [*PAYMASTER, *args, *ours],
         cwd=repository,
-        env={**stage.environment, "COLUMNS": "120"},
+        env={**setup.environment, "COLUMNS": "120"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -147,7 +147,7 @@ def run_agent(stage: ScriptEngine, repository: Path, run_id: str, trajectory: Pa
         reader.start()
     try:
         status = agent.wait()
-    except KeyboardInterrupt:  # the agent has heard it too
+    except KeyboardInterrupt:  # the agent gets it too
         status = agent.wait()
     for reader in readers:
         reader.join()
@@ -155,34 +155,34 @@ def run_agent(stage: ScriptEngine, repository: Path, run_id: str, trajectory: Pa
 
 
 def show_steps(output: IO[str]) -> None:
-    """Of all that mini prints: what the model says and does, without what it was told and what its commands answered."""
-    speaking = False
+    """Show the model's text and commands from mini's output, without prompts and command outputs."""
+    shown = False
     for line in output:
         text = line.rstrip()
         if text.startswith("mini-swe-agent (step"):
-            speaking = True
+            shown = True
             print(f"\n  {text}", flush=True)
         elif re.fullmatch(r"(System|User|Tool|Exit):|[─-]{20,}", text):
-            speaking = False
-        elif speaking and text:
+            shown = False
+        elif shown and text:
             print(f"    {text}", flush=True)
 
 
 def show_events(log: IO[str]) -> None:
-    """Paymaster's log, without the date; what mini says beside it as it is."""
+    """Show Paymaster's log without dates; other lines are shown unchanged."""
     for line in log:
         text = line.rstrip()
         event = re.fullmatch(r"\S+ (\S+?),\d+ \w+ paymaster\.\w+: (.*)", text)
         print(f"  [paymaster {event[1]}] {event[2]}" if event else f"  {text}", flush=True)
 
 
-def compare_with_bill(stage: ScriptEngine, report: tuple[str, ...]) -> bool:
-    """Whether the ledger says what the (simulated) provider billed."""
-    if stage.server is None:
+def compare_with_bill(setup: DemoSetup, report: tuple[str, ...]) -> bool:
+    """Whether the ledger's cost is what the simulated provider billed."""
+    if setup.server is None:
         return True
-    told = subprocess.run([*PAYMASTER, *report, "--json"], env=stage.environment, check=True, capture_output=True, text=True)
-    ours = json.loads(told.stdout)["total"]["cost_nanousd"]
-    theirs = stage.server.bill()["billed_nanousd"]
+    report_json = subprocess.run([*PAYMASTER, *report, "--json"], env=setup.environment, check=True, capture_output=True, text=True)
+    ours = json.loads(report_json.stdout)["total"]["cost_nanousd"]
+    theirs = setup.server.bill()["billed_nanousd"]
     print(f"\nBilled by the provider: {format_usd(int(str(theirs)))}. In the ledger: {format_usd(ours)}.")
     return bool(ours == theirs)
 

@@ -1,4 +1,4 @@
-"""A batch of six small repositories with one bug each for mini-swe-agent, the models that fix them, and what a run of it left behind."""
+"""A batch of six small repositories with one bug each for mini-swe-agent, the models that fix them, and the results of a run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 NAMES = tuple(f"toy-{number}" for number in range(1, 7))
 FIXED = "+    return a + b"
 TALKATIVE = {"bytes_per_token": 1}
-"""A model that bills nearly what is held, so that a budget can be used up."""
+"""A model that bills nearly its whole hold, so that a budget can be used up."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Ended:
 
 
 class Batch:
-    """Six instances in a folder. `run` starts `paymaster mini-batch` on them in a process of its own."""
+    """Six instances in a folder. `run` starts `paymaster mini-batch` on them in a new process."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -46,27 +46,27 @@ class Batch:
         (folder / "instances" / "test.jsonl").write_text("\n".join(lines))
 
     def answers(self, *, in_text: bool = False) -> list[dict[str, object]]:
-        """Of a model that fixes each instance in its own repository, looks, and submits; always the right next step."""
-        said = []
+        """The answers of a model that fixes each instance in its own repository, looks at it, and submits."""
+        answers = []
         for name in NAMES:
-            go = f"cd {self.folder / name} &&"
-            steps = [f"{go} sed -i.bak s/-/+/ sum.py && rm sum.py.bak", f"{go} cat sum.py", f"{go} {SUBMIT} && git diff"]
+            enter = f"cd {self.folder / name} &&"
+            steps = [f"{enter} sed -i.bak s/-/+/ sum.py && rm sum.py.bak", f"{enter} cat sum.py", f"{enter} {SUBMIT} && git diff"]
             for step, command in enumerate(steps):
                 answer = {"text": f"THOUGHT: Next.\n```mswea_bash_command\n{command}\n```"} if in_text else bash(command)
-                said.append({**answer, "when": {"match": rf"\[\[{name}\]\]", "step": step}})
-        return [*said, {"text": "Which instance is this?"}]
+                answers.append({**answer, "when": {"match": rf"\[\[{name}\]\]", "step": step}})
+        return [*answers, {"text": "Which instance is this?"}]
 
-    def words(self, *words: str, config: str = "swebench.yaml", workers: int = 4, out: str = "out") -> list[str]:
+    def args(self, *args: str, config: str = "swebench.yaml", workers: int = 4, out: str = "out") -> list[str]:
         """The command line."""
         local = ["environment.environment_class=local", f"environment.cwd={self.folder}", "environment.env.BASH_ENV="]
         specs = [word for spec in (config, *local) for word in ("-c", spec)]
         data = ["--subset", str(self.folder / "instances"), "--split", "test"]
-        return ["mini-batch", *data, "-w", str(workers), "-o", str(self.folder / out), *specs, *words]
+        return ["mini-batch", *data, "-w", str(workers), "-o", str(self.folder / out), *specs, *args]
 
-    def start(self, *words: str, **how: object) -> subprocess.Popen[str]:
+    def start(self, *args: str, **options: object) -> subprocess.Popen[str]:
         """The process, running."""
         return subprocess.Popen(
-            paymaster(*self.words(*words, **how)),  # type: ignore[arg-type]  # `how` is passed through
+            paymaster(*self.args(*args, **options)),  # type: ignore[arg-type]  # `options` are passed through
             cwd=self.folder,
             env=self.environment(),
             stdin=subprocess.DEVNULL,
@@ -75,12 +75,12 @@ class Batch:
             text=True,
         )
 
-    def run(self, *words: str, **how: object) -> Ended:
+    def run(self, *args: str, **options: object) -> Ended:
         """The process, when it has ended."""
-        return wait(self.start(*words, **how))
+        return wait(self.start(*args, **options))
 
     def environment(self) -> dict[str, str]:
-        """Nothing is looked for on the network, and nothing written outside the folder."""
+        """The environment: no network, and nothing is written outside the folder."""
         offline = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_HOME": str(self.folder / "cache"), "COLUMNS": "120"}
         return {**os.environ, **offline}
 
@@ -90,17 +90,17 @@ class Batch:
         return {name: saved["model_patch"] for name, saved in json.loads(path.read_text()).items()} if path.exists() else {}
 
     def trajectories(self, out: str = "out") -> dict[str, dict[str, object]]:
-        """What each instance's trajectory says, by its name."""
+        """The trajectory of each instance, by its name."""
         return {path.parent.name: json.loads(path.read_text()) for path in (self.folder / out).glob("*/*.traj.json")}
 
     def is_own_patch(self, name: str, patch: str) -> bool:
         """Whether a patch fixes the bug, and was made against this instance's file, which ends in its name."""
         return FIXED in patch and f" # {name}" in patch
 
-    def report(self, *words: str) -> dict[str, int]:
-        """What `paymaster report --by instance` says: nano-dollars by instance."""
+    def report(self, *args: str) -> dict[str, int]:
+        """The output of `paymaster report --by instance`: nano-dollars by instance."""
         ended = subprocess.run(
-            paymaster("report", "--by", "instance", "--json", *words), check=False, capture_output=True, text=True, timeout=120
+            paymaster("report", "--by", "instance", "--json", *args), check=False, capture_output=True, text=True, timeout=120
         )
         assert ended.returncode == 0, ended
         return {str(row["instance"]): int(row["cost_nanousd"]) for row in json.loads(ended.stdout)["rows"]}
@@ -108,12 +108,12 @@ class Batch:
     def _make_repository(self, folder: Path) -> None:
         folder.mkdir()
         (folder / "sum.py").write_text(f"def add(a, b):\n    return a - b\n # {folder.name}\n")
-        for words in (["init", "-q"], ["add", "-A"], ["-c", "user.name=t", "-c", "user.email=t@example.invalid", "commit", "-qm", "init"]):
-            subprocess.run(["git", "-C", str(folder), *words], check=True)
+        for args in (["init", "-q"], ["add", "-A"], ["-c", "user.name=t", "-c", "user.email=t@example.invalid", "commit", "-qm", "init"]):
+            subprocess.run(["git", "-C", str(folder), *args], check=True)
 
 
 def wait(process: subprocess.Popen[str]) -> Ended:
-    """What a process said until it ended."""
+    """The output of a process, once it has ended."""
     try:
         out, err = process.communicate(timeout=120)
     except subprocess.TimeoutExpired:

@@ -1,4 +1,4 @@
-"""What tests of agents need: simulated models over real HTTP, a registry of them, a git repository, a mini without its user's settings."""
+"""Fixtures for tests of agents: simulated models over real HTTP, a registry of them, a git repository, and a mini without user settings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agents.steps import PRICES
-from paymaster.agents.clients import SHARED
+from paymaster.agents.clients import CLIENTS
 from paymaster.providers.scripted.script import Script
 from paymaster.providers.scripted.server import ScriptedServer
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-# mini reads its user's settings when it is imported.
+# mini reads the user's settings when it is imported.
 os.environ["MSWEA_GLOBAL_CONFIG_DIR"] = tempfile.mkdtemp(prefix="mini-config-")
 os.environ["MSWEA_SILENT_STARTUP"] = "1"
 os.environ["MSWEA_CONFIGURED"] = "true"
@@ -27,11 +27,11 @@ os.environ["MSWEA_CONFIGURED"] = "true"
 
 @pytest.fixture
 def serve() -> Iterator[Callable[..., ScriptedServer]]:
-    """Start a scripted provider: each keyword is a model with its answers, or the whole of its section."""
+    """Start a scripted provider: each keyword is a model with its answers, or its whole section."""
     servers: list[ScriptedServer] = []
 
     def start(**models: object) -> ScriptedServer:
-        sections = {name: said if isinstance(said, dict) else {"answers": said} for name, said in models.items()}
+        sections = {name: given if isinstance(given, dict) else {"answers": given} for name, given in models.items()}
         script = Script.model_validate({"models": {name: {"prices": PRICES, **section} for name, section in sections.items()}})
         servers.append(ScriptedServer(script).__enter__())
         return servers[-1]
@@ -68,12 +68,12 @@ def repository(tmp_path: Path) -> Path:
     folder = tmp_path / "repository"
     folder.mkdir()
     (folder / "sum.py").write_text("def add(a, b):\n    return a - b\n")
-    for words in (["init", "-q"], ["add", "-A"], ["-c", "user.name=t", "-c", "user.email=t@example.invalid", "commit", "-qm", "init"]):
-        subprocess.run(["git", "-C", str(folder), *words], check=True)
+    for args in (["init", "-q"], ["add", "-A"], ["-c", "user.name=t", "-c", "user.email=t@example.invalid", "commit", "-qm", "init"]):
+        subprocess.run(["git", "-C", str(folder), *args], check=True)
     return folder
 
 
 @pytest.fixture(autouse=True)
 def _own_clients() -> Iterator[None]:
     yield
-    SHARED.close()
+    CLIENTS.close()

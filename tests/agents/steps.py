@@ -1,4 +1,4 @@
-"""What simulated models say to mini-swe-agent, what they cost, and how to start `paymaster` in a process of its own."""
+"""Answers of simulated models for mini-swe-agent, their prices, and the command line of a `paymaster` process."""
 
 import sys
 
@@ -11,6 +11,6 @@ def bash(command: str, text: str = "Next.") -> dict[str, object]:
     return {"text": text, "tool_calls": [{"name": "bash", "arguments": {"command": command}}]}
 
 
-def paymaster(*words: str) -> list[str]:
+def paymaster(*args: str) -> list[str]:
     """The command line."""
-    return [sys.executable, "-c", "import sys; from paymaster.cli import main; sys.exit(main())", *words]
+    return [sys.executable, "-c", "import sys; from paymaster.cli import main; sys.exit(main())", *args]

@@ -1,7 +1,7 @@
-"""Run by a Python that has SWE-agent: loads each config that is named, for a single run and for a batch, and reads an answer with it.
+"""Run by a Python that has SWE-agent: loads each named config for a single run and for a batch, and reads an answer with it.
 
-Prints one JSON object per config: which parser it has, the command found in an answer of the form that the prompt asks for, and the tools
-that the model would not know of.
+Prints one JSON object per config: its parser, the command that the parser finds in an answer of the requested form, and the tools that the
+prompt does not explain.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Configs that `paymaster init --for` writes, loaded in the agents that they are for."""
+"""Configs that `paymaster init --for` writes, loaded by the real agents."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def own_directory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-def init(agent: str, *words: str) -> dict[str, object]:
-    """What `paymaster init --for` wrote."""
-    assert main(["init", "--for", agent, *words]) == 0
+def init(agent: str, *args: str) -> dict[str, object]:
+    """The config that `paymaster init --for` wrote."""
+    assert main(["init", "--for", agent, *args]) == 0
     return YAML(typ="safe", pure=True).load(Path(AGENTS[agent]).read_text(encoding="utf-8"))
 
 
-def init_sweagent(*words: str) -> dict[str, object]:
-    return init("sweagent", *words)["agent"]
+def init_sweagent(*args: str) -> dict[str, object]:
+    return init("sweagent", *args)["agent"]
 
 
 def own_registry(**model: object) -> None:
@@ -48,12 +48,12 @@ def own_registry(**model: object) -> None:
 
 def test_a_registry_and_a_config_are_written_and_the_next_command_is_named(capsys):
     init("sweagent", "--preset", "open-source", "--output", ".")
-    said = capsys.readouterr().out
-    assert "paymaster sweagent run --model-registry registry.yaml --config sweagent.yaml" in said
+    output = capsys.readouterr().out
+    assert "paymaster sweagent run --model-registry registry.yaml --config sweagent.yaml" in output
     assert main(["check", "registry.yaml"]) == 0
 
 
-def test_money_is_left_to_the_registry():
+def test_the_registry_limits_the_cost():
     model = init_sweagent("--preset", "hosted")["model"]
     assert (model["name"], model["per_instance_cost_limit"], model["total_cost_limit"]) == ("gpt", 0, 0)
     assert init("mini", "--model-registry", "registry.yaml")["agent"]["cost_limit"] == 0
@@ -70,22 +70,22 @@ def test_prompt_and_answer_fit_the_window_together():
     assert model["max_input_tokens"] + model["max_output_tokens"] == 131_072
 
 
-def test_cache_markers_are_set_where_a_model_reads_them():
+def test_cache_markers_are_set_if_a_model_reads_them():
     assert init_sweagent("--preset", "hosted")["history_processors"] == [{"type": "cache_control", "last_n_messages": 2}]
 
 
-def test_no_cache_markers_where_none_does():
+def test_cache_markers_are_not_set_if_no_model_reads_them():
     assert init_sweagent("--preset", "vllm")["history_processors"] == []
 
 
-def test_a_short_window_keeps_only_the_last_outputs_and_cuts_long_ones():
+def test_with_a_short_window_only_the_last_outputs_are_kept_and_long_ones_cut():
     agent = init_sweagent("--preset", "llamacpp")
     assert [processor["type"] for processor in agent["history_processors"]] == ["last_n_observations"]
     assert agent["templates"]["max_observation_length"] == 65_536 * 4 // 16
 
 
 @pytest.mark.parametrize(("preset", "sampling"), [("vllm", (0.7, 0.8)), ("open-source", (0.7, 1.0)), ("hosted", (1.0, None))])
-def test_sampling_is_what_the_makers_publish(preset, sampling):
+def test_sampling_follows_the_makers_recommendation(preset, sampling):
     model = init_sweagent("--preset", preset)["model"]
     assert (model["temperature"], model["top_p"]) == sampling
 
@@ -97,7 +97,7 @@ def test_sampling_in_the_registry_wins():
     assert init("mini", "--model-registry", "own.yaml")["model"]["model_kwargs"] == {}
 
 
-def test_a_model_of_which_nothing_is_known_gets_a_config_without_guesses(capsys):
+def test_an_unknown_model_gets_a_config_without_guesses(capsys):
     own_registry()
     agent = init_sweagent("--model-registry", "own.yaml")
     assert set(agent["model"]) == {"name", "per_instance_cost_limit", "total_cost_limit"}
@@ -111,16 +111,16 @@ def test_a_model_without_function_calling_gets_commands_in_the_text():
     assert init("mini", "--model-registry", "own.yaml")["model"]["model_class"].endswith("PaymasterTextModel")
 
 
-def test_a_fallback_that_the_config_shuts_out_is_named(capsys):
+def test_a_fallback_that_the_config_excludes_is_reported(capsys):
     Path("own.yaml").write_text(
         "models: {a: {provider: ollama, capabilities: [function_calling]}, b: {provider: ollama, capabilities: []}}\n"
         "policies: {fallback_chain: [a, b]}"
     )
     init("sweagent", "--model-registry", "own.yaml")
-    assert "b will be passed over" in capsys.readouterr().out
+    assert "b: no function calling, so it will be skipped" in capsys.readouterr().out
 
 
-def test_names_and_places_that_yaml_would_misread_arrive_unchanged():
+def test_names_and_paths_that_yaml_could_misread_arrive_unchanged():
     name, folder = 'yes: "#1', Path("$a 'b'")
     folder.mkdir()
     Path(folder, "own.yaml").write_text(json.dumps({"models": {name: {"provider": "ollama"}}}))
@@ -133,7 +133,7 @@ def test_names_and_places_that_yaml_would_misread_arrive_unchanged():
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("args", "message"),
     [
         (["--for", "sweagnt"], "did you mean sweagent?"),
         (["--for", "sweagent", "--preset", "open-sorce"], "did you mean open-source?"),
@@ -149,10 +149,10 @@ def test_names_and_places_that_yaml_would_misread_arrive_unchanged():
         (["--model-registry", "text.yaml"], "needs --for"),
     ],
 )
-def test_a_mistake_is_named_and_nothing_is_written(capsys, words, said):
+def test_a_mistake_is_reported_and_nothing_is_written(capsys, args, message):
     Path("text.yaml").write_text("models: {a: {provider: ollama, capabilities: []}}")
-    assert main(["init", *words]) == 2
-    assert said in capsys.readouterr().err
+    assert main(["init", *args]) == 2
+    assert message in capsys.readouterr().err
     assert [path.name for path in Path().iterdir()] == ["text.yaml"]
 
 
@@ -160,7 +160,7 @@ def test_a_mistake_is_named_and_nothing_is_written(capsys, words, said):
 def test_nothing_is_overwritten_and_neither_file_is_written_alone(capsys, present):
     Path(present).write_text("mine")
     assert main(["init", "--for", "sweagent"]) == 2
-    assert f"{present} is already there" in capsys.readouterr().err
+    assert f"{present} already exists" in capsys.readouterr().err
     assert {path.name: path.read_text() for path in Path().iterdir()} == {present: "mine"}
     assert main(["init", "--for", "sweagent", "--force"]) == 0
     assert {path.name for path in Path().iterdir()} == {"registry.yaml", "sweagent.yaml"}
@@ -175,7 +175,7 @@ def mini_model(base: str) -> object:
 
 @pytest.mark.parametrize("preset", preset_names())
 @pytest.mark.parametrize(("parser", "base"), [("function_calling", "mini.yaml"), ("thought_action", "mini_textbased.yaml")])
-def test_mini_loads_what_is_written_for_it(preset, parser, base):
+def test_mini_loads_its_config(preset, parser, base):
     init("mini", "--preset", preset, "--parser", parser)
     model = mini_model(base)
     assert model.config.model_name == model.client.registry.default
@@ -189,7 +189,7 @@ def test_mini_loads_what_is_written_for_it(preset, parser, base):
         ("thought_action", "mini_textbased.yaml", {"text": "I look.\n\n```mswea_bash_command\necho hello\n```"}),
     ],
 )
-def test_a_call_in_mini_goes_through_the_registry_and_is_understood(serve, registry, parser, base, answer):
+def test_a_call_in_mini_goes_through_the_registry_and_its_answer_is_read(serve, registry, parser, base, answer):
     server = serve(coder=[answer, bash(SUBMIT)])
     init("mini", "--model-registry", str(registry(server, "coder")), "--parser", parser)
     message = mini_model(base).query([{"role": "user", "content": "Say hello."}])
@@ -201,7 +201,7 @@ def test_a_call_in_mini_goes_through_the_registry_and_is_understood(serve, regis
 
 
 def sweagent_environ() -> dict[str, str]:
-    """An installation that is not editable looks for its folders in a checkout, SWE_AGENT_SRC."""
+    """A non-editable installation needs the folders of a checkout, SWE_AGENT_SRC."""
     environ = {**os.environ, "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
     if checkout := environ.get("SWE_AGENT_SRC"):
         folders = {"CONFIG_DIR": "config", "TOOLS_DIR": "tools", "TRAJECTORY_DIR": "trajectories", "CONFIG_ROOT": "."}
@@ -212,14 +212,14 @@ def sweagent_environ() -> dict[str, str]:
 @pytest.mark.skipif(
     not SWE_AGENT, reason="needs SWE_AGENT_VENV, an environment with SWE-agent: make test-sweagent SWE_AGENT_SRC=path/to/SWE-agent"
 )
-def test_sweagent_loads_what_is_written_for_it_and_reads_answers_as_the_prompt_asks_for_them(tmp_path):
+def test_sweagent_loads_its_configs_and_reads_answers_of_the_requested_form(tmp_path):
     """In one process, because SWE-agent takes seconds to start."""
     folders = []
     for preset, parser in STARTERS:
         folder = tmp_path / f"{preset}-{parser}"
         folder.mkdir()
-        words = [] if parser is None else ["--parser", parser]
-        assert main(["init", "--for", "sweagent", "--preset", preset, "--output", str(folder), *words]) == 0
+        args = [] if parser is None else ["--parser", parser]
+        assert main(["init", "--for", "sweagent", "--preset", preset, "--output", str(folder), *args]) == 0
         folders.append(str(folder / AGENTS["sweagent"]))
     python = str(Path(SWE_AGENT, "bin", "python") if Path(SWE_AGENT).is_dir() else SWE_AGENT)
     ended = subprocess.run([python, str(LOADS), *folders], capture_output=True, text=True, check=False, timeout=100, env=sweagent_environ())

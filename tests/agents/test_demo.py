@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -32,18 +33,19 @@ def run_demo(**environment: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_demo_fixes_the_bug_through_throttling_and_a_fallback_and_says_what_it_cost(own_state: Path) -> None:
+def test_the_demo_fixes_the_bug_despite_throttling_and_shows_its_cost(own_state: Path) -> None:
     started = time.monotonic()
     done = run_demo()
-    said = done.stdout + done.stderr
-    assert done.returncode == 0, said
+    output = done.stdout + done.stderr
+    assert done.returncode == 0, output
     assert time.monotonic() - started < 60
-    assert "FAILED (failures=1)" in said
-    assert "The models are simulated" in said
-    for event in ("throttled (HTTP 429)", "overloaded (HTTP 503)", "frontier is left for workhorse", "50 % of usd/run/"):
-        assert event in said
-    assert "sorted(UNIT_MS, key=len, reverse=True)" in said
-    assert "Done: the failing test passes." in said
+    assert "FAILED (failures=1)" in output
+    assert "The models are simulated" in output
+    for event in ("throttled (HTTP 429)", "overloaded (HTTP 503)", "50 % of usd/run/"):
+        assert event in output
+    assert re.search(r"frontier .*workhorse", output)
+    assert "sorted(UNIT_MS, key=len, reverse=True)" in output
+    assert "Done: the failing test passes." in output
     assert not own_state.exists()
 
 

@@ -1,21 +1,21 @@
-"""Taking Paymaster's flags out of another program's command line."""
+"""Separating Paymaster's flags from another program's command line."""
 
 from __future__ import annotations
 
 import pytest
 
-from paymaster.agents.flags import take_flags
+from paymaster.agents.flags import parse_flags
 from paymaster.errors import UsageMistake
 
 
-def test_both_ways_to_write_a_flag_and_both_kinds_of_dashes_are_taken_and_the_rest_stays_in_order() -> None:
-    taken = take_flags(["-y", "--model-registry", "r.yaml", "-t", "do it", "--budget-usd=2.5", "--rpm_limit", "60", "-o", "x"])
-    assert taken.settings == {"model_registry": "r.yaml", "budget_usd": "2.5", "rpm_limit": "60"}
-    assert taken.rest == ("-y", "-t", "do it", "-o", "x")
+def test_flags_with_dashes_or_underscores_are_taken_and_other_arguments_keep_their_order() -> None:
+    flags = parse_flags(["-y", "--model-registry", "r.yaml", "-t", "do it", "--budget-usd=2.5", "--rpm_limit", "60", "-o", "x"])
+    assert flags.settings == {"model_registry": "r.yaml", "budget_usd": "2.5", "rpm_limit": "60"}
+    assert flags.args == ("-y", "-t", "do it", "-o", "x")
 
 
 def test_the_last_of_two_flags_wins() -> None:
-    assert take_flags(["--budget-usd", "1", "--budget-usd=2"]).settings == {"budget_usd": "2"}
+    assert parse_flags(["--budget-usd", "1", "--budget-usd=2"]).settings == {"budget_usd": "2"}
 
 
 @pytest.mark.parametrize(
@@ -23,21 +23,21 @@ def test_the_last_of_two_flags_wins() -> None:
     [("--hard-stop-on-budget", "true"), ("--no-hard-stop-on-budget", "false"), ("--hard-stop-on-budget=no", "no")],
 )
 def test_a_switch_needs_no_value(word: str, value: str) -> None:
-    assert take_flags([word, "-y"]).settings == {"hard_stop_on_budget": value}
+    assert parse_flags([word, "-y"]).settings == {"hard_stop_on_budget": value}
 
 
-def test_words_after_two_dashes_belong_to_the_other_program() -> None:
-    taken = take_flags(["--", "--budget-usd", "1"])
-    assert taken.settings == {}
-    assert taken.rest == ("--", "--budget-usd", "1")
+def test_arguments_after_two_dashes_belong_to_the_other_program() -> None:
+    flags = parse_flags(["--", "--budget-usd", "1"])
+    assert flags.settings == {}
+    assert flags.args == ("--", "--budget-usd", "1")
 
 
-@pytest.mark.parametrize("words", [["--budget-usd"], ["--budget-usd", "--run-id", "x"]])
-def test_a_flag_without_its_value_is_named(words: list[str]) -> None:
+@pytest.mark.parametrize("args", [["--budget-usd"], ["--budget-usd", "--run-id", "x"]])
+def test_a_flag_without_its_value_is_named(args: list[str]) -> None:
     with pytest.raises(UsageMistake, match="--budget-usd needs a value"):
-        take_flags(words)
+        parse_flags(args)
 
 
-@pytest.mark.parametrize(("words", "verbosity"), [([], 0), (["-v"], 1), (["-v", "--verbose"], 2), (["-vv", "-v"], 2), (["-q"], -1)])
-def test_verbosity_is_counted(words: list[str], verbosity: int) -> None:
-    assert take_flags(words).verbosity == verbosity
+@pytest.mark.parametrize(("args", "verbosity"), [([], 0), (["-v"], 1), (["-v", "--verbose"], 2), (["-vv", "-v"], 2), (["-q"], -1)])
+def test_verbosity_is_counted(args: list[str], verbosity: int) -> None:
+    assert parse_flags(args).verbosity == verbosity

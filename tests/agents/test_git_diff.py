@@ -1,4 +1,4 @@
-"""The work in progress as a patch."""
+"""Uncommitted changes as a patch."""
 
 from __future__ import annotations
 

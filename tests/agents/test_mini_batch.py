@@ -37,9 +37,7 @@ def batch(tmp_path: Path) -> Batch:
     return Batch(folder)
 
 
-def test_each_instance_submits_its_own_patch_and_the_report_agrees_with_trajectories_and_bill(
-    batch: Batch, serve: Serve, registry: Write
-) -> None:
+def test_each_instance_submits_its_own_patch_and_report_and_bill_agree(batch: Batch, serve: Serve, registry: Write) -> None:
     server = serve(m=model(batch))
     events = batch.folder / "events.jsonl"
     ended = batch.run("--model-registry", str(registry(server, "m")), "--budget-usd", "1", "--run-id", "r", "--events", str(events))
@@ -47,11 +45,11 @@ def test_each_instance_submits_its_own_patch_and_the_report_agrees_with_trajecto
     assert set(batch.predictions()) == set(NAMES)
     assert all(batch.is_own_patch(name, patch) for name, patch in batch.predictions().items())
     reported = batch.report("--run-id", "r", "--batch-id", "r")
-    said = {name: saved["info"]["model_stats"]["instance_cost"] for name, saved in batch.trajectories().items()}
-    assert {name: round(Decimal(str(cost)) * 10**9) for name, cost in said.items()} == reported
+    in_trajectories = {name: saved["info"]["model_stats"]["instance_cost"] for name, saved in batch.trajectories().items()}
+    assert {name: round(Decimal(str(cost)) * 10**9) for name, cost in in_trajectories.items()} == reported
     assert sum(reported.values()) == server.bill()["billed_nanousd"]
-    told = [event for event in map(json.loads, events.read_text().splitlines()) if event["event"] == "settled"]
-    assert {name: sum(event["cost_nanousd"] for event in told if event["instance"] == name) for name in NAMES} == reported
+    settled = [event for event in map(json.loads, events.read_text().splitlines()) if event["event"] == "settled"]
+    assert {name: sum(event["cost_nanousd"] for event in settled if event["instance"] == name) for name in NAMES} == reported
     assert json.loads((batch.out / "preds.json").read_text())["toy-1"]["model_name_or_path"] == "m"
     assert re.search(r"Paymaster: \$0\.0\d{3} spent, \$0\.00 held, \$0\.9\d{3} left of \$1\.00 \(--budget-usd\)", ended.out)
     assert "m: 18 answers, $0." in ended.err
@@ -66,7 +64,7 @@ def test_a_text_based_config_needs_no_model_class_and_no_function_calling(batch:
     assert len(batch.predictions()) == 6
 
 
-def test_a_model_that_is_down_is_left_and_a_storm_of_429_loses_no_instance(batch: Batch, serve: Serve, registry: Write) -> None:
+def test_a_failing_model_and_a_storm_of_429s_lose_no_instance(batch: Batch, serve: Serve, registry: Write) -> None:
     storm = [{"kind": "throttle", "times": 12, "retry_after_s": 0.7, "after": 5}]
     down = model(batch, faults=[{"kind": "overloaded", "always": True}])
     path = registry(serve(down=down, busy=model(batch, faults=storm)), "down", "busy", retries_per_model=1)
@@ -78,21 +76,21 @@ def test_a_model_that_is_down_is_left_and_a_storm_of_429_loses_no_instance(batch
     assert {message["extra"]["model"] for message in messages if message["role"] == "assistant"} == {"busy"}
 
 
-def test_an_instance_for_which_no_model_answers_is_done_by_the_next_start(batch: Batch, serve: Serve, registry: Write) -> None:
+def test_an_instance_without_an_answer_is_done_by_the_next_start(batch: Batch, serve: Serve, registry: Write) -> None:
     server = serve(m=model(batch, faults=[{"kind": "overloaded", "times": 2}]))
-    words = ["--model-registry", str(registry(server, "m", retries_per_model=0, breaker_failures=99)), "--run-id", "r"]
-    ended = batch.run(*words, workers=2)
+    args = ["--model-registry", str(registry(server, "m", retries_per_model=0, breaker_failures=99)), "--run-id", "r"]
+    ended = batch.run(*args, workers=2)
     assert ended.status == 1, ended
-    left = set(NAMES) - set(batch.predictions())
-    assert len(left) == 2
-    assert f"No model answered for {', '.join(sorted(left))}: the same command with --run-id r does them again." in ended.err
+    unfinished = set(NAMES) - set(batch.predictions())
+    assert len(unfinished) == 2
+    assert f"No model answered for {', '.join(sorted(unfinished))}: the same command with --run-id r does them again." in ended.err
     assert "overloaded (HTTP 503)" in ended.out
     assert "Traceback" not in ended.out + ended.err
-    assert batch.run(*words).status == 0
+    assert batch.run(*args).status == 0
     assert set(batch.predictions()) == set(NAMES)
 
 
-def test_a_model_that_cannot_call_functions_is_refused_before_anything_starts(batch: Batch, serve: Serve, registry: Write) -> None:
+def test_a_model_without_function_calling_is_refused_before_anything_starts(batch: Batch, serve: Serve, registry: Write) -> None:
     server = serve(m=model(batch))
     path = registry(server, "m")
     path.write_text(path.read_text().replace('"function_calling"', '"json_mode"'))
@@ -105,31 +103,31 @@ def test_a_model_that_cannot_call_functions_is_refused_before_anything_starts(ba
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("args", "message"),
     [
-        (["-w", "0"], "-w 0: there must be one worker"),
-        (["--filter", "("], "--filter '(' is no regular expression"),
+        (["-w", "0"], "-w 0: at least one worker is needed"),
+        (["--filter", "("], "--filter '(' is not a regular expression"),
         (["-c", "agent.step_limit=many"], "agent.step_limit: Input should be"),
         (["-o", "bad"], "bad/preds.json can't be read"),
-        (["-o", "odd"], "odd/preds.json holds no predictions"),
+        (["-o", "odd"], "odd/preds.json is not a file of predictions"),
     ],
 )
-def test_a_mistake_is_told_with_status_2_before_an_instance_begins(
+def test_a_mistake_ends_with_status_2_before_an_instance_begins(
     batch: Batch,
     serve: Serve,
     registry: Write,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
-    words: list[str],
-    told: str,
+    args: list[str],
+    message: str,
 ) -> None:
     monkeypatch.chdir(batch.folder)
     for name, text in {"bad": '{"toy-1": ', "odd": "[]"}.items():
         (batch.folder / name).mkdir()
         (batch.folder / name / "preds.json").write_text(text)
     server = serve(m=model(batch))
-    assert command_line(batch.words("--model-registry", str(registry(server, "m")), *words)) == 2
-    assert told in capsys.readouterr().err
+    assert command_line(batch.args("--model-registry", str(registry(server, "m")), *args)) == 2
+    assert message in capsys.readouterr().err
     assert server.bill()["requests"] == 0
 
 
@@ -145,7 +143,7 @@ def test_ctrl_c_begins_no_more_instances_and_ends_with_status_130(batch: Batch, 
 
 
 def outcome(batch: Batch, command: list[str]) -> tuple[int, dict[str, str], str]:
-    """Status, predictions and what was printed, without what no two runs share."""
+    """Status, predictions and output, without the parts that differ between any two runs."""
     done = subprocess.run(
         command,
         check=False,
@@ -163,13 +161,13 @@ def outcome(batch: Batch, command: list[str]) -> tuple[int, dict[str, str], str]
     return done.returncode, saved, re.sub(r"\d+:\d\d:\d\d|[\u2800-\u28ff]", "", done.stdout)
 
 
-@pytest.mark.parametrize("words", [["-c", "mini.yaml"], ["--no-such-flag"], ["--help"]])
-def test_without_a_registry_the_batch_is_minis_own(batch: Batch, words: list[str]) -> None:
-    said = [{"role": "assistant", "content": "", "extra": {"actions": [{"command": SUBMIT}]}}]
-    specs = ["-c", "model.model_class=deterministic", "-c", f"model.outputs={json.dumps(said)}", "-c", "agent.step_limit=3"]
-    common = batch.words("-m", "x", *words, *specs, workers=1)[1:]
+@pytest.mark.parametrize("args", [["-c", "mini.yaml"], ["--no-such-flag"], ["--help"]])
+def test_without_a_registry_the_batch_is_minis_own(batch: Batch, args: list[str]) -> None:
+    outputs = [{"role": "assistant", "content": "", "extra": {"actions": [{"command": SUBMIT}]}}]
+    specs = ["-c", "model.model_class=deterministic", "-c", f"model.outputs={json.dumps(outputs)}", "-c", "agent.step_limit=3"]
+    common = batch.args("-m", "x", *args, *specs, workers=1)[1:]
     start = "import sys; sys.argv[0] = 'mini-extra'; from minisweagent.run.utilities.mini_extra import main; sys.exit(main())"
     expected = outcome(batch, [sys.executable, "-c", start, "swebench", *common])
     start = "import sys; from paymaster.cli import main; sys.exit(main())"
     assert outcome(batch, [sys.executable, "-c", start, "mini-batch", *common]) == expected
-    assert bool(expected[1]) == (words == ["-c", "mini.yaml"])
+    assert bool(expected[1]) == (args == ["-c", "mini.yaml"])

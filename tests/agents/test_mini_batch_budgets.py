@@ -1,4 +1,4 @@
-"""A batch of mini-swe-agent's at its budget: what is kept, what is not begun, how it goes on; measured by what the provider billed."""
+"""A batch of mini-swe-agent's that reaches its budget: kept work, instances not begun, and the next start; measured by the bill."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def answers_in(saved: dict[str, object]) -> int:
 
 
 def assert_no_work_is_lost(batch: Batch, out: str = "out") -> None:
-    """Every instance that had an answer has a prediction, with its patch where it had made one; no other has any."""
+    """Every instance that had an answer has a prediction with its patch; no other instance has one."""
     predictions = batch.predictions(out)
     for name, saved in batch.trajectories(out).items():
         assert (name in predictions) == (answers_in(saved) > 0), name
@@ -44,25 +44,27 @@ def assert_no_work_is_lost(batch: Batch, out: str = "out") -> None:
         assert saved["info"]["exit_status"] in {"Submitted", "LimitsExceeded"}
 
 
-def test_a_hard_budget_keeps_the_work_begins_no_more_and_the_next_start_goes_on(batch: Batch, serve: Serve, registry: Write) -> None:
+def test_a_hard_budget_keeps_the_work_and_the_next_start_continues(batch: Batch, serve: Serve, registry: Write) -> None:
     server = serve(m=model(batch, **TALKATIVE))
-    words = ["--model-registry", str(registry(server, "m")), "--run-id", "r"]
-    ended = batch.run(*words, "--budget-usd", "0.06")
+    args = ["--model-registry", str(registry(server, "m")), "--run-id", "r"]
+    ended = batch.run(*args, "--budget-usd", "0.06")
     assert ended.status == 3, ended
     assert server.bill()["billed_nanousd"] <= 60_000_000
     assert_no_work_is_lost(batch)
     kept = set(batch.predictions())
-    left = sorted(set(NAMES) - kept)
-    assert left
+    not_begun = sorted(set(NAMES) - kept)
+    assert not_begun
     assert "--budget-usd = $0.06 can't pay" in ended.err
     assert "m: " in ended.err
-    assert f"Not begun, and left for the next start: {', '.join(left)}." in ended.err
+    assert f"Not begun, to be done by the next start: {', '.join(not_begun)}." in ended.err
     assert "the same command with a larger budget and --run-id r" in ended.err
-    cut_off = [name for name, saved in batch.trajectories().items() if answers_in(saved) and saved["info"]["exit_status"] != "Submitted"]
-    assert f"Cut off, with the work so far in preds.json: {', '.join(sorted(cut_off))}." in ended.err
+    interrupted = [
+        name for name, saved in batch.trajectories().items() if answers_in(saved) and saved["info"]["exit_status"] != "Submitted"
+    ]
+    assert f"Interrupted, with the work so far in preds.json: {', '.join(sorted(interrupted))}." in ended.err
     before = batch.report()
 
-    ended = batch.run(*words, "--budget-usd", "1")
+    ended = batch.run(*args, "--budget-usd", "1")
     assert ended.status == 0, ended
     assert set(batch.predictions()) == set(NAMES)
     assert all(batch.is_own_patch(name, patch) for name, patch in batch.predictions().items())
@@ -73,9 +75,9 @@ def test_a_hard_budget_keeps_the_work_begins_no_more_and_the_next_start_goes_on(
 
 def test_two_processes_share_the_budget_of_their_batch(batch: Batch, serve: Serve, registry: Write) -> None:
     server = serve(m=model(batch, **TALKATIVE))
-    words = ["--model-registry", str(registry(server, "m")), "--batch-id", "b", "--budget-usd", "0.06"]
-    one = batch.start(*words, "--slice", "0:3", workers=2, out="one")
-    other = batch.start(*words, "--slice", "3:6", workers=2, out="other")
+    args = ["--model-registry", str(registry(server, "m")), "--batch-id", "b", "--budget-usd", "0.06"]
+    one = batch.start(*args, "--slice", "0:3", workers=2, out="one")
+    other = batch.start(*args, "--slice", "3:6", workers=2, out="other")
     ends = [wait(one), wait(other)]
     assert 3 in [ended.status for ended in ends], ends
     assert all("--batch-id b" in ended.err for ended in ends if ended.status == 3)
@@ -87,18 +89,18 @@ def test_two_processes_share_the_budget_of_their_batch(batch: Batch, serve: Serv
     assert sum(batch.report("--batch-id", "b").values()) == billed
 
 
-def test_a_batch_that_was_killed_goes_on_and_never_spends_more_than_its_budget(batch: Batch, serve: Serve, registry: Write) -> None:
+def test_a_killed_batch_continues_within_its_budget(batch: Batch, serve: Serve, registry: Write) -> None:
     server = serve(m=model(batch, latency_ms=500, **TALKATIVE))
     path = registry(server, "m")
-    words = ["--model-registry", str(path), "--run-id", "r", "--budget-usd", "0.2"]
-    process = batch.start(*words)
+    args = ["--model-registry", str(path), "--run-id", "r", "--budget-usd", "0.2"]
+    process = batch.start(*args)
     while len(batch.predictions()) < 2:
         time.sleep(0.02)
         assert process.poll() is None
     process.kill()
     wait(process)
     kept = batch.predictions()
-    ended = batch.run(*words)
+    ended = batch.run(*args)
     assert ended.status == 0, ended
     assert kept.items() <= batch.predictions().items()
     assert all(batch.is_own_patch(name, patch) for name, patch in batch.predictions().items())
@@ -111,12 +113,12 @@ def test_a_batch_that_was_killed_goes_on_and_never_spends_more_than_its_budget(b
     assert sum(batch.report("--run-id", "r").values()) == balance.settled
 
 
-def test_a_budget_per_instance_ends_that_instance_and_the_batch_goes_on(batch: Batch, serve: Serve, registry: Write) -> None:
+def test_a_budget_per_instance_ends_that_instance_and_the_batch_continues(batch: Batch, serve: Serve, registry: Write) -> None:
     server = serve(m=model(batch, **TALKATIVE))
     path = registry(server, "m", budgets=[{"usd": 0.014, "per": ["instance"]}], hard_stop_on_budget=True)
     ended = batch.run("--model-registry", str(path))
     assert ended.status == 0, ended
-    assert f"Ended by a budget of their own, with the work so far in preds.json: {', '.join(NAMES)}." in ended.err
+    assert f"Ended by a budget per instance, with the work so far in preds.json: {', '.join(NAMES)}." in ended.err
     assert all(batch.is_own_patch(name, patch) for name, patch in batch.predictions().items())
     assert max(batch.report().values()) <= 14_000_000
 

@@ -1,4 +1,4 @@
-"""`paymaster mini`: the real mini-swe-agent under a registry, and untouched without one."""
+"""`paymaster mini`: the real mini-swe-agent under a registry, and unchanged without one."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def trajectory(tmp_path: Path) -> Path:
     return tmp_path / "trajectory.json"
 
 
-def last_words(trajectory: Path) -> dict[str, str]:
+def ending(trajectory: Path) -> dict[str, str]:
     info = json.loads(trajectory.read_text())["info"]
     return {"status": info["exit_status"], "submission": info["submission"]}
 
@@ -55,42 +55,42 @@ def test_a_bug_is_fixed_and_the_calls_are_in_the_ledger_under_the_run(
 ) -> None:
     server = serve(m=[FIX, bash(SUBMIT)])
     path = registry(server, "m")
-    words = [*BY_ITSELF, "-o", str(trajectory), f"--model-registry={path}", "--budget-usd", "1", "--run-id", "fix-1"]
-    assert command_line(["mini", *words]) == 0
+    args = [*BY_ITSELF, "-o", str(trajectory), f"--model-registry={path}", "--budget-usd", "1", "--run-id", "fix-1"]
+    assert command_line(["mini", *args]) == 0
     assert "a + b" in (repository / "sum.py").read_text()
-    assert last_words(trajectory)["status"] == "Submitted"
+    assert ending(trajectory)["status"] == "Submitted"
     billed = server.bill()["billed_nanousd"]
     with Client(path) as client:
         assert client.balances("usd/")["usd/run/fix-1"].settled == billed
     assert "of $1.00 spent (--budget-usd)" in capsys.readouterr().err
 
 
-def test_a_hard_budget_ends_the_run_with_status_3_the_work_and_a_way_to_go_on(
+def test_a_hard_budget_ends_the_run_with_status_3_and_keeps_the_work(
     serve: Serve, registry: Write, trajectory: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server = serve(m={"answers": [FIX], "usage": {"prompt_tokens": 3_000, "completion_tokens": 500}})
-    words = [*BY_ITSELF, "-o", str(trajectory), "--model-registry", str(registry(server, "m")), "--budget-usd", "0.01", "--run-id", "b"]
-    assert command_line(["mini", *words]) == 3
-    ended = last_words(trajectory)
+    args = [*BY_ITSELF, "-o", str(trajectory), "--model-registry", str(registry(server, "m")), "--budget-usd", "0.01", "--run-id", "b"]
+    assert command_line(["mini", *args]) == 3
+    ended = ending(trajectory)
     assert ended["status"] == "LimitsExceeded"
     assert "+    return a + b" in ended["submission"]
     assert server.bill()["billed_nanousd"] <= 10_000_000
-    told = capsys.readouterr().err
-    assert "--budget-usd = $0.01 can't pay" in told
-    assert "--run-id b" in told
-    assert "spent" in told
+    err = capsys.readouterr().err
+    assert "--budget-usd = $0.01 can't pay" in err
+    assert "--run-id b" in err
+    assert "spent" in err
 
 
-def test_a_run_that_a_budget_ended_goes_on_with_a_larger_one(serve: Serve, registry: Write, repository: Path, trajectory: Path) -> None:
+def test_a_run_that_a_budget_ended_continues_with_a_larger_one(serve: Serve, registry: Write, repository: Path, trajectory: Path) -> None:
     server = serve(m={"answers": [FIX, bash(SUBMIT)], "usage": {"prompt_tokens": 3_000, "completion_tokens": 500}})
-    words = ["mini", *BY_ITSELF, "-o", str(trajectory), "--model-registry", str(registry(server, "m")), "--run-id", "c"]
-    assert command_line([*words, "--budget-usd", "0.001"]) == 3
+    args = ["mini", *BY_ITSELF, "-o", str(trajectory), "--model-registry", str(registry(server, "m")), "--run-id", "c"]
+    assert command_line([*args, "--budget-usd", "0.001"]) == 3
     assert "a - b" in (repository / "sum.py").read_text()
-    assert command_line([*words, "--budget-usd", "1"]) == 0
+    assert command_line([*args, "--budget-usd", "1"]) == 0
     assert "a + b" in (repository / "sum.py").read_text()
 
 
-def test_a_throttled_model_that_then_fails_is_left_and_the_run_finishes(serve: Serve, registry: Write, trajectory: Path) -> None:
+def test_a_run_falls_back_from_a_failing_model_and_finishes(serve: Serve, registry: Write, trajectory: Path) -> None:
     faults = [{"kind": "throttle", "retry_after_s": 0.2}, {"kind": "overloaded", "after": 2, "always": True}]
     server = serve(first={"answers": [FIX], "faults": faults}, second=[FIX, bash("true"), bash(SUBMIT)])
     path = registry(server, "first", "second", retries_per_model=1)
@@ -99,7 +99,7 @@ def test_a_throttled_model_that_then_fails_is_left_and_the_run_finishes(serve: S
     assert answers == ["first", "second", "second"]
 
 
-def test_minis_own_cost_limit_still_holds_and_is_named(
+def test_minis_own_cost_limit_still_holds_and_is_reported(
     serve: Serve, registry: Write, trajectory: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = registry(serve(m=[bash("true")]), "m")
@@ -107,7 +107,7 @@ def test_minis_own_cost_limit_still_holds_and_is_named(
     assert "agent.cost_limit of $0.000001" in capsys.readouterr().err
 
 
-def test_a_step_limit_is_no_budget(serve: Serve, registry: Write, trajectory: Path) -> None:
+def test_a_step_limit_is_not_a_budget(serve: Serve, registry: Write, trajectory: Path) -> None:
     path = registry(serve(m=[bash("true")]), "m")
     limited = ["-c", "mini.yaml", "-c", "agent.step_limit=1"]
     assert command_line(["mini", *BY_ITSELF, *limited, "-o", str(trajectory), "--model-registry", str(path)]) == 1
@@ -118,38 +118,38 @@ def test_a_step_limit_is_no_budget(serve: Serve, registry: Write, trajectory: Pa
 )
 def test_a_text_based_config_gets_the_text_model(serve: Serve, registry: Write, trajectory: Path, how: list[str]) -> None:
     server = serve(m=[{"text": f"Done.\n```mswea_bash_command\n{SUBMIT}\n```"}])
-    words = [*BY_ITSELF, "-c", "mini_textbased.yaml", *how, "-o", str(trajectory), "--model-registry", str(registry(server, "m"))]
-    assert command_line(["mini", *words]) == 0
+    args = [*BY_ITSELF, "-c", "mini_textbased.yaml", *how, "-o", str(trajectory), "--model-registry", str(registry(server, "m"))]
+    assert command_line(["mini", *args]) == 0
     saved = json.loads(trajectory.read_text())["info"]["config"]
     assert saved["model_type"] == "paymaster.agents.mini.model.PaymasterTextModel"
 
 
-def test_a_config_may_bring_its_registry_itself(serve: Serve, registry: Write, trajectory: Path, tmp_path: Path) -> None:
+def test_a_config_may_name_its_registry(serve: Serve, registry: Write, trajectory: Path, tmp_path: Path) -> None:
     path = registry(serve(m=[bash(SUBMIT)]), "m")
     config = tmp_path / "mine.yaml"
     config.write_text(f"model:\n  model_class: paymaster.agents.mini.model.PaymasterModel\n  registry: {path}\n  ledger: 'memory:'\n")
     assert command_line(["mini", *BY_ITSELF, "-c", "mini.yaml", f"--config={config}", "-o", str(trajectory)]) == 0
-    assert last_words(trajectory)["status"] == "Submitted"
+    assert ending(trajectory)["status"] == "Submitted"
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("args", "message"),
     [
-        (["-m", "nobody"], "has no model 'nobody'"),
-        (["--model-class", "somebody.elses.Model"], "would not go through the registry"),
+        (["-m", "other"], "has no model 'other'"),
+        (["--model-class", "another.package.Model"], "would not go through the registry"),
         (["-c", "mini_texbased.yaml"], "mini finds no config mini_texbased.yaml (did you mean mini_textbased.yaml?)"),
         (["-c", "."], "mini's config '.' can't be read"),
         (["-c", "broken.yaml"], "broken.yaml:2: expected"),
         (["-c", "list.yaml"], "list.yaml must be a map of settings"),
-        (["-c", "empty.yaml"], "agent.system_template: is missing\nagent.instance_template: is missing\nA -c takes the place"),
+        (["-c", "empty.yaml"], "agent.system_template: is missing\nagent.instance_template: is missing\n-c replaces mini's own config"),
         (["-c"], "requires an argument"),
         (["-c", "mini.yaml", "-c", "agent.mode=fast"], "agent.mode: Input should be"),
         (["-c", "mini.yaml", "-c", "model.observation_template={{ x"], "model.observation_template: line 1: "),
-        (["-c", "mini.yaml", "-c", "agent.system_template={{ x }}"], "mini gave up: UndefinedError: 'x' is undefined"),
-        (["-c", "mini.yaml", "-c", "environment.cwd=nowhere"], "environment.cwd: there is no directory nowhere"),
+        (["-c", "mini.yaml", "-c", "agent.system_template={{ x }}"], "mini failed: UndefinedError: 'x' is undefined"),
+        (["-c", "mini.yaml", "-c", "environment.cwd=nowhere"], "environment.cwd: no directory nowhere"),
         (["-c", "swebench.yaml"], "DockerEnvironmentConfig.image: is missing"),
-        (["--environment-class", "cloud"], "mini knows no environment class 'cloud'"),
-        (["--agent-class", "smart"], "mini knows no agent class 'smart'"),
+        (["--environment-class", "cloud"], "mini has no environment class 'cloud'"),
+        (["--agent-class", "smart"], "mini has no agent class 'smart'"),
         (["-o", "."], "cannot write the trajectory .: it is a directory"),
         (["-o", "list.yaml/t.json"], "cannot write the trajectory list.yaml/t.json: "),
         (["--no-such-flag"], "No such option"),
@@ -157,51 +157,49 @@ def test_a_config_may_bring_its_registry_itself(serve: Serve, registry: Write, t
         (["--run-id"], "--run-id needs a value"),
     ],
 )
-def test_a_mistake_is_told_with_status_2_before_anything_is_asked(
-    serve: Serve, registry: Write, capsys: pytest.CaptureFixture[str], words: list[str], told: str
+def test_a_mistake_ends_with_status_2_before_any_model_call(
+    serve: Serve, registry: Write, capsys: pytest.CaptureFixture[str], args: list[str], message: str
 ) -> None:
     server = serve(m=[bash(SUBMIT)])
     for name, text in {"broken": "model: [1,\n", "list": "- 1\n", "empty": ""}.items():
         Path(f"{name}.yaml").write_text(text)
-    assert command_line(["mini", *BY_ITSELF, "-o", "t.json", "--model-registry", str(registry(server, "m")), *words]) == 2
-    assert told in capsys.readouterr().err
+    assert command_line(["mini", *BY_ITSELF, "-o", "t.json", "--model-registry", str(registry(server, "m")), *args]) == 2
+    assert message in capsys.readouterr().err
     assert server.bill()["requests"] == 0
 
 
-def test_a_task_that_nobody_names_is_asked_for_and_where_nobody_answers_that_is_said(
-    serve: Serve, registry: Write, repository: Path
-) -> None:
-    words = ["mini", "--model-registry", str(registry(serve(m=[bash(SUBMIT)]), "m"))]
+def test_a_missing_task_without_a_terminal_is_reported(serve: Serve, registry: Write, repository: Path) -> None:
+    args = ["mini", "--model-registry", str(registry(serve(m=[bash(SUBMIT)]), "m"))]
     ended = subprocess.run(
-        paymaster(*words), cwd=repository, stdin=subprocess.DEVNULL, check=False, capture_output=True, text=True, timeout=120
+        paymaster(*args), cwd=repository, stdin=subprocess.DEVNULL, check=False, capture_output=True, text=True, timeout=120
     )
     assert ended.returncode == 2
-    assert "mini asked a question, and there is nobody here to answer it\nName the task with -t" in ended.stderr
+    assert "mini asked a question, but standard input is not a terminal\nSet the task with -t" in ended.stderr
 
 
-def test_a_missing_key_is_no_lack_of_function_calling(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_key_is_not_reported_as_missing_function_calling(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "keyless.yaml"
     path.write_text("models: {a: {provider: openai, model_id: gpt-4o, api_key_env: NO_SUCH_KEY}}\n")
     assert command_line(["mini", *BY_ITSELF, "--model-registry", str(path)]) == 2
-    told = capsys.readouterr().err
-    assert "NO_SUCH_KEY is not set" in told
-    assert "function calling" not in told
+    err = capsys.readouterr().err
+    assert "NO_SUCH_KEY is not set" in err
+    assert "function calling" not in err
 
 
 def figures(trajectory: Path) -> tuple[int, int]:
-    """What mini says: calls, and nano-dollars."""
+    """mini's figures: calls, and nano-dollars."""
     stats = json.loads(trajectory.read_text())["info"]["model_stats"]
     return stats["api_calls"], round(stats["instance_cost"] * 10**9)
 
 
-def test_a_call_that_a_budget_refused_is_none_in_minis_figures(serve: Serve, registry: Write, trajectory: Path) -> None:
+def test_a_refused_call_is_not_in_minis_figures(serve: Serve, registry: Write, trajectory: Path) -> None:
     server = serve(m={"answers": [FIX], "usage": {"prompt_tokens": 3_000, "completion_tokens": 500}})
-    words = ["-o", str(trajectory), "--model-registry", str(registry(server, "m")), "--budget-usd", "0.01"]
-    assert command_line(["mini", *BY_ITSELF, *words]) == 3
+    args = ["-o", str(trajectory), "--model-registry", str(registry(server, "m")), "--budget-usd", "0.01"]
+    assert command_line(["mini", *BY_ITSELF, *args]) == 3
     assert figures(trajectory) == (server.bill()["requests"], server.bill()["billed_nanousd"])
 
 
-def test_a_call_that_was_paid_for_nothing_is_in_minis_figures(serve: Serve, registry: Write, trajectory: Path) -> None:
+def test_a_failed_call_that_was_billed_is_in_minis_figures(serve: Serve, registry: Write, trajectory: Path) -> None:
     path = registry(serve(m={"answers": [FIX], "faults": [{"kind": "empty", "after": 1, "always": True}]}), "m", retries_per_model=1)
     assert (
         command_line(["mini", *BY_ITSELF, "-o", str(trajectory), "--model-registry", str(path), "--run-id", "f", "--budget-usd", "1"]) == 1
@@ -210,12 +208,12 @@ def test_a_call_that_was_paid_for_nothing_is_in_minis_figures(serve: Serve, regi
         assert figures(trajectory) == (2, client.balances("usd/")["usd/run/f"].settled)
 
 
-@pytest.mark.parametrize(("words", "limit"), [([], 0), (["-c", "agent.cost_limit=2"], 2), (["-l", "1"], 1)])
-def test_minis_default_limit_gives_way_to_a_budget_and_one_that_was_named_does_not(
-    serve: Serve, registry: Write, trajectory: Path, words: list[str], limit: float
+@pytest.mark.parametrize(("args", "limit"), [([], 0), (["-c", "agent.cost_limit=2"], 2), (["-l", "1"], 1)])
+def test_a_budget_replaces_minis_default_limit_but_not_the_users(
+    serve: Serve, registry: Write, trajectory: Path, args: list[str], limit: float
 ) -> None:
     path = registry(serve(m=[bash(SUBMIT)]), "m")
-    given = ["-c", "mini.yaml", "-c", "agent.step_limit=9", *words, "-o", str(trajectory), "--model-registry", str(path)]
+    given = ["-c", "mini.yaml", "-c", "agent.step_limit=9", *args, "-o", str(trajectory), "--model-registry", str(path)]
     assert command_line(["mini", *BY_ITSELF, *given, "--budget-usd", "5"]) == 0
     assert json.loads(trajectory.read_text())["info"]["config"]["agent"]["cost_limit"] == limit
 
@@ -226,7 +224,7 @@ def test_a_failed_call_ends_the_run_with_status_1_and_why(
     path = registry(serve(m={"faults": [{"kind": "auth", "always": True}]}), "m")
     assert command_line(["mini", *BY_ITSELF, "-o", str(trajectory), "--model-registry", str(path)]) == 1
     assert "no model answered" in capsys.readouterr().err
-    assert last_words(trajectory)["status"] == "NoModelAvailable"
+    assert ending(trajectory)["status"] == "NoModelAvailable"
 
 
 def test_flags_without_a_registry_are_a_mistake() -> None:
@@ -234,7 +232,7 @@ def test_flags_without_a_registry_are_a_mistake() -> None:
         mini_launcher.main(["--budget-usd", "1", "--run-id", "x", *BY_ITSELF])
 
 
-def test_a_missing_mini_is_named_with_the_line_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_mini_is_reported_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     def absent(name: str) -> str:
         raise metadata.PackageNotFoundError(name)
 
@@ -243,14 +241,14 @@ def test_a_missing_mini_is_named_with_the_line_that_installs_it(monkeypatch: pyt
         mini_launcher.main([])
 
 
-def test_a_mini_that_is_too_old_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_old_mini_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metadata, "version", lambda _: "1.9.0")
     with pytest.raises(ExtraMissing, match=r"1\.9\.0 is too old"):
         mini_launcher.main([])
 
 
 def outcome(command: list[str], trajectory: Path, folder: Path) -> tuple[int, str, str, object]:
-    """Status, output and trajectory of a process, without what no two runs share."""
+    """Status, output and trajectory of a process, without the parts that differ between any two runs."""
     done = subprocess.run(command, check=False, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120)
     saved = json.loads(trajectory.read_text()) if trajectory.exists() else None
     for message in saved["messages"] if saved else ():
@@ -259,16 +257,16 @@ def outcome(command: list[str], trajectory: Path, folder: Path) -> tuple[int, st
 
 
 @pytest.mark.parametrize(
-    "words",
+    "args",
     [
         ["-c", "mini.yaml", "-c", "model.model_class=deterministic", "-c", 'model.outputs=[{"role":"assistant","content":"hi","extra":{"actions":[{"command":"' + SUBMIT + '"}]}}]'],  # noqa: E501  one word of a command line
         ["--no-such-flag"],
         ["--help"],
     ],
 )  # fmt: skip
-def test_without_a_registry_mini_is_untouched(tmp_path: Path, repository: Path, words: list[str]) -> None:
+def test_without_a_registry_mini_is_unchanged(tmp_path: Path, repository: Path, args: list[str]) -> None:
     trajectory = tmp_path / "plain.json"
-    common = [*BY_ITSELF, "-m", "x", "-o", str(trajectory), *words]
+    common = [*BY_ITSELF, "-m", "x", "-o", str(trajectory), *args]
     plain = [sys.executable, "-c", "import sys; sys.argv[0] = 'mini'; from minisweagent.run.mini import app; sys.exit(app())", *common]
     expected = outcome(plain, trajectory, repository)
     trajectory.unlink(missing_ok=True)
@@ -277,9 +275,9 @@ def test_without_a_registry_mini_is_untouched(tmp_path: Path, repository: Path, 
 
 def test_ctrl_c_ends_an_unattended_run_with_status_130(serve: Serve, registry: Write, trajectory: Path, repository: Path) -> None:
     path = registry(serve(m={"answers": [bash("true")], "latency_ms": 20_000}), "m")
-    words = ["mini", *BY_ITSELF, "-o", str(trajectory), "--model-registry", str(path), "-v", "-v"]
+    args = ["mini", *BY_ITSELF, "-o", str(trajectory), "--model-registry", str(path), "-v", "-v"]
     process = subprocess.Popen(
-        paymaster(*words), cwd=repository, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        paymaster(*args), cwd=repository, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
     assert process.stderr is not None
     seen = ""
@@ -289,6 +287,6 @@ def test_ctrl_c_ends_an_unattended_run_with_status_130(serve: Serve, registry: W
         seen += line
     time.sleep(0.2)
     os.kill(process.pid, signal.SIGINT)
-    rest = process.stderr.read()
+    remaining = process.stderr.read()
     process.stderr.close()
-    assert process.wait(120) == 130, seen + rest
+    assert process.wait(120) == 130, seen + remaining

@@ -1,4 +1,4 @@
-"""What `paymaster sweagent` says where SWE-agent is missing or too old; what it does with the real one is in tests/sweagent."""
+"""`paymaster sweagent` if SWE-agent is missing or too old. Tests with the real SWE-agent are in tests/sweagent."""
 
 from importlib.metadata import packages_distributions
 
@@ -9,13 +9,13 @@ from paymaster.errors import ExtraMissing
 
 
 @pytest.mark.skipif("sweagent" in packages_distributions(), reason="SWE-agent is installed here")
-@pytest.mark.parametrize("words", [["run"], ["run-batch", "--model-registry=none.yaml"], ["inspect"]])
-def test_without_sweagent_the_way_to_install_it_is_told(words):
+@pytest.mark.parametrize("args", [["run"], ["run-batch", "--model-registry=none.yaml"], ["inspect"]])
+def test_a_missing_sweagent_is_reported_with_how_to_install_it(args):
     with pytest.raises(ExtraMissing, match=r"git clone .*SWE-agent"):
-        main(words)
+        main(args)
 
 
-def test_a_folder_of_that_name_is_no_sweagent(tmp_path, monkeypatch):
+def test_a_folder_of_that_name_is_not_sweagent(tmp_path, monkeypatch):
     (tmp_path / "sweagent").mkdir()
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ExtraMissing, match="SWE-agent is not installed in this environment"):
@@ -23,10 +23,10 @@ def test_a_folder_of_that_name_is_no_sweagent(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("version", ["0.7.0", "1.0.1"])
-def test_an_old_sweagent_is_named_with_the_version_that_is_needed(tmp_path, monkeypatch, version):
+def test_an_old_sweagent_is_reported_with_the_required_version(tmp_path, monkeypatch, version):
     package, about = tmp_path / "sweagent", tmp_path / f"sweagent-{version}.dist-info"
     package.mkdir()
-    (package / "__init__.py").write_text("raise RuntimeError('it is not to be imported')\n")
+    (package / "__init__.py").write_text("raise RuntimeError('it must not be imported')\n")
     about.mkdir()
     (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: sweagent\nVersion: {version}\n")
     monkeypatch.syspath_prepend(tmp_path)

@@ -29,12 +29,12 @@ def test_a_history_becomes_messages_with_calls_results_thinking_and_cache_marker
     ]
 
 
-def test_system_messages_become_the_users_where_a_model_takes_none():
+def test_system_messages_become_user_messages_if_configured():
     history = [{"role": "system", "content": "a"}, {"role": "user", "content": "b"}]
     assert [message["role"] for message in as_messages(history, system_as_user=True)] == ["user", "user"]
 
 
-def test_pictures_stay_parts_of_their_message():
+def test_images_stay_parts_of_their_message():
     parts = [{"type": "text", "text": "see"}, {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA"}}]
     assert as_messages([{"role": "user", "content": parts}]) == [{"role": "user", "content": parts}]
 
@@ -51,7 +51,7 @@ def test_thinking_and_text_in_parts_are_kept():
     assert as_output(reply(content=parts, thinking_blocks=blocks), with_tool_calls=False) == {"message": "ab", "thinking_blocks": blocks}
 
 
-def test_request_parameters_leave_out_what_the_registry_decides():
+def test_request_parameters_omit_what_the_registry_decides():
     kwargs = {"reasoning_effort": "low", "num_retries": 5, "timeout": 3, "extra_headers": {}, "extra_body": {"top_k": 5}}
     assert request_params(kwargs, max_output_tokens=None) == {"reasoning_effort": "low", "top_k": 5}
 

@@ -49,7 +49,7 @@ def test_init_overwrites_only_with_force(paymaster):
     Path("registry.yaml").write_text("mine")
     ended = paymaster("init")
     assert ended.status == 2
-    assert "registry.yaml is already there" in ended.err
+    assert "registry.yaml already exists" in ended.err
     assert "--force" in ended.err
     assert Path("registry.yaml").read_text() == "mine"
     assert paymaster("init", "--force").status == 0

@@ -1,4 +1,4 @@
-"""`paymaster scripted`: a server as a process of its own."""
+"""`paymaster scripted` as a process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cli.programs import run_process, start
 SCRIPT = "models: {m: {answers: [{text: Yes.}]}}\n"
 
 
-def test_it_prints_its_address_answers_there_and_ends_with_ctrl_c():
+def test_it_prints_its_url_answers_there_and_ends_with_ctrl_c():
     Path("script.yaml").write_text(SCRIPT)
     with start("scripted", "script.yaml", "--log", "bill.jsonl") as running:
         url = re.search(r"http://127\.0\.0\.1:\d+/v1", running.stdout.readline())[0]
@@ -46,11 +46,11 @@ def test_an_unknown_fault_is_a_mistake_and_names_the_nearest(paymaster):
     assert "throttle" in ended.err
 
 
-def test_a_script_that_is_not_there_is_a_mistake(paymaster):
+def test_a_missing_script_is_a_mistake(paymaster):
     ended = paymaster("scripted", "nowhere.yaml")
     assert ended.status == 2
     assert "nowhere.yaml" in ended.err
 
 
-def test_a_port_that_is_none_is_a_mistake(paymaster):
+def test_an_invalid_port_is_a_mistake(paymaster):
     assert paymaster("scripted", "script.yaml", "--port", "70000").status == 2

@@ -107,15 +107,15 @@ def test_the_url_depends_on_the_operation(vector_call):
 # ------------------------------------------------------------------------------------------------------------- the script
 
 
-def perform(body: dict[str, object], settings: str = "") -> tuple[int, dict[str, object]]:
-    stage = ScriptEngine(parse_script(f"models: {{m: {{{settings}}}}}"), 0)
-    done = stage.perform({"model": "m", **body}, 1, embeds=True)
+def respond(body: dict[str, object], settings: str = "") -> tuple[int, dict[str, object]]:
+    engine = ScriptEngine(parse_script(f"models: {{m: {{{settings}}}}}"), 0)
+    done = engine.respond({"model": "m", **body}, 1, embeds=True)
     return done.status, json.loads(b"".join(piece.data for piece in done.pieces))
 
 
 def test_the_same_text_has_the_same_vector_of_length_one():
-    _, first = perform({"input": ["one", "two"]})
-    _, again = perform({"input": "two"})
+    _, first = respond({"input": ["one", "two"]})
+    _, again = respond({"input": "two"})
     one, two = vectors_in(first)
     assert vectors_in(again) == [two]
     assert (len(one), one == two) == (8, False)
@@ -125,25 +125,25 @@ def test_the_same_text_has_the_same_vector_of_length_one():
 @pytest.mark.parametrize("body", [{"input": []}, {"input": ""}, {}])
 def test_an_empty_input_is_refused(body):
     for settings in ("", "context_window: 5"):
-        status, answer = perform(body, settings)
+        status, answer = respond(body, settings)
         assert (status, answer["error"]["message"]) == (400, "input is empty.")
 
 
-def test_base64_has_the_same_numbers():
-    _, plain = perform({"input": "one", "dimensions": 4})
-    _, coded = perform({"input": "one", "dimensions": 4, "encoding_format": "base64"})
+def test_base64_holds_the_same_numbers():
+    _, plain = respond({"input": "one", "dimensions": 4})
+    _, coded = respond({"input": "one", "dimensions": 4, "encoding_format": "base64"})
     assert vectors_in(coded) == vectors_in(plain)
     assert floats_of(base64_of([0.5, -2.0])) == [0.5, -2.0]
 
 
-def test_a_script_sets_billed_tokens_and_the_longest_input():
-    _, answer = perform({"input": "one"}, "usage: {prompt_tokens: 7}, dimensions: 2")
+def test_a_script_says_how_many_tokens_are_billed_and_how_long_an_input_may_be():
+    _, answer = respond({"input": "one"}, "usage: {prompt_tokens: 7}, dimensions: 2")
     assert answer["usage"] == {"prompt_tokens": 7, "total_tokens": 7}
     assert len(vectors_in(answer)[0]) == 2
-    status, refused = perform({"input": ["short", "far too long a text"]}, "context_window: 3")
+    status, refused = respond({"input": ["short", "far too long a text"]}, "context_window: 3")
     assert (status, refused["error"]["code"]) == (400, "context_length_exceeded")
-    assert perform({"input": ["short"] * 9, "dimensions": None}, "context_window: 3")[0] == 200
-    assert perform({"input": "x", "dimensions": 10**6})[0] == 400
+    assert respond({"input": ["short"] * 9, "dimensions": None}, "context_window: 3")[0] == 200
+    assert respond({"input": "x", "dimensions": 10**6})[0] == 400
 
 
 # ---------------------------------------------------------------------------------------------------------------- litellm

@@ -1,7 +1,7 @@
-"""Runs the real SWE-agent in a sandbox against a model server on loopback, and reads what it left; asserts nothing.
+"""Runs the real SWE-agent in a sandbox against a model server on loopback, and reads its results; asserts nothing.
 
 `SWE_AGENT_SRC` is a checkout of SWE-agent, `SWE_AGENT_VENV` a virtual environment that has it and this project (`make test-sweagent` makes
-one). Without them, and without root, which the sandbox needs, these tests are skipped.
+one). Without them, or without root, which the sandbox needs, these tests are skipped.
 """
 
 import json
@@ -20,7 +20,7 @@ import pytest
 HERE = Path(__file__).resolve().parent
 BASE = "http://127.0.0.1:8123/v1"
 CALC = "def add(a, b):\n    return a - b\n\n\ndef mul(a, b):\n    return a * b\n\n\n# {name}\n"
-MENDED = "+    return a + b"
+FIXED = "+    return a + b"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -39,7 +39,7 @@ def _missing() -> str:
     if not source or not venv:
         return "needs a checkout of SWE-agent: make test-sweagent SWE_AGENT_SRC=path/to/SWE-agent"
     if not (Path(source) / "sweagent").is_dir():
-        return f"SWE_AGENT_SRC={source} is no checkout of SWE-agent"
+        return f"SWE_AGENT_SRC={source} is not a checkout of SWE-agent"
     if os.geteuid() != 0 or shutil.which("unshare") is None:
         return "the sandbox for SWE-agent's local deployment needs root and unshare"
     return ""
@@ -47,7 +47,7 @@ def _missing() -> str:
 
 @dataclass(frozen=True)
 class Task:
-    """One bug in one small repository. `marker` is more to tell the model: `trouble=context@3`."""
+    """One bug in one small repository. `marker` has more settings for the model server: `trouble=context@3`."""
 
     name: str
     looks: int = 0
@@ -60,7 +60,7 @@ class Task:
 
 @dataclass
 class Outcome:
-    """What a plan left behind."""
+    """The results of a plan."""
 
     directory: Path
     statuses: list[int]
@@ -86,12 +86,12 @@ class Outcome:
         return {task: prediction["model_patch"] or "" for task, prediction in predictions.items()}
 
     def has_own_patch(self, task: str, run: str = "out") -> bool:
-        """Whether its patch mends calc.py and was made against this task's repository: each has other content."""
-        words = ["git", "-C", str(self.directory / "repos" / task), "rev-parse", "--short", "HEAD:calc.py"]
-        blob = subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
+        """Whether its patch fixes calc.py and is for this task's repository: each has different content."""
+        args = ["git", "-C", str(self.directory / "repos" / task), "rev-parse", "--short", "HEAD:calc.py"]
+        blob = subprocess.run(args, capture_output=True, text=True, check=True).stdout.strip()
         prediction = json.loads((self.directory / run / task / f"{task}.pred").read_text())
         patch = prediction["model_patch"] or ""
-        return f"index {blob}" in patch and MENDED in patch
+        return f"index {blob}" in patch and FIXED in patch
 
     def billed_nanousd(self) -> int:
         """What the model server billed."""
@@ -111,7 +111,7 @@ class Outcome:
 
 @dataclass
 class Bench:
-    """Makes tasks and commands, and runs them. Everything lies in `directory`, which the sandbox keeps."""
+    """Makes tasks and commands, and runs them. All files are in `directory`, which the sandbox keeps."""
 
     directory: Path
     venv: Path
@@ -124,10 +124,10 @@ class Bench:
 
     def tasks(self, number: int, *, looks: int = 1) -> list[Task]:
         """Tasks of slightly different lengths."""
-        return [Task(f"toy-{place}", looks + place % 3) for place in range(1, number + 1)]
+        return [Task(f"toy-{index}", looks + index % 3) for index in range(1, number + 1)]
 
     def registry(self, policy: str = "", *, primary: str = "", more: str = "", name: str = "registry.yaml") -> Path:
-        """A registry of a primary and a fallback, which bill the same. `primary` are more keys of the first."""
+        """A registry of a primary and a fallback with the same prices. `primary` are more keys of the first."""
         keys = (
             "usd_per_1m_input: 1, usd_per_1m_output: 4, max_output_tokens: 100, max_input_tokens: 100000, capabilities: [function_calling]"
         )
@@ -143,11 +143,11 @@ class Bench:
     def single(self, task: Task, *flags: str, plain: bool = False, config: str | None = "agent.yaml", out: str = "out") -> None:
         """Add one `run`."""
         self.make_repository(task.name)
-        words = [
+        args = [
             *("run", "--env.deployment.type=local", f"--env.repo.path={self.directory / 'repos' / task.name}"),
             *(f"--problem_statement.text={task.statement}", f"--problem_statement.id={task.name}", f"--output_dir={out}"),
         ]
-        self.commands.append([*self._program(plain=plain), *words, *self._config(config), *flags])
+        self.commands.append([*self._program(plain=plain), *args, *self._config(config), *flags])
 
     def batch(
         self, batch: Sequence[Task], *flags: str, workers: int = 4, plain: bool = False, config: str | None = "agent.yaml", out: str = "out"
@@ -166,14 +166,14 @@ class Bench:
             for task in batch
         ]
         instances.write_text(json.dumps(entry))
-        words = [
+        args = [
             *("run-batch", "--instances.type=file", f"--instances.path={instances}", "--instances.deployment.type=local"),
             *(f"--num_workers={workers}", f"--output_dir={out}"),
         ]
-        self.commands.append([*self._program(plain=plain), *words, *self._config(config), *flags])
+        self.commands.append([*self._program(plain=plain), *args, *self._config(config), *flags])
 
     def run(self, *server: str, environ: dict[str, str] | None = None) -> Outcome:
-        """Run the commands that were added, at the same time, against a model server with these arguments."""
+        """Run the added commands at the same time, against a model server with these arguments."""
         plan = {
             "keep": str(self.directory),
             "visible": [str(HERE.parent.parent), str(self.venv), str(self.source)],
@@ -197,8 +197,8 @@ class Bench:
         number, self.commands = len(self.commands), []
         return Outcome(
             self.directory,
-            [int((self.directory / f"{place}.status").read_text()) for place in range(number)],
-            [(self.directory / f"{place}.log").read_text(errors="replace") for place in range(number)],
+            [int((self.directory / f"{index}.status").read_text()) for index in range(number)],
+            [(self.directory / f"{index}.log").read_text(errors="replace") for index in range(number)],
             [json.loads(line) for line in (self.directory / "calls.jsonl").read_text().splitlines()],
         )
 
@@ -215,7 +215,7 @@ class Bench:
             "HOME": "/root",
             "LANG": "C.UTF-8",
             "COLUMNS": "200",
-            "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # plain SWE-agent would look for prices on the network
+            "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # plain SWE-agent would fetch prices from the network
             "PIP_NO_INDEX": "1",
             "SWE_AGENT_CONFIG_DIR": str(self.source / "config"),
             "SWE_AGENT_TOOLS_DIR": str(self.source / "tools"),
@@ -223,13 +223,13 @@ class Bench:
             "SWE_AGENT_CONFIG_ROOT": str(self.source),
             "PYTHONPATH": str(HERE / "shim"),
             "PRIVATE_ROOT": "1",
-            "PAYMASTER_STATE_DIR": str(self.directory / "state"),  # a worker's own /root would give each its own ledger
+            "PAYMASTER_STATE_DIR": str(self.directory / "state"),  # with a private /root, each worker would have its own ledger
             "OPENAI_API_KEY": "sk-canary",
             **more,
         }
 
     def make_repository(self, name: str) -> None:
-        """A git repository with one bug, the same at every time."""
+        """A git repository with one bug, the same in every run."""
         path = self.directory / "repos" / name
         if path.exists():
             return
@@ -237,12 +237,12 @@ class Bench:
         (path / "calc.py").write_text(CALC.format(name=name))
         (path / ".gitignore").write_text("__pycache__/\n")
         dates = {"GIT_AUTHOR_DATE": "2026-01-01T00:00:00Z", "GIT_COMMITTER_DATE": "2026-01-01T00:00:00Z"}
-        for words in (
+        for args in (
             ["init", "-q", "-b", "main"],
             ["add", "-A"],
             ["-c", "user.name=t", "-c", "user.email=t@example.invalid", "commit", "-qm", "first"],
         ):
-            subprocess.run(["git", "-C", str(path), *words], check=True, env={**os.environ, **dates})
+            subprocess.run(["git", "-C", str(path), *args], check=True, env={**os.environ, **dates})
 
 
 @pytest.fixture

@@ -1,10 +1,10 @@
-"""A model on loopback that plays SWE-agent's tasks: speaks chat completions, bills, throttles and fails as told; knows no Paymaster.
+"""A model server on loopback for SWE-agent's tasks: answers chat completions, bills, throttles and fails as configured; knows no Paymaster.
 
     python model_server.py --port 8123 --log calls.jsonl [--rpm N [--window-s S]] [--fault MODEL=KIND[*TIMES][@AFTER]] …
 
-A task is told by a marker in its problem statement: `(task=toy-1 repo=r1 looks=2 trouble=context@3)`. The model looks around `looks` times,
-mends calc.py, and submits until it is done; `trouble` makes the model fail in that task from the given step on (counted from 0).
-Each line of the log is one request: who, which model, the status it got and what was billed. Python's own library only.
+A marker in the problem statement describes a task: `(task=toy-1 repo=r1 looks=2 trouble=context@3)`. The model looks around `looks` times,
+fixes calc.py, and submits until it is done; `trouble` makes the model fail in that task from the given step on (counted from 0).
+Each line of the log is one request: its task, model, status and bill. Uses the standard library only.
 """
 
 import argparse
@@ -45,14 +45,14 @@ def text_of(message: Mapping[str, Any]) -> str:
 
 
 def extra_in(message: Mapping[str, Any], name: str) -> bool:
-    """Whether a field outside the schema stands on the message or on one of its parts."""
+    """Whether the message or one of its parts has a field that is not in the schema."""
     content = message.get("content")
     return name in message or (isinstance(content, list) and any(name in part for part in content))
 
 
 def marker_in(messages: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    told = "\n".join(text_of(message) for message in messages if message["role"] in {"user", "system"})
-    found = re.search(r"\((task=[^)]*)\)", told)
+    prompt = "\n".join(text_of(message) for message in messages if message["role"] in {"user", "system"})
+    found = re.search(r"\((task=[^)]*)\)", prompt)
     return dict(pair.split("=", 1) for pair in found[1].split()) if found else {}
 
 
@@ -60,13 +60,13 @@ def next_move(request: Mapping[str, Any], marker: Mapping[str, str], step: int) 
     """The answer's message: a tool call where tools are offered, else a command in the text."""
     repo, looks = marker.get("repo", "."), int(marker.get("looks", "0"))
     check = "python3 -c 'import calc; assert calc.add(2, 3) == 5'"
-    mend = f"cd /{repo} && sed -i 's/return a - b/return a + b/' calc.py && {check}; rm -rf __pycache__"
+    fix = f"cd /{repo} && sed -i 's/return a - b/return a + b/' calc.py && {check}; rm -rf __pycache__"
     tools = {tool["function"]["name"] for tool in request.get("tools") or ()}
     if "Please rate" in text_of(request["messages"][-1]):
         return {"role": "assistant", "content": "It is fine.\n\n8"}
     if "Please choose" in text_of(request["messages"][-1]):
         return {"role": "assistant", "content": "The second one.\n\n1"}
-    command = f"ls /{repo}" if step < looks else mend if step == looks else None
+    command = f"ls /{repo}" if step < looks else fix if step == looks else None
     if not tools:
         return {"role": "assistant", "content": f"DISCUSSION\nStep {step}.\n\n```\n{command or 'submit'}\n```\n"}
     function = {"name": "submit", "arguments": "{}"} if command is None else {"name": "bash", "arguments": json.dumps({"command": command})}
@@ -76,26 +76,26 @@ def next_move(request: Mapping[str, Any], marker: Mapping[str, str], step: int) 
         "tool_calls": [{"id": f"call_{step}", "type": "function", "function": function}],
     }
     if "thinks" in marker:
-        answer["thinking_blocks"] = [{"type": "thinking", "thinking": "Hm.", "signature": "none but its maker reads this"}]
+        answer["thinking_blocks"] = [{"type": "thinking", "thinking": "Hm.", "signature": "readable by its maker only"}]
     return answer
 
 
 class Faults:
-    """Which request fails, and how: by model (so many times, or for ever), by a task's own trouble, or because a minute is full."""
+    """Decides which request fails, and how: by model (so many times, or for ever), by a task's `trouble`, or by the rate limit."""
 
     def __init__(self, specs: Sequence[str], rpm: int, window_s: float) -> None:
         self.rpm, self.window_s = rpm, window_s
         self._lock = threading.Lock()
         self._by_model: list[list[Any]] = []
         for spec in specs:
-            model, _, rest = spec.partition("=")
-            rest, _, after = rest.partition("@")
-            kind, _, times = rest.partition("*")
+            model, _, fault = spec.partition("=")
+            fault, _, after = fault.partition("@")
+            kind, _, times = fault.partition("*")
             self._by_model.append([model, kind, int(times or 10**9), int(after or 0)])
         self._served: dict[str, deque[float]] = {}
 
     def pick(self, model: str, marker: Mapping[str, str], step: int) -> tuple[str | None, float]:
-        """The kind of failure and, for a full minute, the seconds until there is room."""
+        """The kind of failure and, at the rate limit, the seconds until the next request fits."""
         trouble, _, since = marker.get("trouble", "").partition("@")
         if trouble and step >= int(since or 0):
             return trouble, 1
@@ -108,9 +108,9 @@ class Faults:
                 else:
                     entry[2] -= 1
                     return entry[1], 1
-            return self._full_minute(model)
+            return self._rate_limit(model)
 
-    def _full_minute(self, model: str) -> tuple[str | None, float]:
+    def _rate_limit(self, model: str) -> tuple[str | None, float]:
         now = time.monotonic()
         served = self._served.setdefault(model, deque())
         while served and served[0] <= now - self.window_s:
@@ -122,7 +122,7 @@ class Faults:
 
 
 class Model(BaseHTTPRequestHandler):
-    """One request after the other."""
+    """Answers requests."""
 
     protocol_version = "HTTP/1.1"
     faults: Faults
@@ -140,7 +140,7 @@ class Model(BaseHTTPRequestHandler):
         kind, after_s = self.faults.pick(model, marker, step)
         prompt_tokens = max(1, sum(len(text_of(message)) for message in messages) // 5)
         status = 200 if kind is None else REFUSALS[kind][0]
-        self._write_down(
+        self._log(
             at=time.time(),
             task=marker.get("task"),
             model=model,
@@ -168,7 +168,7 @@ class Model(BaseHTTPRequestHandler):
             200, {"id": "chatcmpl-0", "object": "chat.completion", "created": 0, "model": model, "choices": [choice], "usage": usage}
         )
 
-    def _write_down(self, **entry: object) -> None:
+    def _log(self, **entry: object) -> None:
         with self.lock, self.log_path.open("a", encoding="utf-8") as log:
             log.write(json.dumps(entry) + "\n")
 

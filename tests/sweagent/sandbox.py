@@ -1,9 +1,9 @@
-"""Runs a plan in a copy of this machine that forgets what is written to it: private mounts, loopback only; for tests of SWE-agent.
+"""Runs a plan in a sandbox: a private overlay of the file system that is discarded, and loopback only; for tests of SWE-agent.
 
     unshare --mount --net --propagation private python sandbox.py PLAN.json
 
-The plan says which directory stays (`keep`), the model server's arguments, and the commands, which run at the same time. SWE-agent's local
-deployment writes to /root and to a directory of the root, and would mix up its runs and this machine otherwise. Needs root.
+The plan names the directory that is kept (`keep`), the model server's arguments, and the commands, which run at the same time. SWE-agent's
+local deployment writes to /root and to a directory of the root, so without a sandbox its runs would change this machine. Needs root.
 Results: `keep`/N.log and `keep`/N.status for each command, counted from 0.
 """
 
@@ -20,12 +20,12 @@ PORT = 8123
 HERE = Path(__file__).resolve().parent
 
 
-def mount(*words: str) -> None:
-    subprocess.run(["mount", *words], check=True)
+def mount(*args: str) -> None:
+    subprocess.run(["mount", *args], check=True)
 
 
 def enter(keep: Path, visible: list[str]) -> None:
-    """Make the copy and step into it. What lies on another file system is bound in, as an overlay does not see it."""
+    """Make the overlay and change root to it. Directories on other file systems are bind-mounted: an overlay does not include them."""
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     layers = keep / "layers"
     layers.mkdir(exist_ok=True)
@@ -63,18 +63,18 @@ def main() -> None:
     plan: dict[str, Any] = json.loads(Path(sys.argv[1]).read_text())
     keep = Path(plan["keep"])
     enter(keep, plan["visible"])
-    # swe-rex's shells source it; a slow one upsets how they find their prompt
+    # swe-rex's shells source it; a slow one breaks their detection of the prompt
     Path("/root/.bashrc").write_text(f'export PATH="{plan["env"]["PATH"]}"\n')
-    with Path("/etc/hosts").open("a") as hosts:  # the same server under a name, for what differs between this machine and a provider's
+    with Path("/etc/hosts").open("a") as hosts:  # a second name of the server, for behaviour that differs for loopback addresses
         hosts.write("127.0.0.1 localhost models.example.invalid\n")
-    server_words = [sys.executable, str(HERE / "model_server.py"), "--port", str(PORT), "--log", str(keep / "calls.jsonl"), *plan["server"]]
-    server = subprocess.Popen(server_words)
+    server_args = [sys.executable, str(HERE / "model_server.py"), "--port", str(PORT), "--log", str(keep / "calls.jsonl"), *plan["server"]]
+    server = subprocess.Popen(server_args)
     try:
         wait_for_server()
         running = []
-        for number, words in enumerate(plan["commands"]):
+        for number, args in enumerate(plan["commands"]):
             log = (keep / f"{number}.log").open("w")
-            running.append(subprocess.Popen(words, env=plan["env"], stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT))
+            running.append(subprocess.Popen(args, env=plan["env"], stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT))
         for number, process in enumerate(running):
             (keep / f"{number}.status").write_text(str(process.wait(timeout=plan["timeout_s"])))
     finally:

@@ -1,4 +1,4 @@
-"""Real SWE-agent's figures against the ledger's: reports, limits in configs, what is said while a batch runs and at its end."""
+"""Real SWE-agent's figures against the ledger's: reports, limits in configs, and the output during and after a batch."""
 
 import json
 import subprocess
@@ -12,8 +12,8 @@ def test_the_report_by_instance_agrees_with_the_trajectories_and_the_bill(bench)
     bench.batch(batch, f"--model-registry={bench.registry()}", "--batch-id=b1", "--budget-usd=1")
     outcome = bench.run("--fault=m-primary=down*3")
     assert outcome.statuses == [0], outcome.logs[0][-3000:]
-    words = ["report", "--by", "instance", "--json", "--batch-id", "b1", "--state-dir", str(bench.directory / "state")]
-    done = subprocess.run([str(bench.venv / "bin" / "paymaster"), *words], capture_output=True, text=True, check=True)
+    args = ["report", "--by", "instance", "--json", "--batch-id", "b1", "--state-dir", str(bench.directory / "state")]
+    done = subprocess.run([str(bench.venv / "bin" / "paymaster"), *args], capture_output=True, text=True, check=True)
     reported = {row["instance"]: row for row in json.loads(done.stdout)["rows"]}
     assert set(reported) == {task.name for task in batch}
     for task in batch:
@@ -23,7 +23,7 @@ def test_the_report_by_instance_agrees_with_the_trajectories_and_the_bill(bench)
     assert "left of $1.00 (--budget-usd)" in outcome.logs[0]
 
 
-def test_several_configs_may_each_hold_a_part_of_the_registry(bench):
+def test_several_configs_may_each_have_a_part_of_the_registry(bench):
     mine, registry = bench.directory / "mine.yaml", bench.registry()
     mine.write_text(f"{AGENT.read_text()}  model: {{name: fallback}}\nmodel_registry:\n  policies: {{budget_usd_per_run: 0.5}}\n")
     bench.single(bench.task(), f"--config={mine}", config=str(registry))
@@ -33,7 +33,7 @@ def test_several_configs_may_each_hold_a_part_of_the_registry(bench):
     assert "of $0.50 spent (policies.budget_usd_per_run)" in outcome.logs[0]
 
 
-def test_a_smaller_total_limit_in_the_config_wins_over_the_flag_and_is_said_once(bench):
+def test_a_smaller_total_limit_in_the_config_wins_over_the_flag_with_one_note(bench):
     config = bench.directory / "mine.yaml"
     config.write_text(f"{AGENT.read_text()}  model: {{name: primary, total_cost_limit: 0.003, per_instance_cost_limit: 0}}\n")
     batch = bench.tasks(4, looks=6)
@@ -42,7 +42,7 @@ def test_a_smaller_total_limit_in_the_config_wins_over_the_flag_and_is_said_once
     log = outcome.logs[0]
     assert outcome.statuses == [3], log[-3000:]
     assert outcome.billed_nanousd() <= 3_000_000
-    assert log.count("the smaller counts") == 1
+    assert log.count("the smaller one applies") == 1
     begun = [task for task in batch if outcome.has_trajectory(task.name)]
     assert len(begun) < len(batch)
     statement = log[log.rindex("Error: budget reached: agent.model.total_cost_limit = $0.003") :]
@@ -51,8 +51,10 @@ def test_a_smaller_total_limit_in_the_config_wins_over_the_flag_and_is_said_once
     assert "Traceback" not in statement
 
 
-def test_a_prompt_that_no_model_takes_ends_the_instance_as_too_long_with_its_work_submitted(bench):
-    short = bench.registry(primary=", fallbacks: [], tokenizer: gpt-4o")  # a count that is only a bound would leave it to the provider
+def test_a_prompt_that_is_too_long_for_every_model_ends_the_instance(bench):
+    short = bench.registry(
+        primary=", fallbacks: [], tokenizer: gpt-4o"
+    )  # with only an upper bound of the count, the provider would have to refuse it
     short.write_text(short.read_text().replace("max_input_tokens: 100000", "max_input_tokens: 400"))
     bench.single(bench.task(looks=14), f"--model-registry={short}")
     outcome = bench.run()
@@ -61,12 +63,12 @@ def test_a_prompt_that_no_model_takes_ends_the_instance_as_too_long_with_its_wor
     assert 0 < outcome.answered()["toy-1"] == len(outcome.calls)
 
 
-def test_ctrl_c_settles_what_was_held(bench):
+def test_ctrl_c_settles_all_holds(bench):
     bench.batch(bench.tasks(4, looks=30), f"--model-registry={bench.registry()}", "--budget-usd=1", "--run-id=r1", workers=2)
-    [words] = bench.commands
-    bench.commands = [["timeout", "--foreground", "--signal=INT", "25", *words]]
+    [args] = bench.commands
+    bench.commands = [["timeout", "--foreground", "--signal=INT", "25", *args]]
     outcome = bench.run("--latency-s=0.2")
-    words = ["report", "--by", "instance", "--json", "--run-id", "r1", "--state-dir", str(bench.directory / "state")]
-    done = subprocess.run([str(bench.venv / "bin" / "paymaster"), *words], capture_output=True, text=True, check=True)
+    args = ["report", "--by", "instance", "--json", "--run-id", "r1", "--state-dir", str(bench.directory / "state")]
+    done = subprocess.run([str(bench.venv / "bin" / "paymaster"), *args], capture_output=True, text=True, check=True)
     assert sum(row["cost_nanousd"] for row in json.loads(done.stdout)["rows"]) >= outcome.billed_nanousd() > 0
     assert "Traceback" not in outcome.logs[0].rpartition("Paymaster:")[2]

@@ -1,4 +1,4 @@
-"""SWE-agent's other kinds of agents under a registry: choosers, colleagues and the shell; all of their calls are counted and attributed."""
+"""SWE-agent's other agents under a registry (choosers, colleagues, the shell): all of their calls are counted and attributed."""
 
 import json
 from collections import Counter
@@ -11,16 +11,16 @@ TOOLS = {
 }
 TEMPLATES = {
     "system_template": "Solve tasks.",
-    "instance_template": "Mend this in {{working_dir}}:\n{{problem_statement}}",
+    "instance_template": "Fix this in {{working_dir}}:\n{{problem_statement}}",
     "next_step_template": "{{observation}}",
 }
 
 
 def test_a_chooser_and_its_preselector_are_counted_under_their_role(bench):
     events, config = bench.directory / "events.jsonl", bench.directory / "chooser.yaml"
-    asked = {"system_template": "You choose.", "submission_template": "{{submission}}", "model": MODEL}
-    chooser = {**asked, "instance_template": "Please choose among {{submissions}}"}
-    chooser["preselector"] = {**asked, "instance_template": "Please choose some of {{submissions}}"}
+    settings = {"system_template": "You choose.", "submission_template": "{{submission}}", "model": MODEL}
+    chooser = {**settings, "instance_template": "Please choose among {{submissions}}"}
+    chooser["preselector"] = {**settings, "instance_template": "Please choose some of {{submissions}}"}
     loop = {"type": "chooser", "chooser": chooser, "max_attempts": 3, "cost_limit": 1.0}
     attempt = {"model": MODEL, "tools": TOOLS, "templates": TEMPLATES}
     config.write_text(json.dumps({"agent": {"type": "retry", "agent_configs": [attempt], "retry_loop": loop}}))
@@ -36,7 +36,7 @@ def test_a_chooser_and_its_preselector_are_counted_under_their_role(bench):
     assert outcome.has_own_patch("toy-1")
 
 
-def test_several_answers_to_one_question_are_several_calls(bench):
+def test_several_answers_are_several_calls(bench):
     config = bench.directory / "colleagues.yaml"
     agent = {"model": MODEL, "tools": TOOLS, "templates": TEMPLATES, "action_sampler": {"type": "ask_colleagues", "n_samples": 3}}
     config.write_text(json.dumps({"agent": agent}))
@@ -49,8 +49,8 @@ def test_several_answers_to_one_question_are_several_calls(bench):
     assert round(outcome.info("toy-1")["model_stats"]["instance_cost"] * 1e9) == outcome.billed_nanousd()
 
 
-def test_the_shell_agent_is_served_too(bench):
-    """Its environment is a container, always; here the shim puts this machine in its place."""
+def test_the_shell_agent_runs_under_a_registry(bench):
+    """Its environment is always a container; here the shim replaces it by the local deployment."""
     events, config = bench.directory / "events.jsonl", bench.directory / "shell.yaml"
     config.write_text(json.dumps({"agent": {"type": "shell", "model": MODEL, "tools": TOOLS, "templates": TEMPLATES}}))
     task = bench.task()

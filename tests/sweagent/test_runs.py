@@ -1,4 +1,4 @@
-"""Real SWE-agent under a registry: runs finish with their own patches and true figures, and a run without a registry stays as it was."""
+"""Real SWE-agent under a registry: own patches and true figures; without a registry, a run is unchanged."""
 
 import json
 import re
@@ -8,7 +8,7 @@ from pathlib import Path
 LIMITS_OFF = ("--agent.model.per_instance_cost_limit=0", "--agent.model.total_cost_limit=0")
 
 
-def test_a_run_is_served_by_the_registrys_default_model_and_shows_true_figures(bench):
+def test_a_run_uses_the_registrys_default_model_and_shows_true_figures(bench):
     task = bench.task(looks=2)
     bench.single(task, f"--model-registry={bench.registry()}", "--run-id", "r1", "--budget_usd=1", config=None)
     outcome = bench.run()
@@ -25,7 +25,7 @@ def test_a_run_is_served_by_the_registrys_default_model_and_shows_true_figures(b
     assert "$1.00 spent (--budget-usd)" in outcome.logs[0]
 
 
-def test_a_batch_of_six_with_four_workers_submits_each_its_own_patch_and_every_call_is_attributed(bench):
+def test_each_instance_of_a_batch_submits_its_own_patch_and_every_call_is_attributed(bench):
     batch = bench.tasks(6)
     events = bench.directory / "events.jsonl"
     bench.batch(batch, f"--model-registry={bench.registry()}", "--agent.model.name=primary", "--batch-id=b1", f"--events={events}")
@@ -42,7 +42,7 @@ def test_a_batch_of_six_with_four_workers_submits_each_its_own_patch_and_every_c
     assert "spent" in outcome.logs[0]
 
 
-def test_a_registry_inside_the_config_serves_and_the_config_keeps_its_stem(bench):
+def test_a_registry_in_the_config_is_used_and_the_config_keeps_its_name(bench):
     agent = (Path(__file__).parent / "agent.yaml").read_text()
     config = bench.directory / "my-agent.yaml"
     config.write_text(f"# mine\n{agent}\n{bench.registry().read_text()}")
@@ -53,13 +53,13 @@ def test_a_registry_inside_the_config_serves_and_the_config_keeps_its_stem(bench
     assert folder.parent.parent.name.startswith("my-agent__default__")
 
 
-def test_a_model_that_the_registry_does_not_have_is_used_as_before_and_counted(bench):
-    words = ["--agent.model.name=openai/m-other", "--agent.model.api_base=http://127.0.0.1:8123/v1", "--agent.model.api_key=sk-own"]
+def test_a_model_that_is_not_in_the_registry_is_used_and_counted(bench):
+    args = ["--agent.model.name=openai/m-other", "--agent.model.api_base=http://127.0.0.1:8123/v1", "--agent.model.api_key=sk-own"]
     prices = bench.directory / "prices.json"
     prices.write_text(
         json.dumps({"openai/m-other": {"input_cost_per_token": 1e-6, "output_cost_per_token": 4e-6, "max_input_tokens": 90000}})
     )
-    bench.single(bench.task(), f"--model-registry={bench.registry()}", *words, f"--agent.model.litellm_model_registry={prices}")
+    bench.single(bench.task(), f"--model-registry={bench.registry()}", *args, f"--agent.model.litellm_model_registry={prices}")
     outcome = bench.run()
     assert outcome.statuses == [0], outcome.logs[0][-2000:]
     assert set(outcome.seen()) == {("m-other", 200)}
@@ -79,7 +79,7 @@ def test_request_settings_of_sweagents_config_reach_the_model(bench):
 
 
 def test_without_a_registry_nothing_changes(bench):
-    words = [
+    args = [
         "--agent.model.name=openai/m-plain",
         "--agent.model.api_base=http://127.0.0.1:8123/v1",
         "--agent.model.api_key=sk-own",
@@ -87,7 +87,7 @@ def test_without_a_registry_nothing_changes(bench):
     ]
     kept = []
     for plain in (True, False):
-        bench.single(bench.task(looks=1), *words, plain=plain)
+        bench.single(bench.task(looks=1), *args, plain=plain)
         outcome = bench.run()
         assert outcome.statuses == [0], outcome.logs[0][-2000:]
         files = {

@@ -1,4 +1,4 @@
-"""Real SWE-agent when the model changes in the middle of a trajectory: what the next model can't read is dropped, the rest arrives."""
+"""Real SWE-agent when the model changes in a trajectory: fields that the next model can't read are dropped, all others are sent."""
 
 PRIMARY_READS_MARKERS = """    marked:
       {provider: openrouter, model_id: m-marked, base_url: 'http://models.example.invalid:8123/v1', api_key_env: OPENAI_API_KEY,
@@ -12,7 +12,7 @@ MARKERS = """    marked: {provider: openrouter, model_id: m-marked, base_url: 'h
 MARKERS = '--agent.history_processors=[{"type": "cache_control", "last_n_messages": 2}]'
 
 
-def test_a_switch_in_mid_trajectory_keeps_tool_calls_and_drops_what_the_next_model_can_not_read(bench):
+def test_a_switch_keeps_tool_calls_and_drops_fields_that_the_next_model_can_not_read(bench):
     task = bench.task(looks=3, marker="thinks=1")
     flags = [f"--model-registry={bench.registry(more=PRIMARY_READS_MARKERS)}", "--agent.model.name=marked", MARKERS]
     bench.single(task, *flags)
@@ -31,7 +31,7 @@ def test_a_switch_in_mid_trajectory_keeps_tool_calls_and_drops_what_the_next_mod
     assert "without messages.cache_control" in outcome.logs[0]
 
 
-def test_sampling_that_nobody_set_is_left_to_each_model_of_the_chain(bench):
+def test_sampling_that_is_not_set_comes_from_each_models_params(bench):
     registry = bench.registry(primary=", params: {temperature: 0.9}")
     bench.single(bench.task(), f"--model-registry={registry}")
     outcome = bench.run("--fault=m-primary=down@1")

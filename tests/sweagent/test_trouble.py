@@ -1,4 +1,4 @@
-"""Real SWE-agent under a registry when things go wrong: budgets, throttling, models that are down, and each of SWE-agent's ways to end."""
+"""Real SWE-agent under a registry when things go wrong: budgets, throttling, failing models, and each of SWE-agent's exit statuses."""
 
 import json
 
@@ -7,7 +7,7 @@ import pytest
 from paymaster.accounting.money import format_usd
 
 
-def test_a_hard_budget_stops_a_batch_keeps_what_was_done_and_a_larger_one_goes_on(bench):
+def test_a_hard_budget_stops_a_batch_with_its_work_and_a_larger_one_continues(bench):
     batch, budget = bench.tasks(8, looks=2), 6_000_000
     flags = [f"--model-registry={bench.registry()}", "--run-id=r1"]
     bench.batch(batch, *flags, "--budget-usd=0.006")
@@ -24,7 +24,7 @@ def test_a_hard_budget_stops_a_batch_keeps_what_was_done_and_a_larger_one_goes_o
     for task in batch:
         assert outcome.has_trajectory(task.name) == bool(answered[task.name])
         assert (task.name in outcome.patches()) == bool(answered[task.name])
-        if answered[task.name] > task.looks:  # the bug is mended by then: there is work to lose
+        if answered[task.name] > task.looks:  # the bug is fixed by then: there is work to lose
             assert outcome.has_own_patch(task.name)
     bench.batch(batch, *flags, "--budget-usd=1")
     later = bench.run()
@@ -38,11 +38,11 @@ def test_a_hard_budget_ends_a_single_run_with_its_work_submitted(bench):
     outcome = bench.run()
     assert outcome.statuses == [3], outcome.logs[0][-3000:]
     assert outcome.billed_nanousd() <= 3_000_000
-    assert outcome.logs[0].count("the smaller counts") == 1
+    assert outcome.logs[0].count("the smaller one applies") == 1
     assert "exit_cost" in outcome.info("toy-1")["exit_status"]
 
 
-def test_a_soft_budget_goes_on_and_says_so(bench):
+def test_a_run_over_a_soft_budget_continues_and_reports_it(bench):
     policy = "    budget_usd_per_run: 0.001\n    hard_stop_on_budget: false\n"
     bench.single(bench.task(looks=4), f"--model-registry={bench.registry(policy)}")
     outcome = bench.run()
@@ -55,7 +55,7 @@ def test_a_soft_budget_goes_on_and_says_so(bench):
     )
 
 
-def test_an_instances_cost_limit_ends_that_instance_before_the_money_is_spent(bench):
+def test_a_cost_limit_per_instance_ends_that_instance_before_the_money_is_spent(bench):
     batch = [bench.task("toy-1", looks=9), bench.task("toy-2")]
     bench.batch(batch, f"--model-registry={bench.registry()}", "--agent.model.per_instance_cost_limit=0.003", workers=2)
     outcome = bench.run()
@@ -72,7 +72,7 @@ def test_a_call_limit_ends_an_instance_before_the_call(bench):
     assert outcome.answered()["toy-1"] == 3
 
 
-def test_a_primary_that_is_throttled_and_then_down_is_left_for_the_fallback(bench):
+def test_a_fallback_answers_for_a_throttled_and_then_failing_primary(bench):
     batch = bench.tasks(6)
     bench.batch(batch, f"--model-registry={bench.registry()}")
     outcome = bench.run("--fault=m-primary=throttled*2", "--fault=m-primary=down")
@@ -99,7 +99,7 @@ def test_a_primary_that_is_throttled_and_then_down_is_left_for_the_fallback(benc
         ("quota@2", "submitted (exit_error)", None),
     ],
 )
-def test_each_failure_ends_an_instance_as_sweagent_knows_it_with_its_work_submitted(bench, trouble, exit_status, requests):
+def test_each_failure_ends_an_instance_with_its_exit_status_and_work_submitted(bench, trouble, exit_status, requests):
     bench.single(bench.task(looks=1, marker=f"trouble={trouble}"), f"--model-registry={bench.registry()}")
     outcome = bench.run()
     assert outcome.statuses == [0], outcome.logs[0][-3000:]
@@ -113,7 +113,7 @@ def test_two_processes_share_the_budget_of_one_batch(bench):
     bench.timeout_s = 400
     registry, budget = bench.registry(), 45_000_000
     for half in ("one", "two"):
-        batch = [bench.task(f"{half}-{place}", looks=4) for place in range(20)]
+        batch = [bench.task(f"{half}-{index}", looks=4) for index in range(20)]
         flags = [f"--model-registry={registry}", "--batch-id=b1", "--budget-usd=0.045", "--random_delay_multiplier=0.01"]
         bench.batch(batch, *flags, out=half)
     outcome = bench.run()
@@ -122,39 +122,39 @@ def test_two_processes_share_the_budget_of_one_batch(bench):
     assert outcome.billed_nanousd() >= budget * 95 // 100
     answered = outcome.answered()
     for half in ("one", "two"):
-        for place in range(20):
-            name = f"{half}-{place}"
+        for index in range(20):
+            name = f"{half}-{index}"
             if answered[name] > 4:
                 assert outcome.has_own_patch(name, half)
 
 
-def test_mistakes_are_told_in_one_message_before_an_environment_starts(bench):
+def test_mistakes_are_reported_in_one_message_before_an_environment_starts(bench):
     task, registry = bench.task(), bench.registry()
     text_only = bench.registry(name="text.yaml")
     text_only.write_text(text_only.read_text().replace("[function_calling]", "[]"))
     empty, no_yaml = bench.directory / "empty.yaml", bench.directory / "no.yaml"
     empty.write_text("\n")
     no_yaml.write_text("agent: [\n")
-    told = {
+    mistakes = {
         "unknown": ([f"--model-registry={registry}", "--agent.model.name=primry"], "agent.yaml", "did you mean primary?"),
         "function calling": ([f"--model-registry={text_only}"], "agent.yaml", f"--model-registry {text_only} --parser thought_action"),
-        "missing": ([f"--model-registry={registry}"], "/none.yaml", "there is no such file"),
-        "empty": ([f"--model-registry={registry}"], str(empty), "it is empty"),
-        "no YAML": ([f"--model-registry={registry}"], str(no_yaml), "it is not YAML (line 2)"),
+        "missing": ([f"--model-registry={registry}"], "/none.yaml", "file not found"),
+        "empty": ([f"--model-registry={registry}"], str(empty), "the file is empty"),
+        "no YAML": ([f"--model-registry={registry}"], str(no_yaml), "not YAML (line 2)"),
         "no registry": (["--budget-usd=1"], "agent.yaml", "no model registry"),
         "no such registry": (["--model-registry=/none.yaml"], "agent.yaml", "file not found"),
     }
-    for flags, config, _ in told.values():
+    for flags, config, _ in mistakes.values():
         bench.single(task, *flags, config=config)
     outcome = bench.run()
-    assert outcome.statuses == [2] * len(told), outcome.logs
-    for log, (_, _, message) in zip(outcome.logs, told.values(), strict=True):
+    assert outcome.statuses == [2] * len(mistakes), outcome.logs
+    for log, (_, _, message) in zip(outcome.logs, mistakes.values(), strict=True):
         assert message in log
         assert "Traceback" not in log
     assert not outcome.calls
 
 
-def test_an_agent_without_function_calling_works_with_a_model_that_has_none(bench):
+def test_an_agent_without_function_calling_works_with_a_model_without_it(bench):
     registry = bench.registry()
     registry.write_text(registry.read_text().replace("[function_calling]", "[]"))
     bench.single(bench.task(), f"--model-registry={registry}", "--agent.tools.parse_function.type=thought_action")
@@ -173,7 +173,7 @@ def test_retry_agents_and_their_reviewers_are_counted_under_their_roles(bench):
     }
     templates = {
         "system_template": "Solve tasks.",
-        "instance_template": "Mend this in {{working_dir}}:\n{{problem_statement}}",
+        "instance_template": "Fix this in {{working_dir}}:\n{{problem_statement}}",
         "next_step_template": "{{observation}}",
     }
     reviewer = {

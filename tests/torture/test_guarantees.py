@@ -1,4 +1,4 @@
-"""Every file that docs/guarantees.md and docs/torture.md name as a proof is there, and is a test or a benchmark."""
+"""Every file that docs/guarantees.md and docs/torture.md name as a proof exists, and is a test or a benchmark."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The instruments: a link that is stalled and cut, a disk that is full, a clock that is wrong."""
+"""The torture instruments: a proxy that stalls and cuts, a disk that fills up, a skewed clock."""
 
 import os
 import socket
@@ -9,14 +9,14 @@ import threading
 import pytest
 
 from paymaster.torture import disks
-from paymaster.torture.clocks import WrongBlockingRuntime, WrongClock
+from paymaster.torture.clocks import SkewedBlockingRuntime, SkewedClock
 from paymaster.torture.disks import Disk
-from paymaster.torture.tcp_proxy import Link
+from paymaster.torture.tcp_proxy import TcpProxy
 
 
 @pytest.fixture
 def echo():
-    """A server that says everything back."""
+    """A server that sends everything back."""
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def serve():
@@ -37,14 +37,14 @@ def echo():
         server.shutdown(socket.SHUT_RDWR)
 
 
-def test_a_stalled_link_keeps_what_is_on_its_way(echo):
-    with Link(echo) as link, socket.create_connection(("127.0.0.1", link.port), 10) as client:
+def test_a_stalled_proxy_keeps_data_in_transit(echo):
+    with TcpProxy(echo) as proxy, socket.create_connection(("127.0.0.1", proxy.port), 10) as client:
         client.sendall(b"one")
         assert client.recv(10) == b"one"
-        link.stall()
+        proxy.stall()
         client.settimeout(0.2)
-        assert any(_is_silent(client) for _ in range(5))  # what was read before the stall took hold may still pass
-        link.mend()
+        assert any(_is_silent(client) for _ in range(5))  # data that was read before the stall may still pass
+        proxy.restore()
         client.settimeout(10)
         assert client.recv(10).startswith(b"two")
 
@@ -57,17 +57,17 @@ def _is_silent(client):
         return True
 
 
-def test_a_cut_link_resets_old_and_new_connections_until_it_is_mended(echo):
-    with Link(echo) as link:
-        with socket.create_connection(("127.0.0.1", link.port), 10) as client:
+def test_a_cut_proxy_resets_old_and_new_connections_until_it_is_restored(echo):
+    with TcpProxy(echo) as proxy:
+        with socket.create_connection(("127.0.0.1", proxy.port), 10) as client:
             client.sendall(b"one")
             client.recv(10)
-            link.cut()
+            proxy.cut()
             assert _is_cut(client)
-        with socket.create_connection(("127.0.0.1", link.port), 10) as client:
+        with socket.create_connection(("127.0.0.1", proxy.port), 10) as client:
             assert _is_cut(client)
-        link.mend()
-        with socket.create_connection(("127.0.0.1", link.port), 10) as client:
+        proxy.restore()
+        with socket.create_connection(("127.0.0.1", proxy.port), 10) as client:
             client.sendall(b"three")
             assert client.recv(10) == b"three"
 
@@ -79,10 +79,10 @@ def _is_cut(client):
         return True
 
 
-def test_a_link_to_nobody_resets():
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))
-        with Link(nobody.getsockname()) as link, socket.create_connection(("127.0.0.1", link.port), 10) as client:
+def test_a_proxy_to_a_closed_port_resets_connections():
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        with TcpProxy(closed.getsockname()) as proxy, socket.create_connection(("127.0.0.1", proxy.port), 10) as client:
             assert _is_cut(client)
 
 
@@ -99,9 +99,9 @@ for line in sys.stdin:
 """
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="neither a disk of one's own nor limits set from outside")
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs a tmpfs, or limits that are set from outside")
 @pytest.mark.parametrize("mounts", [True, False])
-def test_a_full_disk_takes_nothing_until_it_is_freed(tmp_path, monkeypatch, mounts):
+def test_writes_to_a_full_disk_fail_until_it_is_freed(tmp_path, monkeypatch, mounts):
     if not mounts:
         monkeypatch.setattr(disks, "_mounted", lambda _folder: False)
     with Disk(tmp_path / "disk") as disk:
@@ -116,17 +116,17 @@ def test_a_full_disk_takes_nothing_until_it_is_freed(tmp_path, monkeypatch, moun
             assert writer.stdout.readline() == "ready\n"
             assert write() == "written"
             disk.fill([writer.pid])
-            # The rest of a page that is in use may still be filled.
+            # The last page in use may still take some bytes.
             assert write() in {"No space left on device", "File too large", "cut short"}
             disk.free()
             assert write() == "written"
     assert not os.path.ismount(tmp_path / "disk")
 
 
-def test_a_wrong_clock_is_off_and_jumps():
-    clock = WrongClock(-60_000)
-    wrong, right = WrongBlockingRuntime(clock), WrongBlockingRuntime(WrongClock(0))
-    assert -61_000 < wrong.now_ms() - right.now_ms() < -59_000
+def test_a_skewed_clock_is_off_and_jumps():
+    clock = SkewedClock(-60_000)
+    skewed, right = SkewedBlockingRuntime(clock), SkewedBlockingRuntime(SkewedClock(0))
+    assert -61_000 < skewed.now_ms() - right.now_ms() < -59_000
     clock.offset_ms = 7_200_000
-    assert wrong.now_ms() - right.now_ms() > 7_190_000
-    assert wrong.new_id() > right.new_id()
+    assert skewed.now_ms() - right.now_ms() > 7_190_000
+    assert skewed.new_id() > right.new_id()

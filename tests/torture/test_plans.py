@@ -1,4 +1,4 @@
-"""What a seed means."""
+"""The plan of a seed."""
 
 from pathlib import Path
 
@@ -6,53 +6,53 @@ import pytest
 
 from paymaster.client import Client
 from paymaster.errors import UsageMistake
-from paymaster.torture.plans import POSSIBLE, Fault, LedgerKind, Load, draw, read_faults, registry_text
+from paymaster.torture.plans import POSSIBLE, LedgerKind, TortureFault, Workload, make_plan, read_faults, registry_text
 
-ALL = Load(ledger_kind=LedgerKind.PRIVATE_SERVER, workers=4, calls=40, faults=POSSIBLE[LedgerKind.PRIVATE_SERVER])
-
-
-def test_a_seed_repeats_its_plan_and_another_makes_another():
-    assert draw(7, ALL) == draw(7, ALL)
-    assert draw(7, ALL) != draw(8, ALL)
+ALL = Workload(ledger_kind=LedgerKind.PRIVATE_SERVER, workers=4, calls=40, faults=POSSIBLE[LedgerKind.PRIVATE_SERVER])
 
 
-def test_every_fault_of_the_provider_and_every_disturbance_comes_up():
-    plans = [draw(seed, ALL) for seed in range(60)]
+def test_a_seed_always_gives_the_same_plan():
+    assert make_plan(7, ALL) == make_plan(7, ALL)
+    assert make_plan(7, ALL) != make_plan(8, ALL)
+
+
+def test_every_provider_fault_and_every_disturbance_occurs():
+    plans = [make_plan(seed, ALL) for seed in range(60)]
     kinds = {fault.kind for plan in plans for model in plan.script.models.values() for fault in model.faults}
     assert len(kinds) == 23
     assert {disturbance.kind for plan in plans for disturbance in plan.disturbances} == {
-        Fault.KILL,
-        Fault.STOP,
-        Fault.RESTART,
-        Fault.STALL,
-        Fault.CUT,
+        TortureFault.KILL,
+        TortureFault.STOP,
+        TortureFault.RESTART,
+        TortureFault.STALL,
+        TortureFault.CUT,
     }
 
 
-def test_one_model_is_never_closed_for_good_and_one_clock_is_always_right():
+def test_one_model_never_fails_for_good_and_one_clock_is_always_right():
     for seed in range(40):
-        plan = draw(seed, ALL)
+        plan = make_plan(seed, ALL)
         assert not {"quota", "auth", "permission", "unknown_model"} & {fault.kind for fault in plan.script.models["gamma"].faults}
         assert plan.workers[0].offset_ms == plan.workers[0].jump_ms == 0
 
 
-def test_on_a_file_no_clock_is_ahead_where_limits_are_measured():
-    load = Load(ledger_kind=LedgerKind.FILE, workers=6, calls=40, faults=POSSIBLE[LedgerKind.FILE])
-    plans = [draw(seed, load) for seed in range(60)]
+def test_no_clock_is_ahead_on_a_file_ledger_if_limits_are_measured():
+    workload = Workload(ledger_kind=LedgerKind.FILE, workers=6, calls=40, faults=POSSIBLE[LedgerKind.FILE])
+    plans = [make_plan(seed, workload) for seed in range(60)]
     assert all(plan.ahead_ms <= 0 for plan in plans if plan.rpm is not None)
     assert any(plan.ahead_ms > 0 for plan in plans)
 
 
 @pytest.mark.parametrize("ledger_kind", LedgerKind)
 def test_without_faults_nothing_is_planned(ledger_kind):
-    plan = draw(3, Load(ledger_kind=ledger_kind, workers=2, calls=10, faults=read_faults("none", ledger_kind)))
+    plan = make_plan(3, Workload(ledger_kind=ledger_kind, workers=2, calls=10, faults=read_faults("none", ledger_kind)))
     assert plan.disturbances == ()
     assert not any(model.faults for model in plan.script.models.values())
     assert read_faults("all", ledger_kind) == POSSIBLE[ledger_kind]
 
 
-def test_the_registry_of_a_plan_is_one_that_loads(tmp_path: Path):
-    plan = draw(5, ALL)
+def test_the_registry_of_a_plan_loads(tmp_path: Path):
+    plan = make_plan(5, ALL)
     file = tmp_path / "registry.yaml"
     file.write_text(registry_text(plan, "http://127.0.0.1:9/v1"))
     with Client(file, ledger="memory:") as client:
@@ -64,11 +64,11 @@ def test_the_registry_of_a_plan_is_one_that_loads(tmp_path: Path):
 @pytest.mark.parametrize(
     ("text", "ledger_kind", "message"),
     [
-        ("kil", LedgerKind.FILE, "there is no fault 'kil'"),
-        ("restart", LedgerKind.FILE, "'restart' cannot be done to a ledger of this kind"),
-        ("kill", LedgerKind.MEMORY, "'kill' cannot be done"),
+        ("kil", LedgerKind.FILE, "unknown fault 'kil'"),
+        ("restart", LedgerKind.FILE, "'restart' is not possible for this kind of ledger"),
+        ("kill", LedgerKind.MEMORY, "'kill' is not possible"),
     ],
 )
-def test_a_fault_that_is_not_there_is_refused(text, ledger_kind, message):
+def test_an_unknown_or_impossible_fault_is_refused(text, ledger_kind, message):
     with pytest.raises(UsageMistake, match=message):
         read_faults(text, ledger_kind)

@@ -1,6 +1,8 @@
-"""The proof kit at work, shortened: a few seeds on every kind of ledger, and runs that must not be clean."""
+"""Short torture runs: a few seeds on every kind of ledger, and runs that must not be clean."""
 
+import os
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -11,16 +13,23 @@ from redis_servers import RedisServer, server_program
 
 SHORT = ("--workers", "3", "--calls", "15")
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="workers are forked, stopped and killed, which Windows has no way for")
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="workers are forked and stopped, which Windows can not do")
 needs_redis = pytest.mark.skipif(server_program() is None, reason="no redis-server or valkey-server on the PATH")
+
+
+@pytest.fixture(autouse=True)
+def server_on_path(monkeypatch):
+    """The program looks for a server on the PATH; a test's server may come from a package."""
+    if program := server_program():
+        monkeypatch.setenv("PATH", str(Path(program).parent), prepend=os.pathsep)
 
 
 @pytest.fixture
 def paymaster(capfd):
-    def start(*words):
-        status = main(["torture", *words])
-        said = capfd.readouterr()
-        return status, said.out, said.err
+    def start(*args):
+        status = main(["torture", *args])
+        output = capfd.readouterr()
+        return status, output.out, output.err
 
     return start
 
@@ -32,7 +41,7 @@ def paymaster(capfd):
         pytest.param("redis", "4", marks=needs_redis),
     ],
 )
-def test_a_shortened_run_is_clean(paymaster, ledger, seed):
+def test_a_short_run_is_clean(paymaster, ledger, seed):
     status, out, err = paymaster("--ledger", ledger, *SHORT, "--seed", seed)
     assert status == 0, out
     assert "clean" in out
@@ -40,19 +49,19 @@ def test_a_shortened_run_is_clean(paymaster, ledger, seed):
     assert f"seed {seed}: 3 workers" in err
 
 
-def test_in_memory_one_worker_runs_in_this_process(paymaster):
+def test_a_memory_ledger_is_run_by_one_worker_in_this_process(paymaster):
     status, out, _ = paymaster("--ledger", "memory:", "--calls", "25", "--seed", "2", "--seeds", "2", "--faults", "provider")
     assert status == 0, out
     assert "2 of 2 verdicts are clean" in out
 
 
-def test_a_provider_that_charges_more_than_the_registry_says_is_found_out(paymaster, monkeypatch):
-    """The promise has a condition; where it is not met, the verdict is not clean, and the plan can be run again."""
+def test_a_provider_that_charges_more_than_the_registry_says_is_detected(paymaster, monkeypatch):
+    """The promise has a condition. If it is not met, the verdict is not clean, and the plan can be run again."""
     monkeypatch.setattr(runs, "registry_text", _cheaper)
     status, out, _ = paymaster("--ledger", "memory:", "--calls", "25", "--seed", "2", "--faults", "none")
     assert status == 1
     assert "BROKEN  billed within the budget" in out
-    assert "BROKEN  records are bills" in out
+    assert "BROKEN  records match bills" in out
     assert "NOT CLEAN" in out
     assert "repeat: paymaster torture --ledger memory: --workers 1 --calls 25 --seed 2 --faults none" in out
 
@@ -62,7 +71,7 @@ def _cheaper(plan, url, text=runs.registry_text):
 
 
 @needs_redis
-def test_a_server_that_runs_already_is_left_as_it_was(paymaster, tmp_path):
+def test_a_running_server_keeps_no_keys_of_the_run(paymaster, tmp_path):
     server = RedisServer(tmp_path / "redis").start()
     try:
         import redis
@@ -75,7 +84,7 @@ def test_a_server_that_runs_already_is_left_as_it_was(paymaster, tmp_path):
         server.stop()
 
 
-@pytest.mark.skipif(netns.why_not() is not None, reason=f"no network namespaces here: {netns.why_not()}")
+@pytest.mark.skipif(netns.why_unavailable() is not None, reason=f"no network namespaces here: {netns.why_unavailable()}")
 @needs_redis
 def test_workers_on_two_hosts_keep_one_budget(paymaster):
     status, out, err = paymaster("--ledger", "redis", *SHORT, "--seed", "5", "--hosts", "2", "--faults", "provider,kill,cancel,clock")
@@ -85,24 +94,24 @@ def test_workers_on_two_hosts_keep_one_budget(paymaster):
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("args", "message"),
     [
-        (("--faults", "kil"), "there is no fault 'kil'"),
-        (("--ledger", "memory:", "--workers", "2"), "a ledger in memory lives in one process"),
-        (("--ledger", "sqlite:mine.sqlite3"), "a file of yours is not tortured"),
+        (("--faults", "kil"), "unknown fault 'kil'"),
+        (("--ledger", "memory:", "--workers", "2"), "a memory ledger can not be shared between processes"),
+        (("--ledger", "sqlite:mine.sqlite3"), "torture does not run on an existing file"),
         (("--ledger", "postgres://x"), "There is no kind of ledger"),
         (("--workers", "2", "--calls", "12"), "a budget for 24 calls is too small"),
-        (("--hosts", "2"), "--hosts needs a ledger that machines can share"),
-        (("--ledger", "redis", "--faults", "disk"), "'disk' cannot be done"),
+        (("--hosts", "2"), "--hosts needs a ledger that several machines can share"),
+        (("--ledger", "redis", "--faults", "disk"), "'disk' is not possible"),
     ],
 )
-def test_a_mistake_is_told_in_one_message(paymaster, words, message):
-    status, _, err = paymaster(*words)
+def test_a_mistake_is_reported_in_one_message(paymaster, args, message):
+    status, _, err = paymaster(*args)
     assert status == 2
     assert message in err
 
 
-def test_without_a_server_program_it_says_what_to_install(tmp_path):
+def test_a_missing_server_program_is_reported_with_what_to_install(tmp_path):
     ended = run_process("torture", "--ledger", "redis", "--workers", "1", "--calls", "25", PATH=str(tmp_path))
     assert ended.status == 2
     assert "Install one" in ended.err

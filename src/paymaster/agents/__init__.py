@@ -1,1 +1,1 @@
-"""Thin seams through which coding agents call their models under a registry. Nothing here is imported before its agent is."""
+"""Runs coding agents with their models under a registry. Nothing here is imported before its agent is."""

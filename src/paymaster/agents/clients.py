@@ -26,27 +26,27 @@ _LOGGER = logging.getLogger("paymaster.agents")
 
 @dataclass(slots=True)
 class Tally:
-    """What calls have cost so far, in nano-dollars, and how many attempts were sent."""
+    """The cost of calls so far, in nano-dollars, and the number of attempts that were sent."""
 
     attempts: int = 0
     cost_nanousd: int = 0
 
 
-class SharedClients:
-    """Opens each client once per process.
+class ClientCache:
+    """Opens each client once per process, and gives it what only a launcher knows.
 
-    What a launcher knows and a model object can't be told: `flags` are its command line, which wins over an agent's own config; `listeners`
-    hear every event of every client; `embedded` are registries that stand inside other files, by the absolute path of the file.
+    `flags` are the launcher's command line, which wins over an agent's own config. `listeners` get every event of every client. `embedded`
+    are registries inside other config files, by the absolute path of the file.
     """
 
     def __init__(self) -> None:
-        self._forget()
+        self._reset()
         self._tally: ContextVar[Tally | None] = ContextVar("paymaster_tally", default=None)
         self._lock = threading.Lock()
         self._open: dict[tuple[str | None, tuple[tuple[str, object], ...]], Client] = {}
 
     def client(self, registry: str | None, settings: "Settings") -> Client:
-        """The client for these settings; any thread may ask. Raises RegistryInvalid, UsageMistake."""
+        """The client for these settings; any thread may call this. Raises RegistryInvalid, UsageMistake."""
         path = None if registry is None else absolute(registry)
         key = path, tuple(sorted((name, value) for name, value in settings.items() if value is not None))
         with self._lock:
@@ -54,13 +54,13 @@ class SharedClients:
                 loaded = registry_for(self.embedded.get(path or "", path), settings)
                 for warning in loaded.warnings:
                     _LOGGER.warning("%s", warning)
-                told: Settings = {**settings, "listeners": (*self.listeners, self._hear)}
-                self._open[key] = Client(patient(loaded), **told)
+                options: Settings = {**settings, "listeners": (*self.listeners, self._on_event)}
+                self._open[key] = Client(with_long_waits(loaded), **options)
             return self._open[key]
 
     @contextmanager
-    def tallied(self) -> Iterator["Tally"]:
-        """Count what the calls of this thread cost while the block lasts, also those that raise."""
+    def count_costs(self) -> Iterator["Tally"]:
+        """Count the cost of this thread's calls inside the block, failed calls included."""
         tally = Tally()
         token = self._tally.set(tally)
         try:
@@ -69,38 +69,38 @@ class SharedClients:
             self._tally.reset(token)
 
     def close(self) -> None:
-        """Close every client and forget what a launcher said."""
+        """Close every client and drop what a launcher set."""
         with self._lock:
             clients, self._open = list(self._open.values()), {}
-            self._forget()
+            self._reset()
         for client in clients:
             client.close()
 
-    def _hear(self, event: "Event") -> None:
-        """Every event is told in the thread of the call that it belongs to."""
+    def _on_event(self, event: "Event") -> None:
+        """Every event is emitted in the thread of its call."""
         tally = self._tally.get()
         if tally is not None and isinstance(event, AttemptSettled | AttemptFailed):
             tally.attempts += 1
             tally.cost_nanousd += event.cost_nanousd
 
-    def _forget(self) -> None:
+    def _reset(self) -> None:
         self.flags: Mapping[str, str] = {}
         self.listeners: tuple[Callable[[Event], None], ...] = ()
         self.embedded: Mapping[str, Document] = {}
 
 
 def absolute(path: str | Path) -> str:
-    """A path by which a registry is known, wherever the process goes."""
+    """A path that names the same file in any working directory."""
     return str(Path(path).expanduser().absolute())
 
 
-def patient(registry: "Registry") -> "Registry":
-    """An agent's run is worth more than its time: where nobody says how long to wait, a call waits for room up to its deadline."""
+def with_long_waits(registry: "Registry") -> "Registry":
+    """The registry with `max_wait_s` raised to the deadline, unless it is set: losing an agent's run costs more than waiting."""
     policy = registry.policy
     if "max_wait_s" in registry.origins:
         return registry
     return replace(registry, policy=replace(policy, max_wait_ms=max(policy.max_wait_ms, policy.deadline_ms)))
 
 
-# The one state of this room: an agent makes a model object per task, in any thread, and gives them nothing in common but this module.
-SHARED = SharedClients()
+# The only module state of this room: agents make a model object per task, in any thread, and these have only this module in common.
+CLIENTS = ClientCache()

@@ -1,4 +1,4 @@
-"""A registry that stands inside another program's config file; knows where it begins and ends, and nothing of the rest."""
+"""Reads a registry out of another program's config file; knows nothing of that program's keys."""
 
 import re
 from pathlib import Path
@@ -8,13 +8,13 @@ from paymaster.registry.sections import POLICIES_KEY, REGISTRY_KEY
 from paymaster.registry.yamltext import Document, Plain, read_file, read_yaml
 
 _MAY_BEGIN_HERE = re.compile(rf"^(['\"]?{REGISTRY_KEY}['\"]?\s*:|\s*\{{)", re.MULTILINE)
-"""At the top of a map in block style, or in a map in braces: a quick look that spares configs without a registry our strict reading."""
+"""A key at the top of a block map, or inside braces: a quick check, so that configs without a registry are not read strictly."""
 
 
-def registry_in(path: Path) -> Document | None:
-    """The `model_registry:` of a config, with `policies:` where they stand beside it, and the file's lines; None where there is none.
+def read_embedded(path: Path) -> Document | None:
+    """The `model_registry:` of a config, with `policies:` beside it, and the file's lines; None if it has no registry.
 
-    Raises RegistryInvalid for a file with a registry that is no YAML.
+    Raises RegistryInvalid for a file that has a registry and is not valid YAML.
     """
     text = read_file(path)
     if not _MAY_BEGIN_HERE.search(text) or REGISTRY_KEY not in text:
@@ -27,8 +27,8 @@ def registry_in(path: Path) -> Document | None:
     return Document(document.file, ours, document.lines)
 
 
-def refuse_dotted(key: str) -> None:
-    """Raises UsageMistake for a part of a registry that is given on a command line, as `model_registry.default=…`."""
+def refuse_registry_key(key: str) -> None:
+    """Raises UsageMistake for a key of the registry on the command line, as `model_registry.default=…`."""
     if key.partition("=")[0].partition(".")[0] == REGISTRY_KEY:
-        advice = "Write it into the registry; on the command line there are --budget-usd, --rpm-limit and --tpm-limit."
-        raise UsageMistake(f"{key.partition('=')[0]}: parts of the registry can't be given on the command line", advice=advice)
+        advice = "Set it in the registry. Flags: --budget-usd, --rpm-limit and --tpm-limit."
+        raise UsageMistake(f"{key.partition('=')[0]}: keys of the registry can't be set on the command line", advice=advice)

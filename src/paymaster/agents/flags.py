@@ -1,4 +1,4 @@
-"""Takes Paymaster's flags out of a command line that belongs to another program; knows the flags' names and nothing of the other's."""
+"""Separates Paymaster's flags from another program's command line; knows nothing of that program's flags."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,38 +11,39 @@ _VERBOSITY = {"--verbose": 1, "-v": 1, "-vv": 2, "--quiet": -1, "-q": -1}
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
-    """`settings` as they were typed, by the names of `overrides.SETTINGS`; `verbosity` for `configure_logging`; `rest` is the other's."""
+class ParsedFlags:
+    """`settings` as typed, by the names of `overrides.SETTINGS`; `verbosity` for `configure_logging`; `args` of the other program."""
 
     settings: Mapping[str, str]
     verbosity: int
-    rest: tuple[str, ...]
+    args: tuple[str, ...]
 
 
-def take_flags(words: Sequence[str]) -> Taken:
-    """Split a command line. `--flag value` and `--flag=value`, with dashes or underscores; the last one wins; nothing after `--` is ours.
+def parse_flags(arguments: Sequence[str]) -> ParsedFlags:
+    """Split a command line.
 
+    Flags are `--flag value` or `--flag=value`, with dashes or underscores. The last one wins. Everything after `--` is the other program's.
     Raises UsageMistake for a flag without its value.
     """
     settings: dict[str, str] = {}
-    rest: list[str] = []
+    args: list[str] = []
     verbosity = 0
-    stream = iter(words)
+    stream = iter(arguments)
     for word in stream:
         if word == "--":
-            rest += [word, *stream]
+            args += [word, *stream]
         elif word in _VERBOSITY:
             verbosity = _VERBOSITY[word] if _VERBOSITY[word] < 0 else min(2, max(0, verbosity) + _VERBOSITY[word])
         elif (named := _setting(word)) is not None:
             name, value = named
             settings[name] = value if value is not None else _next_value(word, stream)
         else:
-            rest.append(word)
-    return Taken(settings, verbosity, tuple(rest))
+            args.append(word)
+    return ParsedFlags(settings, verbosity, tuple(args))
 
 
 def _setting(word: str) -> tuple[str, str | None] | None:
-    """The setting that a word names and the value it carries; None for a word that is not ours."""
+    """The setting that a word names, and its value; None for a word of the other program."""
     flag, equals, value = word.partition("=")
     if not flag.startswith("--"):
         return None

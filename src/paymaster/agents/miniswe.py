@@ -1,4 +1,4 @@
-"""The name under which configs written by earlier versions load the models of `agents.mini.model`; knows nothing else."""
+"""The old module name of `agents.mini.model`, which configs of earlier versions have; knows nothing else."""
 
 from paymaster.agents.mini.model import PaymasterModel, PaymasterTextModel
 

@@ -1,25 +1,31 @@
-"""What the budgets of a run say while it lasts and at its end, and what was spent on what; knows a client, its events, and no agent."""
+"""Reports a run's spending by model and the state of its budgets, during the run and at its end; knows no agent."""
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from paymaster.accounting.accounts import Balance
 from paymaster.accounting.money import NANOUSD_PER_USD, format_usd
 from paymaster.client import Client
-from paymaster.errors import BudgetExceeded
+from paymaster.errors import BudgetExceeded, LedgerUnavailable
 from paymaster.flow.events import AttemptFailed, AttemptSettled, Event, FellBack, Throttled
 from paymaster.registry.models import Budget
 from paymaster.routing.budgets import MoneyAccount, money_accounts
 from paymaster.scope import Scope
 
+if TYPE_CHECKING:
+    from rich.text import Text
+
 _PER_INSTANCE = "instance"
+_REFRESH_S = 1.0
 
 
 @dataclass(slots=True)
-class Spent:
-    """What one model cost in this process, in nano-dollars."""
+class ModelSpend:
+    """The cost of one model in this process, in nano-dollars."""
 
     answers: int = 0
     failures: int = 0
@@ -27,19 +33,19 @@ class Spent:
 
 
 class SpendSummary:
-    """A listener that adds up what this process spent, waited and left models for. Any thread may tell it events."""
+    """A listener that adds up this process's spending, waits and fallbacks. Any thread may send it events."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._models: dict[str, Spent] = {}
+        self._models: dict[str, ModelSpend] = {}
         self._waits, self._fallbacks = 0, 0
 
     def __call__(self, event: Event) -> None:
-        """Take an event down."""
+        """Count an event."""
         with self._lock:
             match event:
                 case AttemptSettled() | AttemptFailed():
-                    spent = self._models.setdefault(event.model, Spent())
+                    spent = self._models.setdefault(event.model, ModelSpend())
                     spent.cost_nanousd += event.cost_nanousd
                     spent.answers += isinstance(event, AttemptSettled)
                     spent.failures += isinstance(event, AttemptFailed)
@@ -57,44 +63,75 @@ class SpendSummary:
             yield f"{model}: {_count(spent.answers, 'answer')}{failed}, {format_usd(spent.cost_nanousd)}"
 
     def progress(self, client: Client) -> str:
-        """One line for a display: spent, held and left of the budget that ends first, waits and fallbacks."""
+        """One line for a display: money spent, held and left of the tightest budget, waits and fallbacks."""
         spent_nanousd = sum(spent.cost_nanousd for spent in self._copy().values())
         parts = [f"{_short_usd(spent_nanousd)} spent"]
         tightest = min(run_budgets(client), key=_left_nanousd, default=None)
         if tightest is not None:
-            line, balance = tightest
-            left = f"{_short_usd(max(0, _left_nanousd(tightest)))} left of {format_usd(line.cap_nanousd)}"
-            parts += [f"{_short_usd(balance.held)} held", f"{left} ({line.key or line.account})"]
+            budget, balance = tightest
+            left = f"{_short_usd(max(0, _left_nanousd(tightest)))} left of {format_usd(budget.cap_nanousd)}"
+            parts += [f"{_short_usd(balance.held)} held", f"{left} ({budget.key or budget.account})"]
         parts += [_count(self._waits, "wait")] if self._waits else []
         parts += [_count(self._fallbacks, "fallback")] if self._fallbacks else []
         return ", ".join(parts)
 
-    def _copy(self) -> dict[str, Spent]:
+    def _copy(self) -> dict[str, ModelSpend]:
         with self._lock:
             return {model: replace(spent) for model, spent in self._models.items()}
 
 
+class ProgressLine:
+    """A line for a rich display. `progress` is called at most once a second; if the ledger is unavailable, the last line stays."""
+
+    def __init__(self, progress: Callable[[], str]) -> None:
+        self._progress = progress
+        self._text = ""
+        self._fresh_until_s = 0.0
+
+    def refresh(self) -> None:
+        """Read the ledger when the line is drawn next, so that the last line of a batch is exact."""
+        self._fresh_until_s = 0.0
+
+    def __str__(self) -> str:
+        if time.monotonic() >= self._fresh_until_s:
+            with suppress(LedgerUnavailable):  # a display is no reason to end a run
+                self._text = self._progress()
+            self._fresh_until_s = time.monotonic() + _REFRESH_S
+        return f"Paymaster: {self._text}"
+
+    def __rich__(self) -> "Text":
+        from rich.text import Text
+
+        return Text(str(self))
+
+    def add_to(self, display: object) -> None:
+        """Put the line below an agent's progress display. A display with other parts than expected is not changed."""
+        shown = getattr(getattr(display, "render_group", None), "renderables", None)
+        if isinstance(shown, list):
+            shown.append(self)
+
+
 def run_budgets(client: Client) -> list[tuple[MoneyAccount, Balance]]:
-    """Each budget of this run or batch as a whole (not those of its instances), with what stands on it."""
-    return _budgets(client, None, of_instance=False)
+    """Each budget of this run or batch as a whole (not those of its instances), with its balance."""
+    return _budgets(client, None, per_instance=False)
 
 
 def budget_lines(client: Client) -> Iterator[str]:
-    """Each budget of this run or batch that was touched, with what is spent of it."""
-    for line, balance in run_budgets(client):
+    """One line for each budget of this run or batch that was used, with the amount spent."""
+    for budget, balance in run_budgets(client):
         if balance.total:
-            over_nanousd = balance.settled - line.cap_nanousd
+            over_nanousd = balance.settled - budget.cap_nanousd
             over = f", {format_usd(over_nanousd)} over" if over_nanousd > 0 else ""
-            yield f"{format_usd(balance.settled)} of {format_usd(line.cap_nanousd)} spent{over} ({line.key or line.account})"
+            yield f"{format_usd(balance.settled)} of {format_usd(budget.cap_nanousd)} spent{over} ({budget.key or budget.account})"
 
 
-def is_of_instance(client: Client, instance: str, error: BudgetExceeded) -> bool:
-    """Whether the budget that refused is one that each instance has for itself."""
-    return error.account in {line.account for line, _ in _budgets(client, instance, of_instance=True)}
+def is_per_instance(client: Client, instance: str, error: BudgetExceeded) -> bool:
+    """Whether the budget that refused a call is one that each instance has for itself."""
+    return error.account in {budget.account for budget, _ in _budgets(client, instance, per_instance=True)}
 
 
-def with_way_on(error: BudgetExceeded, way_on: str) -> BudgetExceeded:
-    """The same refusal, with what a person can do after a run that it ended."""
+def with_next_steps(error: BudgetExceeded, steps: str) -> BudgetExceeded:
+    """The same refusal, with the user's next steps in its advice."""
     return BudgetExceeded(
         error.message,
         account=error.account,
@@ -102,37 +139,39 @@ def with_way_on(error: BudgetExceeded, way_on: str) -> BudgetExceeded:
         spent_nanousd=error.spent_nanousd,
         held_nanousd=error.held_nanousd,
         needed_nanousd=error.needed_nanousd,
-        advice=f"{error.advice}\n{way_on}" if error.advice else way_on,
+        advice=f"{error.advice}\n{steps}" if error.advice else steps,
     )
 
 
-def same_account(scope: Scope) -> str:
-    """The flags with which a later process spends from the same budgets."""
+def resume_flags(scope: Scope) -> str:
+    """The flags with which a later process uses the same budgets."""
     return f"--run-id {scope.run}" + (f" --batch-id {scope.batch}" if scope.batch else "")
 
 
-def _budgets(client: Client, instance: str | None, *, of_instance: bool) -> list[tuple[MoneyAccount, Balance]]:
+def _budgets(client: Client, instance: str | None, *, per_instance: bool) -> list[tuple[MoneyAccount, Balance]]:
     registry, now_ms = client.registry, time.time_ns() // 1_000_000
     scope = client.current_scope if instance is None else replace(client.current_scope, instance=instance)
 
     def chosen(budgets: tuple[Budget, ...]) -> tuple[Budget, ...]:
-        return tuple(budget for budget in budgets if (_PER_INSTANCE in budget.per) == of_instance)
+        return tuple(budget for budget in budgets if (_PER_INSTANCE in budget.per) == per_instance)
 
     policy = replace(registry.policy, budgets=chosen(registry.policy.budgets))
-    lines: dict[str, MoneyAccount] = {}
+    accounts: dict[str, MoneyAccount] = {}
     for model in registry.models.values():
-        lines |= {line.account: line for line in money_accounts(replace(model, budgets=chosen(model.budgets)), policy, scope, now_ms)}
-    balances = client.balances("usd/") if lines else {}
-    return [(line, balances.get(name, Balance())) for name, line in lines.items()]
+        accounts |= {
+            account.account: account for account in money_accounts(replace(model, budgets=chosen(model.budgets)), policy, scope, now_ms)
+        }
+    balances = client.balances("usd/") if accounts else {}
+    return [(account, balances.get(name, Balance())) for name, account in accounts.items()]
 
 
 def _left_nanousd(budget: tuple[MoneyAccount, Balance]) -> int:
-    line, balance = budget
-    return line.cap_nanousd - balance.settled - balance.held
+    account, balance = budget
+    return account.cap_nanousd - balance.settled - balance.held
 
 
 def _short_usd(amount_nanousd: int) -> str:
-    """For a display: cents, and below a dollar four digits."""
+    """For a display: cents, or four digits below a dollar."""
     digits = 4 if 0 < amount_nanousd < NANOUSD_PER_USD else 2
     return f"${amount_nanousd / NANOUSD_PER_USD:.{digits}f}"
 

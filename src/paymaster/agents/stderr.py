@@ -1,15 +1,15 @@
-"""Standard error as it is when something is written; knows that progress displays take its place for a time."""
+"""A stream for logs that writes to the current `sys.stderr`, which progress displays replace; knows no display."""
 
 import sys
 
 
 class StandardError:
-    """A text stream for logs that outlives every display: what is written while one is up appears above it."""
+    """A text stream for logs. Text that is written while a display is shown appears above it."""
 
     encoding = "utf-8"
 
     def write(self, text: str) -> int:
-        """Write to whatever standard error is now."""
+        """Write to the current standard error."""
         return sys.stderr.write(text)
 
     def flush(self) -> None:

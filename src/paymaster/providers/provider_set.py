@@ -4,7 +4,7 @@ import threading
 
 from paymaster.flow.ports import Provider, Runtime
 from paymaster.providers.openai_http import OpenAIHttp
-from paymaster.providers.scripted.transport import Stages, scripted_provider
+from paymaster.providers.scripted.transport import EngineCache, scripted_provider
 from paymaster.registry.models import Model
 
 
@@ -18,7 +18,7 @@ class ProviderSet:
         self._runtime = runtime
         self._blocking = blocking
         self._own = dict(own or {})
-        self._stages = Stages(runtime)
+        self._engines = EngineCache(runtime)
         self._opened: dict[str, Provider] = {}
         self._lock = threading.Lock()
 
@@ -42,7 +42,7 @@ class ProviderSet:
     def _open(self, model: Model) -> Provider:
         match model.adapter:
             case "scripted":
-                return scripted_provider(self._stages.open(model.script or ""), self._runtime)
+                return scripted_provider(self._engines.open(model.script or ""), self._runtime)
             case "litellm":
                 from paymaster.providers.litellm_adapter import LitellmProvider, import_litellm
 

@@ -1,7 +1,4 @@
-"""A disk that is full for a while: a small one of its own where mounting is allowed, else a limit on what the workers may write.
-
-Knows no ledger.
-"""
+"""A disk that can be filled: a small tmpfs if mounting is allowed, else a limit on the size of the workers' files; knows no ledger."""
 
 import contextlib
 import errno
@@ -18,35 +15,34 @@ _PIECE = bytes(65_536)
 
 
 class Disk:
-    """The folder `folder` on a disk that can be filled.
+    """The directory `folder` on a disk that can be filled.
 
-    Root gets a small disk in memory, mounted there: when it is full, a write fails with ENOSPC. Without the right to mount, the workers may
-    no longer write to files at all (RLIMIT_FSIZE, set from outside on Linux): a write fails with EFBIG. `way` says which; None: neither can
-    be had here.
+    As root, a small tmpfs is mounted there: once it is full, a write fails with ENOSPC. Without the right to mount, the workers' file size
+    is limited to zero (RLIMIT_FSIZE, set from outside on Linux): a write fails with EFBIG. `method` says which; None: neither works here.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._limited: list[int] = []
-        self.way: str | None = None
+        self.method: str | None = None
 
     def __enter__(self) -> Self:
-        """Mount, where that is allowed."""
+        """Mount, if that is allowed."""
         self._folder.mkdir(parents=True, exist_ok=True)
         if _mounted(self._folder):
-            self.way = f"a tmpfs of {_SIZE_MB} MB"
+            self.method = f"a tmpfs of {_SIZE_MB} MB"
         elif hasattr(os, "sched_setaffinity"):  # Linux, which has prlimit
-            self.way = "RLIMIT_FSIZE of the workers"
+            self.method = "RLIMIT_FSIZE of the workers"
         return self
 
     def __exit__(self, *_: object) -> None:
         """Unmount."""
-        if self.way is not None and self.way.startswith("a tmpfs"):
+        if self.method is not None and self.method.startswith("a tmpfs"):
             subprocess.run(["umount", "--lazy", str(self._folder)], check=False, capture_output=True)  # noqa: S603, S607 - a fixed program, as root found it
 
     def fill(self, processes: Iterable[int]) -> None:
-        """From now on nothing can be written."""
-        if self.way is not None and self.way.startswith("a tmpfs"):
+        """Let every write fail from now on."""
+        if self.method is not None and self.method.startswith("a tmpfs"):
             with contextlib.suppress(OSError), (self._folder / _FILLER).open("wb", buffering=0) as file:
                 _write_until_full(file.fileno())
             return
@@ -54,7 +50,7 @@ class Disk:
         self._limit(0)
 
     def free(self) -> None:
-        """There is room again."""
+        """Let writes succeed again."""
         (self._folder / _FILLER).unlink(missing_ok=True)
         self._limit(None)
 

@@ -1,4 +1,4 @@
-"""Machines in one machine: network namespaces that reach each other over a bridge, where the system allows it; knows no worker."""
+"""Several hosts on one machine: network namespaces that reach each other over a bridge; knows no worker."""
 
 import os
 import secrets
@@ -12,10 +12,10 @@ from paymaster.errors import UsageMistake
 _ADVICE = "Run it as root on Linux with iproute2, or leave --hosts out."
 
 
-class Hosts:
-    """`count` network namespaces on a bridge of their own. The bridge's `address` is where the servers listen; workers live inside.
+class NetworkNamespaces:
+    """`count` network namespaces on their own bridge. Servers listen on the bridge's `address`; workers run inside the namespaces.
 
-    Raises, when it is entered, UsageMistake with the reason where the system does not allow it.
+    Entering it raises UsageMistake, with the reason, if the system does not allow it.
     """
 
     def __init__(self, count: int) -> None:
@@ -28,15 +28,15 @@ class Hosts:
         self.address = f"{self._network}.254"
 
     def __enter__(self) -> Self:
-        """Make them."""
-        if (reason := why_not()) is not None:
+        """Create them."""
+        if (reason := why_unavailable()) is not None:
             raise UsageMistake(f"no network namespaces here: {reason}", advice=_ADVICE)
         try:
-            self._make()
+            self._create()
         except subprocess.CalledProcessError as error:
             self._remove()
-            said = error.stderr.decode("utf-8", "replace").strip()
-            raise UsageMistake(f"no network namespaces here: `{' '.join(error.cmd)}` says {said!r}", advice=_ADVICE) from error
+            output = error.stderr.decode("utf-8", "replace").strip()
+            raise UsageMistake(f"no network namespaces here: `{' '.join(error.cmd)}` failed: {output}", advice=_ADVICE) from error
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -44,10 +44,10 @@ class Hosts:
         self._remove()
 
     def namespace(self, worker: int) -> str:
-        """The name of this worker's host."""
+        """The name of the namespace of this worker."""
         return self._names[worker % self._count]
 
-    def _make(self) -> None:
+    def _create(self) -> None:
         _ip("link", "add", self._bridge, "type", "bridge")
         _ip("addr", "add", f"{self.address}/24", "dev", self._bridge)
         _ip("link", "set", self._bridge, "up")
@@ -69,16 +69,16 @@ class Hosts:
         _ip("link", "del", self._bridge, check=False)
 
 
-def why_not() -> str | None:
-    """Why this machine can have no network namespaces; None where nothing is known against it."""
+def why_unavailable() -> str | None:
+    """Why network namespaces can not be made here; None if no reason is known."""
     if not hasattr(os, "geteuid") or not hasattr(os, "sched_setaffinity"):
-        return "only Linux has them"
+        return "they exist on Linux only"
     if os.geteuid() != 0:
-        return "only root may make them"
+        return "only root can create them"
     if shutil.which("ip") is None:
         return "the program ip (iproute2) is not on the PATH"
     return None
 
 
-def _ip(*words: str, check: bool = True) -> None:
-    subprocess.run(["ip", *words], check=check, capture_output=True)  # noqa: S603, S607 - a fixed program with arguments made here
+def _ip(*args: str, check: bool = True) -> None:
+    subprocess.run(["ip", *args], check=check, capture_output=True)  # noqa: S603, S607 - a fixed program with arguments made here

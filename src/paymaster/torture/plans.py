@@ -1,4 +1,4 @@
-"""What one seed means: the workers, the provider's faults, the disturbances and the budget. Pure: it starts nothing and touches nothing."""
+"""What one seed means: workers, faults of the provider, disturbances and budget. Pure: it starts nothing and touches nothing."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -6,24 +6,24 @@ from random import Random
 
 from paymaster.accounting.money import NANOUSD_PER_USD
 from paymaster.errors import UsageMistake
-from paymaster.providers.scripted.script import Answer, FaultKind, FaultPlan, Prices, Script, ScriptedModel
+from paymaster.providers.scripted.script import Answer, FaultKind, FaultPlan, Script, ScriptedModel, ScriptedPrices
 
 RUN = "torture"
 MODELS = ("alpha", "beta", "gamma")
 USD_PER_1M_INPUT, USD_PER_1M_OUTPUT = 10, 30
 MEAN_COST_NANOUSD = 2_400_000
-"""What one call costs about, by the lengths below: a worker's calls times this is its part of the budget."""
+"""About what one call costs, by the lengths below. A worker's calls times this is its part of the budget."""
 
 LEASE_MS = 2_500
 TOTAL_MS, FIRST_TOKEN_MS, BETWEEN_CHUNKS_MS = 1_200, 800, 400
 WINDOW_MS = 3_000
-"""The minute of a rate limit, shortened so that a run of seconds sees many of them."""
+"""The minute of a rate limit, shortened so that a run of seconds spans many of them."""
 
 LONGEST_ANSWER_TOKENS = 100
 
 
-class Fault(StrEnum):
-    """What can be switched on: faults of the provider, of the callers, of the workers and of the ledger."""
+class TortureFault(StrEnum):
+    """The faults that can be switched on: of the provider, the callers, the workers and the ledger."""
 
     PROVIDER = "provider"
     CANCEL = "cancel"
@@ -36,12 +36,12 @@ class Fault(StrEnum):
     CUT = "cut"
 
 
-DISTURBANCES = (Fault.KILL, Fault.STOP, Fault.DISK, Fault.RESTART, Fault.STALL, Fault.CUT)
-"""Those that happen at a moment of the run."""
+DISTURBANCES = (TortureFault.KILL, TortureFault.STOP, TortureFault.DISK, TortureFault.RESTART, TortureFault.STALL, TortureFault.CUT)
+"""The faults that happen at one moment of the run."""
 
 
 class LedgerKind(StrEnum):
-    """What keeps the ledger, as far as it decides what can be done to it."""
+    """Where the ledger is kept: this decides which faults are possible."""
 
     MEMORY = "memory"
     FILE = "file"
@@ -50,31 +50,31 @@ class LedgerKind(StrEnum):
     SERVERS = "servers"
 
 
-_ALWAYS = frozenset({Fault.PROVIDER, Fault.CANCEL})
-_PROCESSES = _ALWAYS | {Fault.KILL, Fault.STOP, Fault.CLOCK}
-POSSIBLE: dict[LedgerKind, frozenset[Fault]] = {
+_ALWAYS = frozenset({TortureFault.PROVIDER, TortureFault.CANCEL})
+_PROCESSES = _ALWAYS | {TortureFault.KILL, TortureFault.STOP, TortureFault.CLOCK}
+POSSIBLE: dict[LedgerKind, frozenset[TortureFault]] = {
     LedgerKind.MEMORY: _ALWAYS,
-    LedgerKind.FILE: _PROCESSES | {Fault.DISK},
-    LedgerKind.PRIVATE_SERVER: _PROCESSES | {Fault.RESTART, Fault.STALL, Fault.CUT},
-    LedgerKind.SERVER: _PROCESSES | {Fault.STALL, Fault.CUT},
+    LedgerKind.FILE: _PROCESSES | {TortureFault.DISK},
+    LedgerKind.PRIVATE_SERVER: _PROCESSES | {TortureFault.RESTART, TortureFault.STALL, TortureFault.CUT},
+    LedgerKind.SERVER: _PROCESSES | {TortureFault.STALL, TortureFault.CUT},
     LedgerKind.SERVERS: _PROCESSES,
 }
-"""Which faults each kind of ledger can be put through: a memory lives in one process, a server of others is not ours to restart."""
+"""The possible faults by kind of ledger: a memory ledger is in one process; only a server that we started may be restarted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Load:
-    """What the user chose: how many workers, how many calls each (on average), which faults, on what kind of ledger."""
+class Workload:
+    """What the user chose: the kind of ledger, the number of workers, the calls of each (on average), and the faults."""
 
     ledger_kind: LedgerKind
     workers: int
     calls: int
-    faults: frozenset[Fault]
+    faults: frozenset[TortureFault]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerPlan:
-    """One worker. `tasks` says that it uses the async client. Its clock is `offset_ms` off, and `jump_ms` more after `jump_after` calls."""
+    """One worker. `tasks`: it uses the async client. Its clock is `offset_ms` off, and `jump_ms` more after `jump_after` calls."""
 
     number: int
     seed: int
@@ -87,20 +87,20 @@ class WorkerPlan:
 
 @dataclass(frozen=True, slots=True)
 class Disturbance:
-    """Something done when `at_percent` of the budget are billed, for `for_ms`; `worker` is whom it hits, where it hits one."""
+    """A fault that begins when `at_percent` of the budget are billed and lasts `for_ms`. `worker` is its target, if it has one."""
 
-    kind: Fault
+    kind: TortureFault
     at_percent: int
     for_ms: int
     worker: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """Everything that a seed decides. Limits are per `WINDOW_MS`; None: without."""
+class TorturePlan:
+    """Everything that a seed decides. Limits are per `WINDOW_MS`; None: no limit."""
 
     seed: int
-    load: Load
+    workload: Workload
     workers: tuple[WorkerPlan, ...]
     disturbances: tuple[Disturbance, ...]
     budget_nanousd: int
@@ -110,53 +110,53 @@ class Plan:
 
     @property
     def ahead_ms(self) -> int:
-        """How far the ledger's time may be ahead of the true one."""
-        if self.load.ledger_kind is not LedgerKind.FILE:
+        """How far the ledger's time may be ahead of the true time."""
+        if self.workload.ledger_kind is not LedgerKind.FILE:
             return 0
         return max(max(worker.offset_ms, worker.offset_ms + worker.jump_ms) for worker in self.workers)
 
 
-def read_faults(text: str, ledger_kind: LedgerKind) -> frozenset[Fault]:
-    """The faults that a comma-separated list names: `all` (that this ledger can be put through), `none`, or names.
+def read_faults(text: str, ledger_kind: LedgerKind) -> frozenset[TortureFault]:
+    """The faults that a comma-separated list names: `all` (that are possible for this ledger), `none`, or names.
 
-    Raises UsageMistake for a name that is no fault, and for a fault that this ledger cannot be put through.
+    Raises UsageMistake for an unknown name, and for a fault that is not possible for this ledger.
     """
-    words = [word.strip() for word in text.split(",") if word.strip()]
-    if words == ["all"]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if names == ["all"]:
         return POSSIBLE[ledger_kind]
-    if words == ["none"]:
+    if names == ["none"]:
         return frozenset()
-    known = ", ".join(Fault)
+    known = ", ".join(TortureFault)
     chosen = set()
-    for word in words:
-        if word not in set(Fault):
-            raise UsageMistake(f"there is no fault {word!r}", advice=f"The faults are {known}; or all, or none.")
-        if Fault(word) not in POSSIBLE[ledger_kind]:
-            possible = ", ".join(fault for fault in Fault if fault in POSSIBLE[ledger_kind])
-            raise UsageMistake(f"the fault {word!r} cannot be done to a ledger of this kind", advice=f"Possible here are {possible}.")
-        chosen.add(Fault(word))
+    for name in names:
+        if name not in set(TortureFault):
+            raise UsageMistake(f"unknown fault {name!r}", advice=f"Faults: {known}; or all, or none.")
+        if TortureFault(name) not in POSSIBLE[ledger_kind]:
+            possible = ", ".join(fault for fault in TortureFault if fault in POSSIBLE[ledger_kind])
+            raise UsageMistake(f"the fault {name!r} is not possible for this kind of ledger", advice=f"Possible faults: {possible}.")
+        chosen.add(TortureFault(name))
     return frozenset(chosen)
 
 
-def draw(seed: int, load: Load) -> Plan:
+def make_plan(seed: int, workload: Workload) -> TorturePlan:
     """The plan of a seed: the same for the same load, on every machine."""
-    dice = Random(seed)  # noqa: S311 - what is wanted is that it repeats
+    dice = Random(seed)  # noqa: S311 - it must repeat, and is no secret
     limited = dice.random() < 0.6
-    workers = tuple(_worker(dice, number, load, limited=limited) for number in range(load.workers))
-    return Plan(
+    workers = tuple(_worker(dice, number, workload, limited=limited) for number in range(workload.workers))
+    return TorturePlan(
         seed=seed,
-        load=load,
+        workload=workload,
         workers=workers,
-        disturbances=_disturbances(dice, load),
-        budget_nanousd=load.workers * load.calls * MEAN_COST_NANOUSD,
-        rpm=dice.randint(12, 20) * load.workers if limited else None,
-        tpm=dice.randint(4_000, 8_000) * load.workers if limited and dice.random() < 0.5 else None,
-        script=Script(models=_models(dice, load)),
+        disturbances=_disturbances(dice, workload),
+        budget_nanousd=workload.workers * workload.calls * MEAN_COST_NANOUSD,
+        rpm=dice.randint(12, 20) * workload.workers if limited else None,
+        tpm=dice.randint(4_000, 8_000) * workload.workers if limited and dice.random() < 0.5 else None,
+        script=Script(models=_models(dice, workload)),
     )
 
 
-def registry_text(plan: Plan, base_url: str) -> str:
-    """The registry the workers load: three models at the provider, in a chain, on one hard budget."""
+def registry_text(plan: TorturePlan, base_url: str) -> str:
+    """The registry that the workers load: a chain of three models of the provider, on one hard budget."""
     limits = "".join(f", {name}: {cap}" for name, cap in (("rpm", plan.rpm), ("tpm", plan.tpm)) if cap is not None)
     timeouts = (
         f"{{connect_s: 1, first_token_s: {FIRST_TOKEN_MS / 1000}, "
@@ -175,13 +175,13 @@ def registry_text(plan: Plan, base_url: str) -> str:
     )
 
 
-def _worker(dice: Random, number: int, load: Load, *, limited: bool) -> WorkerPlan:
+def _worker(dice: Random, number: int, workload: Workload, *, limited: bool) -> WorkerPlan:
     plan = WorkerPlan(number=number, seed=dice.getrandbits(32), tasks=number % 2 == 1, callers=dice.randint(2, 5))
-    if Fault.CLOCK not in load.faults or number == 0:
-        return plan  # one true clock at least
-    if load.ledger_kind is LedgerKind.FILE:
-        # The ledger's time is the latest that any worker saw. One that is ahead shortens the windows of others, which is not promised
-        # against: where limits are measured, clocks only lag.
+    if TortureFault.CLOCK not in workload.faults or number == 0:
+        return plan  # at least one clock is right
+    if workload.ledger_kind is LedgerKind.FILE:
+        # A file ledger's time is the latest time of any worker. A worker whose clock is ahead therefore shortens the windows of others,
+        # which no promise excludes. If limits are measured, clocks only lag.
         offset_ms, jump_ms = dice.choice((0, -600, -60_000)), dice.choice((0, -2_000) if limited else (0, -2_000, 1_500))
     else:
         offset_ms, jump_ms = dice.choice((0, -7_200_000, 7_200_000, 90_000)), dice.choice((0, -2_000, 600, 30_000))
@@ -196,54 +196,55 @@ def _worker(dice: Random, number: int, load: Load, *, limited: bool) -> WorkerPl
     )
 
 
-def _disturbances(dice: Random, load: Load) -> tuple[Disturbance, ...]:
-    kinds = [kind for kind in DISTURBANCES if kind in load.faults]
+def _disturbances(dice: Random, workload: Workload) -> tuple[Disturbance, ...]:
+    kinds = [kind for kind in DISTURBANCES if kind in workload.faults]
     if not kinds:
         return ()
     drawn = [dice.choice(kinds) for _ in range(dice.randint(1, 4))]
-    made = [Disturbance(kind, dice.randint(5, 80), _duration_ms(dice, kind), dice.randrange(load.workers)) for kind in drawn]
+    made = [Disturbance(kind, dice.randint(5, 80), _duration_ms(dice, kind), dice.randrange(workload.workers)) for kind in drawn]
     return tuple(sorted(made, key=lambda disturbance: disturbance.at_percent))
 
 
-def _duration_ms(dice: Random, kind: Fault) -> int:
+def _duration_ms(dice: Random, kind: TortureFault) -> int:
     match kind:
-        case Fault.STOP:
-            return LEASE_MS + dice.randint(100, 900)  # past the lease of everything it holds
-        case Fault.KILL:
+        case TortureFault.STOP:
+            return LEASE_MS + dice.randint(100, 900)  # longer than the leases of its holds
+        case TortureFault.KILL:
             return 0
         case _:
             return dice.randint(200, 2_500)
 
 
-def _models(dice: Random, load: Load) -> dict[str, ScriptedModel]:
-    """Models that answer at any length; requests are spoiled here and there. Only one of the first two may be closed for good."""
+def _models(dice: Random, workload: Workload) -> dict[str, ScriptedModel]:
+    """Models whose answers have any length, and some of whose requests fail. Only one of the first two may fail for good."""
     texts = ["x" * dice.randint(4, 4 * LONGEST_ANSWER_TOKENS) for _ in range(5)]
-    closed = dice.choice((*MODELS[:-1], None))
+    closing = dice.choice((*MODELS[:-1], None))
     return {
         name: ScriptedModel(
-            prices=Prices.model_validate({"usd_per_1m_input": USD_PER_1M_INPUT, "usd_per_1m_output": USD_PER_1M_OUTPUT}),
+            prices=ScriptedPrices.model_validate({"usd_per_1m_input": USD_PER_1M_INPUT, "usd_per_1m_output": USD_PER_1M_OUTPUT}),
             answers=[Answer(text=text) for text in dice.sample(texts, len(texts))],
             latency_ms=dice.randint(5, 80),
             chunk_ms=dice.choice((0, 0, 5)),
-            faults=_faults(dice, load, closes=name == closed) if Fault.PROVIDER in load.faults else [],
+            faults=_faults(dice, workload, closes=name == closing) if TortureFault.PROVIDER in workload.faults else [],
         )
         for name in MODELS
     }
 
 
-_PASSING = tuple(kind for kind in FaultKind if kind not in {FaultKind.QUOTA, FaultKind.AUTH, FaultKind.PERMISSION, FaultKind.UNKNOWN_MODEL})
 _CLOSING = (FaultKind.QUOTA, FaultKind.AUTH, FaultKind.PERMISSION, FaultKind.UNKNOWN_MODEL)
-"""After these every worker leaves the model alone, for longer than a run lasts."""
+"""These open the model's circuit for longer than a run lasts."""
+
+_TRANSIENT = tuple(kind for kind in FaultKind if kind not in _CLOSING)
 
 _SLOW = (FaultKind.SILENCE, FaultKind.STALL)
 
 
-def _faults(dice: Random, load: Load, *, closes: bool) -> list[FaultPlan]:
-    """About one request in six, spread over what a model may be asked; slow ones are rarer, as each costs a caller a second."""
-    expected = load.workers * load.calls
+def _faults(dice: Random, workload: Workload, *, closes: bool) -> list[FaultPlan]:
+    """Faults for about one request in six. Slow ones are rarer, as each costs a caller a second."""
+    expected = workload.workers * workload.calls
     faults = []
     for _ in range(max(6, expected // 6)):
-        kind = dice.choice(_PASSING)
+        kind = dice.choice(_TRANSIENT)
         if kind in _SLOW and dice.random() < 0.5:
             kind = FaultKind.CUT
         faults.append(_fault(dice, kind, dice.randrange(expected)))
@@ -259,6 +260,6 @@ def _fault(dice: Random, kind: FaultKind, after: int) -> FaultPlan:
         retry_after_s=dice.choice((0.05, 0.2)) if kind in {FaultKind.THROTTLE, FaultKind.OVERLOADED} else None,
         delay_ms=dice.choice((100, FIRST_TOKEN_MS + 100)),
         after_chunks=dice.randint(0, 6),
-        # A server error may come after the work was done and billed.
+        # A server may fail after it did the work and billed it.
         billed=True if kind is FaultKind.SERVER_ERROR and dice.random() < 0.5 else None,
     )

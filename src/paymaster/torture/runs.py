@@ -1,4 +1,4 @@
-"""One seed from start to verdict: starts everything, does at each moment what the plan says, waits for the leases and reads the books."""
+"""Runs one seed from start to verdict: starts everything, disturbs it as planned, waits for the leases and reads the ledger."""
 
 import contextlib
 import heapq
@@ -19,26 +19,36 @@ from paymaster.providers.scripted.bill import BillLine
 from paymaster.providers.scripted.server import ScriptedServer
 from paymaster.runtime import BlockingRuntime, iterate, run
 from paymaster.torture.disks import Disk
-from paymaster.torture.ledgers import Ledger, kept
-from paymaster.torture.netns import Hosts
-from paymaster.torture.plans import LEASE_MS, WINDOW_MS, Disturbance, Fault, LedgerKind, Load, Plan, draw, registry_text
+from paymaster.torture.ledger_under_test import LedgerUnderTest, open_ledger_under_test
+from paymaster.torture.netns import NetworkNamespaces
+from paymaster.torture.plans import (
+    LEASE_MS,
+    WINDOW_MS,
+    Disturbance,
+    LedgerKind,
+    TortureFault,
+    TorturePlan,
+    Workload,
+    make_plan,
+    registry_text,
+)
 from paymaster.torture.verdicts import Check, Evidence, judge
-from paymaster.torture.worker import Order, work
-from paymaster.torture.workers import Ears, Worker, nursery
+from paymaster.torture.worker import WorkerConfig, work
+from paymaster.torture.worker_process import ReportCollector, WorkerProcess, fork_server
 
 LONGEST_RUN_S = 120.0
 STALE_S = 3.0
-"""When the bill has not grown for so long, the next disturbance comes all the same."""
+"""If the bill has not grown for so long, the next disturbance comes anyway."""
 
 GRACE_S = 1.0
-"""How long after the last lease a hold may still stand."""
+"""How long after the last lease a hold may still be open."""
 
-_LOOK_S = 0.01
+_POLL_S = 0.01
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """What came of a seed. `disturbed` names what was done, in order; `folder` holds the bill and the events of a run that is not clean."""
+class RunResult:
+    """The result of one seed. `disturbed` names the disturbances in order; `folder` has the bill and journal of a run that is not clean."""
 
     seed: int
     checks: tuple[Check, ...]
@@ -53,38 +63,38 @@ class Verdict:
 
 
 @dataclass(slots=True)
-class Scene:
-    """What a run can lay hands on, and what is to be undone when: (moment, number, how)."""
+class RunState:
+    """What a run can disturb, and what has to be undone: (time, number, how)."""
 
-    plan: Plan
-    ledger: Ledger
-    workers: list[Worker]
+    plan: TorturePlan
+    ledger: LedgerUnderTest
+    workers: list[WorkerProcess]
     disk: Disk | None
     undo: list[tuple[float, int, Callable[[], None]]] = field(default_factory=list)
     done: list[str] = field(default_factory=list)
 
     def disturb(self, disturbance: Disturbance) -> None:
-        """Do it, and note how to undo it."""
+        """Begin a disturbance, and remember how to undo it."""
         worker = self.workers[disturbance.worker]
         undo: Callable[[], None] | None = None
         match disturbance.kind:
-            case Fault.KILL:
+            case TortureFault.KILL:
                 worker.kill()
-            case Fault.STOP:
+            case TortureFault.STOP:
                 worker.stop()
-                undo = worker.go_on
-            case Fault.DISK if self.disk is not None:
+                undo = worker.resume
+            case TortureFault.DISK if self.disk is not None:
                 self.disk.fill([each.process_id for each in self.workers])
                 undo = self.disk.free
-            case Fault.RESTART if self.ledger.server is not None:
+            case TortureFault.RESTART if self.ledger.server is not None:
                 self.ledger.server.kill()
                 undo = self.ledger.server.start
-            case Fault.STALL if self.ledger.link is not None:
-                self.ledger.link.stall()
-                undo = self.ledger.link.mend
-            case Fault.CUT if self.ledger.link is not None:
-                self.ledger.link.cut()
-                undo = self.ledger.link.mend
+            case TortureFault.STALL if self.ledger.proxy is not None:
+                self.ledger.proxy.stall()
+                undo = self.ledger.proxy.restore
+            case TortureFault.CUT if self.ledger.proxy is not None:
+                self.ledger.proxy.cut()
+                undo = self.ledger.proxy.restore
             case _:
                 return
         self.done.append(str(disturbance.kind))
@@ -92,97 +102,98 @@ class Scene:
             heapq.heappush(self.undo, (time.monotonic() + disturbance.for_ms / 1000, len(self.done), undo))
 
     def undo_due(self, *, everything: bool = False) -> None:
-        """Undo what has lasted long enough."""
+        """Undo the disturbances whose time is over."""
         while self.undo and (everything or self.undo[0][0] <= time.monotonic()):
             heapq.heappop(self.undo)[2]()
 
 
-def torture(seed: int, load: Load, ledger_url: str, hosts: Hosts | None = None) -> Verdict:
+def torture(seed: int, workload: Workload, ledger_url: str, hosts: NetworkNamespaces | None = None) -> RunResult:
     """Run one seed.
 
-    Raises UsageMistake where something that was asked for cannot be had, and LedgerUnavailable, LedgerUnusable where the ledger itself
-    cannot be read in the end.
+    Raises UsageMistake if something that was requested is not available here, and LedgerUnavailable or LedgerUnusable if the ledger can
+    not be read at the end.
     """
-    began, plan = time.monotonic(), draw(seed, load)
+    began, plan = time.monotonic(), make_plan(seed, workload)
     folder = Path(tempfile.mkdtemp(prefix="paymaster-torture-"))
     is_kept = False
     try:
         with ScriptedServer(plan.script, host=_host(hosts), bill_path=folder / "bill.jsonl") as provider:
             registry = folder / "registry.yaml"
             registry.write_text(registry_text(plan, provider.base_url), encoding="utf-8")
-            if load.ledger_kind is LedgerKind.MEMORY:
+            if workload.ledger_kind is LedgerKind.MEMORY:
                 evidence, disturbed = _in_this_process(plan, folder, registry)
             else:
                 evidence, disturbed = _in_processes(plan, folder, registry, ledger_url, provider, hosts)
-        verdict = Verdict(seed, judge(evidence), disturbed, time.monotonic() - began)
-        if verdict.is_clean:
-            return verdict
+        result = RunResult(seed, judge(evidence), disturbed, time.monotonic() - began)
+        if result.is_clean:
+            return result
         is_kept = True
         (folder / "journal.jsonl").write_bytes(b"".join(orjson.dumps(asdict(record)) + b"\n" for record in evidence.journal))
-        return replace(verdict, folder=folder)
+        return replace(result, folder=folder)
     finally:
         if not is_kept:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _host(hosts: Hosts | None) -> str:
-    """Where the provider and the link listen."""
+def _host(hosts: NetworkNamespaces | None) -> str:
+    """The address on which the provider and the proxy listen."""
     return "127.0.0.1" if hosts is None else hosts.address
 
 
-def _in_this_process(plan: Plan, folder: Path, registry: Path) -> tuple[Evidence, tuple[str, ...]]:
-    """The worker runs here, as its ledger lives in one process."""
-    ears, books = Ears(), MemoryLedger()
-    work(_orders(plan, folder, registry, "memory:")[0], ears.hear, books)
+def _in_this_process(plan: TorturePlan, folder: Path, registry: Path) -> tuple[Evidence, tuple[str, ...]]:
+    """Run the worker here: a memory ledger can not be shared between processes."""
+    collector, books = ReportCollector(), MemoryLedger()
+    work(_worker_configs(plan, folder, registry, "memory:")[0], collector.add, books)
     journal, balances = _read(books, plan)
-    return _evidence(plan, folder, ears, journal, balances), ()
+    return _evidence(plan, folder, collector, journal, balances), ()
 
 
 def _in_processes(
-    plan: Plan, folder: Path, registry: Path, ledger_url: str, provider: ScriptedServer, hosts: Hosts | None
+    plan: TorturePlan, folder: Path, registry: Path, ledger_url: str, provider: ScriptedServer, hosts: NetworkNamespaces | None
 ) -> tuple[Evidence, tuple[str, ...]]:
     with contextlib.ExitStack() as stack:
-        ledger = stack.enter_context(kept(plan, ledger_url, folder, _host(hosts)))
-        has_full_disk = any(disturbance.kind is Fault.DISK for disturbance in plan.disturbances)
+        ledger = stack.enter_context(open_ledger_under_test(plan, ledger_url, folder, _host(hosts)))
+        has_full_disk = any(disturbance.kind is TortureFault.DISK for disturbance in plan.disturbances)
         disk = stack.enter_context(Disk(folder / "disk")) if has_full_disk else None
-        ears, workers = Ears(), list[Worker]()
+        collector, workers = ReportCollector(), list[WorkerProcess]()
         try:
-            for number, order in enumerate(_orders(plan, folder, registry, ledger.worker_url)):
-                workers.append(Worker(order, ears, nursery(), folder, hosts.namespace(number) if hosts is not None else None))
-            scene = Scene(plan, ledger, workers, disk)
-            _direct(scene, ears, provider)
+            for number, config in enumerate(_worker_configs(plan, folder, registry, ledger.worker_url)):
+                namespace = hosts.namespace(number) if hosts is not None else None
+                workers.append(WorkerProcess(config, collector, fork_server(), folder, namespace))
+            state = RunState(plan, ledger, workers, disk)
+            _disturb_until_done(state, collector, provider)
         finally:
             for worker in workers:
                 worker.end()
         with _opened(ledger.url) as books:
             journal, balances = _read(books, plan)
-        return _evidence(plan, folder, ears, journal, balances), tuple(scene.done)
+        return _evidence(plan, folder, collector, journal, balances), tuple(state.done)
 
 
-def _direct(scene: Scene, ears: Ears, provider: ScriptedServer) -> None:
-    """Disturb, and undo, until every worker has ended."""
-    coming, working = list(scene.plan.disturbances), list(scene.workers)
+def _disturb_until_done(state: RunState, collector: ReportCollector, provider: ScriptedServer) -> None:
+    """Begin and undo disturbances until every worker has ended."""
+    coming, working = list(state.plan.disturbances), list(state.workers)
     deadline, grew_at, seen = time.monotonic() + LONGEST_RUN_S, time.monotonic(), 0
     while working:
         now = time.monotonic()
         if now > deadline:
-            ears.crashes.append(f"{len(working)} workers had not ended after {LONGEST_RUN_S:g} s")
+            collector.crashes.append(f"{len(working)} workers had not ended after {LONGEST_RUN_S:g} s")
             break
-        billed = provider.stage.bill.billed_nanousd
-        if billed != seen or ears.ready < len(scene.workers):
+        billed = provider.engine.bill.billed_nanousd
+        if billed != seen or collector.ready < len(state.workers):
             seen, grew_at = billed, now
-        scene.undo_due()
-        if coming and (billed * 100 >= coming[0].at_percent * scene.plan.budget_nanousd or now - grew_at > STALE_S):
-            scene.disturb(coming.pop(0))
+        state.undo_due()
+        if coming and (billed * 100 >= coming[0].at_percent * state.plan.budget_nanousd or now - grew_at > STALE_S):
+            state.disturb(coming.pop(0))
             grew_at = now
         working = [worker for worker in working if not worker.has_ended()]
-        time.sleep(_LOOK_S)
-    scene.undo_due(everything=True)
+        time.sleep(_POLL_S)
+    state.undo_due(everything=True)
 
 
-def _orders(plan: Plan, folder: Path, registry: Path, ledger_url: str) -> list[Order]:
+def _worker_configs(plan: TorturePlan, folder: Path, registry: Path, ledger_url: str) -> list[WorkerConfig]:
     return [
-        Order(
+        WorkerConfig(
             number=worker.number,
             seed=worker.seed,
             tasks=worker.tasks,
@@ -190,7 +201,7 @@ def _orders(plan: Plan, folder: Path, registry: Path, ledger_url: str) -> list[O
             offset_ms=worker.offset_ms,
             jump_ms=worker.jump_ms,
             jump_after=worker.jump_after,
-            cancels=Fault.CANCEL in plan.load.faults,
+            cancels=TortureFault.CANCEL in plan.workload.faults,
             registry=str(registry),
             ledger=ledger_url,
             state_dir=str(folder / "state"),
@@ -211,8 +222,8 @@ def _opened(url: str) -> Iterator[Books]:
         run(books.close())
 
 
-def _read(books: Books, plan: Plan) -> tuple[list[Record], dict[str, Balance]]:
-    """The journal and the balances, once no hold is left; or at the latest `GRACE_S` after every lease is over."""
+def _read(books: Books, plan: TorturePlan) -> tuple[list[Record], dict[str, Balance]]:
+    """The journal and the balances once no hold is open, at the latest `GRACE_S` after the last lease is over."""
     runtime, deadline = BlockingRuntime(), time.monotonic() + LEASE_MS / 1000 + GRACE_S
     while True:
         now_ms = runtime.now_ms() + plan.ahead_ms
@@ -228,8 +239,12 @@ async def _all(books: Books) -> AsyncGenerator[Record]:
         yield record
 
 
-def _evidence(plan: Plan, folder: Path, ears: Ears, journal: list[Record], balances: dict[str, Balance]) -> Evidence:
+def _evidence(plan: TorturePlan, folder: Path, collector: ReportCollector, journal: list[Record], balances: dict[str, Balance]) -> Evidence:
     lines = (folder / "bill.jsonl").read_bytes().splitlines()
     return Evidence(
-        plan=plan, bill=[BillLine(**orjson.loads(line)) for line in lines], journal=journal, balances=balances, told=ears.told()
+        plan=plan,
+        bill=[BillLine(**orjson.loads(line)) for line in lines],
+        journal=journal,
+        balances=balances,
+        reports=collector.collected(),
     )

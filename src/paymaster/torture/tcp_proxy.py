@@ -1,4 +1,4 @@
-"""A wire that can be stalled and cut: a small TCP proxy on an event loop of its own; knows not what it carries."""
+"""A TCP proxy that can stall and reset its connections; knows nothing of the data it carries."""
 
 import asyncio
 import contextlib
@@ -8,19 +8,19 @@ from typing import Self
 _PIECE_BYTES = 65_536
 
 
-class Link:
-    """Carries connections to `target` until told otherwise. It runs in a thread of its own inside `with`; `port` is where it listens."""
+class TcpProxy:
+    """Forwards connections to `target` until it is stalled or cut. It runs in its own thread inside `with`; `port` is where it listens."""
 
     def __init__(self, target: tuple[str, int], host: str = "127.0.0.1") -> None:
         self.port = 0
         self._target = target
         self._host = host
         self._started = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="paymaster-link", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="paymaster-tcp-proxy", daemon=True)
         self._loop = asyncio.new_event_loop()
-        self._end = asyncio.Event()
-        self._open = asyncio.Event()
-        self._cut = False
+        self._stopped = asyncio.Event()
+        self._flowing = asyncio.Event()
+        self._is_cut = False
         self._transports: set[asyncio.WriteTransport] = set()
 
     def __enter__(self) -> Self:
@@ -30,68 +30,68 @@ class Link:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Cut everything and stop."""
+        """Reset every connection and stop."""
         self.cut()
-        self._loop.call_soon_threadsafe(self._end.set)
+        self._loop.call_soon_threadsafe(self._stopped.set)
         self._thread.join()
 
     def stall(self) -> None:
-        """Carry nothing more, and cut nothing: what is on its way arrives when it is mended."""
-        self._loop.call_soon_threadsafe(self._open.clear)
+        """Forward nothing more and reset nothing: data on its way arrives after `restore`."""
+        self._loop.call_soon_threadsafe(self._flowing.clear)
 
     def cut(self) -> None:
-        """Reset every connection, and every new one."""
+        """Reset every connection, and every new one until `restore`."""
 
         def cut() -> None:
-            self._cut = True
+            self._is_cut = True
             for transport in self._transports:
                 transport.abort()
 
         self._loop.call_soon_threadsafe(cut)
 
-    def mend(self) -> None:
-        """Carry everything again."""
+    def restore(self) -> None:
+        """Forward everything again."""
 
-        def mend() -> None:
-            self._cut = False
-            self._open.set()
+        def restore() -> None:
+            self._is_cut = False
+            self._flowing.set()
 
-        self._loop.call_soon_threadsafe(mend)
+        self._loop.call_soon_threadsafe(restore)
 
     def _run(self) -> None:
         with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
             runner.run(self._serve())
 
     async def _serve(self) -> None:
-        self._open.set()
-        server = await asyncio.start_server(self._carry, self._host, 0)
+        self._flowing.set()
+        server = await asyncio.start_server(self._forward, self._host, 0)
         self.port = server.sockets[0].getsockname()[1]
         self._started.set()
-        await self._end.wait()
+        await self._stopped.wait()
         server.close()
 
-    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._cut:
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._is_cut:
             writer.transport.abort()
             return
         try:
-            there, back = await asyncio.open_connection(*self._target)
+            target_reader, target_writer = await asyncio.open_connection(*self._target)
         except OSError:
             writer.transport.abort()
             return
-        own = {writer.transport, back.transport}
+        own = {writer.transport, target_writer.transport}
         self._transports |= own
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._pump(reader, back))
-                group.create_task(self._pump(there, writer))
+                group.create_task(self._copy(reader, target_writer))
+                group.create_task(self._copy(target_reader, writer))
         finally:
             self._transports -= own
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
             while data := await reader.read(_PIECE_BYTES):
-                await self._open.wait()
+                await self._flowing.wait()
                 writer.write(data)
                 await writer.drain()
         writer.close()

@@ -1,4 +1,4 @@
-"""Whether a run kept the promises: the provider's bill against the ledger's records and balances. Pure: it reads nothing itself."""
+"""Judges whether a run kept the promises: the provider's bill against the ledger's records and balances. Pure: it reads nothing itself."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,7 +9,7 @@ from paymaster.accounting.money import NANOUSD_PER_USD
 from paymaster.accounting.records import AttemptRecord
 from paymaster.providers.scripted.bill import BillLine
 from paymaster.routing.charges import WINDOW_MARGIN_MS
-from paymaster.torture.plans import RUN, WINDOW_MS, Plan
+from paymaster.torture.plans import RUN, WINDOW_MS, TorturePlan
 
 ACCOUNT = f"usd/run/{RUN}"
 USABLE_PERCENT = 98
@@ -27,8 +27,8 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
-    """What the workers said: when the ledger admitted each attempt, what each reply cost by attempt, how calls went, and who broke down."""
+class WorkerReports:
+    """What the workers reported: the ledger's time of each admission, the costs of each reply by attempt, how calls ended, and crashes."""
 
     admitted_at_ms: Mapping[str, int]
     replies: Mapping[str, Mapping[int, int]]
@@ -40,15 +40,15 @@ class Told:
 class Evidence:
     """Everything that is judged. `balances` were read once every lease was over; `journal` is every record in order."""
 
-    plan: Plan
+    plan: TorturePlan
     bill: Sequence[BillLine]
     journal: Sequence[Record]
     balances: Mapping[str, Balance]
-    told: Told
+    reports: WorkerReports
 
 
 def judge(evidence: Evidence) -> tuple[Check, ...]:
-    """Every promise, in the order in which they matter."""
+    """Every promise, the most important first."""
     bills = {line.attempt: line for line in evidence.bill if line.attempt is not None}
     records = {record.hold_id: record for record in evidence.journal}
     read = {hold_id: AttemptRecord.from_json(record.body) for hold_id, record in records.items()}
@@ -58,16 +58,16 @@ def judge(evidence: Evidence) -> tuple[Check, ...]:
         *_windows(evidence),
         _every_bill_recorded(evidence.bill, bills, records),
         _records_cost_what_was_billed(bills, records, read),
-        _nothing_doubled(evidence),
+        _no_duplicates(evidence),
         _balances_add_up(evidence, records),
-        _no_hold_left(evidence),
-        _every_reply_recorded(evidence.told, records, read),
-        _nobody_crashed(evidence.told),
+        _no_open_hold(evidence),
+        _every_reply_recorded(evidence.reports, records, read),
+        _no_crash(evidence.reports),
     )
 
 
 def largest_window(amounts: Iterable[tuple[int, int]], window_ms: int) -> int:
-    """The largest sum that any `window_ms` held, of (at_ms, amount); an entry at its window's end no longer counts."""
+    """The largest sum of (at_ms, amount) in any `window_ms`; an entry at the end of a window no longer counts."""
     largest = running = start = 0
     entries = sorted(amounts)
     for at_ms, amount in entries:
@@ -85,7 +85,7 @@ def _within_budget(evidence: Evidence) -> Check:
 
 
 def _usable(evidence: Evidence) -> Check:
-    """What the books charged is used: it was billed, or may have been (lost holds, answers that never came)."""
+    """What the ledger charged counts as used: it was billed, or may have been (lost holds, answers that never arrived)."""
     budget = evidence.plan.budget_nanousd
     charged = evidence.balances.get(ACCOUNT, Balance()).settled
     return Check(
@@ -94,11 +94,11 @@ def _usable(evidence: Evidence) -> Check:
 
 
 def _windows(evidence: Evidence) -> list[Check]:
-    """Requests that took longer from admission to arrival than the window's margin are not what the limit promises; they are counted."""
+    """The limit promises nothing for requests that arrive later after admission than the window's margin; they are counted apart."""
     plan, lines = evidence.plan, defaultdict(list)
     late = 0
     for line in evidence.bill:
-        admitted_at_ms = evidence.told.admitted_at_ms.get(line.attempt or "")
+        admitted_at_ms = evidence.reports.admitted_at_ms.get(line.attempt or "")
         if admitted_at_ms is not None and line.at_ms - admitted_at_ms > WINDOW_MARGIN_MS:
             late += 1
         else:
@@ -140,23 +140,23 @@ def _records_cost_what_was_billed(bills: Mapping[str, BillLine], records: Mappin
         charged = records[hold_id].amounts.get(ACCOUNT, 0)
         counts[record.billed] += 1
         if charged != record.cost_nanousd:
-            wrong["charged otherwise than recorded"].append(hold_id)
+            wrong["charge differs from the record"].append(hold_id)
         match record.billed:
             case "exact" if charged != billed:
-                wrong["exact, but not what was billed"].append(hold_id)
+                wrong["exact, but not the bill"].append(hold_id)
             case "assumed" if charged < billed:
-                wrong["assumed too little"].append(hold_id)
+                wrong["assumed below the bill"].append(hold_id)
             case "none" if billed:
                 wrong["billed, but recorded as free"].append(hold_id)
             case _:
                 pass
     shown = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
-    return Check("records are bills", not wrong, f"{shown}" + _listed(wrong))
+    return Check("records match bills", not wrong, f"{shown}" + _listed(wrong))
 
 
-def _nothing_doubled(evidence: Evidence) -> Check:
-    doubled = [hold_id for hold_id, count in Counter(record.hold_id for record in evidence.journal).items() if count > 1]
-    return Check("no record doubled", not doubled, f"{len(evidence.journal)} records" + _listed({"doubled": doubled}))
+def _no_duplicates(evidence: Evidence) -> Check:
+    duplicates = [hold_id for hold_id, count in Counter(record.hold_id for record in evidence.journal).items() if count > 1]
+    return Check("no duplicate record", not duplicates, f"{len(evidence.journal)} records" + _listed({"duplicate": duplicates}))
 
 
 def _balances_add_up(evidence: Evidence, records: Mapping[str, Record]) -> Check:
@@ -164,35 +164,35 @@ def _balances_add_up(evidence: Evidence, records: Mapping[str, Record]) -> Check
     return Check("records add up to the balance", charged == settled, f"{charged:,} and {settled:,} nano-dollars")
 
 
-def _no_hold_left(evidence: Evidence) -> Check:
-    left = {account: balance.held for account, balance in evidence.balances.items() if balance.held}
+def _no_open_hold(evidence: Evidence) -> Check:
+    held = {account: balance.held for account, balance in evidence.balances.items() if balance.held}
     lost = sum(record.lost for record in evidence.journal)
-    return Check("no hold left", not left, f"{lost} holds of lost workers charged" + (f"; left: {left}" if left else ""))
+    return Check("no open hold", not held, f"{lost} holds of lost workers charged" + (f"; open: {held}" if held else ""))
 
 
-def _every_reply_recorded(told: Told, records: Mapping[str, Record], read: Mapping[str, AttemptRecord]) -> Check:
-    """A worker that was told a cost finds it in the books; where the ledger could not be told, the whole hold was charged instead."""
+def _every_reply_recorded(reports: WorkerReports, records: Mapping[str, Record], read: Mapping[str, AttemptRecord]) -> Check:
+    """A cost that a client returned is in the ledger; if the ledger could not be reached, the whole hold was charged instead."""
     known = {(record.call_id, record.attempt): (records[hold_id], record) for hold_id, record in read.items()}
     wrong: dict[str, list[str]] = defaultdict(list)
-    for call_id, attempts in told.replies.items():
+    for call_id, attempts in reports.replies.items():
         for number, cost_nanousd in attempts.items():
             found = known.get((call_id, number))
             if found is None:
                 wrong["not in the journal"].append(call_id)
             elif found[1].cost_nanousd < cost_nanousd or (not found[0].lost and found[1].cost_nanousd != cost_nanousd):
                 wrong["another cost"].append(call_id)
-    return Check("every reply recorded", not wrong, f"{len(told.replies)} replies" + _listed(wrong))
+    return Check("every reply recorded", not wrong, f"{len(reports.replies)} replies" + _listed(wrong))
 
 
-def _nobody_crashed(told: Told) -> Check:
-    """A worker also breaks down that never comes to the end of the budget."""
-    shown = ", ".join(f"{count} {name}" for name, count in sorted(told.counts.items()))
-    kept = not told.crashes and not told.counts.get(OUT_OF_TIME)
-    return Check("no worker broke down", kept, shown + "".join(f"; {crash}" for crash in told.crashes[:_SHOWN]))
+def _no_crash(reports: WorkerReports) -> Check:
+    """A worker that does not reach the end of the budget counts as crashed."""
+    shown = ", ".join(f"{count} {name}" for name, count in sorted(reports.counts.items()))
+    kept = not reports.crashes and not reports.counts.get(OUT_OF_TIME)
+    return Check("no worker crashed", kept, shown + "".join(f"; {crash}" for crash in reports.crashes[:_SHOWN]))
 
 
 def _listed(wrong: Mapping[str, Sequence[str]]) -> str:
-    return "".join(f"; {len(found)} {what}: {', '.join(found[:_SHOWN])}" for what, found in wrong.items() if found)
+    return "".join(f"; {len(found)} {problem}: {', '.join(found[:_SHOWN])}" for problem, found in wrong.items() if found)
 
 
 def _usd(nanousd: int) -> str:

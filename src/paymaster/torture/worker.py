@@ -1,6 +1,6 @@
-"""One worker under torture: it calls through the public clients until the budget is used up, and says what it saw.
+"""One worker: calls through the public clients until the budget is used up; knows no disturbance and judges nothing.
 
-It says a line for each admission, each reply and, at its end, how its calls went.
+It reports each admission, each reply and, at its end, how its calls ended.
 """
 
 import asyncio
@@ -22,24 +22,24 @@ from paymaster.flow.replies import Reply
 from paymaster.jsontypes import JsonObject
 from paymaster.options import Settings, configure
 from paymaster.registry.models import Model
-from paymaster.torture.clocks import WrongAsyncioRuntime, WrongBlockingRuntime, WrongClock
+from paymaster.torture.clocks import SkewedAsyncioRuntime, SkewedBlockingRuntime, SkewedClock
 from paymaster.torture.plans import LONGEST_ANSWER_TOKENS, RUN
-from paymaster.torture.ports import Short, ShortBooks, SigningProvider
 from paymaster.torture.verdicts import OUT_OF_TIME
+from paymaster.torture.wrappers import ShortBooks, ShortTimes, SigningProvider
 
-Say = Callable[[dict[str, object]], None]
+Emit = Callable[[dict[str, object]], None]
 
 LONGEST_PROMPT_CHARS = 120
-LONGEST_PATIENCE_S = 0.15
-"""When a task loses patience and cancels its call."""
+LONGEST_CANCEL_S = 0.15
+"""The longest time after which a task cancels its call."""
 
 LEDGER_PAUSE_S = 0.05
-"""Between calls while the ledger cannot be reached: a file on a full disk says so at once."""
+"""The pause between calls while the ledger is unavailable: a file on a full disk fails at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
-    """What a worker is told: its plan, and where everything is. `ends_s` is when it gives up."""
+class WorkerConfig:
+    """The plan of a worker, and where everything is. It gives up at `ends_s`."""
 
     number: int
     seed: int
@@ -61,192 +61,192 @@ class Order:
         return orjson.dumps(asdict(self)).decode()
 
 
-class Style(Enum):
+class CallStyle(Enum):
     """How one call is made."""
 
     WHOLE = auto()
     STREAMED = auto()
-    LEFT = auto()
+    ABANDONED = auto()
     CANCELLED = auto()
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
-    """One call. A stream that is left is left after `chunks`, a call that is cancelled after `patience_s`."""
+class PlannedCall:
+    """One call. A stream may be abandoned after `chunks`, a call may be cancelled after `cancel_after_s`."""
 
-    style: Style
+    style: CallStyle
     messages: tuple[JsonObject, ...]
     max_tokens: int
     chunks: int
-    patience_s: float
+    cancel_after_s: float
 
 
-class Caller:
-    """Decides what one thread or task asks, and when it has had enough; makes no call itself."""
+class CallPlanner:
+    """Decides the calls of one thread or task, and when to stop; makes no call itself."""
 
-    def __init__(self, order: Order, number: int, clock: WrongClock) -> None:
-        self._order = order
-        self._dice = Random(f"{order.seed}/{number}")  # noqa: S311 - what is wanted is that it repeats
+    def __init__(self, config: WorkerConfig, number: int, clock: SkewedClock) -> None:
+        self._config = config
+        self._dice = Random(f"{config.seed}/{number}")  # noqa: S311 - it must repeat, and is no secret
         self._clock = clock
-        self._asked = 0
-        self._thrifty = False
+        self._planned = 0
+        self._smallest_only = False
         self.counts: Counter[str] = Counter()
         self.is_done = False
 
-    def next(self) -> Ask:
-        """The next call; the smallest there is once a budget has refused a larger one."""
-        self._asked += 1
-        if self._asked == self._order.jump_after:
-            self._clock.offset_ms = self._order.offset_ms + self._order.jump_ms
-        dice, styles = self._dice, [Style.WHOLE, Style.WHOLE, Style.STREAMED, Style.STREAMED]
-        if self._order.cancels:
-            styles += [Style.LEFT, Style.CANCELLED if self._order.tasks else Style.LEFT]
-        length = 1 if self._thrifty else dice.randint(1, LONGEST_PROMPT_CHARS)
+    def next(self) -> PlannedCall:
+        """The next call; the smallest one after a budget has refused a larger one."""
+        self._planned += 1
+        if self._planned == self._config.jump_after:
+            self._clock.offset_ms = self._config.offset_ms + self._config.jump_ms
+        dice, styles = self._dice, [CallStyle.WHOLE, CallStyle.WHOLE, CallStyle.STREAMED, CallStyle.STREAMED]
+        if self._config.cancels:
+            styles += [CallStyle.ABANDONED, CallStyle.CANCELLED if self._config.tasks else CallStyle.ABANDONED]
+        length = 1 if self._smallest_only else dice.randint(1, LONGEST_PROMPT_CHARS)
         messages: list[JsonObject] = [{"role": "user", "content": "x" * length}]
-        if not self._thrifty:
+        if not self._smallest_only:
             messages += [{"role": "assistant", "content": "y"}] * dice.randint(0, 4)
-        tokens = LONGEST_ANSWER_TOKENS if self._thrifty else dice.randint(20, LONGEST_ANSWER_TOKENS)
-        return Ask(dice.choice(styles), tuple(messages), tokens, dice.randint(1, 4), dice.uniform(0, LONGEST_PATIENCE_S))
+        tokens = LONGEST_ANSWER_TOKENS if self._smallest_only else dice.randint(20, LONGEST_ANSWER_TOKENS)
+        return PlannedCall(dice.choice(styles), tuple(messages), tokens, dice.randint(1, 4), dice.uniform(0, LONGEST_CANCEL_S))
 
     def failed(self, error: BudgetExceeded | CallFailed | LedgerUnavailable) -> None:
-        """Count a call that brought nothing. The budget is used up when not even the smallest call fits."""
+        """Count a failed call. The budget is used up when not even the smallest call fits."""
         self.counts[type(error).__name__] += 1
         if isinstance(error, BudgetExceeded):
-            self.is_done = self._thrifty
-            self._thrifty = True
+            self.is_done = self._smallest_only
+            self._smallest_only = True
 
-    def looks_at_the_time(self) -> None:
-        """Give up when the run has lasted too long."""
-        if time.time() > self._order.ends_s:
+    def check_time(self) -> None:
+        """Give up if the run has lasted too long."""
+        if time.time() > self._config.ends_s:
             self.counts[OUT_OF_TIME] += 1
             self.is_done = True
 
 
 class TorturedClient(Client):
-    """The public client over short leases and windows, signed requests and a clock that may be wrong. `books` replaces the ledger."""
+    """The public client with short leases and windows, signed requests and a skewed clock. `books` replaces the ledger."""
 
-    def __init__(self, order: Order, clock: WrongClock, say: Say, books: Books | None = None) -> None:
-        super(Client, self).__init__(configure(order.registry, _settings(order)), WrongBlockingRuntime(clock), blocking=True)
-        self._resources.world = tortured(self._resources.world, order, say, books)
+    def __init__(self, config: WorkerConfig, clock: SkewedClock, emit: Emit, books: Books | None = None) -> None:
+        super(Client, self).__init__(configure(config.registry, _settings(config)), SkewedBlockingRuntime(clock), blocking=True)
+        self._resources.world = tortured(self._resources.world, config, emit, books)
 
 
 class TorturedAsyncClient(AsyncClient):
     """The same for tasks."""
 
-    def __init__(self, order: Order, clock: WrongClock, say: Say, books: Books | None = None) -> None:
-        super(AsyncClient, self).__init__(configure(order.registry, _settings(order)), WrongAsyncioRuntime(clock), blocking=False)
-        self._resources.world = tortured(self._resources.world, order, say, books)
+    def __init__(self, config: WorkerConfig, clock: SkewedClock, emit: Emit, books: Books | None = None) -> None:
+        super(AsyncClient, self).__init__(configure(config.registry, _settings(config)), SkewedAsyncioRuntime(clock), blocking=False)
+        self._resources.world = tortured(self._resources.world, config, emit, books)
 
 
-def tortured(world: World, order: Order, say: Say, books: Books | None = None) -> World:
-    """The world of a client with the ports of a worker."""
+def tortured(world: World, config: WorkerConfig, emit: Emit, books: Books | None = None) -> World:
+    """The world of a client with the wrapped ports of a worker."""
     provider_of = world.provider_of
 
     def admitted(hold_id: str, at_ms: int) -> None:
-        say({"admitted": hold_id, "at_ms": at_ms})
+        emit({"admitted": hold_id, "at_ms": at_ms})
 
     def signing(model: Model) -> Provider:
         return SigningProvider(provider_of(model))
 
-    short = Short(order.lease_ms, order.window_ms)
-    return replace(world, books=ShortBooks(books or world.books, short, admitted), provider_of=signing)
+    times = ShortTimes(config.lease_ms, config.window_ms)
+    return replace(world, books=ShortBooks(books or world.books, times, admitted), provider_of=signing)
 
 
-def work(order: Order, say: Say, books: Books | None = None) -> None:
+def work(config: WorkerConfig, emit: Emit, books: Books | None = None) -> None:
     """Call until the budget is used up."""
-    clock = WrongClock(order.offset_ms)
-    callers = [Caller(order, number, clock) for number in range(order.callers)]
-    if order.tasks:
-        asyncio.run(_work_in_tasks(order, callers, clock, say, books))
+    clock = SkewedClock(config.offset_ms)
+    planners = [CallPlanner(config, number, clock) for number in range(config.callers)]
+    if config.tasks:
+        asyncio.run(_work_in_tasks(config, planners, clock, emit, books))
     else:
-        _work_in_threads(order, callers, clock, say, books)
+        _work_in_threads(config, planners, clock, emit, books)
     counts: Counter[str] = Counter()
-    for caller in callers:
-        counts.update(caller.counts)
-    say({"counts": dict(counts)})
+    for planner in planners:
+        counts.update(planner.counts)
+    emit({"counts": dict(counts)})
 
 
-def _work_in_threads(order: Order, callers: list[Caller], clock: WrongClock, say: Say, books: Books | None) -> None:
-    faults: list[BaseException] = []
+def _work_in_threads(config: WorkerConfig, planners: list[CallPlanner], clock: SkewedClock, emit: Emit, books: Books | None) -> None:
+    errors: list[BaseException] = []
 
-    def loop(client: Client, caller: Caller) -> None:
+    def loop(client: Client, planner: CallPlanner) -> None:
         try:
-            while not caller.is_done:
-                _call(client, caller, say)
-        except BaseException as error:  # noqa: BLE001 - a thread's edge: raised again below, where it ends the process
-            faults.append(error)
+            while not planner.is_done:
+                _call(client, planner, emit)
+        except BaseException as error:  # noqa: BLE001 - a thread's edge: raised again below, to end the process
+            errors.append(error)
 
-    with TorturedClient(order, clock, say, books) as client:
-        threads = [threading.Thread(target=partial(loop, client, caller)) for caller in callers]
+    with TorturedClient(config, clock, emit, books) as client:
+        threads = [threading.Thread(target=partial(loop, client, planner)) for planner in planners]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-    if faults:
-        raise faults[0]
+    if errors:
+        raise errors[0]
 
 
-def _call(client: Client, caller: Caller, say: Say) -> None:
-    ask = caller.next()
+def _call(client: Client, planner: CallPlanner, emit: Emit) -> None:
+    call = planner.next()
     try:
-        if ask.style is Style.WHOLE:
-            _emit(client.complete(ask.messages, max_tokens=ask.max_tokens), caller, say)
+        if call.style is CallStyle.WHOLE:
+            _report(client.complete(call.messages, max_tokens=call.max_tokens), planner, emit)
             return
-        with client.stream(ask.messages, max_tokens=ask.max_tokens) as stream:
+        with client.stream(call.messages, max_tokens=call.max_tokens) as stream:
             for number, _ in enumerate(stream):
-                if ask.style is Style.LEFT and number == ask.chunks:
-                    caller.counts["left"] += 1
+                if call.style is CallStyle.ABANDONED and number == call.chunks:
+                    planner.counts["abandoned"] += 1
                     return
-            _emit(stream.reply, caller, say)
+            _report(stream.reply, planner, emit)
     except LedgerUnavailable as error:
-        caller.failed(error)
+        planner.failed(error)
         time.sleep(LEDGER_PAUSE_S)
     except (BudgetExceeded, CallFailed) as error:
-        caller.failed(error)
+        planner.failed(error)
     finally:
-        caller.looks_at_the_time()
+        planner.check_time()
 
 
-async def _work_in_tasks(order: Order, callers: list[Caller], clock: WrongClock, say: Say, books: Books | None) -> None:
-    async def loop(client: AsyncClient, caller: Caller) -> None:
-        while not caller.is_done:
-            await _call_in_task(client, caller, say)
+async def _work_in_tasks(config: WorkerConfig, planners: list[CallPlanner], clock: SkewedClock, emit: Emit, books: Books | None) -> None:
+    async def loop(client: AsyncClient, planner: CallPlanner) -> None:
+        while not planner.is_done:
+            await _call_in_task(client, planner, emit)
 
-    async with TorturedAsyncClient(order, clock, say, books) as client, asyncio.TaskGroup() as group:
-        for caller in callers:
-            group.create_task(loop(client, caller))
+    async with TorturedAsyncClient(config, clock, emit, books) as client, asyncio.TaskGroup() as group:
+        for planner in planners:
+            group.create_task(loop(client, planner))
 
 
-async def _call_in_task(client: AsyncClient, caller: Caller, say: Say) -> None:
-    ask = caller.next()
+async def _call_in_task(client: AsyncClient, planner: CallPlanner, emit: Emit) -> None:
+    call = planner.next()
     try:
-        async with asyncio.timeout(ask.patience_s if ask.style is Style.CANCELLED else None):
-            if ask.style in {Style.WHOLE, Style.CANCELLED}:
-                _emit(await client.complete(ask.messages, max_tokens=ask.max_tokens), caller, say)
+        async with asyncio.timeout(call.cancel_after_s if call.style is CallStyle.CANCELLED else None):
+            if call.style in {CallStyle.WHOLE, CallStyle.CANCELLED}:
+                _report(await client.complete(call.messages, max_tokens=call.max_tokens), planner, emit)
                 return
-            async with client.stream(ask.messages, max_tokens=ask.max_tokens) as stream:
+            async with client.stream(call.messages, max_tokens=call.max_tokens) as stream:
                 number = 0
                 async for _ in stream:
                     number += 1
-                    if ask.style is Style.LEFT and number > ask.chunks:
-                        caller.counts["left"] += 1
+                    if call.style is CallStyle.ABANDONED and number > call.chunks:
+                        planner.counts["abandoned"] += 1
                         return
-                _emit(stream.reply, caller, say)
+                _report(stream.reply, planner, emit)
     except TimeoutError:
-        caller.counts["cancelled"] += 1
+        planner.counts["cancelled"] += 1
     except LedgerUnavailable as error:
-        caller.failed(error)
+        planner.failed(error)
         await asyncio.sleep(LEDGER_PAUSE_S)
     except (BudgetExceeded, CallFailed) as error:
-        caller.failed(error)
+        planner.failed(error)
     finally:
-        caller.looks_at_the_time()
+        planner.check_time()
 
 
-def _emit(reply: Reply, caller: Caller, say: Say) -> None:
-    caller.counts["answered"] += 1
-    say({"reply": reply.call_id, "attempts": [[record.attempt, record.cost_nanousd] for record in reply.attempts]})
+def _report(reply: Reply, planner: CallPlanner, emit: Emit) -> None:
+    planner.counts["answered"] += 1
+    emit({"reply": reply.call_id, "attempts": [[record.attempt, record.cost_nanousd] for record in reply.attempts]})
 
 
-def _settings(order: Order) -> Settings:
-    return {"run": RUN, "ledger": order.ledger, "state_dir": order.state_dir, "environ": {}}
+def _settings(config: WorkerConfig) -> Settings:
+    return {"run": RUN, "ledger": config.ledger, "state_dir": config.state_dir, "environ": {}}

@@ -1,4 +1,4 @@
-"""How a worker process begins: forked from one that has loaded everything, it turns to its pipe, its host and its order."""
+"""The entry point of a worker process: sets up its pipe, log and network, then works; knows nothing of what the worker does."""
 
 import ctypes
 import faulthandler
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-# What a client loads when it is first needed, loaded before the fork: each of a run's many processes is spared a second.
-from paymaster.torture.worker import Order, work
+# Loaded before the fork: each of a run's many processes saves a second of imports.
+from paymaster.torture.worker import WorkerConfig, work
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -21,26 +21,26 @@ _NEW_NETWORK = 0x4000_0000
 NAMESPACES = Path("/run/netns")
 
 
-def be_born(order: str, pipe: "Connection[bytes, bytes]", complaint: str, namespace: str | None) -> None:
-    """Work on the order, say each line into the pipe, complain into the file."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one who directs
-    os.dup2(os.open(complaint, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), 2)
+def run_worker(config_json: str, pipe: "Connection[bytes, bytes]", stderr_path: str, namespace: str | None) -> None:
+    """Work as the config says. Reports go to the pipe, one per line; standard error goes to the file."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent process
+    os.dup2(os.open(stderr_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), 2)
     faulthandler.enable()
     if namespace is not None:
-        _move_to(namespace)
+        _join_namespace(namespace)
     descriptor = pipe.fileno()
 
-    def say(line: dict[str, object]) -> None:
-        # One write: a line is whole or missing, however the process ends.
-        os.write(descriptor, orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
+    def emit(report: dict[str, object]) -> None:
+        # One write: a line is whole or missing, even if the process is killed.
+        os.write(descriptor, orjson.dumps(report, option=orjson.OPT_APPEND_NEWLINE))
 
-    asked = Order(**orjson.loads(order))
-    say({"ready": asked.number})
-    work(asked, say)
+    config = WorkerConfig(**orjson.loads(config_json))
+    emit({"ready": config.number})
+    work(config, emit)
 
 
-def _move_to(namespace: str) -> None:
-    """Live in this network namespace from now on; before Python 3.12 only the C library can say so."""
+def _join_namespace(namespace: str) -> None:
+    """Move this process into a network namespace. Python has `os.setns` from 3.12 on; before, it needs the C library."""
     descriptor = os.open(NAMESPACES / namespace, os.O_RDONLY)
     if ctypes.CDLL(None, use_errno=True).setns(descriptor, _NEW_NETWORK) != 0:
         number = ctypes.get_errno()

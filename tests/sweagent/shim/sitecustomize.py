@@ -1,9 +1,9 @@
-"""Gives each worker thread of `sweagent run-batch` a /root of its own, inside the sandbox; wakes up only for PRIVATE_ROOT=1.
+"""Gives each worker thread of `sweagent run-batch` a private /root inside the sandbox; active only with PRIVATE_ROOT=1.
 
-With LOCAL_SHELL=1 it also lets the shell agent work without a container, with UPLOAD_ANEW=1 a second attempt begin as in a new one.
+LOCAL_SHELL=1 also lets the shell agent run without a container; UPLOAD_ANEW=1 lets a second attempt begin as in a new container.
 
 SWE-agent's local deployment keeps its tools, its state and the patch under /root, so that workers of one process would submit each other's
-patches. In use each has a container; here each has a mount namespace, with an overlay that is made anew for every instance.
+patches. In production each has a container; here each has a mount namespace, with a new overlay for every instance.
 """
 
 import ctypes
@@ -34,7 +34,7 @@ def checked(result: int, what: str) -> None:
 
 
 def fresh_root() -> None:
-    """A new empty layer over /root for this thread and what it starts."""
+    """A new empty layer over /root for this thread and its processes."""
     if not hasattr(own, "numbers"):
         checked(libc.unshare(CLONE_NEWNS | CLONE_FS), "unshare")
         checked(libc.mount(b"none", b"/", None, MS_REC_PRIVATE, None), "mount --make-private")
@@ -49,8 +49,8 @@ def fresh_root() -> None:
     checked(libc.mount(b"overlay", b"/root", b"overlay", 0, options), "mount overlay")
 
 
-class Watch(importlib.abc.MetaPathFinder):
-    """Waits for one module of SWE-agent's, then changes something in it."""
+class ImportHook(importlib.abc.MetaPathFinder):
+    """Changes one module of SWE-agent's when it is imported."""
 
     def __init__(self, name: str, change: Callable[[Any], None]) -> None:
         self.name, self.change = name, change
@@ -84,30 +84,30 @@ def begin_with_fresh_root(run_batch: Any) -> None:
 
 
 def deploy_locally(run_shell: Any) -> None:
-    """The shell agent knows no other environment than a container."""
+    """Replace the container: the shell agent has no other environment."""
     from swerex.deployment.config import LocalDeploymentConfig
 
     run_shell.DockerDeploymentConfig = lambda **_: LocalDeploymentConfig()
 
 
 def upload_anew(local: Any) -> None:
-    """A second attempt uploads tools and repository again, as into a new container."""
+    """Let a second attempt upload tools and repository again, as to a new container."""
     upload = local.LocalRuntime.upload
 
-    def make_room(request: Any) -> None:
+    def remove_old(request: Any) -> None:
         if Path(request.source_path).is_dir():
             shutil.rmtree(request.target_path, ignore_errors=True)
 
-    async def upload_in_place_of_the_old(self: object, request: Any) -> object:
-        make_room(request)
+    async def upload_again(self: object, request: Any) -> object:
+        remove_old(request)
         return await upload(self, request)
 
-    local.LocalRuntime.upload = upload_in_place_of_the_old
+    local.LocalRuntime.upload = upload_again
 
 
 if os.environ.get("PRIVATE_ROOT") == "1":
-    sys.meta_path.insert(0, Watch("sweagent.run.run_batch", begin_with_fresh_root))
+    sys.meta_path.insert(0, ImportHook("sweagent.run.run_batch", begin_with_fresh_root))
 if os.environ.get("LOCAL_SHELL") == "1":
-    sys.meta_path.insert(0, Watch("sweagent.run.run_shell", deploy_locally))
+    sys.meta_path.insert(0, ImportHook("sweagent.run.run_shell", deploy_locally))
 if os.environ.get("UPLOAD_ANEW") == "1":
-    sys.meta_path.insert(0, Watch("swerex.runtime.local", upload_anew))
+    sys.meta_path.insert(0, ImportHook("swerex.runtime.local", upload_anew))

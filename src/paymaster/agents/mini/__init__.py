@@ -1,1 +1,1 @@
-"""mini-swe-agent under a registry. Nothing here is imported before mini-swe-agent is asked for."""
+"""mini-swe-agent under a registry. Nothing here is imported before mini-swe-agent is requested."""

@@ -1,4 +1,4 @@
-"""Looks for mistakes in what mini-swe-agent is told, before it starts anything; knows mini's agents and environments, and asks no model."""
+"""Looks for mistakes in mini-swe-agent's config before it starts; knows mini's agents and environments, and calls no model."""
 
 import inspect
 import os
@@ -14,21 +14,21 @@ _TEMPLATE = "_template"
 
 
 def check_config(config: Mapping[str, object], *, agent: str, environment: str, default_config: str) -> None:
-    """Look through mini's config for the classes of agent and environment that it will be used with. Raises UsageMistake.
+    """Check mini's config for its classes of agent and environment. Raises UsageMistake.
 
-    mini finds such mistakes where they do harm: in a template when the answer before it is paid for, in a batch once for each instance,
-    which then counts as done.
+    mini itself finds such mistakes too late: a wrong template after an answer is paid for; in a batch, once for each instance, which then
+    counts as done.
     """
     mistakes = [*_agent_mistakes(section(config, "agent"), agent), *_template_mistakes(config)]
     if mistakes:
-        advice = f"A -c takes the place of mini's own config. Give that one first: -c {default_config}" if _lacks_prompt(mistakes) else ""
+        advice = f"-c replaces mini's own config. Add that one first: -c {default_config}" if _lacks_prompt(mistakes) else ""
         raise UsageMistake("\n".join(mistakes), advice=advice)
     _check_environment(section(config, "environment"), environment)
 
 
 def check_writable(path: Path) -> None:
-    """Make the directories of a file that mini will write, as mini would after the first answer. Raises UsageMistake."""
-    advice = "Name another place with -o."
+    """Make the directories of a file that mini will write after the first answer. Raises UsageMistake."""
+    advice = "Name another file with -o."
     if path.is_dir():
         raise UsageMistake(f"cannot write the trajectory {path}: it is a directory", advice=advice)
     try:
@@ -40,7 +40,7 @@ def check_writable(path: Path) -> None:
 
 
 def problem_lines(error: ValidationError, where: str) -> Iterator[str]:
-    """What pydantic found, one line for each key."""
+    """Pydantic's problems, one line for each key."""
     for detail in error.errors(include_url=False, include_input=False):
         key = ".".join([where, *(str(part) for part in detail["loc"])])
         yield f"{key}: {'is missing' if detail['type'] == 'missing' else detail['msg']}"
@@ -52,7 +52,7 @@ def _agent_mistakes(keys: Mapping[str, object], agent: str) -> Iterator[str]:
     make = _class(get_agent_class, agent, "agent")
     found = inspect.signature(make).parameters.get("config_class")
     if found is None or not (isinstance(found.default, type) and issubclass(found.default, BaseModel)):
-        return  # somebody's own agent, which looks at its config itself
+        return  # an agent class of the user's, which checks its config itself
     try:
         found.default.model_validate({key: value for key, value in keys.items() if key != "agent_class"})
     except ValidationError as error:
@@ -66,7 +66,7 @@ def _template_mistakes(config: Mapping[str, object]) -> Iterator[str]:
         for key, value in section(config, name).items():
             if key.endswith(_TEMPLATE) and isinstance(value, str):
                 try:
-                    Environment(autoescape=False).parse(value)  # noqa: S701 - as mini reads them: for a model, not for a browser
+                    Environment(autoescape=False).parse(value)  # noqa: S701 - mini renders them for a model, not for a browser
                 except TemplateSyntaxError as error:
                     yield f"{name}.{key}: line {error.lineno}: {error.message}"
 
@@ -78,14 +78,14 @@ def _check_environment(keys: Mapping[str, object], environment: str) -> None:
     make = _class(get_environment_class, environment, "environment")
     cwd = keys.get("cwd")
     if make is LocalEnvironment and isinstance(cwd, str) and cwd and not Path(cwd).is_dir():
-        raise UsageMistake(f"environment.cwd: there is no directory {cwd}", advice="Every command of the agent would fail in it.")
+        raise UsageMistake(f"environment.cwd: no directory {cwd}", advice="Every command of the agent would fail there.")
 
 
 def _class(find: Callable[[str], type], name: str, kind: str) -> type:
     try:
         return find(name)
     except ValueError as error:
-        raise UsageMistake(f"mini knows no {kind} class {name!r}", advice=f"It is {kind}.{kind}_class in mini's config.") from error
+        raise UsageMistake(f"mini has no {kind} class {name!r}", advice=f"It is set by {kind}.{kind}_class in mini's config.") from error
 
 
 def _lacks_prompt(mistakes: list[str]) -> bool:

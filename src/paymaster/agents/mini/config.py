@@ -1,4 +1,4 @@
-"""What `model:` in mini-swe-agent's YAML may say under Paymaster, read and checked; knows neither mini's code nor a provider."""
+"""Reads and checks `model:` of mini-swe-agent's config; knows neither mini's code nor a provider."""
 
 import os
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from paymaster.agents.clients import SHARED
+from paymaster.agents.clients import CLIENTS
 from paymaster.errors import UsageMistake, near
 from paymaster.registry.overrides import SETTINGS, flag_of, variable_of
 from paymaster.registry.values import Count, Switch, Text, Usd
@@ -16,24 +16,24 @@ if TYPE_CHECKING:
     from paymaster.registry.models import Registry
 
 DEFAULT = "default"
-"""The name that asks for the registry's default model."""
+"""The name of the registry's default model."""
 
 _OF_OTHER_MODEL_CLASSES = frozenset({"cost_tracking", "litellm_model_name_override", "litellm_model_registry", "provider"})
-"""Keys of mini's own model classes that say what a registry says better: prices and names."""
+"""Keys of mini's own model classes that are ignored: prices and names come from the registry."""
 
 _OWNED_BY_PAYMASTER = frozenset(
     {"drop_params", "fallbacks", "max_retries", "num_retries", "request_timeout", "stream", "stream_options", "timeout"}
 )
-"""Parameters of litellm that configs carry around; retries, time limits and fallbacks are the registry's."""
+"""Parameters of litellm that are ignored: retries, time limits and fallbacks come from the registry."""
 
 _OWNED_BY_REGISTRY = frozenset(
     {"api_base", "api_key", "api_version", "base_url", "custom_llm_provider", "extra_headers", "messages", "model", "tools"}
 )
-"""Parameters that would ask somebody else than the registry says; to pass over them in silence would hide that."""
+"""Parameters that would send calls around the registry. They are refused: ignoring them would hide that."""
 
 
 class PaymasterModelConfig(BaseModel):
-    """The keys of `model:` in mini's YAML. Those of the first group mean what Paymaster's flags of the same name mean."""
+    """The keys of `model:` in mini's YAML. Those of the first group mean the same as Paymaster's flags of that name."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), hide_input_in_errors=True)
 
@@ -59,10 +59,10 @@ class PaymasterModelConfig(BaseModel):
         "<returncode>{{output.returncode}}</returncode>\n<output>\n{{output.output}}</output>"
     )
     multimodal_regex: str = ""
-    action_regex: str = ""  # where it is set, commands stand in the text and no tool is offered
+    action_regex: str = ""  # if it is set, commands are read from the text and no tool is offered
 
     def settings(self) -> "Settings":
-        """For a client."""
+        """The settings of the client."""
         return {
             "run": self.run_id,
             "batch": self.batch_id,
@@ -78,15 +78,15 @@ class PaymasterModelConfig(BaseModel):
 
 
 class PaymasterTextModelConfig(PaymasterModelConfig):
-    """With mini's usual way to find a command in the text."""
+    """The same, with mini's default pattern for a command in the text."""
 
     format_error_template: str = "Please always provide EXACTLY ONE action in triple backticks, found {{actions|length}} actions."
     action_regex: str = r"```mswea_bash_command\s*\n(.*?)\n```"
 
 
 def read_config(config_class: type[PaymasterModelConfig], keys: Mapping[str, object]) -> PaymasterModelConfig:
-    """The config under the environment's and the launcher's words. Raises UsageMistake with every mistake."""
-    flags = {_key_of(name): value for name, value in SHARED.flags.items()}
+    """The config; environment variables and the launcher's flags win over its keys. Raises UsageMistake with every mistake."""
+    flags = {_key_of(name): value for name, value in CLIENTS.flags.items()}
     variables = {_key_of(name) for name in SETTINGS if os.environ.get(variable_of(name), "").strip()}
     written = {name: value for name, value in keys.items() if name not in _OF_OTHER_MODEL_CLASSES and name not in variables}
     try:
@@ -98,7 +98,7 @@ def read_config(config_class: type[PaymasterModelConfig], keys: Mapping[str, obj
             shown = flag_of(_setting_of(key)) if key in flags else f"model.{key}"
             unknown = detail["type"] == "extra_forbidden"
             lines.append(f"{shown}: unknown key ({near(key, config_class.model_fields)})" if unknown else f"{shown}: {detail['msg']}")
-        advice = "docs/agents-mini.md lists the keys of `model:`." if any(line.startswith("model.") for line in lines) else ""
+        advice = "See docs/agents-mini.md for the keys of `model:`." if any(line.startswith("model.") for line in lines) else ""
         raise UsageMistake("\n".join(lines), advice=advice) from None
 
 
@@ -110,29 +110,29 @@ def _setting_of(key: str) -> str:
     return "model_registry" if key == "registry" else key
 
 
-def asked_model(name: str, registry: "Registry") -> str | None:
-    """The name to ask the client for; None for the registry's default. Raises UsageMistake where the registry has no such model."""
+def requested_model(name: str, registry: "Registry") -> str | None:
+    """The model's name for the client; None for the registry's default. Raises UsageMistake if the registry has no such model."""
     known = {*registry.models, *(alias for model in registry.models.values() for alias in model.aliases)}
     if name in known:
         return name
     if name == DEFAULT:
         return None
-    advice = f"Name one with -m or model.model_name ({near(name, known)}), or leave it out for the default, {registry.default}."
+    advice = f"Name one with -m or model.model_name ({near(name, known)}), or omit it for the default, {registry.default}."
     raise UsageMistake(f"the registry {registry.source} has no model {name!r}", advice=advice)
 
 
 def request_params(kwargs: Mapping[str, object]) -> dict[str, object]:
-    """The request parameters among mini's `model_kwargs`. Raises UsageMistake for what would go around the registry."""
-    astray = sorted(_OWNED_BY_REGISTRY & kwargs.keys())
-    if astray:
-        advice = "Endpoints, keys and headers stand in the registry: base_url, api_key_env, extra_headers of the model."
-        raise UsageMistake(f"model.model_kwargs must not name {', '.join(astray)}", advice=advice)
+    """The request parameters among mini's `model_kwargs`. Raises UsageMistake for those that would go around the registry."""
+    forbidden = sorted(_OWNED_BY_REGISTRY & kwargs.keys())
+    if forbidden:
+        advice = "Set endpoints, keys and headers in the registry: base_url, api_key_env, extra_headers of the model."
+        raise UsageMistake(f"model.model_kwargs must not have {', '.join(forbidden)}", advice=advice)
     return {name: value for name, value in kwargs.items() if name not in _OWNED_BY_PAYMASTER}
 
 
-def cache_mode(config: PaymasterModelConfig, asked: str | None, registry: "Registry") -> str | None:
-    """What the config says; where it is silent, markers are set for a model that reads them, as mini does by the model's name."""
+def cache_mode(config: PaymasterModelConfig, model_name: str | None, registry: "Registry") -> str | None:
+    """The config's cache mode. Without one, markers are set for a model that reads them; mini itself decides this by the model's name."""
     if "set_cache_control" in config.model_fields_set:
         return config.set_cache_control
-    model = next((model for model in registry.models.values() if (asked or registry.default) in (model.name, *model.aliases)), None)
+    model = next((model for model in registry.models.values() if (model_name or registry.default) in (model.name, *model.aliases)), None)
     return "default_end" if model is not None and "cache_control" in model.readable_extras else None

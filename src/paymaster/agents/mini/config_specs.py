@@ -1,66 +1,66 @@
-"""Reads what mini's `-c` words say, with mini's own code, before mini does; knows which files are mini's own."""
+"""Reads the values of mini's `-c`, with mini's own code, before mini does; knows which config files are mini's own."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 
-from paymaster.agents.embedded import refuse_dotted, registry_in
+from paymaster.agents.embedded import read_embedded, refuse_registry_key
 from paymaster.errors import UsageMistake, near
 from paymaster.registry.yamltext import Document
 
 TOOL_MODEL = "paymaster.agents.mini.model.PaymasterModel"
 TEXT_MODEL = "paymaster.agents.mini.model.PaymasterTextModel"
-OURS = "paymaster."
+OUR_PACKAGE = "paymaster."
 _CONFIG_FLAGS = ("-c", "--config")
 _TEXT_BLOCK = "```mswea_bash_command"
-"""What mini's text-based prompts ask for."""
+"""The text in mini's text-based prompts that shows the format of a command."""
 
 
-def config_specs(words: Sequence[str]) -> Iterator[str]:
+def config_specs(args: Sequence[str]) -> Iterator[str]:
     """The values of mini's `-c` and `--config`."""
-    for word, following in zip(words, [*words[1:], ""], strict=False):  # the second is longer where there are no words at all
-        if word in _CONFIG_FLAGS:
+    for arg, following in zip(args, [*args[1:], ""], strict=False):  # the second is longer if there are no arguments
+        if arg in _CONFIG_FLAGS:
             yield following
-        elif word.startswith(("--config=", "-c")):
-            yield word.removeprefix("--config=").removeprefix("-c")
+        elif arg.startswith(("--config=", "-c")):
+            yield arg.removeprefix("--config=").removeprefix("-c")
 
 
 def embedded_registry(specs: Sequence[str]) -> Document | None:
-    """The registry that stands in one of the config files. Raises UsageMistake where two have one, RegistryInvalid."""
+    """The registry in one of the config files. Raises UsageMistake if two files have one, RegistryInvalid."""
     found: dict[Path, Document] = {}
     for spec in specs:
         if "=" in spec:
-            refuse_dotted(spec)
-        elif (path := _path(spec)) is not None and (document := registry_in(path)) is not None:
+            refuse_registry_key(spec)
+        elif (path := _path(spec)) is not None and (document := read_embedded(path)) is not None:
             found[path] = document
     if len(found) > 1:
-        named = " and ".join(str(path) for path in found)
-        raise UsageMistake(f"two configs hold a model_registry: {named}", advice="Keep it in one of them, or in a file of its own.")
+        paths = " and ".join(str(path) for path in found)
+        raise UsageMistake(f"two configs have a model_registry: {paths}", advice="Keep it in one of them, or in a separate file.")
     return next(iter(found.values()), None)
 
 
-def names_our_model(specs: Sequence[str]) -> bool:
-    """Whether a config names one of Paymaster's model classes. A config that can't be read is for mini to complain about."""
+def uses_our_model(specs: Sequence[str]) -> bool:
+    """Whether a config names one of Paymaster's model classes. An unreadable config is reported by mini."""
     for spec in specs:
         try:
-            named = section(merged([spec]), "model").get("model_class", "")
+            model_class = section(merged([spec]), "model").get("model_class", "")
         except UsageMistake:
             continue
-        if str(named).startswith(OURS):
+        if str(model_class).startswith(OUR_PACKAGE):
             return True
     return False
 
 
 def merged(specs: Sequence[str]) -> Mapping[str, object]:
-    """What mini's configs say together. Raises UsageMistake where mini could not read them."""
+    """All of mini's configs merged. Raises UsageMistake if mini could not read them."""
     from minisweagent.config import builtin_config_dir, get_config_from_spec
     from minisweagent.utils.serialize import recursive_merge
 
-    yaml = import_module("yaml")  # what mini reads its configs with
+    yaml = import_module("yaml")  # the library that mini uses
     configs = []
     for spec in specs:
         try:
-            read = get_config_from_spec(spec)
+            config = get_config_from_spec(spec)
         except FileNotFoundError as error:
             names = sorted(path.name for path in Path(builtin_config_dir).rglob("*.yaml"))
             raise UsageMistake(f"mini finds no config {spec} ({near(spec, names)})") from error
@@ -69,55 +69,55 @@ def merged(specs: Sequence[str]) -> Mapping[str, object]:
             raise UsageMistake(f"mini's config can't be read: {line}: {error.problem}") from error
         except (OSError, ValueError, yaml.YAMLError) as error:
             raise UsageMistake(f"mini's config {spec!r} can't be read: {error}") from error
-        if not isinstance(read, Mapping | None):
-            raise UsageMistake(f"mini's config {spec} must be a map of settings, and is a {type(read).__name__}")
-        configs.append(read)
-    config: Mapping[str, object] = recursive_merge(*configs)
-    return config
+        if not isinstance(config, Mapping | None):
+            raise UsageMistake(f"mini's config {spec} must be a map of settings, and is a {type(config).__name__}")
+        configs.append(config)
+    merged_config: Mapping[str, object] = recursive_merge(*configs)
+    return merged_config
 
 
 def section(config: Mapping[str, object], name: str) -> Mapping[str, object]:
-    """One section of a config. Raises UsageMistake where it is no map."""
+    """One section of a config. Raises UsageMistake if it is not a map."""
     found = config.get(name) or {}
     if not isinstance(found, Mapping):
         raise UsageMistake(f"`{name}:` in mini's config must be a map of settings")
     return found
 
 
-def own_words(specs: Sequence[str]) -> Mapping[str, object]:
-    """What the user's configs say. Those that come with mini name a model and limits too, but not this user's."""
+def user_config(specs: Sequence[str]) -> Mapping[str, object]:
+    """The user's own configs merged, without those that come with mini: their model and limits are not the user's."""
     return merged([spec for spec in specs if "=" in spec or not _is_minis(spec)])
 
 
-def named_model(specs: Sequence[str]) -> str | None:
-    """The model that the user's configs name."""
-    name = section(own_words(specs), "model").get("model_name")
+def model_name_in(specs: Sequence[str]) -> str | None:
+    """The model that the user's own configs name."""
+    name = section(user_config(specs), "model").get("model_name")
     return None if name is None else str(name)
 
 
-def model_class(asked: str, config: Mapping[str, object]) -> str:
-    """The class of ours that reads the same answers as the one that is asked for. Raises UsageMistake for somebody else's class.
+def model_class(requested: str, config: Mapping[str, object]) -> str:
+    """Our class that reads the same answers as the requested one. Raises UsageMistake for a class that is neither mini's nor ours.
 
-    Where none is asked for, the config tells: by how to find a command in a text, or by a prompt that asks for one there.
+    If none is requested, the config decides: by a pattern for commands in the text, or by a prompt that asks for them there.
     """
-    if asked.startswith(OURS):
-        return asked
-    if "." in asked and not asked.startswith("minisweagent."):
-        advice = f"Leave the model class out, or name {TOOL_MODEL} or {TEXT_MODEL}."
-        raise UsageMistake(f"calls of the model class {asked} would not go through the registry", advice=advice)
+    if requested.startswith(OUR_PACKAGE):
+        return requested
+    if "." in requested and not requested.startswith("minisweagent."):
+        advice = f"Omit the model class, or name {TOOL_MODEL} or {TEXT_MODEL}."
+        raise UsageMistake(f"calls of the model class {requested} would not go through the registry", advice=advice)
     prompts = [str(text) for text in section(config, "agent").values()]
-    by_prompt = not asked and any(_TEXT_BLOCK in prompt for prompt in prompts)
-    in_text = "action_regex" in section(config, "model") or "textbased" in asked.lower() or by_prompt
+    by_prompt = not requested and any(_TEXT_BLOCK in prompt for prompt in prompts)
+    in_text = "action_regex" in section(config, "model") or "textbased" in requested.lower() or by_prompt
     return TEXT_MODEL if in_text else TOOL_MODEL
 
 
 def _path(spec: str) -> Path | None:
-    """The file that mini takes for a spec; None where there is none, which is said when the configs are merged."""
+    """The file that mini reads for a spec; None if there is none, which is reported when the configs are merged."""
     from minisweagent.config import get_config_path
 
     try:
         return Path(get_config_path(spec))
-    except (FileNotFoundError, ValueError):  # ValueError: what can't be the name of a file at all, as "." or an empty word
+    except (FileNotFoundError, ValueError):  # ValueError: it can not be a file name, as "." or an empty text
         return None
 
 

@@ -1,4 +1,4 @@
-"""`paymaster mini`: mini-swe-agent's own command with its models under a registry; knows mini's agents, and how a run of one ended."""
+"""`paymaster mini`: runs mini-swe-agent's own command with its models under a registry; knows mini's agents and how their runs end."""
 
 import sys
 from collections.abc import Sequence
@@ -7,56 +7,56 @@ from pathlib import Path
 
 from paymaster.accounting.money import cap_nanousd, format_usd
 from paymaster.agents.mini.checks import check_writable
-from paymaster.agents.mini.config_specs import own_words, section
-from paymaster.agents.mini.process import DONE, FAILED, STOPPED_BY_BUDGET, Program, Start, call_mini, launch, replaced
+from paymaster.agents.mini.command import DONE, FAILED, STOPPED_BY_BUDGET, MiniCommand, PreparedCommand, call_mini, launch, replaced
+from paymaster.agents.mini.config_specs import section, user_config
 from paymaster.agents.mini.saved_work import keep_work
-from paymaster.agents.spend_summary import same_account, with_way_on
+from paymaster.agents.spend_summary import resume_flags, with_next_steps
 from paymaster.errors import UsageMistake
 from paymaster.scope import Scope
 
-_MINI = Program("minisweagent.run.mini", "mini", "mini", "model_name", agent="interactive", environment="local")
+_MINI = MiniCommand("minisweagent.run.mini", "mini", "mini", "model_name", agent="interactive", environment="local")
 
 
 def main(args: Sequence[str]) -> int:
-    """Run `mini` with these words and return the exit status: 0 done, 1 failed or ended otherwise, 2 a mistake in mini's flags, 130 Ctrl-C.
+    """Run `mini` with these arguments and return the exit status: 0 done, 1 failed or ended otherwise, 2 wrong flags, 130 Ctrl-C.
 
-    Raises PaymasterError, BudgetExceeded among them: its message says how to go on. Ctrl-C may also be raised as what it is.
+    Raises PaymasterError; for BudgetExceeded the message has the next steps. Ctrl-C may also be raised as KeyboardInterrupt.
     """
     return launch(_MINI, args, _run)
 
 
-def _run(start: Start) -> int:
-    parameters = dict(start.parameters)
-    if parameters.get("cost_limit") is None and start.config.budget_usd is not None and not _names_a_limit(start.specs):
-        parameters["cost_limit"] = 0.0  # a budget that was named takes the place of the $3 that nobody named
+def _run(prepared: PreparedCommand) -> int:
+    parameters = dict(prepared.parameters)
+    if parameters.get("cost_limit") is None and prepared.config.budget_usd is not None and not _has_cost_limit(prepared.specs):
+        parameters["cost_limit"] = 0.0  # the user's budget replaces mini's default of $3
     if isinstance(path := parameters.get("output"), Path):
         check_writable(path)
-    make_agent = start.module.get_agent
+    make_agent = prepared.module.get_agent
 
-    def make_agent_that_keeps_its_work(*args: object, **keys: object) -> object:
+    def make_work_keeping_agent(*args: object, **keys: object) -> object:
         agent = make_agent(*args, **keys)
         keep_work(agent)
         return agent
 
     try:
-        with replaced(start.module, get_agent=make_agent_that_keeps_its_work):
-            agent = call_mini(start, parameters)
+        with replaced(prepared.module, get_agent=make_work_keeping_agent):
+            agent = call_mini(prepared, parameters)
     except EOFError as error:
-        # Ctrl-C makes mini ask the user what to do; where nobody can answer, it was meant to end the run.
+        # After Ctrl-C mini asks the user what to do. Without a terminal there is no answer, so Ctrl-C ends the run.
         if isinstance(error.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from error
-        advice = "Name the task with -t, let it run with -y, and end it with --exit-immediately."
-        raise UsageMistake("mini asked a question, and there is nobody here to answer it", advice=advice) from error
-    return _judge(agent, start.client.current_scope)
+        advice = "Set the task with -t, and add -y and --exit-immediately, so that mini asks nothing."
+        raise UsageMistake("mini asked a question, but standard input is not a terminal", advice=advice) from error
+    return _finish(agent, prepared.client.current_scope)
 
 
-def _names_a_limit(specs: Sequence[str]) -> bool:
-    """Whether the user's own configs say what a run may cost."""
-    return "cost_limit" in section(own_words(specs), "agent")
+def _has_cost_limit(specs: Sequence[str]) -> bool:
+    """Whether the user's own configs limit the cost of a run."""
+    return "cost_limit" in section(user_config(specs), "agent")
 
 
-def _judge(agent: object, scope: Scope) -> int:
-    """How the run ended. Raises BudgetExceeded where a hard budget ended it."""
+def _finish(agent: object, scope: Scope) -> int:
+    """The exit status of the run. Raises BudgetExceeded if a hard budget ended it."""
     from minisweagent.agents.default import DefaultAgent
 
     from paymaster.agents.mini.model import PaymasterModel
@@ -64,20 +64,20 @@ def _judge(agent: object, scope: Scope) -> int:
     if not isinstance(agent, DefaultAgent):
         return DONE
     if isinstance(agent.model, PaymasterModel) and agent.model.stopped_by is not None:
-        raise with_way_on(
+        raise with_next_steps(
             agent.model.stopped_by,
-            "The work so far is in the directory, and as a patch in the trajectory's `submission`. To go on within the same account: "
-            f"the same command with a larger budget and {same_account(scope)}. "
+            "The work so far is in the directory, and as a patch in the trajectory's `submission`. To continue with the same budget: "
+            f"the same command with a larger budget and {resume_flags(scope)}. "
             f"Where the money went: paymaster report --run-id {scope.run}",
         )
-    ended = str(agent.messages[-1].get("extra", {}).get("exit_status", "")) if agent.messages else ""
-    if ended == "Submitted":
+    exit_status = str(agent.messages[-1].get("extra", {}).get("exit_status", "")) if agent.messages else ""
+    if exit_status == "Submitted":
         return DONE
-    if ended == "LimitsExceeded" and 0 < agent.config.cost_limit <= agent.cost:
+    if exit_status == "LimitsExceeded" and 0 < agent.config.cost_limit <= agent.cost:
         limit, spent = (format_usd(cap_nanousd(Decimal(str(usd)))) for usd in (agent.config.cost_limit, agent.cost))
         sys.stderr.write(
-            f"Stopped by mini's own agent.cost_limit of {limit}: {spent} spent. Set it with -l; 0 leaves it to the registry.\n"
+            f"Stopped by mini's own agent.cost_limit of {limit}: {spent} spent. Change it with -l; 0 leaves the limit to the registry.\n"
         )
         return STOPPED_BY_BUDGET
-    sys.stderr.write(f"mini ended with {ended or 'no exit status'}.\n")
+    sys.stderr.write(f"mini ended with {exit_status or 'no exit status'}.\n")
     return FAILED

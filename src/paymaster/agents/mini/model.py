@@ -1,7 +1,7 @@
-"""mini-swe-agent's model over Paymaster's client; knows mini's protocol and message formats, and neither its agents nor its environments.
+"""mini-swe-agent's model over Paymaster's client; knows mini's model protocol and messages, and neither its agents nor its environments.
 
 In any of mini's YAML files: `model: {model_class: paymaster.agents.mini.model.PaymasterModel, model_name: …, registry: registry.yaml}`.
-Only mini imports this module, so mini may be imported at its top; litellm is not needed.
+Only mini imports this module, so it may import mini at its top; litellm is not needed.
 """
 
 import time
@@ -21,15 +21,15 @@ from minisweagent.models.utils.cache_control import set_cache_control
 from minisweagent.models.utils.openai_multimodal import expand_multimodal_content
 
 from paymaster.accounting.money import NANOUSD_PER_USD, cap_nanousd, format_usd
-from paymaster.agents.clients import SHARED, Tally
+from paymaster.agents.clients import CLIENTS, Tally
 from paymaster.agents.git_diff import git_diff
 from paymaster.agents.mini.config import (
     PaymasterModelConfig,
     PaymasterTextModelConfig,
-    asked_model,
     cache_mode,
     read_config,
     request_params,
+    requested_model,
 )
 from paymaster.errors import BudgetExceeded, PaymasterError, UsageMistake
 
@@ -45,72 +45,72 @@ _WITHOUT_TOOLS = (
 
 
 class PaymasterModel:
-    """Implements `minisweagent.Model`: commands come as tool calls, or, where the config has an `action_regex`, in the text.
+    """Implements `minisweagent.Model`: commands are tool calls, or are in the text if the config has an `action_regex`.
 
-    Raises UsageMistake, RegistryInvalid. `answers` counts what was paid for. `stopped_by` is the refusal of a hard budget that ended the
-    run, `failure` any other error of Paymaster's that did; `unanswered` is what the call cost that ended so. Costs are exact in the ledger;
-    at mini's boundary they become floats.
+    Raises UsageMistake, RegistryInvalid. `answers` counts the paid answers. `stopped_by` is the refusal of a hard budget that ended the
+    run, `failure` any other error of Paymaster's that ended it; `unanswered` is the cost of that last call. Costs are exact in the ledger;
+    mini gets them as floats.
     """
 
     config_class: ClassVar[type[PaymasterModelConfig]] = PaymasterModelConfig
 
     def __init__(self, **keys: object) -> None:
         self.config = read_config(self.config_class, keys)
-        self.client: Client = SHARED.client(self.config.registry, self.config.settings())
+        self.client: Client = CLIENTS.client(self.config.registry, self.config.settings())
         self.answers = 0
         self.stopped_by: BudgetExceeded | None = None
         self.failure: PaymasterError | None = None
         self.unanswered = Tally()
         self.tools = () if self.config.action_regex else (BASH_TOOL,)
-        self._asked = asked_model(self.config.model_name, self.client.registry)
+        self._model = requested_model(self.config.model_name, self.client.registry)
         self._params = request_params(self.config.model_kwargs)
-        self._cache_mode = cache_mode(self.config, self._asked, self.client.registry)
+        self._cache_mode = cache_mode(self.config, self._model, self.client.registry)
         self._cwd: str | None = None
 
-    def require_a_model(self) -> None:
-        """Look before anything starts. Raises UsageMistake where no model of the chain could ever serve what this agent asks for."""
-        looked = self.client.explain([{"role": "user", "content": "."}], model=self._asked, tools=self.tools, **self._params)
-        if any(verdict.held_nanousd is not None for verdict in looked):
+    def require_usable_model(self) -> None:
+        """Check before anything starts. Raises UsageMistake if no model of the chain could ever serve this agent's calls."""
+        verdicts = self.client.explain([{"role": "user", "content": "."}], model=self._model, tools=self.tools, **self._params)
+        if any(verdict.held_nanousd is not None for verdict in verdicts):
             return
-        listed = "\n".join(f"  {verdict.model}: {verdict.why}" for verdict in looked)
-        lacks_tools = any("function_calling" in verdict.why for verdict in looked)
+        listed = "\n".join(f"  {verdict.model}: {verdict.why}" for verdict in verdicts)
+        lacks_tools = any("function_calling" in verdict.why for verdict in verdicts)
         raise UsageMistake(f"no model can serve this agent:\n{listed}", advice=_WITHOUT_TOOLS if lacks_tools else "")
 
     def query(self, messages: list[dict[str, object]], **params: object) -> dict[str, object]:
-        """Ask for the next step. Raises mini's LimitsExceeded when a hard budget has no room, FormatError, and Paymaster's other errors."""
-        if (limit := _limit_of_mini()) is not None:
-            raise self.refuse(limit)
-        reply = self._ask(messages, params)
+        """Get the next step. Raises mini's LimitsExceeded if a hard budget refuses the call, FormatError, and Paymaster's other errors."""
+        if (limit := _reached_limit_of_mini()) is not None:
+            raise self.end_run(limit)
+        reply = self._complete(messages, params)
         self.answers += 1
         cost = float(reply.cost_usd)
-        _count(cost)
+        _add_to_minis_stats(cost)
         extra = {"response": dict(reply.body), "cost": cost, "timestamp": time.time(), "model": reply.model, "call_id": reply.call_id}
         try:
             actions = self._actions(reply)
         except FormatError as error:
             error.messages[0]["extra"].update(extra)
             raise
-        said = {name: value for name, value in reply.message.items() if value is not None}
-        return {"role": "assistant", "content": None, **said, "extra": {"actions": actions, **extra}}
+        fields = {name: value for name, value in reply.message.items() if value is not None}
+        return {"role": "assistant", "content": None, **fields, "extra": {"actions": actions, **extra}}
 
-    def refuse(self, error: BudgetExceeded) -> LimitsExceeded:
-        """What to raise to end the run because of a budget, with the work so far as its submission.
+    def end_run(self, error: BudgetExceeded) -> LimitsExceeded:
+        """The exception that ends the run because of a budget, with the work so far as its submission.
 
-        Of mini's two kinds the one that asks nobody for new limits: those that it would ask for are not the ones that were reached.
+        It is TimeExceeded: after mini's other kind, mini asks the user for new limits of its own, which are not the ones that were reached.
         """
         self.stopped_by = error
         submission = git_diff(self._cwd) if self._cwd is not None else ""
         return TimeExceeded({"role": "exit", "content": str(error), "extra": {"exit_status": "LimitsExceeded", "submission": submission}})
 
     def format_message(self, **fields: object) -> dict[str, object]:
-        """A message of the agent's own."""
+        """A message that the agent itself writes."""
         message: dict[str, object] = expand_multimodal_content(fields, pattern=self.config.multimodal_regex)
         return message
 
     def format_observation_messages(
         self, message: dict[str, object], outputs: list[dict[str, object]], template_vars: dict[str, object] | None = None
     ) -> list[dict[str, object]]:
-        """What the commands of a message brought, as messages."""
+        """The outputs of a message's commands, as messages."""
         self._remember_directory(template_vars or {})
         shape = {
             "observation_template": self.config.observation_template,
@@ -134,14 +134,14 @@ class PaymasterModel:
         kind = f"{type(self).__module__}.{type(self).__name__}"
         return {"info": {"config": {"model": self.config.model_dump(mode="json"), "model_type": kind}}}
 
-    def _ask(self, messages: list[dict[str, object]], params: Mapping[str, object]) -> "Reply":
-        """One call, through `Client.complete`; what it cost without an answer is put down."""
-        with SHARED.tallied() as tally:
+    def _complete(self, messages: list[dict[str, object]], params: Mapping[str, object]) -> "Reply":
+        """One call through `Client.complete`. The cost of a failed call is recorded."""
+        with CLIENTS.count_costs() as tally:
             try:
                 with self.client.scope(instance=self.config.instance):
                     return self.client.complete(
                         self._prepared(messages),
-                        model=self._asked,
+                        model=self._model,
                         tools=self.tools,
                         deadline_s=None,
                         **(self._params | request_params(params)),
@@ -149,9 +149,9 @@ class PaymasterModel:
             except PaymasterError as error:
                 self.unanswered = tally
                 if tally.cost_nanousd:
-                    _count(tally.cost_nanousd / NANOUSD_PER_USD)
+                    _add_to_minis_stats(tally.cost_nanousd / NANOUSD_PER_USD)
                 if isinstance(error, BudgetExceeded):
-                    raise self.refuse(error) from error
+                    raise self.end_run(error) from error
                 self.failure = error
                 raise
 
@@ -163,7 +163,7 @@ class PaymasterModel:
         if self.config.action_regex:
             actions: list[dict[str, object]] = parse_regex_actions(reply.text, action_regex=self.config.action_regex, **shape)
         else:
-            actions = parse_toolcall_actions([_ToolCall.read(call) for call in reply.tool_calls], **shape)
+            actions = parse_toolcall_actions([_AttributeToolCall.read(call) for call in reply.tool_calls], **shape)
         return actions
 
     def _prepared(self, messages: Sequence[Mapping[str, object]]) -> list[dict[str, object]]:
@@ -172,14 +172,14 @@ class PaymasterModel:
         return marked
 
     def _remember_directory(self, template_vars: Mapping[str, object]) -> None:
-        """Where the agent works, if that is a directory of this machine: of mini's environments only the local one tells its variables."""
+        """Keep the agent's directory if it is on this machine: only mini's local environment passes its variables."""
         if "PATH" in template_vars and "image" not in template_vars:
             cwd = template_vars.get("cwd")
             self._cwd = cwd if isinstance(cwd, str) and cwd else str(Path.cwd())
 
 
 class PaymasterTextModel(PaymasterModel):
-    """The same for configs that leave out mini's usual `action_regex`, as mini's own text-based class fills it in."""
+    """The same, with mini's usual `action_regex` as the default, as in mini's own text-based class."""
 
     config_class: ClassVar[type[PaymasterModelConfig]] = PaymasterTextModelConfig
 
@@ -191,27 +191,27 @@ class _Function:
 
 
 @dataclass(frozen=True, slots=True)
-class _ToolCall:
-    """A tool call as mini's parser reads it: by attributes."""
+class _AttributeToolCall:
+    """A tool call with attributes, as mini's parser reads it."""
 
     id: str
     function: _Function
 
     @classmethod
-    def read(cls, call: Mapping[str, object]) -> "_ToolCall":
+    def read(cls, call: Mapping[str, object]) -> "_AttributeToolCall":
         function = call.get("function")
         function = function if isinstance(function, Mapping) else {}
         return cls(str(call.get("id") or ""), _Function(str(function.get("name")), str(function.get("arguments") or "")))
 
 
-def _count(cost_usd: float) -> None:
-    """Into mini's figures for the process. They raise at a limit, once the answer is paid for; the next call looks at the limit first."""
+def _add_to_minis_stats(cost_usd: float) -> None:
+    """Add to mini's figures of the process. They raise at a limit, but the answer is already paid for; the next call checks the limit."""
     with suppress(RuntimeError):
         GLOBAL_MODEL_STATS.add(cost_usd)
 
 
-def _limit_of_mini() -> BudgetExceeded | None:
-    """Limits of mini's own for the whole process (MSWEA_GLOBAL_…), looked at before a call is paid for."""
+def _reached_limit_of_mini() -> BudgetExceeded | None:
+    """The limit of mini's own for the process (MSWEA_GLOBAL_…) that is reached, checked before a call; None if none is."""
     stats = GLOBAL_MODEL_STATS
     spent, cap = (cap_nanousd(Decimal(str(usd))) for usd in (stats.cost, stats.cost_limit))
     if 0 < stats.cost_limit <= stats.cost:

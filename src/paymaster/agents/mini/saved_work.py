@@ -1,7 +1,4 @@
-"""Keeps the work and the figures of an agent of mini's when it is ended: the `git diff` of where it worked, and what was paid for nothing.
-
-Knows mini's agents and environments.
-"""
+"""Saves the work of an agent of mini's that a limit ends, as a `git diff`, and the cost of its last call; knows mini's agents."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,15 +16,15 @@ _CHANGES_DIRECTORY = re.compile(r"""^\s*cd\s+("[^"\n]*"|'[^'\n]*'|[^\s;&|]+)\s*(
 
 
 class Environment(Protocol):
-    """Where an agent's commands run."""
+    """The environment in which an agent's commands run."""
 
     def execute(self, action: dict[str, object]) -> Mapping[str, object]:
-        """Run a command; the answer has `output` and `returncode`."""
+        """Run a command; the result has `output` and `returncode`."""
         ...
 
 
 class Agent(Protocol):
-    """What is used of mini's agents."""
+    """The parts of mini's agents that are used here."""
 
     model: "PaymasterModel"
     env: Environment
@@ -38,23 +35,20 @@ class Agent(Protocol):
 
 
 def keep_work(agent: Agent) -> None:
-    """From here on, a limit that ends this agent leaves its work as the submission, and a call that brought no answer is in its figures.
-
-    The agent is one of mini's, unchanged but for this.
-    """
+    """Change an agent of mini's: if a limit ends it, its work becomes the submission; a failed call is counted in its figures."""
     from minisweagent.exceptions import LimitsExceeded
 
-    ask = agent.query
+    original_query = agent.query
 
     def query() -> object:
         calls = agent.n_calls
         try:
-            return ask()
+            return original_query()
         except LimitsExceeded as end:
             _correct_figures(agent, calls)
             extra = end.messages[-1]["extra"]
             if not extra.get("submission"):
-                extra["submission"] = work_in(agent.env, agent.messages)
+                extra["submission"] = find_diff(agent.env, agent.messages)
             raise
         except PaymasterError:
             _correct_figures(agent, calls)
@@ -64,33 +58,33 @@ def keep_work(agent: Agent) -> None:
 
 
 def _correct_figures(agent: Agent, calls: int) -> None:
-    """A call is counted by mini before it is made, and its cost when it is answered."""
-    paid = agent.model.unanswered
-    agent.cost += paid.cost_nanousd / NANOUSD_PER_USD
-    if not paid.attempts:
+    """Correct the figures: mini counts a call before it is made, and its cost only when it is answered."""
+    failed = agent.model.unanswered
+    agent.cost += failed.cost_nanousd / NANOUSD_PER_USD
+    if not failed.attempts:
         agent.n_calls = calls
 
 
-def work_in(environment: Environment, messages: Sequence[Mapping[str, object]]) -> str:
-    """The work as a patch: of the environment's own directory, else of the one that the agent's commands went to last.
+def find_diff(environment: Environment, messages: Sequence[Mapping[str, object]]) -> str:
+    """The work as a patch: of the environment's own directory, else of the last directory of the agent's commands with a change.
 
-    Empty where there is no git, no repository, no commit or no change.
+    Empty if there is no git, no repository, no commit or no change.
     """
     for directory in ("", *directories(messages)):
-        done = environment.execute({"command": f"cd {directory} && {_DIFF}" if directory else _DIFF})
-        if done.get("returncode") == 0 and (patch := str(done.get("output") or "")).strip():
+        result = environment.execute({"command": f"cd {directory} && {_DIFF}" if directory else _DIFF})
+        if result.get("returncode") == 0 and (patch := str(result.get("output") or "")).strip():
             return patch
     return ""
 
 
 def directories(messages: Sequence[Mapping[str, object]]) -> list[str]:
-    """Where the agent's commands went, the last first, in the words of the agent: each of its commands begins where the first one did."""
+    """The directories of the agent's `cd` commands, the last first, as written: each command starts in the same directory."""
     found = dict.fromkeys(match[1] for command in _commands(messages) if (match := _CHANGES_DIRECTORY.match(command)))
     return list(found)[:_MOST_DIRECTORIES]
 
 
 def _commands(messages: Sequence[Mapping[str, object]]) -> Iterator[str]:
-    """The last first."""
+    """The agent's commands, the last first."""
     for message in reversed(messages):
         extra = message.get("extra")
         actions = extra.get("actions") if isinstance(extra, Mapping) else None

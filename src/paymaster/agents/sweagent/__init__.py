@@ -1,1 +1,1 @@
-"""SWE-agent under a registry. Nothing here is imported before SWE-agent is asked for."""
+"""SWE-agent under a registry. Nothing here is imported before SWE-agent is requested."""

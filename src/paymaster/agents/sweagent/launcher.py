@@ -1,6 +1,6 @@
-"""`paymaster sweagent`: runs SWE-agent's own command in this process with its models under a registry; knows its words, not its agents.
+"""`paymaster sweagent`: runs SWE-agent's own command in this process with its models under a registry; knows its flags, not its agents.
 
-Without a registry, and for every command that calls no model, SWE-agent runs as if it had been called by its own name.
+Without a registry, and for commands that call no model, SWE-agent runs as if it had been called by its own name.
 """
 
 import logging
@@ -17,15 +17,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO, cast
 
-from paymaster.agents.flags import Taken, take_flags
+from paymaster.agents.flags import ParsedFlags, parse_flags
 from paymaster.agents.stderr import StandardError
-from paymaster.agents.sweagent.config import Separated, asks_for_default, command_of, config_files, may_hold_registry, separate
+from paymaster.agents.sweagent.config import SplitCommand, command_of, config_files, may_hold_registry, needs_default_model, split_command
 from paymaster.errors import ExtraMissing, PaymasterError, UsageMistake
 from paymaster.registry.overrides import Overrides, flag_of, read_overrides, variable_of
 
-# What only a run under a registry needs is imported when there is one.
+# Modules that only a run under a registry needs are imported when there is one.
 if TYPE_CHECKING:
-    from paymaster.agents.sweagent.patches import Asked
+    from paymaster.agents.sweagent.patches import ModelRequest
     from paymaster.agents.sweagent.session import Session
     from paymaster.options import Settings
     from paymaster.registry.completing import Sources
@@ -38,28 +38,28 @@ _LOGGER = logging.getLogger("paymaster.agents")
 
 
 def main(args: Sequence[str]) -> int:
-    """Run `sweagent` with these words and return the exit status: 0 done, 1 failed, 2 a mistake in the words, 130 Ctrl-C.
+    """Run `sweagent` with these arguments and return the exit status: 0 done, 1 failed, 2 wrong arguments, 130 Ctrl-C.
 
-    Raises PaymasterError, BudgetExceeded among them: its message says how to go on. Ctrl-C may also be raised as what it is.
+    Raises PaymasterError; for BudgetExceeded the message has the next steps. Ctrl-C may also be raised as KeyboardInterrupt.
     """
-    taken = take_flags(args)
-    command = command_of(taken.rest)
+    flags = parse_flags(args)
+    command = command_of(flags.args)
     _require_sweagent()
     if command is None:
         return _run(args)
-    files = config_files(taken.rest)
-    if not _has_registry(taken) and not may_hold_registry(files):
-        return _run_without_registry(taken, args)
+    files = config_files(flags.args)
+    if not _has_registry(flags) and not may_hold_registry(files):
+        return _run_without_registry(flags, args)
     with tempfile.TemporaryDirectory(prefix="paymaster-") as directory:
-        separated = separate(taken.rest, files, Path(directory))
-        if separated.document is None and not _has_registry(taken):
-            return _run_without_registry(taken, args)
-        _show_log(taken.verbosity)
-        premises = _premises(taken, separated)
-        words = list(separated.words)
-        if command != "shell" and asks_for_default(words, separated, _default_config()):
-            words.append("--agent.model.name=default")
-        return _run_under_registry(command, words, premises)
+        split = split_command(flags.args, files, Path(directory))
+        if split.document is None and not _has_registry(flags):
+            return _run_without_registry(flags, args)
+        _show_log(flags.verbosity)
+        plan = read_plan(flags, split)
+        sweagent_args = list(split.args)
+        if command != "shell" and needs_default_model(sweagent_args, split, _default_config()):
+            sweagent_args.append("--agent.model.name=default")
+        return _run_under_registry(command, sweagent_args, plan)
 
 
 def _show_log(verbosity: int) -> None:
@@ -70,24 +70,24 @@ def _show_log(verbosity: int) -> None:
 
 def _require_sweagent() -> None:
     spec = find_spec("sweagent")
-    if spec is None or spec.origin is None:  # a folder of that name is no SWE-agent
+    if spec is None or spec.origin is None:  # a directory of that name is not SWE-agent
         raise ExtraMissing("SWE-agent is not installed in this environment", advice=_INSTALL)
     try:
         version = metadata.version("sweagent")
     except metadata.PackageNotFoundError:
-        return  # a checkout on the path: what it can't do shows when it runs
+        return  # a checkout on the path, whose version is not known
     if tuple(int(part) for part in version.split(".")[:2] if part.isdecimal()) < OLDEST_SWEAGENT:
         oldest = ".".join(map(str, OLDEST_SWEAGENT))
         raise ExtraMissing(f"SWE-agent {version} is too old; {oldest} or later is needed", advice=_INSTALL)
 
 
-def _has_registry(taken: Taken) -> bool:
+def _has_registry(flags: ParsedFlags) -> bool:
     """Whether a flag or the environment names a registry."""
-    return "model_registry" in taken.settings or bool(os.environ.get(variable_of("model_registry"), "").strip())
+    return "model_registry" in flags.settings or bool(os.environ.get(variable_of("model_registry"), "").strip())
 
 
 def _default_config() -> Path | None:
-    """The config that SWE-agent reads where none is named."""
+    """The config that SWE-agent reads without `--config`."""
     spec = find_spec("sweagent")
     if directory := os.environ.get("SWE_AGENT_CONFIG_DIR"):
         path = Path(directory) / "default.yaml"
@@ -101,23 +101,23 @@ def _default_config() -> Path | None:
 # ------------------------------------------------------------------------------------------------------- without a registry
 
 
-def _run_without_registry(taken: Taken, args: Sequence[str]) -> int:
-    if taken.settings:
-        named = ", ".join(flag_of(name) for name in taken.settings)
-        advice = f"Name one with --model-registry or {variable_of('model_registry')}, or put model_registry: into a config."
-        raise UsageMistake(f"{named}: no model registry", advice=advice)
+def _run_without_registry(flags: ParsedFlags, args: Sequence[str]) -> int:
+    if flags.settings:
+        names = ", ".join(flag_of(name) for name in flags.settings)
+        advice = f"Name one with --model-registry or {variable_of('model_registry')}, or add model_registry: to a config."
+        raise UsageMistake(f"{names}: no model registry", advice=advice)
     return _run(args)
 
 
-def _run(words: Sequence[str]) -> int:
-    """Run SWE-agent as its own script does, down to its tracebacks."""
+def _run(args: Sequence[str]) -> int:
+    """Run SWE-agent as its own script does, tracebacks included."""
     try:
-        status = import_module("sweagent.run.run").main(list(words))
+        status = import_module("sweagent.run.run").main(list(args))
     except SystemExit as end:
         return _status(end.code)
     except PaymasterError:
         raise
-    except Exception as error:  # noqa: BLE001  this is SWE-agent's edge of the process, and its own script shows what it let through
+    except Exception as error:  # noqa: BLE001  SWE-agent's edge of the process: its own script shows the traceback too
         sys.excepthook(type(error), error, error.__traceback__)
         return FAILED
     return _status(status)
@@ -131,8 +131,8 @@ def _status(code: object) -> int:
 
 
 @dataclass(slots=True)
-class _Premises:
-    """What a till is opened with, once SWE-agent's config is known, and the till."""
+class LaunchPlan:
+    """What a session is opened with, once SWE-agent has read its config; and the session."""
 
     registry: "Registry"
     overrides: Overrides
@@ -141,22 +141,22 @@ class _Premises:
     batched: bool = False
     session: "Session | None" = field(default=None)
 
-    def open_session(self, asked: "Asked") -> "Session":
+    def open_session(self, requested: "ModelRequest") -> "Session":
         """Raises UsageMistake, RegistryInvalid, KeyMissing, LedgerUnusable."""
-        from paymaster.agents.sweagent.registry import arrange
+        from paymaster.agents.sweagent.registry import prepare_registry
         from paymaster.agents.sweagent.session import Session
 
-        arranged = arrange(
+        prepared = prepare_registry(
             self.registry,
-            asked.models,
+            requested.models,
             self.overrides,
             self.sources,
-            loop_limit_usd=asked.loop_limit_usd,
-            provider_of=_provider_by_litellm,
+            loop_limit_usd=requested.loop_limit_usd,
+            provider_of=_litellm_provider,
         )
-        for warning in (*arranged.registry.warnings, *arranged.notes):
+        for warning in (*prepared.registry.warnings, *prepared.notes):
             _LOGGER.warning("%s", warning)
-        self.session = Session(arranged.registry, self._client_settings(arranged.keys), batched=self.batched)
+        self.session = Session(prepared.registry, self._client_settings(prepared.keys), batched=self.batched)
         return self.session
 
     def _client_settings(self, keys: Mapping[str, str]) -> "Settings":
@@ -172,31 +172,31 @@ class _Premises:
         }
 
 
-def _premises(taken: Taken, separated: Separated) -> _Premises:
-    """The registry, read and checked before SWE-agent is even imported. Flag over environment over config file."""
+def read_plan(flags: ParsedFlags, split: SplitCommand) -> LaunchPlan:
+    """Read and check the registry, before SWE-agent is imported. A flag wins over the environment, and that over a config file."""
     from paymaster.accounting.prices.catalogue import Catalogue
     from paymaster.registry.completing import Sources
     from paymaster.registry.loading import load_registry, read_registry
     from paymaster.registry.model_data import ModelData
 
-    overrides = read_overrides(taken.settings, os.environ)
+    overrides = read_overrides(flags.settings, os.environ)
     at = datetime.now(UTC)
-    sources = Sources(catalogue=Catalogue(), model_data=ModelData(), environ=os.environ, at=at, directory=separated.directory)
-    if overrides.model_registry is None and separated.document is not None:
-        registry = read_registry(separated.document, overrides, sources)
+    sources = Sources(catalogue=Catalogue(), model_data=ModelData(), environ=os.environ, at=at, directory=split.directory)
+    if overrides.model_registry is None and split.document is not None:
+        registry = read_registry(split.document, overrides, sources)
     elif overrides.model_registry is not None:
-        if separated.document is not None:
+        if split.document is not None:
             origin = overrides.origins["model_registry"]
-            _LOGGER.warning("the model_registry: of %s is not used: %s names another", separated.document.file, origin)
+            _LOGGER.warning("the model_registry: of %s is not used: %s names another one", split.document.file, origin)
         path = Path(overrides.model_registry).expanduser()
         registry = load_registry(path, overrides, catalogue=sources.catalogue, model_data=sources.model_data, environ=os.environ, at=at)
     else:
         raise UsageMistake("no model registry")
-    return _Premises(registry, overrides, sources, taken.settings)
+    return LaunchPlan(registry, overrides, sources, flags.settings)
 
 
-def _provider_by_litellm(name: str) -> str | None:
-    """Who litellm would ask for a model of this name. SWE-agent has imported it by then."""
+def _litellm_provider(name: str) -> str | None:
+    """The provider that litellm would call for a model of this name. SWE-agent has imported litellm by then."""
     litellm = import_module("litellm")
     try:
         _, provider, _, _ = litellm.get_llm_provider(name)
@@ -205,54 +205,54 @@ def _provider_by_litellm(name: str) -> str | None:
     return str(provider)
 
 
-def _run_under_registry(command: str, words: Sequence[str], premises: _Premises) -> int:
-    # Prices are the registry's: litellm need not look for its own on the network when SWE-agent imports it.
+def _run_under_registry(command: str, args: Sequence[str], plan: LaunchPlan) -> int:
+    # Prices come from the registry: litellm must not fetch its own from the network when SWE-agent imports it.
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
-    premises.batched = command == "run-batch"
-    seam = import_module("paymaster.agents.sweagent.patches")
+    plan.batched = command == "run-batch"
+    patches = import_module("paymaster.agents.sweagent.patches")
     try:
-        with seam.installed(command, premises.open_session):
-            status = _run(words)
-        return _judge(premises, status)
+        with patches.installed(command, plan.open_session):
+            status = _run(args)
+        return _finish(plan, status)
     finally:
-        if premises.session is not None:
-            premises.session.close()
+        if plan.session is not None:
+            plan.session.close()
 
 
-def _judge(premises: _Premises, status: int) -> int:
-    """How the run ended. Raises BudgetExceeded where a hard budget ended it."""
-    session = premises.session
+def _finish(plan: LaunchPlan, status: int) -> int:
+    """Report the spending, and return the exit status. Raises BudgetExceeded if a hard budget ended the run."""
+    session = plan.session
     if session is None:
         return status
-    if premises.batched:
-        sys.stderr.write("\n")  # SWE-agent's progress display leaves its last line open where no terminal shows it
+    if plan.batched:
+        sys.stderr.write("\n")  # without a terminal, SWE-agent's progress display does not end its last line
     for line in session.spend_lines():
         sys.stderr.write(f"Paymaster: {line}\n")
     if session.stopped_by is not None:
-        from paymaster.agents.spend_summary import with_way_on
+        from paymaster.agents.spend_summary import with_next_steps
 
-        raise with_way_on(session.stopped_by, "\n".join(_way_on(premises, session)))
+        raise with_next_steps(session.stopped_by, "\n".join(_next_steps(plan, session)))
     return status
 
 
-def _way_on(premises: _Premises, session: "Session") -> Iterator[str]:
-    """What a hard budget left behind, and how to go on after it."""
-    from paymaster.agents.spend_summary import same_account
+def _next_steps(plan: LaunchPlan, session: "Session") -> Iterator[str]:
+    """What is done, and the commands to continue after a hard budget ended the run."""
+    from paymaster.agents.spend_summary import resume_flags
 
-    scope, cut_off = session.client.current_scope, session.cut_off()
-    where = f" --state-dir {shlex.quote(premises.settings['state_dir'])}" if "state_dir" in premises.settings else ""
-    again = f"the same command with a larger budget and {same_account(scope)}"
-    if premises.batched:
-        if cut_off:
-            # First, because SWE-agent then writes a preds.json of these alone; the command without a filter merges all of them again.
-            names = "|".join(re.escape(name).replace(r"\-", "-") for name in cut_off)
-            redo = f"first {again} --redo_existing=True --instances.filter='^({names})$'"
-            yield f"Cut off, with the work so far submitted: {', '.join(cut_off)}. To do them anew: {redo}"
-        yield f"Instances that had not begun left nothing behind. To go on with them: {again}, and the same --output_dir"
+    scope, interrupted = session.client.current_scope, session.interrupted()
+    state_flag = f" --state-dir {shlex.quote(plan.settings['state_dir'])}" if "state_dir" in plan.settings else ""
+    same_command = f"the same command with a larger budget and {resume_flags(scope)}"
+    if plan.batched:
+        if interrupted:
+            # These first: SWE-agent then writes a preds.json of these alone, and the command without a filter merges all of them again.
+            names = "|".join(re.escape(name).replace(r"\-", "-") for name in interrupted)
+            redo = f"first {same_command} --redo_existing=True --instances.filter='^({names})$'"
+            yield f"Interrupted, with the work so far submitted: {', '.join(interrupted)}. To redo them: {redo}"
+        yield f"Instances that had not begun wrote nothing. To continue with them: {same_command}, and the same --output_dir"
     else:
-        yield f"What the agent had done by then is submitted. To do it anew: {again}"
-    whose = f"--batch-id {scope.batch}" if scope.batch else f"--run-id {scope.run}"
-    yield f"Where the money went: paymaster report --by instance {whose}{where}"
+        yield f"The agent's work so far is submitted. To redo the run: {same_command}"
+    scope_flag = f"--batch-id {scope.batch}" if scope.batch else f"--run-id {scope.run}"
+    yield f"Where the money went: paymaster report --by instance {scope_flag}{state_flag}"
 
 
 def _as_program() -> int:

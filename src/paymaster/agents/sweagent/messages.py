@@ -1,4 +1,4 @@
-"""SWE-agent's history as a request's messages, and a reply as SWE-agent's output; knows both shapes, and neither's code."""
+"""Converts SWE-agent's history to messages, and a reply to SWE-agent's output; knows both formats, and none of SWE-agent's code."""
 
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
@@ -7,13 +7,13 @@ from paymaster.flow.replies import Reply
 from paymaster.jsontypes import JsonObject
 
 HistoryItem: TypeAlias = Mapping[str, object]
-"""One entry of SWE-agent's history: role, content, and what else SWE-agent keeps beside them."""
+"""One entry of SWE-agent's history: role, content, and more keys of SWE-agent's."""
 
 
 def as_messages(history: Sequence[HistoryItem], *, system_as_user: bool = False) -> list[dict[str, object]]:
-    """The history as messages, with tool calls, thinking blocks and cache markers. Contents are shared, not copied: nobody changes them.
+    """The history as messages, with tool calls, thinking blocks and cache markers. Contents are shared, not copied: do not change them.
 
-    `system_as_user` is SWE-agent's `convert_system_to_user`, for models that take no system message.
+    `system_as_user` is SWE-agent's `convert_system_to_user`, for models that accept no system message.
     """
     return [_message(item, system_as_user=system_as_user) for item in history]
 
@@ -36,7 +36,7 @@ def _message(item: HistoryItem, *, system_as_user: bool) -> dict[str, object]:
 
 
 def as_output(reply: Reply, *, with_tool_calls: bool) -> dict[str, object]:
-    """The first choice as SWE-agent's agents and parsers read it: `message`, `tool_calls` where they were asked for, `thinking_blocks`."""
+    """The first choice as SWE-agent's agents and parsers read it: `message`, `tool_calls` if requested, `thinking_blocks`."""
     output: dict[str, object] = {"message": _text(reply.message)}
     if with_tool_calls:
         output["tool_calls"] = [dict(call) for call in reply.tool_calls]
@@ -47,7 +47,7 @@ def as_output(reply: Reply, *, with_tool_calls: bool) -> dict[str, object]:
 
 
 def _text(message: JsonObject) -> str:
-    """The text of an answer, which some providers give in parts."""
+    """The text of an answer; some providers send it in parts."""
     content = message.get("content")
     if isinstance(content, list):
         return "".join(str(part["text"]) for part in content if isinstance(part, Mapping) and part.get("type") == "text")
@@ -60,13 +60,13 @@ _OWNED_BY_PAYMASTER = frozenset(
         "max_retries", "messages", "model", "num_retries", "request_timeout", "stream", "stream_options", "timeout", "tools",
     }
 )  # fmt: skip
-"""Words of litellm's in `completion_kwargs` that are no parameters of a request: the registry says where it goes, and how often."""
+"""Parameters of litellm in `completion_kwargs` that are ignored: the registry decides the endpoint, retries and time limits."""
 
 _OUTPUT_LIMITS = ("max_tokens", "max_completion_tokens")
 
 
 def request_params(kwargs: Mapping[str, object], *, max_output_tokens: int | None) -> dict[str, object]:
-    """The request parameters among SWE-agent's `completion_kwargs`, with its `max_output_tokens` where they set no limit themselves."""
+    """The request parameters among SWE-agent's `completion_kwargs`, with its `max_output_tokens` if they set no limit themselves."""
     params = {name: value for name, value in kwargs.items() if name not in _OWNED_BY_PAYMASTER}
     body = kwargs.get("extra_body")
     if isinstance(body, Mapping):

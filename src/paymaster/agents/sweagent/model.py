@@ -1,6 +1,6 @@
-"""SWE-agent's model over the till; knows SWE-agent's model protocol and errors, and neither its agents nor its runs.
+"""SWE-agent's model class over a session; knows SWE-agent's model protocol and errors, and neither its agents nor its runs.
 
-Only a process that runs SWE-agent imports this module, so SWE-agent may be imported at its top.
+This module is imported only in a process that runs SWE-agent, so it may import SWE-agent at its top.
 """
 
 import time
@@ -34,14 +34,14 @@ if TYPE_CHECKING:
 
 
 class Unanswered(RuntimeError):
-    """No model answered; SWE-agent does not ask again after a RuntimeError, and submits what the agent has."""
+    """No model answered. SWE-agent does not retry after a RuntimeError, and submits the work so far."""
 
 
 class PaymasterLiteLLMModel(LiteLLMModel):  # type: ignore[misc]  # SWE-agent's classes have no types here
-    """Stands in SWE-agent's place for models that litellm would serve. `session` is set on a subclass when a run begins.
+    """Replaces SWE-agent's model class for litellm. `session` is set on a subclass when a run begins.
 
-    SWE-agent's retries, litellm and the provider SDKs take no part: a request goes over the till once, and waits, retries and fallbacks are
-    Paymaster's. Costs are exact in the ledger; in SWE-agent's stats they become floats.
+    SWE-agent's retries, litellm and the provider SDKs are not used: each request is one call of the session, and waits, retries and
+    fallbacks are Paymaster's. Costs are exact in the ledger; SWE-agent's stats have them as floats.
     """
 
     session: ClassVar[Session]
@@ -62,7 +62,7 @@ class PaymasterLiteLLMModel(LiteLLMModel):  # type: ignore[misc]  # SWE-agent's 
         self.model_max_output_tokens = _first(config.max_output_tokens, model.max_output_tokens)
         self._functions = model.capabilities is None or "function_calling" in model.capabilities
         self._params = request_params(config.completion_kwargs, max_output_tokens=config.max_output_tokens)
-        # SWE-agent has a default for each; sent to every model, it would never let the `params` of the registry's models speak.
+        # SWE-agent has a default for each. Sending it would always override the `params` of the registry's models.
         self._sampling = {
             name: getattr(config, name)
             for name in ("temperature", "top_p")
@@ -72,36 +72,35 @@ class PaymasterLiteLLMModel(LiteLLMModel):  # type: ignore[misc]  # SWE-agent's 
         self._notes: list[dict[str, object]] = []
 
     def reset_stats(self) -> None:
-        """Begin counting anew."""
+        """Reset the counts."""
         self.stats = InstanceStats()
         self._cost_nanousd = 0
 
     def take_notes(self) -> list[dict[str, object]]:
-        """Which models have answered since somebody last asked, with each call's id and cost in dollars."""
+        """The models that answered since the last call of this method, with each call's id and cost in dollars."""
         notes, self._notes = self._notes, []
         return notes
 
     def query(
         self, history: Sequence[HistoryItem], n: int | None = 1, temperature: float | None = None
     ) -> dict[str, object] | list[dict[str, object]]:
-        """Ask for `n` outputs, one request each, as not every provider gives several at once. Raises SWE-agent's errors and Unanswered."""
+        """Get `n` outputs with one request each: not every provider returns several. Raises SWE-agent's errors and Unanswered."""
         messages = as_messages(history, system_as_user=self.config.convert_system_to_user)
         self._check_length(messages)
         params = {**self._sampling, **self._params}
         if temperature is not None:
             params["temperature"] = temperature
-        outputs = [self._ask(messages, params) for _ in range(n or 1)]
+        outputs = [self._complete(messages, params) for _ in range(n or 1)]
         return outputs[0] if n is None or n == 1 else outputs
 
-    def _ask(self, messages: Sequence[Mapping[str, object]], params: Mapping[str, object]) -> dict[str, object]:
+    def _complete(self, messages: Sequence[Mapping[str, object]], params: Mapping[str, object]) -> dict[str, object]:
         self._check_limits()
         if self.config.delay > 0:
             self._sleep()
-        offered = self.tools.use_function_calling and self._functions
-        tools = self.tools.tools if offered else ()
+        tools = self.tools.tools if self.tools.use_function_calling and self._functions else ()
         request_cost = RequestCost()
         try:
-            reply = self.session.ask(request_cost, messages, model=self.config.name, tools=tools, params=params)
+            reply = self.session.complete(request_cost, messages, model=self.config.name, tools=tools, params=params)
         except PaymasterError as error:
             raise self._translated(error, request_cost, messages, tools) from error
         finally:
@@ -110,20 +109,20 @@ class PaymasterLiteLLMModel(LiteLLMModel):  # type: ignore[misc]  # SWE-agent's 
         return as_output(reply, with_tool_calls=self.tools.use_function_calling)
 
     def _check_length(self, messages: Sequence[Mapping[str, object]]) -> None:
-        """The config's own limit, looked at before anything is sent. The registry's is looked at by the plan of each call."""
-        most = self.config.max_input_tokens
-        if not most:
+        """Check the config's own limit before anything is sent. The registry's limit is checked by the plan of each call."""
+        limit = self.config.max_input_tokens
+        if not limit:
             return
         if self.custom_tokenizer is None:
             tokens = self.session.likely_tokens(self.config.name, messages)
         else:
-            bare = [{key: value for key, value in message.items() if key in ("role", "content", "tool_calls")} for message in messages]
-            tokens = litellm.utils.token_counter(model=self.config.name, messages=bare, custom_tokenizer=self.custom_tokenizer)
-        if tokens > most:
-            raise ContextWindowExceededError(f"Input tokens {tokens} exceed max tokens {most}")
+            stripped = [{key: value for key, value in message.items() if key in ("role", "content", "tool_calls")} for message in messages]
+            tokens = litellm.utils.token_counter(model=self.config.name, messages=stripped, custom_tokenizer=self.custom_tokenizer)
+        if tokens > limit:
+            raise ContextWindowExceededError(f"Input tokens {tokens} exceed max tokens {limit}")
 
     def _check_limits(self) -> None:
-        """SWE-agent's own limits, before a call is paid for. Those that a ledger can keep are budgets as well, and stop a call earlier."""
+        """Check SWE-agent's own limits before a call. Limits that a ledger can keep are budgets too, and stop a call earlier."""
         config, stats = self.config, self.stats
         if 0 < config.per_instance_call_limit <= stats.api_calls:
             raise InstanceCallLimitExceededError(f"Per instance call limit reached: {stats.api_calls} calls")
@@ -131,7 +130,7 @@ class PaymasterLiteLLMModel(LiteLLMModel):  # type: ignore[misc]  # SWE-agent's 
             raise InstanceCostLimitExceededError(f"Instance cost limit reached: ${stats.instance_cost:.6f}")
         if 0 < config.total_cost_limit <= GLOBAL_STATS.total_cost:
             error = _total_reached(config.total_cost_limit, GLOBAL_STATS.total_cost)
-            self.session.refuse(error)
+            self.session.record_refusal(error)
             raise self._stop(error) from error
 
     def _translated(
@@ -141,7 +140,7 @@ class PaymasterLiteLLMModel(LiteLLMModel):  # type: ignore[misc]  # SWE-agent's 
         messages: Sequence[Mapping[str, object]],
         tools: Sequence[Mapping[str, object]],
     ) -> Exception:
-        """The error of SWE-agent's that makes it do what the case asks for."""
+        """The error of SWE-agent's that leads to the right reaction of SWE-agent."""
         kind: type[Exception]
         match error:
             case BudgetExceeded():
@@ -159,17 +158,16 @@ class PaymasterLiteLLMModel(LiteLLMModel):  # type: ignore[misc]  # SWE-agent's 
         return kind(str(error))
 
     def _stop(self, error: BudgetExceeded) -> Exception:
-        """How a budget ends an instance: with its work submitted, where there is any.
+        """The error that ends an instance because of a budget, with its work submitted.
 
-        A batch is stopped by the error that SWE-agent has for it, which loses an instance's work; so it is raised where an instance has
-        none yet, before its first answer.
+        SWE-agent's error that stops a batch loses the instance's work, so it is raised only before an instance's first answer.
         """
-        ends_batch = self.session.batched and not self.session.instance_state.answered and not self.session.is_of_instance(error)
+        ends_batch = self.session.batched and not self.session.instance_state.answered and not self.session.is_per_instance(error)
         kind: type[Exception] = TotalCostLimitExceededError if ends_batch else InstanceCostLimitExceededError
         return kind(str(error))
 
     def _count(self, request_cost: RequestCost) -> None:
-        """Into SWE-agent's figures goes what was paid, whatever came of it."""
+        """Add to SWE-agent's figures what a request cost, whether it was answered or not."""
         self._cost_nanousd += request_cost.cost_nanousd
         self.stats.instance_cost = self._cost_nanousd / NANOUSD_PER_USD
         self.stats.tokens_sent += request_cost.prompt_tokens

@@ -1,26 +1,26 @@
-"""The one till of a SWE-agent process: its client, who stands before it, what was paid, and whether a budget has closed it.
+"""The session of a SWE-agent process: its client, the instance of each thread, the spending, and the budget that stopped it.
 
-Knows Paymaster's client and that instances come and go in threads; knows no code of SWE-agent's.
+It knows Paymaster's client, and that each instance runs in a thread; it knows none of SWE-agent's code.
 """
 
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from paymaster.accounting.tokens.counter import TokenCounter
-from paymaster.agents.clients import patient
-from paymaster.agents.spend_summary import SpendSummary, budget_lines, is_of_instance
+from paymaster.agents.clients import with_long_waits
+from paymaster.agents.spend_summary import SpendSummary, budget_lines, is_per_instance
 from paymaster.client import Client
-from paymaster.errors import BudgetExceeded, LedgerUnavailable, NoModelFits
+from paymaster.errors import BudgetExceeded, NoModelFits
 from paymaster.flow.events import AttemptFailed, AttemptSettled, Event
 from paymaster.flow.replies import Reply
 from paymaster.jsontypes import JsonObject
 from paymaster.routing.failures import FailureKind
-from paymaster.routing.planning import SkipCause, Skipped, plan, resolve
+from paymaster.routing.planning import SkipCause, plan, resolve
 from paymaster.routing.requests import Request
 
 if TYPE_CHECKING:
@@ -28,12 +28,11 @@ if TYPE_CHECKING:
     from paymaster.registry.models import Registry
 
 AGENT = "agent"
-_PROGRESS_S = 1.0
 
 
 @dataclass(slots=True)
 class InstanceState:
-    """One instance's time at the till: whether it had an answer, and the refusal of a budget that ended it."""
+    """The state of one instance: whether it has had an answer, and the refusal of a budget that ended it."""
 
     instance: str | None = None
     answered: bool = False
@@ -42,7 +41,7 @@ class InstanceState:
 
 @dataclass(slots=True)
 class RequestCost:
-    """What one request has cost, whatever came of it: nano-dollars, tokens as the providers counted them, and how attempts failed."""
+    """The cost of one request, answered or not: nano-dollars, tokens as the providers counted them, and the failures of its attempts."""
 
     cost_nanousd: int = 0
     prompt_tokens: int = 0
@@ -51,55 +50,54 @@ class RequestCost:
 
 
 class Session:
-    """Asks on behalf of many agents in many threads.
+    """Makes the calls of many agents in many threads.
 
-    `spent_nanousd` is what this process has spent. `stopped_by` is the refusal of a hard budget that is wider than one instance: from then
-    on no instance begins, and those that have begun go on for as long as the budget pays for them.
+    `spent_nanousd` is the spending of this process. `stopped_by` is the refusal of a hard budget that is wider than one instance: after it
+    no instance begins, and those that have begun continue as long as the budget allows their calls.
     """
 
     def __init__(self, registry: "Registry", settings: "Settings", *, batched: bool) -> None:
         self._summary = SpendSummary()
-        self._shown = 0.0, ""
         self._lock = threading.Lock()
-        self._request_cost: ContextVar[RequestCost | None] = ContextVar("paymaster_slip", default=None)
-        self._instance_state: ContextVar[InstanceState | None] = ContextVar("paymaster_visit", default=None)
+        self._request_cost: ContextVar[RequestCost | None] = ContextVar("paymaster_request_cost", default=None)
+        self._instance_state: ContextVar[InstanceState | None] = ContextVar("paymaster_instance_state", default=None)
         self._role: ContextVar[str] = ContextVar("paymaster_role", default=AGENT)
-        self._anybody = InstanceState()
+        self._shared_state = InstanceState()
         self._counter = TokenCounter()
         self.batched = batched
         self.spent_nanousd = 0
         self.stopped_by: BudgetExceeded | None = None
-        self._cut_off: dict[str, None] = {}
-        heard: Settings = {**settings, "listeners": (*settings.get("listeners", ()), self._summary, self._hear)}
-        self.client = Client(patient(registry), **heard)
+        self._interrupted: dict[str, None] = {}
+        options: Settings = {**settings, "listeners": (*settings.get("listeners", ()), self._summary, self._on_event)}
+        self.client = Client(with_long_waits(registry), **options)
 
-    # ------------------------------------------------------------------------------------------------------ who is there
+    # ---------------------------------------------------------------------------------------------- the instance of a thread
 
     @property
     def instance_state(self) -> InstanceState:
-        """The instance of this thread."""
-        return self._instance_state.get() or self._anybody
+        """The state of this thread's instance."""
+        return self._instance_state.get() or self._shared_state
 
-    def enter(self, instance: str) -> None:
-        """From here on this thread works for this instance."""
+    def begin_instance(self, instance: str) -> None:
+        """Attribute this thread's calls to this instance from now on."""
         self._instance_state.set(InstanceState(instance))
 
-    def leave(self) -> None:
-        """The instance of this thread is done."""
+    def end_instance(self) -> None:
+        """This thread's instance is done."""
         self._instance_state.set(None)
 
     @contextmanager
     def as_role(self, role: str) -> Iterator[None]:
-        """Calls inside this block are made as `agent`, `reviewer` or `chooser`."""
+        """Make the calls inside the block as `agent`, `reviewer` or `chooser`."""
         token = self._role.set(role)
         try:
             yield
         finally:
             self._role.reset(token)
 
-    # ------------------------------------------------------------------------------------------------------------ asking
+    # ------------------------------------------------------------------------------------------------------------- calls
 
-    def ask(
+    def complete(
         self,
         request_cost: RequestCost,
         messages: Sequence[JsonObject],
@@ -108,10 +106,10 @@ class Session:
         tools: Sequence[JsonObject],
         params: Mapping[str, object],
     ) -> Reply:
-        """One request, through `Client.complete`; `request_cost` says what it cost, also where it raises. Raises what `complete` raises.
+        """One request through `Client.complete`. `request_cost` gets its cost, even if it raises. Raises what `Client.complete` raises.
 
-        An instance that a budget has refused stays refused, and none begins once the till is closed: those who ask are told so without
-        asking again.
+        An instance that a budget has refused stays refused, and no instance begins once the session is stopped: the same refusal is raised
+        without another call.
         """
         instance_state = self.instance_state
         if (refusal := instance_state.refused_by or (None if instance_state.answered else self.stopped_by)) is not None:
@@ -121,7 +119,7 @@ class Session:
             with self.client.scope(instance=instance_state.instance, role=self._role.get()):
                 reply = self.client.complete(messages, model=model, tools=tools, deadline_s=None, **params)
         except BudgetExceeded as error:
-            self.refuse(error)
+            self.record_refusal(error)
             raise
         finally:
             self._request_cost.reset(token)
@@ -130,52 +128,45 @@ class Session:
         instance_state.answered = True
         return reply
 
-    def refuse(self, error: BudgetExceeded) -> None:
-        """End this thread's instance, and, where the budget is wider than that, let none begin."""
+    def record_refusal(self, error: BudgetExceeded) -> None:
+        """End this thread's instance. If the budget is wider than one instance, let no other begin."""
         instance_state = self.instance_state
         instance_state.refused_by = error
-        wide = not self.is_of_instance(error)
+        stops_session = not self.is_per_instance(error)
         with self._lock:
-            if wide:
+            if stops_session:
                 self.stopped_by = self.stopped_by or error
             if instance_state.answered and instance_state.instance is not None:
-                self._cut_off.setdefault(instance_state.instance)
+                self._interrupted.setdefault(instance_state.instance)
 
-    def cut_off(self) -> list[str]:
-        """The instances that a budget ended after their first answer, in the order in which it did."""
+    def interrupted(self) -> list[str]:
+        """The instances that a budget ended after their first answer, in order."""
         with self._lock:
-            return list(self._cut_off)
+            return list(self._interrupted)
 
-    def is_of_instance(self, error: BudgetExceeded) -> bool:
-        """Whether the budget that refused is one that each instance has for itself."""
-        return is_of_instance(self.client, self.instance_state.instance or "-", error)
+    def is_per_instance(self, error: BudgetExceeded) -> bool:
+        """Whether the budget that refused the call is one that each instance has for itself."""
+        return is_per_instance(self.client, self.instance_state.instance or "-", error)
 
     def likely_tokens(self, model: str, messages: Sequence[JsonObject]) -> int:
-        """The prompt's tokens as the model asked for would most likely count them."""
+        """The most likely token count of the prompt for this model."""
         registry = self.client.registry
         return self._counter.count(messages, (), registry.models[resolve(registry, model)].tokenizer).likely_tokens
 
     def is_too_long(self, error: NoModelFits, messages: Sequence[JsonObject], *, model: str, tools: Sequence[JsonObject]) -> bool:
-        """Whether it was the prompt's length that no model fits."""
+        """Whether no model fits because the prompt is too long."""
         request = Request(messages=messages, model=model, tools=tuple(tools))
         skipped = plan(request, self.client.registry, self.client.current_scope, _now_ms(), self._counter).skipped
-        return bool(error.reasons) and any(_is_context(passed) for passed in skipped)
+        return bool(error.reasons) and any(model.cause is SkipCause.CONTEXT for model in skipped)
 
     # --------------------------------------------------------------------------------------------------------- reporting
 
     def progress(self) -> str:
-        """What is spent, held and left, the waits and fallbacks so far, in one line; looked up at most once a second."""
-        now_s = time.monotonic()
-        looked_up_s, line = self._shown
-        if line and now_s - looked_up_s < _PROGRESS_S:
-            return line
-        with suppress(LedgerUnavailable):  # a display is no reason to end a run
-            line = self._summary.progress(self.client)
-        self._shown = now_s, line
-        return line
+        """The money spent, held and left, the waits and the fallbacks so far, in one line. Raises LedgerUnavailable."""
+        return self._summary.progress(self.client)
 
     def spend_lines(self) -> Iterator[str]:
-        """What went where in this process, for the end of a run."""
+        """The spending of this process by model, and the run's budgets; for the end of a run."""
         yield from self._summary.lines()
         yield from budget_lines(self.client)
 
@@ -183,8 +174,8 @@ class Session:
         """Close the client."""
         self.client.close()
 
-    def _hear(self, event: Event) -> None:
-        """Every event is told in the thread of the call that it belongs to."""
+    def _on_event(self, event: Event) -> None:
+        """Every event is emitted in the thread of its call."""
         request_cost = self._request_cost.get()
         match event:
             case _ if request_cost is None:
@@ -201,12 +192,8 @@ class Session:
 
 
 def was_too_long(request_cost: RequestCost) -> bool:
-    """Whether a provider found the prompt too long."""
+    """Whether a provider refused the prompt as too long."""
     return FailureKind.CONTEXT_TOO_LONG.value in request_cost.failures
-
-
-def _is_context(passed: Skipped) -> bool:
-    return passed.cause is SkipCause.CONTEXT
 
 
 def _now_ms() -> int:

@@ -58,9 +58,9 @@ def exec_(
         for line in (*summary.lines(), *_budget_lines(registry, settings)):
             write_note(f"Paymaster: {line}")
     if refusals.messages:
-        from paymaster.agents.spend_summary import same_account
+        from paymaster.agents.spend_summary import resume_flags
 
-        advice = f"To continue on the same account, run the same command with a larger budget and {same_account(scope)}"
+        advice = f"To continue on the same account, run the same command with a larger budget and {resume_flags(scope)}"
         sys.stderr.write(f"{refusals.messages[-1]}\n{advice}\n")
         status = STOPPED_BY_BUDGET
     raise typer.Exit(status)

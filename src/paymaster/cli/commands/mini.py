@@ -1,4 +1,4 @@
-"""`paymaster mini`: hands its words to the launcher of mini-swe-agent."""
+"""`paymaster mini`: passes its arguments to the launcher of mini-swe-agent."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from typer.core import TyperCommand
 
 HELP = """Run mini-swe-agent on the models of a registry.
 
-mini-swe-agent's own flags go through; the shared flags (--model-registry, --budget-usd, --rpm-limit, --tpm-limit, --run-id, --batch-id,
+mini-swe-agent's own flags are passed on; the shared flags (--model-registry, --budget-usd, --rpm-limit, --tpm-limit, --run-id, --batch-id,
 --ledger, --events, --state-dir) are Paymaster's.
 
 \b
@@ -17,12 +17,12 @@ Example:
 
 
 class PassThrough(TyperCommand):
-    """A command whose words are another program's: none of them is read here, `--help` and `--` among them."""
+    """A command whose arguments belong to another program: none is parsed here, not even `--help` and `--`."""
 
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401  its type has another home in each version of typer
-        """Leave every word as it stands."""
-        ctx.args = words = list(args)
-        return words
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401  its type is in another module in each version of typer
+        """Keep every argument unchanged."""
+        ctx.args = kept = list(args)
+        return kept
 
 
 def mini(context: typer.Context) -> None:

@@ -1,12 +1,13 @@
-"""`paymaster mini-batch`: hands its words to the launcher of mini-swe-agent's batches."""
+"""`paymaster mini-batch`: passes its arguments to the launcher of mini-swe-agent's batches."""
 
 import typer
 
 HELP = """Run a batch of mini-swe-agent on the models of a registry.
 
-The flags of `mini-extra swebench` go through; the shared flags (--model-registry, --budget-usd, --rpm-limit, --tpm-limit, --run-id,
---batch-id, --ledger, --events, --state-dir) are Paymaster's. --budget-usd is for this run; beside --batch-id it is for the whole batch,
-however many processes share it. When it is reached, the work in progress is kept, no further instance begins, and the status is 3.
+The flags of `mini-extra swebench` are passed on; the shared flags (--model-registry, --budget-usd, --rpm-limit, --tpm-limit, --run-id,
+--batch-id, --ledger, --events, --state-dir) are Paymaster's. --budget-usd is for this run; with --batch-id it is for the whole
+batch, which several processes may share. When it is reached, the work in progress is kept, no further instance begins, and the exit status
+is 3.
 
 \b
 Example:

@@ -1,4 +1,4 @@
-"""`paymaster scripted`: a server on loopback that answers from a script, to rehearse a policy."""
+"""`paymaster scripted`: serves a script on loopback, to rehearse a policy."""
 
 import sys
 from pathlib import Path
@@ -8,7 +8,7 @@ import typer
 
 HELP = """Serve answers from a script, over OpenAI's wire format.
 
-A rehearsal: throttling, failures, slow and cut answers happen when the script says so, and cost nothing. Point a model's base_url at the
+Use it to rehearse: throttling, failures, slow and cut answers happen as the script says, and cost nothing. Set a model's base_url to the
 address that is printed. Ctrl-C ends it.
 
 \b
@@ -32,7 +32,7 @@ def scripted(
 
     def ready(base_url: str) -> None:
         write(f"Serving {script} at {base_url}")
-        write("Simulated: no model thinks here. Ctrl-C ends it.")
+        write("Simulated: no model runs here. Ctrl-C ends it.")
         sys.stdout.flush()
 
     serve_script(script, host=host, port=port, bill_path=log, ready=ready)

@@ -1,13 +1,13 @@
-"""`paymaster shell-init`: prints shell functions with which the agents' own commands go through a registry; runs none of them."""
+"""`paymaster shell-init`: prints shell functions that run the agents' own commands under a registry; runs no agent."""
 
 from typing import Annotated
 
 import typer
 
-HELP = """Let plain `sweagent`, `mini` and `mini-extra swebench` go through a registry.
+HELP = """Run plain `sweagent`, `mini` and `mini-extra swebench` under a registry.
 
-Prints functions for your shell. With them those commands run under Paymaster where PAYMASTER_MODEL_REGISTRY is set, or --model-registry
-is among their words, and are the plain programs otherwise. Add one line to the file that your shell reads when it starts:
+Prints functions for your shell. With them, these commands run under Paymaster if PAYMASTER_MODEL_REGISTRY is set or --model-registry is
+given, and are the plain programs otherwise. Add one line to your shell's start-up file:
 
 \b
   ~/.bashrc                    eval "$(paymaster shell-init bash)"
@@ -16,8 +16,8 @@ is among their words, and are the plain programs otherwise. Add one line to the 
 """
 
 _POSIX = """\
-# sweagent, mini and mini-extra swebench under a model registry, where one is named. Made by: paymaster shell-init
-_paymaster_is_asked() {
+# Runs sweagent, mini and mini-extra swebench under a model registry if one is named. Made by: paymaster shell-init
+_paymaster_has_registry() {
     [ -z "${PAYMASTER_MODEL_REGISTRY-}" ] || return 0
     local word
     for word in "$@"; do
@@ -29,13 +29,13 @@ _paymaster_is_asked() {
     return 1
 }
 sweagent() {
-    if _paymaster_is_asked "$@"; then command paymaster sweagent "$@"; else command sweagent "$@"; fi
+    if _paymaster_has_registry "$@"; then command paymaster sweagent "$@"; else command sweagent "$@"; fi
 }
 mini() {
-    if _paymaster_is_asked "$@"; then command paymaster mini "$@"; else command mini "$@"; fi
+    if _paymaster_has_registry "$@"; then command paymaster mini "$@"; else command mini "$@"; fi
 }
 mini-extra() {
-    if [ "${1-}" = swebench ] && _paymaster_is_asked "$@"; then
+    if [ "${1-}" = swebench ] && _paymaster_has_registry "$@"; then
         shift
         command paymaster mini-batch "$@"
     else
@@ -45,8 +45,8 @@ mini-extra() {
 """
 
 _FISH = """\
-# sweagent, mini and mini-extra swebench under a model registry, where one is named. Made by: paymaster shell-init
-function _paymaster_is_asked
+# Runs sweagent, mini and mini-extra swebench under a model registry if one is named. Made by: paymaster shell-init
+function _paymaster_has_registry
     test -n "$PAYMASTER_MODEL_REGISTRY"; and return 0
     for word in $argv
         switch $word
@@ -59,21 +59,21 @@ function _paymaster_is_asked
     return 1
 end
 function sweagent
-    if _paymaster_is_asked $argv
+    if _paymaster_has_registry $argv
         command paymaster sweagent $argv
     else
         command sweagent $argv
     end
 end
 function mini
-    if _paymaster_is_asked $argv
+    if _paymaster_has_registry $argv
         command paymaster mini $argv
     else
         command mini $argv
     end
 end
 function mini-extra
-    if test "$argv[1]" = swebench; and _paymaster_is_asked $argv
+    if test "$argv[1]" = swebench; and _paymaster_has_registry $argv
         command paymaster mini-batch $argv[2..-1]
     else
         command mini-extra $argv
@@ -86,7 +86,7 @@ _BY_SHELL = {"bash": _POSIX, "zsh": _POSIX, "fish": _FISH}
 
 def shell_init(
     shell: Annotated[
-        str | None, typer.Argument(metavar="[bash|zsh|fish]", show_default=False, help="The shell; left out: the one in SHELL.")
+        str | None, typer.Argument(metavar="[bash|zsh|fish]", show_default=False, help="The shell. Default: the one in SHELL.")
     ] = None,
 ) -> None:
     """See `HELP`."""
@@ -96,9 +96,9 @@ def shell_init(
     from paymaster.cli.terminal import write
     from paymaster.errors import UsageMistake
 
-    named = PurePath(os.environ.get("SHELL", "")).name if shell is None else shell
-    text = _BY_SHELL.get(named)
+    name = PurePath(os.environ.get("SHELL", "")).name if shell is None else shell
+    text = _BY_SHELL.get(name)
     if text is None:
-        said = f"unknown shell {named!r}" if named else "no shell is named, neither here nor in SHELL"
-        raise UsageMistake(said, advice=f"Name one of {', '.join(_BY_SHELL)}: paymaster shell-init bash")
+        problem = f"unknown shell {name!r}" if name else "no shell is named, and SHELL is not set"
+        raise UsageMistake(problem, advice=f"Name one of {', '.join(_BY_SHELL)}: paymaster shell-init bash")
     write(text.removesuffix("\n"))

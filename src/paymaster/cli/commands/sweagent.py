@@ -1,11 +1,11 @@
-"""`paymaster sweagent`: hands its words to the launcher of SWE-agent."""
+"""`paymaster sweagent`: passes its arguments to the launcher of SWE-agent."""
 
 import typer
 
 HELP = """Run SWE-agent on the models of a registry.
 
-SWE-agent's own commands and flags go through; the shared flags (--model-registry, --budget-usd, --rpm-limit, --tpm-limit, --run-id,
---batch-id, --ledger, --events, --state-dir) are Paymaster's, and a config file may hold model_registry: itself.
+SWE-agent's own commands and flags are passed on; the shared flags (--model-registry, --budget-usd, --rpm-limit, --tpm-limit, --run-id,
+--batch-id, --ledger, --events, --state-dir) are Paymaster's. A config file may have model_registry: itself.
 
 \b
 Example:

@@ -1,29 +1,30 @@
-"""`paymaster torture`: prove on this machine that a budget is a bound, under faults of every kind."""
+"""`paymaster torture`: shows on this machine that a budget is a bound, under faults of every kind."""
 
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
-    from paymaster.torture.plans import Load
-    from paymaster.torture.runs import Verdict
+    from paymaster.torture.plans import Workload
+    from paymaster.torture.runs import RunResult
 
 HELP = """Prove on this machine that budgets hold.
 
-Real worker processes spend one hard budget at a provider on loopback that fails and lies, while workers are killed and stopped, clocks jump
-and the ledger is disturbed. The verdict is measured at the provider. Nothing of yours is touched; nothing leaves the machine.
+Real worker processes spend one hard budget at a provider on loopback that fails and lies. Meanwhile workers are killed and stopped, clocks
+jump, and the ledger is disturbed. The verdict is measured at the provider. Your own files and ledgers are not touched, and nothing leaves
+the machine.
 
 \b
 Example:
   paymaster torture                        one run, on a file
-  paymaster torture --ledger redis         on a Redis server that is started for it, and killed meanwhile
-  paymaster torture --seeds 200            many runs; 1 is the exit status if any is not clean
+  paymaster torture --ledger redis         on a Redis server that is started for the run, and killed during it
+  paymaster torture --seeds 200            many runs; the exit status is 1 if any is not clean
 """
 
 DEFAULT_WORKERS, DEFAULT_CALLS = 4, 40
 LARGEST_SEED = 10**9
 FEWEST_CALLS = 25
-"""Of all workers together: the smallest call there is has to be less than the 2 % of the budget that may stay unused."""
+"""Of all workers together: the smallest call has to cost less than the 2 % of the budget that may stay unused."""
 
 
 def torture(
@@ -32,8 +33,8 @@ def torture(
         typer.Option(
             "--ledger",
             metavar="URL",
-            help="sqlite: (a file that is removed), redis (a server that is started), redis://host:port (one that runs; a name of its own "
-            "on it is used) or memory: (one worker, in this process).",
+            help="sqlite: (a temporary file), redis (a server that is started for the run), redis://host:port (a running server, under a "
+            "new ledger name) or memory: (one worker, in this process).",
         ),
     ] = "sqlite:",
     workers: Annotated[int | None, typer.Option("--workers", min=1, max=64, metavar="N", help="Processes. Default 4.")] = None,
@@ -42,9 +43,11 @@ def torture(
     ] = DEFAULT_CALLS,
     seed: Annotated[
         int | None,
-        typer.Option("--seed", min=0, max=LARGEST_SEED, metavar="N", help="Repeat this plan. Default: a new one.", show_default=False),
+        typer.Option(
+            "--seed", min=0, max=LARGEST_SEED, metavar="N", help="Repeat the plan of this seed. Default: a new seed.", show_default=False
+        ),
     ] = None,
-    seeds: Annotated[int, typer.Option("--seeds", min=1, max=100_000, metavar="N", help="Run so many, from the seed on.")] = 1,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, max=100_000, metavar="N", help="The number of runs, from the seed on.")] = 1,
     faults: Annotated[
         str,
         typer.Option(
@@ -54,7 +57,7 @@ def torture(
     hosts: Annotated[
         int,
         typer.Option(
-            "--hosts", min=0, max=16, metavar="N", help="Spread the workers over so many network namespaces (root, Linux; Redis only)."
+            "--hosts", min=0, max=16, metavar="N", help="Spread the workers over N network namespaces (root on Linux; Redis only)."
         ),
     ] = 0,
 ) -> None:
@@ -65,21 +68,21 @@ def torture(
     from contextlib import nullcontext
 
     from paymaster.cli.terminal import write, write_note
-    from paymaster.torture.netns import Hosts
+    from paymaster.torture.netns import NetworkNamespaces
     from paymaster.torture.runs import torture as run_one
 
-    load = _load(ledger, workers, calls, faults, hosts)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends it, its workers, servers and disks go with it
+    workload = _workload(ledger, workers, calls, faults, hosts)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that workers, servers and disks are cleaned up
     first = secrets.randbelow(1_000_000) if seed is None else seed
     unclean = []
-    with Hosts(hosts) if hosts else nullcontext() as network:
+    with NetworkNamespaces(hosts) if hosts else nullcontext() as network:
         for number in range(first, first + seeds):
             if seeds == 1:
-                write_note(f"seed {number}: {load.workers} workers, {', '.join(sorted(load.faults)) or 'no faults'}")
-            verdict = run_one(number, load, ledger, network)
-            if not verdict.is_clean:
+                write_note(f"seed {number}: {workload.workers} workers, {', '.join(sorted(workload.faults)) or 'no faults'}")
+            result = run_one(number, workload, ledger, network)
+            if not result.is_clean:
                 unclean.append(number)
-            write(_summary(verdict) if seeds > 1 and verdict.is_clean else _whole(verdict, _repeat(load, number, ledger, faults, hosts)))
+            write(_summary(result) if seeds > 1 and result.is_clean else _details(result, _repeat(workload, number, ledger, faults, hosts)))
             sys.stdout.flush()
     if seeds > 1:
         write(f"{seeds - len(unclean)} of {seeds} verdicts are clean" + (f"; not: {', '.join(map(str, unclean))}" if unclean else ""))
@@ -87,42 +90,44 @@ def torture(
         raise typer.Exit(1)
 
 
-def _load(ledger: str, workers: int | None, calls: int, faults: str, hosts: int) -> "Load":
-    """What the flags mean together. Raises UsageMistake where they contradict each other."""
+def _workload(ledger: str, workers: int | None, calls: int, faults: str, hosts: int) -> "Workload":
+    """The workload that the flags describe. Raises UsageMistake if they contradict each other."""
     from paymaster.errors import UsageMistake
-    from paymaster.torture.ledgers import kind_of_ledger
-    from paymaster.torture.plans import LedgerKind, Load, read_faults
+    from paymaster.torture.ledger_under_test import kind_of_ledger
+    from paymaster.torture.plans import LedgerKind, Workload, read_faults
 
     ledger_kind = kind_of_ledger(ledger)
     if ledger_kind is LedgerKind.MEMORY and workers not in (None, 1):
-        raise UsageMistake("a ledger in memory lives in one process", advice="Use --workers 1, or --ledger sqlite: for more.")
+        raise UsageMistake("a memory ledger can not be shared between processes", advice="Use --workers 1, or --ledger sqlite: for more.")
     if hosts and ledger_kind not in {LedgerKind.PRIVATE_SERVER, LedgerKind.SERVER}:
-        raise UsageMistake("--hosts needs a ledger that machines can share", advice="Add --ledger redis or --ledger redis://host:port.")
+        raise UsageMistake(
+            "--hosts needs a ledger that several machines can share", advice="Add --ledger redis or --ledger redis://host:port."
+        )
     count = 1 if ledger_kind is LedgerKind.MEMORY else workers or DEFAULT_WORKERS
     if count * calls < FEWEST_CALLS:
-        advice = f"All workers together make {FEWEST_CALLS} calls or more: raise --calls."
-        raise UsageMistake(f"a budget for {count * calls} calls is too small to tell whether 98 % of it are used", advice=advice)
-    return Load(ledger_kind=ledger_kind, workers=count, calls=calls, faults=read_faults(faults, ledger_kind))
+        advice = f"Raise --calls: all workers together need {FEWEST_CALLS} calls or more."
+        raise UsageMistake(f"a budget for {count * calls} calls is too small to check that 98 % of it are used", advice=advice)
+    return Workload(ledger_kind=ledger_kind, workers=count, calls=calls, faults=read_faults(faults, ledger_kind))
 
 
-def _repeat(load: "Load", seed: int, ledger: str, faults: str, hosts: int) -> str:
-    """The line that runs the same plan again."""
-    from paymaster.torture.ledgers import without_password
+def _repeat(workload: "Workload", seed: int, ledger: str, faults: str, hosts: int) -> str:
+    """The command that runs the same plan again."""
+    from paymaster.torture.ledger_under_test import without_password
 
-    words = f"paymaster torture --ledger {without_password(ledger)} --workers {load.workers} --calls {load.calls} --seed {seed}"
-    return words + (f" --faults {faults}" if faults != "all" else "") + (f" --hosts {hosts}" if hosts else "")
-
-
-def _summary(verdict: "Verdict") -> str:
-    bill = next(check.detail for check in verdict.checks)
-    return f"seed {verdict.seed}: clean, {bill}, {verdict.took_s:.1f} s ({', '.join(verdict.disturbed) or 'undisturbed'})"
+    command = f"paymaster torture --ledger {without_password(ledger)} --workers {workload.workers} --calls {workload.calls} --seed {seed}"
+    return command + (f" --faults {faults}" if faults != "all" else "") + (f" --hosts {hosts}" if hosts else "")
 
 
-def _whole(verdict: "Verdict", repeat: str) -> str:
-    width = max(len(check.name) for check in verdict.checks)
-    lines = [f"  {'kept  ' if check.kept else 'BROKEN'}  {check.name:<{width}}  {check.detail}" for check in verdict.checks]
-    head = f"seed {verdict.seed}, {verdict.took_s:.1f} s, disturbed by: {', '.join(verdict.disturbed) or 'nothing'}"
-    broken = ", ".join(check.name for check in verdict.checks if not check.kept)
-    tail = "clean" if verdict.is_clean else f"NOT CLEAN: {broken}"
-    kept = [f"bill, journal and events: {verdict.folder}"] if verdict.folder is not None else []
+def _summary(result: "RunResult") -> str:
+    bill = next(check.detail for check in result.checks)
+    return f"seed {result.seed}: clean, {bill}, {result.took_s:.1f} s ({', '.join(result.disturbed) or 'undisturbed'})"
+
+
+def _details(result: "RunResult", repeat: str) -> str:
+    width = max(len(check.name) for check in result.checks)
+    lines = [f"  {'kept  ' if check.kept else 'BROKEN'}  {check.name:<{width}}  {check.detail}" for check in result.checks]
+    head = f"seed {result.seed}, {result.took_s:.1f} s, disturbed by: {', '.join(result.disturbed) or 'nothing'}"
+    broken = ", ".join(check.name for check in result.checks if not check.kept)
+    tail = "clean" if result.is_clean else f"NOT CLEAN: {broken}"
+    kept = [f"bill, journal and events: {result.folder}"] if result.folder is not None else []
     return "\n".join([head, *lines, tail, *kept, f"repeat: {repeat}"])

@@ -1,4 +1,4 @@
-"""Which answer of a script a request gets, how long it is, and what it costs; pure."""
+"""Decides which answer of a script a request gets, how many tokens it has and what it costs; pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import orjson
 
 from paymaster.accounting.money import usd_to_nanousd
 from paymaster.jsontypes import JsonObject
-from paymaster.providers.scripted.script import Answer, Prices, ScriptedModel, UsageFigures, When
+from paymaster.providers.scripted.script import Answer, ScriptedModel, ScriptedPrices, UsageFigures, When
 from paymaster.routing.requests import OUTPUT_LIMIT_NAMES
 
 _THOUSAND = 1_000
@@ -16,8 +16,8 @@ _MILLION = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
-    """What one request used. The cached tokens are part of the prompt, the reasoning is part of the completion."""
+class TokenCounts:
+    """The tokens of one request. Cached tokens are part of the prompt, reasoning tokens are part of the completion."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -31,8 +31,8 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
-class Speech:
-    """What one choice says, cut to its output limit. `calls` are (id, name, arguments as text)."""
+class AnswerText:
+    """The text of one choice, cut to its output limit. `calls` are (id, name, arguments as text)."""
 
     text: str
     reasoning: str
@@ -42,22 +42,22 @@ class Speech:
 
 
 def step_of(body: JsonObject) -> int:
-    """How many assistant messages the request holds: 0 for the first question."""
+    """The number of assistant messages in the request: 0 for the first question."""
     return sum(1 for message in messages_of(body) if message.get("role") == "assistant")
 
 
-def choose(model: ScriptedModel, body: JsonObject) -> Answer:
-    """The first answer whose `when` fits; else those without one in turn, by step, the last one for all that follows."""
+def choose_answer(model: ScriptedModel, body: JsonObject) -> Answer:
+    """The first answer whose `when` matches; else the answers without one in turn, by step, and the last one for all later steps."""
     step = step_of(body)
     for answer in model.answers:
-        if answer.when is not None and _fits(answer.when, body, step):
+        if answer.when is not None and _matches(answer.when, body, step):
             return answer
     plain = [answer for answer in model.answers if answer.when is None]
     return plain[min(step, len(plain) - 1)]
 
 
-def speak(answer: Answer, model: ScriptedModel, body: JsonObject, call_id: str) -> Speech:
-    """What the answer says within the request's output limit: reasoning first, then text, then tool calls."""
+def compose_text(answer: Answer, model: ScriptedModel, body: JsonObject, call_id: str) -> AnswerText:
+    """The answer within the request's output limit: reasoning first, then text, refusal and tool calls."""
     limit = output_limit(model, body)
     room = None if limit is None else limit * model.bytes_per_token
     reasoning, room = _cut(answer.reasoning or "", room)
@@ -68,27 +68,27 @@ def speak(answer: Answer, model: ScriptedModel, body: JsonObject, call_id: str) 
         arguments = call.arguments if isinstance(call.arguments, str) else orjson.dumps(call.arguments, default=str).decode()
         arguments, room = _cut(arguments, room)
         calls.append((call.id or f"call_{call_id}_{number}", call.name, arguments))
-    said = (answer.usage or model.usage or UsageFigures()).completion_tokens
-    full = (room is not None and room < 0) or (limit is not None and said is not None and said > limit)
-    reason = "length" if full else answer.finish_reason or ("tool_calls" if calls else "stop")
-    return Speech(text, reasoning, refusal, tuple(calls), reason)
+    scripted = (answer.usage or model.usage or UsageFigures()).completion_tokens
+    is_cut = (room is not None and room < 0) or (limit is not None and scripted is not None and scripted > limit)
+    reason = "length" if is_cut else answer.finish_reason or ("tool_calls" if calls else "stop")
+    return AnswerText(text, reasoning, refusal, tuple(calls), reason)
 
 
-def count(answer: Answer, model: ScriptedModel, body: JsonObject, speech: Speech) -> Counts:
-    """Bytes divided by `bytes_per_token`, rounded up, unless the script says other figures; the output limit holds for both."""
-    said = answer.usage or model.usage or UsageFigures()
-    prompt = said.prompt_tokens if said.prompt_tokens is not None else prompt_tokens(model, body)
-    completion = said.completion_tokens
+def count_tokens(answer: Answer, model: ScriptedModel, body: JsonObject, answer_text: AnswerText) -> TokenCounts:
+    """Bytes divided by `bytes_per_token`, rounded up, unless the script gives other figures; the output limit holds for both."""
+    scripted = answer.usage or model.usage or UsageFigures()
+    prompt = scripted.prompt_tokens if scripted.prompt_tokens is not None else prompt_tokens(model, body)
+    completion = scripted.completion_tokens
     if completion is None:
-        size = sum(len(part.encode()) for part in (speech.text, speech.reasoning, speech.refusal))
-        size += sum(len(name.encode()) + len(arguments.encode()) for _, name, arguments in speech.calls)
+        size = sum(len(part.encode()) for part in (answer_text.text, answer_text.reasoning, answer_text.refusal))
+        size += sum(len(name.encode()) + len(arguments.encode()) for _, name, arguments in answer_text.calls)
         completion = max(1, -(-size // model.bytes_per_token))
     limit = output_limit(model, body)
     if limit is not None:
         completion = min(completion, limit)
     choices = body.get("n")
     completion *= choices if isinstance(choices, int) and choices > 0 else 1
-    return Counts(prompt, completion, min(said.cached_tokens, prompt), min(said.reasoning_tokens, completion))
+    return TokenCounts(prompt, completion, min(scripted.cached_tokens, prompt), min(scripted.reasoning_tokens, completion))
 
 
 def prompt_tokens(model: ScriptedModel, body: JsonObject) -> int:
@@ -108,7 +108,7 @@ def output_limit(model: ScriptedModel, body: JsonObject) -> int | None:
     return max(0, min(limits)) if limits else None
 
 
-def cost_nanousd(prices: Prices, counts: Counts) -> int:
+def cost_nanousd(prices: ScriptedPrices, counts: TokenCounts) -> int:
     """The bill in nano-dollars, rounded up once."""
     per_input = _per_token(prices.usd_per_1k_input, prices.usd_per_1m_input) or Decimal(0)
     per_output = _per_token(prices.usd_per_1k_output, prices.usd_per_1m_output) or Decimal(0)
@@ -124,7 +124,7 @@ def messages_of(body: JsonObject) -> Sequence[JsonObject]:
     return [message for message in messages if isinstance(message, Mapping)] if isinstance(messages, list | tuple) else []
 
 
-def _fits(when: When, body: JsonObject, step: int) -> bool:
+def _matches(when: When, body: JsonObject, step: int) -> bool:
     messages = messages_of(body)
     if when.step is not None and when.step != step:
         return False
@@ -138,8 +138,8 @@ def _fits(when: When, body: JsonObject, step: int) -> bool:
 def _text_of(message: JsonObject) -> str:
     content = message.get("content")
     parts = [content] if isinstance(content, str) else []
-    inner = [part.get("text") for part in content if isinstance(part, Mapping)] if isinstance(content, list) else []
-    parts.extend(text for text in inner if isinstance(text, str))
+    part_texts = [part.get("text") for part in content if isinstance(part, Mapping)] if isinstance(content, list) else []
+    parts.extend(text for text in part_texts if isinstance(text, str))
     calls = message.get("tool_calls")
     if isinstance(calls, list) and calls:
         parts.append(orjson.dumps(calls, default=str).decode())

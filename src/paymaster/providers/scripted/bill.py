@@ -1,4 +1,4 @@
-"""What the simulated provider billed, request by request and in sum: the other side's books, to check one's own against."""
+"""What the simulated provider billed, by request and in sum: a second record, to check a ledger against."""
 
 from dataclasses import asdict, dataclass
 from typing import BinaryIO
@@ -7,15 +7,15 @@ import orjson
 
 NEWEST_LINES = 10_000
 ATTEMPT_HEADER = "x-attempt-id"
-"""What a caller may name a request by, to find it on the bill."""
+"""The header in which a caller may name a request, to find it on the bill."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BillLine:
     """One request.
 
-    `status` is 0 where no answer was given at all; `fault` names what the script did to it; `limited` is a 429 of the model's limits,
-    `attempt` what the caller named the request in its `x-attempt-id` header.
+    `status` is 0 if there was no answer at all; `fault` is the script's fault; `limited` is a 429 of the model's limits; `attempt` is the
+    name that the caller gave the request in its `x-attempt-id` header.
     """
 
     at_ms: int
@@ -34,7 +34,7 @@ class BillLine:
 
 @dataclass(slots=True)
 class ModelBill:
-    """The sums of one model. Tokens are those billed; the largest windows are those of requests that were let in."""
+    """The sums of one model. Tokens are those billed; the largest windows count requests that were not limited."""
 
     requests: int = 0
     answered: int = 0
@@ -60,7 +60,7 @@ class Bill:
         return sum(model.billed_nanousd for model in self.models.values())
 
     def add(self, line: BillLine) -> None:
-        """Enter one request."""
+        """Add one request."""
         model = self.models.setdefault(line.model, ModelBill())
         model.requests += 1
         model.answered += line.status == 200

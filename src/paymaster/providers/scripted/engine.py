@@ -1,4 +1,4 @@
-"""Plays a script: takes requests, says what happens on the wire and keeps the bill; knows no transport, and the time is an argument."""
+"""Answers requests from a script: decides the bytes and delays of each response and keeps the bill; knows no transport and no clock."""
 
 import threading
 from collections.abc import Mapping
@@ -9,7 +9,16 @@ from functools import partial
 import orjson
 
 from paymaster.jsontypes import JsonObject
-from paymaster.providers.scripted.answers import Counts, Speech, choose, cost_nanousd, count, prompt_tokens, speak, step_of
+from paymaster.providers.scripted.answers import (
+    AnswerText,
+    TokenCounts,
+    choose_answer,
+    compose_text,
+    cost_nanousd,
+    count_tokens,
+    prompt_tokens,
+    step_of,
+)
 from paymaster.providers.scripted.bill import Bill, BillLine, ModelBill
 from paymaster.providers.scripted.embedding import MOST_DIMENSIONS, count_items, dimensions_of, item_tokens, whole_embeddings
 from paymaster.providers.scripted.faults import REFUSALS, is_billed
@@ -17,13 +26,13 @@ from paymaster.providers.scripted.rendering import DONE, chunks, embeddings_usag
 from paymaster.providers.scripted.script import Answer, FaultKind, FaultPlan, Script, ScriptedModel
 from paymaster.providers.scripted.windows import SlidingWindow
 
-NOTHING = Counts(0, 0)
+NOTHING = TokenCounts(0, 0)
 _JSON = "application/json"
 _EVENTS = "text/event-stream"
 
 
 class End(Enum):
-    """How an exchange ends on the provider's side."""
+    """How the provider ends a response."""
 
     COMPLETE = auto()
     RESET = auto()
@@ -33,17 +42,17 @@ class End(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Bytes of a body, `delay_ms` after what came before."""
+    """Bytes of a body, sent `delay_ms` after the previous piece."""
 
     delay_ms: int
     data: bytes
 
 
 @dataclass(frozen=True, slots=True)
-class Performance:
-    """What one request gets: the head after `delay_ms`, the pieces, the end. `length` is the promised size of a whole body.
+class ScriptedResponse:
+    """The response to one request: the head after `delay_ms`, the pieces, the end. `length` is the announced size of a whole body.
 
-    RESET comes instead of the head; SILENT and CUT after the pieces (SILENT without any: instead of the head).
+    RESET comes instead of the head; SILENT and CUT come after the pieces (SILENT without pieces: instead of the head).
     """
 
     status: int
@@ -55,8 +64,8 @@ class Performance:
 
 
 @dataclass(slots=True)
-class _Cast:
-    """One model at work: how many requests came, how often each fault was used, what the last minute held."""
+class _ModelState:
+    """The state of one model: its requests, how often each fault was used, and its last minute."""
 
     model: ScriptedModel
     requests: int = 0
@@ -66,21 +75,21 @@ class _Cast:
 
 
 class ScriptEngine:
-    """Where a script is played. Any number of threads may ask; `start_ms` is when the play began."""
+    """Answers from one script. Any number of threads may call it; `start_ms` is the script's start."""
 
     def __init__(self, script: Script, start_ms: int, bill: Bill | None = None) -> None:
         self.script = script
         self.bill = bill or Bill()
         self._start_ms = start_ms
-        self._casts: dict[str, _Cast] = {}
+        self._states: dict[str, _ModelState] = {}
         self._lock = threading.Lock()
         self._number = 0
         self._attempt: str | None = None
 
-    def perform(self, body: JsonObject, now_ms: int, attempt: str | None = None, *, embeds: bool = False) -> Performance:
-        """What happens to one request. It is billed here and now, whether or not its caller stays to hear it.
+    def respond(self, body: JsonObject, now_ms: int, attempt: str | None = None, *, embeds: bool = False) -> ScriptedResponse:
+        """The response to one request. It is billed now, even if its caller disconnects.
 
-        `attempt` is the caller's own name for it, `embeds` says that it asks for vectors.
+        `attempt` is the caller's name for the request; `embeds`: it asks for vectors.
         """
         name = str(body.get("model"))
         with self._lock:
@@ -88,132 +97,134 @@ class ScriptEngine:
             self._attempt = attempt
             model = self.script.model(name)
             if model is None:
-                self._enter(name, body, now_ms, 404, NOTHING, 0)
+                self._bill(name, body, now_ms, 404, NOTHING, 0)
                 return _refusal(FaultKind.UNKNOWN_MODEL, f"The model {name!r} does not exist. Known: {', '.join(self.script.models)}.")
-            cast = self._casts.setdefault(name, _Cast(model))
-            plan = self._due_fault(cast, now_ms)
-            cast.requests += 1
-            return self._play(name, cast, plan, body, now_ms, embeds=embeds)
+            state = self._states.setdefault(name, _ModelState(model))
+            plan = self._due_fault(state, now_ms)
+            state.requests += 1
+            return self._respond(name, state, plan, body, now_ms, embeds=embeds)
 
     def summary(self, *, lines: bool = False) -> dict[str, object]:
         """The bill as JSON."""
         with self._lock:
             return self.bill.summary(lines=lines)
 
-    def _due_fault(self, cast: _Cast, now_ms: int) -> FaultPlan | None:
+    def _due_fault(self, state: _ModelState, now_ms: int) -> FaultPlan | None:
         at_s = (now_ms - self._start_ms) / 1_000
-        for number, plan in enumerate(cast.model.faults):
-            used = cast.used.get(number, 0)
-            if cast.requests < plan.after or (plan.uses is not None and used >= plan.uses):
+        for number, plan in enumerate(state.model.faults):
+            used = state.used.get(number, 0)
+            if state.requests < plan.after or (plan.uses is not None and used >= plan.uses):
                 continue
             if at_s < (plan.from_s or 0) or (plan.to_s is not None and at_s >= plan.to_s):
                 continue
-            cast.used[number] = used + 1
+            state.used[number] = used + 1
             return plan
         return None
 
-    def _play(self, name: str, cast: _Cast, plan: FaultPlan | None, body: JsonObject, now_ms: int, *, embeds: bool) -> Performance:
-        model = cast.model
+    def _respond(
+        self, name: str, state: _ModelState, plan: FaultPlan | None, body: JsonObject, now_ms: int, *, embeds: bool
+    ) -> ScriptedResponse:
+        model = state.model
         sizes = item_tokens(model, body) if embeds else [prompt_tokens(model, body)]
         if plan is not None and plan.kind in REFUSALS:
             refusal = _planned_refusal(plan, model)
-            billed = Counts(sum(sizes), 0) if is_billed(plan) else NOTHING
-            self._enter(name, body, now_ms, refusal.status, billed, cost_nanousd(model.prices, billed), plan)
+            billed = TokenCounts(sum(sizes), 0) if is_billed(plan) else NOTHING
+            self._bill(name, body, now_ms, refusal.status, billed, cost_nanousd(model.prices, billed), plan)
             return refusal
         if model.context_window is not None and max(sizes, default=0) > model.context_window:
-            self._enter(name, body, now_ms, 400, NOTHING, 0)
-            said = f"This model's maximum context length is {model.context_window} tokens, the prompt has {max(sizes)}."
-            return _refusal(FaultKind.CONTEXT_TOO_LONG, said)
+            self._bill(name, body, now_ms, 400, NOTHING, 0)
+            message = f"This model's maximum context length is {model.context_window} tokens, the prompt has {max(sizes)}."
+            return _refusal(FaultKind.CONTEXT_TOO_LONG, message)
         if embeds:
             counts, dimensions = count_items(model, body), dimensions_of(model, body)
             if dimensions is None or not sizes:
-                self._enter(name, body, now_ms, 400, NOTHING, 0)
+                self._bill(name, body, now_ms, 400, NOTHING, 0)
                 return _refusal(FaultKind.BAD_REQUEST, f"dimensions must be from 1 to {MOST_DIMENSIONS}." if sizes else "input is empty.")
-            give = partial(self._vectors, name, cast, plan, body, now_ms, dimensions)
+            build = partial(self._vectors, name, state, plan, body, now_ms, dimensions)
         else:
-            answer = choose(model, body)
-            speech = speak(answer, model, body, f"{self._number:06d}")
-            counts = count(answer, model, body, speech)
-            give = partial(self._answer, name, cast, plan, body, now_ms, answer, speech)
-        limited = self._limited(cast, counts, now_ms)
+            answer = choose_answer(model, body)
+            answer_text = compose_text(answer, model, body, f"{self._number:06d}")
+            counts = count_tokens(answer, model, body, answer_text)
+            build = partial(self._answer, name, state, plan, body, now_ms, answer, answer_text)
+        limited = self._limited(state, counts, now_ms)
         if limited is not None:
-            self._enter(name, body, now_ms, 429, NOTHING, 0, limited=True)
+            self._bill(name, body, now_ms, 429, NOTHING, 0, limited=True)
             return limited
         billed = counts if plan is None or is_billed(plan) else NOTHING
         status = 0 if plan is not None and plan.kind in {FaultKind.RESET, FaultKind.SILENCE} else 200
-        self._enter(name, body, now_ms, status, billed, cost_nanousd(model.prices, billed), plan)
-        cast.per_minute.add(1, now_ms)
-        cast.tokens_per_minute.add(counts.total_tokens, now_ms)
+        self._bill(name, body, now_ms, status, billed, cost_nanousd(model.prices, billed), plan)
+        state.per_minute.add(1, now_ms)
+        state.tokens_per_minute.add(counts.total_tokens, now_ms)
         own = self.bill.models[name]
-        own.largest_requests_per_minute, own.largest_tokens_per_minute = cast.per_minute.largest, cast.tokens_per_minute.largest
-        return give(counts)
+        own.largest_requests_per_minute, own.largest_tokens_per_minute = state.per_minute.largest, state.tokens_per_minute.largest
+        return build(counts)
 
     def _vectors(
-        self, name: str, cast: _Cast, plan: FaultPlan | None, body: JsonObject, now_ms: int, dimensions: int, counts: Counts
-    ) -> Performance:
-        whole = whole_embeddings(body, name, dimensions, _shown_usage(counts, plan, embeddings_usage(counts)))
+        self, name: str, state: _ModelState, plan: FaultPlan | None, body: JsonObject, now_ms: int, dimensions: int, counts: TokenCounts
+    ) -> ScriptedResponse:
+        whole = whole_embeddings(body, name, dimensions, _reported_usage(counts, plan, embeddings_usage(counts)))
         slow_ms = plan.delay_ms if plan is not None and plan.kind is FaultKind.SLOW_FIRST_TOKEN else 0
-        return _whole(self._limit_headers(cast, now_ms), cast.model.latency_ms + slow_ms, whole, plan)
+        return _whole_response(self._limit_headers(state, now_ms), state.model.latency_ms + slow_ms, whole, plan)
 
     def _answer(
         self,
         name: str,
-        cast: _Cast,
+        state: _ModelState,
         plan: FaultPlan | None,
         body: JsonObject,
         now_ms: int,
         answer: Answer,
-        speech: Speech,
-        counts: Counts,
-    ) -> Performance:
-        model = cast.model
+        answer_text: AnswerText,
+        counts: TokenCounts,
+    ) -> ScriptedResponse:
+        model = state.model
         head = {"id": f"chatcmpl-{self._number:06d}", "created": now_ms // 1_000, "model": name}
         n = body.get("n")
         choices = n if isinstance(n, int) and n > 0 else 1
         delay_ms = model.latency_ms if answer.latency_ms is None else answer.latency_ms
         if plan is not None and plan.kind is FaultKind.SLOW_FIRST_TOKEN:
             delay_ms += plan.delay_ms
-        usage = _shown_usage(counts, plan, usage_object(counts))
-        headers = self._limit_headers(cast, now_ms)
+        usage = _reported_usage(counts, plan, usage_object(counts))
+        headers = self._limit_headers(state, now_ms)
         if not body.get("stream"):
-            return _whole(headers, delay_ms, whole_answer(head, speech, choices, usage), plan)
+            return _whole_response(headers, delay_ms, whole_answer(head, answer_text, choices, usage), plan)
         chunk_ms = model.chunk_ms if answer.chunk_ms is None else answer.chunk_ms
-        asked = body.get("stream_options")
-        wanted = isinstance(asked, Mapping) and bool(asked.get("include_usage"))
-        events = [event(chunk) for chunk in chunks(head, speech, choices, answer.chunks or model.chunks)]
-        closing = [event(usage_chunk(head, usage)), DONE] if wanted and usage is not None else [DONE]
-        return _streamed(headers, delay_ms, chunk_ms, events, closing, plan)
+        options = body.get("stream_options")
+        with_usage = isinstance(options, Mapping) and bool(options.get("include_usage"))
+        events = [event(chunk) for chunk in chunks(head, answer_text, choices, answer.chunks or model.chunks)]
+        closing = [event(usage_chunk(head, usage)), DONE] if with_usage and usage is not None else [DONE]
+        return _streamed_response(headers, delay_ms, chunk_ms, events, closing, plan)
 
-    def _limited(self, cast: _Cast, counts: Counts, now_ms: int) -> Performance | None:
-        limits = cast.model.limits
+    def _limited(self, state: _ModelState, counts: TokenCounts, now_ms: int) -> ScriptedResponse | None:
+        limits = state.model.limits
         waits = [0]
         if limits.rpm is not None:
-            waits.append(cast.per_minute.wait_ms(1, limits.rpm, now_ms))
+            waits.append(state.per_minute.wait_ms(1, limits.rpm, now_ms))
         if limits.tpm is not None:
-            waits.append(cast.tokens_per_minute.wait_ms(counts.total_tokens, limits.tpm, now_ms))
+            waits.append(state.tokens_per_minute.wait_ms(counts.total_tokens, limits.tpm, now_ms))
         wait_ms = max(waits)
         if wait_ms == 0:
             return None
-        headers = {**self._limit_headers(cast, now_ms), "retry-after": str(-(-wait_ms // 1_000)), "retry-after-ms": str(wait_ms)}
+        headers = {**self._limit_headers(state, now_ms), "retry-after": str(-(-wait_ms // 1_000)), "retry-after-ms": str(wait_ms)}
         return _refusal(FaultKind.THROTTLE, f"Rate limit reached. Please try again in {wait_ms}ms.", headers)
 
-    def _limit_headers(self, cast: _Cast, now_ms: int) -> dict[str, str]:
-        limits = cast.model.limits
+    def _limit_headers(self, state: _ModelState, now_ms: int) -> dict[str, str]:
+        limits = state.model.limits
         headers = {"x-request-id": f"req-{self._number:06d}"}
-        for name, cap, window in (("requests", limits.rpm, cast.per_minute), ("tokens", limits.tpm, cast.tokens_per_minute)):
+        for name, cap, window in (("requests", limits.rpm, state.per_minute), ("tokens", limits.tpm, state.tokens_per_minute)):
             if cap is not None:
                 headers[f"x-ratelimit-limit-{name}"] = str(cap)
-                headers[f"x-ratelimit-remaining-{name}"] = str(window.left(cap, now_ms))
+                headers[f"x-ratelimit-remaining-{name}"] = str(window.remaining(cap, now_ms))
                 headers[f"x-ratelimit-reset-{name}"] = f"{window.wait_ms(cap, cap, now_ms)}ms"
         return headers
 
-    def _enter(
+    def _bill(
         self,
         name: str,
         body: JsonObject,
         now_ms: int,
         status: int,
-        counts: Counts,
+        counts: TokenCounts,
         cost: int,
         plan: FaultPlan | None = None,
         *,
@@ -238,32 +249,32 @@ class ScriptEngine:
         )
 
 
-def _refusal(kind: FaultKind, message: str | None = None, headers: Mapping[str, str] | None = None) -> Performance:
+def _refusal(kind: FaultKind, message: str | None = None, headers: Mapping[str, str] | None = None) -> ScriptedResponse:
     refusal = REFUSALS[kind]
     data = orjson.dumps(refusal.body(message))
-    return Performance(refusal.status, {"content-type": _JSON, **(headers or {})}, 0, (Piece(0, data),), length=len(data))
+    return ScriptedResponse(refusal.status, {"content-type": _JSON, **(headers or {})}, 0, (Piece(0, data),), length=len(data))
 
 
-def _planned_refusal(plan: FaultPlan, model: ScriptedModel) -> Performance:
+def _planned_refusal(plan: FaultPlan, model: ScriptedModel) -> ScriptedResponse:
     refusal = REFUSALS[plan.kind]
     data = orjson.dumps(refusal.body(plan.message))
     headers = {"content-type": _JSON}
     wait_s = plan.retry_after_s if plan.retry_after_s is not None else 1.0 if plan.kind is FaultKind.THROTTLE else None
     if wait_s is not None and plan.kind is not FaultKind.THROTTLE_NO_HEADER:
         headers["retry-after"] = f"{wait_s:g}"
-    return Performance(plan.status or refusal.status, headers, model.latency_ms, (Piece(0, data),), length=len(data))
+    return ScriptedResponse(plan.status or refusal.status, headers, model.latency_ms, (Piece(0, data),), length=len(data))
 
 
-def _shown_usage(counts: Counts, plan: FaultPlan | None, usage: dict[str, object]) -> dict[str, object] | None:
+def _reported_usage(counts: TokenCounts, plan: FaultPlan | None, usage: dict[str, object]) -> dict[str, object] | None:
     if plan is not None and plan.kind is FaultKind.NO_USAGE:
         return None
     if plan is not None and plan.kind is FaultKind.LYING_USAGE:
-        prompt = counts.prompt_tokens if "completion_tokens" in usage else 0  # of vectors there is nothing else to lie about
+        prompt = counts.prompt_tokens if "completion_tokens" in usage else 0  # a request for vectors has no other figure
         return {"prompt_tokens": prompt, "completion_tokens": 0, "total_tokens": 1}
     return usage
 
 
-def _whole(headers: Mapping[str, str], delay_ms: int, answer: dict[str, object], plan: FaultPlan | None) -> Performance:
+def _whole_response(headers: Mapping[str, str], delay_ms: int, answer: dict[str, object], plan: FaultPlan | None) -> ScriptedResponse:
     kind = None if plan is None else plan.kind
     if kind is FaultKind.EMPTY and "data" in answer:
         answer["data"] = []
@@ -289,13 +300,13 @@ def _whole(headers: Mapping[str, str], delay_ms: int, answer: dict[str, object],
         case _:
             pass
     pieces = (Piece(0, data),) if data else ()
-    return Performance(200, {**headers, "content-type": _JSON}, delay_ms, pieces, end, length)
+    return ScriptedResponse(200, {**headers, "content-type": _JSON}, delay_ms, pieces, end, length)
 
 
-def _streamed(
+def _streamed_response(
     headers: Mapping[str, str], delay_ms: int, chunk_ms: int, events: list[bytes], closing: list[bytes], plan: FaultPlan | None
-) -> Performance:
-    # Never more than all but the last event, which holds the finish reason.
+) -> ScriptedResponse:
+    # The last event, which has the finish reason, is never among them.
     after = 0 if plan is None else min(plan.after_chunks, len(events) - 1)
     end = End.COMPLETE
     match None if plan is None else plan.kind:
@@ -318,9 +329,9 @@ def _streamed(
         case _:
             pass
     pieces = (*(Piece(chunk_ms if number else 0, data) for number, data in enumerate(events)), *(Piece(0, data) for data in closing))
-    return Performance(200, {**headers, "content-type": _EVENTS}, delay_ms, pieces, end)
+    return ScriptedResponse(200, {**headers, "content-type": _EVENTS}, delay_ms, pieces, end)
 
 
 def _finishing(last: bytes) -> bytes:
-    """The last event, as of an answer that had nothing to say."""
+    """The last event of an answer without text."""
     return last.replace(b'"finish_reason":"tool_calls"', b'"finish_reason":"stop"')

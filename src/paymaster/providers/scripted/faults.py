@@ -1,4 +1,4 @@
-"""What each fault of a script looks like on the wire: refusals as status and body; knows no time and no transport."""
+"""The error answers of a script's faults, as status and body; knows no time and no transport."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from paymaster.providers.scripted.script import FaultKind, FaultPlan
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """An error that is answered instead of an answer."""
+    """An error that is sent instead of an answer."""
 
     status: int
     message: str
@@ -35,9 +35,9 @@ REFUSALS: Mapping[FaultKind, Refusal] = {
     FaultKind.UNKNOWN_MODEL: Refusal(404, "There is no such model.", "model_not_found", "invalid_request_error"),
     FaultKind.BAD_REQUEST: Refusal(400, "A parameter has a value that is not allowed.", "invalid_value", "invalid_request_error"),
 }
-"""The faults that are answered with an error. All others spoil an answer."""
+"""The faults that are answered with an error. All others damage an answer."""
 
 
 def is_billed(plan: FaultPlan) -> bool:
-    """Whether the request is paid for all the same: an answer that was made is, an error is not, unless the script says otherwise."""
+    """Whether the request is billed: a damaged answer is, an error is not, unless the script says otherwise."""
     return plan.kind not in REFUSALS if plan.billed is None else plan.billed

@@ -1,11 +1,11 @@
-"""Writes a scripted answer in OpenAI's wire format, whole or in chunks; knows no faults and no time."""
+"""Writes a scripted answer in OpenAI's wire format, whole or in chunks; knows no fault and no time."""
 
 from collections.abc import Iterator
 
 import orjson
 
 from paymaster.jsontypes import JsonObject
-from paymaster.providers.scripted.answers import Counts, Speech
+from paymaster.providers.scripted.answers import AnswerText, TokenCounts
 
 DONE = b"data: [DONE]\n\n"
 
@@ -15,7 +15,7 @@ def event(value: JsonObject) -> bytes:
     return b"data: " + orjson.dumps(value) + b"\n\n"
 
 
-def usage_object(counts: Counts) -> dict[str, object]:
+def usage_object(counts: TokenCounts) -> dict[str, object]:
     """Usage as OpenAI writes it."""
     usage: dict[str, object] = {
         "prompt_tokens": counts.prompt_tokens,
@@ -29,28 +29,31 @@ def usage_object(counts: Counts) -> dict[str, object]:
     return usage
 
 
-def embeddings_usage(counts: Counts) -> dict[str, object]:
-    """The usage of vectors, as OpenAI writes it."""
+def embeddings_usage(counts: TokenCounts) -> dict[str, object]:
+    """Usage of a request for vectors, as OpenAI writes it."""
     return {"prompt_tokens": counts.prompt_tokens, "total_tokens": counts.prompt_tokens}
 
 
-def whole_answer(head: JsonObject, speech: Speech, choices: int, usage: JsonObject | None) -> dict[str, object]:
+def whole_answer(head: JsonObject, answer_text: AnswerText, choices: int, usage: JsonObject | None) -> dict[str, object]:
     """A chat.completion object."""
-    message: dict[str, object] = {"role": "assistant", "content": speech.text or (None if speech.calls or speech.refusal else "")}
-    if speech.reasoning:
-        message["reasoning_content"] = speech.reasoning
-    if speech.refusal:
-        message["refusal"] = speech.refusal
-    if speech.calls:
+    message: dict[str, object] = {
+        "role": "assistant",
+        "content": answer_text.text or (None if answer_text.calls or answer_text.refusal else ""),
+    }
+    if answer_text.reasoning:
+        message["reasoning_content"] = answer_text.reasoning
+    if answer_text.refusal:
+        message["refusal"] = answer_text.refusal
+    if answer_text.calls:
         message["tool_calls"] = [
             {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
-            for call_id, name, arguments in speech.calls
+            for call_id, name, arguments in answer_text.calls
         ]
     answer: dict[str, object] = {
         **head,
         "object": "chat.completion",
         "choices": [
-            {"index": index, "message": message, "finish_reason": speech.finish_reason, "logprobs": None} for index in range(choices)
+            {"index": index, "message": message, "finish_reason": answer_text.finish_reason, "logprobs": None} for index in range(choices)
         ],
     }
     if usage is not None:
@@ -58,23 +61,23 @@ def whole_answer(head: JsonObject, speech: Speech, choices: int, usage: JsonObje
     return answer
 
 
-def chunks(head: JsonObject, speech: Speech, choices: int, pieces: int) -> Iterator[dict[str, object]]:
+def chunks(head: JsonObject, answer_text: AnswerText, choices: int, pieces: int) -> Iterator[dict[str, object]]:
     """chat.completion.chunk objects: the text in about `pieces` parts, then the tool calls, then the finish reason."""
     for index in range(choices):
         yield _chunk(head, index, {"role": "assistant", "content": ""})
-        for name, text in (("reasoning_content", speech.reasoning), ("content", speech.text), ("refusal", speech.refusal)):
+        for name, text in (("reasoning_content", answer_text.reasoning), ("content", answer_text.text), ("refusal", answer_text.refusal)):
             for part in _parts(text, pieces):
                 yield _chunk(head, index, {name: part})
-        for number, (call_id, name, arguments) in enumerate(speech.calls):
+        for number, (call_id, name, arguments) in enumerate(answer_text.calls):
             opening = {"index": number, "id": call_id, "type": "function", "function": {"name": name, "arguments": ""}}
             yield _chunk(head, index, {"tool_calls": [opening]})
             for part in _parts(arguments, pieces):
                 yield _chunk(head, index, {"tool_calls": [{"index": number, "function": {"arguments": part}}]})
-        yield _chunk(head, index, {}, speech.finish_reason)
+        yield _chunk(head, index, {}, answer_text.finish_reason)
 
 
 def usage_chunk(head: JsonObject, usage: JsonObject) -> dict[str, object]:
-    """The last chunk of a stream that was asked for its usage."""
+    """The last chunk of a stream whose request asked for usage."""
     return {**head, "object": "chat.completion.chunk", "choices": [], "usage": usage}
 
 

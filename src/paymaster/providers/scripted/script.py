@@ -1,6 +1,6 @@
-"""What a script may say: simulated models, their answers, prices, limits and faults; knows no provider and no time.
+"""The schema of a script: simulated models, their answers, prices, limits and faults; knows no provider and no time.
 
-docs/scripted.md is the reference for people.
+The reference for users is docs/scripted.md.
 """
 
 import re
@@ -20,15 +20,15 @@ ANY_MODEL = "*"
 
 
 class ScriptInvalid(UsageMistake):
-    """A script has mistakes; all of them stand in `problems`."""
+    """A script has mistakes; `problems` lists all of them."""
 
     def __init__(self, problems: list[Problem]) -> None:
         self.problems = tuple(problems)
-        super().__init__("\n".join(str(problem) for problem in problems), advice="docs/scripted.md tells what a script may say.")
+        super().__init__("\n".join(str(problem) for problem in problems), advice="See docs/scripted.md for what a script may contain.")
 
 
 class FaultKind(StrEnum):
-    """Everything that a scripted model can be told to do wrong."""
+    """Everything that a script can make go wrong."""
 
     THROTTLE = "throttle"
     THROTTLE_NO_HEADER = "throttle_no_header"
@@ -71,26 +71,24 @@ def _pattern(value: object) -> re.Pattern[str]:
     try:
         return re.compile(str(value), re.DOTALL)
     except re.error as error:
-        raise PydanticCustomError(
-            "registry", "{message}", {"message": f"this is no regular expression: {error}", "suggestion": ""}
-        ) from None
+        raise PydanticCustomError("registry", "{message}", {"message": f"not a regular expression: {error}", "suggestion": ""}) from None
 
 
 Pattern = Annotated[re.Pattern[str], BeforeValidator(_pattern)]
 Tokens = Annotated[int, Field(ge=0, le=10**12)]
 Millis = Annotated[int, Field(ge=0, le=86_400_000)]
 Positive = Annotated[int, Field(ge=1, le=10**12)]
-Moment = Annotated[float, Field(ge=0, le=10**7)]
+Seconds = Annotated[float, Field(ge=0, le=10**7)]
 
 
-class Section(BaseModel):
-    """What all sections share: no key is taken that isn't known."""
+class ScriptSection(BaseModel):
+    """What all sections share: an unknown key is a mistake."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
 
-class Prices(Section):
-    """What the simulated provider bills, in dollars. Cached tokens cost as much as others where nothing is said."""
+class ScriptedPrices(ScriptSection):
+    """What the simulated provider bills, in dollars. Cached tokens cost as much as others unless a price is given."""
 
     usd_per_1k_input: Rate | None = None
     usd_per_1k_output: Rate | None = None
@@ -100,8 +98,8 @@ class Prices(Section):
     usd_per_1m_cache_read: Rate | None = None
 
 
-class UsageFigures(Section):
-    """Token counts that are said and billed instead of those that are counted."""
+class UsageFigures(ScriptSection):
+    """Token counts that are reported and billed instead of the real counts."""
 
     prompt_tokens: Tokens | None = None
     completion_tokens: Tokens | None = None
@@ -109,16 +107,16 @@ class UsageFigures(Section):
     reasoning_tokens: Tokens = 0
 
 
-class ToolCall(Section):
-    """A call of one of the caller's tools; `arguments` as a map, or as the text that the model writes, right or wrong."""
+class ToolCall(ScriptSection):
+    """A call of one of the caller's tools; `arguments` as a map, or as text, which may be invalid JSON."""
 
     name: str
     arguments: dict[str, object] | str = Field(default_factory=dict)
     id: str | None = None
 
 
-class When(Section):
-    """Which requests an answer is for; all that is said must hold. Texts are searched with regular expressions."""
+class When(ScriptSection):
+    """Which requests an answer is for; every given condition must hold. Texts are searched with regular expressions."""
 
     match: Pattern | None = None
     last: Pattern | None = None
@@ -126,7 +124,7 @@ class When(Section):
     tools: bool | None = None
 
 
-class Answer(Section):
+class Answer(ScriptSection):
     """One answer."""
 
     when: When | None = None
@@ -141,19 +139,19 @@ class Answer(Section):
     chunks: Positive | None = None
 
 
-class FaultPlan(Section):
+class FaultPlan(ScriptSection):
     """When and how something goes wrong.
 
-    `after` requests to this model have passed, for `times` requests (default 1); or from `from_s` to `to_s` seconds after the start (then
-    without a count, unless `times` is given).
+    It begins after `after` requests to this model and lasts for `times` requests (default 1); or it lasts from `from_s` to `to_s` seconds
+    after the start (with no count, unless `times` is given).
     """
 
     kind: Annotated[FaultKind, BeforeValidator(_fault_kind)]
     times: Positive | None = None
     always: bool = False
     after: Tokens = 0
-    from_s: Moment | None = None
-    to_s: Moment | None = None
+    from_s: Seconds | None = None
+    to_s: Seconds | None = None
     retry_after_s: Annotated[float, Field(ge=0, le=10**7)] | None = None
     status: Annotated[int, Field(ge=400, le=599)] | None = None
     message: str | None = None
@@ -163,23 +161,23 @@ class FaultPlan(Section):
 
     @property
     def uses(self) -> int | None:
-        """How many requests it spoils; None: all of its time."""
+        """How many requests it affects; None: all requests of its time."""
         if self.times is not None:
             return self.times
         return None if self.always or self.from_s is not None or self.to_s is not None else 1
 
 
-class ProviderLimits(Section):
+class ProviderLimits(ScriptSection):
     """Limits that the simulated provider enforces, over any 60 seconds."""
 
     rpm: Positive | None = None
     tpm: Positive | None = None
 
 
-class ScriptedModel(Section):
+class ScriptedModel(ScriptSection):
     """One simulated model."""
 
-    prices: Prices = Prices()
+    prices: ScriptedPrices = ScriptedPrices()
     answers: list[Answer] = Field(default_factory=lambda: [Answer(text="OK.")], min_length=1)
     usage: UsageFigures | None = None
     latency_ms: Millis = 0
@@ -193,39 +191,39 @@ class ScriptedModel(Section):
     faults: list[FaultPlan] = Field(default_factory=list)
 
     @model_validator(mode="after")
-    def _has_an_answer_for_everyone(self) -> Self:
+    def _has_a_default_answer(self) -> Self:
         if all(answer.when is not None for answer in self.answers):
-            message = "every answer has a when: one without is needed, for the requests that none of them is for"
+            message = "every answer has a when: add one without it, for the requests that match none"
             raise PydanticCustomError("registry", "{message}", {"message": message, "suggestion": ""})
         return self
 
 
-class Script(Section):
+class Script(ScriptSection):
     """Simulated models by name. `*` answers for every other name."""
 
     models: Annotated[dict[str, ScriptedModel], Field(min_length=1)]
 
     def model(self, name: str) -> ScriptedModel | None:
-        """The model of this name, or the one for any name."""
+        """The model of this name, or `*`."""
         return self.models.get(name) or self.models.get(ANY_MODEL)
 
 
 def load_script(path: str | Path) -> Script:
-    """Read a script file. Raises ScriptInvalid with everything that is wrong with it."""
+    """Read a script file. Raises ScriptInvalid with all of its mistakes."""
     file = str(path)
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise ScriptInvalid([Problem(file, 0, "", "there is no such file")]) from None
+        raise ScriptInvalid([Problem(file, 0, "", "file not found")]) from None
     except OSError as error:
-        raise ScriptInvalid([Problem(file, 0, "", f"it can't be read: {error.strerror or error}")]) from error
+        raise ScriptInvalid([Problem(file, 0, "", f"can't be read: {error.strerror or error}")]) from error
     except UnicodeDecodeError:
-        raise ScriptInvalid([Problem(file, 0, "", "this is not UTF-8 text")]) from None
+        raise ScriptInvalid([Problem(file, 0, "", "not UTF-8 text")]) from None
     return parse_script(text, file)
 
 
 def parse_script(text: str, file: str = "<script>") -> Script:
-    """Read a script's text. Raises ScriptInvalid with everything that is wrong with it."""
+    """Read a script's text. Raises ScriptInvalid with all of its mistakes."""
     try:
         document = read_yaml(text, file)
     except RegistryInvalid as error:
@@ -239,8 +237,8 @@ def parse_script(text: str, file: str = "<script>") -> Script:
         raise ScriptInvalid(sorted(problems, key=lambda problem: problem.line)) from None
 
 
-_SECTIONS: Mapping[str, type[Section]] = {
-    "prices": Prices,
+_SECTIONS: Mapping[str, type[ScriptSection]] = {
+    "prices": ScriptedPrices,
     "usage": UsageFigures,
     "tool_calls": ToolCall,
     "when": When,
@@ -253,17 +251,17 @@ _SECTIONS: Mapping[str, type[Section]] = {
 
 def _problem(detail: ErrorDetails, document: Document) -> Problem:
     # `arguments` may be a map or text: pydantic adds the alternative it tried to the path.
-    place = tuple(part for part in detail["loc"] if not (isinstance(part, str) and ("[" in part or part in {"str", "dict"})))
+    key_path = tuple(part for part in detail["loc"] if not (isinstance(part, str) and ("[" in part or part in {"str", "dict"})))
     context = detail.get("ctx", {})
     suggestion = ""
     match detail["type"]:
         case "registry":
             message, suggestion = str(context["message"]), str(context["suggestion"])
         case "extra_forbidden":
-            section = next((_SECTIONS[part] for part in reversed(place[:-1]) if isinstance(part, str) and part in _SECTIONS), Script)
-            message, suggestion = "unknown key", near(str(place[-1]), section.model_fields)
+            section = next((_SECTIONS[part] for part in reversed(key_path[:-1]) if isinstance(part, str) and part in _SECTIONS), Script)
+            message, suggestion = "unknown key", near(str(key_path[-1]), section.model_fields)
         case "missing":
-            message = "this key is needed and not given"
+            message = "this key is required"
         case _:
             message = detail["msg"][:1].lower() + detail["msg"][1:]
-    return Problem(document.file, document.line(place), dotted(place), message, suggestion)
+    return Problem(document.file, document.line(key_path), dotted(key_path), message, suggestion)

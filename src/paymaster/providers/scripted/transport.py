@@ -1,4 +1,4 @@
-"""Plays a script in process, as the transport below the real adapter: the same bytes, the caller's own time, no network."""
+"""Answers from a script in process, as the transport below the real adapter: the same bytes in the caller's time; knows no network."""
 
 import threading
 from collections import deque
@@ -9,47 +9,47 @@ import orjson
 from paymaster.flow.ports import Runtime
 from paymaster.operations import Operation
 from paymaster.providers.openai_http import OpenAIHttp
-from paymaster.providers.scripted.engine import End, Performance, Piece, ScriptEngine
+from paymaster.providers.scripted.engine import End, Piece, ScriptedResponse, ScriptEngine
 from paymaster.providers.scripted.script import load_script
 from paymaster.providers.transport import ExchangeBroken, ExchangeFault, HttpRequest
 
 
-def scripted_provider(stage: ScriptEngine, runtime: Runtime) -> OpenAIHttp:
-    """A provider that answers from a script: all of the real adapter, above a stage instead of a network, in the runtime's time."""
+def scripted_provider(engine: ScriptEngine, runtime: Runtime) -> OpenAIHttp:
+    """A provider that answers from a script: the real adapter over a script engine instead of a network, in the runtime's time."""
     return OpenAIHttp(
-        ScriptedTransport(stage, runtime), now_ms=runtime.now_ms, address=lambda model, operation: f"scripted:{model.name}/{operation}"
+        ScriptedTransport(engine, runtime), now_ms=runtime.now_ms, address=lambda model, operation: f"scripted:{model.name}/{operation}"
     )
 
 
-class Stages:
-    """One stage per script file, so that all models of a file share its limits and its bill."""
+class EngineCache:
+    """One engine per script file, so that all models of a file share its limits and its bill."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
-        self._stages: dict[Path, ScriptEngine] = {}
+        self._engines: dict[Path, ScriptEngine] = {}
         self._lock = threading.Lock()
 
     def open(self, path: str) -> ScriptEngine:
-        """The stage of a file. Raises ScriptInvalid."""
-        place = Path(path).absolute()
+        """The engine of a file. Raises ScriptInvalid."""
+        key = Path(path).absolute()
         with self._lock:
-            if place not in self._stages:
-                self._stages[place] = ScriptEngine(load_script(path), self._runtime.now_ms())
-            return self._stages[place]
+            if key not in self._engines:
+                self._engines[key] = ScriptEngine(load_script(path), self._runtime.now_ms())
+            return self._engines[key]
 
 
 class ScriptedAnswer:
-    """An answer that is being played."""
+    """A scripted response as an HTTP answer."""
 
-    def __init__(self, performance: Performance, runtime: Runtime) -> None:
-        self.status = performance.status
-        self.headers = performance.headers
-        self._pieces = deque(performance.pieces)
-        self._end = performance.end
+    def __init__(self, response: ScriptedResponse, runtime: Runtime) -> None:
+        self.status = response.status
+        self.headers = response.headers
+        self._pieces = deque(response.pieces)
+        self._end = response.end
         self._runtime = runtime
 
     async def read(self, wait_ms: int) -> bytes:
-        """The next piece in its time."""
+        """The next piece, after its delay."""
         if self._pieces:
             piece = self._pieces[0]
             if piece.delay_ms > wait_ms:
@@ -67,30 +67,30 @@ class ScriptedAnswer:
         return b""
 
     def close(self) -> None:
-        """Leave."""
+        """Drop the remaining pieces."""
         self._pieces.clear()
 
 
 class ScriptedTransport:
-    """The transport port, played from a stage."""
+    """The transport port over a script engine."""
 
-    def __init__(self, stage: ScriptEngine, runtime: Runtime) -> None:
-        self.stage = stage
+    def __init__(self, engine: ScriptEngine, runtime: Runtime) -> None:
+        self.engine = engine
         self._runtime = runtime
 
     async def post(self, request: HttpRequest, *, connect_ms: int, wait_ms: int) -> ScriptedAnswer:
-        """Ask the stage, and wait as long as the script says, at most `wait_ms`."""
+        """Get the engine's response, and wait as long as the script says, at most `wait_ms`."""
         embeds = request.url.endswith(f"/{Operation.EMBEDDINGS}")
-        performance = self.stage.perform(orjson.loads(request.body), self._runtime.now_ms(), embeds=embeds)
-        if performance.end is End.RESET:
+        response = self.engine.respond(orjson.loads(request.body), self._runtime.now_ms(), embeds=embeds)
+        if response.end is End.RESET:
             raise ExchangeBroken(ExchangeFault.LOST, "the script reset the connection")
-        silent = performance.end is End.SILENT and not performance.pieces
-        if silent or performance.delay_ms > wait_ms:
+        silent = response.end is End.SILENT and not response.pieces
+        if silent or response.delay_ms > wait_ms:
             await self._runtime.sleep(wait_ms)
             raise ExchangeBroken(ExchangeFault.SILENT, "")
-        if performance.delay_ms:
-            await self._runtime.sleep(performance.delay_ms)
-        return ScriptedAnswer(performance, self._runtime)
+        if response.delay_ms:
+            await self._runtime.sleep(response.delay_ms)
+        return ScriptedAnswer(response, self._runtime)
 
     async def close(self) -> None:
         """Nothing is open."""

@@ -1,4 +1,4 @@
-"""The ports of a worker under torture: books with short leases and windows, a provider whose requests carry their attempt's id."""
+"""Wraps a worker's ledger and providers: shorter leases and windows, and requests that carry their attempt's id."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
@@ -11,22 +11,22 @@ from paymaster.routing.failures import Failure
 
 
 @dataclass(frozen=True, slots=True)
-class Short:
-    """How long leases last here, and what becomes of a minute. The margin of a window stays as it is."""
+class ShortTimes:
+    """The length of a lease, and of what a rate limit calls a minute. The margin of a window is unchanged."""
 
     lease_ms: int
     minute_ms: int
 
 
 class ShortBooks:
-    """`Books` over others: the same in all but lease and window, so that seconds show what else takes minutes.
+    """`Books` with shorter leases and windows, so that a run of seconds shows what otherwise takes minutes.
 
-    `admitted` is told each hold's id and the ledger's time of its admission, before anything is sent.
+    `admitted` is called with each hold's id and the ledger's time of its admission, before anything is sent.
     """
 
-    def __init__(self, books: Books, short: Short, admitted: Callable[[str, int], None]) -> None:
+    def __init__(self, books: Books, times: ShortTimes, admitted: Callable[[str, int], None]) -> None:
         self._books = books
-        self._short = short
+        self._times = times
         self._admitted = admitted
 
     async def reserve(self, hold: Hold, now_ms: int, *, queue_for_ms: int = 0) -> Admission:
@@ -69,16 +69,16 @@ class ShortBooks:
         await self._books.close()
 
     def _shortened(self, hold: Hold) -> Hold:
-        return replace(hold, lease_ms=self._short.lease_ms, charges=tuple(self._shorter(charge) for charge in hold.charges))
+        return replace(hold, lease_ms=self._times.lease_ms, charges=tuple(self._shorter(charge) for charge in hold.charges))
 
     def _shorter(self, charge: Charge) -> Charge:
         if charge.window_ms != MINUTE_MS + WINDOW_MARGIN_MS:
             return charge
-        return charge._replace(window_ms=self._short.minute_ms + WINDOW_MARGIN_MS)
+        return charge._replace(window_ms=self._times.minute_ms + WINDOW_MARGIN_MS)
 
 
 class SigningProvider:
-    """`Provider` over another: every request names its attempt (the hold's id) in a header, so that bills and records can be compared."""
+    """`Provider` whose requests carry their attempt (the hold's id) in a header, so that bills and records can be compared."""
 
     def __init__(self, provider: Provider) -> None:
         self._provider = provider

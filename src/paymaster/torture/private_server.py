@@ -1,4 +1,4 @@
-"""A Redis or Valkey server of one's own, to be killed and started again; knows processes and ports, and no ledger."""
+"""A private Redis or Valkey server that can be killed and restarted; knows processes and ports, and no ledger."""
 
 import contextlib
 import shutil
@@ -12,11 +12,11 @@ from paymaster.errors import UsageMistake
 
 PROGRAMS = ("redis-server", "valkey-server")
 _STARTING_LIMIT_S = 15
-_LOOK_S = 0.01
+_POLL_S = 0.01
 
 
 class PrivateServer:
-    """A server on a loopback port and in `folder`, synced at every write: it keeps what it was told when it is killed and started again."""
+    """A server on a loopback port, with its data in `folder`. It syncs every write, so a restart after a kill loses nothing."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -24,7 +24,7 @@ class PrivateServer:
         self.port = _free_port()
 
     def __enter__(self) -> Self:
-        """Start, and return when it answers. Raises UsageMistake where there is no such program."""
+        """Start, and return when it answers. Raises UsageMistake if no server program is installed."""
         self.start()
         return self
 
@@ -33,7 +33,7 @@ class PrivateServer:
         self.kill()
 
     def start(self) -> None:
-        """Start with what it was told before, unless it runs."""
+        """Start with the data it had before, unless it is running."""
         if self._process is not None and self._process.poll() is None:
             return
         program = next((found for name in PROGRAMS if (found := shutil.which(name))), None)
@@ -49,10 +49,10 @@ class PrivateServer:
             if time.monotonic() > deadline:
                 self.kill()
                 raise UsageMistake(f"{program} did not start", advice=f"Look into {self._folder / 'redis.log'}.")
-            time.sleep(_LOOK_S)
+            time.sleep(_POLL_S)
 
     def kill(self) -> None:
-        """End it without a warning."""
+        """Kill it without a warning."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()

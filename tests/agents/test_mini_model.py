@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 ASK = [{"role": "system", "content": "You fix bugs."}, {"role": "user", "content": "Fix add()."}]
 
 
-def test_an_answer_is_openais_message_with_actions_response_cost_and_the_model_that_answered(serve: Serve, registry: Write) -> None:
+def test_an_answer_is_openais_message_with_actions_response_cost_and_model(serve: Serve, registry: Write) -> None:
     server = serve(m=[bash("ls", "Look.")])
     model = PaymasterModel(registry=str(registry(server, "m")), ledger="memory:")
     message = model.query([*ASK])
@@ -46,7 +46,7 @@ def test_an_answer_is_openais_message_with_actions_response_cost_and_the_model_t
     json.dumps(message)
 
 
-def test_an_answer_without_a_command_is_a_format_error_that_keeps_response_and_cost(serve: Serve, registry: Write) -> None:
+def test_an_answer_without_a_command_is_a_format_error_with_response_and_cost(serve: Serve, registry: Write) -> None:
     server = serve(m=[{"text": "I would rather talk."}])
     before = GLOBAL_MODEL_STATS.cost
     with pytest.raises(FormatError) as error:
@@ -58,7 +58,7 @@ def test_an_answer_without_a_command_is_a_format_error_that_keeps_response_and_c
     assert GLOBAL_MODEL_STATS.cost - before == pytest.approx(billed)
 
 
-def test_an_agent_of_minis_own_works_to_its_end_and_counts_the_true_cost(serve: Serve, registry: Write, repository: Path) -> None:
+def test_an_agent_of_minis_own_finishes_and_counts_the_true_cost(serve: Serve, registry: Write, repository: Path) -> None:
     server = serve(m=[bash("sed -i.bak s/-/+/ sum.py"), bash(SUBMIT)])
     config = get_config_from_spec("mini.yaml")
     section = config["model"] | {"model_class": "paymaster.agents.mini.model.PaymasterModel", "registry": str(registry(server, "m"))}
@@ -74,7 +74,7 @@ def test_an_agent_of_minis_own_works_to_its_end_and_counts_the_true_cost(serve: 
     assert agent.cost == pytest.approx(server.bill()["billed_nanousd"] / 1e9)
 
 
-def test_a_text_based_config_gets_its_command_from_the_text_and_needs_no_function_calling(serve: Serve, registry: Write) -> None:
+def test_a_text_based_config_reads_its_command_from_the_text(serve: Serve, registry: Write) -> None:
     server = serve(m=[{"when": {"tools": True}, "text": "tools were offered"}, {"text": "Look.\n```mswea_bash_command\nls -l\n```"}])
     path = registry(server, "m")
     path.write_text(path.read_text().replace('"function_calling"', '"json_mode"'))
@@ -86,49 +86,49 @@ def test_a_text_based_config_gets_its_command_from_the_text_and_needs_no_functio
     assert "sum.py" in observation["content"]
 
 
-def test_the_one_class_serves_text_based_configs_too_where_they_say_how_to_find_a_command(serve: Serve, registry: Write) -> None:
+def test_the_tool_model_reads_commands_from_the_text_if_there_is_an_action_regex(serve: Serve, registry: Write) -> None:
     server = serve(m=[{"when": {"tools": True}, "text": "tools were offered"}, {"text": "Look. <cmd>ls -l</cmd>"}])
     model = PaymasterModel(registry=str(registry(server, "m")), ledger="memory:", action_regex="<cmd>(.*?)</cmd>")
     assert model.query([*ASK])["extra"]["actions"] == [{"command": "ls -l"}]
 
 
-def test_observations_answer_each_tool_call_also_one_that_was_not_executed(serve: Serve, registry: Write) -> None:
+def test_every_tool_call_gets_an_observation_even_if_it_was_not_executed(serve: Serve, registry: Write) -> None:
     model = PaymasterModel(registry=str(registry(serve(m=[bash("ls")]), "m")), ledger="memory:")
     message = {"extra": {"actions": [{"command": "a", "tool_call_id": "1"}, {"command": "b", "tool_call_id": "2"}]}}
-    told = model.format_observation_messages(message, [{"output": "fine", "returncode": 0, "exception_info": ""}], {})
-    assert [(line["role"], line["tool_call_id"]) for line in told] == [("tool", "1"), ("tool", "2")]
-    assert "was not executed" in told[1]["content"]
+    observations = model.format_observation_messages(message, [{"output": "fine", "returncode": 0, "exception_info": ""}], {})
+    assert [(line["role"], line["tool_call_id"]) for line in observations] == [("tool", "1"), ("tool", "2")]
+    assert "was not executed" in observations[1]["content"]
 
 
-def test_a_model_that_is_down_is_left_for_the_next_and_the_message_says_who_answered(serve: Serve, registry: Write) -> None:
+def test_a_fallback_answers_for_a_failing_model_and_is_named_in_the_message(serve: Serve, registry: Write) -> None:
     server = serve(first={"faults": [{"kind": "overloaded", "always": True}]}, second=[bash("ls")])
     model = PaymasterModel(registry=str(registry(server, "first", "second", retries_per_model=0)), ledger="memory:")
     assert model.query([*ASK])["extra"]["model"] == "second"
 
 
-def test_other_errors_of_paymaster_are_raised_as_they_are(serve: Serve, registry: Write) -> None:
+def test_other_errors_of_paymaster_are_raised_unchanged(serve: Serve, registry: Write) -> None:
     server = serve(m={"faults": [{"kind": "overloaded", "always": True}]})
     with pytest.raises(NoModelAvailable):
         PaymasterModel(registry=str(registry(server, "m", retries_per_model=0)), ledger="memory:").query([*ASK])
 
 
-def test_a_hard_budget_ends_the_run_before_it_pays_with_the_work_as_a_patch(serve: Serve, registry: Write, repository: Path) -> None:
+def test_a_hard_budget_ends_the_run_before_the_call_with_the_work_as_a_patch(serve: Serve, registry: Write, repository: Path) -> None:
     server = serve(m=[bash("ls")])
     model = PaymasterModel(registry=str(registry(server, "m")), ledger="memory:", budget_usd="0.0001")
     (repository / "sum.py").write_text("def add(a, b):\n    return a + b\n")
     model.format_observation_messages({}, [], LocalEnvironment(cwd=str(repository)).get_template_vars())
     with pytest.raises(LimitsExceeded) as error:
         model.query([*ASK])
-    (told,) = error.value.messages
-    assert told["role"] == "exit"
-    assert told["extra"]["exit_status"] == "LimitsExceeded"
-    assert "+    return a + b" in told["extra"]["submission"]
-    assert "budget" in told["content"]
+    (message,) = error.value.messages
+    assert message["role"] == "exit"
+    assert message["extra"]["exit_status"] == "LimitsExceeded"
+    assert "+    return a + b" in message["extra"]["submission"]
+    assert "budget" in message["content"]
     assert model.stopped_by is not None
     assert server.bill()["requests"] == 0
 
 
-def test_a_hard_budget_that_a_failure_used_up_ends_the_run_as_a_budget_does(serve: Serve, registry: Write) -> None:
+def test_a_hard_budget_that_a_failed_attempt_used_up_ends_the_run(serve: Serve, registry: Write) -> None:
     server = serve(first={"faults": [{"kind": "server_error", "always": True}]}, second=[bash("ls")])
     model = PaymasterModel(registry=str(registry(server, "first", "second")), ledger="memory:", budget_usd="0.0025")
     with pytest.raises(LimitsExceeded) as error:
@@ -169,7 +169,7 @@ def test_models_of_one_registry_and_the_same_settings_share_a_client(serve: Serv
     assert one.client is not other.client
 
 
-def test_the_instance_of_the_config_or_of_the_callers_scope_is_in_the_record(serve: Serve, registry: Write) -> None:
+def test_the_instance_of_the_config_or_of_the_scope_is_in_the_record(serve: Serve, registry: Write) -> None:
     path = str(registry(serve(m=[bash("ls")]), "m", budgets=[{"usd": 1, "per": ["instance"]}]))
     model = PaymasterModel(registry=path, ledger="memory:", run_id="r", instance="task-1")
     model.query([*ASK])
@@ -196,29 +196,29 @@ def test_the_trajectory_has_the_config_but_not_the_ledgers_url(serve: Serve, reg
 
 
 @pytest.mark.parametrize(
-    ("keys", "told"),
+    ("keys", "message"),
     [
         ({"budget_usdd": 1}, r"model\.budget_usdd: unknown key \(did you mean budget_usd\?\)"),
         ({"budget_usd": -1}, r"model\.budget_usd: must be an amount in dollars"),
         ({"model_name": "mm"}, r"no model 'mm'\n.*did you mean m\?"),
-        ({"model_kwargs": {"api_base": "http://elsewhere"}}, r"must not name api_base"),
+        ({"model_kwargs": {"api_base": "http://elsewhere"}}, r"must not have api_base"),
     ],
 )
-def test_a_mistake_in_the_config_is_named(serve: Serve, registry: Write, keys: dict[str, object], told: str) -> None:
-    with pytest.raises(UsageMistake, match=told):
+def test_a_mistake_in_the_config_is_named(serve: Serve, registry: Write, keys: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageMistake, match=message):
         PaymasterModel(**{"registry": str(registry(serve(m=[bash("ls")]), "m")), "ledger": "memory:"} | keys)
 
 
-def test_keys_of_minis_other_model_classes_do_no_harm(serve: Serve, registry: Write) -> None:
+def test_keys_of_minis_other_model_classes_are_ignored(serve: Serve, registry: Write) -> None:
     model = PaymasterModel(registry=str(registry(serve(m=[bash("ls")]), "m")), ledger="memory:", cost_tracking="ignore_errors")
     assert model.config.model_name == "default"
 
 
-def test_request_parameters_go_through_and_litellms_retries_and_time_limits_do_not() -> None:
+def test_request_parameters_are_sent_without_litellms_retries_and_time_limits() -> None:
     assert request_params({"temperature": 0.5, "drop_params": True, "num_retries": 5, "timeout": 10}) == {"temperature": 0.5}
 
 
-def test_cache_markers_are_set_for_a_model_that_reads_them_unless_the_config_says_otherwise(tmp_path: Path) -> None:
+def test_cache_markers_are_set_for_a_model_that_reads_them_unless_the_config_is_set(tmp_path: Path) -> None:
     path = tmp_path / "r.yaml"
     path.write_text(
         "default: claude\nmodels:\n  claude: {provider: anthropic, model_id: claude-sonnet-4-5, api_key_env: KEY}\n"
@@ -228,3 +228,10 @@ def test_cache_markers_are_set_for_a_model_that_reads_them_unless_the_config_say
         assert cache_mode(PaymasterModelConfig(), None, client.registry) == "default_end"
         assert cache_mode(PaymasterModelConfig(), "gpt", client.registry) is None
         assert cache_mode(PaymasterModelConfig(set_cache_control=None), None, client.registry) is None
+
+
+@pytest.mark.parametrize("name", ["PaymasterModel", "PaymasterTextModel"])
+def test_the_old_module_name_in_a_config_loads_the_same_classes(serve: Serve, registry: Write, name: str) -> None:
+    section = {"model_class": f"paymaster.agents.miniswe.{name}", "registry": str(registry(serve(m=[bash("ls")]), "m"))}
+    model = get_model("m", section | {"ledger": "memory:"})
+    assert type(model) is {"PaymasterModel": PaymasterModel, "PaymasterTextModel": PaymasterTextModel}[name]

@@ -1,4 +1,4 @@
-"""What mini's configs say, before mini reads them: a registry inside, the model and its class."""
+"""mini's configs, read before mini reads them: an embedded registry, the model and its class."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("minisweagent", reason="mini-swe-agent is not installed: pip install 'paymaster[mini]'")
 
 from agents.steps import SUBMIT, bash
-from paymaster.agents.mini.config_specs import TEXT_MODEL, TOOL_MODEL, config_specs, embedded_registry, merged, model_class, named_model
+from paymaster.agents.mini.config_specs import TEXT_MODEL, TOOL_MODEL, config_specs, embedded_registry, merged, model_class, model_name_in
 from paymaster.cli import main as command_line
 from paymaster.client import Client
 from paymaster.errors import RegistryInvalid, UsageMistake
@@ -44,30 +44,30 @@ def mine(tmp_path: Path, serve: Serve, registry: Write) -> Path:
 
 
 @pytest.mark.parametrize("flags", [[], ["--budget-usd", "2"]])
-def test_a_registry_inside_minis_config_works_with_the_policies_beside_it_and_flags_over_it(
+def test_a_registry_in_minis_config_works_with_policies_and_flags(
     mine: Path, repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], flags: list[str]
 ) -> None:
     monkeypatch.chdir(repository)
-    words = ["-y", "--exit-immediately", "-t", "x", "-o", str(mine.with_suffix(".json")), "-c", "mini.yaml", "-c", str(mine)]
-    assert command_line(["mini", *words, *flags]) == 0
-    told = capsys.readouterr().err
-    assert ("of $2.00 spent (--budget-usd)" if flags else "of $3.00 spent (policies.budget_usd_per_run)") in told
+    args = ["-y", "--exit-immediately", "-t", "x", "-o", str(mine.with_suffix(".json")), "-c", "mini.yaml", "-c", str(mine)]
+    assert command_line(["mini", *args, *flags]) == 0
+    err = capsys.readouterr().err
+    assert ("of $2.00 spent (--budget-usd)" if flags else "of $3.00 spent (policies.budget_usd_per_run)") in err
 
 
-def test_a_registry_that_is_named_wins_over_one_inside_and_that_is_said(
+def test_a_named_registry_wins_over_an_embedded_one_with_a_warning(
     mine: Path, serve: Serve, registry: Write, repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(repository)
     path = registry(serve(other=[bash(SUBMIT)]), "other")
-    words = ["-y", "--exit-immediately", "-t", "x", "-o", str(mine.with_suffix(".json")), "-c", "mini.yaml", f"-c{mine}"]
-    assert command_line(["mini", *words, "--model-registry", str(path), "--run-id", "r"]) == 0
-    assert "model_registry: of" in (told := capsys.readouterr().err)
-    assert "other: 1 answer" in told
+    args = ["-y", "--exit-immediately", "-t", "x", "-o", str(mine.with_suffix(".json")), "-c", "mini.yaml", f"-c{mine}"]
+    assert command_line(["mini", *args, "--model-registry", str(path), "--run-id", "r"]) == 0
+    assert "model_registry: of" in (err := capsys.readouterr().err)
+    assert "other: 1 answer" in err
     with Client(path) as client:
         assert not client.balances("usd/run/r")
 
 
-def test_mistakes_in_a_registry_inside_are_named_with_file_and_line(tmp_path: Path) -> None:
+def test_mistakes_in_an_embedded_registry_are_reported_with_file_and_line(tmp_path: Path) -> None:
     path = write(tmp_path / "mine.yaml", "agent: {}\nmodel_registry:\n  models:\n    a: {provider: olama}\n")
     assert command_line(["mini", "-y", "-t", "x", "-c", "mini.yaml", "-c", path]) == 2
     path = write(tmp_path / "twice.yaml", f"model_registry: {MODELS}\nmodel_registry: {MODELS}\n")
@@ -75,11 +75,11 @@ def test_mistakes_in_a_registry_inside_are_named_with_file_and_line(tmp_path: Pa
         embedded_registry([path])
 
 
-def test_two_registries_and_parts_of_one_are_mistakes(tmp_path: Path) -> None:
+def test_two_registries_and_keys_of_one_on_the_command_line_are_mistakes(tmp_path: Path) -> None:
     one, two = (write(tmp_path / f"{name}.yaml", f"model_registry: {MODELS}\n") for name in ("one", "two"))
-    with pytest.raises(UsageMistake, match=r"two configs hold a model_registry: .*one\.yaml and .*two\.yaml"):
+    with pytest.raises(UsageMistake, match=r"two configs have a model_registry: .*one\.yaml and .*two\.yaml"):
         embedded_registry([one, two])
-    with pytest.raises(UsageMistake, match=r"model_registry\.default: parts of the registry"):
+    with pytest.raises(UsageMistake, match=r"model_registry\.default: keys of the registry"):
         embedded_registry(["model_registry.default=a"])
 
 
@@ -89,21 +89,21 @@ def test_configs_without_a_registry_are_left_to_mini(tmp_path: Path) -> None:
     assert embedded_registry(["mini.yaml", "not-there.yaml", "model.x=model_registry", odd, other]) is None
 
 
-def test_the_words_of_minis_config_flags_are_found() -> None:
+def test_the_values_of_minis_config_flags_are_found() -> None:
     assert list(config_specs([])) == []
     assert list(config_specs(["-c", "a", "-y", "--config=b", "-cc", "--config", "d", "-t", "-"])) == ["a", "b", "c", "d"]
 
 
-def test_the_model_is_the_users_and_not_that_of_a_config_that_comes_with_mini(tmp_path: Path) -> None:
+def test_the_model_comes_from_the_users_configs_and_not_from_minis_own(tmp_path: Path) -> None:
     assert merged(["swebench.yaml"])["model"]["model_name"].startswith("anthropic/")
-    assert named_model(["swebench.yaml"]) is None
+    assert model_name_in(["swebench.yaml"]) is None
     path = write(tmp_path / "mine.yaml", "model: {model_name: big}\n")
-    assert named_model(["swebench.yaml", path]) == "big"
-    assert named_model(["swebench.yaml", path, "model.model_name=small"]) == "small"
+    assert model_name_in(["swebench.yaml", path]) == "big"
+    assert model_name_in(["swebench.yaml", path, "model.model_name=small"]) == "small"
 
 
 @pytest.mark.parametrize(
-    ("asked", "spec", "found"),
+    ("requested", "spec", "found"),
     [
         ("", "mini.yaml", TOOL_MODEL),
         ("", "swebench.yaml", TOOL_MODEL),
@@ -116,5 +116,5 @@ def test_the_model_is_the_users_and_not_that_of_a_config_that_comes_with_mini(tm
         ("paymaster.agents.mini.model.PaymasterModel", "mini_textbased.yaml", TOOL_MODEL),
     ],
 )
-def test_our_class_reads_the_same_answers_as_the_one_that_was_meant(asked: str, spec: str, found: str) -> None:
-    assert model_class(asked, merged([spec])) == found
+def test_our_class_reads_the_same_answers_as_the_requested_one(requested: str, spec: str, found: str) -> None:
+    assert model_class(requested, merged([spec])) == found

@@ -1,4 +1,4 @@
-"""Starts worker processes, hears what they say and disturbs them; knows no provider and no ledger."""
+"""Starts worker processes, collects their reports, and kills or stops them; knows no provider and no ledger."""
 
 import multiprocessing
 import os
@@ -13,16 +13,16 @@ from typing import IO
 
 import orjson
 
-from paymaster.torture.verdicts import Told
-from paymaster.torture.worker import Order
-from paymaster.torture.worker_main import be_born
+from paymaster.torture.verdicts import WorkerReports
+from paymaster.torture.worker import WorkerConfig
+from paymaster.torture.worker_main import run_worker
 
-_LONGEST_COMPLAINT = 9_000
+_LONGEST_STDERR_CHARS = 9_000
 _NEW_SEED = 7_919
 
 
-class Ears:
-    """Collects what workers say, from any number of threads."""
+class ReportCollector:
+    """Collects what workers report. Any number of threads may call it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -32,10 +32,10 @@ class Ears:
         self.ready = 0
         self.crashes: list[str] = []
 
-    def hear(self, line: dict[str, object]) -> None:
-        """Take one line."""
+    def add(self, report: dict[str, object]) -> None:
+        """Add one report."""
         with self._lock:
-            match line:
+            match report:
                 case {"admitted": str(hold_id), "at_ms": int(at_ms)}:
                     self._admitted[hold_id] = at_ms
                 case {"reply": str(call_id), "attempts": list(attempts)}:
@@ -45,36 +45,38 @@ class Ears:
                 case _:
                     self.ready += 1
 
-    def listen(self, pipe: IO[bytes]) -> None:
-        """Hear a process to its end. The last line of one that was killed may be cut."""
+    def read_pipe(self, pipe: IO[bytes]) -> None:
+        """Add the reports of a process until it ends. The last line of a killed process may be cut."""
         with pipe:
             for line in pipe:
                 if line.endswith(b"\n"):
-                    self.hear(orjson.loads(line))
+                    self.add(orjson.loads(line))
 
-    def told(self) -> Told:
-        """Everything heard so far."""
+    def collected(self) -> WorkerReports:
+        """Everything reported so far."""
         with self._lock:
-            return Told(
+            return WorkerReports(
                 admitted_at_ms=dict(self._admitted), replies=dict(self._replies), counts=dict(self._counts), crashes=tuple(self.crashes)
             )
 
 
-def nursery() -> ForkServerContext:
-    """Where workers are forked from: a process that has loaded all they need, which takes longer than many a run."""
+def fork_server() -> ForkServerContext:
+    """Forks workers from a process that has loaded all they need: loading takes longer than many a run."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["paymaster.torture.worker_main"])
     return context
 
 
-class Worker:
-    """One process at a time: one that was killed is followed by another. `namespace` is the network namespace it lives in, if any."""
+class WorkerProcess:
+    """One process at a time: after a kill, a new one is started. It runs in the network namespace `namespace`, if any."""
 
-    def __init__(self, order: Order, ears: Ears, context: ForkServerContext, folder: Path, namespace: str | None = None) -> None:
-        self._order = order
-        self._ears = ears
+    def __init__(
+        self, config: WorkerConfig, collector: ReportCollector, context: ForkServerContext, folder: Path, namespace: str | None = None
+    ) -> None:
+        self._config = config
+        self._collector = collector
         self._context = context
-        self._complaint = folder / f"worker-{order.number}.err"
+        self._stderr = folder / f"worker-{config.number}.err"
         self._namespace = namespace
         self._threads: list[threading.Thread] = []
         self._killed = False
@@ -82,21 +84,21 @@ class Worker:
 
     @property
     def process_id(self) -> int:
-        """The process that works now."""
+        """The current process."""
         return self._process.pid or 0
 
     def has_ended(self) -> bool:
-        """Whether it is done. One that was killed goes on in a new process; one that broke down is reported."""
+        """Whether the worker is done. After a kill, a new process is started; a crash is reported."""
         if self._process.is_alive():
             return False
         if self._killed:
             self._killed = False
-            self._order = replace(self._order, seed=self._order.seed + _NEW_SEED)
+            self._config = replace(self._config, seed=self._config.seed + _NEW_SEED)
             self._process = self._start()
             return False
         self._join()
         if self._process.exitcode != 0:
-            self._report(f"ended with status {self._process.exitcode}")
+            self._report_crash(f"ended with status {self._process.exitcode}")
         return True
 
     def kill(self) -> None:
@@ -107,20 +109,20 @@ class Worker:
             self._process.join()
 
     def stop(self) -> None:
-        """SIGSTOP: it keeps everything and does nothing."""
+        """SIGSTOP: the process keeps everything and does nothing."""
         self._signal(signal.SIGSTOP)
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         """SIGCONT."""
         self._signal(signal.SIGCONT)
 
     def end(self) -> None:
-        """End it for good, and report what it was doing where it had not ended by itself."""
+        """End it for good. If it was still running, report what it was doing."""
         if self._process.is_alive():
-            self.go_on()
-            self._signal(signal.SIGABRT)  # on which the interpreter writes where every thread stands
+            self.resume()
+            self._signal(signal.SIGABRT)  # the interpreter then writes every thread's stack
             self._process.join()
-            self._report("was ended")
+            self._report_crash("was ended")
         self._join()
 
     def _signal(self, number: signal.Signals) -> None:
@@ -131,19 +133,19 @@ class Worker:
     def _start(self) -> ForkServerProcess:
         ours, theirs = self._context.Pipe(duplex=False)
         process = self._context.Process(
-            target=be_born, args=(self._order.to_json(), theirs, str(self._complaint), self._namespace), daemon=True
+            target=run_worker, args=(self._config.to_json(), theirs, str(self._stderr), self._namespace), daemon=True
         )
         process.start()
         theirs.close()
         pipe = os.fdopen(os.dup(ours.fileno()), "rb")
         ours.close()
-        self._threads.append(threading.Thread(target=self._ears.listen, args=(pipe,), daemon=True))
+        self._threads.append(threading.Thread(target=self._collector.read_pipe, args=(pipe,), daemon=True))
         self._threads[-1].start()
         return process
 
-    def _report(self, how: str) -> None:
-        text = self._complaint.read_text("utf-8", "replace").strip() if self._complaint.exists() else ""
-        self._ears.crashes.append(f"worker {self._order.number} {how}: {text[-_LONGEST_COMPLAINT:]}")
+    def _report_crash(self, how: str) -> None:
+        text = self._stderr.read_text("utf-8", "replace").strip() if self._stderr.exists() else ""
+        self._collector.crashes.append(f"worker {self._config.number} {how}: {text[-_LONGEST_STDERR_CHARS:]}")
 
     def _join(self) -> None:
         for thread in self._threads:
