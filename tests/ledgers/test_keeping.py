@@ -2,6 +2,7 @@
 
 import random
 import sqlite3
+from contextlib import ExitStack, closing
 
 import orjson
 import pytest
@@ -41,6 +42,13 @@ def open_another(request, tmp_path, runtime):
         run(ledger.close())
 
 
+@pytest.fixture
+def keeper_for():
+    """The keeper of a ledger, closed with the test."""
+    with ExitStack() as keepers:
+        yield lambda ledger: keepers.enter_context(closing(keeper_of(ledger)))
+
+
 def live(ledger, calls=40, seed=1):
     """A life: calls settled, lost, corrected, open; posts, pauses, an emptied window."""
     draw = random.Random(seed)
@@ -61,11 +69,13 @@ def live(ledger, calls=40, seed=1):
 
 
 def exported(ledger):
-    return b"".join(write_lines(keeper_of(ledger).snapshot()))
+    with closing(keeper_of(ledger)) as keeper:
+        return b"".join(write_lines(keeper.snapshot()))
 
 
 def imported(text, ledger):
-    keeper_of(ledger).load(read_lines(text.splitlines(keepends=True)))
+    with closing(keeper_of(ledger)) as keeper:
+        keeper.load(read_lines(text.splitlines(keepends=True)))
     return ledger
 
 
@@ -177,10 +187,10 @@ def test_figures_beyond_what_redis_counts_are_refused_whole(open_another):
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "redis"])
-def test_what_leaves_the_journal_stays_as_an_opening(open_another, kind):
+def test_what_leaves_the_journal_stays_as_an_opening(open_another, keeper_for, kind):
     ledger = open_another(kind)
     live(ledger, 60)
-    keeper = keeper_of(ledger)
+    keeper = keeper_for(ledger)
     everything = list(iterate(ledger.records()))
     before = run(ledger.balances("usd", T))
     (first, _), *_, (last, _) = keeper.oldest_records(T + 60_000, 10)
@@ -195,17 +205,17 @@ def test_what_leaves_the_journal_stays_as_an_opening(open_another, kind):
     assert run(ledger.balances("usd", T)) == before
     assert keeper.drop_records(last) == 0
     moved = imported(exported(ledger), open_another("redis" if kind == "sqlite" else "sqlite"))
-    assert dict(keeper_of(moved).openings()) == dict(keeper.openings())
+    assert dict(keeper_for(moved).openings()) == dict(keeper.openings())
     assert keeper.oldest_records(1, 10) == []
 
 
-def test_a_lost_hold_that_is_settled_after_its_record_left_the_journal_still_adds_up(open_another):
+def test_a_lost_hold_that_is_settled_after_its_record_left_the_journal_still_adds_up(open_another, keeper_for):
     """On a server, which remembers it longer than its journal does."""
     ledger = open_another("redis")
     hold = Hold("lost", (USD, RPM), 1_000)
     run(ledger.reserve(hold, T))
     run(ledger.sweep(T + 1_000))
-    keeper = keeper_of(ledger)
+    keeper = keeper_for(ledger)
     keeper.drop_records(keeper.oldest_records(T + 5_000, 1)[0][0])
     assert dict(keeper.openings()) == {"usd/run/a": 40, "requests/m": 1}
     run(ledger.settle(Settlement(hold, T, (6, 1), "{}"), T + 2_000))
@@ -213,22 +223,22 @@ def test_a_lost_hold_that_is_settled_after_its_record_left_the_journal_still_add
     assert keeper.openings()["usd/run/a"] == 0
 
 
-def test_a_server_drops_records_by_age_and_keeps_what_they_charged(redis_url, runtime):
+def test_a_server_drops_records_by_age_and_keeps_what_they_charged(redis_url, keeper_for, runtime):
     ledger = RedisLedger(read_address(redis_url + "&keep_days=1"), runtime.sleep, blocking=True, server_clock=False)
     for number in range(600):
         at = T if number < 100 else T + 86_400_000 + 5
         run(ledger.settle(Settlement(Hold(f"h{number}", (USD,), 1_000), at, (number,), "{}"), at))
     kept = list(iterate(ledger.records()))
     assert [record.hold_id for record in kept] == [f"h{number}" for number in range(100, 600)]
-    assert dict(keeper_of(ledger).openings()) == {"usd/run/a": sum(range(100))}
+    assert dict(keeper_for(ledger).openings()) == {"usd/run/a": sum(range(100))}
     assert run(ledger.balances("", T)) == {"usd/run/a": Balance(settled=sum(range(600)))}
     run(ledger.close())
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "redis"])
-def test_a_ledger_describes_itself(open_another, kind):
+def test_a_ledger_describes_itself(open_another, keeper_for, kind):
     ledger = open_another(kind)
-    keeper = keeper_of(ledger)
+    keeper = keeper_for(ledger)
     assert [keeper.make(), keeper.make()] == [True, False]
     empty = keeper.describe()
     assert (empty.accounts, empty.open_holds, empty.records, empty.oldest_ms) == (0, 0, 0, None)
@@ -241,10 +251,9 @@ def test_a_ledger_describes_itself(open_another, kind):
     assert told.size_bytes > 1_000
     assert told.version == told.newest_version
     assert keeper.migrate() == (told.version, told.version)
-    keeper.close()
 
 
-def test_a_file_of_the_first_version_is_brought_up_to_date_in_place(open_another):
+def test_a_file_of_the_first_version_is_brought_up_to_date_in_place(open_another, keeper_for):
     ledger = open_another("sqlite")
     live(ledger)
     text = exported(ledger)
@@ -255,7 +264,7 @@ def test_a_file_of_the_first_version_is_brought_up_to_date_in_place(open_another
         database.execute("ALTER TABLE ticket DROP COLUMN since_ms")
         database.execute("PRAGMA user_version = 1")
     database.close()
-    keeper = keeper_of(SqliteLedger(ledger.path, None))
+    keeper = keeper_for(SqliteLedger(ledger.path, None))
     assert keeper.describe().version == 1
     assert keeper.migrate() == (1, 3)
     assert keeper.migrate() == (3, 3)
@@ -263,7 +272,7 @@ def test_a_file_of_the_first_version_is_brought_up_to_date_in_place(open_another
     assert exported(ledger) == text
 
 
-def test_an_import_that_never_ended_is_told_to_every_caller_and_begun_anew(open_another, redis_server):
+def test_an_import_that_never_ended_is_told_to_every_caller_and_begun_anew(open_another, keeper_for, redis_server):
     first, second = open_another("sqlite"), open_another("redis")
     live(first)
     text = exported(first)
@@ -272,7 +281,7 @@ def test_an_import_that_never_ended_is_told_to_every_caller_and_begun_anew(open_
     run(second.ask("import_put", 5, 1, orjson.dumps([["account", "usd/again", 1, 0, 0]])))
     for ask in (
         lambda: run(second.balances("", T)),
-        lambda: keeper_of(second).describe(),
+        lambda: keeper_for(second).describe(),
         lambda: run(second.reserve(Hold("h", (USD,), 5), T)),
     ):
         with pytest.raises(LedgerUnusable, match=r"import into the ledger .* has not come to its end"):
@@ -282,7 +291,7 @@ def test_an_import_that_never_ended_is_told_to_every_caller_and_begun_anew(open_
         assert not client.exists(second.address.state_key.replace("state", "window:usd/half"))
 
 
-def test_of_two_imports_at_once_the_later_one_wins(open_another):
+def test_of_two_imports_at_once_the_later_one_wins(open_another, keeper_for):
     first, second = open_another("sqlite"), open_another("redis")
     live(first)
     text = exported(first)
@@ -290,9 +299,9 @@ def test_of_two_imports_at_once_the_later_one_wins(open_another):
     def items():
         for number, item in enumerate(read_lines(text.splitlines(keepends=True))):
             if number == 5:
-                keeper_of(second).load([Head(T), Opening("usd", 3)])
+                keeper_for(second).load([Head(T), Opening("usd", 3)])
             yield item
 
     with pytest.raises(LedgerUnusable, match="Another import"):
-        keeper_of(second).load(items())
-    assert dict(keeper_of(second).openings()) == {"usd": 3}
+        keeper_for(second).load(items())
+    assert dict(keeper_for(second).openings()) == {"usd": 3}

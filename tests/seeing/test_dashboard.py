@@ -23,6 +23,7 @@ from paymaster.gateway.seeing import Seeing
 from paymaster.gateway.service import Door
 from paymaster.gateway.serving import Serving, in_background, listen
 from paymaster.ledgers.sqlite import SqliteLedger
+from paymaster.runtime import run
 from paymaster.testing import ManualRuntime
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ def begin(folder: Path, door: Door | None = None):
     books = SqliteLedger(path, ManualRuntime().sleep)
     with ThreadPoolExecutor(1) as elsewhere:  # playwright keeps a loop running in this thread
         elsewhere.submit(spend, books, time.time_ns() // 1_000_000, hours=20, calls=60).result()
+    run(books.close())
     seeing = Seeing({})
     options = {"run": "serve-1", "state_dir": folder / "state"}
     serving = Serving(

@@ -17,6 +17,7 @@ from paymaster.ledgers.sqlite import SqliteLedger
 from paymaster.pages.amounts import short_usd
 from paymaster.pages.drawing import described, draw_for_page, moments
 from paymaster.pages.spending import MOST_STEPS, Spending
+from paymaster.runtime import run
 from paymaster.testing import ManualRuntime
 
 NOON_MS = 1_795_435_200_000  # 2026-11-23T12:00Z
@@ -32,7 +33,9 @@ def attempt(at_ms: int, cost_nanousd: int, **names: object) -> AttemptRecord:
 @pytest.fixture(name="ledger", scope="module")
 def past(tmp_path_factory) -> str:
     path = tmp_path_factory.mktemp("past") / "ledger.sqlite3"
-    spend(SqliteLedger(path, ManualRuntime().sleep), NOON_MS, hours=48, calls=60)
+    books = SqliteLedger(path, ManualRuntime().sleep)
+    spend(books, NOON_MS, hours=48, calls=60)
+    run(books.close())
     return f"sqlite:///{path}"
 
 
