@@ -1,6 +1,8 @@
 """The proof kit at work, shortened: a few seeds on every kind of ledger, and runs that must not be clean."""
 
+import os
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -16,7 +18,10 @@ needs_redis = pytest.mark.skipif(server_program() is None, reason="no redis-serv
 
 
 @pytest.fixture
-def paymaster(capfd):
+def paymaster(capfd, monkeypatch):
+    if (program := server_program()) is not None:  # the kit knows the PATH alone, and a package's server is not on it
+        monkeypatch.setenv("PATH", str(Path(program).parent), prepend=os.pathsep)
+
     def start(*words):
         status = main(["torture", *words])
         said = capfd.readouterr()
