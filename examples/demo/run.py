@@ -142,15 +142,16 @@ def run_agent(setup: DemoSetup, repository: Path, run_id: str, trajectory: Path)
         encoding="utf-8",
         errors="replace",
     )
-    readers = [threading.Thread(target=show_steps, args=(agent.stdout,)), threading.Thread(target=show_events, args=(agent.stderr,))]
-    for reader in readers:
-        reader.start()
-    try:
-        status = agent.wait()
-    except KeyboardInterrupt:  # the agent gets it too
-        status = agent.wait()
-    for reader in readers:
-        reader.join()
+    with agent:
+        readers = [threading.Thread(target=show_steps, args=(agent.stdout,)), threading.Thread(target=show_events, args=(agent.stderr,))]
+        for reader in readers:
+            reader.start()
+        try:
+            status = agent.wait()
+        except KeyboardInterrupt:  # the agent gets it too
+            status = agent.wait()
+        for reader in readers:
+            reader.join()
     return status
 
 

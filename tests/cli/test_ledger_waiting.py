@@ -6,7 +6,7 @@ import json
 import os
 import sqlite3
 import time
-from contextlib import closing
+from contextlib import closing, contextmanager
 
 import pytest
 
@@ -27,11 +27,22 @@ def own_state(tmp_path, monkeypatch):
     monkeypatch.setenv("PAYMASTER_STATE_DIR", str(tmp_path / "state"))
 
 
+@contextmanager
+def opened(url):
+    """The ledger as a process of its own would open it: nothing of it stays open afterwards."""
+    ledger = open_ledger(url, BlockingRuntime().sleep)
+    try:
+        yield ledger
+    finally:
+        run(ledger.close())
+
+
 @pytest.fixture(params=["sqlite", "redis"])
 def ledger(request, tmp_path):
     """The URL of a ledger of each kind, with an open hold whose lease is over in a moment."""
     url = f"sqlite:{tmp_path / 'books.sqlite3'}" if request.param == "sqlite" else request.getfixturevalue("redis_url")
-    run(open_ledger(url, BlockingRuntime().sleep).reserve(hold("first", lease_ms=20), T))
+    with opened(url) as books:
+        run(books.reserve(hold("first", lease_ms=20), T))
     return url
 
 
@@ -57,8 +68,8 @@ def record(cost, outcome="answered"):
 
 
 def spool_for(url, tmp_path, location="the location"):
-    opened = open_ledger(url, BlockingRuntime().sleep, state_dir=tmp_path / "state")
-    return Spool(spool_folder(opened, tmp_path / "state"), location)
+    unopened = open_ledger(url, BlockingRuntime().sleep, state_dir=tmp_path / "state")
+    return Spool(spool_folder(unopened, tmp_path / "state"), location)
 
 
 @pytest.fixture
@@ -121,7 +132,8 @@ def test_the_backlog_of_ended_processes_is_posted_once(paymaster, with_backlog):
 def test_verify_does_not_count_posted_settlements_as_waiting(paymaster, ledger, tmp_path):
     """A process that died between posting and removing its file."""
     settlement = Settlement(hold("first"), T, (1_000_000, 1), record(1_000_000))
-    run(open_ledger(ledger, BlockingRuntime().sleep).settle(settlement, T + 1))
+    with opened(ledger) as books:
+        run(books.settle(settlement, T + 1))
     spool = spool_for(ledger, tmp_path)
     spool.keep_settlement(settlement)
     spool.close()
@@ -131,7 +143,8 @@ def test_verify_does_not_count_posted_settlements_as_waiting(paymaster, ledger, 
 
 def test_a_lost_call_with_a_waiting_settlement_is_not_yet_posted(paymaster, ledger, tmp_path):
     time.sleep(0.05)
-    run(open_ledger(ledger, BlockingRuntime().sleep).sweep(T + 10**9))
+    with opened(ledger) as books:
+        run(books.sweep(T + 10**9))
     spool = spool_for(ledger, tmp_path)
     spool.keep_settlement(Settlement(hold("first"), T, (1_000_000, 1), record(1_000_000)))
     spool.close()
@@ -186,7 +199,8 @@ def test_status_shows_backlogs_of_other_ledgers(paymaster, tmp_path):
 
 def test_the_backlog_of_a_locked_file_is_posted_when_it_is_unlocked(paymaster, tmp_path):
     url = f"sqlite:{tmp_path / 'books.sqlite3'}"
-    run(open_ledger(url, BlockingRuntime().sleep).reserve(hold("first"), T))
+    with opened(url) as books:
+        run(books.reserve(hold("first"), T))
     spool = spool_for(url, tmp_path)
     spool.keep_settlement(Settlement(hold("first"), T, (1_000_000, 1), record(1_000_000)))
     spool.close()

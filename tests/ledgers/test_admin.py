@@ -1,7 +1,8 @@
-"""What a keeper does with a ledger is the same for every kind: describe, move without loss, thin the journal out."""
+"""What a admin does with a ledger is the same for every kind: describe, move without loss, thin the journal out."""
 
 import random
 import sqlite3
+from contextlib import ExitStack, closing
 
 import orjson
 import pytest
@@ -41,6 +42,13 @@ def open_another(request, tmp_path, runtime):
         run(ledger.close())
 
 
+@pytest.fixture
+def open_admin():
+    """The admin of a ledger, closed with the test."""
+    with ExitStack() as admins:
+        yield lambda ledger: admins.enter_context(closing(admin_for(ledger)))
+
+
 def live(ledger, calls=40, seed=1):
     """A life: calls settled, lost, corrected, open; posts, pauses, an emptied window."""
     draw = random.Random(seed)
@@ -61,11 +69,13 @@ def live(ledger, calls=40, seed=1):
 
 
 def exported(ledger):
-    return b"".join(write_lines(admin_for(ledger).snapshot()))
+    with closing(admin_for(ledger)) as admin:
+        return b"".join(write_lines(admin.snapshot()))
 
 
 def imported(text, ledger):
-    admin_for(ledger).load(read_lines(text.splitlines(keepends=True)))
+    with closing(admin_for(ledger)) as admin:
+        admin.load(read_lines(text.splitlines(keepends=True)))
     return ledger
 
 
@@ -177,10 +187,10 @@ def test_figures_beyond_what_redis_counts_are_refused_whole(open_another):
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "redis"])
-def test_what_leaves_the_journal_stays_as_an_opening(open_another, kind):
+def test_what_leaves_the_journal_stays_as_an_opening(open_another, open_admin, kind):
     ledger = open_another(kind)
     live(ledger, 60)
-    admin = admin_for(ledger)
+    admin = open_admin(ledger)
     everything = list(iterate(ledger.records()))
     before = run(ledger.balances("usd", T))
     (first, _), *_, (last, _) = admin.oldest_records(T + 60_000, 10)
@@ -195,17 +205,17 @@ def test_what_leaves_the_journal_stays_as_an_opening(open_another, kind):
     assert run(ledger.balances("usd", T)) == before
     assert admin.drop_records(last) == 0
     moved = imported(exported(ledger), open_another("redis" if kind == "sqlite" else "sqlite"))
-    assert dict(admin_for(moved).openings()) == dict(admin.openings())
+    assert dict(open_admin(moved).openings()) == dict(admin.openings())
     assert admin.oldest_records(1, 10) == []
 
 
-def test_a_lost_hold_that_is_settled_after_its_record_left_the_journal_still_adds_up(open_another):
+def test_a_lost_hold_that_is_settled_after_its_record_left_the_journal_still_adds_up(open_another, open_admin):
     """On a server, which remembers it longer than its journal does."""
     ledger = open_another("redis")
     hold = Hold("lost", (USD, RPM), 1_000)
     run(ledger.reserve(hold, T))
     run(ledger.sweep(T + 1_000))
-    admin = admin_for(ledger)
+    admin = open_admin(ledger)
     admin.drop_records(admin.oldest_records(T + 5_000, 1)[0][0])
     assert dict(admin.openings()) == {"usd/run/a": 40, "requests/m": 1}
     run(ledger.settle(Settlement(hold, T, (6, 1), "{}"), T + 2_000))
@@ -213,22 +223,22 @@ def test_a_lost_hold_that_is_settled_after_its_record_left_the_journal_still_add
     assert admin.openings()["usd/run/a"] == 0
 
 
-def test_a_server_drops_records_by_age_and_keeps_what_they_charged(redis_url, runtime):
+def test_a_server_drops_records_by_age_and_keeps_what_they_charged(redis_url, open_admin, runtime):
     ledger = RedisLedger(read_address(redis_url + "&keep_days=1"), runtime.sleep, blocking=True, server_clock=False)
     for number in range(600):
         at = T if number < 100 else T + 86_400_000 + 5
         run(ledger.settle(Settlement(Hold(f"h{number}", (USD,), 1_000), at, (number,), "{}"), at))
     kept = list(iterate(ledger.records()))
     assert [record.hold_id for record in kept] == [f"h{number}" for number in range(100, 600)]
-    assert dict(admin_for(ledger).openings()) == {"usd/run/a": sum(range(100))}
+    assert dict(open_admin(ledger).openings()) == {"usd/run/a": sum(range(100))}
     assert run(ledger.balances("", T)) == {"usd/run/a": Balance(settled=sum(range(600)))}
     run(ledger.close())
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "redis"])
-def test_a_ledger_describes_itself(open_another, kind):
+def test_a_ledger_describes_itself(open_another, open_admin, kind):
     ledger = open_another(kind)
-    admin = admin_for(ledger)
+    admin = open_admin(ledger)
     assert [admin.make(), admin.make()] == [True, False]
     empty = admin.describe()
     assert (empty.accounts, empty.open_holds, empty.records, empty.oldest_ms) == (0, 0, 0, None)
@@ -241,10 +251,9 @@ def test_a_ledger_describes_itself(open_another, kind):
     assert told.size_bytes > 1_000
     assert told.version == told.newest_version
     assert admin.migrate() == (told.version, told.version)
-    admin.close()
 
 
-def test_a_file_of_the_first_version_is_brought_up_to_date_in_place(open_another):
+def test_a_file_of_the_first_version_is_brought_up_to_date_in_place(open_another, open_admin):
     ledger = open_another("sqlite")
     live(ledger)
     text = exported(ledger)
@@ -255,7 +264,7 @@ def test_a_file_of_the_first_version_is_brought_up_to_date_in_place(open_another
         database.execute("ALTER TABLE ticket DROP COLUMN since_ms")
         database.execute("PRAGMA user_version = 1")
     database.close()
-    admin = admin_for(SqliteLedger(ledger.path, None))
+    admin = open_admin(SqliteLedger(ledger.path, None))
     assert admin.describe().version == 1
     assert admin.migrate() == (1, 3)
     assert admin.migrate() == (3, 3)
@@ -263,7 +272,7 @@ def test_a_file_of_the_first_version_is_brought_up_to_date_in_place(open_another
     assert exported(ledger) == text
 
 
-def test_an_import_that_never_ended_is_told_to_every_caller_and_begun_anew(open_another, redis_server):
+def test_an_import_that_never_ended_is_told_to_every_caller_and_begun_anew(open_another, open_admin, redis_server):
     first, second = open_another("sqlite"), open_another("redis")
     live(first)
     text = exported(first)
@@ -272,7 +281,7 @@ def test_an_import_that_never_ended_is_told_to_every_caller_and_begun_anew(open_
     run(second.ask("import_put", 5, 1, orjson.dumps([["account", "usd/again", 1, 0, 0]])))
     for ask in (
         lambda: run(second.balances("", T)),
-        lambda: admin_for(second).describe(),
+        lambda: open_admin(second).describe(),
         lambda: run(second.reserve(Hold("h", (USD,), 5), T)),
     ):
         with pytest.raises(LedgerUnusable, match=r"import into the ledger .* has not come to its end"):
@@ -282,7 +291,7 @@ def test_an_import_that_never_ended_is_told_to_every_caller_and_begun_anew(open_
         assert not client.exists(second.address.state_key.replace("state", "window:usd/half"))
 
 
-def test_of_two_imports_at_once_the_later_one_wins(open_another):
+def test_of_two_imports_at_once_the_later_one_wins(open_another, open_admin):
     first, second = open_another("sqlite"), open_another("redis")
     live(first)
     text = exported(first)
@@ -290,9 +299,9 @@ def test_of_two_imports_at_once_the_later_one_wins(open_another):
     def items():
         for number, item in enumerate(read_lines(text.splitlines(keepends=True))):
             if number == 5:
-                admin_for(second).load([Head(T), Opening("usd", 3)])
+                open_admin(second).load([Head(T), Opening("usd", 3)])
             yield item
 
     with pytest.raises(LedgerUnusable, match="Another import"):
-        admin_for(second).load(items())
-    assert dict(admin_for(second).openings()) == {"usd": 3}
+        open_admin(second).load(items())
+    assert dict(open_admin(second).openings()) == {"usd": 3}

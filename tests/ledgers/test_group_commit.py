@@ -174,9 +174,9 @@ async def test_what_was_spent_is_settled_whoever_is_cancelled(ledger):
 
 def test_what_was_spent_is_settled_where_the_loop_closes_at_once(tmp_path):
     path, hold = tmp_path / "ledger.sqlite3", _hold("h", 5)
+    ledger = SqliteLedger(path, AsyncioRuntime().sleep, grouped=True)
 
     async def main():
-        ledger = SqliteLedger(path, AsyncioRuntime().sleep, grouped=True)
         for number in range(CROWD):
             await ledger.reserve(_hold(f"first-{number}", 0), T)
         await ledger.reserve(hold, T)
@@ -185,6 +185,7 @@ def test_what_was_spent_is_settled_where_the_loop_closes_at_once(tmp_path):
         del last
 
     asyncio.run(main())
+    run(ledger.close())
     ledger = SqliteLedger(path, BlockingRuntime().sleep)
     assert run(ledger.balances("usd/", T))["usd/run/r"].settled == 4
     run(ledger.close())

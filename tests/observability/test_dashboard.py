@@ -86,6 +86,7 @@ def begin(folder: Path, access: AccessPolicy | None = None):
     books = SqliteLedger(path, ManualRuntime().sleep)
     with ThreadPoolExecutor(1) as elsewhere:  # playwright keeps a loop running in this thread
         elsewhere.submit(spend, books, time.time_ns() // 1_000_000, hours=20, calls=60).result()
+    run(books.close())
     observability = Observability({})
     options = {"run": "serve-1", "state_dir": folder / "state"}
     config = GatewayConfig(

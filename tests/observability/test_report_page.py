@@ -14,6 +14,7 @@ from paymaster.accounting.records import AttemptRecord
 from paymaster.cli.app import build_app
 from paymaster.ledgers.sqlite.ledger import SqliteLedger
 from paymaster.pages.drawing import description, draw_for_page, step_labels
+from paymaster.runtime import run
 from paymaster.testing import ManualRuntime
 from paymaster.views.reports import GroupBy
 from paymaster.views.spending import MOST_STEPS, Spending
@@ -32,7 +33,9 @@ def attempt(at_ms: int, cost_nanousd: int, **names: object) -> AttemptRecord:
 @pytest.fixture(name="ledger", scope="module")
 def past(tmp_path_factory) -> str:
     path = tmp_path_factory.mktemp("past") / "ledger.sqlite3"
-    spend(SqliteLedger(path, ManualRuntime().sleep), NOON_MS, hours=48, calls=60)
+    books = SqliteLedger(path, ManualRuntime().sleep)
+    spend(books, NOON_MS, hours=48, calls=60)
+    run(books.close())
     return f"sqlite:///{path}"
 
 

@@ -75,7 +75,9 @@ def test_a_missing_ledger_is_one_clear_message(tmp_path):
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo terminals to open there")
 def test_on_a_terminal_it_runs_until_ctrl_c(tmp_path):
     path = tmp_path / "l.sqlite3"
-    spend(SqliteLedger(path, ManualRuntime().sleep), NOW_MS, hours=1, calls=4)
+    books = SqliteLedger(path, ManualRuntime().sleep)
+    spend(books, NOW_MS, hours=1, calls=4)
+    run(books.close())
     import pty
 
     ours, theirs = pty.openpty()

@@ -179,17 +179,24 @@ class RawEndpoint:
                     return
                 answer = self._answers.pop(0)
                 for part in [answer] if isinstance(answer, bytes) else answer:
-                    if isinstance(part, float):
-                        if self._wait_for_end(connection, part):
-                            self.gone.set()
-                            return
-                    else:
-                        connection.sendall(part)
+                    if self._has_left(connection, part):
+                        self.gone.set()
+                        return
                 if self._reset:
                     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 if not self._keep:
                     return
             self._wait_for_end(connection, 5.0)
+
+    def _has_left(self, connection: socket.socket, part: bytes | float) -> bool:
+        """Send some bytes, or wait so many seconds; whether the other side left meanwhile, or before."""
+        if isinstance(part, float):
+            return self._wait_for_end(connection, part)
+        try:
+            connection.sendall(part)
+        except OSError:
+            return True
+        return False
 
     def _read_request(self, connection: socket.socket) -> bool:
         data = b""

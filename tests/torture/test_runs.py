@@ -25,7 +25,10 @@ def server_on_path(monkeypatch):
 
 
 @pytest.fixture
-def paymaster(capfd):
+def paymaster(capfd, monkeypatch):
+    if (program := server_program()) is not None:  # the torture run knows the PATH alone, and a package's server is not on it
+        monkeypatch.setenv("PATH", str(Path(program).parent), prepend=os.pathsep)
+
     def start(*args):
         status = main(["torture", *args])
         output = capfd.readouterr()

@@ -3,7 +3,7 @@
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import orjson
@@ -39,12 +39,10 @@ class SqliteAdmin:
         """What it is and how much is in it."""
         with self._told():
             connection, version = open_as_it_is(self._path)
-            connection.execute(f"PRAGMA busy_timeout = {PATIENCE_MS}")
-            try:
+            with closing(connection):
+                connection.execute(f"PRAGMA busy_timeout = {PATIENCE_MS}")
                 counts = connection.execute(self._sql["count"]).fetchone() if version else (0, 0, 0, 0, None, None)
                 journal_mode = connection.execute("PRAGMA journal_mode").fetchone()[0]
-            finally:
-                connection.close()
         clock_ms, accounts, holds, records, oldest_ms, newest_ms = counts
         files = [self._path.with_name(self._path.name + suffix) for suffix in ("", "-wal")]
         return Description(
