@@ -28,16 +28,16 @@ BEGIN, END = "<!-- begin: made by scripts/build_events_docs.py -->", "<!-- end -
 
 ENVELOPE_FIELDS: tuple[tuple[str, dict[str, object], str], ...] = (
     ("v", {"const": events.EVENTS_VERSION}, "The version of this schema."),
-    ("event", {"type": "string"}, "Which event it is."),
+    ("event", {"type": "string"}, "The kind of the event."),
     ("at", {"type": "string", "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$"}, "When it happened: RFC 3339, UTC."),
     ("at_ms", {"type": "integer", "minimum": 0}, "The same in milliseconds since 1970."),
-    ("call_id", {"type": "string"}, "The call it belongs to; joins all events and records of one call."),
-    ("run", {"type": "string"}, "The run the call belongs to."),
-    ("batch", {"type": "string"}, "The batch, where there is one."),
-    ("instance", {"type": "string"}, "The task within the batch, where there is one."),
-    ("user", {"type": "string"}, "The user, where one is named."),
-    ("role", {"type": "string"}, "Whose call it is within an agent (its own, its reviewer's), where that is named."),
-    ("tags", {"type": "object", "additionalProperties": {"type": "string"}}, "The caller's own tags, where there are any."),
+    ("call_id", {"type": "string"}, "The id of the call, the same in all its events and records."),
+    ("run", {"type": "string"}, "The run of the call."),
+    ("batch", {"type": "string"}, "The batch, if there is one."),
+    ("instance", {"type": "string"}, "The task of the batch, if there is one."),
+    ("user", {"type": "string"}, "The user, if one is named."),
+    ("role", {"type": "string"}, "The part of an agent that calls (its own model, its reviewer), if named."),
+    ("tags", {"type": "object", "additionalProperties": {"type": "string"}}, "The caller's tags, if there are any."),
 )
 ALWAYS = 6
 """The number of envelope fields that every line has; the others are there if the scope has them."""

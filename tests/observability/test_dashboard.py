@@ -23,6 +23,7 @@ from paymaster.gateway.service import AccessPolicy
 from paymaster.gateway.serving import GatewayConfig, in_background, listen
 from paymaster.ledgers.sqlite.ledger import SqliteLedger
 from paymaster.options import configure
+from paymaster.runtime import run
 from paymaster.testing import ManualRuntime
 
 if TYPE_CHECKING:

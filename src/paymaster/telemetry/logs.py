@@ -20,7 +20,7 @@ _PLAIN: tuple[tuple[str, str], ...] = (
 
 
 class EventLog:
-    """Logs each event as one sentence without secrets, to `paymaster.flow.calls`, `paymaster.routing` or `paymaster.budgets`.
+    """Logs each event as one sentence without secrets, to `paymaster.calls`, `paymaster.routing` or `paymaster.budgets`.
 
     Without a logging setup, nothing is shown. A model without a price is logged once.
     """
