@@ -6,7 +6,7 @@ from pathlib import Path
 from paymaster.accounting.accounts import Record
 from paymaster.errors import UsageMistake
 from paymaster.ledgers.admin.archiving import archive_files, read_archive
-from paymaster.ledgers.admin.export_format import InvalidLine
+from paymaster.ledgers.admin.export_format import InvalidExport
 
 
 def read_archives(paths: Sequence[Path]) -> Iterator[Record]:
@@ -17,11 +17,11 @@ def read_archives(paths: Sequence[Path]) -> Iterator[Record]:
             yield from read_archive(file)
         except OSError as error:
             raise UsageMistake(f"cannot read {file}: {error.strerror or error}") from error
-        except InvalidLine as wrong:
+        except InvalidExport as wrong:
             raise wrong_line(str(file), wrong) from wrong
 
 
-def wrong_line(name: str, wrong: InvalidLine) -> UsageMistake:
+def wrong_line(name: str, wrong: InvalidExport) -> UsageMistake:
     """The message for a line that can't be read: `file:line: why`."""
     return UsageMistake(f"{name}:{wrong.number}: {wrong.reason}" if wrong.number else f"{name}: {wrong.reason}")
 

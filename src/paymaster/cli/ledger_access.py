@@ -36,7 +36,7 @@ class Books:
     @property
     def place(self) -> str:
         """Where it lies, without a password: the path of a file, the address and the name on a server."""
-        return self.ledger.place
+        return self.ledger.location
 
     @property
     def file(self) -> Path | None:
@@ -50,7 +50,7 @@ class Books:
 
     def openings(self) -> Mapping[str, int]:
         """What records that are no longer in the journal had charged, by account."""
-        return {} if self.is_new else self.admin.openings()
+        return {} if self.is_new else self.admin.opening_balances()
 
     def backlog(self) -> Backlog:
         """What waits on disk for it."""
@@ -95,7 +95,7 @@ def server_warnings(url: str | None) -> list[str]:
         raise LedgerUnusable(error.message, advice=error.advice) from error
     finally:
         run(ledger.close())
-    return [f"the ledger {told.place}: {warning}" for warning in told.warnings]
+    return [f"the ledger {told.location}: {warning}" for warning in told.warnings]
 
 
 @contextmanager

@@ -8,18 +8,18 @@ from paymaster.cli.backlog_tables import backlog_json
 from paymaster.cli.reporting import is_money
 from paymaster.cli.terminal import Cell, Column, Table
 from paymaster.cli.times import moment
-from paymaster.ledgers.admin.protocol import Description
+from paymaster.ledgers.admin.ledger_admin import LedgerDescription
 from paymaster.ledgers.admin.reconciling import Difference, Reconciled
 from paymaster.views.backlog import Backlog
 
 _UNITS = ((1_000_000_000, "GB"), (1_000_000, "MB"), (1_000, "kB"))
 
 
-def description_table(told: Description) -> Table:
+def description_table(told: LedgerDescription) -> Table:
     """What it is, where, and how much is in it."""
     rows: list[tuple[str, str | Cell]] = [
         ("kind", told.kind),
-        ("where", told.place),
+        ("where", told.location),
         ("schema version", _version(told)),
         ("size", _size(told)),
         ("accounts", f"{told.accounts:,}"),
@@ -32,7 +32,7 @@ def description_table(told: Description) -> Table:
     return Table(title="Ledger", columns=[Column("what"), Column("")], rows=rows)
 
 
-def description_json(told: Description) -> dict[str, object]:
+def description_json(told: LedgerDescription) -> dict[str, object]:
     """The same for a program; times in milliseconds since 1970."""
     return {**asdict(told), "settings": dict(told.settings), "warnings": list(told.warnings)}
 
@@ -42,8 +42,8 @@ def difference_lines(found: Reconciled) -> Iterator[str]:
     for each in found.differences:
         parts = {"settled": "its records and openings", "live": "what is in its window", "held": "its open holds"}[each.what]
         yield (
-            f"{each.account}: {each.what} is {_amount(each, each.stands)}, {parts} add up to {_amount(each, each.adds_up_to)} "
-            f"({_amount(each, each.stands - each.adds_up_to)} apart)"
+            f"{each.account}: {each.what} is {_amount(each, each.stored)}, {parts} add up to {_amount(each, each.adds_up_to)} "
+            f"({_amount(each, each.stored - each.adds_up_to)} apart)"
         )
 
 
@@ -55,7 +55,7 @@ def reconciled_json(found: Reconciled, waiting: Backlog, place: str) -> dict[str
         "accounts": found.accounts,
         "records": found.records,
         "open_holds": found.holds,
-        "openings": found.openings,
+        "openings": found.opening_balances,
         "differences": [asdict(each) for each in found.differences],
         "waiting": backlog_json(waiting),
     }
@@ -69,13 +69,13 @@ def bytes_text(size: int) -> str:
     return f"{size} bytes"
 
 
-def _version(told: Description) -> str | Cell:
+def _version(told: LedgerDescription) -> str | Cell:
     if told.version == told.newest_version:
         return str(told.version)
     return Cell(f"{told.version} (this Paymaster writes {told.newest_version}; `paymaster ledger migrate` brings it up to date)", "bad")
 
 
-def _size(told: Description) -> str:
+def _size(told: LedgerDescription) -> str:
     if told.journal_bytes is None:
         return bytes_text(told.size_bytes)
     rest = told.size_bytes - told.journal_bytes

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from paymaster.accounting.records import AttemptRecord
-from paymaster.ledgers.spool_files import SpoolFile, spool_files, spool_folders
+from paymaster.ledgers.spool.contents import SpoolFile, read_spool, spool_folders
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +61,7 @@ class Backlog:
 
 def backlog_in(folder: Path, posted: Container[str] = ()) -> Backlog:
     """What waits in one ledger's folder, without the holds in `posted`, of which the ledger has records."""
-    return Backlog(folder=folder, files=tuple(_summed(file) for file in spool_files(folder, _cost_nanousd, posted)))
+    return Backlog(folder=folder, files=tuple(_summed(file) for file in read_spool(folder, _cost_nanousd, posted)))
 
 
 def backlogs_beside(root: Path, folder: Path) -> tuple[Backlog, ...]:
@@ -72,20 +72,20 @@ def backlogs_beside(root: Path, folder: Path) -> tuple[Backlog, ...]:
 
 def waiting_ids(folder: Path) -> frozenset[str]:
     """The ids of the holds that wait."""
-    return frozenset(each.hold_id for file in spool_files(folder, _cost_nanousd) for each in file.waiting)
+    return frozenset(each.hold_id for file in read_spool(folder, _cost_nanousd) for each in file.calls)
 
 
 def _summed(file: SpoolFile) -> WaitingFile:
-    settled = sum(each.is_settlement for each in file.waiting)
+    settled = sum(each.is_settlement for each in file.calls)
     return WaitingFile(
         path=file.path,
         process=file.process,
         is_running=file.is_running,
         ledger=file.ledger,
         settlements=settled,
-        unbooked=len(file.waiting) - settled,
-        cost_nanousd=sum(each.worth for each in file.waiting),
-        oldest_at_ms=min(each.at_ms for each in file.waiting),
+        unbooked=len(file.calls) - settled,
+        cost_nanousd=sum(each.worth for each in file.calls),
+        oldest_at_ms=min(each.at_ms for each in file.calls),
     )
 
 

@@ -128,8 +128,8 @@ def verify(flags: Flags, as_json: AsJson = False) -> None:
         found = reconcile(_watched(books.admin.snapshot(), waits, posted), adds_up=is_money)
         waiting, place = backlog_in(books.spool, posted), books.place
     counted = f"{found.accounts:,} accounts, {found.records:,} records, {found.holds:,} open holds"
-    if found.openings:
-        counted += f", openings of {found.openings:,} accounts"
+    if found.opening_balances:
+        counted += f", openings of {found.opening_balances:,} accounts"
     if as_json:
         write_json(reconciled_json(found, waiting, place))
     elif found.differences:

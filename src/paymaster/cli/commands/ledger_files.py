@@ -90,7 +90,7 @@ def import_(flags: Flags, source: Source) -> None:
     from paymaster.cli.ledger_access import open_books
     from paymaster.cli.terminal import write
     from paymaster.errors import UsageMistake
-    from paymaster.ledgers.admin.export_format import InvalidLine, read_lines
+    from paymaster.ledgers.admin.export_format import InvalidExport, read_lines
 
     name = "standard input" if source == STANDARD else source
     counts: dict[str, int] = {}
@@ -99,9 +99,11 @@ def import_(flags: Flags, source: Source) -> None:
         with stream, open_books(flags, makes=True) as books:
             admin = books.admin
             admin.load(_counted(read_lines(stream), counts, name))
-            what = ", ".join(f"{counts.get(kind, 0):,} {words}" for kind, words in (("Sums", "accounts"), ("OpenHold", "open holds")))
+            what = ", ".join(
+                f"{counts.get(kind, 0):,} {words}" for kind, words in (("AccountSums", "accounts"), ("OpenHold", "open holds"))
+            )
             write(f"Imported {name} into {books.place}: {what}, {counts.get('Record', 0):,} records.")
-    except InvalidLine as wrong:
+    except InvalidExport as wrong:
         raise wrong_line(name, wrong) from wrong
     except OSError as error:
         raise UsageMistake(f"cannot read {name}: {error.strerror or error}") from error
@@ -110,10 +112,10 @@ def import_(flags: Flags, source: Source) -> None:
 def _counted(items: "Iterator[Item]", counts: dict[str, int], name: str) -> "Iterator[Item]":
     """The items, counted by their kind. Raises UsageMistake where they are an archive's: a ledger is more than its old records."""
     from paymaster.errors import UsageMistake
-    from paymaster.ledgers.admin.export_format import Head
+    from paymaster.ledgers.admin.export_format import ExportHead
 
     for item in items:
-        if isinstance(item, Head) and item.is_archive:
+        if isinstance(item, ExportHead) and item.is_archive:
             raise UsageMistake(
                 f"{name} is an archive of old records, and no ledger can be made of them", advice=f"Read it with: report --archive {name}"
             )
@@ -130,7 +132,7 @@ def archive(flags: Flags, older_than: OlderThan, to: To = None) -> None:
     from paymaster.cli.times import read_moment
     from paymaster.errors import UsageMistake
     from paymaster.ledgers.admin import archiving
-    from paymaster.ledgers.admin.export_format import InvalidLine
+    from paymaster.ledgers.admin.export_format import InvalidExport
     from paymaster.options import state_directory
 
     folder = to.expanduser() if to else state_directory(flags.overrides().state_dir) / "archive"
@@ -153,6 +155,6 @@ def archive(flags: Flags, older_than: OlderThan, to: To = None) -> None:
             raise UsageMistake(
                 f"cannot write to {folder}: {error.strerror or error}", advice="Nothing left the ledger without a file."
             ) from error
-        except InvalidLine as wrong:
+        except InvalidExport as wrong:
             raise wrong_line(f"an archive in {folder}", wrong) from wrong
         write(f"{total:,} records left {books.place}." if total else f"No record in {books.place} is older than {older_than}.")

@@ -28,7 +28,7 @@ def post(flags: Flags) -> None:
     from paymaster.cli.backlog_tables import sentences
     from paymaster.cli.ledger_access import check_there, open_books
     from paymaster.cli.terminal import write
-    from paymaster.ledgers.spooling import SpoolingLedger
+    from paymaster.ledgers.spool.ledger import SpoolingLedger
     from paymaster.runtime import run
 
     costs: list[int] = []
@@ -38,7 +38,7 @@ def post(flags: Flags) -> None:
 
     with open_books(flags) as books:
         check_there(books)
-        run(SpoolingLedger(books.ledger, books.spool, posted=note).catch_up(books.now_ms()))
+        run(SpoolingLedger(books.ledger, books.spool, posted=note).post_all_spooled(books.now_ms()))
         if costs:
             write(f"Posted {len(costs):,} {'call' if len(costs) == 1 else 'calls'} of {format_usd(sum(costs))} to {books.place}.")
         else:
