@@ -1,4 +1,4 @@
-"""What a keeper does with a ledger is the same for every kind: describe, move without loss, thin the journal out."""
+"""What an operator does with a ledger is the same for every kind: describe it, move it without loss, shorten its journal."""
 
 import random
 import sqlite3
@@ -24,7 +24,7 @@ SLOT = Charge("slots/m", 1, 8, 0)
 
 @pytest.fixture
 def open_another(request, tmp_path, runtime):
-    """Opens new ledgers of a kind, as many as are asked for."""
+    """Opens new ledgers of a kind."""
     opened = []
 
     def make(kind):
@@ -42,7 +42,7 @@ def open_another(request, tmp_path, runtime):
 
 
 def live(ledger, calls=40, seed=1):
-    """A life: calls settled, lost, corrected, open; posts, pauses, an emptied window."""
+    """A history: calls settled, lost, corrected, open; posts, pauses, an emptied window."""
     draw = random.Random(seed)
     now = T
     for number in range(calls):
@@ -200,7 +200,7 @@ def test_dropped_records_become_opening_balances(open_another, kind):
 
 
 def test_a_lost_hold_settled_after_its_record_was_dropped_still_adds_up(open_another):
-    """On a server, which remembers it longer than its journal does."""
+    """On a server, which remembers the hold longer than its journal does."""
     ledger = open_another("redis")
     hold = Hold("lost", (USD, RPM), 1_000)
     run(ledger.reserve(hold, T))

@@ -1,4 +1,4 @@
-"""What every ledger promises, whatever keeps it."""
+"""What every kind of ledger promises."""
 
 import pytest
 

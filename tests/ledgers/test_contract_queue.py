@@ -1,4 +1,4 @@
-"""What every ledger promises to those who wait for room."""
+"""What every kind of ledger promises to calls that wait for room."""
 
 from paymaster.accounting.accounts import Balance, Charge, Held, Hold, Post, Queued, Refused, Waiters
 from paymaster.runtime import run
@@ -41,7 +41,7 @@ def test_the_queue_is_served_in_the_order_of_first_arrival(books):
 
 
 def test_a_large_request_is_not_starved_by_small_ones_of_a_rate_limit(books):
-    """Small ones come again and again and would fill the window as it moves; they make way until the large one has had its room."""
+    """Small requests keep arriving and would fill the window as it moves; they are refused until the large one has had its room."""
     window_ms, cap, waits = 1_000, 100, []
 
     def tokens(amount):

@@ -113,7 +113,7 @@ def test_a_settlement_of_a_hold_forgotten_long_ago_is_found_in_the_journal(ledge
 
 
 def forget_everything(ledger, redis_server):
-    """As if so many calls had come since that none of the holds is remembered."""
+    """As if there had been so many calls since that no hold is remembered."""
     text = ledger._runner.scripts["settle"].text.replace("REMEMBERED, FORGET_EVERY = 16384, 256", "REMEMBERED, FORGET_EVERY = 0, 1")
     short = opened(redis_server.url + f"?name={ledger.address.name}")
     script = ledger._runner.scripts["settle"]

@@ -1,4 +1,4 @@
-"""What a Redis URL says."""
+"""The parts of a Redis URL, and the messages for malformed ones."""
 
 import pytest
 

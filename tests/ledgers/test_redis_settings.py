@@ -1,4 +1,4 @@
-"""Which settings of a server are warned of, and which keep the promise of a hard budget."""
+"""Which settings of a server break the promise of a hard budget and are warned of."""
 
 import pytest
 import redis

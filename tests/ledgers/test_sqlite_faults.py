@@ -1,4 +1,4 @@
-"""What can be wrong with a ledger's file: each fault is one clear message, and none of them charges anything."""
+"""Everything that can be wrong with a ledger's file is one clear message, and charges nothing."""
 
 import contextlib
 import os
@@ -32,7 +32,7 @@ def runtime():
 
 @pytest.fixture
 def use(runtime):
-    """Ask the ledger at a path for something."""
+    """Use the ledger at a path."""
 
     def reserve(path, **options):
         ledger = SqliteLedger(path, runtime.sleep, **options)
@@ -129,7 +129,7 @@ def test_names_with_special_characters_are_fine(tmp_path, use):
 
 
 def test_a_file_that_another_process_makes_at_the_same_moment_is_a_ledger(tmp_path, monkeypatch):
-    """Between one look at the header and the next the other one is done."""
+    """The other process finishes between two reads of the header."""
     path = tmp_path / "ledger.sqlite3"
     opened = []
 

@@ -22,7 +22,7 @@ def refused(retry_in_ms=None):
 
 
 class CountingLedger(MemoryLedger):
-    """Counts the questions of the queue."""
+    """Counts how often the queue asks it."""
 
     def __init__(self):
         super().__init__()
@@ -39,7 +39,7 @@ class CountingLedger(MemoryLedger):
 
 
 async def call(books, queue, runtime, charges, work_ms=0, deadline_ms=None):
-    """One call as the flow makes it; the outcome, or None when the time was up."""
+    """One call as the flow makes it; the outcome, or None after the deadline."""
     hold = Hold(runtime.new_id(), charges, 60_000)
     account = queue.busy_account(charge.account for charge in charges)
     outcome = None

@@ -1,9 +1,11 @@
 """The Lua scripts by their verb, and how one is run in one round trip; knows neither what they do nor how a connection is made."""
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 
 import orjson
 from redis.exceptions import NoScriptError, RedisError
@@ -12,8 +14,9 @@ from paymaster.ledgers.redis.address import Address
 from paymaster.ledgers.redis.connections import Command, Connections, LoopConnections, Reply, ThreadConnections
 from paymaster.ledgers.redis.messages import ScriptRequest
 
-# The file that every script begins with.
-SHARED = "unit_of_work"
+# The shared file that every script begins with, and the line in which a script names the others that it needs.
+FIRST = "unit_of_work"
+_NEEDS = re.compile(r"^-- Needs: (.+)\.$", re.MULTILINE)
 # An idle server looks ten times a second whether a wait is over.
 LATE_MS = 250
 
@@ -27,11 +30,19 @@ class LuaScript:
 
 
 def read_scripts() -> dict[str, LuaScript]:
-    """The scripts of the directory `lua` by their verb, each behind the file that they share."""
+    """The scripts of the directory `lua` by their verb, each behind the shared files that it needs."""
     folder = files("paymaster.ledgers.redis") / "lua"
-    texts = {file.name.removesuffix(".lua"): file.read_text("utf-8") for file in folder.iterdir() if file.name.endswith(".lua")}
-    shared = texts.pop(SHARED)
-    return {verb: _script(f"{shared}\n{text}") for verb, text in texts.items()}
+    shared = _read_folder(folder / "shared")
+    scripts: dict[str, LuaScript] = {}
+    for verb, text in _read_folder(folder).items():
+        found = _NEEDS.search(text)
+        needed = [FIRST, *found[1].split(", ")] if found else [FIRST]
+        scripts[verb] = _script("\n".join([*(shared[name] for name in needed), text]))
+    return scripts
+
+
+def _read_folder(folder: Traversable) -> dict[str, str]:
+    return {file.name.removesuffix(".lua"): file.read_text("utf-8") for file in folder.iterdir() if file.name.endswith(".lua")}
 
 
 def _script(text: str) -> LuaScript:

@@ -2,6 +2,7 @@
 -- (`transactions.balances`).
 -- Request: clock_ms (absent: the server's), prefix (how the names begin).
 -- Answers BALANCES and for each account its name and: settled live held ahead (at amount)…
+-- Needs: queue.
 
 local fault = begin(request.clock_ms)
 if fault then

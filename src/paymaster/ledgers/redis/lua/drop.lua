@@ -1,5 +1,6 @@
 -- Take the oldest records out of the journal; what they charged becomes opening balances.
 -- Request: last (the position of the last one to drop), count (at most so many). Answers DROPPED and how many.
+-- Needs: journal.
 
 local fault = begin(0)
 if fault then

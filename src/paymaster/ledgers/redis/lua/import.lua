@@ -3,6 +3,7 @@
 -- Answers as listed below, or TAKEN if another import has begun since.
 --
 -- While a ledger is being filled, its now_ms is the import's token, and its queue_until_ms the number of the last part.
+-- Needs: journal.
 
 local steps, put = {}, {}
 
@@ -26,7 +27,7 @@ function steps.begin(text)
     call('DEL', WINDOW .. account)
   end
   call('DEL', ACCOUNTS, HOLDS, QUEUE, ENDED, LOST, RECORDS, OPENING)
-  state = read_state(NO_STATE)
+  state = read_state(string.rep('\0', STATE_BYTES))
   state.version, state.now_ms = IMPORTING, request.token
   call('SET', KEYS[1], pack_state(state))
   return 'BEGUN'
@@ -60,16 +61,16 @@ function put.opening(item)
 end
 
 function put.hold(item)
-  write_hold(item)
+  write_hold(item.id, item.at_ms, item.lease_until_ms, item.charges, item.lost_record)
 end
 
 function put.entry(item)
-  local row, kind, owner = read_row(call('HGET', ACCOUNTS, item.account)), ':', item.owner
-  if owner == '' then
+  local row, member = read_row(call('HGET', ACCOUNTS, item.account)), format('%.0f:%s', item.amount, item.owner)
+  if item.owner == '' then
     state.serial = state.serial + 1
-    kind, owner = '@', digits(state.serial)
+    member = format('%.0f@%.0f', item.amount, state.serial)
   end
-  enter(item.account, row, item.until_ms, item.amount, kind, owner)
+  enter(item.account, row, item.until_ms, member)
   call('HSET', ACCOUNTS, item.account, pack_row(row))
 end
 
@@ -99,7 +100,7 @@ end
 
 local text = call('GET', KEYS[1])
 if request.step ~= 'begin' then
-  state = read_state(text or NO_STATE)
+  state = read_state(text or string.rep('\0', STATE_BYTES))
   if request.step == 'end' and state.version == VERSION then
     return 'ENDED' -- the first answer did not arrive
   end

@@ -1,6 +1,7 @@
 -- Empty windows, then add entries that no hold carries, once for each token (`transactions.post`). It does not sweep: it could not report
 -- the lost holds.
 -- Request: clock_ms (absent: the server's), token, posts, clears. Answers POSTED (before after)…
+-- Needs: posts.
 
 local fault = begin(request.clock_ms)
 if fault then

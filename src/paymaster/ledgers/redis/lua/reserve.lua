@@ -1,6 +1,7 @@
 -- Admit a hold whole, or refuse it and keep its ticket in the queue (`transactions.reserve`).
 -- Request: clock_ms (absent: the server's), hold, lease_ms, charges, lost_record, queue_for_ms, waiters (absent, or names and waited_ms).
 -- Answers HELD at lease (settled live held ahead)…, REFUSED at (charge settled live held ahead count (at amount)…)…, ENDED, or LARGE account.
+-- Needs: queue.
 
 local fault = begin(request.clock_ms)
 if fault then
@@ -16,8 +17,8 @@ local charges, count = read_charges(open and open.charges or request.charges)
 local ahead = {}
 
 -- The answer for a hold that is open (`transactions._held`).
-local function held(hold)
-  local figures = { hold.at_ms, hold.lease_until_ms }
+local function held(at_ms, lease_until_ms)
+  local figures = { at_ms, lease_until_ms }
   for number = 1, count do
     local account, last = charges[number], 4 * number + 2
     local row = rows[account]
@@ -28,7 +29,7 @@ end
 
 load(charges, count)
 if open then
-  return held(open)
+  return held(open.at_ms, open.lease_until_ms)
 end
 
 local tickets, expired, mine = {}, {}, nil
@@ -140,14 +141,8 @@ if too_large then
   return close('LARGE ' .. too_large, nil, lost)
 end
 
-local admitted = {
-  id = id,
-  at_ms = now_ms,
-  lease_until_ms = now_ms + request.lease_ms,
-  charges = request.charges,
-  lost_record = request.lost_record,
-}
-write_hold(admitted)
+local lease_until_ms = now_ms + request.lease_ms
+write_hold(id, now_ms, lease_until_ms, request.charges, request.lost_record)
 for number = 1, count do -- `transactions._open`
   local account, amount, window_ms = charges[number], charges[AMOUNT * count + number], charges[WINDOW_MS * count + number]
   if amount ~= 0 then
@@ -155,8 +150,8 @@ for number = 1, count do -- `transactions._open`
     row.held = row.held + amount
     changed[account] = true
     if window_ms > 0 then
-      enter(account, row, now_ms + window_ms, amount, ':', id)
+      enter(account, row, now_ms + window_ms, format('%.0f:%s', amount, id))
     end
   end
 end
-return held(admitted)
+return held(now_ms, lease_until_ms)

@@ -3,6 +3,7 @@
 --   journal (absent: not looked up; "new": it has no record of the hold; else the position of its record as lost),
 --   keep_ms (how long records are kept; absent: for good).
 -- Answers SETTLED at (before after)…, AGAIN at, FORGOTTEN if only the journal knows whether the hold has ended, or LARGE account.
+-- Needs: journal, posts.
 
 local fault = begin(request.clock_ms)
 if fault then
@@ -48,7 +49,7 @@ local function correct()
       if had_entry or charged == 0 and free_at_ms > now_ms then
         row.live = row.live + amount - charged
         if amount ~= 0 then
-          enter(account, row, free_at_ms, amount, ':', id)
+          enter(account, row, free_at_ms, format('%.0f:%s', amount, id))
         end
       end
     end

@@ -1,6 +1,7 @@
 -- The queue, first come first, without tickets that have lapsed; nothing is written (`transactions.waiting`).
 -- Request: clock_ms (absent: the server's).
 -- Answers WAITING and for each ticket its hold, since when, the names in JSON, and the accounts in JSON.
+-- Needs: queue.
 
 local fault = begin(request.clock_ms)
 if fault then

@@ -1,4 +1,5 @@
--- What every script begins with: one transaction over the keys of one ledger. Each verb has a file of its own, put behind this one.
+-- What every script begins with: one transaction over the keys of one ledger. Each verb has a file of its own, put behind this one and behind
+-- the other shared files that it needs. A function that a script has costs it time even if it is not called.
 -- The rule is that of `ledgers/transactions.py`; each function names its twin there, or in `ledgers/unit_of_work.py`.
 --
 -- KEYS[1] is the ledger's state; the other keys share its hash tag, so that a cluster keeps them on one node.
@@ -19,11 +20,10 @@
 
 local call, format, pack, unpack_doubles = redis.call, string.format, struct.pack, struct.unpack
 
--- LAYOUT: the order of the fields of everything that is packed. Only this section knows it; all other code uses the names. Python reads the
--- same in `messages.read_charges` and, for an export, in `RedisAdmin.snapshot`.
+-- LAYOUT: the order of the fields of everything that is packed. Only this section knows it; all other code uses the names (tickets: see
+-- `queue.lua`). Python reads the same in `messages.read_charges` and, for an export, in `RedisAdmin.snapshot`.
 local STATE, ACCOUNT, HOLD = '<dddddddd', '<dddd', '<ddd'
 local STATE_BYTES, HOLD_BYTES = 64, 24
-local NO_STATE = string.rep('\0', STATE_BYTES)
 
 -- next_lease_end_ms is 0 without open holds. No ticket is valid after queue_until_ms. For forgotten_until_ms see `forget`.
 local function read_state(text)
@@ -88,18 +88,8 @@ local function read_hold(id, text)
   }
 end
 
-local function pack_hold(hold)
-  return pack(HOLD, hold.at_ms, hold.lease_until_ms, #hold.charges) .. hold.charges .. hold.lost_record
-end
-
--- Tickets of earlier versions end with asks.
-local function read_ticket(id, text, now_ms)
-  local turn, until_ms, asks, names, since_ms = cmsgpack.unpack(text)
-  return { id = id, turn = turn, until_ms = until_ms, asks = asks, names = names or {}, since_ms = since_ms or now_ms }
-end
-
-local function pack_ticket(ticket)
-  return cmsgpack.pack(ticket.turn, ticket.until_ms, ticket.asks, ticket.names, ticket.since_ms)
+local function pack_hold(at_ms, lease_until_ms, charges, lost_record)
+  return pack(HOLD, at_ms, lease_until_ms, #charges) .. charges .. lost_record
 end
 
 local VERSION = 1
@@ -107,8 +97,6 @@ local VERSION = 1
 local IMPORTING = 0
 -- One account holds this much at most: 9 million dollars in nano-dollars. Up to 2^53 there is room for bills beyond their hold.
 local LARGEST, EXACT = 9000000000000000, 9007199254740992
--- So many ended holds are remembered, and the oldest forgotten at every so many settlements. Older ones are looked up in the journal.
-local REMEMBERED, FORGET_EVERY = 16384, 256
 local FOREIGN = 'WRONGTYPE this key is not the state of a ledger'
 
 local base = string.sub(KEYS[1], 1, -6)
@@ -150,7 +138,7 @@ local function begin(clock_ms)
       return 'VERSION ' .. digits(state.version)
     end
   else
-    state = read_state(NO_STATE)
+    state = read_state(string.rep('\0', STATE_BYTES))
     state.version = VERSION
   end
   if not clock_ms then
@@ -213,9 +201,9 @@ local function load(accounts, count)
   end
 end
 
--- Put an entry into a window; the caller changes the sums (`UnitOfWork.enter`). `kind` is ":" for a hold's, "@" for a post's.
-local function enter(account, row, free_at_ms, amount, kind, owner)
-  call('ZADD', WINDOW .. account, free_at_ms, format('%.0f%s%s', amount, kind, owner))
+-- Put an entry into a window; the caller changes the sums (`UnitOfWork.enter`).
+local function enter(account, row, free_at_ms, member)
+  call('ZADD', WINDOW .. account, free_at_ms, member)
   if row.free_at_ms == 0 or free_at_ms < row.free_at_ms then
     row.free_at_ms = free_at_ms
   end
@@ -227,10 +215,10 @@ local function find_hold(id)
 end
 
 -- Keep an open hold (`Store.write_hold`), and look for leases that are over no later than its end.
-local function write_hold(hold)
-  call('HSET', HOLDS, hold.id, pack_hold(hold))
-  if state.next_lease_end_ms == 0 or hold.lease_until_ms < state.next_lease_end_ms then
-    state.next_lease_end_ms = hold.lease_until_ms
+local function write_hold(id, at_ms, lease_until_ms, charges, lost_record)
+  call('HSET', HOLDS, id, pack_hold(at_ms, lease_until_ms, charges, lost_record))
+  if state.next_lease_end_ms == 0 or lease_until_ms < state.next_lease_end_ms then
+    state.next_lease_end_ms = lease_until_ms
   end
 end
 
@@ -254,7 +242,7 @@ local function fold(id, at_ms, charges, count, amounts, was_held)
           call('ZREM', WINDOW .. account, format('%.0f:%s', held, id))
         end
         if amount ~= 0 then
-          enter(account, row, at_ms + window_ms, amount, ':', id)
+          enter(account, row, at_ms + window_ms, format('%.0f:%s', amount, id))
         end
       end
     end
@@ -275,58 +263,6 @@ local function write_record(id, lost, amounts, body)
   call('XADD', RECORDS, position, 'hold', id, 'lost', lost, 'amounts', amounts, 'body', body)
   call('ZADD', ENDED, now_ms, id)
   return position
-end
-
--- Forget so many holds that ended first. Whether a hold has ended that was admitted until then, only the journal knows.
-local function forget(count)
-  local oldest, ended_at_ms = call('ZRANGE', ENDED, 0, count - 1, 'WITHSCORES'), 0
-  for at = 1, #oldest, 2 do
-    local id
-    id, ended_at_ms = oldest[at], tonumber(oldest[at + 1])
-    call('HDEL', LOST, id)
-  end
-  call('ZREMRANGEBYRANK', ENDED, 0, count - 1)
-  state.forgotten_until_ms = math.max(state.forgotten_until_ms, ended_at_ms)
-end
-
--- Take the oldest records out of the journal, up to a position and at most so many (some hundreds). What they charged becomes opening
--- balances (`SqliteAdmin._drop_some`).
-local function drop_records(last, count)
-  local dropped, positions, sums = call('XRANGE', RECORDS, '-', last, 'COUNT', count), {}, {}
-  local function add(account, amount)
-    local sum = (sums[account] or 0) + amount
-    if math.abs(sum) > LARGEST then
-      call('HINCRBY', OPENING, account, digits(amount))
-    else
-      sums[account] = sum
-    end
-  end
-  for number, entry in ipairs(dropped) do
-    local position, list = unpack(entry)
-    local record = read_pairs(list)
-    positions[number] = position
-    if record.lost == '1' then -- its amounts are the charges of the hold
-      local charges, size = read_charges(record.amounts)
-      for at = 1, size do
-        if charges[WINDOW_MS * size + at] ~= 0 then
-          add(charges[at], charges[AMOUNT * size + at])
-        end
-      end
-    else
-      for account, amount in pairs(cjson.decode(record.amounts)) do
-        add(account, amount)
-      end
-    end
-  end
-  for account, sum in pairs(sums) do
-    if sum ~= 0 then
-      call('HINCRBY', OPENING, account, digits(sum))
-    end
-  end
-  if #positions > 0 then
-    call('XDEL', RECORDS, unpack(positions))
-  end
-  return #positions
 end
 
 -- Charge every hold but one whose lease is over in full, and write its record (`transactions._sweep`). `next_lease_end_ms` may lie before
@@ -362,59 +298,6 @@ local function sweep(but)
     lost[#lost + 1] = { hold.id, hold.charges, hold.lost_record, doubles(figures) }
   end
   return lost
-end
-
--- Empty windows, then add what no hold carries (`transactions._post`). The changes of the posts come before those of the clears.
-local function post(posts, clears, changes)
-  local cleared = {}
-  for _, account in ipairs(clears) do
-    load({ account }, 1)
-    local row, window = rows[account], WINDOW .. account
-    for _, member in ipairs(call('ZRANGE', window, 0, -1)) do
-      local _, owner = read_entry(member)
-      if not is_open(owner) then
-        call('ZREM', window, member)
-      end
-    end
-    cleared[#cleared + 1] = row.settled + row.live
-    row.live, row.free_at_ms = 0, first_free_at_ms(account)
-    changed[account] = true
-    cleared[#cleared + 1] = row.settled
-  end
-  for _, entry in ipairs(posts) do
-    load({ entry.account }, 1)
-    local row = rows[entry.account]
-    changes[#changes + 1] = row.settled + row.live
-    if entry.for_ms == cjson.null then
-      row.settled = row.settled + entry.amount
-    else
-      state.serial = state.serial + 1
-      row.live = row.live + entry.amount
-      enter(entry.account, row, now_ms + entry.for_ms, entry.amount, '@', digits(state.serial))
-    end
-    changed[entry.account] = true
-    changes[#changes + 1] = row.settled + row.live
-  end
-  for _, sum in ipairs(cleared) do
-    changes[#changes + 1] = sum
-  end
-end
-
--- The tickets that are still valid, by their turn; and the ids of the others (`LedgerQueue.__init__`).
-local function read_tickets()
-  local tickets, expired = {}, {}
-  for id, text in pairs(read_pairs(call('HGETALL', QUEUE))) do
-    local ticket = read_ticket(id, text, now_ms)
-    if ticket.until_ms > now_ms then
-      tickets[#tickets + 1] = ticket
-    else
-      expired[#expired + 1] = id
-    end
-  end
-  table.sort(tickets, function(a, b)
-    return a.turn < b.turn
-  end)
-  return tickets, expired
 end
 
 -- Write what has changed, and answer (`UnitOfWork.close`): a word with its figures, followed by the lost holds, if there are any.
