@@ -1,6 +1,6 @@
 """What a ledger costs, as ratios within one run: reserve + settle over raw SQLite, a full ledger over an empty one, 256 waiting calls.
 
-Run `python benchmarks/bench_ledger.py`; it takes half a minute and, for a moment, half a gigabyte of temporary files. A bar that is missed
+Run `python benchmarks/bench_ledger.py`; it takes half a minute and, for a moment, half a gigabyte of temporary files. A missed bar
 fails by assertion.
 """
 
@@ -133,9 +133,9 @@ def fill(path: Path) -> None:
     connection.close()
 
 
-async def waiters(path: Path, charge: Charge, work_ms: int, fair_turn_ms: Callable[[int], float]) -> tuple[float, float, bool]:
+async def waiting_calls(path: Path, charge: Charge, work_ms: int, fair_turn_ms: Callable[[int], float]) -> tuple[float, float, bool]:
     """256 calls at once on one limit: CPU share of this process, the worst wait over its fair turn, and whether all came in turn."""
-    runtime, line = AsyncioRuntime(), ProcessWaitQueue()
+    runtime, queue = AsyncioRuntime(), ProcessWaitQueue()
     ledger = SqliteLedger(path, runtime.sleep)
     waits: list[tuple[int, float]] = []
     started = time.perf_counter()
@@ -143,24 +143,24 @@ async def waiters(path: Path, charge: Charge, work_ms: int, fair_turn_ms: Callab
     async def call(number: int) -> None:
         hold = Hold(runtime.new_id(), (charge,), 60_000)
         outcome = None
-        if line.busy_account([charge.account]) is None:
+        if queue.busy_account([charge.account]) is None:
             outcome = await ledger.reserve(hold, runtime.now_ms())
         if not isinstance(outcome, Held):
-            async with line.join(charge.account, hold.id, ledger, runtime) as place:
+            async with queue.join(charge.account, hold.id, ledger, runtime) as waiter:
                 while not isinstance(outcome, Held):
-                    await place.until(outcome)
+                    await waiter.until(outcome)
                     outcome = await ledger.reserve(hold, runtime.now_ms(), queue_for_ms=5_000)
-                place.served()
+                waiter.served()
         waits.append((number, (time.perf_counter() - started) * 1_000))
         await asyncio.sleep(work_ms / 1_000)
         await ledger.settle(Settlement(hold, outcome.at_ms, (1,), RECORD), runtime.now_ms())
-        line.wake()
+        queue.wake()
 
     cpu = time.process_time()
     await asyncio.gather(*[call(number) for number in range(WAITING)])
     share = (time.process_time() - cpu) / (time.perf_counter() - started)
     await ledger.close()
-    # A first turn of nothing has no multiple; 100 ms are what anybody may be late.
+    # A first turn of 0 ms has no multiple; every call may be 100 ms late.
     worst = max((wait_ms - 100) / fair_turn_ms(number) for number, wait_ms in waits if fair_turn_ms(number))
     return share, worst, [number for number, _ in waits] == list(range(WAITING))
 
@@ -182,8 +182,10 @@ def main() -> None:
         print(f"reserve + settle, 6 accounts, SQLite       {ours_us:8.0f} us  {over_raw:6.2f} x raw   (bar {BAR_OVER_RAW:g})")
         print(f"the same with {PAST_CALLS:,} settled calls      {full_us:8.0f} us  {over_empty:6.2f} x empty (bar {BAR_FULL_OVER_EMPTY:g})")
         print(f"the same in memory                         {memory_us:8.0f} us  {memory_us / raw_us:6.2f} x raw")
-        slots = asyncio.run(waiters(folder / "slots.sqlite3", Charge("slots/m", 1, 4, 0), 50, lambda number: number // 4 * 50))
-        window = asyncio.run(waiters(folder / "window.sqlite3", Charge("requests/m", 1, 32, 500), 50, lambda number: number // 32 * 500))
+        slots = asyncio.run(waiting_calls(folder / "slots.sqlite3", Charge("slots/m", 1, 4, 0), 50, lambda number: number // 4 * 50))
+        window = asyncio.run(
+            waiting_calls(folder / "window.sqlite3", Charge("requests/m", 1, 32, 500), 50, lambda number: number // 32 * 500)
+        )
         for kind, (share, worst, in_turn) in (("4 slots", slots), ("32 in any 500 ms", window)):
             turn = "in turn" if in_turn else "OUT OF TURN"
             print(f"{WAITING} calls on {kind:16} CPU {share:6.1%} of a core (bar {BAR_WAITING_CPU:.0%}); all served {turn};", end=" ")

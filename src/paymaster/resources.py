@@ -15,7 +15,7 @@ from paymaster.flow.call_events import emit_posted
 from paymaster.flow.events import Event
 from paymaster.flow.ports import Books, Runtime, World
 from paymaster.ledgers.memory import MemoryLedger
-from paymaster.ledgers.spooling import SpoolingLedger
+from paymaster.ledgers.spool.ledger import SpoolingLedger
 from paymaster.ledgers.urls import full_location, open_ledger, spool_folder
 from paymaster.ledgers.wait_queue import ProcessWaitQueue
 from paymaster.providers.provider_set import ProviderSet
@@ -113,7 +113,7 @@ def _books(options: Options, runtime: Runtime, emit: Callable[[Event], None], *,
     if isinstance(ledger, MemoryLedger):
         return ledger
     folder = spool_folder(ledger, options.state_dir)
-    return SpoolingLedger(ledger, folder, posted=partial(emit_posted, emit), place=full_location(ledger))
+    return SpoolingLedger(ledger, folder, posted=partial(emit_posted, emit), location=full_location(ledger))
 
 
 def backoff(policy: Policy) -> Callable[[int], int]:

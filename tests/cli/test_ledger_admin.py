@@ -17,7 +17,7 @@ from cli.programs import start
 from paymaster.accounting.accounts import Charge, Hold, Post, Record, Settlement
 from paymaster.accounting.corrections import Correction
 from paymaster.accounting.records import AttemptRecord
-from paymaster.ledgers.admin.export_format import Head, Sums, write_lines
+from paymaster.ledgers.admin.export_format import AccountSums, ExportHead, write_lines
 from paymaster.ledgers.urls import open_ledger
 from paymaster.runtime import BlockingRuntime, run
 from redis_servers import free_port
@@ -55,8 +55,8 @@ def old_books(count=50, cost=1_000_000, calls="h"):
             Record(f"{calls}{number}", OLD_MS + number, lost=False, amounts={name: cost, "requests/fast": 1}, body=body.to_json())
         )
     halves = [(count + 1) // 2 * cost, count // 2 * cost]
-    sums = [Sums(f"usd/run/{name}", half, 0, 0) for name, half in zip("ab", halves, strict=True) if half]
-    return b"".join(write_lines([Head(OLD_MS + count), *sums, *records]))
+    sums = [AccountSums(f"usd/run/{name}", half, 0, 0) for name, half in zip("ab", halves, strict=True) if half]
+    return b"".join(write_lines([ExportHead(OLD_MS + count), *sums, *records]))
 
 
 @pytest.fixture
@@ -383,7 +383,7 @@ def stop(*_):
 def die_in_dropping(admin, until):
     real = admin._drop_some if hasattr(admin, "_drop_some") else None
     if at:
-        real(until.at_ms << 20 | until.number) if real else admin._ask("drop", f"{until.at_ms}-{until.number}", 7)
+        real(until.at_ms << 20 | until.number) if real else admin._ask("drop", {"last": f"{until.at_ms}-{until.number}", "count": 7})
     stop()
 redis_admin.RedisAdmin.drop_records = sqlite_admin.SqliteAdmin.drop_records = die_in_dropping
 from paymaster.cli import main

@@ -12,7 +12,7 @@ import pytest
 
 from paymaster.accounting.accounts import Charge, Hold, Settlement
 from paymaster.accounting.records import AttemptRecord
-from paymaster.ledgers.spool import Spool
+from paymaster.ledgers.spool.files import Spool
 from paymaster.ledgers.urls import open_ledger, spool_folder
 from paymaster.runtime import BlockingRuntime, run
 from redis_servers import free_port

@@ -12,7 +12,7 @@ from paymaster.accounting.accounts import Settled, Settlement
 from paymaster.gateway.auth import Key
 from paymaster.gateway.service import registry_for
 from paymaster.ledgers.memory import MemoryLedger
-from paymaster.ledgers.spooling import SpoolingLedger
+from paymaster.ledgers.spool.ledger import SpoolingLedger
 from paymaster.routing.failures import FailureKind
 from paymaster.testing import ManualRuntime
 from redis_servers import RedisServer, free_port, server_program

@@ -13,7 +13,7 @@ from paymaster.testing import ManualRuntime
 T = 1_000_000
 
 
-class ActiveRegistry:
+class BlockingBooks:
     """The ledger's methods without `await`."""
 
     def __init__(self, ledger):
@@ -58,5 +58,5 @@ def ledger(request, tmp_path, runtime):
 
 
 @pytest.fixture
-def active(ledger):
-    return ActiveRegistry(ledger)
+def books(ledger):
+    return BlockingBooks(ledger)

@@ -1,4 +1,4 @@
-"""What a admin does with a ledger is the same for every kind: describe, move without loss, thin the journal out."""
+"""What an operator does with a ledger is the same for every kind: describe it, move it without loss, shorten its journal."""
 
 import random
 import sqlite3
@@ -10,7 +10,7 @@ import redis
 
 from paymaster.accounting.accounts import Balance, Charge, Hold, Post, Settlement
 from paymaster.errors import LedgerUnusable
-from paymaster.ledgers.admin.export_format import Head, InvalidLine, Opening, read_lines, write_lines
+from paymaster.ledgers.admin.export_format import ExportHead, InvalidExport, OpeningBalance, read_lines, write_lines
 from paymaster.ledgers.redis.address import read_address
 from paymaster.ledgers.redis.ledger import RedisLedger
 from paymaster.ledgers.sqlite.ledger import SqliteLedger
@@ -25,7 +25,7 @@ SLOT = Charge("slots/m", 1, 8, 0)
 
 @pytest.fixture
 def open_another(request, tmp_path, runtime):
-    """Opens new ledgers of a kind, as many as are asked for."""
+    """Opens new ledgers of a kind."""
     opened = []
 
     def make(kind):
@@ -50,7 +50,7 @@ def open_admin():
 
 
 def live(ledger, calls=40, seed=1):
-    """A life: calls settled, lost, corrected, open; posts, pauses, an emptied window."""
+    """A history: calls settled, lost, corrected, open; posts, pauses, an emptied window."""
     draw = random.Random(seed)
     now = T
     for number in range(calls):
@@ -80,7 +80,7 @@ def imported(text, ledger):
 
 
 @pytest.mark.parametrize("kinds", [("sqlite", "redis", "sqlite"), ("redis", "sqlite", "redis")])
-def test_a_ledger_moves_there_and_back_without_the_loss_of_a_byte(open_another, kinds):
+def test_a_ledger_moves_there_and_back_without_losing_a_byte(open_another, kinds):
     first, second, third = map(open_another, kinds)
     now = live(first)
     text = exported(first)
@@ -132,7 +132,7 @@ def test_an_import_that_is_cut_off_leaves_nothing_behind(open_another, kind, kee
     live(first)
     text = exported(first)
     cut = b"".join(text.splitlines(keepends=True)[:keep])
-    with pytest.raises(InvalidLine, match="without its last line"):
+    with pytest.raises(InvalidExport, match="without its last line"):
         imported(cut, second)
     assert list(iterate(second.records())) == []
     assert run(second.balances("", T)) == {}
@@ -154,19 +154,19 @@ def change(text, old, new):
         (lambda text: change(text, b'"held":0', b'"hold":0'), 2, "it has no 'held'"),
         (lambda text: text[:200], None, "cut off there"),
         (lambda text: b"".join(text.splitlines(keepends=True)[1:]), 1, "first line"),
-        (lambda text: text + text, None, "can't stand behind"),
+        (lambda text: text + text, None, "can't follow"),
         (lambda text: change(text, b'"paymaster_ledger":1', b'"paymaster_ledger":9'), 1, "later Paymaster"),
-        (lambda text: double(text, 1), 3, "stands there twice"),
+        (lambda text: double(text, 1), 3, "a duplicate of an earlier line"),
         (lambda text: double(text, -2), -1, "lines are missing or doubled"),
         (lambda _text: b"", 0, "without its last line"),
         (lambda _text: b"\n", 1, "not JSON"),
     ],
 )
-def test_a_line_that_is_wrong_is_named(open_another, edit, line, reason):
+def test_an_invalid_line_of_an_export_is_named(open_another, edit, line, reason):
     first = open_another("sqlite")
     live(first)
     text = edit(exported(first))
-    with pytest.raises(InvalidLine, match=reason) as caught:
+    with pytest.raises(InvalidExport, match=reason) as caught:
         imported(text, open_another("sqlite"))
     if line is not None:
         assert caught.value.number == (line if line >= 0 else text.count(b"\n"))
@@ -187,7 +187,7 @@ def test_figures_beyond_what_redis_counts_are_refused_whole(open_another):
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "redis"])
-def test_what_leaves_the_journal_stays_as_an_opening(open_another, open_admin, kind):
+def test_dropped_records_become_opening_balances(open_another, open_admin, kind):
     ledger = open_another(kind)
     live(ledger, 60)
     admin = open_admin(ledger)
@@ -201,26 +201,26 @@ def test_what_leaves_the_journal_stays_as_an_opening(open_another, open_admin, k
     for record in everything[:10]:
         for account, amount in record.amounts.items():
             expected[account] = expected.get(account, 0) + amount
-    assert dict(admin.openings()) == {account: amount for account, amount in expected.items() if amount}
+    assert dict(admin.opening_balances()) == {account: amount for account, amount in expected.items() if amount}
     assert run(ledger.balances("usd", T)) == before
     assert admin.drop_records(last) == 0
     moved = imported(exported(ledger), open_another("redis" if kind == "sqlite" else "sqlite"))
-    assert dict(open_admin(moved).openings()) == dict(admin.openings())
+    assert dict(open_admin(moved).opening_balances()) == dict(admin.opening_balances())
     assert admin.oldest_records(1, 10) == []
 
 
-def test_a_lost_hold_that_is_settled_after_its_record_left_the_journal_still_adds_up(open_another, open_admin):
-    """On a server, which remembers it longer than its journal does."""
+def test_a_lost_hold_settled_after_its_record_was_dropped_still_adds_up(open_another, open_admin):
+    """On a server, which remembers the hold longer than its journal does."""
     ledger = open_another("redis")
     hold = Hold("lost", (USD, RPM), 1_000)
     run(ledger.reserve(hold, T))
     run(ledger.sweep(T + 1_000))
     admin = open_admin(ledger)
     admin.drop_records(admin.oldest_records(T + 5_000, 1)[0][0])
-    assert dict(admin.openings()) == {"usd/run/a": 40, "requests/m": 1}
+    assert dict(admin.opening_balances()) == {"usd/run/a": 40, "requests/m": 1}
     run(ledger.settle(Settlement(hold, T, (6, 1), "{}"), T + 2_000))
     assert run(ledger.balances("usd", T)) == {"usd/run/a": Balance(settled=6)}
-    assert admin.openings()["usd/run/a"] == 0
+    assert admin.opening_balances()["usd/run/a"] == 0
 
 
 def test_a_server_drops_records_by_age_and_keeps_what_they_charged(redis_url, open_admin, runtime):
@@ -230,7 +230,7 @@ def test_a_server_drops_records_by_age_and_keeps_what_they_charged(redis_url, op
         run(ledger.settle(Settlement(Hold(f"h{number}", (USD,), 1_000), at, (number,), "{}"), at))
     kept = list(iterate(ledger.records()))
     assert [record.hold_id for record in kept] == [f"h{number}" for number in range(100, 600)]
-    assert dict(open_admin(ledger).openings()) == {"usd/run/a": sum(range(100))}
+    assert dict(open_admin(ledger).opening_balances()) == {"usd/run/a": sum(range(100))}
     assert run(ledger.balances("", T)) == {"usd/run/a": Balance(settled=sum(range(600)))}
     run(ledger.close())
 
@@ -243,14 +243,14 @@ def test_a_ledger_describes_itself(open_another, open_admin, kind):
     empty = admin.describe()
     assert (empty.accounts, empty.open_holds, empty.records, empty.oldest_ms) == (0, 0, 0, None)
     live(ledger)
-    told = admin.describe()
+    description = admin.describe()
     records = list(iterate(ledger.records()))
-    assert (told.records, told.oldest_ms, told.newest_ms) == (len(records), records[0].at_ms, records[-1].at_ms)
-    assert told.open_holds > 0
-    assert told.accounts == len(run(ledger.balances("", T)))
-    assert told.size_bytes > 1_000
-    assert told.version == told.newest_version
-    assert admin.migrate() == (told.version, told.version)
+    assert (description.records, description.oldest_ms, description.newest_ms) == (len(records), records[0].at_ms, records[-1].at_ms)
+    assert description.open_holds > 0
+    assert description.accounts == len(run(ledger.balances("", T)))
+    assert description.size_bytes > 1_000
+    assert description.version == description.newest_version
+    assert admin.migrate() == (description.version, description.version)
 
 
 def test_a_file_of_the_first_version_is_brought_up_to_date_in_place(open_another, open_admin):
@@ -272,19 +272,21 @@ def test_a_file_of_the_first_version_is_brought_up_to_date_in_place(open_another
     assert exported(ledger) == text
 
 
-def test_an_import_that_never_ended_is_told_to_every_caller_and_begun_anew(open_another, open_admin, redis_server):
+def test_an_unfinished_import_refuses_every_caller_and_can_be_started_again(open_another, open_admin, redis_server):
     first, second = open_another("sqlite"), open_another("redis")
     live(first)
     text = exported(first)
-    run(second.ask("import_begin", 5))
-    run(second.ask("import_put", 5, 1, orjson.dumps([["account", "usd/half", 1, 0, 0], ["entry", "usd/half", T, "", 1]])))
-    run(second.ask("import_put", 5, 1, orjson.dumps([["account", "usd/again", 1, 0, 0]])))
+    run(second.ask("import", {"step": "begin", "token": 5}))
+    account = {"kind": "account", "account": "usd/half", "settled": 1, "live": 0, "held": 0}
+    entry = {"kind": "entry", "account": "usd/half", "until_ms": T, "owner": "", "amount": 1}
+    run(second.ask("import", {"step": "put", "token": 5, "part": 1, "items": [account, entry]}))
+    run(second.ask("import", {"step": "put", "token": 5, "part": 1, "items": [account | {"account": "usd/again"}]}))
     for ask in (
         lambda: run(second.balances("", T)),
         lambda: open_admin(second).describe(),
         lambda: run(second.reserve(Hold("h", (USD,), 5), T)),
     ):
-        with pytest.raises(LedgerUnusable, match=r"import into the ledger .* has not come to its end"):
+        with pytest.raises(LedgerUnusable, match=r"import into the ledger .* has not finished"):
             ask()
     assert exported(imported(text, second)) == text
     with redis.Redis(port=redis_server.port) as client:
@@ -299,9 +301,9 @@ def test_of_two_imports_at_once_the_later_one_wins(open_another, open_admin):
     def items():
         for number, item in enumerate(read_lines(text.splitlines(keepends=True))):
             if number == 5:
-                open_admin(second).load([Head(T), Opening("usd", 3)])
+                open_admin(second).load([ExportHead(T), OpeningBalance("usd", 3)])
             yield item
 
     with pytest.raises(LedgerUnusable, match="Another import"):
         open_admin(second).load(items())
-    assert dict(open_admin(second).openings()) == {"usd": 3}
+    assert dict(open_admin(second).opening_balances()) == {"usd": 3}

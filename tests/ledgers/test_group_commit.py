@@ -1,4 +1,4 @@
-"""Callers of one event loop share transactions, and none of them can tell."""
+"""Callers of one event loop share transactions, and get the same answers as without."""
 
 import asyncio
 import functools
@@ -15,7 +15,7 @@ from paymaster.accounting.accounts import Charge, Held, Hold, HoldEnded, Post, R
 from paymaster.errors import LedgerUnavailable, LedgerUnusable
 from paymaster.ledgers import transactions
 from paymaster.ledgers.sqlite.file import open_database
-from paymaster.ledgers.sqlite.ledger import CROWD, SqliteLedger
+from paymaster.ledgers.sqlite.ledger import GROUPED_FROM, SqliteLedger
 from paymaster.ledgers.sqlite.store import GroupStore, SqliteStore
 from paymaster.ledgers.urls import open_ledger
 from paymaster.runtime import AsyncioRuntime, BlockingRuntime, run
@@ -102,14 +102,14 @@ def _paid(hold, amount=1):
     return Settlement(hold, T, (amount, 1), "{}")
 
 
-def crowded(test):
+def grouped(test):
     """Run the test in a loop, with a ledger whose next callers share transactions."""
 
     @functools.wraps(test)
     def within(tmp_path):
         async def main():
             ledger = SqliteLedger(tmp_path / "ledger.sqlite3", AsyncioRuntime().sleep, patience_ms=300, grouped=True)
-            for number in range(CROWD):
+            for number in range(GROUPED_FROM):
                 await ledger.reserve(_hold(f"first-{number}", 0), T)
             await test(ledger)
             await ledger.close()
@@ -120,7 +120,7 @@ def crowded(test):
     return within
 
 
-@crowded
+@grouped
 async def test_a_budget_is_a_bound_for_callers_of_one_group(ledger):
     outcomes = await asyncio.gather(*(ledger.reserve(_hold(f"h{number}", 3, cap=100), T) for number in range(200)))
     held = [outcome for outcome in outcomes if isinstance(outcome, Held)]
@@ -132,7 +132,7 @@ async def test_a_budget_is_a_bound_for_callers_of_one_group(ledger):
     assert len([record async for record in ledger.records()]) == 33
 
 
-@crowded
+@grouped
 async def test_a_group_is_one_transaction(ledger):
     begun = []
     ledger._store.connection.set_trace_callback(lambda sql: begun.append(sql) if sql.startswith("BEGIN") else None)
@@ -140,7 +140,7 @@ async def test_a_group_is_one_transaction(ledger):
     assert len(begun) == 1
 
 
-@crowded
+@grouped
 async def test_a_work_that_is_refused_spoils_nothing_for_its_neighbours(ledger):
     bad = Hold("bad", (Charge("usd/run/r", -1, None),), 1000)
     first, refused, last = await asyncio.gather(
@@ -151,7 +151,7 @@ async def test_a_work_that_is_refused_spoils_nothing_for_its_neighbours(ledger):
     assert (await ledger.balances("usd/", T))["usd/run/r"].held == 2
 
 
-@crowded
+@grouped
 async def test_a_hold_whose_caller_is_cancelled_before_the_transaction_is_never_made(ledger):
     asks = [asyncio.create_task(ledger.reserve(_hold(f"h{number}"), T)) for number in range(3)]
     asyncio.get_running_loop().call_soon(asks[1].cancel)  # after they have asked, before the group is done
@@ -160,8 +160,8 @@ async def test_a_hold_whose_caller_is_cancelled_before_the_transaction_is_never_
     assert (await ledger.balances("usd/", T))["usd/run/r"].held == 2
 
 
-@crowded
-async def test_what_was_spent_is_settled_whoever_is_cancelled(ledger):
+@grouped
+async def test_what_was_spent_is_settled_no_matter_which_task_is_cancelled(ledger):
     hold = _hold("h", 5)
     await ledger.reserve(hold, T)
     ask = asyncio.create_task(ledger.settle(_paid(hold, 4), T))
@@ -172,12 +172,12 @@ async def test_what_was_spent_is_settled_whoever_is_cancelled(ledger):
     assert (await ledger.balances("usd/", T))["usd/run/r"].settled == 4
 
 
-def test_what_was_spent_is_settled_where_the_loop_closes_at_once(tmp_path):
+def test_what_was_spent_is_settled_if_the_loop_closes_at_once(tmp_path):
     path, hold = tmp_path / "ledger.sqlite3", _hold("h", 5)
     ledger = SqliteLedger(path, AsyncioRuntime().sleep, grouped=True)
 
     async def main():
-        for number in range(CROWD):
+        for number in range(GROUPED_FROM):
             await ledger.reserve(_hold(f"first-{number}", 0), T)
         await ledger.reserve(hold, T)
         last = asyncio.create_task(ledger.settle(_paid(hold, 4), T))
@@ -191,7 +191,7 @@ def test_what_was_spent_is_settled_where_the_loop_closes_at_once(tmp_path):
     run(ledger.close())
 
 
-@crowded
+@grouped
 async def test_a_group_waits_for_another_process_that_writes(ledger):
     other = sqlite3.connect(ledger.path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
@@ -203,8 +203,8 @@ async def test_a_group_waits_for_another_process_that_writes(ledger):
     assert all(isinstance(outcome, Held) for outcome in await asks)
 
 
-@crowded
-async def test_everybody_of_a_group_is_told_that_the_file_is_locked(ledger):
+@grouped
+async def test_every_caller_of_a_group_gets_the_error_of_a_locked_file(ledger):
     other = sqlite3.connect(ledger.path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     outcomes = await asyncio.gather(*(ledger.reserve(_hold(f"h{number}"), T) for number in range(5)), return_exceptions=True)
@@ -213,7 +213,7 @@ async def test_everybody_of_a_group_is_told_that_the_file_is_locked(ledger):
     assert await ledger.balances("usd/", T) == {}
 
 
-@crowded
+@grouped
 async def test_a_figure_that_no_ledger_can_hold_leaves_no_neighbour_waiting(ledger):
     much = [_paid(_hold(f"h{number}"), 2**62 - 1) for number in range(3)]
     async with asyncio.timeout(20):
@@ -224,7 +224,7 @@ async def test_a_figure_that_no_ledger_can_hold_leaves_no_neighbour_waiting(ledg
     assert (first.hold_id, last.hold_id) == ("a", "b")
 
 
-@crowded
+@grouped
 async def test_a_hold_that_has_ended_spoils_nothing_for_its_neighbours_while_the_file_is_locked(ledger):
     await ledger.settle(_paid(_hold("gone")), T)
     other = sqlite3.connect(ledger.path, isolation_level=None)
@@ -238,8 +238,8 @@ async def test_a_hold_that_has_ended_spoils_nothing_for_its_neighbours_while_the
     assert (first.hold_id, last.hold_id) == ("a", "b")
 
 
-@crowded
-async def test_whoever_waits_for_a_locked_file_is_answered_though_every_other_task_is_cancelled(ledger):
+@grouped
+async def test_a_caller_waiting_for_a_locked_file_is_answered_when_all_other_tasks_are_cancelled(ledger):
     hold = _hold("h", 5)
     await ledger.reserve(hold, T)
     other = sqlite3.connect(ledger.path, isolation_level=None)
@@ -277,7 +277,7 @@ def _ask_in_a_loop_that_ends_at_once(ledger):
     """Queue a work in a loop that never gets to its transaction."""
 
     async def waiters():
-        for number in range(CROWD):
+        for number in range(GROUPED_FROM):
             await ledger.reserve(_hold(f"first-{number}", 0), T)
         asyncio.get_running_loop().stop()
         await ledger.reserve(_hold("abandoned"), T)
@@ -289,7 +289,7 @@ def _ask_in_a_loop_that_ends_at_once(ledger):
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_loop_that_closed_with_a_work_in_it_keeps_nobody_of_the_next_loop_waiting(tmp_path):
+def test_work_left_by_a_closed_loop_does_not_block_the_next_loop(tmp_path):
     ledger = SqliteLedger(tmp_path / "ledger.sqlite3", AsyncioRuntime().sleep, grouped=True)
     loop, task = _ask_in_a_loop_that_ends_at_once(ledger)
     loop.close()
@@ -305,7 +305,7 @@ def test_a_loop_that_closed_with_a_work_in_it_keeps_nobody_of_the_next_loop_wait
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
-def test_a_child_that_was_forked_with_a_work_in_the_queue_does_not_wait_for_it(tmp_path):
+def test_a_forked_child_does_not_wait_for_work_in_its_parents_group(tmp_path):
     ledger = SqliteLedger(tmp_path / "ledger.sqlite3", AsyncioRuntime().sleep, grouped=True)
     loop, task = _ask_in_a_loop_that_ends_at_once(ledger)
 
@@ -327,8 +327,8 @@ def test_a_child_that_was_forked_with_a_work_in_the_queue_does_not_wait_for_it(t
     run(ledger.close())
 
 
-@crowded
-async def test_everybody_of_a_group_is_told_that_the_file_is_no_ledger_any_more(ledger):
+@grouped
+async def test_every_caller_of_a_group_gets_the_error_of_a_file_that_is_no_ledger_any_more(ledger):
     await ledger.close()
     for file in ledger.path.parent.iterdir():
         file.unlink()
@@ -337,37 +337,47 @@ async def test_everybody_of_a_group_is_told_that_the_file_is_no_ledger_any_more(
     assert [type(answer) for answer in answers] == [LedgerUnusable] * 3
 
 
-@crowded
-async def test_nobody_waits_for_ever_for_a_work_that_fails_in_a_way_nobody_foresaw(ledger):
-    unforeseen = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, context: unforeseen.append(context["exception"]))
+@grouped
+async def test_an_unexpected_error_leaves_no_caller_of_the_group_waiting(ledger):
+    unhandled = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unhandled.append(context["exception"]))
     odd = Settlement(_hold("odd"), T, (1, 1), "{}", posts=None)
     answers = await asyncio.wait_for(
         asyncio.gather(ledger.settle(odd, T), ledger.reserve(_hold("neighbour"), T), return_exceptions=True), 20
     )
     assert isinstance(answers[0], TypeError)
     assert isinstance(answers[1], Held)  # each does its work by itself then
-    assert [type(error) for error in unforeseen] == [TypeError]
+    assert [type(error) for error in unhandled] == [TypeError]
 
 
-@crowded
-async def test_calls_that_are_over_make_no_crowd_however_they_ended(ledger):
+@grouped
+async def test_calls_that_have_ended_do_not_count_as_open_holds(ledger):
     await ledger.withdraw("first-0")
     await ledger.settle(_paid(_hold("of another process")), T)
     await ledger.reserve(_hold("second"), T)
-    asked = asyncio.create_task(ledger.reserve(_hold("in a group"), T))
+    reserving = asyncio.create_task(ledger.reserve(_hold("in a group"), T))
     await asyncio.sleep(0)
-    assert not asked.done(), "four are under way"
-    await asked
+    assert not reserving.done(), "four holds are open"
+    await reserving
     for name in ("second", "in a group"):
         await ledger.withdraw(name)
     assert isinstance(run(ledger.reserve(_hold("at once"), T)), Held)
 
 
+def test_holds_whose_lease_is_over_do_not_count_as_open(tmp_path):
+    """A hold may end elsewhere: another process posts its settlement, or the file is unavailable when it is withdrawn."""
+    ledger = SqliteLedger(tmp_path / "ledger.sqlite3", BlockingRuntime().sleep)
+    for number in range(2 * GROUPED_FROM):
+        run(ledger.reserve(_hold(f"expires-{number}"), T))
+    run(ledger.reserve(_hold("later"), T + _hold("expires").lease_ms))
+    assert list(ledger._open_holds) == ["later"]
+    run(ledger.close())
+
+
 def test_the_ledger_of_an_event_loop_shares_transactions_and_that_of_threads_does_not(tmp_path):
     async def transactions_of_forty(*, blocking):
         ledger = open_ledger(None, AsyncioRuntime().sleep, state_dir=tmp_path / str(blocking), blocking=blocking)
-        for number in range(CROWD):
+        for number in range(GROUPED_FROM):
             await ledger.reserve(_hold(f"first-{number}", 0), T)
         begun = []
         ledger._store.connection.set_trace_callback(lambda sql: begun.append(sql) if sql.startswith("BEGIN") else None)

@@ -1,6 +1,7 @@
 """Many processes on one file: a hard budget is never exceeded, and a process that dies at any moment loses nothing and doubles nothing."""
 
 import contextlib
+import gc
 import os
 import random
 import signal
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from paymaster.accounting.accounts import Charge, Held, Hold, Settlement
+from paymaster.ledgers.sqlite import forks
 from paymaster.ledgers.sqlite.ledger import SqliteLedger
 from paymaster.runtime import BlockingRuntime, iterate, run
 
@@ -85,7 +87,7 @@ def test_a_hard_budget_is_never_exceeded_by_processes_and_threads(tmp_path):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_process_killed_at_any_moment_loses_nothing_and_doubles_nothing(tmp_path, seed):
-    """The children tell what has been committed; that must be in the ledger, once, and holds left open are charged in full."""
+    """The children print what has been committed; that must be in the ledger, once, and holds left open are charged in full."""
     script = """
     number = 0
     while True:
@@ -97,21 +99,21 @@ def test_a_process_killed_at_any_moment_loses_nothing_and_doubles_nothing(tmp_pa
     """
     path = tmp_path / "ledger.sqlite3"
     dice = random.Random(seed)
-    told = []
+    printed = []
     for _ in range(4):
         processes = [start(script, path) for _ in range(2)]
-        told += [process.stdout.readline() for process in processes]
+        printed += [process.stdout.readline() for process in processes]
         time.sleep(dice.uniform(0.01, 0.25))
         for process in processes:
             process.send_signal(signal.SIGKILL)
-            told += process.stdout.read().splitlines()
+            printed += process.stdout.read().splitlines()
             process.stdout.close()
             process.wait()
     with contextlib.closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     balances, records, _ = read(path)
     # The last line of a killed process may be cut short.
-    words = [line.split() for line in told]
+    words = [line.split() for line in printed]
     held = {word[1] for word in words if len(word) == 2 and word[0] == "held" and len(word[1]) == 32}
     paid = {word[1] for word in words if len(word) == 2 and word[0] == "paid" and len(word[1]) == 32}
     by_hold = {record.hold_id: record for record in records}
@@ -152,6 +154,21 @@ def test_no_connection_lives_through_a_fork(tmp_path):
             break
         time.sleep(0.05)
     assert balances["usd/run/a"].settled == 1_111
+
+
+def test_all_ledgers_of_a_process_share_one_fork_hook_and_can_be_collected(tmp_path, monkeypatch):
+    registered = []
+    monkeypatch.setattr(os, "register_at_fork", lambda **hooks: registered.append(hooks))
+    forks._watch.cache_clear()
+    try:
+        ledgers = [SqliteLedger(tmp_path / f"{number}.sqlite3", BlockingRuntime().sleep) for number in range(3)]
+        assert len(registered) == 1
+        assert len(forks._watch()._ledgers) == 3
+        ledgers.clear()
+        gc.collect()
+        assert len(forks._watch()._ledgers) == 0
+    finally:
+        forks._watch.cache_clear()
 
 
 def test_forking_while_threads_write_neither_hangs_nor_damages(tmp_path):

@@ -2,10 +2,12 @@
 
 import asyncio
 import signal
+import struct
 import sys
 import threading
 import time
 
+import orjson
 import pytest
 import redis
 
@@ -75,7 +77,7 @@ def test_two_names_on_one_server_are_two_ledgers_and_all_keys_share_a_hash_tag(l
 
 
 def test_money_is_exact_to_the_largest_figure_and_refused_beyond(ledger):
-    """At the bound neighbouring figures are still told apart, as they would not be in Lua's own conversion to text."""
+    """At the bound neighbouring figures still differ, which they would not in Lua's own conversion to text."""
     most = LARGEST_FIGURE
     assert isinstance(run(ledger.reserve(Hold("h1", (Charge("usd/a", most - 1, most),), 60_000), 0)), Held)
     refused = run(ledger.reserve(Hold("h2", (Charge("usd/a", 2, most),), 60_000), 0))
@@ -111,11 +113,11 @@ def test_a_settlement_of_a_hold_forgotten_long_ago_is_found_in_the_journal(ledge
 
 
 def forget_everything(ledger, redis_server):
-    """As if so many calls had come since that none of the holds is remembered."""
-    text = ledger._scripts["settle"].text.replace("REMEMBERED, FORGET_EVERY = 16384, 256", "REMEMBERED, FORGET_EVERY = 0, 1")
+    """As if there had been so many calls since that no hold is remembered."""
+    text = ledger._runner.scripts["settle"].text.replace("REMEMBERED, FORGET_EVERY = 16384, 256", "REMEMBERED, FORGET_EVERY = 0, 1")
     short = opened(redis_server.url + f"?name={ledger.address.name}")
-    script = ledger._scripts["settle"]
-    short._scripts["settle"] = type(script)(text, "0" * 40)
+    script = ledger._runner.scripts["settle"]
+    short._runner.scripts["settle"] = type(script)(text, "0" * 40)
     run(short.settle(Settlement(Hold("last", (), 1), int(time.time() * 1000), (), "{}"), 0))
     with redis.Redis(port=redis_server.port) as client:
         prefix = ledger.address.state_key.removesuffix("state")
@@ -126,8 +128,8 @@ def forget_everything(ledger, redis_server):
 
 def test_what_is_remembered_of_ended_holds_stays_bounded(redis_url, redis_server):
     ledger = opened(redis_url + "&keep_days=1")
-    ledger._scripts = {
-        verb: type(script)(script.text.replace("16384, 256", "100, 8"), "0" * 40) for verb, script in ledger._scripts.items()
+    ledger._runner.scripts = {
+        verb: type(script)(script.text.replace("16384, 256", "100, 8"), "0" * 40) for verb, script in ledger._runner.scripts.items()
     }
     for number in range(300):
         pay(ledger, f"h{number}", charges=(USD,), amount=0)
@@ -137,6 +139,39 @@ def test_what_is_remembered_of_ended_holds_stays_bounded(redis_url, redis_server
         assert not client.exists(prefix + "holds", prefix + "line", prefix + "lost")
         assert client.xlen(prefix + "records") == 300
     run(ledger.close())
+
+
+def test_what_earlier_versions_stored_is_read_and_kept_in_their_format(ledger, redis_server):
+    """Keys as the scripts of the first version packed them, with a ticket that does not name its waiters yet."""
+    key, now_ms = ledger.address.state_key.removesuffix("state"), time.time_ns() // 1_000_000
+    charges = orjson.dumps(["usd/run/a", "requests/m", 10, 1, 1_000, -1, -1, 60_000])
+    stored = struct.pack("<ddd", now_ms, now_ms + 60_000, len(charges)) + charges + b'{"lost":1}'
+    with redis.Redis(port=redis_server.port) as client:
+        client.set(key + "state", struct.pack("<8d", 1, now_ms, now_ms + 60_000, now_ms + 60_000, 0, 0, 7, 0))
+        client.hset(key + "accounts", "usd/run/a", struct.pack("<4d", 5, 0, 10, 0))
+        client.hset(key + "accounts", "requests/m", struct.pack("<4d", 0, 2, 1, now_ms + 30_000))
+        client.zadd(key + "window:requests/m", {"2@7": now_ms + 30_000, "1:open": now_ms + 60_000})
+        client.hset(key + "holds", "open", stored)
+        client.hset(key + "line", "waits", b"\x01\xcb" + struct.pack(">d", now_ms + 60_000) + b"\x81\xa9usd/run/a\x03")
+    assert run(ledger.balances("", 0)) == {
+        "usd/run/a": Balance(settled=5, held=10, ahead=3),
+        "requests/m": Balance(live=2, held=1, free_at=((now_ms + 30_000, 2), (now_ms + 60_000, 1))),
+    }
+    assert [(ticket.hold_id, ticket.accounts, ticket.names) for ticket in run(ledger.waiting(0))] == [("waits", ("usd/run/a",), {})]
+    hold = Hold("next", (Charge("usd/run/a", 10, 1_000), Charge("requests/m", 1, None, 60_000)), 60_000, '{"lost":1}')
+    held = run(ledger.reserve(hold, 0))
+    settled = run(ledger.settle(Settlement(Hold("open", (USD, RPM), 60_000), now_ms, (4, 1), "{}"), 0))
+    assert [(change.before, change.after) for change in settled.changes] == [(5, 9), (2, 3)]
+    with redis.Redis(port=redis_server.port) as client:
+        version, at_ms, lease_end_ms, queue_until_ms, record_ms, number, serial, forgotten_ms = struct.unpack(
+            "<8d", client.get(key + "state")
+        )
+        assert (version, queue_until_ms, number, serial, forgotten_ms) == (1, now_ms + 60_000, 0, 8, 0)
+        assert held.at_ms <= at_ms == record_ms
+        assert lease_end_ms == now_ms + 60_000
+        lease = struct.pack("<ddd", held.at_ms, held.lease_until_ms, len(charges))
+        assert client.hgetall(key + "holds") == {b"next": lease + charges + b'{"lost":1}'}
+        assert struct.unpack("<4d", client.hget(key + "accounts", "requests/m")) == (0, 3, 1, now_ms + 30_000)
 
 
 def test_a_newer_schema_is_left_alone(ledger, redis_server):
@@ -174,7 +209,7 @@ def test_a_text_of_another_program_is_left_alone_too(ledger, redis_server):
         assert client.get(ledger.address.state_key) == b"mine"
 
 
-def test_an_import_takes_nothing_for_empty_whose_state_alone_was_dropped(ledger, redis_server):
+def test_an_import_refuses_a_ledger_of_which_only_the_state_was_dropped(ledger, redis_server):
     pay(ledger, "h1")
     with redis.Redis(port=redis_server.port) as client:
         client.delete(ledger.address.state_key)
@@ -183,7 +218,7 @@ def test_an_import_takes_nothing_for_empty_whose_state_alone_was_dropped(ledger,
     assert [record.hold_id for record in iterate(ledger.records())] == ["h1"]
 
 
-def test_a_server_that_is_not_there_is_told_after_a_bounded_wait():
+def test_a_missing_server_is_reported_after_a_bounded_wait():
     port = free_port()
     ledger = opened(f"redis://me:hunter2@127.0.0.1:{port}/0?timeout_ms=400")
     started = time.monotonic()
@@ -196,7 +231,7 @@ def test_a_server_that_is_not_there_is_told_after_a_bounded_wait():
 
 @pytest.mark.parametrize("scheme", ["redis", "redis+cluster", "redis+sentinel"])
 @pytest.mark.parametrize("blocking", [False, True])
-def test_no_kind_of_server_that_is_away_is_waited_for_longer(scheme, blocking):
+def test_the_wait_is_bounded_for_every_kind_of_missing_server(scheme, blocking):
     runtime = BlockingRuntime() if blocking else AsyncioRuntime()
     path = "/main" if "sentinel" in scheme else ""
     address = read_address(f"{scheme}://me:hunter2@127.0.0.1:{free_port()}{path}?timeout_ms=400")
@@ -224,7 +259,7 @@ def test_a_server_that_is_no_cluster_is_a_mistake(redis_server):
     run(ledger.close())
 
 
-def test_a_server_that_hangs_is_told_after_a_bounded_wait(own_server):
+def test_a_server_that_hangs_is_reported_after_a_bounded_wait(own_server):
     ledger = opened(own_server.url + "?timeout_ms=600")
     pay(ledger, "h1")
     own_server.send(signal.SIGSTOP)
@@ -241,7 +276,7 @@ def test_a_server_that_hangs_is_told_after_a_bounded_wait(own_server):
 
 
 @pytest.mark.parametrize("kill", [False, True])
-def test_a_restart_of_the_server_loses_nothing_that_it_had_written_down(own_server, kill):
+def test_a_restart_of_the_server_loses_nothing_that_it_had_written(own_server, kill):
     ledger = opened(own_server.url)
     pay(ledger, "h1")
     run(ledger.reserve(Hold("open", (USD, RPM), 60_000), 0))
@@ -332,15 +367,15 @@ def test_a_server_that_may_write_no_more_is_unavailable(own_server):
 
 def test_a_post_that_is_repeated_after_a_lost_answer_counts_once(ledger):
     answers = []
-    send = ledger._wire.run
+    run_script = ledger._runner.run
 
-    async def lose_the_first_answer(script, key, arguments, **more):
-        answers.append(await send(script, key, arguments, **more))
+    async def lose_the_first_answer(verb, request, **more):
+        answers.append(await run_script(verb, request, **more))
         if len(answers) == 1:
             raise redis.exceptions.TimeoutError("the answer was lost")
         return answers[-1]
 
-    ledger._wire.run = lose_the_first_answer
+    ledger._runner.run = lose_the_first_answer
     changes = run(ledger.post((Post("pause/m", 1, 5_000), Post("usd/x", 7, None)), (), 0))
     assert [(change.before, change.after) for change in changes] == [(1, 1), (7, 7)]
     balances = run(ledger.balances("", 0))

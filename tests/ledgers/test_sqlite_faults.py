@@ -1,4 +1,4 @@
-"""What can be wrong with a ledger's file: each fault is one clear message, and none of them charges anything."""
+"""Everything that can be wrong with a ledger's file is one clear message, and charges nothing."""
 
 import contextlib
 import os
@@ -32,7 +32,7 @@ def runtime():
 
 @pytest.fixture
 def use(runtime):
-    """Ask the ledger at a path for something."""
+    """Use the ledger at a path."""
 
     def reserve(path, **options):
         ledger = SqliteLedger(path, runtime.sleep, **options)
@@ -129,7 +129,7 @@ def test_names_with_special_characters_are_fine(tmp_path, use):
 
 
 def test_a_file_that_another_process_makes_at_the_same_moment_is_a_ledger(tmp_path, monkeypatch):
-    """Between one look at the header and the next the other one is done."""
+    """The other process finishes between two reads of the header."""
     path = tmp_path / "ledger.sqlite3"
     opened = []
 
@@ -150,19 +150,19 @@ def test_a_file_that_another_process_makes_at_the_same_moment_is_a_ledger(tmp_pa
     assert opened
 
 
-def test_a_directory(tmp_path, use):
+def test_a_directory_is_refused(tmp_path, use):
     with pytest.raises(LedgerUnusable, match="is a directory"):
         use(tmp_path)
 
 
-def test_a_folder_that_is_a_file(tmp_path, use):
+def test_a_folder_that_is_a_file_is_refused(tmp_path, use):
     (tmp_path / "file").write_text("x")
     with pytest.raises(LedgerUnusable, match="cannot be written"):
         use(tmp_path / "file" / "ledger.sqlite3")
 
 
 @pytest.mark.parametrize("content", ["not a database\n", "x" * 10_000])
-def test_not_a_database(tmp_path, use, content):
+def test_a_file_that_is_no_database_is_refused(tmp_path, use, content):
     path = tmp_path / "notes.txt"
     path.write_text(content)
     with pytest.raises(LedgerUnusable, match=r"notes\.txt is not a ledger") as caught:
@@ -181,7 +181,7 @@ def test_another_programs_database_is_left_alone(tmp_path, use, statement):
     assert path.read_bytes() == before
 
 
-def test_a_later_schema(tmp_path, use):
+def test_a_later_schema_is_refused(tmp_path, use):
     path = tmp_path / "ledger.sqlite3"
     use(path)
     database(path, "PRAGMA user_version = 99")
@@ -199,7 +199,7 @@ def test_the_schema_is_marked_as_ours(tmp_path, use):
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
-def test_a_file_that_may_only_be_read(open_folder):
+def test_a_read_only_file_is_refused(open_folder):
     path = open_folder / "ledger.sqlite3"
     path.touch()
     path.chmod(0o444)
@@ -210,7 +210,7 @@ def test_a_file_that_may_only_be_read(open_folder):
 
 
 @pytest.mark.parametrize("exists", [True, False])
-def test_a_folder_that_may_only_be_read(open_folder, exists):
+def test_a_read_only_folder_is_refused(open_folder, exists):
     path = open_folder / "ledger.sqlite3"
     if exists:
         path.touch()
@@ -222,7 +222,7 @@ def test_a_folder_that_may_only_be_read(open_folder, exists):
     assert "its directory must both be writable" in said
 
 
-def test_locked_for_long(tmp_path, use, runtime):
+def test_a_file_that_stays_locked_is_unavailable(tmp_path, use, runtime):
     path = tmp_path / "ledger.sqlite3"
     use(path)
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
@@ -234,7 +234,7 @@ def test_locked_for_long(tmp_path, use, runtime):
         assert max(runtime.slept_ms) <= 33
 
 
-def test_locked_from_the_start(tmp_path, use):
+def test_a_file_locked_from_the_start_is_unavailable(tmp_path, use):
     path = tmp_path / "ledger.sqlite3"
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
@@ -244,7 +244,7 @@ def test_locked_from_the_start(tmp_path, use):
     assert isinstance(use(path), Held)
 
 
-def test_a_lock_that_is_given_back_is_waited_for(tmp_path, use):
+def test_a_lock_that_is_released_is_waited_for(tmp_path, use):
     path = tmp_path / "ledger.sqlite3"
     use(path)
     other = sqlite3.connect(path, isolation_level=None)
@@ -292,7 +292,7 @@ def test_a_full_disk_charges_nothing_and_the_ledger_goes_on_when_there_is_room(t
     run(ledger.close())
 
 
-def test_a_file_that_may_not_grow(open_folder):
+def test_a_file_that_may_not_grow_is_unavailable(open_folder):
     script = """
     settled = 0
     charges = (Charge("usd/run/a", 1, None),)
@@ -313,7 +313,7 @@ def test_a_file_that_may_not_grow(open_folder):
     assert said.splitlines()[-1] == "True"
 
 
-def test_a_damaged_file(tmp_path, use):
+def test_a_damaged_file_is_refused_with_a_way_to_rescue_it(tmp_path, use):
     path = tmp_path / "ledger.sqlite3"
     use(path)
     content = bytearray(path.read_bytes())
@@ -324,7 +324,7 @@ def test_a_damaged_file(tmp_path, use):
     assert ".recover" in caught.value.advice
 
 
-def test_a_ledger_without_its_tables(tmp_path, use):
+def test_a_ledger_without_its_tables_is_refused(tmp_path, use):
     path = tmp_path / "ledger.sqlite3"
     use(path)
     database(path, "DROP TABLE clock")
@@ -332,7 +332,7 @@ def test_a_ledger_without_its_tables(tmp_path, use):
         use(path)
 
 
-def test_whatever_else_sqlite_says_names_the_file(tmp_path):
+def test_every_other_sqlite_error_names_the_file(tmp_path):
     path = tmp_path / "ledger.sqlite3"
     assert str(path) in explain(sqlite3.OperationalError("odd"), path).message
     readonly = sqlite3.OperationalError("attempt to write a readonly database")
@@ -360,7 +360,7 @@ def test_two_ledgers_of_one_process_on_one_file_see_each_other(tmp_path):
     run(second.close())
 
 
-def test_a_mistake_inside_a_transaction_leaves_no_trace(tmp_path, runtime):
+def test_an_error_inside_a_transaction_changes_nothing(tmp_path, runtime):
     ledger = SqliteLedger(tmp_path / "ledger.sqlite3", runtime.sleep)
     run(ledger.settle(Settlement(HOLD, T, (2**62,), "{}"), T))
     with pytest.raises(OverflowError):
@@ -392,7 +392,7 @@ def test_a_reader_waits_its_turn_and_closes_what_it_opened(tmp_path, runtime, mo
     run(ledger.close())
 
 
-def test_a_journal_that_turns_out_damaged_half_way_is_named(tmp_path, runtime, monkeypatch):
+def test_a_journal_that_is_damaged_half_way_is_named(tmp_path, runtime, monkeypatch):
     path = tmp_path / "ledger.sqlite3"
     ledger = SqliteLedger(path, runtime.sleep)
     for number in range(3):

@@ -67,8 +67,8 @@ class Histories(RuleBasedStateMachine):
         seen_ms = self.naive.now_ms
         self.tick(step_ms)
         hold = Hold(hold_id, charges, lease_ms, '{"lost":1}')
-        if hold_id in self.naive.stories:
-            hold = self.naive.stories[hold_id].hold
+        if hold_id in self.naive.holds:
+            hold = self.naive.holds[hold_id].hold
 
         def ask(ledger):
             try:
@@ -100,9 +100,9 @@ class Histories(RuleBasedStateMachine):
     )
     def settle(self, hold_id, charges, amounts, back_ms, step_ms):
         self.tick(step_ms)
-        story = self.naive.stories.get(hold_id)
-        hold = story.hold if story else Hold(hold_id, charges, 40)
-        held_at_ms = story.at_ms if story else self.naive.now_ms - back_ms
+        history = self.naive.holds.get(hold_id)
+        hold = history.hold if history else Hold(hold_id, charges, 40)
+        held_at_ms = history.at_ms if history else self.naive.now_ms - back_ms
         settlement = Settlement(hold, held_at_ms, tuple(amounts[: len(hold.charges)]), '{"paid":1}')
         answer = self.both(lambda ledger: run(ledger.settle(settlement, self.time_ms)))
         again, changes = self.naive.settle(settlement)
@@ -164,7 +164,7 @@ class Histories(RuleBasedStateMachine):
             return
         ledger = self.ledgers[0]
         charged = sum(record.amounts.get("usd/a", 0) for record in iterate(ledger.records()))
-        # A look at time 0 is a look at the ledger's own time, and so at no loss that nobody has swept.
+        # The stored sums: as in the records, a loss counts in them once it was swept.
         settled = sum(row.settled for row in ledger._store.list_accounts("usd/a"))
         assert charged == settled
 

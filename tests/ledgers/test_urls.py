@@ -34,7 +34,7 @@ def test_a_ledger_in_memory(url):
     assert isinstance(opened(url), MemoryLedger)
 
 
-def test_without_a_url_the_ledger_lies_in_the_state_directory(tmp_path):
+def test_without_a_url_the_ledger_is_in_the_state_directory(tmp_path):
     assert opened(None, state_dir=tmp_path).path == tmp_path / "ledger.sqlite3"
     assert default_path(None).parent.name == "paymaster"
     assert default_path(None).is_absolute()
@@ -51,13 +51,13 @@ def test_without_a_url_the_ledger_lies_in_the_state_directory(tmp_path):
         ("sqlite://host/path", "names no path"),
     ],
 )
-def test_anything_else_is_refused_with_what_is_known(url, message):
+def test_any_other_url_is_refused_with_the_known_kinds(url, message):
     with pytest.raises(LedgerUnusable, match=message) as caught:
         opened(url)
     assert "sqlite:" in caught.value.advice
     assert "hunter2" not in str(caught.value)
 
 
-def test_a_certificate_that_is_not_there_is_a_mistake_before_any_server_is_asked():
+def test_a_missing_certificate_file_is_a_mistake_before_any_connection():
     with pytest.raises(LedgerUnusable, match=r"/no/ca\.pem"):
         opened("rediss://host?ca=/no/ca.pem")

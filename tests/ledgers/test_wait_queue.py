@@ -1,4 +1,4 @@
-"""The line in a process: first come, first served, one poller per lane, and nobody is left asleep."""
+"""The queue of a process: first come, first served; only the head asks the ledger; and no waiter sleeps for ever."""
 
 import asyncio
 import threading
@@ -22,7 +22,7 @@ def refused(retry_in_ms=None):
 
 
 class CountingLedger(MemoryLedger):
-    """Counts what the line asks of it."""
+    """Counts how often the queue asks it."""
 
     def __init__(self):
         super().__init__()
@@ -39,7 +39,7 @@ class CountingLedger(MemoryLedger):
 
 
 async def call(books, queue, runtime, charges, work_ms=0, deadline_ms=None):
-    """One call as the flow makes it; the outcome, or None when the time was up."""
+    """One call as the flow makes it; the outcome, or None after the deadline."""
     hold = Hold(runtime.new_id(), charges, 60_000)
     account = queue.busy_account(charge.account for charge in charges)
     outcome = None
@@ -47,11 +47,11 @@ async def call(books, queue, runtime, charges, work_ms=0, deadline_ms=None):
         outcome = await books.reserve(hold, runtime.now_ms())
         account = charges[0].account
     if not isinstance(outcome, Held):
-        async with queue.join(account, hold.id, books, runtime) as place:
-            while await place.until(outcome, deadline_ms):
+        async with queue.join(account, hold.id, books, runtime) as waiter:
+            while await waiter.until(outcome, deadline_ms):
                 outcome = await books.reserve(hold, runtime.now_ms(), queue_for_ms=5_000)
                 if isinstance(outcome, Held):
-                    place.served()
+                    waiter.served()
                     break
             else:
                 return None
@@ -64,13 +64,13 @@ async def call(books, queue, runtime, charges, work_ms=0, deadline_ms=None):
 
 def test_a_head_sleeps_until_its_window_makes_room_but_renews_its_ticket():
     runtime = ManualRuntime()
-    line = ProcessWaitQueue()
+    queue = ProcessWaitQueue()
     books = MemoryLedger()
 
     async def wait(answer, deadline_ms=None):
         before = runtime.now_ms()
-        async with line.join("slots/m", "h", books, runtime) as place:
-            worth_asking = await place.until(answer, deadline_ms)
+        async with queue.join("slots/m", "h", books, runtime) as waiter:
+            worth_asking = await waiter.until(answer, deadline_ms)
         return worth_asking, runtime.now_ms() - before
 
     assert run(wait(refused(700))) == (True, 700)
@@ -83,28 +83,28 @@ def test_a_head_sleeps_until_its_window_makes_room_but_renews_its_ticket():
 
 def test_a_settlement_lets_the_head_ask_at_once():
     runtime = ManualRuntime()
-    line = ProcessWaitQueue()
+    queue = ProcessWaitQueue()
 
     async def wait():
-        async with line.join("slots/m", "h", MemoryLedger(), runtime) as place:
-            line.wake()
-            return await place.until(refused(700))
+        async with queue.join("slots/m", "h", MemoryLedger(), runtime) as waiter:
+            queue.wake()
+            return await waiter.until(refused(700))
 
     assert run(wait())
     assert runtime.slept_ms == []
 
 
-def test_those_behind_sleep_until_they_are_in_front_and_then_ask_at_once():
+def test_waiters_behind_the_head_sleep_until_they_are_the_head_and_then_ask_at_once():
     async def story():
-        runtime, line, books = AsyncioRuntime(), ProcessWaitQueue(), MemoryLedger()
-        assert line.busy_account(["usd/run/a", "slots/m"]) is None
-        async with line.join("slots/m", "first", books, runtime) as first:
-            second = line.join("slots/m", "second", books, runtime)
+        runtime, queue, books = AsyncioRuntime(), ProcessWaitQueue(), MemoryLedger()
+        assert queue.busy_account(["usd/run/a", "slots/m"]) is None
+        async with queue.join("slots/m", "first", books, runtime) as first:
+            second = queue.join("slots/m", "second", books, runtime)
             await second.__aenter__()
             waiting = asyncio.create_task(second.until(None))
-            assert line.busy_account(["usd/run/a", "slots/m"]) == "slots/m"
-            assert line.waiting("slots/m") == 2
-            line.wake()
+            assert queue.busy_account(["usd/run/a", "slots/m"]) == "slots/m"
+            assert queue.waiting("slots/m") == 2
+            queue.wake()
             assert await first.until(refused())
             await asyncio.sleep(0.01)
             assert not waiting.done()
@@ -112,29 +112,29 @@ def test_those_behind_sleep_until_they_are_in_front_and_then_ask_at_once():
         assert await waiting
         assert time.perf_counter() - started < SHORTEST_POLL_MS / 1000
         await second.__aexit__(None, None, None)
-        assert line.busy_account(["slots/m"]) is None
+        assert queue.busy_account(["slots/m"]) is None
 
     asyncio.run(story())
 
 
-def test_somebody_who_never_gets_to_the_front_gives_up_in_time():
+def test_a_waiter_that_never_becomes_the_head_gives_up_at_its_deadline():
     async def story():
-        runtime, line, books = AsyncioRuntime(), ProcessWaitQueue(), CountingLedger()
-        async with line.join("slots/m", "first", books, runtime), line.join("slots/m", "second", books, runtime) as second:
+        runtime, queue, books = AsyncioRuntime(), ProcessWaitQueue(), CountingLedger()
+        async with queue.join("slots/m", "first", books, runtime), queue.join("slots/m", "second", books, runtime) as second:
             assert not await second.until(None, runtime.now_ms() + 30)
         assert books.withdrawn == []
 
     asyncio.run(story())
 
 
-def test_who_waits_in_vain_gives_the_ticket_back_before_the_next_one_asks():
+def test_a_cancelled_head_gives_its_ticket_back_before_the_next_waiter_asks():
     async def story():
-        runtime, line, books = AsyncioRuntime(), ProcessWaitQueue(), CountingLedger()
+        runtime, queue, books = AsyncioRuntime(), ProcessWaitQueue(), CountingLedger()
         blocker = Hold("blocker", (Charge("usd/a", 60, 100),), 60_000)
         await books.reserve(blocker, runtime.now_ms())
-        big = asyncio.create_task(call(books, line, runtime, (Charge("usd/a", 90, 100),)))
+        big = asyncio.create_task(call(books, queue, runtime, (Charge("usd/a", 90, 100),)))
         await asyncio.sleep(0)
-        small = asyncio.create_task(call(books, line, runtime, (Charge("usd/a", 10, 100),)))
+        small = asyncio.create_task(call(books, queue, runtime, (Charge("usd/a", 10, 100),)))
         await asyncio.sleep(0.3)
         assert (await books.balances("usd/a", runtime.now_ms()))["usd/a"].ahead == 90
         big.cancel()
@@ -142,30 +142,30 @@ def test_who_waits_in_vain_gives_the_ticket_back_before_the_next_one_asks():
         with pytest.raises(asyncio.CancelledError):
             await big
         assert len(books.withdrawn) == 1
-        assert line.waiting("usd/a") == 0
+        assert queue.waiting("usd/a") == 0
 
     asyncio.run(story())
 
 
-def test_a_ledger_that_cannot_be_reached_keeps_nobody_in_line():
+def test_an_unavailable_ledger_keeps_no_waiter_in_the_queue():
     class Unreachable(MemoryLedger):
         async def withdraw(self, hold_id):
             raise LedgerUnavailable("locked")
 
-    runtime, line = ManualRuntime(), ProcessWaitQueue()
+    runtime, queue = ManualRuntime(), ProcessWaitQueue()
 
     async def wait():
-        async with line.join("slots/m", "h", Unreachable(), runtime) as place:
-            await place.until(None)
+        async with queue.join("slots/m", "h", Unreachable(), runtime) as waiter:
+            await waiter.until(None)
 
     run(wait())
-    assert line.busy_account(["slots/m"]) is None
+    assert queue.busy_account(["slots/m"]) is None
 
 
-def test_somebody_cancelled_in_the_middle_of_the_line_is_skipped():
+def test_a_waiter_cancelled_in_the_middle_of_the_queue_is_skipped():
     async def story():
-        runtime, line, books = AsyncioRuntime(), ProcessWaitQueue(), CountingLedger()
-        tasks = [asyncio.create_task(call(books, line, runtime, (SLOT,), 5)) for _ in range(5)]
+        runtime, queue, books = AsyncioRuntime(), ProcessWaitQueue(), CountingLedger()
+        tasks = [asyncio.create_task(call(books, queue, runtime, (SLOT,), 5)) for _ in range(5)]
         await asyncio.sleep(0)
         tasks[2].cancel()
         outcomes = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 5)
@@ -174,15 +174,15 @@ def test_somebody_cancelled_in_the_middle_of_the_line_is_skipped():
     asyncio.run(story())
 
 
-def test_everybody_is_served_in_turn_and_nearly_nobody_asks_in_vain():
+def test_waiters_are_served_in_turn_and_few_questions_are_refused():
     """64 calls for one slot that is taken for 2 ms each time."""
 
     async def story():
-        runtime, line, books = AsyncioRuntime(), ProcessWaitQueue(), CountingLedger()
+        runtime, queue, books = AsyncioRuntime(), ProcessWaitQueue(), CountingLedger()
         served = []
 
         async def one(number):
-            held = await call(books, line, runtime, (SLOT,), 2)
+            held = await call(books, queue, runtime, (SLOT,), 2)
             served.append(number)
             return held
 
@@ -195,20 +195,20 @@ def test_everybody_is_served_in_turn_and_nearly_nobody_asks_in_vain():
 
 def test_a_large_request_is_not_starved_by_small_ones():
     async def story():
-        runtime, line, books = AsyncioRuntime(), ProcessWaitQueue(), MemoryLedger()
+        runtime, queue, books = AsyncioRuntime(), ProcessWaitQueue(), MemoryLedger()
         stop = False
         small_served = 0
 
         async def stream_of_small_ones():
             nonlocal small_served
             while not stop:
-                await call(books, line, runtime, (Charge("tokens/m", 20, 100, 0),), 3)
+                await call(books, queue, runtime, (Charge("tokens/m", 20, 100, 0),), 3)
                 small_served += 1
 
         small = [asyncio.create_task(stream_of_small_ones()) for _ in range(8)]
         await asyncio.sleep(0.05)
         for _ in range(5):
-            assert isinstance(await asyncio.wait_for(call(books, line, runtime, (Charge("tokens/m", 100, 100, 0),), 3), 2), Held)
+            assert isinstance(await asyncio.wait_for(call(books, queue, runtime, (Charge("tokens/m", 100, 100, 0),), 3), 2), Held)
         stop = True
         await asyncio.gather(*small)
         assert small_served > 20
@@ -216,14 +216,14 @@ def test_a_large_request_is_not_starved_by_small_ones():
     asyncio.run(story())
 
 
-def test_threads_and_tasks_stand_in_the_same_line():
-    line, books = ProcessWaitQueue(), MemoryLedger()
+def test_threads_and_tasks_wait_in_the_same_queue():
+    queue, books = ProcessWaitQueue(), MemoryLedger()
     served = []
 
     def thread():
         runtime = BlockingRuntime()
         for _ in range(10):
-            assert isinstance(run(call(books, line, runtime, (SLOT,), 1)), Held)
+            assert isinstance(run(call(books, queue, runtime, (SLOT,), 1)), Held)
             served.append("thread")
 
     async def tasks():
@@ -231,7 +231,7 @@ def test_threads_and_tasks_stand_in_the_same_line():
 
         async def task():
             for _ in range(10):
-                assert isinstance(await call(books, line, runtime, (SLOT,), 1), Held)
+                assert isinstance(await call(books, queue, runtime, (SLOT,), 1), Held)
                 served.append("task")
 
         await asyncio.gather(task(), task())
@@ -243,4 +243,4 @@ def test_threads_and_tasks_stand_in_the_same_line():
     for each in threads:
         each.join(20)
     assert len(served) == 50
-    assert line.waiting("slots/m") == 0
+    assert queue.waiting("slots/m") == 0

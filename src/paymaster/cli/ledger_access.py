@@ -11,7 +11,7 @@ from paymaster.cli.flags import Flags
 from paymaster.cli.terminal import write_json
 from paymaster.errors import LedgerUnavailable, LedgerUnusable, UsageMistake
 from paymaster.ledgers.admin.archiving import archive_files, read_archive
-from paymaster.ledgers.admin.export_format import InvalidLine
+from paymaster.ledgers.admin.export_format import InvalidExport
 from paymaster.ledgers.memory import MemoryLedger
 from paymaster.ledgers.sqlite.ledger import SqliteLedger
 from paymaster.ledgers.urls import admin_for, open_ledger, spool_folder, spools_folder
@@ -38,7 +38,7 @@ class LedgerReader:
     @property
     def location(self) -> str:
         """The path of a file, or the address and the name on a server, without a password."""
-        return self.ledger.place
+        return self.ledger.location
 
     @property
     def file(self) -> Path | None:
@@ -52,7 +52,7 @@ class LedgerReader:
 
     def openings(self) -> Mapping[str, int]:
         """The opening balances, by account: what records that left the journal had charged."""
-        return {} if self.is_new else self.admin.openings()
+        return {} if self.is_new else self.admin.opening_balances()
 
     def backlog(self) -> Backlog:
         """What waits on disk for this ledger."""
@@ -94,7 +94,7 @@ def server_warnings(url: str | None) -> list[str]:
         raise LedgerUnusable(error.message, advice=error.advice) from error
     finally:
         run(ledger.close())
-    return [f"the ledger {description.place}: {warning}" for warning in description.warnings]
+    return [f"the ledger {description.location}: {warning}" for warning in description.warnings]
 
 
 @contextmanager
@@ -156,11 +156,11 @@ def read_archives(paths: Sequence[Path]) -> Iterator[Record]:
             yield from read_archive(file)
         except OSError as error:
             raise UsageMistake(f"cannot read {file}: {error.strerror or error}") from error
-        except InvalidLine as invalid:
+        except InvalidExport as invalid:
             raise invalid_line(str(file), invalid) from invalid
 
 
-def invalid_line(name: str, invalid: InvalidLine) -> UsageMistake:
+def invalid_line(name: str, invalid: InvalidExport) -> UsageMistake:
     """The error for a line that can't be read: `file:line: reason`."""
     return UsageMistake(f"{name}:{invalid.number}: {invalid.reason}" if invalid.number else f"{name}: {invalid.reason}")
 

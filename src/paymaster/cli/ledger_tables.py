@@ -7,7 +7,7 @@ from paymaster.accounting.account_names import is_money
 from paymaster.accounting.money import format_usd
 from paymaster.cli.backlog_tables import backlog_json
 from paymaster.cli.terminal import Cell, Column, Table
-from paymaster.ledgers.admin.protocol import Description
+from paymaster.ledgers.admin.ledger_admin import LedgerDescription
 from paymaster.ledgers.admin.reconciling import Difference, Reconciled
 from paymaster.views.backlog import Backlog
 from paymaster.views.words import utc_time
@@ -15,11 +15,11 @@ from paymaster.views.words import utc_time
 _UNITS = ((1_000_000_000, "GB"), (1_000_000, "MB"), (1_000, "kB"))
 
 
-def description_table(description: Description) -> Table:
+def description_table(description: LedgerDescription) -> Table:
     """Its kind, location and size."""
     rows: list[tuple[str, str | Cell]] = [
         ("kind", description.kind),
-        ("where", description.place),
+        ("where", description.location),
         ("schema version", _version(description)),
         ("size", _size(description)),
         ("accounts", f"{description.accounts:,}"),
@@ -32,7 +32,7 @@ def description_table(description: Description) -> Table:
     return Table(title="Ledger", columns=[Column("what"), Column("")], rows=rows)
 
 
-def description_json(description: Description) -> dict[str, object]:
+def description_json(description: LedgerDescription) -> dict[str, object]:
     """The same for a program; times in milliseconds since 1970."""
     return {**asdict(description), "settings": dict(description.settings), "warnings": list(description.warnings)}
 
@@ -42,8 +42,8 @@ def difference_lines(found: Reconciled) -> Iterator[str]:
     for each in found.differences:
         parts = {"settled": "its records and opening balance", "live": "its window's entries", "held": "its open holds"}[each.what]
         yield (
-            f"{each.account}: {each.what} is {_amount(each, each.stands)}, but {parts} add up to {_amount(each, each.adds_up_to)} "
-            f"(difference {_amount(each, each.stands - each.adds_up_to)})"
+            f"{each.account}: {each.what} is {_amount(each, each.stored)}, but {parts} add up to {_amount(each, each.adds_up_to)} "
+            f"(difference {_amount(each, each.stored - each.adds_up_to)})"
         )
 
 
@@ -55,7 +55,7 @@ def reconciled_json(found: Reconciled, backlog: Backlog, location: str) -> dict[
         "accounts": found.accounts,
         "records": found.records,
         "open_holds": found.holds,
-        "openings": found.openings,
+        "openings": found.opening_balances,
         "differences": [asdict(each) for each in found.differences],
         "waiting": backlog_json(backlog),
     }
@@ -69,14 +69,14 @@ def bytes_text(size: int) -> str:
     return f"{size} bytes"
 
 
-def _version(description: Description) -> str | Cell:
+def _version(description: LedgerDescription) -> str | Cell:
     version, newest = description.version, description.newest_version
     if version == newest:
         return str(version)
     return Cell(f"{version} (this Paymaster writes {newest}; `paymaster ledger migrate` brings it up to date)", "bad")
 
 
-def _size(description: Description) -> str:
+def _size(description: LedgerDescription) -> str:
     size_bytes, journal_bytes = description.size_bytes, description.journal_bytes
     if journal_bytes is None:
         return bytes_text(size_bytes)

@@ -1,5 +1,5 @@
-"""A ledger in this process's memory, for tests, dry runs and work that nobody else shares; knows no disk and is gone with its process."""
-# ruff: noqa: D102 - what the methods of a store do is said where `Store` stands
+"""A ledger in this process's memory, for tests, dry runs and a process of its own; knows no disk, and is gone with its process."""
+# ruff: noqa: D102 - the methods of a store are documented in `Store`
 
 from bisect import insort
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
@@ -9,7 +9,7 @@ from threading import Lock
 
 from paymaster.accounting.accounts import Admission, Balance, Change, Hold, Lost, Post, Queued, Record, Settled, Settlement
 from paymaster.ledgers import transactions
-from paymaster.ledgers.store import Clock, Entry, Known, OpenHold, Row, Ticket
+from paymaster.ledgers.store import AccountRow, Clock, Entry, Known, OpenHold, Ticket
 
 
 class MemoryLedger:
@@ -25,7 +25,7 @@ class MemoryLedger:
             return transactions.reserve(self._store, hold, now_ms, queue_for_ms)
 
     async def withdraw(self, hold_id: str) -> None:
-        """Give up a place in line, or an open hold of which nothing was sent."""
+        """Give up a ticket in the queue, or an open hold of which nothing was sent."""
         with self._lock:
             transactions.withdraw(self._store, hold_id)
 
@@ -50,12 +50,12 @@ class MemoryLedger:
             return transactions.balances(self._store, prefix, now_ms)
 
     async def waiting(self, now_ms: int) -> tuple[Queued, ...]:
-        """Who stands in line, first come first."""
+        """The queue, first come first."""
         with self._lock:
             return transactions.waiting(self._store, now_ms)
 
     async def records(self, *, after_ms: int = 0) -> AsyncGenerator[Record, None]:
-        """The records written after that time, in order, as they stand when the reading begins."""
+        """The records written after that time, in order, up to the last one when the reading begins."""
         with self._lock:
             records = list(self._store.records.values())
         for record in records:
@@ -63,7 +63,7 @@ class MemoryLedger:
                 yield record
 
     async def close(self) -> None:
-        """Nothing is to be released."""
+        """There is nothing to release."""
 
 
 class MemoryStore:
@@ -72,7 +72,7 @@ class MemoryStore:
     def __init__(self) -> None:
         self.records: dict[str, Record] = {}
         self._clock = Clock(0, None, 0)
-        self._accounts: dict[str, Row] = {}
+        self._accounts: dict[str, AccountRow] = {}
         self._entries: dict[str, _Window] = {}
         self._holds: dict[str, OpenHold] = {}
         self._tickets: dict[str, Ticket] = {}
@@ -84,13 +84,13 @@ class MemoryStore:
     def write_clock(self, clock: Clock) -> None:
         self._clock = clock
 
-    def read_accounts(self, names: Sequence[str]) -> Iterable[Row]:
+    def read_accounts(self, names: Sequence[str]) -> Iterable[AccountRow]:
         return [replace(self._accounts[name]) for name in names if name in self._accounts]
 
-    def list_accounts(self, prefix: str) -> Sequence[Row]:
+    def list_accounts(self, prefix: str) -> Sequence[AccountRow]:
         return [replace(row) for name, row in sorted(self._accounts.items()) if name.startswith(prefix)]
 
-    def write_accounts(self, rows: Sequence[Row]) -> None:
+    def write_accounts(self, rows: Sequence[AccountRow]) -> None:
         for row in rows:
             row.changed = False
             self._accounts[row.name] = row
@@ -165,10 +165,10 @@ class _Window:
         self._entries[key] = entry
 
     def drop_expired(self, now_ms: int) -> list[Entry]:
-        left = next((at for at, key in enumerate(self._order) if key[0] > now_ms), len(self._order))
-        gone = [self._entries.pop(key) for key in self._order[:left]]
-        del self._order[:left]
-        return gone
+        count = next((at for at, key in enumerate(self._order) if key[0] > now_ms), len(self._order))
+        expired = [self._entries.pop(key) for key in self._order[:count]]
+        del self._order[:count]
+        return expired
 
     def drop_settled(self) -> None:
         self._entries = {key: entry for key, entry in self._entries.items() if entry.is_open}

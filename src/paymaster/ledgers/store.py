@@ -1,6 +1,6 @@
-"""What a ledger keeps, row by row, and the `Store` that keeps it for one transaction; knows neither the rule nor any database.
+"""The rows of a ledger, and the `Store` that keeps them for one transaction; knows neither the rule nor any database.
 
-What is only read is a named tuple: it is made in a fraction of a dataclass's time, and every call makes a dozen.
+Rows that are only read are named tuples: they are made in a fraction of a dataclass's time, and every call makes a dozen.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,11 +10,11 @@ from typing import NamedTuple, Protocol
 from paymaster.accounting.accounts import Charge, Record
 
 # The owner of entries that no hold carries. Two posts that end at the same moment share one entry.
-NOBODY = ""
+NO_HOLD = ""
 
 
 @dataclass(slots=True)
-class Row:
+class AccountRow:
     """An account as it is stored: sums, in its own unit. `free_at_ms` is when the next entry leaves its window, None without entries."""
 
     name: str
@@ -26,7 +26,7 @@ class Row:
 
     @property
     def total(self) -> int:
-        """All that counts against a cap."""
+        """Everything that counts against a cap."""
         return self.settled + self.live + self.held
 
 
@@ -51,9 +51,9 @@ class OpenHold(NamedTuple):
 
 
 class Ticket(NamedTuple):
-    """A place in line: `asks` maps the accounts that refused the hold to the amounts it needs. The lowest `turn` came first.
+    """A hold that waits in the queue: `asks` maps the accounts that refused it to the amounts it needs. The lowest `turn` came first.
 
-    `names` says how many wait there, by their names, and `since_ms` since when: for whoever looks, the rule needs neither.
+    `names` counts the calls that wait behind it by name, `since_ms` is when the first began: for status views, the rule needs neither.
     """
 
     hold_id: str
@@ -74,7 +74,7 @@ class Clock:
 
 
 class Known(NamedTuple):
-    """What the ledger knows when a transaction begins: its clock and the hold in question. `was_lost` is None where there is no record."""
+    """What the ledger has when a transaction begins: its clock and the hold in question. `was_lost` is None if there is no record of it."""
 
     clock: Clock
     open: OpenHold | None = None
@@ -92,15 +92,15 @@ class Store(Protocol):
         """Keep the clock."""
         ...
 
-    def read_accounts(self, names: Sequence[str]) -> Iterable[Row]:
+    def read_accounts(self, names: Sequence[str]) -> Iterable[AccountRow]:
         """The accounts with these names; those never written are left out."""
         ...
 
-    def list_accounts(self, prefix: str) -> Sequence[Row]:
+    def list_accounts(self, prefix: str) -> Sequence[AccountRow]:
         """The accounts whose names start so, by name."""
         ...
 
-    def write_accounts(self, rows: Sequence[Row]) -> None:
+    def write_accounts(self, rows: Sequence[AccountRow]) -> None:
         """Keep these accounts, new or not."""
         ...
 
@@ -149,7 +149,7 @@ class Store(Protocol):
         ...
 
     def list_tickets(self) -> Sequence[Ticket]:
-        """The line, by turn, with those whose time is up."""
+        """The tickets by turn, with those that have lapsed."""
         ...
 
     def write_ticket(self, ticket: Ticket) -> None:
@@ -161,5 +161,5 @@ class Store(Protocol):
         ...
 
     def drop_tickets(self, until_ms: int) -> None:
-        """Remove the tickets whose time is up at `until_ms`."""
+        """Remove the tickets that have lapsed by `until_ms`."""
         ...

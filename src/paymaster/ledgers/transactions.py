@@ -1,7 +1,7 @@
 """What one transaction of a ledger does, step by step; knows no storage, no clock and no lock, only the rows a `Store` keeps.
 
-Every step runs between the begin and the commit of its ledger, so it reads and writes as if it were alone. Whatever can be refused with an
-exception is refused before the first write.
+Every step runs between the begin and the commit of its ledger, so it reads and writes as if it were alone. An exception is raised before
+the first write.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -32,12 +32,12 @@ from paymaster.accounting.accounts import (
     recorded_amounts,
     shortfalls,
 )
-from paymaster.ledgers.store import NOBODY, Entry, OpenHold, Row, Store
+from paymaster.ledgers.store import NO_HOLD, AccountRow, Entry, OpenHold, Store
 from paymaster.ledgers.unit_of_work import LedgerQueue, UnitOfWork
 
 
 def reserve(store: Store, hold: Hold, now_ms: int, queue_for_ms: int) -> Admission:
-    """Admit the hold whole, or say why not and keep its place in line.
+    """Admit the hold whole, or refuse it and keep its ticket in the queue.
 
     Raises:
         ValueError: the hold is malformed.
@@ -53,25 +53,25 @@ def reserve(store: Store, hold: Hold, now_ms: int, queue_for_ms: int) -> Admissi
         held = _held(unit, known.open, lost)
         unit.close()
         return held
-    line = LedgerQueue(unit, hold.id)
+    queue = LedgerQueue(unit, hold.id)
     charges = hold.charges
     rows = unit.load([charge.account for charge in charges])
-    if any(excess(charge, row.total + line.ahead(row.name)) > 0 for charge, row in zip(charges, rows, strict=True)):
-        before = [Balance(row.settled, row.live, row.held, line.ahead(row.name)) for row in rows]
+    if any(excess(charge, row.total + queue.ahead(row.name)) > 0 for charge, row in zip(charges, rows, strict=True)):
+        before = [Balance(row.settled, row.live, row.held, queue.ahead(row.name)) for row in rows]
         refused = Refused(hold.id, unit.now_ms, _explain(unit, charges, before), lost)
-        line.stay(refused, queue_for_ms, hold.waiters)
+        queue.stay(refused, queue_for_ms, hold.waiters)
         unit.close()
         return refused
-    line.leave()
+    queue.leave()
     admitted = OpenHold(hold.id, unit.now_ms, unit.now_ms + hold.lease_ms, charges, hold.lost_record)
     _open(unit, admitted)
-    held = _held(unit, admitted, lost, line.ahead)
+    held = _held(unit, admitted, lost, queue.ahead)
     unit.close()
     return held
 
 
 def withdraw(store: Store, hold_id: str) -> None:
-    """Take a hold back as if it had never been asked for: its place in line, and what it holds while it is open."""
+    """Take a hold back as if it had never been made: its ticket, and what it holds while it is open."""
     known = store.find_known(hold_id)
     unit = UnitOfWork(store, known.clock, known.clock.now_ms)
     store.drop_ticket(hold_id)
@@ -93,11 +93,11 @@ def settle(store: Store, settlement: Settlement, now_ms: int) -> Settled:
     hold_id = settlement.hold.id
     known = store.find_known(hold_id)
     unit = UnitOfWork(store, known.clock, now_ms)
-    stands = known.was_lost is False
+    is_settled = known.was_lost is False
     if known.open:
         store.drop_hold(hold_id)
     lost = _sweep(unit)
-    if stands:
+    if is_settled:
         unit.close()
         return Settled(hold_id, unit.now_ms, (), again=True, lost=lost)
     if known.open:
@@ -119,13 +119,13 @@ def settle(store: Store, settlement: Settlement, now_ms: int) -> Settled:
 def post(store: Store, posts: Sequence[Post], clears: Sequence[str], now_ms: int) -> tuple[Change, ...]:
     """Empty windows, then add entries that no hold carries.
 
-    It does not sweep: it could not report what was lost.
+    It does not sweep: it could not report the lost holds.
 
     Raises:
         ValueError: a post is malformed.
     """
     check_posts(posts)
-    unit = UnitOfWork(store, store.find_known(NOBODY).clock, now_ms)
+    unit = UnitOfWork(store, store.find_known(NO_HOLD).clock, now_ms)
     changes = _post(unit, posts, clears)
     unit.close()
     return tuple(changes)
@@ -133,15 +133,15 @@ def post(store: Store, posts: Sequence[Post], clears: Sequence[str], now_ms: int
 
 def sweep(store: Store, now_ms: int) -> tuple[Lost, ...]:
     """Charge and record the holds whose lease is over."""
-    unit = UnitOfWork(store, store.find_known(NOBODY).clock, now_ms)
+    unit = UnitOfWork(store, store.find_known(NO_HOLD).clock, now_ms)
     lost = _sweep(unit)
     unit.close()
     return lost
 
 
 def balances(store: Store, prefix: str, now_ms: int) -> dict[str, Balance]:
-    """The accounts as a sweep would leave them, without writing anything: what is lost is reported by the one who sweeps."""
-    clock = store.find_known(NOBODY).clock
+    """The accounts as a sweep would leave them, without writing anything: the caller that sweeps reports the lost holds."""
+    clock = store.find_known(NO_HOLD).clock
     now_ms = max(now_ms, clock.now_ms)
     rows = {row.name: row for row in store.list_accounts(prefix)}
     if clock.next_lease_end_ms is not None and clock.next_lease_end_ms <= now_ms:
@@ -155,14 +155,14 @@ def balances(store: Store, prefix: str, now_ms: int) -> dict[str, Balance]:
 
 
 def waiting(store: Store, now_ms: int) -> tuple[Queued, ...]:
-    """Who stands in line, first come first, without those whose time is up."""
-    clock = store.find_known(NOBODY).clock
+    """The queue, first come first, without tickets that have lapsed."""
+    clock = store.find_known(NO_HOLD).clock
     now_ms = max(now_ms, clock.now_ms)
     tickets = [ticket for ticket in store.list_tickets() if ticket.until_ms > now_ms] if clock.queue_until_ms > now_ms else []
     return tuple(Queued(ticket.hold_id, tuple(sorted(ticket.asks)), ticket.names, ticket.since_ms) for ticket in tickets)
 
 
-def _view_lost(row: Row, charge: Charge, hold: OpenHold, now_ms: int) -> None:
+def _view_lost(row: AccountRow, charge: Charge, hold: OpenHold, now_ms: int) -> None:
     """Move what an expired hold has on an account from held to settled or live."""
     if charge.window_ms is None:
         row.held -= charge.amount
@@ -174,7 +174,7 @@ def _view_lost(row: Row, charge: Charge, hold: OpenHold, now_ms: int) -> None:
         row.live += charge.amount
 
 
-def _view(store: Store, row: Row, now_ms: int, ahead: int) -> Balance:
+def _view(store: Store, row: AccountRow, now_ms: int, ahead: int) -> Balance:
     """An account without the entries that have left their window."""
     live, held = row.live, row.held
     staying: list[Entry] = []
@@ -189,7 +189,7 @@ def _view(store: Store, row: Row, now_ms: int, ahead: int) -> Balance:
 
 
 def _held(unit: UnitOfWork, hold: OpenHold, lost: tuple[Lost, ...], ahead: Callable[[str], int] = lambda _account: 0) -> Held:
-    """The admission of a hold that stands."""
+    """The answer for a hold that is open."""
     rows = unit.load([charge.account for charge in hold.charges])
     after = tuple(Balance(row.settled, row.live, row.held, ahead(row.name)) for row in rows)
     return Held(hold.id, hold.at_ms, hold.lease_until_ms, after, lost)
@@ -208,7 +208,7 @@ def _leaving(unit: UnitOfWork, reason: Shortfall) -> tuple[tuple[int, int], ...]
 
 
 def _by_time(entries: Iterable[Entry]) -> Iterable[tuple[int, int]]:
-    """One pair per moment: what leaves together is one amount; nothing leaves where it is 0."""
+    """One pair per moment: what leaves together is one amount, and left out if that is 0."""
     for free_at_ms, together in groupby(entries, key=attrgetter("free_at_ms")):
         amount = sum(entry.amount for entry in together)
         if amount:
@@ -251,7 +251,7 @@ def _fold(unit: UnitOfWork, hold: OpenHold, amounts: Sequence[int]) -> list[Chan
 
 
 def _never_seen(settlement: Settlement, now_ms: int) -> OpenHold:
-    """A hold the ledger does not know, as one that held nothing: only its actual amounts will count."""
+    """A hold that the ledger does not know, as one that held nothing: only its actual amounts count."""
     charges = tuple(charge._replace(amount=0) for charge in settlement.hold.charges)
     at_ms = min(settlement.held_at_ms, now_ms)
     return OpenHold(settlement.hold.id, at_ms, now_ms, charges, settlement.record)
@@ -281,7 +281,7 @@ def _correct(unit: UnitOfWork, settlement: Settlement, charged: Mapping[str, int
 
 
 def _post(unit: UnitOfWork, posts: Sequence[Post], clears: Sequence[str]) -> list[Change]:
-    """Empty windows, then add what no hold carries; the changes of the posts stand before those of the clears."""
+    """Empty windows, then add what no hold carries; the changes of the posts come before those of the clears."""
     cleared: list[Change] = []
     for account in clears:
         row = unit.load([account])[0]
@@ -300,8 +300,8 @@ def _post(unit: UnitOfWork, posts: Sequence[Post], clears: Sequence[str]) -> lis
         else:
             unit.flush()
             free_at_ms = unit.now_ms + entry.for_ms
-            same = unit.store.find_entry(entry.account, free_at_ms, NOBODY)
-            unit.enter(row, Entry(entry.account, free_at_ms, NOBODY, entry.amount + (same.amount if same else 0), is_open=False))
+            same = unit.store.find_entry(entry.account, free_at_ms, NO_HOLD)
+            unit.enter(row, Entry(entry.account, free_at_ms, NO_HOLD, entry.amount + (same.amount if same else 0), is_open=False))
             row.live += entry.amount
         row.changed = True
         posted.append(Change(entry.account, before, row.settled + row.live))
@@ -311,7 +311,7 @@ def _post(unit: UnitOfWork, posts: Sequence[Post], clears: Sequence[str]) -> lis
 def _sweep(unit: UnitOfWork) -> tuple[Lost, ...]:
     """Charge every hold whose lease is over in full and write its record.
 
-    The clock's `lease_ms` may lie before the first lease's end, as holds are settled without a look at the others; never after it.
+    `next_lease_end_ms` may lie before the first lease's end, as a settlement does not look at the other holds; never after it.
     """
     clock, now_ms = unit.clock, unit.now_ms
     if clock.next_lease_end_ms is None or clock.next_lease_end_ms > now_ms:

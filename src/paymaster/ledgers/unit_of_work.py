@@ -1,9 +1,9 @@
-"""The working paper of one transaction: the accounts and the line it touches, read once and written back once; decides nothing."""
+"""What one transaction works on, accounts and tickets, read once and written back once; knows neither the rule nor any database."""
 
 from collections.abc import Sequence
 
 from paymaster.accounting.accounts import Refused, Waiters
-from paymaster.ledgers.store import Clock, Entry, Row, Store, Ticket
+from paymaster.ledgers.store import AccountRow, Clock, Entry, Store, Ticket
 
 
 class UnitOfWork:
@@ -15,10 +15,10 @@ class UnitOfWork:
         self.now_ms = max(now_ms, clock.now_ms)
         self._as_read = (clock.now_ms, clock.next_lease_end_ms, clock.queue_until_ms)
         clock.now_ms = self.now_ms
-        self._rows: dict[str, Row] = {}
+        self._rows: dict[str, AccountRow] = {}
         self._entries: list[Entry] = []
 
-    def load(self, names: Sequence[str]) -> list[Row]:
+    def load(self, names: Sequence[str]) -> list[AccountRow]:
         """The rows of these accounts, in this order."""
         rows = self._rows
         missing = [name for name in names if name not in rows]
@@ -29,10 +29,10 @@ class UnitOfWork:
                     self._free(row)
             for name in missing:
                 if name not in rows:
-                    rows[name] = Row(name)
+                    rows[name] = AccountRow(name)
         return [rows[name] for name in names]
 
-    def _free(self, row: Row) -> None:
+    def _free(self, row: AccountRow) -> None:
         """Take what has left the window off the sums."""
         for amount, is_open in self.store.drop_expired(row.name, self.now_ms):
             if is_open:
@@ -42,8 +42,8 @@ class UnitOfWork:
         row.free_at_ms = self.store.first_free_at_ms(row.name)
         row.changed = True
 
-    def enter(self, row: Row, entry: Entry) -> None:
-        """Put an entry into a window; the row's sums are the caller's to change."""
+    def enter(self, row: AccountRow, entry: Entry) -> None:
+        """Put an entry into a window; the caller changes the row's sums."""
         self._entries.append(entry)
         if row.free_at_ms is None or entry.free_at_ms < row.free_at_ms:
             row.free_at_ms = entry.free_at_ms
@@ -66,7 +66,7 @@ class UnitOfWork:
 
 
 class LedgerQueue:
-    """The place of one hold among those who wait."""
+    """The ticket of one hold, and those before it."""
 
     def __init__(self, unit: UnitOfWork, hold_id: str) -> None:
         self._unit = unit
@@ -87,13 +87,13 @@ class LedgerQueue:
                 self._asks[account] = self._asks.get(account, 0) + amount
 
     def ahead(self, account: str) -> int:
-        """What those who came before ask of the account."""
+        """What the tickets before this one ask of the account."""
         return self._asks.get(account, 0)
 
     def stay(self, refused: Refused, queue_for_ms: int, waiters: Waiters | None) -> None:
-        """Keep the place after a refusal, or give it up where waiting does not help.
+        """Keep the ticket after a refusal, or make one; give it up if waiting does not help.
 
-        A place on an account is kept even if another account refused this time: whoever came first needs room on all of them at once.
+        It keeps asking for an account even if another account refused this time: the first hold needs room on all of them at once.
         """
         store, now_ms = self._unit.store, self._unit.now_ms
         if not refused.waiting_helps:
@@ -110,6 +110,6 @@ class LedgerQueue:
             self._unit.clock.queue_until_ms = max(self._unit.clock.queue_until_ms, now_ms + queue_for_ms)
 
     def leave(self) -> None:
-        """Give up the place."""
+        """Give up the ticket."""
         if self._mine:
             self._unit.store.drop_ticket(self._mine.hold_id)

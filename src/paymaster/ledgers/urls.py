@@ -1,4 +1,4 @@
-"""Which ledger a URL means; knows the kinds there are and where one lies by default, and reads no environment."""
+"""Which ledger a URL means; knows the kinds of ledgers and the default location, and reads no environment."""
 
 import hashlib
 from collections.abc import Awaitable, Callable
@@ -9,7 +9,7 @@ from urllib.parse import unquote
 from platformdirs import user_state_path
 
 from paymaster.errors import ExtraMissing, LedgerUnusable
-from paymaster.ledgers.admin.protocol import LedgerAdmin
+from paymaster.ledgers.admin.ledger_admin import LedgerAdmin
 from paymaster.ledgers.memory import MemoryLedger
 from paymaster.ledgers.redis.address import SCHEMES, read_address
 from paymaster.ledgers.sqlite.ledger import SqliteLedger
@@ -29,7 +29,7 @@ def open_ledger(
 ) -> "MemoryLedger | SqliteLedger | RedisLedger":
     """The ledger at `url`; without one, the file `ledger.sqlite3` in `state_dir`, or in the user's state directory.
 
-    `pause` is the caller's way to wait (`Runtime.sleep`); `blocking` says whether it is a thread's or an event loop's. A file is opened, a
+    `pause` is the caller's way to wait (`Runtime.sleep`); `blocking` is True for a thread, False for an event loop. A file is opened, a
     server connected to, and their faults raised, when the ledger is first used.
 
     Raises:
@@ -38,12 +38,12 @@ def open_ledger(
     """
     if not url:
         return SqliteLedger(default_path(state_dir), pause, grouped=not blocking)
-    scheme, colon, rest = url.partition(":")
+    scheme, colon, path = url.partition(":")
     match scheme.lower() if colon else "":
-        case "memory" if not rest.strip("/"):
+        case "memory" if not path.strip("/"):
             return MemoryLedger()
         case "sqlite":
-            return SqliteLedger(_path(url, rest), pause, grouped=not blocking)
+            return SqliteLedger(_path(url, path), pause, grouped=not blocking)
         case server if server in SCHEMES:
             return _on_redis(url, pause, blocking=blocking)
         case "":
@@ -53,11 +53,12 @@ def open_ledger(
 
 
 def _on_redis(url: str, pause: Callable[[int], Awaitable[None]], *, blocking: bool) -> "RedisLedger":
-    """The client's library is loaded by those alone who have a ledger there."""
+    """The client's library is loaded only for a ledger there."""
     address = read_address(url)
     if address.ca_file is not None and not Path(address.ca_file).is_file():
         raise LedgerUnusable(
-            f"The ledger's URL names a certificate that is not there: {address.ca_file}.", advice="Write ?ca=/path/ca.pem, or leave it out."
+            f"The ledger's URL names a certificate file that does not exist: {address.ca_file}.",
+            advice="Write ?ca=/path/ca.pem, or leave it out.",
         )
     try:
         from paymaster.ledgers.redis.ledger import RedisLedger
@@ -65,13 +66,13 @@ def _on_redis(url: str, pause: Callable[[int], Awaitable[None]], *, blocking: bo
         if error.name is None or error.name.partition(".")[0] != "redis":
             raise
         raise ExtraMissing(
-            f"A ledger at {address.label} needs the client of Redis.", advice="Install it with: pip install 'paymaster[redis]'"
+            f"A ledger at {address.label} needs the Redis client.", advice="Install it with: pip install 'paymaster[redis]'"
         ) from error
     return RedisLedger(address, pause, blocking=blocking)
 
 
 def admin_for(ledger: "SqliteLedger | RedisLedger") -> LedgerAdmin:
-    """The keeper's view of a ledger."""
+    """What an operator does with the ledger."""
     if isinstance(ledger, SqliteLedger):
         from paymaster.ledgers.admin.sqlite_admin import SqliteAdmin
 
@@ -82,26 +83,26 @@ def admin_for(ledger: "SqliteLedger | RedisLedger") -> LedgerAdmin:
 
 
 def spool_folder(ledger: "SqliteLedger | RedisLedger", state_dir: Path | None) -> Path:
-    """Where what the ledger could not take waits: one folder for one ledger, whatever URL it was named by."""
+    """The folder in which settlements wait for the ledger: one for each ledger, whatever URL names it."""
     if isinstance(ledger, SqliteLedger):
-        called = str(ledger.path.absolute())
+        identity = str(ledger.path.absolute())
     else:
-        called = f"{ledger.address.label} {ledger.address.db} {ledger.address.name}"
-    return spools_folder(state_dir) / hashlib.sha256(called.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+        identity = f"{ledger.address.label} {ledger.address.db} {ledger.address.name}"
+    return spools_folder(state_dir) / hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
 def full_location(ledger: "SqliteLedger | RedisLedger") -> str:
-    """Where a ledger is, for whoever looks from another directory: without user and password."""
-    return str(ledger.path.absolute()) if isinstance(ledger, SqliteLedger) else ledger.place
+    """Where a ledger is, from any working directory: without user and password."""
+    return str(ledger.path.absolute()) if isinstance(ledger, SqliteLedger) else ledger.location
 
 
 def spools_folder(state_dir: Path | None) -> Path:
-    """Where the folders of all ledgers lie for which something waits."""
+    """The folder of the spool folders of all ledgers."""
     return _state(state_dir) / "spool"
 
 
 def default_path(state_dir: Path | None) -> Path:
-    """Where a ledger lies that nobody named."""
+    """Where the default ledger is."""
     return _state(state_dir) / FILE_NAME
 
 
@@ -109,9 +110,9 @@ def _state(state_dir: Path | None) -> Path:
     return state_dir or user_state_path("paymaster", appauthor=False)
 
 
-def _path(url: str, rest: str) -> Path:
+def _path(url: str, path: str) -> Path:
     """`///abs` and `/abs` are absolute, anything else is relative to the working directory; `~` is the user's home."""
-    text = unquote("/" + rest.lstrip("/") if rest.startswith("///") else rest)  # four slashes are a habit from other URLs
+    text = unquote("/" + path.lstrip("/") if path.startswith("///") else path)  # four slashes are a habit from other URLs
     if not text.strip("/") or text.startswith("//"):
         raise LedgerUnusable(f"The ledger URL {url!r} names no path.", advice="Write sqlite:///absolute/path or sqlite:relative/path.")
     return Path(text).expanduser()
@@ -119,5 +120,5 @@ def _path(url: str, rest: str) -> Path:
 
 def _without_secrets(url: str) -> str:
     """The URL without user and password, which a server's may carry."""
-    scheme, slashes, rest = url.partition("://")
-    return f"{scheme}{slashes}{rest.rpartition('@')[2]}"
+    scheme, slashes, location = url.partition("://")
+    return f"{scheme}{slashes}{location.rpartition('@')[2]}"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from paymaster.accounting.records import AttemptRecord
-from paymaster.ledgers.spool_files import SpoolFile, spool_files, spool_folders
+from paymaster.ledgers.spool.contents import SpoolFile, read_spool, spool_folders
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +61,7 @@ class Backlog:
 
 def backlog_in(folder: Path, posted: Container[str] = ()) -> Backlog:
     """What waits in one ledger's folder, except the holds in `posted`, for which the ledger has records."""
-    return Backlog(folder=folder, files=tuple(_totals_of(file) for file in spool_files(folder, _cost_nanousd, posted)))
+    return Backlog(folder=folder, files=tuple(_totals_of(file) for file in read_spool(folder, _cost_nanousd, posted)))
 
 
 def other_backlogs(root: Path, folder: Path) -> tuple[Backlog, ...]:
@@ -72,20 +72,20 @@ def other_backlogs(root: Path, folder: Path) -> tuple[Backlog, ...]:
 
 def waiting_ids(folder: Path) -> frozenset[str]:
     """The ids of the holds that wait."""
-    return frozenset(item.hold_id for file in spool_files(folder, _cost_nanousd) for item in file.waiting)
+    return frozenset(item.hold_id for file in read_spool(folder, _cost_nanousd) for item in file.calls)
 
 
 def _totals_of(file: SpoolFile) -> BacklogFile:
-    settlements = sum(item.is_settlement for item in file.waiting)
+    settlements = sum(item.is_settlement for item in file.calls)
     return BacklogFile(
         path=file.path,
         process=file.process,
         is_running=file.is_running,
         ledger=file.ledger,
         settlements=settlements,
-        unbooked=len(file.waiting) - settlements,
-        cost_nanousd=sum(item.worth for item in file.waiting),
-        oldest_at_ms=min(item.at_ms for item in file.waiting),
+        unbooked=len(file.calls) - settlements,
+        cost_nanousd=sum(item.worth for item in file.calls),
+        oldest_at_ms=min(item.at_ms for item in file.calls),
     )
 
 

@@ -134,8 +134,8 @@ def verify(flags: Flags, as_json: AsJson = False) -> None:
         found = reconcile(_note_posted(reader.admin.snapshot(), waiting, posted), adds_up=is_money)
         backlog, location = backlog_in(reader.spool, posted), reader.location
     counts = f"{found.accounts:,} accounts, {found.records:,} records, {found.holds:,} open holds"
-    if found.openings:
-        counts += f", opening balances of {found.openings:,} accounts"
+    if found.opening_balances:
+        counts += f", opening balances of {found.opening_balances:,} accounts"
     if as_json:
         write_json(reconciled_json(found, backlog, location))
     elif found.differences:

@@ -88,7 +88,7 @@ def import_(flags: Flags, source: Source) -> None:
     from paymaster.cli.ledger_access import invalid_line, open_reader
     from paymaster.cli.terminal import write
     from paymaster.errors import UsageMistake
-    from paymaster.ledgers.admin.export_format import InvalidLine, read_lines
+    from paymaster.ledgers.admin.export_format import InvalidExport, read_lines
 
     name = "standard input" if source == STANDARD else source
     counts: dict[str, int] = {}
@@ -96,10 +96,10 @@ def import_(flags: Flags, source: Source) -> None:
         stream = sys.stdin.buffer if source == STANDARD else Path(source).expanduser().open("rb")
         with stream, open_reader(flags, creates=True) as reader:
             reader.admin.load(_counted(read_lines(stream), counts, name))
-            kinds = (("Sums", "accounts"), ("OpenHold", "open holds"), ("Record", "records"))
+            kinds = (("AccountSums", "accounts"), ("OpenHold", "open holds"), ("Record", "records"))
             imported = ", ".join(f"{counts.get(kind, 0):,} {words}" for kind, words in kinds)
             write(f"Imported {name} into {reader.location}: {imported}.")
-    except InvalidLine as invalid:
+    except InvalidExport as invalid:
         raise invalid_line(name, invalid) from invalid
     except OSError as error:
         raise UsageMistake(f"cannot read {name}: {error.strerror or error}") from error
@@ -108,10 +108,10 @@ def import_(flags: Flags, source: Source) -> None:
 def _counted(items: "Iterator[Item]", counts: dict[str, int], name: str) -> "Iterator[Item]":
     """The items, counted by kind. Raises UsageMistake for an archive, which has only old records and makes no ledger."""
     from paymaster.errors import UsageMistake
-    from paymaster.ledgers.admin.export_format import Head
+    from paymaster.ledgers.admin.export_format import ExportHead
 
     for item in items:
-        if isinstance(item, Head) and item.is_archive:
+        if isinstance(item, ExportHead) and item.is_archive:
             raise UsageMistake(
                 f"{name} is an archive of old records, not an export of a ledger", advice=f"Read it with: report --archive {name}"
             )
@@ -127,7 +127,7 @@ def archive(flags: Flags, older_than: OlderThan, to: To = None) -> None:
     from paymaster.cli.terminal import write, write_warnings
     from paymaster.errors import UsageMistake
     from paymaster.ledgers.admin import archiving
-    from paymaster.ledgers.admin.export_format import InvalidLine
+    from paymaster.ledgers.admin.export_format import InvalidExport
     from paymaster.options import state_directory
 
     folder = to.expanduser() if to else state_directory(flags.overrides().state_dir) / "archive"
@@ -150,7 +150,7 @@ def archive(flags: Flags, older_than: OlderThan, to: To = None) -> None:
             raise UsageMistake(
                 f"cannot write to {folder}: {error.strerror or error}", advice="No record left the ledger without a file."
             ) from error
-        except InvalidLine as invalid:
+        except InvalidExport as invalid:
             raise invalid_line(f"an archive in {folder}", invalid) from invalid
         location = reader.location
         write(f"{total:,} records left {location}." if total else f"No record in {location} is older than {older_than}.")

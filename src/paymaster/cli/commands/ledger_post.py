@@ -27,7 +27,7 @@ def post(flags: Flags) -> None:
     from paymaster.cli.backlog_tables import backlog_sentences
     from paymaster.cli.ledger_access import check_exists, open_reader
     from paymaster.cli.terminal import write
-    from paymaster.ledgers.spooling import SpoolingLedger
+    from paymaster.ledgers.spool.ledger import SpoolingLedger
     from paymaster.runtime import run
 
     costs: list[int] = []
@@ -37,7 +37,7 @@ def post(flags: Flags) -> None:
 
     with open_reader(flags) as reader:
         check_exists(reader)
-        run(SpoolingLedger(reader.ledger, reader.spool, posted=note).catch_up(reader.now_ms()))
+        run(SpoolingLedger(reader.ledger, reader.spool, posted=note).post_all_spooled(reader.now_ms()))
         if costs:
             write(f"Posted {len(costs):,} {'call' if len(costs) == 1 else 'calls'} of {format_usd(sum(costs))} to {reader.location}.")
         else:

@@ -1,7 +1,7 @@
 """Moves a journal's old records into files: written and synced first, dropped from the ledger afterwards; knows no kind of ledger.
 
-A file is named by the places of its first and last record. Whoever is stopped between the two steps leaves a file whose records are still
-in the ledger; the next time they are found there and only dropped, so nothing is lost and nothing stands in two files.
+A file is named by the positions of its first and last record. A run that is stopped between the two steps leaves a file whose records are
+still in the ledger. The next run finds that file and only drops its records, so that nothing is lost and no record is in two files.
 """
 
 import os
@@ -11,21 +11,23 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeAlias
 
 from paymaster.accounting.accounts import Record
-from paymaster.ledgers.admin.export_format import Head, read_lines, write_lines
-from paymaster.ledgers.admin.protocol import LedgerAdmin, Place
+from paymaster.ledgers.admin.export_format import ExportHead, read_lines, write_lines
+from paymaster.ledgers.admin.ledger_admin import JournalPosition, LedgerAdmin
 
 # So many records go into one file: it is what is in memory at once, about 20 MB.
 FILE_RECORDS = 20_000
-# A call may be settled late, and its record must be there until then. Leases are minutes; nobody settles an hour after.
+# A call may be settled late, and its record must be there until then. Leases are minutes; no call is settled an hour later.
 YOUNGEST_MS = 3_600_000
+Page: TypeAlias = list[tuple[JournalPosition, Record]]
 _NAME = re.compile(r"records-\d{8}-(\d+)\.(\d+)-(\d+)\.(\d+)(?:-\d+)?\.jsonl")
 
 
 @dataclass(frozen=True, slots=True)
 class Archived:
-    """One file. `dropped` of its records were taken out of the ledger now; `found` says that the file was there already."""
+    """One file. `dropped` of its records were taken out of the ledger now; `found` if an earlier run had written the file."""
 
     path: Path
     records: int
@@ -34,7 +36,7 @@ class Archived:
 
 
 def archive(admin: LedgerAdmin, folder: Path, before_ms: int) -> Iterator[Archived]:
-    """Move the records written before that time into files in `folder`, one file after the other. Raises OSError and InvalidLine."""
+    """Move the records written before that time into files in `folder`, one file after the other. Raises OSError and InvalidExport."""
     folder.mkdir(parents=True, exist_ok=True)
     while page := admin.oldest_records(before_ms, FILE_RECORDS):
         path, covered = _written(folder, page)
@@ -46,7 +48,7 @@ def archive(admin: LedgerAdmin, folder: Path, before_ms: int) -> Iterator[Archiv
 
 
 def read_archive(path: Path) -> Iterator[Record]:
-    """The records of an archive's file, or of an export. Raises OSError and InvalidLine."""
+    """The records of an archive's file, or of an export. Raises OSError and InvalidExport."""
     with path.open("rb") as file:
         for item in read_lines(file):
             if isinstance(item, Record):
@@ -61,7 +63,7 @@ def archive_files(path: Path) -> list[Path]:
 
 
 def write_file(path: Path, lines: Iterable[bytes]) -> None:
-    """Write a file that is there whole or not at all, even if the machine stops. One with that name is replaced. Raises OSError."""
+    """Write a file whole or not at all, even if the machine stops. A file with that name is replaced. Raises OSError."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with temporary.open("wb") as file:
@@ -71,7 +73,7 @@ def write_file(path: Path, lines: Iterable[bytes]) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-    with suppress(OSError):  # a folder can't be opened everywhere; where it can, the name is synced too
+    with suppress(OSError):  # not every system opens a folder; if it does, the name is synced too
         entry = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(entry)
@@ -79,35 +81,35 @@ def write_file(path: Path, lines: Iterable[bytes]) -> None:
             os.close(entry)
 
 
-def _written(folder: Path, page: list[tuple[Place, Record]]) -> tuple[Path | None, list[tuple[Place, Record]]]:
+def _written(folder: Path, page: Page) -> tuple[Path | None, Page]:
     """The file that has the oldest records already, and those of them that it has: two ledgers may share a folder."""
     for path in archive_files(folder):
         first, last = _range(path)
         if first <= page[0][0] <= last:
-            there = {record.hold_id for record in read_archive(path)}
-            covered: list[tuple[Place, Record]] = []
-            for place, record in page:
-                if record.hold_id not in there:
+            archived = {record.hold_id for record in read_archive(path)}
+            covered: Page = []
+            for position, record in page:
+                if record.hold_id not in archived:
                     break
-                covered.append((place, record))
+                covered.append((position, record))
             if covered:
                 return path, covered
     return None, []
 
 
-def _write(folder: Path, page: list[tuple[Place, Record]]) -> Path:
+def _write(folder: Path, page: Page) -> Path:
     first, last = page[0][0], page[-1][0]
     day = datetime.fromtimestamp(first.at_ms / 1000, UTC).strftime("%Y%m%d")
     stem = f"records-{day}-{first.at_ms}.{first.number}-{last.at_ms}.{last.number}"
     path, number = folder / f"{stem}.jsonl", 2
     while path.exists():  # of another ledger
         path, number = folder / f"{stem}-{number}.jsonl", number + 1
-    write_file(path, write_lines([Head(last.at_ms, is_archive=True), *(record for _, record in page)]))
+    write_file(path, write_lines([ExportHead(last.at_ms, is_archive=True), *(record for _, record in page)]))
     return path
 
 
-def _range(path: Path) -> tuple[Place, Place]:
-    """The places of a file's first and last record."""
+def _range(path: Path) -> tuple[JournalPosition, JournalPosition]:
+    """The positions of a file's first and last record."""
     found = _NAME.fullmatch(path.name)
     at_ms, number, last_ms, last_number = map(int, found.groups()) if found else (0, 0, 0, 0)
-    return Place(at_ms, number), Place(last_ms, last_number)
+    return JournalPosition(at_ms, number), JournalPosition(last_ms, last_number)

@@ -1,14 +1,14 @@
-"""A ledger as lines of JSON: what each line says, in which order they stand, and what is wrong with one; knows no ledger and no file.
+"""A ledger as lines of JSON: what each line holds, their order, and what makes one invalid; knows no ledger and no file.
 
     {"paymaster_ledger": 1, "clock_ms": …}                                              first; an archive's has "archive": true
     {"account": "usd/run/a", "settled": …, "live": …, "held": …}                        by name
     {"opening": "usd/run/a", "amount": …}                                               what records that were archived had charged
     {"hold": "…", "at_ms": …, "lease_until_ms": …, "charges": […], "lost_record": "…"}  by lease
-    {"entry": "requests/m", "until_ms": …, "owner": "…", "amount": …}                   by account and time; "" owns what was posted
+    {"entry": "requests/m", "until_ms": …, "owner": "…", "amount": …}                   by account and time; a post has the owner ""
     {"record": "…", "at_ms": …, "lost": false, "amounts": {…}, "body": "…"}             in the order of the journal
     {"end": {"account": …, …}, "sha256": "…"}                                           last: how many of each, and a digest of all before
 
-Amounts stand in their account's unit, money in nano-dollars. Places in line are left out: whoever waits asks again.
+Amounts are in their account's unit, money in nano-dollars. The queue is left out: a caller that waits asks again.
 """
 
 import hashlib
@@ -27,15 +27,15 @@ _KINDS = ORDER[1:-1]
 _LARGEST = 2**63 - 1
 
 
-class Head(NamedTuple):
+class ExportHead(NamedTuple):
     """The first line: the ledger's own time; and whether the lines are an archive, which has nothing but records."""
 
     clock_ms: int
     is_archive: bool = False
 
 
-class Sums(NamedTuple):
-    """An account as it stands."""
+class AccountSums(NamedTuple):
+    """The sums of an account."""
 
     account: str
     settled: int
@@ -43,15 +43,15 @@ class Sums(NamedTuple):
     held: int
 
 
-class Opening(NamedTuple):
+class OpeningBalance(NamedTuple):
     """What the records that are no longer in the journal had charged to an account."""
 
     account: str
     amount: int
 
 
-class Windowed(NamedTuple):
-    """What a hold, or nobody, has in an account's window."""
+class WindowEntry(NamedTuple):
+    """What a hold, or a post (`owner` is then empty), has in an account's window."""
 
     account: str
     until_ms: int
@@ -59,11 +59,11 @@ class Windowed(NamedTuple):
     amount: int
 
 
-Item: TypeAlias = Head | Sums | Opening | OpenHold | Windowed | Record
+Item: TypeAlias = ExportHead | AccountSums | OpeningBalance | OpenHold | WindowEntry | Record
 
 
-class InvalidLine(ValueError):
-    """A line that no ledger can be made from. `number` counts from 1; 0 stands for the end of the file."""
+class InvalidExport(ValueError):
+    """Lines that no ledger can be made from. `number` is that of the line, from 1; 0 is the end of the file."""
 
     def __init__(self, number: int, reason: str) -> None:
         super().__init__(reason)
@@ -72,7 +72,7 @@ class InvalidLine(ValueError):
 
 
 def write_lines(items: Iterable[Item]) -> Iterator[bytes]:
-    """Each item as its line, and the last line behind them."""
+    """Each item as its line, then the last line."""
     digest, counts = hashlib.sha256(), dict.fromkeys(_KINDS, 0)
     for item in items:
         line = _pack(item)
@@ -85,18 +85,18 @@ def write_lines(items: Iterable[Item]) -> Iterator[bytes]:
 
 
 def read_lines(lines: Iterable[bytes]) -> Iterator[Item]:
-    """The items, one by one. Raises InvalidLine at the first line that is not as it should be; also where the last one is missing."""
+    """The items, one by one. Raises InvalidExport at the first line that is invalid, and if the last one is missing."""
     digest, counts = hashlib.sha256(), dict.fromkeys(_KINDS, 0)
-    stage = number = last_record_ms = 0
+    last_rank = number = last_record_ms = 0
     seen: set[tuple[str, ...]] = set()
     for number, line in enumerate(lines, start=1):
         kind, data = _parse(line, number)
-        place = ORDER.index(kind)
+        rank = ORDER.index(kind)
         if number == 1 and kind != ORDER[0]:
-            raise InvalidLine(1, "the first line is not that of a ledger's export")
-        if place < stage or (number > 1 and place == 0) or stage == len(ORDER) - 1:
-            raise InvalidLine(number, f"a line of kind {kind!r} can't stand behind one of kind {ORDER[stage]!r}")
-        stage = place
+            raise InvalidExport(1, "the first line is not that of a ledger's export")
+        if rank < last_rank or (number > 1 and rank == 0) or last_rank == len(ORDER) - 1:
+            raise InvalidExport(number, f"a line of kind {kind!r} can't follow one of kind {ORDER[last_rank]!r}")
+        last_rank = rank
         if kind == "end":
             _check_end(data, counts, digest.hexdigest(), number)
             continue
@@ -104,20 +104,20 @@ def read_lines(lines: Iterable[bytes]) -> Iterator[Item]:
         try:
             item = _READERS[kind](data)
         except (KeyError, TypeError, ValueError) as error:
-            raise InvalidLine(number, _reason(error)) from error
+            raise InvalidExport(number, _reason(error)) from error
         if isinstance(item, Record):  # of these there are too many to remember: the last line counts them
             if item.at_ms < last_record_ms:
-                raise InvalidLine(number, "the records are not in the order of their time")
+                raise InvalidExport(number, "the records are not in the order of their time")
             last_record_ms = item.at_ms
-        elif (identity := (kind, *map(str, item[:3] if isinstance(item, Windowed) else item[:1]))) in seen:
-            raise InvalidLine(number, "it stands there twice")
+        elif (identity := (kind, *map(str, item[:3] if isinstance(item, WindowEntry) else item[:1]))) in seen:
+            raise InvalidExport(number, "it is a duplicate of an earlier line")
         else:
             seen.add(identity)
         if kind in counts:
             counts[kind] += 1
         yield item
-    if stage != len(ORDER) - 1:
-        raise InvalidLine(0, f"it ends after line {number:,} without its last line: it was cut off")
+    if last_rank != len(ORDER) - 1:
+        raise InvalidExport(0, f"it ends after line {number:,} without its last line: it was cut off")
 
 
 def _parse(line: bytes, number: int) -> tuple[str, JsonObject]:
@@ -125,31 +125,31 @@ def _parse(line: bytes, number: int) -> tuple[str, JsonObject]:
         data = orjson.loads(line)
     except ValueError as error:
         cut = "" if line.endswith(b"\n") else "; the file may have been cut off there"
-        raise InvalidLine(number, f"it is not JSON{cut}") from error
+        raise InvalidExport(number, f"it is not JSON{cut}") from error
     kind = next((name for name in ORDER if isinstance(data, dict) and name in data), None)
     if kind is None:
-        raise InvalidLine(number, f"it is no line of a ledger's export (known: {', '.join(ORDER)})")
+        raise InvalidExport(number, f"it is no line of a ledger's export (known: {', '.join(ORDER)})")
     return kind, data
 
 
 def _check_end(data: JsonObject, counts: Mapping[str, int], digest: str, number: int) -> None:
     if data.get("end") != dict(counts):
-        raise InvalidLine(number, f"lines are missing or doubled: it counts {data.get('end')}, here are {dict(counts)}")
+        raise InvalidExport(number, f"lines are missing or doubled: the last line counts {data.get('end')}, the file has {dict(counts)}")
     if data.get("sha256") != digest:
-        raise InvalidLine(number, "the lines before it are not those that were exported (their digest differs)")
+        raise InvalidExport(number, "the lines before it were changed after the export (their digest differs)")
 
 
 def _kind(item: Item) -> str:
     match item:
-        case Head():
+        case ExportHead():
             return "paymaster_ledger"
-        case Sums():
+        case AccountSums():
             return "account"
-        case Opening():
+        case OpeningBalance():
             return "opening"
         case OpenHold():
             return "hold"
-        case Windowed():
+        case WindowEntry():
             return "entry"
         case Record():
             return "record"
@@ -158,29 +158,29 @@ def _kind(item: Item) -> str:
 def _pack(item: Item) -> bytes:
     line: dict[str, object]
     match item:
-        case Head(clock_ms, is_archive):
+        case ExportHead(clock_ms, is_archive):
             line = {"paymaster_ledger": FORMAT, "clock_ms": clock_ms}
             if is_archive:
                 line["archive"] = True
-        case Sums(account, settled, live, held):
+        case AccountSums(account, settled, live, held):
             line = {"account": account, "settled": settled, "live": live, "held": held}
-        case Opening(account, amount):
+        case OpeningBalance(account, amount):
             line = {"opening": account, "amount": amount}
         case OpenHold(hold_id, at_ms, lease_until_ms, charges, lost_record):
             packed = [(charge.account, charge.amount, charge.cap, charge.window_ms) for charge in charges]
             line = {"hold": hold_id, "at_ms": at_ms, "lease_until_ms": lease_until_ms, "charges": packed, "lost_record": lost_record}
-        case Windowed(account, until_ms, owner, amount):
+        case WindowEntry(account, until_ms, owner, amount):
             line = {"entry": account, "until_ms": until_ms, "owner": owner, "amount": amount}
         case Record():
             line = {"record": item.hold_id, "at_ms": item.at_ms, "lost": item.lost, "amounts": item.amounts, "body": item.body}
     return orjson.dumps(line) + b"\n"
 
 
-def _read_head(data: JsonObject) -> Head:
+def _read_head(data: JsonObject) -> ExportHead:
     version = _whole(data, "paymaster_ledger")
     if version != FORMAT:
         raise ValueError(f"it was exported by a later Paymaster (format {version}; this one knows {FORMAT})")
-    return Head(_whole(data, "clock_ms"), data.get("archive") is True)
+    return ExportHead(_whole(data, "clock_ms"), data.get("archive") is True)
 
 
 def _read_hold(data: JsonObject) -> OpenHold:
@@ -210,10 +210,10 @@ def _read_record(data: JsonObject) -> Record:
 
 _READERS: Mapping[str, Callable[[JsonObject], Item]] = {
     "paymaster_ledger": _read_head,
-    "account": lambda data: Sums(_text(data, "account"), _whole(data, "settled"), _whole(data, "live"), _whole(data, "held")),
-    "opening": lambda data: Opening(_text(data, "opening"), _whole(data, "amount")),
+    "account": lambda data: AccountSums(_text(data, "account"), _whole(data, "settled"), _whole(data, "live"), _whole(data, "held")),
+    "opening": lambda data: OpeningBalance(_text(data, "opening"), _whole(data, "amount")),
     "hold": _read_hold,
-    "entry": lambda data: Windowed(_text(data, "entry"), _whole(data, "until_ms"), _text(data, "owner"), _whole(data, "amount")),
+    "entry": lambda data: WindowEntry(_text(data, "entry"), _whole(data, "until_ms"), _text(data, "owner"), _whole(data, "amount")),
     "record": _read_record,
 }
 

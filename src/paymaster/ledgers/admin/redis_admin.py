@@ -1,4 +1,4 @@
-"""A ledger on Redis as its keeper sees it: all of it at once, and its journal from the oldest record on; decides nothing."""
+"""A ledger on Redis as an operator sees it: all of it at once, and its journal from the oldest record on; knows no rule of accounts."""
 
 import random
 import re
@@ -9,11 +9,12 @@ import orjson
 
 from paymaster.accounting.accounts import Charge, Record
 from paymaster.errors import LedgerUnavailable, LedgerUnusable
-from paymaster.ledgers.admin.export_format import Head, Item, Opening, Sums, Windowed
-from paymaster.ledgers.admin.protocol import Description, Place, not_empty
-from paymaster.ledgers.redis.connections import Argument, Reply, ThreadWire
+from paymaster.ledgers.admin.export_format import AccountSums, ExportHead, Item, OpeningBalance, WindowEntry
+from paymaster.ledgers.admin.ledger_admin import JournalPosition, LedgerDescription, not_empty
+from paymaster.ledgers.redis.connections import Reply, ThreadConnections
 from paymaster.ledgers.redis.ledger import LARGEST_FIGURE, SCHEMA_VERSION, RedisLedger, too_large
 from paymaster.ledgers.redis.messages import (
+    ScriptRequest,
     bytes_of,
     figures,
     list_of,
@@ -41,25 +42,25 @@ class RedisAdmin:
         self._key = ledger.address.state_key
 
     def make(self) -> bool:
-        """Make the ledger, unless it is there."""
+        """Make the ledger, if there is none."""
         return self._ask("make")[0] == "MADE"
 
-    def describe(self) -> Description:
+    def describe(self) -> LedgerDescription:
         """What it is and how much is in it."""
-        _, rest = self._ask("describe")
-        clock_ms, accounts, holds, records, oldest_ms, newest_ms, journal_bytes, rest_bytes = figures(rest)
+        _, detail = self._ask("describe")
+        clock_ms, accounts, holds, records, oldest_ms, newest_ms, journal_bytes, other_bytes = figures(detail)
         address = self._ledger.address
-        wire = ThreadWire(address, address.patience_ms / 2_000)
+        connections = ThreadConnections(address, address.patience_ms / 2_000)
         try:
-            settings = ask_settings(run(self._ledger.ask("server")), wire, self._key)
+            settings = ask_settings(run(self._ledger.ask("server")), connections, self._key)
         finally:
-            run(wire.close())
-        return Description(
+            run(connections.close())
+        return LedgerDescription(
             kind="Redis",
-            place=address.place,
+            location=address.location,
             version=SCHEMA_VERSION,
             newest_version=SCHEMA_VERSION,
-            size_bytes=journal_bytes + rest_bytes,
+            size_bytes=journal_bytes + other_bytes,
             journal_bytes=journal_bytes,
             clock_ms=clock_ms,
             accounts=accounts,
@@ -72,17 +73,17 @@ class RedisAdmin:
         )
 
     def migrate(self) -> tuple[int, int]:
-        """The scripts refuse every other version, so there is nothing to do where they answer."""
+        """The scripts refuse every other version, so there is nothing to do if they answer."""
         self._ask("describe")
         return SCHEMA_VERSION, SCHEMA_VERSION
 
     def snapshot(self) -> Iterator[Item]:
-        """All of it as it stood when the reading began; the journal is read in parts, up to where it ended then."""
-        head, last, accounts, windows, holds, openings = list_of(run(self._ledger.ask("snapshot")))
+        """All of it as it was when the reading began; the journal is read in parts, up to where it ended then."""
+        head, last, accounts, windows, holds, opening = list_of(run(self._ledger.ask("snapshot")))
         clock_ms, records = figures(bytes_of(head).partition(b" ")[2])
-        yield Head(clock_ms)
+        yield ExportHead(clock_ms)
         yield from sorted(_read_sums(name, text) for name, text in _pairs(accounts))
-        yield from sorted(Opening(name.decode(), int(amount)) for name, amount in _pairs(openings))
+        yield from sorted(OpeningBalance(name.decode(), int(amount)) for name, amount in _pairs(opening))
         yield from sorted(
             (_read_hold(name.decode(), text) for name, text in _pairs(holds)), key=lambda hold: (hold.lease_until_ms, hold.id)
         )
@@ -93,109 +94,110 @@ class RedisAdmin:
             yield record
         if read != records:
             raise LedgerUnavailable(
-                f"The journal of {self._ledger.place} was changed while it was read: {records:,} records became {read:,}.",
+                f"The journal of {self._ledger.location} was changed while it was read: {records:,} records became {read:,}.",
                 advice="A lost call was settled after all, or old records were dropped just then. Try again.",
             )
 
     def load(self, items: Iterable[Item]) -> None:
         """Fill an empty ledger part by part; its callers are refused until the last part is in."""
-        token, parts, clock_ms = random.getrandbits(50), 0, 0
-        word, rest = self._ask("import_begin", token)
+        token = random.getrandbits(50)
+        word, detail = self._ask("import", {"step": "begin", "token": token})
         if word == "FULL":
-            raise not_empty(self._ledger.place, *figures(rest))
+            raise not_empty(self._ledger.location, *figures(detail))
+        parts = clock_ms = size = 0
+        part: list[dict[str, object]] = []
         try:
-            part: list[list[str | int]] = []
-            size = 0
             for item in items:
-                if isinstance(item, Head):
+                if isinstance(item, ExportHead):
                     clock_ms = item.clock_ms
                     continue
                 part.append(_pack_item(item))
-                size += sum(len(each) for each in part[-1] if isinstance(each, str))
+                size += sum(len(value) for value in part[-1].values() if isinstance(value, str))
                 if len(part) == PART_ITEMS or size > PART_BYTES:
                     parts += 1
-                    self._import("import_put", token, parts, orjson.dumps(part))
+                    self._import("put", token, {"part": parts, "items": part})
                     part, size = [], 0
-            self._import("import_put", token, parts + 1, orjson.dumps(part))
-            self._import("import_end", token, clock_ms)
+            self._import("put", token, {"part": parts + 1, "items": part})
+            self._import("end", token, {"clock_ms": clock_ms})
         except LedgerUnavailable:
-            raise  # the server is away, and what is there is no ledger until an import comes to its end
+            raise  # what was put in is no ledger until an import ends
         except BaseException:
-            self._ask("import_drop", token)
+            self._ask("import", {"step": "drop", "token": token})
             raise
 
-    def _import(self, verb: str, token: int, *arguments: Argument) -> None:
-        if self._ask(verb, token, *arguments)[0] == "TAKEN":
+    def _import(self, step: str, token: int, fields: dict[str, object]) -> None:
+        if self._ask("import", {"step": step, "token": token, **fields})[0] == "TAKEN":
             raise LedgerUnusable(
-                f"Another import into {self._ledger.place} has begun meanwhile, and this one gave way.",
-                advice="Look with `paymaster ledger status` when that one has ended.",
+                f"Another import into {self._ledger.location} has begun meanwhile, so this one was stopped.",
+                advice="When that one has ended, look with `paymaster ledger status`.",
             )
 
-    def openings(self) -> Mapping[str, int]:
+    def opening_balances(self) -> Mapping[str, int]:
         """What the records that are no longer in the journal had charged."""
-        _, told = list_of(run(self._ledger.ask("openings")))
-        return {name.decode(): int(amount) for name, amount in _pairs(told)}
+        _, balances = list_of(run(self._ledger.ask("opening_balances")))
+        return {name.decode(): int(amount) for name, amount in _pairs(balances)}
 
-    def oldest_records(self, before_ms: int, count: int) -> list[tuple[Place, Record]]:
+    def oldest_records(self, before_ms: int, count: int) -> list[tuple[JournalPosition, Record]]:
         """The first records of the journal."""
-        found: list[tuple[Place, Record]] = []
+        found: list[tuple[JournalPosition, Record]] = []
         if before_ms > 0:
-            for place, record in self._journal(str(before_ms - 1)):
-                at_ms, _, number = place.decode().partition("-")
-                found.append((Place(int(at_ms), int(number)), record))
+            for position, record in self._journal(str(before_ms - 1)):
+                at_ms, _, number = position.partition("-")
+                found.append((JournalPosition(int(at_ms), int(number)), record))
                 if len(found) == count:
                     break
         return found
 
-    def _journal(self, last: str) -> Iterator[tuple[bytes, Record]]:
-        """The journal from its beginning up to that place."""
-        place = "-"
+    def _journal(self, last: str) -> Iterator[tuple[str, Record]]:
+        """The journal from its beginning up to that position."""
+        first = "-"
         while True:
-            page, _ = read_journal(run(self._ledger.ask("records", place, last, RECORDS_AT_ONCE)))
+            page, _ = read_journal(run(self._ledger.ask("records", {"first": first, "last": last, "count": RECORDS_AT_ONCE})))
             yield from page
             if len(page) < RECORDS_AT_ONCE:
                 return
-            place = next_position(page[-1][0])
+            first = next_position(page[-1][0])
 
-    def drop_records(self, until: Place) -> int:
+    def drop_records(self, until: JournalPosition) -> int:
         """Take records out of the journal, some with each script, each with what they charged."""
-        dropped = 0
-        while some := figures(self._ask("drop", f"{until.at_ms}-{until.number}", DROPPED_AT_ONCE)[1])[0]:
+        request, dropped = {"last": f"{until.at_ms}-{until.number}", "count": DROPPED_AT_ONCE}, 0
+        while some := figures(self._ask("drop", request)[1])[0]:
             dropped += some
         return dropped
 
     def close(self) -> None:
         """The connections are the ledger's."""
 
-    def _ask(self, verb: str, *arguments: Argument) -> tuple[str, bytes]:
-        word, rest, _ = split_reply(run(self._ledger.ask(verb, *arguments)))
-        return word, rest
+    def _ask(self, verb: str, request: ScriptRequest | None = None) -> tuple[str, bytes]:
+        word, detail, _ = split_reply(run(self._ledger.ask(verb, request)))
+        return word, detail
 
 
-def _pack_item(item: Item) -> list[str | int]:
-    """An item as `import_put` reads it. Raises LedgerUnusable for figures that a script can't count."""
+def _pack_item(item: Item) -> dict[str, object]:
+    """An item as `import` reads it. Raises LedgerUnusable for figures that a script can't count."""
     match item:
-        case Sums():
+        case AccountSums():
             _check(item.account, item.settled, item.live, item.held)
-            return ["account", *item]
-        case Opening():
+            return {"kind": "account", **item._asdict()}
+        case OpeningBalance():
             _check(item.account, item.amount)
-            return ["opening", *item]
+            return {"kind": "opening", **item._asdict()}
         case OpenHold():
             for charge in item.charges:
                 _check(charge.account, charge.amount, charge.cap or 0)
-            return ["hold", item.id, item.at_ms, item.lease_until_ms, pack_charges(item.charges).decode(), item.lost_record]
-        case Windowed():
+            return {"kind": "hold", **item._asdict(), "charges": pack_charges(item.charges)}
+        case WindowEntry():
             _check(item.account, item.amount)
-            return ["entry", *item]
+            return {"kind": "entry", **item._asdict()}
         case Record():
-            charged = item.amounts
-            for account, amount in charged.items():
+            for account, amount in item.amounts.items():
                 _check(account, amount)
-            # The record of a lost hold stands in the journal with its charges.
-            packed = pack_charges([Charge(*each, None) for each in charged.items()]) if item.lost else orjson.dumps(charged)
-            return ["record", item.hold_id, item.at_ms, "1" if item.lost else "0", packed.decode(), item.body]
-        case Head():
+            # The record of a lost hold has its charges in the journal.
+            charges = pack_charges([Charge(*each, None) for each in item.amounts.items()])
+            amounts = charges if item.lost else orjson.dumps(item.amounts).decode()
+            lost = "1" if item.lost else "0"
+            return {"kind": "record", "id": item.hold_id, "at_ms": item.at_ms, "lost": lost, "amounts": amounts, "body": item.body}
+        case ExportHead():
             raise TypeError("the first line is kept for the end")
 
 
@@ -205,14 +207,14 @@ def _check(account: str, *amounts: int) -> None:
 
 
 def _pairs(reply: Reply) -> Iterator[tuple[bytes, bytes]]:
-    """A hash as it is answered."""
+    """A hash, as it is answered."""
     flat = [bytes_of(each) for each in list_of(reply)]
     return zip(flat[::2], flat[1::2], strict=True)
 
 
-def _read_sums(name: bytes, text: bytes) -> Sums:
+def _read_sums(name: bytes, text: bytes) -> AccountSums:
     settled, live, held, _ = map(int, unpack("<dddd", text))
-    return Sums(name.decode(), settled, live, held)
+    return AccountSums(name.decode(), settled, live, held)
 
 
 def _read_hold(hold_id: str, text: bytes) -> OpenHold:
@@ -221,8 +223,8 @@ def _read_hold(hold_id: str, text: bytes) -> OpenHold:
     return OpenHold(hold_id, at_ms, lease_until_ms, charges, text[24 + length :].decode())
 
 
-def _read_windows(reply: Reply) -> Iterator[Windowed]:
-    """The entries by account and time; what was posted and ends at one moment is one entry, as it is elsewhere."""
+def _read_windows(reply: Reply) -> Iterator[WindowEntry]:
+    """The entries by account and time. Posts that end at the same moment are one entry, as in other ledgers."""
     found: dict[tuple[str, int, str], int] = {}
     parts = list_of(reply)
     for name, entries in zip(parts[::2], parts[1::2], strict=True):
@@ -232,11 +234,11 @@ def _read_windows(reply: Reply) -> Iterator[Windowed]:
             found[key] = found.get(key, 0) + amount
     for (account, until, owner), amount in sorted(found.items()):
         if amount:
-            yield Windowed(account, until, owner, amount)
+            yield WindowEntry(account, until, owner, amount)
 
 
 def _read_member(member: bytes) -> tuple[int, str]:
-    """`amount:hold`, or `amount@serial` of a post, whose owner is nobody."""
+    """The amount and the owner of `amount:hold`, or of a post's `amount@serial`, which has no owner."""
     found = _MEMBER.fullmatch(member.decode())
     if found is None:
         raise TypeError(f"a window has an entry {member!r}")

@@ -1,4 +1,4 @@
-"""A ledger in a SQLite file as its keeper sees it: all of it at once, and its journal from the oldest record on; decides nothing."""
+"""A ledger in a SQLite file as an operator sees it: all of it at once, its journal from the oldest record on; knows no rule of accounts."""
 
 import sqlite3
 import time
@@ -9,8 +9,8 @@ from pathlib import Path
 import orjson
 
 from paymaster.accounting.accounts import Record
-from paymaster.ledgers.admin.export_format import Head, Item, Opening, Sums, Windowed
-from paymaster.ledgers.admin.protocol import Description, Place, not_empty
+from paymaster.ledgers.admin.export_format import AccountSums, ExportHead, Item, OpeningBalance, WindowEntry
+from paymaster.ledgers.admin.ledger_admin import JournalPosition, LedgerDescription, not_empty
 from paymaster.ledgers.sqlite.file import explain, is_busy, locked_for_long, newest_version, open_as_it_is, open_database, read_statements
 from paymaster.ledgers.sqlite.store import SEQ_BITS, SqliteStore
 from paymaster.ledgers.store import OpenHold
@@ -29,15 +29,15 @@ class SqliteAdmin:
         self._connection: sqlite3.Connection | None = None
 
     def make(self) -> bool:
-        """Make the file, unless it is there."""
-        there = self._path.exists()
-        with self._told():
+        """Make the file, if there is none."""
+        existed = self._path.exists()
+        with self._faults_explained():
             self._open()
-        return not there
+        return not existed
 
-    def describe(self) -> Description:
+    def describe(self) -> LedgerDescription:
         """What it is and how much is in it."""
-        with self._told():
+        with self._faults_explained():
             connection, version = open_as_it_is(self._path)
             with closing(connection):
                 connection.execute(f"PRAGMA busy_timeout = {PATIENCE_MS}")
@@ -45,9 +45,9 @@ class SqliteAdmin:
                 journal_mode = connection.execute("PRAGMA journal_mode").fetchone()[0]
         clock_ms, accounts, holds, records, oldest_ms, newest_ms = counts
         files = [self._path.with_name(self._path.name + suffix) for suffix in ("", "-wal")]
-        return Description(
+        return LedgerDescription(
             kind="SQLite",
-            place=str(self._path),
+            location=str(self._path),
             version=version,
             newest_version=newest_version(),
             size_bytes=sum(file.stat().st_size for file in files if file.exists()),
@@ -63,7 +63,7 @@ class SqliteAdmin:
 
     def migrate(self) -> tuple[int, int]:
         """Bring the schema up to date."""
-        with self._told():
+        with self._faults_explained():
             connection, before = open_as_it_is(self._path)
             connection.close()
             self._open()
@@ -71,34 +71,34 @@ class SqliteAdmin:
 
     def snapshot(self) -> Iterator[Item]:
         """All of it at one instant: in one transaction that only reads."""
-        with self._told():
+        with self._faults_explained():
             connection = self._open()
             connection.execute("BEGIN")
             try:
                 yield from self._items(connection)
             finally:
-                if self._connection is connection:  # unless it was closed before the reading came to its end
+                if self._connection is connection:  # unless it was closed before the reading ended
                     connection.execute("ROLLBACK")
 
     def _items(self, connection: sqlite3.Connection) -> Iterator[Item]:
-        yield Head(connection.execute(self._sql["read_clock"]).fetchone()[0])
-        yield from map(Sums._make, connection.execute(self._sql["read_accounts"]))
-        yield from map(Opening._make, connection.execute(self._sql["read_openings"]))
+        yield ExportHead(connection.execute(self._sql["read_clock"]).fetchone()[0])
+        yield from map(AccountSums._make, connection.execute(self._sql["read_accounts"]))
+        yield from map(OpeningBalance._make, connection.execute(self._sql["read_opening_balances"]))
         store = SqliteStore(connection)
         yield from store.list_holds()
-        yield from map(Windowed._make, connection.execute(self._sql["read_entries"]))
+        yield from map(WindowEntry._make, connection.execute(self._sql["read_entries"]))
         yield from store.read_records(-1)
 
     def load(self, items: Iterable[Item]) -> None:
         """Fill an empty ledger, in one transaction."""
-        with self._told():
+        with self._faults_explained():
             connection = self._open()
             connection.execute("BEGIN IMMEDIATE")
             try:
                 _, accounts, holds, records, *_ = connection.execute(self._sql["count"]).fetchone()
-                if accounts or holds or records or self.openings():
+                if accounts or holds or records or self.opening_balances():
                     raise not_empty(str(self._path), accounts, records)
-                connection.execute(self._sql["drop_line"])
+                connection.execute(self._sql["drop_all_tickets"])
                 self._fill(connection, items)
                 connection.execute("COMMIT")
             finally:
@@ -109,36 +109,36 @@ class SqliteAdmin:
         store, clock_ms = SqliteStore(connection), 0
         for item in items:
             match item:
-                case Head():
+                case ExportHead():
                     clock_ms = item.clock_ms
-                case Sums():
+                case AccountSums():
                     connection.execute(self._sql["insert_account"], item)
-                case Opening():
-                    connection.execute(self._sql["insert_opening"], item)
+                case OpeningBalance():
+                    connection.execute(self._sql["insert_opening_balance"], item)
                 case OpenHold():
                     store.write_hold(item)
-                case Windowed():
+                case WindowEntry():
                     connection.execute(self._sql["insert_entry"], item._asdict())
                 case Record():
                     store.write_record(item)
-        connection.execute(self._sql["find_frees"])
+        connection.execute(self._sql["fill_free_ms"])
         connection.execute(self._sql["fill_clock"], (clock_ms,))
 
-    def openings(self) -> Mapping[str, int]:
+    def opening_balances(self) -> Mapping[str, int]:
         """What the records that are no longer in the journal had charged."""
-        with self._told():
-            return dict(self._open().execute(self._sql["read_openings"]).fetchall())
+        with self._faults_explained():
+            return dict(self._open().execute(self._sql["read_opening_balances"]).fetchall())
 
-    def oldest_records(self, before_ms: int, count: int) -> list[tuple[Place, Record]]:
+    def oldest_records(self, before_ms: int, count: int) -> list[tuple[JournalPosition, Record]]:
         """The first records of the journal."""
-        with self._told():
+        with self._faults_explained():
             rows = self._open().execute(self._sql["oldest_records"], (before_ms << SEQ_BITS, count)).fetchall()
         return [
-            (Place(seq >> SEQ_BITS, seq & (1 << SEQ_BITS) - 1), Record(hold_id, at_ms, bool(lost), orjson.loads(amounts), body))
+            (JournalPosition(seq >> SEQ_BITS, seq & (1 << SEQ_BITS) - 1), Record(hold_id, at_ms, bool(lost), orjson.loads(amounts), body))
             for seq, hold_id, at_ms, lost, amounts, body in rows
         ]
 
-    def drop_records(self, until: Place) -> int:
+    def drop_records(self, until: JournalPosition) -> int:
         """Take records out of the journal, some in each transaction, each with what they charged."""
         last, dropped = until.at_ms << SEQ_BITS | until.number, 0
         while some := self._drop_some(last):
@@ -147,14 +147,14 @@ class SqliteAdmin:
         return dropped
 
     def _drop_some(self, last: int) -> int:
-        with self._told():
+        with self._faults_explained():
             connection = self._open()
             connection.execute("BEGIN IMMEDIATE")
             try:
                 rows = connection.execute(self._sql["charged_until"], (last, DROPPED_AT_ONCE)).fetchall()
                 if rows:
                     sums = add_up(orjson.loads(amounts) for _, amounts in rows)
-                    connection.executemany(self._sql["add_opening"], sums.items())
+                    connection.executemany(self._sql["add_opening_balance"], sums.items())
                     connection.execute(self._sql["drop_until"], (rows[-1][0],))
                 connection.execute("COMMIT")
             finally:
@@ -175,7 +175,7 @@ class SqliteAdmin:
         return self._connection
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _faults_explained(self) -> Iterator[None]:
         try:
             yield
         except sqlite3.Error as error:

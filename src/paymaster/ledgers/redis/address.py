@@ -1,4 +1,4 @@
-"""What a Redis URL says: where the servers are, who asks, and what the ledger there is called; opens no connection."""
+"""The parts of a Redis URL: servers, user, options and the ledger's name there; opens no connection."""
 
 import re
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from paymaster.errors import LedgerUnusable
 SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
 FORMS = (
     "Write redis://[user:password@]host:6379/0, rediss://… (TLS), unix:///path/redis.sock, "
-    "redis+sentinel://host:26379,host2:26379/service/0 or redis+cluster://host:6379,host2:6379; ?name=… tells ledgers on one server apart."
+    "redis+sentinel://host:26379,host2:26379/service/0 or redis+cluster://host:6379,host2:6379; ?name=… names one of several ledgers."
 )
 OPTIONS = frozenset(
     {"name", "db", "keep_days", "timeout_ms", "ca", "sentinel_user", "sentinel_password", "wait_replicas", "wait_aof", "wait_ms"}
@@ -56,7 +56,7 @@ class Address:
         return f"{scheme}://{hosts}" + (f"/{self.service}" if self.service else "")
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """Where it is, and which of the ledgers there, as a URL without user and password."""
         query = [f"db={self.db}"] if self.db and self.kind == "socket" else []
         query += [f"name={self.name}"] if self.name != "default" else []
@@ -65,7 +65,7 @@ class Address:
 
     @property
     def state_key(self) -> str:
-        """The one key every script is given; the rest of the ledger's keys share its hash tag."""
+        """The key that every script is given; the ledger's other keys share its hash tag."""
         return f"{{paymaster:{self.name}}}:state"
 
 
@@ -78,11 +78,11 @@ def read_address(url: str) -> Address:
     try:
         parts = urlsplit(url)
     except ValueError as error:
-        raise _malformed("it cannot be read") from error
+        raise _malformed("it can't be parsed") from error
     scheme, _, kind = parts.scheme.partition("+")
     kind = kind or ("socket" if scheme == "unix" else "server")
     options = _options(parts.query)
-    credentials, _, places = parts.netloc.rpartition("@")
+    credentials, _, hosts = parts.netloc.rpartition("@")
     user, _, password = credentials.partition(":")
     service, db = _path(kind, parts.path, options)
     wait_replicas, wait_aof = (_whole(options.get(name, "0"), name, 0) for name in ("wait_replicas", "wait_aof"))
@@ -90,8 +90,8 @@ def read_address(url: str) -> Address:
         raise _malformed("wait_replicas and wait_aof are not known for a cluster; there, set appendfsync always")
     return Address(
         kind=kind,
-        hosts=() if kind == "socket" else tuple(_host(place, _PORTS.get(kind, 6379)) for place in places.split(",")),
-        path=unquote(places + parts.path) if kind == "socket" else "",
+        hosts=() if kind == "socket" else tuple(_host(host, _PORTS.get(kind, 6379)) for host in hosts.split(",")),
+        path=unquote(hosts + parts.path) if kind == "socket" else "",
         service=service,
         db=db,
         name=_name(options.get("name", "default")),
@@ -134,15 +134,15 @@ def _path(kind: str, path: str, options: dict[str, str]) -> tuple[str, int]:
     return service, db
 
 
-def _host(place: str, port: int) -> tuple[str, int]:
+def _host(text: str, default_port: int) -> tuple[str, int]:
     try:
-        parts = urlsplit(f"//{place}")
-        found = parts.hostname, parts.port
+        parts = urlsplit(f"//{text}")
+        host, port = parts.hostname, parts.port
     except ValueError as error:
         raise _malformed("a port is a number up to 65535") from error
-    if found[0] is None:
+    if host is None:
         raise _malformed("it names no host")
-    return found[0], found[1] or port
+    return host, port or default_port
 
 
 def _name(name: str) -> str:

@@ -20,13 +20,13 @@ from redis.exceptions import ConnectionError as NotConnected
 from redis.exceptions import TimeoutError as NotInTime
 
 from paymaster.errors import LedgerUnavailable, LedgerUnusable, PaymasterError
-from paymaster.ledgers.redis.connections import NotAcknowledged
+from paymaster.ledgers.redis.scripts import NotAcknowledged
 
-# All that goes wrong between here and a server: the client's errors have two roots.
+# Everything that goes wrong between here and a server: the client's errors have two roots.
 Fault: TypeAlias = RedisError | RedisClusterException | OSError
 FAULTS = (RedisError, RedisClusterException, OSError)
 
-# How a server that will be well again says that it is not. Errors from within a script carry the word somewhere in their text.
+# Error codes of faults that pass by themselves. Errors from within a script have the code somewhere in their text.
 PASSING = (
     "BUSY ",
     "CLUSTERDOWN",
@@ -39,15 +39,15 @@ PASSING = (
     "TRYAGAIN",
     "UNBLOCKED",
 )
-# How a server says that it knows the user, and that the user may not do this: outright, and from within a script.
+# Messages for a known user who may not do this: from the server, and from within a script.
 NOT_ALLOWED = ("NOPERM", "No permissions", "can't run this command", "can't access at least one of the keys")
-# A certificate that is not trusted, and a file of trusted ones that is none.
+# A certificate that is not trusted, and a file of trusted certificates that has none.
 CERTIFICATES = ("CERTIFICATE_VERIFY_FAILED", "NO_CERTIFICATE_OR_CRL_FOUND")
 ANOTHER_NAME = "Name another ledger with ?name=… or another server with --ledger (or PAYMASTER_LEDGER)."
 
 
 def may_pass(error: Fault) -> bool:
-    """Worth another try: nothing is wrong with what was asked, and every script may be repeated."""
+    """Whether another try is worth it: every script may be repeated, and nothing is wrong with the request."""
     if isinstance(error, (AuthenticationError, AuthorizationError, NoPermissionError)) or any(word in str(error) for word in CERTIFICATES):
         return False
     if isinstance(error, (NotAcknowledged, ReadOnlyError, OutOfMemoryError, MasterDownError, TryAgainError)):
@@ -58,7 +58,7 @@ def may_pass(error: Fault) -> bool:
 
 
 def explain(error: Fault, label: str, *, worked: bool = False) -> PaymasterError:
-    """A fault that will not pass by itself, as one clear message. `worked` says that the server answered this process before."""
+    """A fault that will not pass by itself, as one clear message. `worked` if the server answered this process before."""
     text = _text(error)
     if isinstance(error, NoPermissionError) or any(words in text for words in NOT_ALLOWED):
         refused = LedgerUnavailable if worked else LedgerUnusable
@@ -83,36 +83,36 @@ def explain(error: Fault, label: str, *, worked: bool = False) -> PaymasterError
             advice="It needs Redis 7.2 or later, or Valkey, with appendonly yes; or take wait_aof out of the ledger's URL.",
         )
     if "WRONGTYPE" in text:
-        return LedgerUnusable(f"Keys of another program stand where the ledger on {label} would be.", advice=ANOTHER_NAME)
+        return LedgerUnusable(f"Keys of another program have the name of the ledger on {label}.", advice=ANOTHER_NAME)
     return LedgerUnusable(f"The Redis server {label} cannot keep a ledger: {text}.", advice=ANOTHER_NAME)
 
 
 def not_reached(error: Fault, label: str, waited_ms: int) -> LedgerUnavailable:
-    """The message for a server that stayed away, or whose replicas did."""
+    """The message for a server that stayed unavailable, or whose replicas did."""
     if isinstance(error, NotAcknowledged):
         return LedgerUnavailable(
-            f"The ledger on {label} took it, but {_text(error)}, and so for {waited_ms / 1000:.1f} s.",
-            advice="Look at the server's replicas and its disk, or ask for less in the ledger's URL (wait_replicas, wait_aof, wait_ms).",
+            f"The ledger on {label} took it, but {_text(error)}. It was tried for {waited_ms / 1000:.1f} s.",
+            advice="Check the server's replicas and its disk, or ask for less in the ledger's URL (wait_replicas, wait_aof, wait_ms).",
         )
     return LedgerUnavailable(
         f"The ledger on {label} did not answer for {waited_ms / 1000:.1f} s: {_text(error)}.",
-        advice=f"Look whether the server runs and can be reached from here: {_ping(label)}. What was sent stays recorded.",
+        advice=f"Check whether the server runs and can be reached from here: {_ping(label)}. What was sent stays recorded.",
     )
 
 
 def _ping(label: str) -> str:
-    """A command that says whether the server, or the first of several, answers: redis-cli knows one URL's scheme of ours, and its TLS."""
-    scheme, _, rest = label.partition("://")
+    """A command that shows whether the server, or the first of several, answers; redis-cli takes redis:// and rediss:// only."""
+    scheme, _, location = label.partition("://")
     if scheme == "unix":
-        return f"redis-cli -s {rest} ping"
-    return f"redis-cli -u {scheme.partition('+')[0]}://{rest.partition('/')[0].partition(',')[0]} ping"
+        return f"redis-cli -s {location} ping"
+    return f"redis-cli -u {scheme.partition('+')[0]}://{location.partition('/')[0].partition(',')[0]} ping"
 
 
 def _text(error: Fault) -> str:
-    """What the error says, without the client's own innards, which a missing master is described with."""
+    """The error's text, without the client's own objects, which are in the text for a missing master."""
     return " ".join(str(error).partition(" : <")[0].split()).rstrip(".") or type(error).__name__
 
 
 def _refuses_access(text: str) -> bool:
-    """Sentinels and clusters wrap what a server said into errors of their own."""
+    """Whether the text has a server's refusal: Sentinels and clusters wrap it into errors of their own."""
     return any(word in text for word in ("WRONGPASS", "NOAUTH", "NOPERM", "invalid username-password", "invalid password"))

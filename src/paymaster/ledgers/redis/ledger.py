@@ -6,7 +6,6 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from uuid import uuid4
 
-import orjson
 from redis.exceptions import ReadOnlyError
 
 from paymaster.accounting.accounts import (
@@ -27,31 +26,35 @@ from paymaster.accounting.accounts import (
 )
 from paymaster.errors import LedgerUnavailable, LedgerUnusable
 from paymaster.ledgers.redis.address import Address
-from paymaster.ledgers.redis.connections import Argument, LoopWire, NotAcknowledged, Reply, ThreadWire, Wire, read_scripts
+from paymaster.ledgers.redis.connections import Reply
 from paymaster.ledgers.redis.faults import ANOTHER_NAME, FAULTS, explain, may_pass, not_reached
 from paymaster.ledgers.redis.messages import (
+    ScriptRequest,
     figures,
     next_position,
-    pack_charged,
-    pack_charges,
-    pack_queue,
+    posts_request,
     read_balances,
     read_changes,
     read_held,
     read_journal,
     read_refused,
     read_waiting,
+    reserve_request,
+    settle_request,
     split_reply,
 )
+from paymaster.ledgers.redis.scripts import NotAcknowledged, ScriptRunner
 
-# What one account counts at most: 9 million dollars in nano-dollars. The scripts reckon in doubles, which are exact to 2**53.
+# What one account counts at most: 9 million dollars in nano-dollars. The scripts count in doubles, which are exact to 2**53.
 LARGEST_FIGURE = 9 * 10**15
 SCHEMA_VERSION = 1
-# Waits for a server that is away double up to this length; each is drawn anew, so that workers don't come back all at once.
+# The version of a ledger that an import fills.
+IMPORTING = "0"
+# Waits for an unavailable server double up to this length; each is drawn anew, so that workers don't come back all at once.
 FIRST_PAUSE_MS, LONGEST_PAUSE_MS = 10, 400
 JOURNAL_PAGE = 500
 # What only reads, and what frees a hold: lost in a failover, it counts too much rather than too little.
-NOT_WAITED_FOR = frozenset({"balances", "describe", "openings", "records", "server", "snapshot", "waiting", "withdraw"})
+NOT_WAITED_FOR = frozenset({"balances", "describe", "opening_balances", "records", "server", "snapshot", "waiting", "withdraw"})
 
 
 class RedisLedger:
@@ -76,51 +79,47 @@ class RedisLedger:
         self._pause = pause
         self._server_clock = server_clock
         self._jitter = jitter
-        self._scripts = read_scripts()
         self._worked = False
-        # Two tries at least fit into the time, even if the first one hears nothing.
-        wire = ThreadWire if blocking else LoopWire
-        self._wire: Wire = wire(address, address.patience_ms / 2_000)
+        # Two tries at least fit into the time, even if the first one gets no answer.
+        self._runner = ScriptRunner(address, address.patience_ms / 2_000, blocking=blocking)
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """Where it is, for a message: without user and password."""
-        return self.address.place
+        return self.address.location
 
     async def reserve(self, hold: Hold, now_ms: int, *, queue_for_ms: int = 0) -> Admission:
         """Admit the hold whole or not at all; see `Books`.
 
         Raises:
             LedgerUnusable: an amount, a cap or a balance is more than one account counts here, `LARGEST_FIGURE`.
-            LedgerUnavailable: also where the hold is not acknowledged as the address asks; it is then taken back.
+            LedgerUnavailable: also if the hold is not acknowledged as the address asks; it is then taken back.
         """
         check_hold(hold)
         for charge in hold.charges:
             _check_size(charge.account, max(charge.amount, charge.cap or 0))
-        packed = pack_charges(hold.charges)
         try:
-            queue = pack_queue(queue_for_ms, hold.waiters)
-            reply = await self._run("reserve", self._clock(now_ms), hold.id, hold.lease_ms, packed, hold.lost_record, queue)
+            reply = await self._run("reserve", self._clock(now_ms) | reserve_request(hold, queue_for_ms))
         except LedgerUnavailable as error:
             if isinstance(error.__cause__, NotAcknowledged):
                 await self._take_back(hold.id)
             raise
-        word, rest, lost = split_reply(reply)
+        word, detail, lost = split_reply(reply)
         match word:
             case "HELD":
-                return read_held(hold, rest, lost)
+                return read_held(hold, detail, lost)
             case "REFUSED":
-                return read_refused(hold, rest, lost)
+                return read_refused(hold, detail, lost)
             case "ENDED":
                 raise HoldEnded(f"hold {hold.id!r} has already ended; a new attempt needs an id of its own")
             case _:
-                raise self._fault(word, rest)
+                raise self._fault(word, detail)
 
     async def withdraw(self, hold_id: str) -> None:
-        """Give up a place in line, or an open hold of which nothing was sent."""
-        word, rest, _ = split_reply(await self._run("withdraw", hold_id))
+        """Give up a ticket in the queue, or an open hold of which nothing was sent."""
+        word, detail, _ = split_reply(await self._run("withdraw", {"hold": hold_id}))
         if word != "OK":
-            raise self._fault(word, rest)
+            raise self._fault(word, detail)
 
     async def settle(self, settlement: Settlement, now_ms: int) -> Settled:
         """Post the actual amounts and the record, once."""
@@ -129,137 +128,116 @@ class RedisLedger:
             _check_size(charge.account, max(charge.amount, amount))
         for post in settlement.posts:
             _check_size(post.account, abs(post.amount))
-        looked_up = ""
+        request = self._clock(now_ms) | settle_request(settlement, self.address.keep_ms)
         while True:
-            word, rest, lost = split_reply(await self._run("settle", *self._settling(settlement, now_ms, looked_up)))
+            word, detail, lost = split_reply(await self._run("settle", request))
             match word:
                 case "SETTLED":
-                    at_ms, *sums = figures(rest)
+                    at_ms, *sums = figures(detail)
                     return Settled(settlement.hold.id, at_ms, read_changes(_accounts(settlement), sums), lost=lost)
                 case "AGAIN":
-                    return Settled(settlement.hold.id, figures(rest)[0], (), again=True, lost=lost)
+                    return Settled(settlement.hold.id, figures(detail)[0], (), again=True, lost=lost)
                 case "FORGOTTEN":
-                    looked_up = await self._look_up(settlement)
-                    if looked_up == "settled":
-                        told = await self.sweep(now_ms)
-                        return Settled(settlement.hold.id, now_ms, (), again=True, lost=told)
+                    request["journal"] = await self._look_up(settlement)
+                    if request["journal"] == "settled":
+                        return Settled(settlement.hold.id, now_ms, (), again=True, lost=await self.sweep(now_ms))
                 case _:
-                    raise self._fault(word, rest)
+                    raise self._fault(word, detail)
 
     async def post(self, posts: Sequence[Post], clears: Sequence[str], now_ms: int) -> tuple[Change, ...]:
         """Empty windows, then add entries that no hold carries."""
         check_posts(posts)
         for post in posts:
             _check_size(post.account, abs(post.amount))
-        token = f"post:{uuid4().hex}"
-        packed, cleared = _pack_posts(posts), orjson.dumps(list(clears))
-        word, rest, _ = split_reply(await self._run("post", self._clock(now_ms), token, packed, cleared))
+        request = {"token": f"post:{uuid4().hex}", "posts": posts_request(posts), "clears": list(clears)}
+        word, detail, _ = split_reply(await self._run("post", self._clock(now_ms) | request))
         if word != "POSTED":
-            raise self._fault(word, rest)
-        return read_changes([*(post.account for post in posts), *clears], figures(rest))
+            raise self._fault(word, detail)
+        return read_changes([*(post.account for post in posts), *clears], figures(detail))
 
     async def sweep(self, now_ms: int) -> tuple[Lost, ...]:
         """Charge and record the holds whose lease is over."""
-        word, rest, lost = split_reply(await self._run("sweep", self._clock(now_ms)))
+        word, detail, lost = split_reply(await self._run("sweep", self._clock(now_ms)))
         if word != "SWEPT":
-            raise self._fault(word, rest)
+            raise self._fault(word, detail)
         return lost
 
     async def balances(self, prefix: str, now_ms: int) -> dict[str, Balance]:
         """The accounts whose names start so, as a sweep would leave them."""
-        reply = await self._run("balances", self._clock(now_ms), prefix)
-        if not isinstance(reply, list):
-            word, rest, _ = split_reply(reply)
-            raise self._fault(word, rest)
-        return read_balances(reply)
+        return read_balances(await self._run_list("balances", self._clock(now_ms) | {"prefix": prefix}))
 
     async def waiting(self, now_ms: int) -> tuple[Queued, ...]:
-        """Who stands in line, first come first."""
-        reply = await self._run("waiting", self._clock(now_ms))
-        if not isinstance(reply, list):
-            word, rest, _ = split_reply(reply)
-            raise self._fault(word, rest)
-        return read_waiting(reply)
+        """The queue, first come first."""
+        return read_waiting(await self._run_list("waiting", self._clock(now_ms)))
 
     async def records(self, *, after_ms: int = 0) -> AsyncGenerator[Record, None]:
         """The records written after that time, in order, up to the last one when the reading begins; other callers write on meanwhile.
 
         A record that is corrected during the reading is left out if it was not read yet.
         """
-        place, last = f"{after_ms + 1}-0", ""
+        position, last = f"{after_ms + 1}-0", ""
         while True:
-            page, last = await self._read(place, last)
+            page, last = await self._read_page(position, last)
             for _, record in page:
                 yield record
             if len(page) < JOURNAL_PAGE:
                 return
-            place = next_position(page[-1][0])
+            position = next_position(page[-1][0])
 
     async def close(self) -> None:
         """Close the connections. Open holds are left to their lease; another call connects again."""
-        await self._wire.close()
+        await self._runner.connections.close()
 
     async def _take_back(self, hold_id: str) -> None:
-        """Free a hold that nobody will use; where that fails, it is charged when its lease ends."""
+        """Free a hold that no call will use; if that fails, it is charged when its lease ends."""
         with suppress(*FAULTS):
-            await self._wire.run(self._scripts["withdraw"], self.address.state_key, (hold_id,))
+            await self._runner.run("withdraw", {"hold": hold_id})
 
-    def _clock(self, now_ms: int) -> Argument:
-        return "" if self._server_clock else now_ms
-
-    def _settling(self, settlement: Settlement, now_ms: int, looked_up: str) -> tuple[Argument, ...]:
-        hold, keep_ms = settlement.hold, self.address.keep_ms
-        return (
-            self._clock(now_ms),
-            hold.id,
-            settlement.held_at_ms,
-            pack_charges(hold.charges),
-            orjson.dumps(settlement.amounts),
-            pack_charged(settlement),
-            settlement.record,
-            _pack_posts(settlement.posts) if settlement.posts else "",
-            orjson.dumps(settlement.clears) if settlement.clears else "",
-            looked_up,
-            "" if keep_ms is None else keep_ms,
-        )
+    def _clock(self, now_ms: int) -> dict[str, object]:
+        """The clock that counts, as a part of a request: the server's, if there is none in it."""
+        return {} if self._server_clock else {"clock_ms": now_ms}
 
     async def _look_up(self, settlement: Settlement) -> str:
-        """What the journal says of a hold that the ledger no longer remembers: "new", "settled" or the place of its record as lost."""
-        place, last = f"{max(0, settlement.held_at_ms)}-0", ""
+        """What the journal has of a hold that the ledger no longer remembers: "new" (nothing), "settled" or its position as lost."""
+        position, last = f"{max(0, settlement.held_at_ms)}-0", ""
         while True:
-            page, last = await self._read(place, last)
+            page, last = await self._read_page(position, last)
             for found, record in page:
                 if record.hold_id == settlement.hold.id:
-                    return found.decode() if record.lost else "settled"
+                    return found if record.lost else "settled"
             if len(page) < JOURNAL_PAGE:
                 return "new"
-            place = next_position(page[-1][0])
+            position = next_position(page[-1][0])
 
-    async def _read(self, place: str, last: str) -> tuple[list[tuple[bytes, Record]], str]:
-        """A page of the journal from `place` on, and where the reading ends."""
-        reply = await self._run("records", place, last, JOURNAL_PAGE)
-        if not isinstance(reply, list):
-            word, rest, _ = split_reply(reply)
-            raise self._fault(word, rest)
-        return read_journal(reply)
+    async def _read_page(self, first: str, last: str) -> tuple[list[tuple[str, Record]], str]:
+        """A page of the journal from `first` on, and where the reading ends (`last`, or the newest record now)."""
+        until = {"last": last} if last else {}
+        return read_journal(await self._run_list("records", {"first": first, "count": JOURNAL_PAGE} | until))
 
-    async def ask(self, verb: str, *arguments: Argument) -> Reply:
-        """Run a script that is none of `Books`: a keeper's. Raises like every other call."""
-        reply = await self._run(verb, *arguments)
+    async def ask(self, verb: str, request: ScriptRequest | None = None) -> Reply:
+        """Run a script that is none of `Books`: an admin's. Raises like every other call."""
+        reply = await self._run(verb, request or {})
         if not isinstance(reply, list):
-            word, rest, _ = split_reply(reply)
+            word, detail, _ = split_reply(reply)
             if word == "VERSION":
-                raise self._fault(word, rest)
+                raise self._fault(word, detail)
         return reply
 
-    async def _run(self, verb: str, *arguments: Argument) -> Reply:
-        """Run a script, and again while the server is away: what stands already is not changed by it."""
-        script, key = self._scripts[verb], self.address.state_key
+    async def _run_list(self, verb: str, request: ScriptRequest) -> Reply:
+        """Run a script whose answer is a list, unless it is a fault."""
+        reply = await self._run(verb, request)
+        if not isinstance(reply, list):
+            word, detail, _ = split_reply(reply)
+            raise self._fault(word, detail)
+        return reply
+
+    async def _run(self, verb: str, request: ScriptRequest) -> Reply:
+        """Run a script, and again while the server is unavailable: a script that is repeated changes nothing more."""
         started, longest_ms, paused_ms = 0.0, FIRST_PAUSE_MS, 0
         while True:
             try:
                 started = started or time.monotonic()
-                reply = await self._wire.run(script, key, arguments, waits=verb not in NOT_WAITED_FOR)
+                reply = await self._runner.run(verb, request, waits=verb not in NOT_WAITED_FOR)
             except FAULTS as error:
                 if not may_pass(error):
                     raise explain(error, self.address.label, worked=self._worked) from error
@@ -267,7 +245,7 @@ class RedisLedger:
                 if waited_ms + longest_ms >= self.address.patience_ms:
                     raise not_reached(error, self.address.label, waited_ms) from error
                 if isinstance(error, ReadOnlyError):
-                    await self._wire.reset()
+                    await self._runner.connections.reset()
             else:
                 self._worked = True
                 return reply
@@ -276,13 +254,13 @@ class RedisLedger:
             paused_ms += pause_ms
             longest_ms = min(2 * longest_ms, LONGEST_PAUSE_MS)
 
-    def _fault(self, word: str, rest: bytes) -> LedgerUnusable:
-        """What a script refused to work with, before it wrote anything."""
-        detail = rest.decode()
-        if word == "VERSION" and detail == "0":
+    def _fault(self, word: str, detail_bytes: bytes) -> LedgerUnusable:
+        """Why a script refused to work, before it wrote anything."""
+        detail = detail_bytes.decode()
+        if word == "VERSION" and detail == IMPORTING:
             return LedgerUnusable(
-                f"An import into the ledger {self.address.name!r} on {self.address.label} has not come to its end.",
-                advice="Let it finish; or, if it was stopped, import the same file again: it begins anew, and nothing stands twice.",
+                f"An import into the ledger {self.address.name!r} on {self.address.label} has not finished.",
+                advice="Let it finish. If it was stopped, import the same file again: it starts over, and nothing is counted twice.",
             )
         if word == "VERSION":
             return LedgerUnusable(
@@ -296,10 +274,6 @@ class RedisLedger:
 def _accounts(settlement: Settlement) -> list[str]:
     """The accounts of a settlement in the order of its changes."""
     return [*(charge.account for charge in settlement.hold.charges), *(post.account for post in settlement.posts), *settlement.clears]
-
-
-def _pack_posts(posts: Sequence[Post]) -> bytes:
-    return orjson.dumps([(post.account, post.amount, post.for_ms) for post in posts])
 
 
 def _check_size(account: str, figure: int) -> None:

@@ -1,8 +1,8 @@
-"""What the scripts are told and what they answer, in figures and words; knows neither connections nor the rule."""
+"""The requests and the answers of the scripts, as JSON, packed figures and words; knows no connection and no rule."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from struct import unpack
-from typing import Any
+from typing import Any, TypeAlias
 
 import orjson
 
@@ -13,41 +13,80 @@ from paymaster.accounting.accounts import (
     Held,
     Hold,
     Lost,
+    Post,
     Queued,
     Record,
     Refused,
     Settlement,
-    Waiters,
     recorded_amounts,
     shortfalls,
 )
 from paymaster.ledgers.redis.connections import Reply
 
+ScriptRequest: TypeAlias = Mapping[str, object]
+"""The fields of a request; each script's first lines list them. One without a value is left out: it is never null."""
 
-def pack_charges(charges: Sequence[Charge]) -> bytes:
+
+def reserve_request(hold: Hold, queue_for_ms: int) -> dict[str, object]:
+    """The request of `reserve`, without the clock."""
+    request: dict[str, object] = {
+        "hold": hold.id,
+        "lease_ms": hold.lease_ms,
+        "charges": pack_charges(hold.charges),
+        "lost_record": hold.lost_record,
+        "queue_for_ms": queue_for_ms,
+    }
+    if hold.waiters is not None:
+        request["waiters"] = {"names": hold.waiters.names, "waited_ms": hold.waiters.waited_ms}
+    return request
+
+
+def settle_request(settlement: Settlement, keep_ms: int | None) -> dict[str, object]:
+    """The request of `settle`, without the clock and what the journal has of the hold."""
+    hold = settlement.hold
+    request: dict[str, object] = {
+        "hold": hold.id,
+        "held_at_ms": settlement.held_at_ms,
+        "charges": pack_charges(hold.charges),
+        "amounts": settlement.amounts,
+        "charged": orjson.dumps(recorded_amounts(hold.charges, settlement.amounts, settlement.posts)).decode(),
+        "record": settlement.record,
+    }
+    if settlement.posts:
+        request["posts"] = posts_request(settlement.posts)
+    if settlement.clears:
+        request["clears"] = settlement.clears
+    if keep_ms is not None:
+        request["keep_ms"] = keep_ms
+    return request
+
+
+def posts_request(posts: Sequence[Post]) -> list[dict[str, object]]:
+    """Posts as a part of a request."""
+    return [{"account": post.account, "amount": post.amount, "for_ms": post.for_ms} for post in posts]
+
+
+def pack_charges(charges: Sequence[Charge]) -> str:
     """The charges as the scripts read and store them: all accounts, all amounts, all caps (-1: none), all windows (-1: for good)."""
     parts: list[str | int] = [charge.account for charge in charges]
     parts += [charge.amount for charge in charges]
     parts += [-1 if charge.cap is None else charge.cap for charge in charges]
     parts += [-1 if charge.window_ms is None else charge.window_ms for charge in charges]
-    return orjson.dumps(parts)
+    return orjson.dumps(parts).decode()
 
 
-def pack_charged(settlement: Settlement) -> bytes:
-    """What a record says was charged."""
-    return orjson.dumps(recorded_amounts(settlement.hold.charges, settlement.amounts, settlement.posts))
-
-
-def pack_queue(queue_for_ms: int, waiters: Waiters | None) -> int | bytes:
-    """How long to keep a place in line, and who waits there."""
-    return queue_for_ms if waiters is None else b"%d %b" % (queue_for_ms, orjson.dumps((waiters.names, waiters.waited_ms)))
+def read_charges(parts: Sequence[Any]) -> Iterator[Charge]:
+    """What `pack_charges` wrote, after its JSON is read."""
+    count = len(parts) // 4
+    for account, amount, cap, window_ms in zip(*(parts[at * count : (at + 1) * count] for at in range(4)), strict=True):
+        yield Charge(account, amount, None if cap < 0 else cap, None if window_ms < 0 else window_ms)
 
 
 def split_reply(reply: Reply) -> tuple[str, bytes, tuple[Lost, ...]]:
-    """The word an answer begins with, what follows it (`figures` reads it), and what was lost."""
-    head, told = (reply[0], reply[1:]) if isinstance(reply, list) else (reply, ())
-    word, _, rest = bytes_of(head).partition(b" ")
-    return word.decode(), rest, tuple(_read_lost(list_of(item)) for item in told)
+    """The word that an answer begins with, what follows it (`figures` reads it), and the lost holds."""
+    head, lost = (reply[0], reply[1:]) if isinstance(reply, list) else (reply, ())
+    word, _, detail = bytes_of(head).partition(b" ")
+    return word.decode(), detail, tuple(_read_lost(list_of(item)) for item in lost)
 
 
 def figures(packed: bytes) -> list[int]:
@@ -55,16 +94,16 @@ def figures(packed: bytes) -> list[int]:
     return list(map(int, unpack(f"<{len(packed) // 8}d", packed)))
 
 
-def read_held(hold: Hold, rest: bytes, lost: tuple[Lost, ...]) -> Held:
+def read_held(hold: Hold, detail: bytes, lost: tuple[Lost, ...]) -> Held:
     """An admission."""
-    at_ms, lease_until_ms, *sums = figures(rest)
-    four = zip(sums[::4], sums[1::4], sums[2::4], sums[3::4], strict=True)
-    return Held(hold.id, at_ms, lease_until_ms, tuple(Balance(*each) for each in four), lost)
+    at_ms, lease_until_ms, *sums = figures(detail)
+    rows = zip(sums[::4], sums[1::4], sums[2::4], sums[3::4], strict=True)
+    return Held(hold.id, at_ms, lease_until_ms, tuple(Balance(*row) for row in rows), lost)
 
 
-def read_refused(hold: Hold, rest: bytes, lost: tuple[Lost, ...]) -> Refused:
+def read_refused(hold: Hold, detail: bytes, lost: tuple[Lost, ...]) -> Refused:
     """A refusal: for each charge that did not fit its balance, and what must leave its window."""
-    numbers = iter(figures(rest))
+    numbers = iter(figures(detail))
     at_ms = next(numbers)
     charges: list[Charge] = []
     balances: list[Balance] = []
@@ -86,41 +125,42 @@ def read_balances(reply: Reply) -> dict[str, Balance]:
 
 
 def _read_balances(items: Sequence[bytes]) -> Iterator[tuple[str, Balance]]:
-    for at in range(0, len(items), 2):
-        settled, live, held, ahead, *leaves = figures(items[at + 1])
-        yield items[at].decode(), Balance(settled, live, held, ahead, tuple(zip(leaves[::2], leaves[1::2], strict=True)))
+    for name, packed in zip(items[::2], items[1::2], strict=True):
+        settled, live, held, ahead, *leaving = figures(packed)
+        yield name.decode(), Balance(settled, live, held, ahead, tuple(zip(leaving[::2], leaving[1::2], strict=True)))
 
 
 def read_waiting(reply: Reply) -> tuple[Queued, ...]:
-    """The line."""
+    """The queue."""
     items = [bytes_of(item) for item in list_of(reply)[1:]]
+    tickets = zip(items[::4], items[1::4], items[2::4], items[3::4], strict=True)
     return tuple(
-        Queued(items[at].decode(), tuple(orjson.loads(items[at + 3])), orjson.loads(items[at + 2]), int(items[at + 1]))
-        for at in range(0, len(items), 4)
+        Queued(hold_id.decode(), tuple(orjson.loads(accounts)), orjson.loads(names), int(since_ms))
+        for hold_id, since_ms, names, accounts in tickets
     )
 
 
-def read_journal(reply: Reply) -> tuple[list[tuple[bytes, Record]], str]:
-    """A part of the journal, each record with its place; and the place that the reading ends at."""
+def read_journal(reply: Reply) -> tuple[list[tuple[str, Record]], str]:
+    """A part of the journal, each record with its position; and the position that the reading ends at."""
     _, last, entries = list_of(reply)
     return [_read_entry(list_of(entry)) for entry in list_of(entries)], bytes_of(last).decode()
 
 
-def next_position(place: bytes) -> str:
-    """The first place in the journal after this one."""
-    at_ms, _, number = place.partition(b"-")
-    return f"{int(at_ms)}-{int(number) + 1}"
+def next_position(position: str) -> str:
+    """The first position in the journal after this one."""
+    at_ms, _, number = position.partition("-")
+    return f"{at_ms}-{int(number) + 1}"
 
 
-def _read_entry(entry: "list[Reply]") -> tuple[bytes, Record]:
-    place, parts = bytes_of(entry[0]), [bytes_of(part) for part in list_of(entry[1])]
+def _read_entry(entry: "list[Reply]") -> tuple[str, Record]:
+    position, parts = bytes_of(entry[0]).decode(), [bytes_of(part) for part in list_of(entry[1])]
     values = dict(zip(parts[::2], parts[1::2], strict=True))
     lost = values[b"lost"] == b"1"
     amounts = orjson.loads(values[b"amounts"])
-    if lost:  # the charges stand there as the hold brought them
+    if lost:  # its amounts are the charges of the hold
         amounts = {charge.account: charge.amount for charge in read_charges(amounts) if charge.amount and charge.window_ms != 0}
-    at_ms = int(place.partition(b"-")[0])
-    return place, Record(values[b"hold"].decode(), at_ms, lost, amounts, values[b"body"].decode())
+    at_ms = int(position.partition("-")[0])
+    return position, Record(values[b"hold"].decode(), at_ms, lost, amounts, values[b"body"].decode())
 
 
 def _read_lost(parts: "list[Reply]") -> Lost:
@@ -128,13 +168,6 @@ def _read_lost(parts: "list[Reply]") -> Lost:
     charges = tuple(read_charges(orjson.loads(packed)))
     at_ms, *changed = figures(sums)
     return Lost(hold_id.decode(), at_ms, charges, record.decode(), read_changes((charge.account for charge in charges), changed))
-
-
-def read_charges(parts: Sequence[Any]) -> Iterator[Charge]:
-    """What `pack_charges` wrote."""
-    count = len(parts) // 4
-    for account, amount, cap, window_ms in zip(*(parts[at * count : (at + 1) * count] for at in range(4)), strict=True):
-        yield Charge(account, amount, None if cap < 0 else cap, None if window_ms < 0 else window_ms)
 
 
 def bytes_of(reply: Reply) -> bytes:

@@ -1,4 +1,4 @@
-"""What a Redis server says of its own settings, and where they don't keep the promise of a hard budget; asks once and changes nothing."""
+"""A Redis server's settings, and which of them break the promise of a hard budget; reads them once, and changes nothing."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from redis.exceptions import RedisError
 
 from paymaster.ledgers.redis.address import Address
-from paymaster.ledgers.redis.connections import Reply, ThreadWire
+from paymaster.ledgers.redis.connections import Reply, ThreadConnections
 from paymaster.ledgers.redis.messages import bytes_of
 
 UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """A server's settings as it calls them; `unknown` where its user may not ask. `replicas` is how many are connected to it."""
+class ServerSettings:
+    """A server's settings under its own names; `unknown` if the user may not read one. `replicas` is how many are connected."""
 
     server: str
     role: str
@@ -26,7 +26,7 @@ class Settings:
     writes: bool
 
     def shown(self) -> Mapping[str, str]:
-        """By the names that the server's documentation has."""
+        """The settings as text, under the names of the server's documentation."""
         return {
             "server": self.server,
             "role": self.role,
@@ -38,24 +38,24 @@ class Settings:
         }
 
 
-def ask_settings(info: Reply, wire: ThreadWire, key: str) -> Settings:
-    """The settings of the server that keeps `key`, from its INFO and from what only CONFIG tells."""
-    told = dict(line.split(":", 1) for line in bytes_of(info).decode("utf-8", "replace").splitlines() if ":" in line)
-    version = told.get("valkey_version")
-    return Settings(
-        server=f"Valkey {version}" if version else f"Redis {told.get('redis_version', UNKNOWN)}",
-        role={"slave": "replica"}.get(told.get("role", UNKNOWN), told.get("role", UNKNOWN)),
-        replicas=int(told["connected_slaves"]) if "connected_slaves" in told else None,
-        maxmemory_policy=told.get("maxmemory_policy", UNKNOWN),
-        appendonly=told["aof_enabled"] == "1" if "aof_enabled" in told else None,
-        appendfsync=_config(wire, key, "appendfsync"),
-        save=_config(wire, key, "save"),
-        writes=told.get("aof_last_write_status", "ok") == "ok" and told.get("rdb_last_bgsave_status", "ok") == "ok",
+def ask_settings(info: Reply, connections: ThreadConnections, key: str) -> ServerSettings:
+    """The settings of the server that keeps `key`: from its INFO, and what is only in its CONFIG."""
+    read = dict(line.split(":", 1) for line in bytes_of(info).decode("utf-8", "replace").splitlines() if ":" in line)
+    version = read.get("valkey_version")
+    return ServerSettings(
+        server=f"Valkey {version}" if version else f"Redis {read.get('redis_version', UNKNOWN)}",
+        role={"slave": "replica"}.get(read.get("role", UNKNOWN), read.get("role", UNKNOWN)),
+        replicas=int(read["connected_slaves"]) if "connected_slaves" in read else None,
+        maxmemory_policy=read.get("maxmemory_policy", UNKNOWN),
+        appendonly=read["aof_enabled"] == "1" if "aof_enabled" in read else None,
+        appendfsync=_config(connections, key, "appendfsync"),
+        save=_config(connections, key, "save"),
+        writes=read.get("aof_last_write_status", "ok") == "ok" and read.get("rdb_last_bgsave_status", "ok") == "ok",
     )
 
 
-def settings_warnings(settings: Settings, address: Address) -> tuple[str, ...]:
-    """What may be forgotten of a budget's spending as the server is set up, each with what to do about it."""
+def settings_warnings(settings: ServerSettings, address: Address) -> tuple[str, ...]:
+    """How this server may forget spending, each with what to do about it."""
     found: list[str] = []
     if settings.role == "replica":
         found.append("this server is a replica: it takes no calls. Name the primary, or a Sentinel (redis+sentinel://…).")
@@ -75,14 +75,14 @@ def settings_warnings(settings: Settings, address: Address) -> tuple[str, ...]:
             f"wait_replicas={address.wait_replicas}, but {settings.replicas} are connected: calls are refused until there are enough."
         )
     if not settings.writes:
-        found.append("the server could not write to its disk the last time it tried: look into its log.")
+        found.append("the server could not write to its disk the last time it tried: see its log.")
     return tuple(found)
 
 
-def _persistence(settings: Settings, address: Address) -> list[str]:
+def _persistence(settings: ServerSettings, address: Address) -> list[str]:
     if settings.appendonly is None:
-        hidden = "the user of the ledger's URL may not ask the server for its settings (INFO)"
-        return [f"{hidden}: see to it that maxmemory-policy is noeviction, appendonly yes and appendfsync always."]
+        hidden = "the user of the ledger's URL may not read the server's settings (INFO)"
+        return [f"{hidden}: make sure that maxmemory-policy is noeviction, appendonly yes and appendfsync always."]
     if not settings.appendonly:
         lost = "everything" if settings.save == "" else "everything since its last snapshot"
         return [f"appendonly is off: a restart of the server forgets {lost}. Set appendonly yes and appendfsync always."]
@@ -92,10 +92,10 @@ def _persistence(settings: Settings, address: Address) -> list[str]:
     return []
 
 
-def _config(wire: ThreadWire, key: str, name: str) -> str:
-    """One value of CONFIG; many a hosted server does not tell."""
+def _config(connections: ThreadConnections, key: str, name: str) -> str:
+    """One value of CONFIG; many hosted servers don't allow it."""
     try:
-        answer = wire.command(key, "CONFIG GET", name)
+        answer = connections.command(key, "CONFIG GET", name)
     except RedisError:
         return UNKNOWN
     values = answer if isinstance(answer, dict) else {}

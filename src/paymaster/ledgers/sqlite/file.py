@@ -9,7 +9,7 @@ from pathlib import Path
 
 from paymaster.errors import LedgerUnavailable, LedgerUnusable, PaymasterError
 
-# "PayM": what PRAGMA application_id of a Paymaster ledger says, so that no other program's database is ever written to.
+# "PayM": PRAGMA application_id of a Paymaster ledger, so that no other program's database is ever written to.
 APPLICATION_ID = 0x5061794D
 
 ANOTHER_FILE = "Name another file with --ledger sqlite:///path/to/ledger.sqlite3 (or PAYMASTER_LEDGER)."
@@ -20,7 +20,7 @@ def open_database(path: Path) -> sqlite3.Connection:
 
     Raises:
         LedgerUnusable: the path, the file or its schema is not one Paymaster can work with.
-        sqlite3.Error: anything SQLite says; `explain` turns it into a message, `is_busy` tells what is worth another try.
+        sqlite3.Error: any error of SQLite; `explain` turns it into a message, `is_busy` is True if another try is worth it.
     """
     _make_file(path)
     connection = connect(path)
@@ -37,7 +37,7 @@ def open_database(path: Path) -> sqlite3.Connection:
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """A bare connection: statements say themselves when a transaction begins, and a lock is never waited for."""
+    """A bare connection: transactions begin with a statement of their own, and a lock is never waited for."""
     # The ledger's own lock keeps threads apart.
     return sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=0, isolation_level=None, check_same_thread=False)
 
@@ -47,7 +47,7 @@ def open_as_it_is(path: Path) -> tuple[sqlite3.Connection, int]:
 
     Raises:
         LedgerUnusable: it is no ledger, or one from a later version.
-        sqlite3.Error: anything SQLite says.
+        sqlite3.Error: any error of SQLite.
     """
     _check_access(path)
     connection = connect(path)
@@ -76,10 +76,10 @@ def is_busy(error: sqlite3.Error) -> bool:
 
 
 def explain(error: sqlite3.Error, path: Path, *, worked: bool = False) -> PaymasterError:
-    """What SQLite said, as one clear message about the file. `worked` says that this process could write it before."""
+    """An error of SQLite, as one clear message about the file. `worked` if this process could write it before."""
     match _code(error):
         case sqlite3.SQLITE_NOTADB:
-            return LedgerUnusable(f"{path} is not a ledger: it is no SQLite database at all.", advice=ANOTHER_FILE)
+            return LedgerUnusable(f"{path} is not a ledger: it is not a SQLite database.", advice=ANOTHER_FILE)
         case sqlite3.SQLITE_CORRUPT:
             return LedgerUnusable(
                 f"The ledger {path} is damaged ({error}).",
@@ -98,7 +98,7 @@ def explain(error: sqlite3.Error, path: Path, *, worked: bool = False) -> Paymas
 
 
 def locked_for_long(path: Path, waited_ms: int) -> LedgerUnavailable:
-    """The message for a lock that nobody gave back."""
+    """The message for a lock that was not released."""
     return LedgerUnavailable(
         f"The ledger {path} was locked by another process for {waited_ms / 1000:g} s.",
         advice=f"A stopped process or an open sqlite3 shell may hold it: `fuser {path}` names it. End it, or try again.",
@@ -120,7 +120,7 @@ def _not_writable(path: Path, reason: str) -> LedgerUnusable:
 def _make_file(path: Path) -> None:
     """Create an empty file that only its owner may read. SQLite gives its log the same permissions.
 
-    A file that exists is not opened here: closing it would take away the locks of every other connection of this process.
+    A file that exists is not opened here: closing it would release the locks of every other connection of this process.
     """
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -158,11 +158,11 @@ def _set_up(connection: sqlite3.Connection, path: Path) -> None:
     """Choose how the file is written."""
     if connection.execute("PRAGMA journal_mode = WAL").fetchone() != ("wal",):
         raise LedgerUnusable(
-            f"The ledger {path} lies on a file system without shared memory, so that processes could not share it.",
+            f"The ledger {path} is on a file system without shared memory, so processes can't share it.",
             advice="Put it on a local disk. " + ANOTHER_FILE,
         )
     # A commit is in the file system before it returns, so a killed process loses nothing. It is forced onto the disk at the next
-    # checkpoint only: a power cut may take the last transactions, each whole, and never leaves a damaged ledger.
+    # checkpoint only: a power cut may lose the last transactions, each whole, and never leaves a damaged ledger.
     connection.execute("PRAGMA synchronous = NORMAL")
 
 

@@ -1,7 +1,7 @@
-"""Group commit: what the tasks of one event loop ask for in one of its turns goes into one transaction; knows no account and no SQL.
+"""Group commit: what the tasks of an event loop ask for in one of its turns is one transaction; knows no account and no SQL.
 
-A commit costs about as much as the work in it, and one for ten callers little more than one for a single caller. Each is answered after
-the commit, so an answer means what it meant before: it is in the file.
+A commit costs about as much as the work in it, and a commit for ten callers little more than for one. Each caller is answered after the
+commit, so an answer still means that its work is in the file.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from paymaster.ledgers.sqlite.store import GroupStore, SqliteStore
 T = TypeVar("T")
 Work = Callable[[SqliteStore], T]
 
-# As many works in one transaction at most: other processes wait for it.
+# So many works are in one transaction at most: other processes wait for it.
 LARGEST = 64
 
 
@@ -31,7 +31,7 @@ class Transact(Protocol):
 
 
 class _Undone:
-    """Answered in place of a result: the group came to nothing, and whoever asked does the work by itself."""
+    """The answer if the group was rolled back: each caller then does its work by itself."""
 
 
 UNDONE = _Undone()
@@ -39,14 +39,14 @@ UNDONE = _Undone()
 
 @dataclass(frozen=True, slots=True)
 class _Member:
-    """One work of a group, and who waits for what comes of it."""
+    """One work of a group, and the future that its caller waits for."""
 
     work: Work[object]
     answer: "asyncio.Future[Any]"  # each caller's is of a type of its own
     may_be_dropped: bool
 
     def do(self, store: SqliteStore) -> object:
-        """What the work comes to; None for one that is not wanted any more."""
+        """Do the work; one that may be dropped and whose caller is gone is not done."""
         return None if self.may_be_dropped and self.answer.cancelled() else self.work(store)
 
     def emit(self, result: object) -> None:
@@ -61,7 +61,7 @@ class _Member:
 
 
 class _Queue(threading.local):
-    """The group that forms, of the loop that runs in this thread. A loop that has gone, or a process before a fork, takes its own along."""
+    """The group that this thread's loop is forming. It is dropped with a loop that has closed, and after a fork."""
 
     def __init__(self) -> None:
         self.loop: asyncio.AbstractEventLoop | None = None
@@ -69,19 +69,19 @@ class _Queue(threading.local):
 
 
 class GroupCommit:
-    """Does works together. `attempt` does one now or raises that the file is locked, `transact` waits where that is so."""
+    """Does works together. `attempt` does one now or raises that the file is locked; `transact` waits for the lock."""
 
     def __init__(self, attempt: Callable[[Work[list[object]]], list[object]], transact: Transact) -> None:
         self._attempt = attempt
         self._transact = transact
         self._queue = _Queue()
-        self._under_way: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def join(self, work: Work[T], *, may_be_dropped: bool = False) -> T:
         """Do the work with those that are asked for in this turn of the loop. Raises what the work, or the transaction, raises.
 
-        Where the caller is cancelled meanwhile, a work that may be dropped is not begun. Any other is done all the same, unless the file
-        is locked, or a neighbour's work is refused, and the loop closes before that is over.
+        If the caller is cancelled meanwhile, a work that may be dropped is not begun. Any other is done all the same, unless the loop
+        closes while the file is locked or after a neighbour's work was refused.
         """
         loop = asyncio.get_running_loop()
         queue = self._queue
@@ -90,7 +90,7 @@ class GroupCommit:
         answer: asyncio.Future[T | _Undone] = loop.create_future()
         queue.group.append(_Member(work, answer, may_be_dropped))
         if len(queue.group) == 1:
-            # A callback, not a task: a loop that closes cancels tasks, and what was spent is to be settled even then.
+            # A callback, not a task: a closing loop cancels tasks, and what was spent must be settled even then.
             loop.call_soon(self._commit, queue.group)
         if len(queue.group) == LARGEST:
             queue.group = []
@@ -107,16 +107,16 @@ class GroupCommit:
                 _leave_undone(group)
                 return
             task = asyncio.get_running_loop().create_task(self._commit_later(group))
-            self._under_way.add(task)
-            task.add_done_callback(self._under_way.discard)
-        except (ValueError, OverflowError):  # where a work is refused nobody's is done
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        except (ValueError, OverflowError):  # one refused work rolls back the whole group
             _leave_undone(group)
-        except BaseException:  # Ctrl-C, or a mistake of ours: nobody may wait for an answer that never comes
+        except BaseException:  # Ctrl-C, or a bug: no caller may wait for an answer that never comes
             _leave_undone(group)
             raise
 
     async def _commit_later(self, group: list[_Member]) -> None:
-        """The same, with patience."""
+        """The same, waiting for the lock."""
         try:
             _emit(group, await self._transact(_together(group)))
         except LedgerUnavailable as error:

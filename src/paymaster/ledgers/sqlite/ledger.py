@@ -1,35 +1,33 @@
-"""A ledger in one SQLite file that many processes and threads share; knows how to take turns at it, not what a transaction does."""
+"""A ledger in one SQLite file that many processes and threads share; knows how they take turns, and not what a transaction does."""
 
-import os
 import random
 import sqlite3
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import TypeVar
-from weakref import WeakMethod
 
 from paymaster.accounting.accounts import Admission, Balance, Change, Held, Hold, Lost, Post, Queued, Record, Settled, Settlement
 from paymaster.ledgers import transactions
 from paymaster.ledgers.sqlite.file import connect, explain, is_busy, locked_for_long, open_database
+from paymaster.ledgers.sqlite.forks import watch_forks
 from paymaster.ledgers.sqlite.group_commit import GroupCommit
 from paymaster.ledgers.sqlite.store import SqliteStore
 
 T = TypeVar("T")
 
-# Waits for a locked file double up to this length; each is drawn anew, so that waiting processes don't march in step.
+# Waits for a locked file double up to this length; each is drawn anew, so that waiting processes don't wake at the same moment.
 LONGEST_PAUSE_MS = 32
 
-# From so many open holds on, callers of an event loop share transactions; below it the wait for neighbours costs more than it saves.
-CROWD = 4
+# From so many open holds on, callers of an event loop share transactions; below that the wait for neighbours costs more than it saves.
+GROUPED_FROM = 4
 
 
 class SqliteLedger:
     """`Books` in the file at `path`, which is made on first use.
 
     `pause` waits so many milliseconds in the way of the caller (`Runtime.sleep`). It is awaited while another process writes, for
-    `patience_ms` in all; then the call raises LedgerUnavailable. SQLite itself never waits, so no event loop stands still for a lock.
+    `patience_ms` in all; then the call raises LedgerUnavailable. SQLite itself never waits, so a lock blocks no event loop.
     A file that Paymaster can't work with raises LedgerUnusable from the first call. One that worked and can't be written any more (its
     file system is read-only now, its folder is gone) raises LedgerUnavailable, as a full disk does.
     """
@@ -51,12 +49,11 @@ class SqliteLedger:
         self._store: SqliteStore | None = None
         self._worked = False
         self._groups = GroupCommit(self._attempt, self._transact) if grouped else None
-        self._under_way: set[str] = set()
-        if hasattr(os, "register_at_fork"):
-            self._watch_forks()
+        self._open_holds: dict[str, int] = {}
+        watch_forks(self)
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """Where it is, for a message."""
         return str(self.path)
 
@@ -64,12 +61,13 @@ class SqliteLedger:
         """Admit the hold whole or not at all; see `Books`."""
         answer = await self._write(lambda store: transactions.reserve(store, hold, now_ms, queue_for_ms), may_be_dropped=True)
         if isinstance(answer, Held):
-            self._under_way.add(hold.id)
+            self._forget_expired(now_ms)
+            self._open_holds[hold.id] = now_ms + hold.lease_ms
         return answer
 
     async def withdraw(self, hold_id: str) -> None:
-        """Give up a place in line, or an open hold of which nothing was sent."""
-        self._under_way.discard(hold_id)
+        """Give up a ticket in the queue, or an open hold of which nothing was sent."""
+        self._open_holds.pop(hold_id, None)
         await self._write(lambda store: transactions.withdraw(store, hold_id))
 
     async def settle(self, settlement: Settlement, now_ms: int) -> Settled:
@@ -77,7 +75,7 @@ class SqliteLedger:
         try:
             return await self._write(lambda store: transactions.settle(store, settlement, now_ms))
         finally:
-            self._under_way.discard(settlement.hold.id)
+            self._open_holds.pop(settlement.hold.id, None)
 
     async def post(self, posts: Sequence[Post], clears: Sequence[str], now_ms: int) -> tuple[Change, ...]:
         """Empty windows, then add entries that no hold carries."""
@@ -92,12 +90,12 @@ class SqliteLedger:
         return await self._transact(lambda store: transactions.balances(store, prefix, now_ms), begin="BEGIN")
 
     async def waiting(self, now_ms: int) -> tuple[Queued, ...]:
-        """Who stands in line, first come first."""
+        """The queue, first come first."""
         return await self._transact(lambda store: transactions.waiting(store, now_ms), begin="BEGIN")
 
     async def records(self, *, after_ms: int = 0) -> AsyncGenerator[Record, None]:
-        """The records written after that time, in order, as they stand when the reading begins; other callers write on meanwhile."""
-        # The ledger's own connection may not stay inside a transaction, and a snapshot needs one: it gets a connection to itself.
+        """The records written after that time, in order, up to the last one when the reading begins; other callers write on meanwhile."""
+        # The ledger's own connection may not stay inside a transaction, and a snapshot needs one: so it has a connection of its own.
         # Reading through its first row takes the snapshot and is the only step that can find the file locked.
         reader = await self._transact(lambda _store: _Reader(self.path, after_ms), begin="BEGIN")
         try:
@@ -114,13 +112,13 @@ class SqliteLedger:
             self._disconnect()
 
     async def _write(self, work: Callable[[SqliteStore], T], *, may_be_dropped: bool = False) -> T:
-        """Do the work in a transaction of its own, or, where many calls of an event loop are under way, in one with its neighbours."""
-        if self._groups is None or len(self._under_way) < CROWD:
+        """Do the work in a transaction of its own, or, if an event loop has many open holds, in one with its neighbours."""
+        if self._groups is None or len(self._open_holds) < GROUPED_FROM:
             return await self._transact(work)
         return await self._groups.join(work, may_be_dropped=may_be_dropped)
 
     async def _transact(self, work: Callable[[SqliteStore], T], *, begin: str = "BEGIN IMMEDIATE") -> T:
-        """Do the work in one transaction, taking turns with everybody else."""
+        """Do the work in one transaction; while the file is locked, wait for a turn."""
         waited_ms = 0
         longest_ms = 1
         while True:
@@ -157,26 +155,23 @@ class SqliteLedger:
         self._store = SqliteStore(open_database(self.path))
         return self._store
 
-    def _watch_forks(self) -> None:
-        """Let no connection live through a fork; parent and child open their own when they next need one.
+    def _forget_expired(self, now_ms: int) -> None:
+        """Forget the first holds whose lease is over. Not every hold ends here: another process may settle it from a spool."""
+        while self._open_holds:
+            hold_id, lease_until_ms = next(iter(self._open_holds.items()))
+            if lease_until_ms > now_ms:
+                return
+            del self._open_holds[hold_id]
 
-        SQLite keeps its locks per process and shares their state among connections, so a child that inherited one would believe it holds
-        locks that only its parent has, and the parent could remove the log that the child writes to.
-        """
-        before, after = WeakMethod(self._before_fork), WeakMethod(self._after_fork)
-
-        def call(weak: WeakMethod[Callable[[], None]]) -> None:
-            if (method := weak()) is not None:
-                method()
-
-        os.register_at_fork(before=partial(call, before), after_in_parent=partial(call, after), after_in_child=partial(call, after))
-
-    def _before_fork(self) -> None:
-        # The lock stays taken during the fork, so that no other thread connects in between.
+    def before_fork(self) -> None:
+        """See `Forked`."""
         self._lock.acquire()
         self._disconnect()
 
-    def _after_fork(self) -> None:
+    def after_fork(self, *, in_child: bool) -> None:
+        """See `Forked`. The open holds are the parent's."""
+        if in_child:
+            self._open_holds.clear()
         self._lock.release()
 
     def _disconnect(self) -> None:
@@ -186,7 +181,7 @@ class SqliteLedger:
 
 
 class _Reader:
-    """One pass over the journal on a connection of its own."""
+    """One reading of the journal, on a connection of its own."""
 
     def __init__(self, path: Path, after_ms: int) -> None:
         self._connection = connect(path)

@@ -1,5 +1,5 @@
-"""The rows of a ledger in SQLite, one prepared statement for each question; knows neither the rule nor when a transaction begins."""
-# ruff: noqa: D102 - what the methods of a store do is said where `Store` stands
+"""The rows of a ledger in SQLite, with one statement per method; knows neither the rule nor when a transaction begins."""
+# ruff: noqa: D102 - the methods of a store are documented in `Store`
 
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,11 +9,11 @@ import orjson
 
 from paymaster.accounting.accounts import Charge, Record
 from paymaster.ledgers.sqlite.file import read_statements
-from paymaster.ledgers.store import Clock, Entry, Known, OpenHold, Row, Ticket
+from paymaster.ledgers.store import AccountRow, Clock, Entry, Known, OpenHold, Ticket
 
-# A record's place in the journal is its time in milliseconds with this many bits of room for those of the same millisecond.
+# A record's position in the journal is its time in milliseconds, with this many bits for the number within the millisecond.
 SEQ_BITS = 20
-# Sorts after every name that begins with what stands before it.
+# Behind a prefix, it sorts after every name that begins with the prefix.
 LAST_CHARACTER = "\U0010ffff"
 
 
@@ -33,18 +33,18 @@ class SqliteStore:
     def write_clock(self, clock: Clock) -> None:
         self._run("write_clock", clock.now_ms, clock.next_lease_end_ms, clock.queue_until_ms)
 
-    def read_accounts(self, names: Sequence[str]) -> Iterable[Row]:
+    def read_accounts(self, names: Sequence[str]) -> Iterable[AccountRow]:
         count = len(names)
         sql = self._read_accounts.get(count)
         if sql is None:
             sql = self._sql["read_accounts"].replace("(:names)", f"({', '.join('?' * count)})")
             self._read_accounts[count] = sql
-        return [Row(*values) for values in self.connection.execute(sql, names).fetchall()]
+        return [AccountRow(*values) for values in self.connection.execute(sql, names).fetchall()]
 
-    def list_accounts(self, prefix: str) -> Sequence[Row]:
-        return [Row(*values) for values in self._run("list_accounts", prefix, prefix + LAST_CHARACTER)]
+    def list_accounts(self, prefix: str) -> Sequence[AccountRow]:
+        return [AccountRow(*values) for values in self._run("list_accounts", prefix, prefix + LAST_CHARACTER)]
 
-    def write_accounts(self, rows: Sequence[Row]) -> None:
+    def write_accounts(self, rows: Sequence[AccountRow]) -> None:
         self._run_many("write_account", [(row.name, row.settled, row.live, row.held, row.free_at_ms) for row in rows])
 
     def list_entries(self, account: str) -> Iterable[Entry]:
@@ -126,9 +126,9 @@ class GroupStore(SqliteStore):
     """The store of several works in one transaction: accounts and the clock are read once for all of them, and written by `flush`."""
 
     def __init__(self, store: SqliteStore) -> None:
-        self.connection, self._sql, self._read_accounts = store.connection, store._sql, store._read_accounts  # noqa: SLF001  its own kind
-        self._rows: dict[str, Row] = {}
-        self._changed: dict[str, Row] = {}
+        self.connection, self._sql, self._read_accounts = store.connection, store._sql, store._read_accounts  # noqa: SLF001  a store of the same room
+        self._rows: dict[str, AccountRow] = {}
+        self._changed: dict[str, AccountRow] = {}
         self._clock: Clock | None = None
         self._clock_changed = False
 
@@ -142,14 +142,14 @@ class GroupStore(SqliteStore):
     def write_clock(self, clock: Clock) -> None:
         self._clock_changed = True
 
-    def read_accounts(self, names: Sequence[str]) -> Iterable[Row]:
+    def read_accounts(self, names: Sequence[str]) -> Iterable[AccountRow]:
         rows = self._rows
         missing = [name for name in names if name not in rows]
         if missing:
             rows.update((row.name, row) for row in super().read_accounts(missing))
         return [rows[name] for name in names if name in rows]
 
-    def write_accounts(self, rows: Sequence[Row]) -> None:
+    def write_accounts(self, rows: Sequence[AccountRow]) -> None:
         for row in rows:
             row.changed = False
             self._rows[row.name] = self._changed[row.name] = row

@@ -1,68 +1,72 @@
--- The accounts as a sweep would leave them, without writing anything: what is lost is reported by the one who sweeps.
--- ARGV: clock, how the names begin. Answers BALANCES and for each account its name and: settled live held ahead (at amount)…
+-- The accounts as a sweep would leave them, without writing anything: the caller that sweeps reports the lost holds
+-- (`transactions.balances`).
+-- Request: clock_ms (absent: the server's), prefix (how the names begin).
+-- Answers BALANCES and for each account its name and: settled live held ahead (at amount)…
+-- Needs: queue.
 
-local fault = begin(ARGV[1])
+local fault = begin(request.clock_ms)
 if fault then
   return fault
 end
-local prefix = ARGV[2]
-local names = {}
-local all = call('HGETALL', ACCOUNTS)
-for at = 1, #all, 2 do
-  if string.sub(all[at], 1, #prefix) == prefix then
-    names[#names + 1] = all[at]
-    rows[all[at]] = read_row(all[at + 1])
+local prefix, names = request.prefix, {}
+for account, text in pairs(read_pairs(call('HGETALL', ACCOUNTS))) do
+  if string.sub(account, 1, #prefix) == prefix then
+    names[#names + 1] = account
+    rows[account] = read_row(text)
   end
 end
 table.sort(names)
 
--- Move what expired holds have from held to settled or live.
-if lease_ms > 0 and lease_ms <= now then
-  for _, text in ipairs(call('HVALS', HOLDS)) do
-    local hold = read_hold(text)
-    if hold.lease <= now then
-      local charges, count = read_charges(hold.packed)
-      for at = 1, count do
-        local row, amount, window = rows[charges[at]], charges[count + at], charges[3 * count + at]
-        if row and window < 0 then
-          row.held, row.settled = row.held - amount, row.settled + amount
-        elseif row and window == 0 then
-          row.held = row.held - amount
-        elseif row and hold.at + window > now then
-          row.held, row.live = row.held - amount, row.live + amount
-        end
+-- Move what an expired hold has on an account from held to settled or live (`transactions._view_lost`).
+local function view_lost(hold, account, amount, window_ms)
+  local row = rows[account]
+  if row and window_ms < 0 then
+    row.held, row.settled = row.held - amount, row.settled + amount
+  elseif row and window_ms == 0 then
+    row.held = row.held - amount
+  elseif row and hold.at_ms + window_ms > now_ms then
+    row.held, row.live = row.held - amount, row.live + amount
+  end
+end
+
+if state.next_lease_end_ms > 0 and state.next_lease_end_ms <= now_ms then
+  for id, text in pairs(read_pairs(call('HGETALL', HOLDS))) do
+    local hold = read_hold(id, text)
+    if hold.lease_until_ms <= now_ms then
+      local charges, count = read_charges(hold.charges)
+      for number = 1, count do
+        view_lost(hold, charges[number], charges[AMOUNT * count + number], charges[WINDOW_MS * count + number])
       end
     end
   end
 end
 
 local ahead = {}
-if line_ms > now then
-  for _, ticket in ipairs(read_line()) do
+if state.queue_until_ms > now_ms then
+  for _, ticket in ipairs(read_tickets()) do
     for account, amount in pairs(ticket.asks) do
       ahead[account] = (ahead[account] or 0) + amount
     end
   end
 end
 
-local answer = { 'BALANCES' }
-for _, account in ipairs(names) do
-  local row, moment, together = rows[account], nil, 0
-  local figures = { 0, 0, 0, ahead[account] or 0 }
-  local function gone()
+-- An account without the entries that have left their window, as figures (`transactions._view`).
+local function view(account)
+  local row, leaving, moment, together = rows[account], {}, nil, 0
+  local function add_moment()
     if moment and together ~= 0 then
-      figures[#figures + 1] = moment
-      figures[#figures + 1] = together
+      leaving[#leaving + 1] = moment
+      leaving[#leaving + 1] = together
     end
   end
-  local entries = row.free > 0 and call('ZRANGE', WINDOW .. account, 0, -1, 'WITHSCORES') or {}
+  local entries = row.free_at_ms > 0 and call('ZRANGE', WINDOW .. account, 0, -1, 'WITHSCORES') or {}
   for at = 1, #entries, 2 do
-    local amount, owner = parse_entry(entries[at])
-    local free_ms = tonumber(entries[at + 1])
-    if free_ms > now then
-      if free_ms ~= moment then
-        gone()
-        moment, together = free_ms, 0
+    local amount, owner = read_entry(entries[at])
+    local free_at_ms = tonumber(entries[at + 1])
+    if free_at_ms > now_ms then
+      if free_at_ms ~= moment then
+        add_moment()
+        moment, together = free_at_ms, 0
       end
       together = together + amount
     elseif is_open(owner) then
@@ -71,9 +75,17 @@ for _, account in ipairs(names) do
       row.live = row.live - amount
     end
   end
-  gone()
+  add_moment()
+  local figures = { row.settled, row.live, row.held, ahead[account] or 0 }
+  for _, figure in ipairs(leaving) do
+    figures[#figures + 1] = figure
+  end
+  return figures
+end
+
+local answer = { 'BALANCES' }
+for _, account in ipairs(names) do
   answer[#answer + 1] = account
-  figures[1], figures[2], figures[3] = row.settled, row.live, row.held
-  answer[#answer + 1] = packed(figures)
+  answer[#answer + 1] = doubles(view(account))
 end
 return answer

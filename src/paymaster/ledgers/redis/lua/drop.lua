@@ -1,9 +1,9 @@
--- drop
--- Take the oldest records out of the journal; what they charged stays, as openings.
--- ARGV: up to which place, at most how many. Answers DROPPED and how many.
+-- Take the oldest records out of the journal; what they charged becomes opening balances.
+-- Request: last (the position of the last one to drop), count (at most so many). Answers DROPPED and how many.
+-- Needs: journal.
 
-local fault = begin('0')
+local fault = begin(0)
 if fault then
   return fault
 end
-return 'DROPPED ' .. packed({ drop_records(ARGV[1], ARGV[2]) })
+return 'DROPPED ' .. doubles({ drop_records(request.last, request.count) })

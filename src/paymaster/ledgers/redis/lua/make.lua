@@ -1,8 +1,7 @@
--- make
--- Make the ledger, unless it is there. Answers MADE, or THERE.
+-- Make the ledger, if there is none. Request: nothing. Answers MADE, or THERE.
 
-local fault = begin('')
+local fault = begin()
 if fault then
   return fault
 end
-return close(as_read and 'THERE' or 'MADE')
+return close(state_as_read and 'THERE' or 'MADE')

@@ -1,25 +1,26 @@
--- Empty windows, then add entries that no hold carries, once for each token. It does not sweep: it could not report what was lost.
--- ARGV: clock, token, posts, clears. Answers POSTED (before after)…
+-- Empty windows, then add entries that no hold carries, once for each token (`transactions.post`). It does not sweep: it could not report
+-- the lost holds.
+-- Request: clock_ms (absent: the server's), token, posts, clears. Answers POSTED (before after)…
+-- Needs: posts.
 
-local fault = begin(ARGV[1])
+local fault = begin(request.clock_ms)
 if fault then
   return fault
 end
-local posts, changes = cjson.decode(ARGV[3]), {}
-if call('ZSCORE', ENDED, ARGV[2]) then
-  -- The answer of the first time was lost on its way: what it did stands.
-  for _, entry in ipairs(posts) do
-    entry[2] = 0
-    entry[3] = cjson.null
+local changes = {}
+if call('ZSCORE', ENDED, request.token) then
+  -- The first answer did not arrive; what it did is done.
+  for _, entry in ipairs(request.posts) do
+    entry.amount, entry.for_ms = 0, cjson.null
   end
 end
-for _, entry in ipairs(posts) do
-  load({ entry[1] }, 1)
-  local row = rows[entry[1]]
-  if math.abs(row.settled + row.live + row.held + entry[2]) > EXACT then
-    return 'LARGE ' .. entry[1]
+for _, entry in ipairs(request.posts) do
+  load({ entry.account }, 1)
+  local row = rows[entry.account]
+  if math.abs(row.settled + row.live + row.held + entry.amount) > EXACT then
+    return 'LARGE ' .. entry.account
   end
 end
-post(posts, cjson.decode(ARGV[4]), changes)
-call('ZADD', ENDED, now, ARGV[2])
+post(request.posts, request.clears, changes)
+call('ZADD', ENDED, now_ms, request.token)
 return close('POSTED', changes)

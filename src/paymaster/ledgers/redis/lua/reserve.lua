@@ -1,43 +1,40 @@
--- Admit a hold whole, or say why not and keep its place in line.
--- ARGV: clock, hold, lease in ms, charges, record if it is lost, how long to keep the place in ms; behind that, after a space, who waits there
--- in JSON (names, waited ms). It is one argument, as a server that wants a password answers one with more than ten in other words.
+-- Admit a hold whole, or refuse it and keep its ticket in the queue (`transactions.reserve`).
+-- Request: clock_ms (absent: the server's), hold, lease_ms, charges, lost_record, queue_for_ms, waiters (absent, or names and waited_ms).
 -- Answers HELD at lease (settled live held ahead)…, REFUSED at (charge settled live held ahead count (at amount)…)…, ENDED, or LARGE account.
--- Figures are packed, as everywhere.
+-- Needs: queue.
 
-local fault = begin(ARGV[1])
+local fault = begin(request.clock_ms)
 if fault then
   return fault
 end
-local id, queue_for_ms, crowd = ARGV[2], tonumber(ARGV[6]), nil
-if not queue_for_ms then
-  queue_for_ms, crowd = string.match(ARGV[6], '^(%d+) (.*)$')
-  queue_for_ms = tonumber(queue_for_ms)
-end
-local hold = find_hold(id)
-if hold and hold.lease <= now or not hold and call('ZSCORE', ENDED, id) then
+local id, queue_for_ms = request.hold, request.queue_for_ms
+local open = find_hold(id)
+if open and open.lease_until_ms <= now_ms or not open and call('ZSCORE', ENDED, id) then
   return 'ENDED'
 end
-local told = sweep()
-local charges, count = read_charges(hold and hold.packed or ARGV[4])
+local lost = sweep()
+local charges, count = read_charges(open and open.charges or request.charges)
 local ahead = {}
 
+-- The answer for a hold that is open (`transactions._held`).
 local function held(at_ms, lease_until_ms)
   local figures = { at_ms, lease_until_ms }
-  for at = 1, count do
-    local row, to = rows[charges[at]], 4 * at
-    figures[to - 1], figures[to], figures[to + 1], figures[to + 2] = row.settled, row.live, row.held, ahead[charges[at]] or 0
+  for number = 1, count do
+    local account, last = charges[number], 4 * number + 2
+    local row = rows[account]
+    figures[last - 3], figures[last - 2], figures[last - 1], figures[last] = row.settled, row.live, row.held, ahead[account] or 0
   end
-  return close('HELD', figures, told)
+  return close('HELD', figures, lost)
 end
 
 load(charges, count)
-if hold then
-  return held(hold.at, hold.lease)
+if open then
+  return held(open.at_ms, open.lease_until_ms)
 end
 
-local tickets, gone_from_line, mine = {}, {}, nil
-if line_ms > now then
-  tickets, gone_from_line = read_line()
+local tickets, expired, mine = {}, {}, nil
+if state.queue_until_ms > now_ms then
+  tickets, expired = read_tickets()
   for _, ticket in ipairs(tickets) do
     if ticket.id == id then
       mine = ticket
@@ -47,15 +44,15 @@ if line_ms > now then
       ahead[account] = (ahead[account] or 0) + amount
     end
   end
-elseif line_ms > 0 then
-  call('DEL', LINE)
-  line_ms = 0
+elseif state.queue_until_ms > 0 then
+  call('DEL', QUEUE)
+  state.queue_until_ms = 0
 end
 
--- What must leave the window for the charge to fit, as figures; whether that is enough; and how many.
+-- What must leave the window for the charge to fit, as figures; and whether that is enough (`transactions._leaving`).
 local function leaving(account, missing)
   local figures, from, moment, together = {}, 0, nil, 0
-  local function gone()
+  local function add_moment()
     if moment and together ~= 0 then
       figures[#figures + 1] = moment
       figures[#figures + 1] = together
@@ -66,26 +63,26 @@ local function leaving(account, missing)
   while true do
     local some = call('ZRANGE', WINDOW .. account, from, from + 63, 'WITHSCORES')
     if #some == 0 then
-      return figures, gone()
+      return figures, add_moment()
     end
     for at = 1, #some, 2 do
-      local free_ms = tonumber(some[at + 1])
-      if free_ms ~= moment then
-        if gone() then
+      local free_at_ms = tonumber(some[at + 1])
+      if free_at_ms ~= moment then
+        if add_moment() then
           return figures, true
         end
-        moment, together = free_ms, 0
+        moment, together = free_at_ms, 0
       end
-      together = together + parse_entry(some[at])
+      together = together + read_entry(some[at])
     end
     from = from + 64
   end
 end
 
-local short, waiting_helps, too_large = { now }, true, nil
+local short, waiting_helps, too_large = { now_ms }, true, nil
 local asks = mine and mine.asks or {}
-for at = 1, count do
-  local account, amount, cap = charges[at], charges[count + at], charges[2 * count + at]
+for number = 1, count do
+  local account, amount, cap = charges[number], charges[AMOUNT * count + number], charges[CAP * count + number]
   local row, before = rows[account], ahead[account] or 0
   local total = row.settled + row.live + row.held
   local missing = cap >= 0 and total + before + amount - cap or 0
@@ -94,11 +91,11 @@ for at = 1, count do
     if amount + row.settled > cap or not (enough or row.held + before > 0) then
       waiting_helps = false
     end
-    for _, number in ipairs({ at - 1, row.settled, row.live, row.held, before, #figures / 2 }) do
-      short[#short + 1] = number
+    for _, figure in ipairs({ number - 1, row.settled, row.live, row.held, before, #figures / 2 }) do
+      short[#short + 1] = figure
     end
-    for _, number in ipairs(figures) do
-      short[#short + 1] = number
+    for _, figure in ipairs(figures) do
+      short[#short + 1] = figure
     end
     asks[account] = amount
   elseif total + amount > LARGEST then
@@ -106,48 +103,55 @@ for at = 1, count do
   end
 end
 
+-- Give up the ticket (`LedgerQueue.leave`).
 local function leave()
   if mine then
-    call('HDEL', LINE, id)
+    call('HDEL', QUEUE, id)
   end
+end
+
+-- Keep the ticket after a refusal, or make one (`LedgerQueue.stay`).
+local function stay()
+  for _, other in ipairs(expired) do
+    call('HDEL', QUEUE, other)
+  end
+  local last = tickets[#tickets]
+  local waiters = request.waiters or { names = {}, waited_ms = 0 }
+  local ticket = {
+    turn = mine and mine.turn or last and last.turn + 1 or 1,
+    until_ms = now_ms + queue_for_ms,
+    asks = asks,
+    names = waiters.names,
+    since_ms = mine and mine.since_ms or now_ms - waiters.waited_ms,
+  }
+  call('HSET', QUEUE, id, pack_ticket(ticket))
+  state.queue_until_ms = math.max(state.queue_until_ms, ticket.until_ms)
 end
 
 if #short > 1 then
   if not waiting_helps then
     leave()
   elseif queue_for_ms > 0 then
-    for _, other in ipairs(gone_from_line) do
-      call('HDEL', LINE, other)
-    end
-    local turn = mine and mine.turn or #tickets > 0 and tickets[#tickets].turn + 1 or 1
-    local names, waited_ms = {}, 0
-    if crowd then
-      names, waited_ms = unpack(cjson.decode(crowd))
-    end
-    call('HSET', LINE, id, cmsgpack.pack(turn, now + queue_for_ms, asks, names, mine and mine.since_ms or now - waited_ms))
-    line_ms = math.max(line_ms, now + queue_for_ms)
+    stay()
   end
-  return close('REFUSED', short, told)
+  return close('REFUSED', short, lost)
 end
 leave()
 if too_large then
-  return close('LARGE ' .. too_large, nil, told)
+  return close('LARGE ' .. too_large, nil, lost)
 end
 
-local lease_until_ms = now + tonumber(ARGV[3])
-call('HSET', HOLDS, id, pack('<ddd', now, lease_until_ms, #ARGV[4]) .. ARGV[4] .. ARGV[5])
-if lease_ms == 0 or lease_until_ms < lease_ms then
-  lease_ms = lease_until_ms
-end
-for at = 1, count do
-  local account, amount, window = charges[at], charges[count + at], charges[3 * count + at]
+local lease_until_ms = now_ms + request.lease_ms
+write_hold(id, now_ms, lease_until_ms, request.charges, request.lost_record)
+for number = 1, count do -- `transactions._open`
+  local account, amount, window_ms = charges[number], charges[AMOUNT * count + number], charges[WINDOW_MS * count + number]
   if amount ~= 0 then
     local row = rows[account]
     row.held = row.held + amount
     changed[account] = true
-    if window > 0 then
-      enter(account, row, now + window, format('%.0f:%s', amount, id))
+    if window_ms > 0 then
+      enter(account, row, now_ms + window_ms, format('%.0f:%s', amount, id))
     end
   end
 end
-return held(now, lease_until_ms)
+return held(now_ms, lease_until_ms)

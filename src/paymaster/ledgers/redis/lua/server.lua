@@ -1,5 +1,4 @@
--- server
--- What the server says of itself. Answers its INFO; nothing where its user may not ask.
+-- Request: nothing. Answers the server's INFO; nothing if its user may not ask for it.
 
-local told = redis.pcall('INFO')
-return type(told) == 'table' and '' or told
+local info = redis.pcall('INFO')
+return type(info) == 'table' and '' or info

@@ -1,22 +1,24 @@
--- snapshot
--- Everything but the journal at one instant, and how the journal stands then: the rest is read by `records`.
--- Answers SNAPSHOT time and records, the last record's place, all accounts, their windows (account, entries), all holds, all openings.
+-- Everything but the journal at one instant, and where the journal ends then: `records` reads that.
+-- Request: nothing.
+-- Answers SNAPSHOT time and records, the last record's position, all accounts, their windows (account, entries), all holds, all opening
+-- balances.
 
-local fault = begin('0')
+local fault = begin(0)
 if fault then
   return fault
 end
 local accounts, windows = call('HGETALL', ACCOUNTS), {}
-for at = 1, #accounts, 2 do
-  if read_row(accounts[at + 1]).free > 0 then
-    windows[#windows + 1] = accounts[at]
-    windows[#windows + 1] = call('ZRANGE', WINDOW .. accounts[at], 0, -1, 'WITHSCORES')
+for account, text in pairs(read_pairs(accounts)) do
+  if read_row(text).free_at_ms > 0 then
+    windows[#windows + 1] = account
+    windows[#windows + 1] = call('ZRANGE', WINDOW .. account, 0, -1, 'WITHSCORES')
   end
 end
-local newest = call('XREVRANGE', RECORDS, '+', '-', 'COUNT', 1)
+local newest = unpack(call('XREVRANGE', RECORDS, '+', '-', 'COUNT', 1))
+local last = unpack(newest or { '0-1' })
 return {
-  'SNAPSHOT ' .. packed({ now, call('XLEN', RECORDS) }),
-  newest[1] and newest[1][1] or '0-1',
+  'SNAPSHOT ' .. doubles({ now_ms, call('XLEN', RECORDS) }),
+  last,
   accounts,
   windows,
   call('HGETALL', HOLDS),

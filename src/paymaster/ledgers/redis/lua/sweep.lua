@@ -1,12 +1,12 @@
--- Charge and record the holds whose lease is over.
--- ARGV: clock. Answers SWEPT at, and what was lost.
+-- Charge and record the holds whose lease is over (`transactions.sweep`).
+-- Request: clock_ms (absent: the server's). Answers SWEPT at, and the lost holds.
 
-local fault = begin(ARGV[1])
+local fault = begin(request.clock_ms)
 if fault then
   return fault
 end
-if not as_read then -- no ledger yet, and whoever only looks makes none
-  return 'SWEPT ' .. packed({ now })
+if not state_as_read then -- no ledger yet: looking makes none
+  return 'SWEPT ' .. doubles({ now_ms })
 end
-local told = sweep()
-return close('SWEPT', { now }, told)
+local lost = sweep()
+return close('SWEPT', { now_ms }, lost)

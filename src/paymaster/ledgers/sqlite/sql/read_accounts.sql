@@ -1,2 +1,2 @@
--- One ? for each name asked for takes the place of :names.
+-- :names is replaced by one ? for each name.
 SELECT name, settled, live, held, free_ms FROM account WHERE name IN (:names)

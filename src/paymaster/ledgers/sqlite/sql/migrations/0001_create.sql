@@ -8,7 +8,7 @@ CREATE TABLE clock (
 );
 INSERT INTO clock (id, now_ms, lease_ms, line_ms) VALUES (1, 0, NULL, 0);
 
--- Balances. Past calls are folded into them, so that admitting never adds up history. free_ms: when the first entry leaves its window.
+-- Balances. Past calls are part of them, so that admitting never adds up history. free_ms: when the first entry leaves its window.
 CREATE TABLE account (
     name    TEXT PRIMARY KEY,
     settled INTEGER NOT NULL,
@@ -27,8 +27,8 @@ CREATE TABLE entry (
     PRIMARY KEY (account, free_ms, owner)
 ) WITHOUT ROWID;
 
--- Open holds. charges is a JSON list of [account, amount, cap, window_ms]: a hold comes and goes as a whole. Leases need no index:
--- clock.lease_ms says when it is worth looking, and open holds are few.
+-- Open holds. charges is a JSON list of [account, amount, cap, window_ms]: a hold is written and removed as a whole. Leases need no index:
+-- no lease ends before clock.lease_ms, and open holds are few.
 CREATE TABLE hold (
     id             TEXT PRIMARY KEY,
     at_ms          INTEGER NOT NULL,
@@ -37,7 +37,7 @@ CREATE TABLE hold (
     lost_record    TEXT    NOT NULL
 ) WITHOUT ROWID;
 
--- Places in line. asks is a JSON object of amounts by account.
+-- Holds that wait in the queue. asks is a JSON object of amounts by account.
 CREATE TABLE ticket (
     hold_id  TEXT PRIMARY KEY,
     turn     INTEGER NOT NULL,

@@ -1,4 +1,4 @@
-"""What waits on disk for a ledger that is away: one file of JSON lines per process; knows files and locks, and no ledger."""
+"""The files in which settlements wait for an unavailable ledger, one of JSON lines per process; knows files and locks, and no ledger."""
 
 import os
 import sys
@@ -17,19 +17,20 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-_FAR_AWAY = 1 << 40
+# Beyond the end of any file: on Windows, bytes that are locked can't be read.
+_LOCKED_BYTE = 1 << 40
 
 
 @dataclass(frozen=True, slots=True)
 class OrphanFile:
-    """A file whose process is gone, claimed by this one: what it could not post. `drop` it when all of it is posted."""
+    """A file whose process is dead, claimed by this one: what it could not post. `drop` it when all of it is posted."""
 
     path: Path
     settlements: tuple[Settlement, ...]
     descriptor: int
 
     def drop(self) -> None:
-        """Remove the file: every one of its settlements stands in the ledger."""
+        """Remove the file: the ledger has every one of its settlements."""
         self.path.unlink(missing_ok=True)
         os.close(self.descriptor)
 
@@ -39,44 +40,44 @@ class OrphanFile:
 
 
 class Spool:
-    """This process's own file in `folder` (0700), made (0600) when something must wait, and the files that dead processes left there.
+    """This process's own file in `folder` (0700), made (0600) when something must wait, and the files of dead processes there.
 
-    Every line is on the disk before `keep…` returns. A process locks its file for as long as it lives, so that no other takes it for
-    left. The first line names the ledger, by `of`, for whoever looks. Raises OSError where the disk does not take a line.
+    Every line is on the disk before `keep…` returns. A process locks its file while it lives, so that no other takes the file for an
+    orphan. The first line names the ledger by its location, for views of the spool. Raises OSError if the disk does not take a line.
     """
 
-    def __init__(self, folder: Path, of: str = "") -> None:
+    def __init__(self, folder: Path, location: str = "") -> None:
         self.folder = folder
-        self._of = of
+        self._location = location
         self._lock = threading.Lock()
         self._process = os.getpid()
         self._path: Path | None = None
         self._descriptor: int | None = None
-        self._cut = False
+        self._has_half_a_line = False
 
     def keep_hold(self, hold: Hold, at_ms: int) -> None:
-        """A call is about to be sent that no ledger knows. Should nothing more be heard of it, its full hold is posted."""
+        """A call is about to be sent that no ledger knows. If it is never settled here, its full hold is posted."""
         self._append({"hold": _packed(hold), "at_ms": at_ms, "lost_record": hold.lost_record})
 
     def keep_settlement(self, settlement: Settlement) -> None:
-        """What a call came to. What would only have lived for a while, as a pause, is not kept: by then it is over."""
+        """What a call came to. Its posts, such as a pause, are not kept: they would be over by then."""
         line = {"hold": _packed(settlement.hold), "at_ms": settlement.held_at_ms, "amounts": settlement.amounts}
         self._append({**line, "record": settlement.record})
 
     def empty(self) -> None:
-        """Forget all lines of this process: they stand in the ledger. A file that can't be removed stays; none of it is posted twice."""
+        """Remove this process's file: the ledger has all of it. A file that can't be removed stays; none of it is posted twice."""
         with self._own_lock(), suppress(OSError):
             if self._descriptor is not None and self._path is not None:
                 self._path.unlink(missing_ok=True)
                 self._forget()
 
     def close(self) -> None:
-        """Give the file up; what is left in it is the next process's to post."""
+        """Give the file up; the next process posts what is still in it."""
         with self._own_lock():
             self._forget()
 
     def orphan_files(self) -> Iterator[OrphanFile]:
-        """The files of processes that are gone, each claimed when it is reached. One that can't be read is left to whoever can."""
+        """The files of dead processes, each claimed when it is reached. One that this process can't read is left to the next."""
         try:
             paths = sorted(self.folder.glob("*.jsonl"))
         except OSError:
@@ -84,7 +85,7 @@ class Spool:
         for path in paths:
             if path != self._path and (descriptor := _claim(path)) is not None:
                 try:
-                    found = tuple(settlements(read_lines_of(path)))
+                    found = tuple(settlements(file_lines(path)))
                 except OSError:
                     os.close(descriptor)
                     continue
@@ -94,19 +95,19 @@ class Spool:
         text = orjson.dumps(line) + b"\n"
         with self._own_lock():
             if self._descriptor is None:
-                text = orjson.dumps({"ledger": self._of}) + b"\n" + text
+                text = orjson.dumps({"ledger": self._location}) + b"\n" + text
             descriptor = self._open() if self._descriptor is None else self._descriptor
-            rest = b"\n" + text if self._cut else text
-            while rest:
-                self._cut = True
-                rest = rest[os.write(descriptor, rest) :]
-            self._cut = False
+            unwritten = b"\n" + text if self._has_half_a_line else text
+            while unwritten:
+                self._has_half_a_line = True
+                unwritten = unwritten[os.write(descriptor, unwritten) :]
+            self._has_half_a_line = False
             os.fsync(descriptor)
 
     def _own_lock(self) -> threading.Lock:
         # A fork copies the lock as it was, and the file, whose lines are the parent's: the child makes its own of both.
         if self._process != os.getpid():
-            self._lock, self._process, self._cut = threading.Lock(), os.getpid(), False
+            self._lock, self._process, self._has_half_a_line = threading.Lock(), os.getpid(), False
             self._forget()
         return self._lock
 
@@ -130,11 +131,11 @@ class Spool:
 
 
 def settlements(lines: Iterable[bytes]) -> Iterator[Settlement]:
-    """What the lines of a process that is gone come to: each settlement, then in full each hold of which nothing more was heard.
+    """What a dead process's lines come to: each settlement, then each hold without one, in full.
 
-    A line that was cut while it was written had not been acted on, and is passed over.
+    A line that was cut while it was written had not been acted on, and is skipped.
     """
-    unheard: dict[str, Settlement] = {}
+    unsettled: dict[str, Settlement] = {}
     for text in lines:
         try:
             line = orjson.loads(text)
@@ -144,12 +145,12 @@ def settlements(lines: Iterable[bytes]) -> Iterator[Settlement]:
             continue
         hold = _unpacked(line["hold"])
         if "record" in line:
-            unheard.pop(hold.id, None)
+            unsettled.pop(hold.id, None)
             yield Settlement(hold, line["at_ms"], tuple(line["amounts"]), line["record"])
         else:
             amounts = tuple(charge.amount for charge in hold.charges)
-            unheard[hold.id] = Settlement(hold, line["at_ms"], amounts, line["lost_record"])
-    yield from unheard.values()
+            unsettled[hold.id] = Settlement(hold, line["at_ms"], amounts, line["lost_record"])
+    yield from unsettled.values()
 
 
 def _packed(hold: Hold) -> Sequence[object]:
@@ -161,14 +162,14 @@ def _unpacked(packed: tuple[str, int, Sequence[tuple[str, int, int | None, int |
     return Hold(hold_id, tuple(Charge(*parts) for parts in charges), lease_ms)
 
 
-def read_lines_of(path: Path) -> Iterator[bytes]:
-    """The lines of a file, read as they are asked for. Raises OSError."""
+def file_lines(path: Path) -> Iterator[bytes]:
+    """The lines of a file, read as they are consumed. Raises OSError."""
     with path.open("rb") as file:
         yield from file
 
 
-def is_left(path: Path) -> bool:
-    """Whether the process that wrote the file is gone. Raises OSError where the file is."""
+def is_orphan(path: Path) -> bool:
+    """Whether the process that wrote the file is dead. Raises OSError if there is no such file."""
     descriptor = os.open(path, os.O_RDWR)
     try:
         return _lock(descriptor)
@@ -177,7 +178,7 @@ def is_left(path: Path) -> bool:
 
 
 def _claim(path: Path) -> int | None:
-    """The file's descriptor, locked; None where its process lives or another one was faster."""
+    """The file's descriptor, locked; None if its process lives or another process was faster."""
     try:
         descriptor = os.open(path, os.O_RDWR)
     except OSError:
@@ -189,10 +190,10 @@ def _claim(path: Path) -> int | None:
 
 
 def _lock(descriptor: int) -> bool:
-    """Lock the file for as long as the descriptor is open, in this process and its children; False where somebody else has."""
+    """Lock the file while the descriptor is open, in this process and its children; False if another process has locked it."""
     try:
         if sys.platform == "win32":
-            os.lseek(descriptor, _FAR_AWAY, os.SEEK_SET)  # what is locked can't be read there either
+            os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
         else:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -202,7 +203,7 @@ def _lock(descriptor: int) -> bool:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Put the new file's name on the disk as well, where the system can."""
+    """Put the new file's name on the disk as well, if the system can."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

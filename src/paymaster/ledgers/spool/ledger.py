@@ -1,8 +1,8 @@
-"""A ledger that may be away for a while: what it could not take waits on disk and is posted when it is back; knows no kind of ledger.
+"""A ledger that may be unavailable: what it could not take waits on disk and is posted once it is available again; knows no kind of ledger.
 
-    away       a call raised LedgerUnavailable, which every ledger raises only after it has tried for its own `patience_ms`
-    unbooked   a hold that no ledger has: the call is sent all the same, because the policy says so
-    spooled    a settlement that waits on disk
+    unavailable   a call raised LedgerUnavailable, which every ledger raises only after it has tried for its own `patience_ms`
+    unbooked      a hold that no ledger has: the call is sent all the same, because the policy allows it
+    spooled       a settlement that waits on disk
 
 A ledger takes the settlement of a hold once: what is posted again, after a crash between two steps, changes nothing.
 """
@@ -18,11 +18,11 @@ from pathlib import Path
 from paymaster.accounting.accounts import Admission, Balance, Change, Held, Hold, Lost, Post, Queued, Record, Settled, Settlement
 from paymaster.errors import LedgerUnavailable
 from paymaster.flow.ports import Books
-from paymaster.ledgers.spool import OrphanFile, Spool
+from paymaster.ledgers.spool.files import OrphanFile, Spool
 
-# A ledger that is away is asked again after this long, by one call of the process; the pause doubles up to the second figure.
+# One call of the process asks an unavailable ledger again after this long; the pause doubles up to the second figure.
 FIRST_PAUSE_MS, LONGEST_PAUSE_MS = 2_000, 30_000
-# How often a process looks for what others left.
+# How often a process looks for the files of dead processes.
 LOOK_MS = 60_000
 
 ADVICE = (
@@ -32,52 +32,52 @@ ADVICE = (
 
 
 class SpoolingLedger:
-    """`Books` before those of `books`; what waits lies in `folder`, one folder for one ledger.
+    """`Books` in front of `books`; what waits is in `folder`, one folder for one ledger.
 
-    While the ledger is away a hold is admitted that may go unbooked, and no other; settlements are spooled either way. `posted` is told of
-    each that the ledger took later; `place` names the ledger to whoever looks at what waits. LedgerUnavailable is raised for the other
-    holds, and where the disk does not take what must wait.
+    While the ledger is unavailable, only holds that may go unbooked are admitted; settlements are spooled either way. `posted` is called
+    for each that the ledger took later; `location` names the ledger in the files. LedgerUnavailable is raised for all other holds, and if
+    the disk does not take what must wait.
     """
 
-    def __init__(self, books: Books, folder: Path, *, posted: Callable[[Settlement, Settled], None], place: str = "") -> None:
+    def __init__(self, books: Books, folder: Path, *, posted: Callable[[Settlement, Settled], None], location: str = "") -> None:
         self._books = books
         self._posted = posted
-        self._spool = Spool(folder, place)
+        self._spool = Spool(folder, location)
         self._lock = threading.Lock()
         self._posting = threading.Lock()
         self._process = os.getpid()
         self._unbooked: dict[str, Hold] = {}
         self._unposted: dict[str, Settlement] = {}
-        self._unavailable = ""
+        self._unavailable_reason = ""
         self._pause_ms = FIRST_PAUSE_MS
         self._asks_at_ms = 0
         self._looks_at_ms = 0
 
     async def reserve(self, hold: Hold, now_ms: int, *, queue_for_ms: int = 0) -> Admission:
-        """Admit the hold whole or not at all; see `Books`. While the ledger is away, one that may is admitted unbooked."""
-        if self._unavailable and hold.may_go_unbooked and not self._takes_the_turn_to_ask(now_ms):
-            return self._go_on(hold, now_ms)
+        """Admit the hold whole or not at all; see `Books`. While the ledger is unavailable, one that may is admitted unbooked."""
+        if self._unavailable_reason and hold.may_go_unbooked and not self._takes_the_turn_to_ask(now_ms):
+            return self._admit_unbooked(hold, now_ms)
         try:
             if self._unposted or now_ms >= self._looks_at_ms:
-                await self._catch_up(now_ms)
+                await self._post_all(now_ms)
             answer = await self._books.reserve(hold, now_ms, queue_for_ms=queue_for_ms)
         except LedgerUnavailable as error:
             if not hold.may_go_unbooked:
                 raise LedgerUnavailable(error.message, advice=f"{error.advice} {ADVICE}") from error
             self._mark_unavailable(error, now_ms)
-            return self._go_on(hold, now_ms)
+            return self._admit_unbooked(hold, now_ms)
         self._mark_available()
         return answer
 
     async def withdraw(self, hold_id: str) -> None:
-        """Give up a place in line, or an open hold of which nothing was sent."""
-        if self._unbooked.pop(hold_id, None) is None and not self._unavailable:
+        """Give up a ticket in the queue, or an open hold of which nothing was sent."""
+        if self._unbooked.pop(hold_id, None) is None and not self._unavailable_reason:
             await self._books.withdraw(hold_id)
 
     async def settle(self, settlement: Settlement, now_ms: int) -> Settled:
-        """Post the actual amounts and the record, once: now, or on disk until the ledger is back."""
+        """Post the actual amounts and the record, once: now, or on disk until the ledger is available again."""
         hold_id = settlement.hold.id
-        if not self._unavailable:
+        if not self._unavailable_reason:
             try:
                 settled = await self._books.settle(settlement, now_ms)
             except LedgerUnavailable as error:
@@ -85,23 +85,23 @@ class SpoolingLedger:
                 if settlement.hold.may_go_unbooked:
                     self._mark_unavailable(error, now_ms)
             except (CancelledError, KeyboardInterrupt):
-                # A loop closes, or Ctrl-C comes, while it is under way. Should it stand already, posting it again changes nothing.
-                with suppress(LedgerUnavailable):  # a disk that is full does not make the caller go on: the hold's lease ends it
+                # A loop closes, or Ctrl-C comes, while it is under way. If it was posted after all, posting it again changes nothing.
+                with suppress(LedgerUnavailable):  # a full disk does not stop the cancellation: the hold's lease ends it
                     self._keep(settlement)
                 raise
             else:
                 if self._unbooked.pop(hold_id, None) is not None:
-                    self._tidy()
+                    self._remove_if_empty()
                 return settled
         else:
-            reason = self._unavailable
+            reason = self._unavailable_reason
         self._keep(settlement)
         return Settled(hold_id, now_ms, (), spooled=reason)
 
     async def post(self, posts: Sequence[Post], clears: Sequence[str], now_ms: int) -> tuple[Change, ...]:
-        """Empty windows, then add entries that no hold carries. Such entries live for a while, so they don't wait for a ledger."""
-        if self._unavailable:
-            raise LedgerUnavailable(self._unavailable)
+        """Empty windows, then add entries that no hold carries. Such entries count for a while only, so they are never spooled."""
+        if self._unavailable_reason:
+            raise LedgerUnavailable(self._unavailable_reason)
         return await self._books.post(posts, clears, now_ms)
 
     async def sweep(self, now_ms: int) -> tuple[Lost, ...]:
@@ -113,37 +113,40 @@ class SpoolingLedger:
         return await self._books.balances(prefix, now_ms)
 
     async def waiting(self, now_ms: int) -> tuple[Queued, ...]:
-        """Who stands in line."""
+        """The queue."""
         return await self._books.waiting(now_ms)
 
     def records(self, *, after_ms: int = 0) -> AsyncIterator[Record]:
         """The journal, without what waits on disk."""
         return self._books.records(after_ms=after_ms)
 
-    async def catch_up(self, now_ms: int) -> None:
-        """Post what waits: this process's, and what those left that are gone. Raises LedgerUnavailable where the ledger is still away."""
-        waited = bool(self._unposted)
-        if await self._catch_up(now_ms) and waited:
+    async def post_all_spooled(self, now_ms: int) -> None:
+        """Post what this process and dead processes have on disk. Raises LedgerUnavailable if the ledger is still unavailable."""
+        had_unposted = bool(self._unposted)
+        if await self._post_all(now_ms) and had_unposted:
             self._mark_available()
 
     async def post_spooled(self, now_ms: int) -> None:
-        """The same for whoever may make no call for long, to be awaited every few seconds: looks for what others left now and then."""
+        """The same, if there is something to post or it is time to look for it. An unavailable ledger is asked again the next time.
+
+        For a process that may make no call for long, to be awaited every few seconds.
+        """
         if self._unposted or now_ms >= self._looks_at_ms:
             with suppress(LedgerUnavailable):
-                await self.catch_up(now_ms)
+                await self.post_all_spooled(now_ms)
 
     async def close(self) -> None:
         """Release files and connections, after a last try; what still waits is posted by the next process that uses this ledger."""
         try:
             if self._unposted:
                 with suppress(LedgerUnavailable):
-                    await self._catch_up(0)
+                    await self._post_all(0)
         finally:
             self._spool.close()
             await self._books.close()
 
     def _own_lock(self) -> threading.Lock:
-        # A fork copies the locks as they were, maybe taken by a thread that the child has not; and what waits is the parent's to post.
+        # A fork copies the locks as they were, maybe taken by a thread that the child lacks; and what waits is the parent's to post.
         if self._process != os.getpid():
             self._lock, self._posting, self._process = threading.Lock(), threading.Lock(), os.getpid()
             self._unbooked, self._unposted = {}, {}
@@ -159,75 +162,76 @@ class SpoolingLedger:
 
     def _mark_unavailable(self, error: LedgerUnavailable, now_ms: int) -> None:
         with self._own_lock():
-            self._pause_ms = min(2 * self._pause_ms, LONGEST_PAUSE_MS) if self._unavailable else FIRST_PAUSE_MS
-            self._unavailable = error.message
+            self._pause_ms = min(2 * self._pause_ms, LONGEST_PAUSE_MS) if self._unavailable_reason else FIRST_PAUSE_MS
+            self._unavailable_reason = error.message
             self._asks_at_ms = now_ms + self._pause_ms
 
     def _mark_available(self) -> None:
-        if self._unavailable:
-            self._unavailable = ""
+        self._unavailable_reason = ""
 
-    def _go_on(self, hold: Hold, now_ms: int) -> Held:
+    def _admit_unbooked(self, hold: Hold, now_ms: int) -> Held:
         """Admit the hold without the ledger, once the disk has it."""
         with self._own_lock():
             try:
                 self._spool.keep_hold(hold, now_ms)
             except OSError as error:
-                raise self._nowhere(error) from error
+                raise self._disk_failed(error) from error
             self._unbooked[hold.id] = hold
-        return Held(hold.id, now_ms, now_ms + hold.lease_ms, (Balance(),) * len(hold.charges), unbooked=self._unavailable)
+        return Held(hold.id, now_ms, now_ms + hold.lease_ms, (Balance(),) * len(hold.charges), unbooked=self._unavailable_reason)
 
     def _keep(self, settlement: Settlement) -> None:
+        """Put the settlement on disk."""
         with self._own_lock():
-            # A pause or a breaker's count that is posted later would hold calls back for something long past.
+            # A pause or a counted failure that is posted later would hold calls back for something long past.
             self._unposted[settlement.hold.id] = replace(settlement, posts=(), clears=())
             self._unbooked.pop(settlement.hold.id, None)
             try:
                 self._spool.keep_settlement(settlement)
             except OSError as error:
-                raise self._nowhere(error) from error
+                raise self._disk_failed(error) from error
 
-    def _nowhere(self, error: OSError) -> LedgerUnavailable:
+    def _disk_failed(self, error: OSError) -> LedgerUnavailable:
         reason = error.strerror or str(error)
         return LedgerUnavailable(
-            f"{self._unavailable or 'The ledger is away.'} Nor can {self._spool.folder} be written, where it would wait: {reason}.",
+            f"{self._unavailable_reason or 'The ledger is unavailable.'} {self._spool.folder}, where it would wait, can't be written "
+            f"either: {reason}.",
             advice="Look for a full disk, or name another state directory with PAYMASTER_STATE_DIR.",
         )
 
-    async def _catch_up(self, now_ms: int) -> bool:
-        """Post what waits: of this process, and of those that are gone; False where somebody is at it. Raises LedgerUnavailable."""
+    async def _post_all(self, now_ms: int) -> bool:
+        """Post what waits, of this process and of dead ones; False if another call is doing it. Raises LedgerUnavailable."""
         with self._own_lock():
             is_free = self._posting.acquire(blocking=False)
         if not is_free:
             return False
         try:
             for hold_id, settlement in list(self._unposted.items()):
-                await self._post(settlement, now_ms)
+                await self._post_one(settlement, now_ms)
                 del self._unposted[hold_id]
-            self._tidy()
-            for left in self._spool.orphan_files():
-                await self._post_left(left, now_ms)
+            self._remove_if_empty()
+            for orphan in self._spool.orphan_files():
+                await self._post_orphan(orphan, now_ms)
             self._looks_at_ms = now_ms + LOOK_MS
         finally:
             self._posting.release()
         return True
 
-    async def _post_left(self, left: OrphanFile, now_ms: int) -> None:
+    async def _post_orphan(self, orphan: OrphanFile, now_ms: int) -> None:
         try:
-            for settlement in left.settlements:
-                await self._post(settlement, now_ms)
+            for settlement in orphan.settlements:
+                await self._post_one(settlement, now_ms)
         except BaseException:
-            left.release()
+            orphan.release()
             raise
-        left.drop()
+        orphan.drop()
 
-    async def _post(self, settlement: Settlement, now_ms: int) -> None:
+    async def _post_one(self, settlement: Settlement, now_ms: int) -> None:
         settled = await self._books.settle(settlement, now_ms)
         if not settled.again:
             self._posted(settlement, settled)
 
-    def _tidy(self) -> None:
-        """Remove the file when nothing in it is still needed."""
+    def _remove_if_empty(self) -> None:
+        """Remove this process's file if nothing in it is still needed."""
         with self._own_lock():
             if not self._unposted and not self._unbooked:
                 self._spool.empty()

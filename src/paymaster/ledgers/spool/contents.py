@@ -1,4 +1,4 @@
-"""What waits on disk for ledgers, looked at and left where it is; knows the files of spools, and no ledger."""
+"""What is in the spools of ledgers, read and left where it is; knows the lines of their files, and no ledger."""
 
 from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 import orjson
 
-from paymaster.ledgers.spool import is_left, read_lines_of
+from paymaster.ledgers.spool.files import file_lines, is_orphan
 
 
-class Waiting(NamedTuple):
-    """One thing that waits: the settlement of a call, or an unbooked hold of which nothing more was heard.
+class SpooledCall(NamedTuple):
+    """One call that waits: its settlement, or an unbooked hold without one yet.
 
     `at_ms` is when the call was admitted, `worth` what `worth_of` found in the record that the ledger will keep of it.
     """
@@ -24,16 +24,16 @@ class Waiting(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpoolFile:
-    """A process's file. `process` is its id, None where the name doesn't tell; `ledger` is the place that the file names, maybe ''."""
+    """A process's file. `process` is its id, None if the name does not have it; `ledger` is the location that the file names, maybe ''."""
 
     path: Path
     process: int | None
     is_running: bool
     ledger: str
-    waiting: tuple[Waiting, ...]
+    calls: tuple[SpooledCall, ...]
 
 
-def spool_files(folder: Path, worth_of: Callable[[str], int], posted: Container[str] = ()) -> Iterator[SpoolFile]:
+def read_spool(folder: Path, worth_of: Callable[[str], int], posted: Container[str] = ()) -> Iterator[SpoolFile]:
     """The files of one ledger's folder in which something waits. `posted` are the holds that the ledger is known to have records of.
 
     They are left as they are, and may be posted by their processes while they are read. Of a record, a JSON text, nothing is kept but its
@@ -45,15 +45,15 @@ def spool_files(folder: Path, worth_of: Callable[[str], int], posted: Container[
         return
     for path in paths:
         try:
-            running = not is_left(path)
-            ledger, waiting = _read(path, worth_of)
+            running = not is_orphan(path)
+            ledger, calls = _read(path, worth_of)
         except OSError:
             continue  # posted and removed meanwhile, or another user's
-        kept = tuple(each for each in waiting if each.hold_id not in posted)
-        if kept:
+        unposted = tuple(call for call in calls if call.hold_id not in posted)
+        if unposted:
             first = path.stem.partition("-")[0]
             process = int(first) if first.isdecimal() else None
-            yield SpoolFile(path=path, process=process, is_running=running, ledger=ledger, waiting=kept)
+            yield SpoolFile(path=path, process=process, is_running=running, ledger=ledger, calls=unposted)
 
 
 def spool_folders(root: Path, but: Path) -> Iterator[Path]:
@@ -65,10 +65,10 @@ def spool_folders(root: Path, but: Path) -> Iterator[Path]:
     yield from folders
 
 
-def _read(path: Path, worth_of: Callable[[str], int]) -> tuple[str, list[Waiting]]:
-    """The ledger that a file names, and what waits in it. Half a line, as a crash leaves it, is passed over."""
-    ledger, found = "", dict[str, Waiting]()
-    for text in read_lines_of(path):
+def _read(path: Path, worth_of: Callable[[str], int]) -> tuple[str, list[SpooledCall]]:
+    """The ledger that a file names, and what waits in it. Half a line, as a crash leaves it, is skipped."""
+    ledger, found = "", dict[str, SpooledCall]()
+    for text in file_lines(path):
         try:
             line = orjson.loads(text)
         except orjson.JSONDecodeError:
@@ -77,5 +77,5 @@ def _read(path: Path, worth_of: Callable[[str], int]) -> tuple[str, list[Waiting
             ledger = str(line.get("ledger", ""))
             continue
         hold_id, settled = line["hold"][0], "record" in line
-        found[hold_id] = Waiting(hold_id, line["at_ms"], worth_of(line["record"] if settled else line["lost_record"]), settled)
+        found[hold_id] = SpooledCall(hold_id, line["at_ms"], worth_of(line["record"] if settled else line["lost_record"]), settled)
     return ledger, list(found.values())

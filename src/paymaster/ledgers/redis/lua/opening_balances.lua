@@ -1,0 +1,7 @@
+-- What the records that are no longer in the journal had charged. Request: nothing. Answers OPENING and account, amount, and so on.
+
+local fault = begin(0)
+if fault then
+  return fault
+end
+return { 'OPENING', call('HGETALL', OPENING) }

@@ -1,0 +1,37 @@
+-- What no hold carries.
+
+-- Empty windows, then add what no hold carries (`transactions._post`). The changes of the posts come before those of the clears.
+local function post(posts, clears, changes)
+  local cleared = {}
+  for _, account in ipairs(clears) do
+    load({ account }, 1)
+    local row, window = rows[account], WINDOW .. account
+    for _, member in ipairs(call('ZRANGE', window, 0, -1)) do
+      local _, owner = read_entry(member)
+      if not is_open(owner) then
+        call('ZREM', window, member)
+      end
+    end
+    cleared[#cleared + 1] = row.settled + row.live
+    row.live, row.free_at_ms = 0, first_free_at_ms(account)
+    changed[account] = true
+    cleared[#cleared + 1] = row.settled
+  end
+  for _, entry in ipairs(posts) do
+    load({ entry.account }, 1)
+    local row = rows[entry.account]
+    changes[#changes + 1] = row.settled + row.live
+    if entry.for_ms == cjson.null then
+      row.settled = row.settled + entry.amount
+    else
+      state.serial = state.serial + 1
+      row.live = row.live + entry.amount
+      enter(entry.account, row, now_ms + entry.for_ms, format('%.0f@%.0f', entry.amount, state.serial))
+    end
+    changed[entry.account] = true
+    changes[#changes + 1] = row.settled + row.live
+  end
+  for _, sum in ipairs(cleared) do
+    changes[#changes + 1] = sum
+  end
+end
