@@ -21,7 +21,7 @@ def latest_calls(request, tmp_path):
     shutil.copy(FOLDER / "events.jsonl", tmp_path / "state" / "events")
     ledger = file_ledger("", tmp_path) if request.param == "file" else server_ledger("", request.getfixturevalue("redis_url"))
     said = ledger.command("top", "--once", "--calls", 200, "--state-dir", tmp_path / "state").decode()
-    return said.partition("Latest calls")[2].splitlines()
+    return said.partition("Recent calls")[2].splitlines()
 
 
 def told(kind):

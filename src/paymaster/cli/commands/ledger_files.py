@@ -89,13 +89,14 @@ def import_(flags: Flags, source: Source) -> None:
     from paymaster.cli.terminal import write
     from paymaster.errors import UsageMistake
     from paymaster.ledgers.admin.export_format import InvalidExport, read_lines
+    from paymaster.ledgers.admin.format_1 import up_to_date
 
     name = "standard input" if source == STANDARD else source
     counts: dict[str, int] = {}
     try:
         stream = sys.stdin.buffer if source == STANDARD else Path(source).expanduser().open("rb")
         with stream, open_reader(flags, creates=True) as reader:
-            reader.admin.load(_counted(read_lines(stream), counts, name))
+            reader.admin.load(_counted(up_to_date(read_lines(stream)), counts, name))
             kinds = (("AccountSums", "accounts"), ("OpenHold", "open holds"), ("Record", "records"))
             imported = ", ".join(f"{counts.get(kind, 0):,} {words}" for kind, words in kinds)
             write(f"Imported {name} into {reader.location}: {imported}.")

@@ -1,6 +1,6 @@
 """A ledger as lines of JSON: what each line holds, their order, and what makes one invalid; knows no ledger and no file.
 
-    {"paymaster_ledger": 1, "clock_ms": …}                                              first; an archive's has "archive": true
+    {"paymaster_ledger": 2, "clock_ms": …}                                              first; an archive's has "archive": true
     {"account": "usd/run/a", "settled": …, "live": …, "held": …}                        by name
     {"opening": "usd/run/a", "amount": …}                                               what records that were archived had charged
     {"hold": "…", "at_ms": …, "lease_until_ms": …, "charges": […], "lost_record": "…"}  by lease
@@ -21,17 +21,18 @@ from paymaster.accounting.accounts import Charge, Record
 from paymaster.jsontypes import JsonObject
 from paymaster.ledgers.store import OpenHold
 
-FORMAT = 1
+FORMAT, OLDEST_FORMAT = 2, 1
 ORDER = ("paymaster_ledger", "account", "opening", "hold", "entry", "record", "end")
 _KINDS = ORDER[1:-1]
 _LARGEST = 2**63 - 1
 
 
 class ExportHead(NamedTuple):
-    """The first line: the ledger's own time; and whether the lines are an archive, which has nothing but records."""
+    """The first line: the ledger's own time, whether the lines are an archive, which has only records, and their format."""
 
     clock_ms: int
     is_archive: bool = False
+    format: int = FORMAT
 
 
 class AccountSums(NamedTuple):
@@ -158,7 +159,7 @@ def _kind(item: Item) -> str:
 def _pack(item: Item) -> bytes:
     line: dict[str, object]
     match item:
-        case ExportHead(clock_ms, is_archive):
+        case ExportHead(clock_ms, is_archive, _):
             line = {"paymaster_ledger": FORMAT, "clock_ms": clock_ms}
             if is_archive:
                 line["archive"] = True
@@ -178,9 +179,9 @@ def _pack(item: Item) -> bytes:
 
 def _read_head(data: JsonObject) -> ExportHead:
     version = _whole(data, "paymaster_ledger")
-    if version != FORMAT:
+    if not OLDEST_FORMAT <= version <= FORMAT:
         raise ValueError(f"it was exported by a later Paymaster (format {version}; this one knows {FORMAT})")
-    return ExportHead(_whole(data, "clock_ms"), data.get("archive") is True)
+    return ExportHead(_whole(data, "clock_ms"), data.get("archive") is True, version)
 
 
 def _read_hold(data: JsonObject) -> OpenHold:

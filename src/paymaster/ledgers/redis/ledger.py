@@ -47,9 +47,10 @@ from paymaster.ledgers.redis.scripts import NotAcknowledged, ScriptRunner
 
 # What one account counts at most: 9 million dollars in nano-dollars. The scripts count in doubles, which are exact to 2**53.
 LARGEST_FIGURE = 9 * 10**15
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 # The version of a ledger that an import fills.
 IMPORTING = "0"
+OLD_VERSION = b"VERSION 1"  # before the circuit breaker had accounts of its own
 # Waits for an unavailable server double up to this length; each is drawn anew, so that workers don't come back all at once.
 FIRST_PAUSE_MS, LONGEST_PAUSE_MS = 10, 400
 JOURNAL_PAGE = 500
@@ -248,7 +249,10 @@ class RedisLedger:
                     await self._runner.connections.reset()
             else:
                 self._worked = True
-                return reply
+                if reply != OLD_VERSION:
+                    return reply
+                await self._run("migrate", {})
+                continue
             pause_ms = 1 + int(self._jitter() * longest_ms)
             await self._pause(pause_ms)
             paused_ms += pause_ms

@@ -92,7 +92,7 @@ local function pack_hold(at_ms, lease_until_ms, charges, lost_record)
   return pack(HOLD, at_ms, lease_until_ms, #charges) .. charges .. lost_record
 end
 
-local VERSION = 1
+local VERSION = 2
 -- The version of a ledger that an import fills: every script but `import` refuses it.
 local IMPORTING = 0
 -- One account holds this much at most: 9 million dollars in nano-dollars. Up to 2^53 there is room for bills beyond their hold.
