@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from call_box import HELLO, Box, answer, failure, model, per_run, registry
-from paymaster.accounting.accounts import Admission, Hold
+from paymaster.accounting.accounts import Hold, ReserveOutcome
 from paymaster.accounting.money import format_usd
 from paymaster.accounting.usage.record import UnknownUsage
 from paymaster.errors import (
@@ -122,7 +122,7 @@ class Slow(MemoryLedger):
     asked = False
     swept = False
 
-    async def reserve(self, hold: Hold, now_ms: int, *, queue_for_ms: int = 0) -> Admission:
+    async def reserve(self, hold: Hold, now_ms: int, *, queue_for_ms: int = 0) -> ReserveOutcome:
         if not self.asked:
             self.asked = True
             await super().reserve(hold, now_ms)

@@ -5,20 +5,20 @@ import pytest
 from call_box import failure
 from paymaster.accounting.accounts import Balance, Change, Charge, Post, Refused, Shortfall, shortfalls
 from paymaster.routing import breaker
-from paymaster.routing.breaker import HALF_OPEN_MS, TRANSITIONS, Signal, State
+from paymaster.routing.breaker import HALF_OPEN_MS, TRANSITIONS, CircuitEvent, State
 from paymaster.routing.failures import RULES, FailureKind
 
 OPEN = Balance(live=1, free_at=((5_000, 1),))
 NOTHING = Balance()
 
 
-def posts(state: State, signal: Signal, *, pause_ms: int = 15_000, longest_call_ms: int = 10) -> tuple[Post, ...]:
+def posts(state: State, event: CircuitEvent, *, pause_ms: int = 15_000, longest_call_ms: int = 10) -> tuple[Post, ...]:
     """What the end of an attempt at `m` adds."""
-    return breaker.posts("m", state, signal, pause_ms=pause_ms, longest_call_ms=longest_call_ms, window_ms=30_000)
+    return breaker.posts("m", state, event, pause_ms=pause_ms, longest_call_ms=longest_call_ms, window_ms=30_000)
 
 
 def test_every_admitted_state_has_a_row_for_every_signal() -> None:
-    assert set(TRANSITIONS) == {(state, signal) for state in (State.CLOSED, State.HALF_OPEN) for signal in Signal}
+    assert set(TRANSITIONS) == {(state, event) for state in (State.CLOSED, State.HALF_OPEN) for event in CircuitEvent}
 
 
 @pytest.mark.parametrize(
@@ -36,15 +36,15 @@ def test_the_state_is_read_from_two_accounts(in_breaker: Balance, in_probe: Bala
     assert breaker.state_of(in_breaker, in_probe) is state
 
 
-@pytest.mark.parametrize(("state", "signal"), sorted(TRANSITIONS))
-def test_what_is_written_leads_to_the_state_of_the_table(state: State, signal: Signal) -> None:
+@pytest.mark.parametrize(("state", "event"), sorted(TRANSITIONS))
+def test_what_is_written_leads_to_the_state_of_the_table(state: State, event: CircuitEvent) -> None:
     """The table is data; this replays each row on balances and looks where they arrive."""
     balances = {"breaker/m": OPEN if state is State.HALF_OPEN else NOTHING, "probe/m": NOTHING}
-    for account in breaker.clears("m", state, signal, Balance(live=2)):
+    for account in breaker.clears("m", state, event, Balance(live=2)):
         balances[account] = NOTHING
-    for post in posts(state, signal):
+    for post in posts(state, event):
         balances[post.account] = Balance(live=post.amount)
-    assert breaker.state_of(balances["breaker/m"], balances["probe/m"]) is TRANSITIONS[state, signal]
+    assert breaker.state_of(balances["breaker/m"], balances["probe/m"]) is TRANSITIONS[state, event]
 
 
 def test_an_ordinary_call_goes_through_a_closed_circuit_alone_and_a_probe_alone_through_a_half_open_one() -> None:
@@ -62,8 +62,8 @@ def test_no_cap_of_a_registry_and_no_amount_but_one_is_involved() -> None:
 
 
 def test_one_probe_at_a_time_for_as_long_as_a_call_may_take() -> None:
-    slow = posts(State.CLOSED, Signal.LIMIT_REACHED, pause_ms=1_000, longest_call_ms=400_000)
-    quick = posts(State.CLOSED, Signal.LIMIT_REACHED, pause_ms=1_000, longest_call_ms=10)
+    slow = posts(State.CLOSED, CircuitEvent.LIMIT_REACHED, pause_ms=1_000, longest_call_ms=400_000)
+    quick = posts(State.CLOSED, CircuitEvent.LIMIT_REACHED, pause_ms=1_000, longest_call_ms=10)
     assert [{post.account: post.for_ms for post in found} for found in (slow, quick)] == [
         {"probe/m": 1_000, "breaker/m": 401_000},
         {"probe/m": 1_000, "breaker/m": 1_000 + HALF_OPEN_MS},
@@ -71,36 +71,36 @@ def test_one_probe_at_a_time_for_as_long_as_a_call_may_take() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "retry_after_ms", "has_fallback", "adapts", "signal"),
+    ("kind", "retry_after_ms", "has_fallback", "adapts", "event"),
     [
-        (FailureKind.SERVER_ERROR, None, False, False, Signal.FAILED),
-        (FailureKind.CONTEXT_TOO_LONG, None, True, False, Signal.NOTHING),
-        (FailureKind.CANCELLED, None, False, False, Signal.NOTHING),
-        (FailureKind.QUOTA_EXHAUSTED, None, False, False, Signal.OPERATOR),
-        (FailureKind.AUTHENTICATION, 5_000, True, False, Signal.OPERATOR),
-        (FailureKind.THROTTLED, None, True, False, Signal.FAILED),
-        (FailureKind.THROTTLED, 2_000, True, False, Signal.NOTHING),
-        (FailureKind.THROTTLED, None, False, False, Signal.NOTHING),
-        (FailureKind.THROTTLED, None, True, True, Signal.NOTHING),
+        (FailureKind.SERVER_ERROR, None, False, False, CircuitEvent.FAILED),
+        (FailureKind.CONTEXT_TOO_LONG, None, True, False, CircuitEvent.NOTHING),
+        (FailureKind.CANCELLED, None, False, False, CircuitEvent.NOTHING),
+        (FailureKind.QUOTA_EXHAUSTED, None, False, False, CircuitEvent.OPERATOR),
+        (FailureKind.AUTHENTICATION, 5_000, True, False, CircuitEvent.OPERATOR),
+        (FailureKind.THROTTLED, None, True, False, CircuitEvent.FAILED),
+        (FailureKind.THROTTLED, 2_000, True, False, CircuitEvent.NOTHING),
+        (FailureKind.THROTTLED, None, False, False, CircuitEvent.NOTHING),
+        (FailureKind.THROTTLED, None, True, True, CircuitEvent.NOTHING),
     ],
 )
 def test_what_a_failure_says_about_the_model(
-    kind: FailureKind, retry_after_ms: int | None, has_fallback: bool, adapts: bool, signal: Signal
+    kind: FailureKind, retry_after_ms: int | None, has_fallback: bool, adapts: bool, event: CircuitEvent
 ) -> None:
-    found = breaker.signal_of(failure(kind, retry_after_ms=retry_after_ms), has_fallback=has_fallback, adapts=adapts)
-    assert found is signal
+    found = breaker.event_of(failure(kind, retry_after_ms=retry_after_ms), has_fallback=has_fallback, adapts=adapts)
+    assert found is event
 
 
 def test_every_kind_of_failure_has_a_signal_and_an_answer_has_its_own() -> None:
-    assert all(breaker.signal_of(failure(kind), has_fallback=False, adapts=False) for kind in RULES)
-    assert breaker.signal_of(None, has_fallback=False, adapts=False) is Signal.ANSWERED
+    assert all(breaker.event_of(failure(kind), has_fallback=False, adapts=False) for kind in RULES)
+    assert breaker.event_of(None, has_fallback=False, adapts=False) is CircuitEvent.ANSWERED
 
 
 def test_an_answer_in_a_closed_circuit_clears_failures_alone_and_only_if_there_are_any() -> None:
-    assert breaker.clears("m", State.CLOSED, Signal.ANSWERED, NOTHING) == ()
-    assert breaker.clears("m", State.CLOSED, Signal.ANSWERED, Balance(live=2)) == ("failures/m",)
-    assert breaker.clears("m", State.HALF_OPEN, Signal.ANSWERED, NOTHING) == ("failures/m", "breaker/m", "probe/m")
-    assert breaker.clears("m", State.HALF_OPEN, Signal.FAILED, Balance(live=2)) == ()
+    assert breaker.clears("m", State.CLOSED, CircuitEvent.ANSWERED, NOTHING) == ()
+    assert breaker.clears("m", State.CLOSED, CircuitEvent.ANSWERED, Balance(live=2)) == ("failures/m",)
+    assert breaker.clears("m", State.HALF_OPEN, CircuitEvent.ANSWERED, NOTHING) == ("failures/m", "breaker/m", "probe/m")
+    assert breaker.clears("m", State.HALF_OPEN, CircuitEvent.FAILED, Balance(live=2)) == ()
 
 
 @pytest.mark.parametrize(

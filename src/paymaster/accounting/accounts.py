@@ -246,7 +246,7 @@ class Record:
     body: str = "{}"
 
 
-Admission: TypeAlias = Held | Refused
+ReserveOutcome: TypeAlias = Held | Refused
 
 
 def check_hold(hold: Hold) -> None:

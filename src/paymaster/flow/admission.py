@@ -21,7 +21,7 @@ QUEUE_MS = 5_000
 
 
 @dataclass(frozen=True, slots=True)
-class Admitted:
+class AdmittedAttempt:
     """An attempt and its hold."""
 
     attempt: PlannedAttempt
@@ -72,7 +72,7 @@ class CallAdmission:
         self.over_budget: list[Candidate] = []
         self.skipped: list[Skipped] = []
 
-    async def admit(self, attempt: PlannedAttempt, *, enforce_money: bool) -> Admitted | Skipped | Deferred:
+    async def admit(self, attempt: PlannedAttempt, *, enforce_money: bool) -> AdmittedAttempt | Skipped | Deferred:
         """Get a hold for the attempt. `enforce_money` says that soft budgets are kept.
 
         Raises DeadlineExceeded, LedgerUnavailable.
@@ -91,7 +91,7 @@ class CallAdmission:
                     if isinstance(answer, Held):
                         if waiter is not None:
                             waiter.served()
-                        return Admitted(asked, answer)
+                        return AdmittedAttempt(asked, answer)
                     match on_refusal(asked.candidate, answer, enforce_money=enforce_money, min_output_tokens=min_output_tokens):
                         case Lowered(candidate):
                             attempt = replace(asked, candidate=candidate)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from paymaster.accounting.accounts import Change, Settled
 from paymaster.accounting.usage.record import Usage
 from paymaster.errors import LedgerUnavailable, StreamBroken
-from paymaster.flow.admission import Admitted
+from paymaster.flow.admission import AdmittedAttempt
 from paymaster.flow.call_events import CallEvents
 from paymaster.flow.ports import ProviderCall, ProviderChunk, ProviderReply, World
 from paymaster.flow.replies import says_something
@@ -46,7 +46,9 @@ class Attempt:
     what was charged. `booked` is False where the ledger has not taken the settlement, and with it no pause.
     """
 
-    def __init__(self, world: World, events: CallEvents, request: Request, admitted: Admitted, tried: int, deadline_at_ms: int) -> None:
+    def __init__(
+        self, world: World, events: CallEvents, request: Request, admitted: AdmittedAttempt, tried: int, deadline_at_ms: int
+    ) -> None:
         self._world, self._runtime, self._policy = world, world.runtime, world.registry.policy
         self._events = events
         self._request = request
@@ -168,7 +170,7 @@ class Attempt:
             if self.booked:
                 self._events.breaker_opened(model, failure.kind.value, pause_ms)
         elif breaker.reaches_limit(model, changes, self._policy.breaker_failures):
-            posts = circuit_posts(planned, breaker.Signal.LIMIT_REACHED, failure, ended.backoff_ms, self._policy)
+            posts = circuit_posts(planned, breaker.CircuitEvent.LIMIT_REACHED, failure, ended.backoff_ms, self._policy)
             with suppress(LedgerUnavailable):  # then only this call's own backoff keeps it off the model
                 await self._world.books.post(posts, (), self._runtime.now_ms())
                 self._events.breaker_opened(model, failure.kind.value, pause_ms)

@@ -1,7 +1,7 @@
 """The one flow from a request to a reply: plan, admit, send, settle, next step; owns the control flow of a call and knows no I/O.
 
     for each candidate of the plan:
-        while admit(candidate) is Admitted:
+        while admit(candidate) is AdmittedAttempt:
             attempt ─► its chunks ─► outcome (always settled)
             a reply: done            a failure: the same model again, or the next one
 
@@ -16,7 +16,7 @@ from paymaster.accounting.accounts import Hold
 from paymaster.accounting.records import AttemptRecord
 from paymaster.accounting.usage.record import Usage
 from paymaster.errors import BudgetExceeded, PaymasterError, RequestRefused
-from paymaster.flow.admission import Admitted, CallAdmission, Patience
+from paymaster.flow.admission import AdmittedAttempt, CallAdmission, Patience
 from paymaster.flow.attempt import Attempt
 from paymaster.flow.call_events import CallEvents
 from paymaster.flow.ports import ProviderChunk, ProviderReply, World
@@ -103,14 +103,14 @@ class _Call:
         for candidate in self._admission.over_budget[:1]:
             yield candidate, False, False
 
-    async def admit(self, candidate: Candidate, *, has_fallback: bool, enforce_money: bool) -> Admitted | None:
+    async def admit(self, candidate: Candidate, *, has_fallback: bool, enforce_money: bool) -> AdmittedAttempt | None:
         """A hold for another attempt at the candidate; None if it is skipped, or deferred until the others have been tried."""
         if (obstacle := self._obstacle(candidate)) is not None:
             self._leave(candidate, obstacle, has_fallback=has_fallback)
             return None
         planned = self._next_attempt(candidate, has_fallback=has_fallback)
         admission = await self._admission.admit(planned, enforce_money=enforce_money)
-        if not isinstance(admission, Admitted):
+        if not isinstance(admission, AdmittedAttempt):
             if isinstance(admission, Deferred):  # a refusal by a budget or a limit has its own event
                 self.events.skipped(admission.skipped)
             self._leave(candidate, admission, has_fallback=has_fallback)

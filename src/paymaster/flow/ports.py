@@ -6,7 +6,6 @@ from types import TracebackType
 from typing import Protocol, Self, TypeVar
 
 from paymaster.accounting.accounts import (
-    Admission,
     Balance,
     Change,
     Hold,
@@ -15,6 +14,7 @@ from paymaster.accounting.accounts import (
     Queued,
     Record,
     Refused,
+    ReserveOutcome,
     Settled,
     Settlement,
     Waiters,
@@ -37,7 +37,7 @@ class Books(Protocol):
     `now_ms` is the caller's clock; the ledger uses the later of it and the last time it saw.
     """
 
-    async def reserve(self, hold: Hold, now_ms: int, *, queue_for_ms: int = 0) -> Admission:
+    async def reserve(self, hold: Hold, now_ms: int, *, queue_for_ms: int = 0) -> ReserveOutcome:
         """Admit the hold whole or not at all. With `queue_for_ms` a refused hold that waiting can help stays in the queue that long.
 
         While it is queued, later holds are refused on the accounts that refused it. Asking again renews its turn.

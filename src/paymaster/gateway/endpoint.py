@@ -49,7 +49,7 @@ class Endpoint:
         asked = self._dialect.read(parse_body(await read_body(receive, headers, self._service.bounds)))
         with self._service.call(caller) as (world, observer):
             check_model(world, asked.request.model, caller)
-            call = _Call(self._dialect, asked, world, observer, caller)
+            call = _EndpointCall(self._dialect, asked, world, observer, caller)
             async with until_hangup(receive):
                 if asked.request.stream:
                     await call.stream(out)
@@ -80,7 +80,7 @@ async def at_edge(service: Service, dialect: Dialect, send: Send, work: Callable
             out.close()
 
 
-class _Call:
+class _EndpointCall:
     """One call of the flow, and what is written of it."""
 
     def __init__(self, dialect: Dialect, asked: DialectRequest, world: World, observer: CallObserver, caller: Caller) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from operator import attrgetter
 from threading import Lock
 
-from paymaster.accounting.accounts import Admission, Balance, Change, Hold, Lost, Post, Queued, Record, Settled, Settlement
+from paymaster.accounting.accounts import Balance, Change, Hold, Lost, Post, Queued, Record, ReserveOutcome, Settled, Settlement
 from paymaster.ledgers import transactions
 from paymaster.ledgers.store import AccountRow, Clock, Entry, Known, OpenHold, Ticket
 
@@ -19,7 +19,7 @@ class MemoryLedger:
         self._lock = Lock()
         self._store = MemoryStore()
 
-    async def reserve(self, hold: Hold, now_ms: int, *, queue_for_ms: int = 0) -> Admission:
+    async def reserve(self, hold: Hold, now_ms: int, *, queue_for_ms: int = 0) -> ReserveOutcome:
         """Admit the hold whole or not at all; see `Books`."""
         with self._lock:
             return transactions.reserve(self._store, hold, now_ms, queue_for_ms)

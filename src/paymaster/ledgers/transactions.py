@@ -9,7 +9,6 @@ from itertools import groupby
 from operator import attrgetter
 
 from paymaster.accounting.accounts import (
-    Admission,
     Balance,
     Change,
     Charge,
@@ -21,6 +20,7 @@ from paymaster.accounting.accounts import (
     Queued,
     Record,
     Refused,
+    ReserveOutcome,
     Settled,
     Settlement,
     Shortfall,
@@ -36,7 +36,7 @@ from paymaster.ledgers.store import NO_HOLD, AccountRow, Entry, OpenHold, Store
 from paymaster.ledgers.unit_of_work import LedgerQueue, UnitOfWork
 
 
-def reserve(store: Store, hold: Hold, now_ms: int, queue_for_ms: int) -> Admission:
+def reserve(store: Store, hold: Hold, now_ms: int, queue_for_ms: int) -> ReserveOutcome:
     """Admit the hold whole, or refuse it and keep its ticket in the queue.
 
     Raises:

@@ -41,7 +41,7 @@ class State(StrEnum):
     HALF_OPEN = "half open"
 
 
-class Signal(StrEnum):
+class CircuitEvent(StrEnum):
     """What the end of an attempt means for the circuit."""
 
     ANSWERED = "answered"
@@ -51,18 +51,18 @@ class Signal(StrEnum):
     NOTHING = "nothing"
 
 
-TRANSITIONS: Mapping[tuple[State, Signal], State] = MappingProxyType(
+TRANSITIONS: Mapping[tuple[State, CircuitEvent], State] = MappingProxyType(
     {
-        (State.CLOSED, Signal.ANSWERED): State.CLOSED,
-        (State.CLOSED, Signal.FAILED): State.CLOSED,
-        (State.CLOSED, Signal.LIMIT_REACHED): State.OPEN,
-        (State.CLOSED, Signal.OPERATOR): State.OPEN,
-        (State.CLOSED, Signal.NOTHING): State.CLOSED,
-        (State.HALF_OPEN, Signal.ANSWERED): State.CLOSED,
-        (State.HALF_OPEN, Signal.FAILED): State.OPEN,
-        (State.HALF_OPEN, Signal.LIMIT_REACHED): State.OPEN,
-        (State.HALF_OPEN, Signal.OPERATOR): State.OPEN,
-        (State.HALF_OPEN, Signal.NOTHING): State.HALF_OPEN,
+        (State.CLOSED, CircuitEvent.ANSWERED): State.CLOSED,
+        (State.CLOSED, CircuitEvent.FAILED): State.CLOSED,
+        (State.CLOSED, CircuitEvent.LIMIT_REACHED): State.OPEN,
+        (State.CLOSED, CircuitEvent.OPERATOR): State.OPEN,
+        (State.CLOSED, CircuitEvent.NOTHING): State.CLOSED,
+        (State.HALF_OPEN, CircuitEvent.ANSWERED): State.CLOSED,
+        (State.HALF_OPEN, CircuitEvent.FAILED): State.OPEN,
+        (State.HALF_OPEN, CircuitEvent.LIMIT_REACHED): State.OPEN,
+        (State.HALF_OPEN, CircuitEvent.OPERATOR): State.OPEN,
+        (State.HALF_OPEN, CircuitEvent.NOTHING): State.HALF_OPEN,
     }
 )
 """The state after an attempt, by the state it was admitted in and its end. An open circuit admits nothing: only time ends it."""
@@ -102,25 +102,25 @@ def describe(account: str, balance: Balance) -> str:
     return "circuit open after failures"
 
 
-def signal_of(failure: Failure | None, *, has_fallback: bool, adapts: bool) -> Signal:
+def event_of(failure: Failure | None, *, has_fallback: bool, adapts: bool) -> CircuitEvent:
     """What an attempt's end says about the model. `adapts`: the number of calls at once is being found out (`max_parallel: auto`).
 
     A 429 that names no time counts while another model can answer: otherwise every call would wait for a model that is full. It does not
     count where the number of calls at once is being found out: there it is the measurement.
     """
     if failure is None:
-        return Signal.ANSWERED
+        return CircuitEvent.ANSWERED
     if RULES[failure.kind].needs_operator:
-        return Signal.OPERATOR
+        return CircuitEvent.OPERATOR
     if failure.kind is FailureKind.THROTTLED:
-        return Signal.FAILED if has_fallback and failure.retry_after_ms is None and not adapts else Signal.NOTHING
-    return Signal.FAILED if RULES[failure.kind].breaker else Signal.NOTHING
+        return CircuitEvent.FAILED if has_fallback and failure.retry_after_ms is None and not adapts else CircuitEvent.NOTHING
+    return CircuitEvent.FAILED if RULES[failure.kind].breaker else CircuitEvent.NOTHING
 
 
-def posts(model: str, state: State, signal: Signal, *, pause_ms: int, longest_call_ms: int, window_ms: int) -> tuple[Post, ...]:
+def posts(model: str, state: State, event: CircuitEvent, *, pause_ms: int, longest_call_ms: int, window_ms: int) -> tuple[Post, ...]:
     """What the end of an attempt adds: a failure that counts; and, where the circuit opens, its pause and the half-open period after it."""
-    counted = (Post(account_of(FAILURES, model), 1, window_ms),) if signal is Signal.FAILED else ()
-    if TRANSITIONS[state, signal] is not State.OPEN:
+    counted = (Post(account_of(FAILURES, model), 1, window_ms),) if event is CircuitEvent.FAILED else ()
+    if TRANSITIONS[state, event] is not State.OPEN:
         return counted
     return (
         *counted,
@@ -129,9 +129,9 @@ def posts(model: str, state: State, signal: Signal, *, pause_ms: int, longest_ca
     )
 
 
-def clears(model: str, state: State, signal: Signal, failures: Balance) -> tuple[str, ...]:
+def clears(model: str, state: State, event: CircuitEvent, failures: Balance) -> tuple[str, ...]:
     """The accounts that an answer empties: the failures, if there are any, and the circuit's own if it was the probe's."""
-    if signal is not Signal.ANSWERED:
+    if event is not CircuitEvent.ANSWERED:
         return ()
     if state is State.HALF_OPEN:
         return account_of(FAILURES, model), account_of(BREAKER, model), account_of(PROBE, model)

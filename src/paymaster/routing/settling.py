@@ -56,7 +56,7 @@ class PlannedAttempt:
 
 
 @dataclass(frozen=True, slots=True)
-class Bill:
+class AttemptCost:
     """What an attempt is charged: nano-dollars, where the figure comes from, and how sure it is (see AttemptRecord.billed)."""
 
     cost_nanousd: int
@@ -64,43 +64,49 @@ class Bill:
     billed: str
 
 
-def bill(candidate: Candidate, ended: Ended) -> Bill:
+def bill(candidate: Candidate, ended: Ended) -> AttemptCost:
     """The exact cost where the usage is known; the whole hold where the provider may have billed; nothing where it surely did not."""
     failure = ended.failure
     if failure is not None and failure.billed is Billed.NO:
-        return Bill(0, "not billed", "none")
+        return AttemptCost(0, "not billed", "none")
     price = candidate.model.price
     if isinstance(ended.usage, Usage):
         exact = cost(ended.usage, price, candidate.at)
         if isinstance(exact, Cost):
-            return Bill(exact.nanousd, exact.source, "exact")
+            return AttemptCost(exact.nanousd, exact.source, "exact")
     if price is None:
-        return Bill(0, "unpriced", "unpriced")
-    return Bill(candidate.held_nanousd, f"hold ({price.source})", "assumed")
+        return AttemptCost(0, "unpriced", "unpriced")
+    return AttemptCost(candidate.held_nanousd, f"hold ({price.source})", "assumed")
 
 
 def lost_record(attempt: PlannedAttempt) -> AttemptRecord:
     """The record that the ledger writes should nobody settle: the hold is charged in full."""
     price = attempt.candidate.model.price
-    charged = Bill(attempt.candidate.held_nanousd, f"hold ({price.source})", "assumed") if price else Bill(0, "unpriced", "unpriced")
+    charged = (
+        AttemptCost(attempt.candidate.held_nanousd, f"hold ({price.source})", "assumed")
+        if price
+        else AttemptCost(0, "unpriced", "unpriced")
+    )
     return _record(attempt, Ended(usage=None), charged, outcome="lost")
 
 
-def attempt_record(attempt: PlannedAttempt, ended: Ended, charged: Bill) -> AttemptRecord:
+def attempt_record(attempt: PlannedAttempt, ended: Ended, charged: AttemptCost) -> AttemptRecord:
     """The record of an attempt that ended."""
     return _record(attempt, ended, charged, outcome="answered" if ended.failure is None else ended.failure.kind.value)
 
 
-def settlement(attempt: PlannedAttempt, ended: Ended, charged: Bill, record: AttemptRecord, held: Held, policy: Policy) -> Settlement:
+def settlement(
+    attempt: PlannedAttempt, ended: Ended, charged: AttemptCost, record: AttemptRecord, held: Held, policy: Policy
+) -> Settlement:
     """Everything that the end of an attempt writes, for one transaction."""
-    model, state, signal = attempt.candidate.model.name, circuit_at(attempt), signal_of(attempt, ended.failure)
+    model, state, event = attempt.candidate.model.name, circuit_at(attempt), event_of(attempt, ended.failure)
     return Settlement(
         hold=attempt.hold,
         held_at_ms=held.at_ms,
         amounts=actual_amounts(attempt.kinds, attempt.hold.charges, ended, charged.cost_nanousd),
         record=record.to_json(),
         posts=() if ended.failure is None else _posts(attempt, ended.failure, ended.backoff_ms, policy),
-        clears=breaker.clears(model, state, signal, _balance(attempt, held, ChargeKind.FAILURES)),
+        clears=breaker.clears(model, state, event, _balance(attempt, held, ChargeKind.FAILURES)),
     )
 
 
@@ -109,25 +115,27 @@ def circuit_at(attempt: PlannedAttempt) -> breaker.State:
     return breaker.State.HALF_OPEN if ChargeKind.PROBE in attempt.kinds else breaker.State.CLOSED
 
 
-def signal_of(attempt: PlannedAttempt, failure: Failure | None) -> breaker.Signal:
+def event_of(attempt: PlannedAttempt, failure: Failure | None) -> breaker.CircuitEvent:
     """What the end of the attempt means for the circuit."""
-    return breaker.signal_of(failure, has_fallback=attempt.has_fallback, adapts=attempt.candidate.model.limits.adapts)
+    return breaker.event_of(failure, has_fallback=attempt.has_fallback, adapts=attempt.candidate.model.limits.adapts)
 
 
 def circuit_pause_ms(attempt: PlannedAttempt, failure: Failure, backoff_ms: int, policy: Policy) -> int:
     """How long a circuit that this failure opens stays open."""
-    if signal_of(attempt, failure) is breaker.Signal.OPERATOR:
+    if event_of(attempt, failure) is breaker.CircuitEvent.OPERATOR:
         return pause_ms(failure, backoff_ms) or policy.breaker_pause_ms
     return policy.breaker_pause_ms
 
 
-def circuit_posts(attempt: PlannedAttempt, signal: breaker.Signal, failure: Failure, backoff_ms: int, policy: Policy) -> tuple[Post, ...]:
-    """What the failure adds to the circuit's accounts, with `signal` for what it means."""
+def circuit_posts(
+    attempt: PlannedAttempt, event: breaker.CircuitEvent, failure: Failure, backoff_ms: int, policy: Policy
+) -> tuple[Post, ...]:
+    """What the failure adds to the circuit's accounts, with `event` for what it means."""
     model = attempt.candidate.model
     return breaker.posts(
         model.name,
         circuit_at(attempt),
-        signal,
+        event,
         pause_ms=circuit_pause_ms(attempt, failure, backoff_ms, policy),
         longest_call_ms=model.timeouts.total_ms,
         window_ms=policy.breaker_window_ms,
@@ -136,7 +144,7 @@ def circuit_posts(attempt: PlannedAttempt, signal: breaker.Signal, failure: Fail
 
 def opens_circuit(attempt: PlannedAttempt, failure: Failure) -> bool:
     """Whether the settlement of this failure opens the circuit: a probe that failed, or an error that requires operator action."""
-    return breaker.TRANSITIONS[circuit_at(attempt), signal_of(attempt, failure)] is breaker.State.OPEN
+    return breaker.TRANSITIONS[circuit_at(attempt), event_of(attempt, failure)] is breaker.State.OPEN
 
 
 def _balance(attempt: PlannedAttempt, held: Held, kind: ChargeKind) -> Balance:
@@ -178,13 +186,13 @@ def _tokens(kind: ChargeKind, usage: Usage | UnknownUsage | None, held: int) -> 
 
 
 def _posts(attempt: PlannedAttempt, failure: Failure, backoff_ms: int, policy: Policy) -> tuple[Post, ...]:
-    model, signal = attempt.candidate.model, signal_of(attempt, failure)
+    model, event = attempt.candidate.model, event_of(attempt, failure)
     stays_off_ms = None if RULES[failure.kind].needs_operator else pause_ms(failure, backoff_ms)
     pause = (Post(account_of(PAUSE, model.name), 1, stays_off_ms),) if stays_off_ms else ()
-    return (*pause, *circuit_posts(attempt, signal, failure, backoff_ms, policy), *overload_posts(model, failure.kind))
+    return (*pause, *circuit_posts(attempt, event, failure, backoff_ms, policy), *overload_posts(model, failure.kind))
 
 
-def _record(attempt: PlannedAttempt, ended: Ended, charged: Bill, outcome: str) -> AttemptRecord:
+def _record(attempt: PlannedAttempt, ended: Ended, charged: AttemptCost, outcome: str) -> AttemptRecord:
     usage = ended.usage if isinstance(ended.usage, Usage) else None
     cached = usage.cache_read_tokens + usage.cache_read_audio_tokens + usage.cache_read_image_tokens if usage else 0
     written = usage.cache_write_5m_tokens + usage.cache_write_1h_tokens if usage else 0

@@ -3,7 +3,20 @@
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 
-from paymaster.accounting.accounts import Admission, Balance, Change, Charge, Held, Hold, Lost, Post, Queued, Record, Settled, Settlement
+from paymaster.accounting.accounts import (
+    Balance,
+    Change,
+    Charge,
+    Held,
+    Hold,
+    Lost,
+    Post,
+    Queued,
+    Record,
+    ReserveOutcome,
+    Settled,
+    Settlement,
+)
 from paymaster.flow.ports import Books, Provider, ProviderCall, ProviderChunk, ProviderReply
 from paymaster.providers.scripted.bill import ATTEMPT_HEADER
 from paymaster.routing.charges import MINUTE_MS, WINDOW_MARGIN_MS
@@ -29,7 +42,7 @@ class ShortBooks:
         self._times = times
         self._admitted = admitted
 
-    async def reserve(self, hold: Hold, now_ms: int, *, queue_for_ms: int = 0) -> Admission:
+    async def reserve(self, hold: Hold, now_ms: int, *, queue_for_ms: int = 0) -> ReserveOutcome:
         """See `Books`."""
         outcome = await self._books.reserve(self._shortened(hold), now_ms, queue_for_ms=queue_for_ms)
         if isinstance(outcome, Held):

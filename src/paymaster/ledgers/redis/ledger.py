@@ -9,7 +9,6 @@ from uuid import uuid4
 from redis.exceptions import ReadOnlyError
 
 from paymaster.accounting.accounts import (
-    Admission,
     Balance,
     Change,
     Hold,
@@ -18,6 +17,7 @@ from paymaster.accounting.accounts import (
     Post,
     Queued,
     Record,
+    ReserveOutcome,
     Settled,
     Settlement,
     check_hold,
@@ -89,7 +89,7 @@ class RedisLedger:
         """Where it is, for a message: without user and password."""
         return self.address.location
 
-    async def reserve(self, hold: Hold, now_ms: int, *, queue_for_ms: int = 0) -> Admission:
+    async def reserve(self, hold: Hold, now_ms: int, *, queue_for_ms: int = 0) -> ReserveOutcome:
         """Admit the hold whole or not at all; see `Books`.
 
         Raises:

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from paymaster.accounting.accounts import Admission, Balance, Change, Held, Hold, Lost, Post, Queued, Record, Settled, Settlement
+from paymaster.accounting.accounts import Balance, Change, Held, Hold, Lost, Post, Queued, Record, ReserveOutcome, Settled, Settlement
 from paymaster.errors import LedgerUnavailable
 from paymaster.flow.ports import Books
 from paymaster.ledgers.spool.files import OrphanFile, Spool
@@ -53,7 +53,7 @@ class SpoolingLedger:
         self._asks_at_ms = 0
         self._looks_at_ms = 0
 
-    async def reserve(self, hold: Hold, now_ms: int, *, queue_for_ms: int = 0) -> Admission:
+    async def reserve(self, hold: Hold, now_ms: int, *, queue_for_ms: int = 0) -> ReserveOutcome:
         """Admit the hold whole or not at all; see `Books`. While the ledger is unavailable, one that may is admitted unbooked."""
         if self._unavailable_reason and hold.may_go_unbooked and not self._takes_the_turn_to_ask(now_ms):
             return self._admit_unbooked(hold, now_ms)

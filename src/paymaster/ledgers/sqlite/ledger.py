@@ -7,7 +7,7 @@ from pathlib import Path
 from threading import Lock
 from typing import TypeVar
 
-from paymaster.accounting.accounts import Admission, Balance, Change, Held, Hold, Lost, Post, Queued, Record, Settled, Settlement
+from paymaster.accounting.accounts import Balance, Change, Held, Hold, Lost, Post, Queued, Record, ReserveOutcome, Settled, Settlement
 from paymaster.ledgers import transactions
 from paymaster.ledgers.sqlite.file import connect, explain, is_busy, locked_for_long, open_database
 from paymaster.ledgers.sqlite.forks import watch_forks
@@ -57,7 +57,7 @@ class SqliteLedger:
         """Where it is, for a message."""
         return str(self.path)
 
-    async def reserve(self, hold: Hold, now_ms: int, *, queue_for_ms: int = 0) -> Admission:
+    async def reserve(self, hold: Hold, now_ms: int, *, queue_for_ms: int = 0) -> ReserveOutcome:
         """Admit the hold whole or not at all; see `Books`."""
         answer = await self._write(lambda store: transactions.reserve(store, hold, now_ms, queue_for_ms), may_be_dropped=True)
         if isinstance(answer, Held):
