@@ -23,4 +23,4 @@ for _, entry in ipairs(request.posts) do
 end
 post(request.posts, request.clears, changes)
 call('ZADD', ENDED, now_ms, request.token)
-return close('POSTED', changes)
+return close('POSTED', doubles(changes))

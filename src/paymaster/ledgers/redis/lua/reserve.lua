@@ -18,13 +18,13 @@ local ahead = {}
 
 -- The answer for a hold that is open (`transactions._held`).
 local function held(at_ms, lease_until_ms)
-  local figures = { at_ms, lease_until_ms }
+  local figures = { pack('<dd', at_ms, lease_until_ms) }
   for number = 1, count do
-    local account, last = charges[number], 4 * number + 2
+    local account = charges[number]
     local row = rows[account]
-    figures[last - 3], figures[last - 2], figures[last - 1], figures[last] = row.settled, row.live, row.held, ahead[account] or 0
+    figures[number + 1] = pack('<dddd', row.settled, row.live, row.held, ahead[account] or 0)
   end
-  return close('HELD', figures, lost)
+  return close('HELD', table.concat(figures), lost)
 end
 
 load(charges, count)
@@ -134,7 +134,7 @@ if #short > 1 then
   elseif queue_for_ms > 0 then
     stay()
   end
-  return close('REFUSED', short, lost)
+  return close('REFUSED', doubles(short), lost)
 end
 leave()
 if too_large then

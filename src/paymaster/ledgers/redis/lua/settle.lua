@@ -62,7 +62,7 @@ end
 -- This hold is settled, late or not: it is never swept as lost.
 local lost = sweep(id)
 if is_settled then
-  return close('AGAIN', { now_ms }, lost)
+  return close('AGAIN', pack('<d', now_ms), lost)
 end
 local changes
 if open then
@@ -97,5 +97,4 @@ if state.serial % FORGET_EVERY == 0 then
     drop_records(digits(math.max(0, now_ms - request.keep_ms)), 2 * FORGET_EVERY)
   end
 end
-table.insert(changes, 1, now_ms)
-return close('SETTLED', changes, lost)
+return close('SETTLED', pack('<d', now_ms) .. doubles(changes), lost)

@@ -6,7 +6,7 @@ if fault then
   return fault
 end
 if not state_as_read then -- no ledger yet: looking makes none
-  return 'SWEPT ' .. doubles({ now_ms })
+  return 'SWEPT ' .. pack('<d', now_ms)
 end
 local lost = sweep()
-return close('SWEPT', { now_ms }, lost)
+return close('SWEPT', pack('<d', now_ms), lost)

@@ -182,17 +182,21 @@ end
 
 -- Read the first so many accounts of a list, unless they were read before (`UnitOfWork.load`).
 local function load(accounts, count)
-  local missing = {}
-  for number = 1, count do
-    if not rows[accounts[number]] then
-      missing[#missing + 1] = accounts[number]
+  local missing, size = accounts, count
+  if next(rows) then
+    missing, size = {}, 0
+    for number = 1, count do
+      if not rows[accounts[number]] then
+        size = size + 1
+        missing[size] = accounts[number]
+      end
     end
   end
-  if #missing == 0 then
+  if size == 0 then
     return
   end
-  local texts = call('HMGET', ACCOUNTS, unpack(missing))
-  for at = 1, #missing do
+  local texts = call('HMGET', ACCOUNTS, unpack(missing, 1, size))
+  for at = 1, size do
     local account, row = missing[at], read_row(texts[at])
     rows[account] = row
     if row.free_at_ms > 0 and row.free_at_ms <= now_ms then
@@ -291,16 +295,15 @@ local function sweep(but)
     for number = 1, count do
       amounts[number] = charges[AMOUNT * count + number]
     end
-    local figures = fold(hold.id, hold.at_ms, charges, count, amounts, true)
-    table.insert(figures, 1, now_ms)
+    local changes = pack('<d', now_ms) .. doubles(fold(hold.id, hold.at_ms, charges, count, amounts, true))
     call('HDEL', HOLDS, hold.id)
     call('HSET', LOST, hold.id, write_record(hold.id, '1', hold.charges, hold.lost_record))
-    lost[#lost + 1] = { hold.id, hold.charges, hold.lost_record, doubles(figures) }
+    lost[#lost + 1] = { hold.id, hold.charges, hold.lost_record, changes }
   end
   return lost
 end
 
--- Write what has changed, and answer (`UnitOfWork.close`): a word with its figures, followed by the lost holds, if there are any.
+-- Write what has changed, and answer (`UnitOfWork.close`): a word with its packed figures, followed by the lost holds, if there are any.
 local function close(word, figures, lost)
   local written, count = {}, 0
   for account in pairs(changed) do
@@ -318,7 +321,7 @@ local function close(word, figures, lost)
   if text ~= state_as_read then
     call('SET', KEYS[1], text)
   end
-  local head = figures and word .. ' ' .. doubles(figures) or word
+  local head = figures and word .. ' ' .. figures or word
   if lost and #lost > 0 then
     table.insert(lost, 1, head)
     return lost
