@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAM_FOLDERS = ("src", "benchmarks", "scripts")
 FOLDERS = (*PROGRAM_FOLDERS, "tests")
+WRITTEN_EARLIER = ROOT / "tests" / "fixtures" / "bca1a69"
+"""What an earlier version wrote, and the program that made it do so, keep its words."""
 PROSE = ("*.md", "docs/**/*.md", "examples/**/*.md", "src/**/*.lua", "src/**/*.sql", "src/**/*.yaml", "src/**/*.html", "src/**/*.js")
 FUNCTION_LINES = 60
 FILE_LINES = 400
@@ -84,6 +86,7 @@ PRIVATE_WORDS: Mapping[str, str] = {
 PRIVATE_WORD = re.compile("|".join(rf"(?P<w{number}>\b(?:{words})\b)" for number, words in enumerate(PRIVATE_WORDS)), re.IGNORECASE)
 
 ALLOWED: Mapping[str, frozenset[str]] = {
+    "CONTRIBUTING.md": frozenset(PRIVATE_WORDS),  # its table names them
     "scripts/house_rules.py": frozenset(PRIVATE_NAMES) | frozenset(PRIVATE_WORDS),
     "tests/test_project_files.py": frozenset(PRIVATE_NAMES) | frozenset(PRIVATE_WORDS),
 }
@@ -92,7 +95,8 @@ ALLOWED: Mapping[str, frozenset[str]] = {
 
 def main() -> int:
     """Check every Python file of the project; the exit status is 1 when a rule is broken."""
-    findings = [finding for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py")) for finding in check(path)]
+    programs = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py")) if WRITTEN_EARLIER not in path.parents]
+    findings = [finding for path in programs for finding in check(path)]
     for pattern in PROSE:
         for path in sorted(ROOT.glob(pattern)):
             location = path.relative_to(ROOT).as_posix()

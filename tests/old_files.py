@@ -42,7 +42,7 @@ class OldLedger:
         """What a command says about it. It has to end well."""
         return command(*words, "--ledger", self.url)
 
-    def told(self, *words: object) -> dict:
+    def shown(self, *words: object) -> dict:
         """The same as JSON."""
         return json.loads(self.command(*words, "--json"))
 
@@ -58,7 +58,7 @@ class OldLedger:
 
     def clock_ms(self) -> int:
         """Its own time."""
-        return self.told("ledger", "status")["clock_ms"]
+        return self.shown("ledger", "status")["clock_ms"]
 
     def lines(self) -> list[bytes]:
         """Its export, line by line."""
@@ -66,17 +66,17 @@ class OldLedger:
 
     def verified(self) -> dict:
         """Whether it adds up, and how many records, open holds and openings there are."""
-        told = self.told("ledger", "verify")
-        return {name: told[name] for name in ("adds_up", "differences", "records", "open_holds", "openings")}
+        shown = self.shown("ledger", "verify")
+        return {name: shown[name] for name in ("adds_up", "differences", "records", "open_holds", "openings")}
 
     def budgets(self) -> dict:
         """What is spent and held of each budget."""
         names = ("spent_nanousd", "held_nanousd")
-        return {each["account"]: {name: each[name] for name in names} for each in self.told("status")["budgets"]}
+        return {each["account"]: {name: each[name] for name in names} for each in self.shown("status")["budgets"]}
 
     def limits(self) -> list:
         """How full each rate limit is."""
-        return [[each["model"], each["limit"], each["used"]] for each in self.told("status")["limits"]]
+        return [[each["model"], each["limit"], each["used"]] for each in self.shown("status")["limits"]]
 
     def models(self) -> dict:
         """What each model is at that is not simply ready."""
@@ -87,7 +87,7 @@ class OldLedger:
                 "failures": each["failures"],
                 "open_calls": each["open_calls"],
             }
-            for each in self.told("status")["models"]
+            for each in self.shown("status")["models"]
             if not each["model"].startswith("key/")
         }
 
@@ -96,12 +96,12 @@ class OldLedger:
         return self.models().get(name, READY)
 
     def waiting(self) -> list:
-        """Who waits in line: model, how many, since when."""
-        return [[each["model"], each["calls"], each["since_ms"]] for each in self.told("status")["queued"]]
+        """The queue: model, how many callers, since when."""
+        return [[each["model"], each["calls"], each["since_ms"]] for each in self.shown("status")["queued"]]
 
     def report(self, *words: object) -> dict:
         """Where the money went, by model, in the figures that `expected.json` has."""
-        report = self.told("report", "--by", "model", *words)
+        report = self.shown("report", "--by", "model", *words)
         assert report["ledger_agrees"], report["differences"]
         return {
             "total": {name: report["total"][name] for name in EXPECTED["ledger"]["report"]["total"]},

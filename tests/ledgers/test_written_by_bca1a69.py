@@ -40,7 +40,7 @@ def open_old(request, tmp_path):
 
 @pytest.fixture(params=["file", "server"])
 def open_as_it_was(request, tmp_path):
-    """Opens one of the ledgers as it was written; an export makes the same ledger, but for whoever waits in line."""
+    """Opens one of the ledgers as it was written; an export makes the same ledger, without the callers in its queue."""
 
     def open_it(name):
         return file_ledger(name, tmp_path) if request.param == "file" else server_ledger(name, request.getfixturevalue("redis_url"))
@@ -74,9 +74,9 @@ def failing(tmp_path):
 def test_it_is_brought_up_to_date_and_adds_up(open_old, name):
     ledger, expected = open_old(name), EXPECTED[LEDGERS[name]]
     ledger.command("ledger", "migrate")
-    told = ledger.told("ledger", "status")
-    assert told["version"] == told["newest_version"]
-    assert told["clock_ms"] == expected["clock_ms"]
+    shown = ledger.shown("ledger", "status")
+    assert shown["version"] == shown["newest_version"]
+    assert shown["clock_ms"] == expected["clock_ms"]
     assert ledger.verified() == {"adds_up": True, "differences": [], **expected["verify"]}
 
 
@@ -121,7 +121,7 @@ def test_holds_of_killed_workers_are_charged_when_their_leases_end(open_as_it_wa
     assert ledger.report() == expected["report"]
 
 
-def test_who_waited_in_line_still_does(open_as_it_was):
+def test_callers_in_the_queue_stay_there(open_as_it_was):
     ledger = open_as_it_was("")
     assert ledger.waiting() == EXPECTED["ledger"]["in_line"] != []
     ledger.move_to(EXPECTED["ledger"]["clock_ms"] + 5_000)
@@ -146,8 +146,8 @@ def test_a_correction_can_be_taken_back(open_as_it_was):
 
 
 def test_the_old_registry_says_the_caps(open_as_it_was):
-    told = open_as_it_was("").told("status", "--model-registry", REGISTRY)
-    caps = {each["account"]: each["cap_nanousd"] for each in told["budgets"]}
+    shown = open_as_it_was("").shown("status", "--model-registry", REGISTRY)
+    caps = {each["account"]: each["cap_nanousd"] for each in shown["budgets"]}
     assert (caps["usd"], caps["usd/run/exp-1"], caps["usd/model/sharp/day/2040-02-01"]) == (20 * 10**9, 20_000_000, 10**9)
 
 
@@ -183,7 +183,7 @@ def test_all_of_them_are_paused_at_first(open_as_it_was):
     models = ledger.models()
     assert [models[model]["state"] for model in TROUBLES] == ["paused"] * len(TROUBLES)
     assert [models[model]["failures"] for model in TROUBLES] == [5, 5, 5, 5, 0, 0, 5, 5]
-    for model in TROUBLES:  # whoever has another model to go to does not ask them
+    for model in TROUBLES:  # a call with a fallback does not ask them
         assert ask(ledger, model) == [("thrifty", "answered")]
     assert ledger.models() == models
 
@@ -245,25 +245,25 @@ def test_failures_that_were_counted_count_on(open_as_it_was, failing):
 def test_what_a_dead_process_left_is_posted_once(open_as_it_was):
     """One settlement of a hold that the ledger has, one of a hold that it never saw, and one hold of which nothing more was heard."""
     ledger, expected = open_as_it_was(""), EXPECTED["ledger"]["after_posting"]
-    shutil.copytree(FOLDER / "spool", ledger.told("status")["waiting"]["folder"])
-    waiting = ledger.told("status")["waiting"]
+    shutil.copytree(FOLDER / "spool", ledger.shown("status")["waiting"]["folder"])
+    waiting = ledger.shown("status")["waiting"]
     assert {name: waiting[name] for name in EXPECTED["ledger"]["waiting"]} == EXPECTED["ledger"]["waiting"]
     assert [(file["process"], file["is_running"]) for file in waiting["files"]] == [(4242, False)]
     ledger.command("ledger", "post")
-    assert ledger.told("status")["waiting"]["files"] == []
+    assert ledger.shown("status")["waiting"]["files"] == []
     assert ledger.verified() == {"adds_up": True, "differences": [], **expected["verify"]}
     assert ledger.budgets() == expected["budgets"]
     assert ledger.limits() == expected["limits"]
     assert ledger.models() == expected["models"]
     assert ledger.report() == expected["report"]
-    shutil.copytree(FOLDER / "spool", ledger.told("status")["waiting"]["folder"], dirs_exist_ok=True)
+    shutil.copytree(FOLDER / "spool", ledger.shown("status")["waiting"]["folder"], dirs_exist_ok=True)
     ledger.command("ledger", "post")
     assert ledger.report() == expected["report"]
 
 
 def test_the_next_call_posts_it_as_well(open_as_it_was):
     ledger = open_as_it_was("")
-    shutil.copytree(FOLDER / "spool", ledger.told("status")["waiting"]["folder"])
+    shutil.copytree(FOLDER / "spool", ledger.shown("status")["waiting"]["folder"])
     ask(ledger, "thrifty")
     spent = {account: figures for account, figures in ledger.budgets().items() if account.startswith("usd/run/exp-")}
     assert spent == {account: EXPECTED["ledger"]["after_posting"]["budgets"][account] for account in spent}

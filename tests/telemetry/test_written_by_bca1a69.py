@@ -24,7 +24,7 @@ def latest_calls(request, tmp_path):
     return said.partition("Recent calls")[2].splitlines()
 
 
-def told(kind):
+def shown(kind):
     return [line for line in OF_THE_SECOND_DAY if line["event"] == kind]
 
 
@@ -35,23 +35,23 @@ def test_the_file_has_every_kind_of_event_that_there_was():
 
 
 def test_models_that_were_not_asked_are_named_with_the_reason(latest_calls):
-    assert {line["against"] for line in told("passed_over")} == {"capability", "key", "unpriced", "wait"}
-    for line in told("passed_over"):
+    assert {line["against"] for line in shown("passed_over")} == {"capability", "key", "unpriced", "wait"}
+    for line in shown("passed_over"):
         assert any(f"{line['model']} " in row and line["reason"][:180] in row and line["run"] in row for row in latest_calls), line
 
 
 def test_budgets_and_limits_without_room_are_named(latest_calls):
-    assert {line["account"] for line in told("refused")} == {"usd/run/exp-2", "usd/run/exp-4"}
-    for line in told("refused"):
+    assert {line["account"] for line in shown("refused")} == {"usd/run/exp-2", "usd/run/exp-4"}
+    for line in shown("refused"):
         assert any(f"{line['model']} " in row and line["account"] in row for row in latest_calls), line
-    waited_for = [line for line in told("throttled") if line["account"] and line["run"] != "exp-8"]
+    waited_for = [line for line in shown("throttled") if line["account"] and line["run"] != "exp-8"]
     assert {line["account"] for line in waited_for} == {"pause/busy"}
     for line in waited_for:
         assert any(f"{line['model']} " in row and line["reason"] in row for row in latest_calls), line
 
 
 def test_a_call_that_ended_without_an_attempt_is_listed(latest_calls):
-    (gave_up,) = [line for line in told("gave_up") if not line["attempts"]]
+    (gave_up,) = [line for line in shown("gave_up") if not line["attempts"]]
     assert gave_up["error"] == "BudgetExceeded"
     (row,) = [row for row in latest_calls if "budget exceeded" in row]
     assert gave_up["run"] in row

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import pytest
 
+from paymaster.routing.breaker import State
 from paymaster.views.ledger_status import BudgetState, ModelState
 from paymaster.views.states import budget_name, budget_state, model_state
 
 
-def model(*, open_calls: int = 0, paused_until_ms: int | None = None, half_open: bool = False) -> ModelState:
-    return ModelState(model="m", open_calls=open_calls, cap=None, failures=0, paused_until_ms=paused_until_ms, half_open=half_open)
+def model(
+    *, open_calls: int = 0, paused_until_ms: int | None = None, circuit: State = State.CLOSED, open_until_ms: int | None = None
+) -> ModelState:
+    return ModelState(
+        model="m",
+        open_calls=open_calls,
+        cap=None,
+        failures=0,
+        paused_until_ms=paused_until_ms,
+        circuit=circuit,
+        open_until_ms=open_until_ms,
+    )
 
 
 def budget(spent: int, cap: int | None, *, held: int = 0, **of: str) -> BudgetState:
@@ -24,8 +35,10 @@ def budget(spent: int, cap: int | None, *, held: int = 0, **of: str) -> BudgetSt
         (model(open_calls=2), ("good", "in use")),
         (model(paused_until_ms=6_000), ("bad", "paused for 5.0 s")),
         (model(paused_until_ms=500), ("bad", "paused for 0 ms")),
-        (model(half_open=True), ("bad", "circuit half open: one call at a time")),
-        (model(paused_until_ms=6_000, half_open=True), ("bad", "paused for 5.0 s")),
+        (model(circuit=State.OPEN, open_until_ms=6_000), ("bad", "circuit open for 5.0 s")),
+        (model(circuit=State.OPEN, open_until_ms=6_000, paused_until_ms=2_000), ("bad", "circuit open for 5.0 s")),
+        (model(circuit=State.HALF_OPEN), ("bad", "circuit half open: one call at a time")),
+        (model(circuit=State.HALF_OPEN, paused_until_ms=6_000), ("bad", "paused for 5.0 s")),
     ],
 )
 def test_a_models_state_has_words_and_a_mark(state: ModelState | None, expected: tuple[str, str]) -> None:

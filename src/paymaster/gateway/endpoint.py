@@ -28,8 +28,8 @@ RawHeaders = list[tuple[bytes, bytes]]
 _JSON = (b"content-type", b"application/json")
 _EVENTS: RawHeaders = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
 _WINDOW = f"{(MINUTE_MS + WINDOW_MARGIN_MS) // 1000}s".encode()
-"""When all of a limit is free again at the latest: each request leaves its window by itself."""
-INTERNAL_ERROR = HttpError(status=500, code="internal_error", message="something unforeseen happened in the gateway; its log has it")
+"""When all of a limit is free again, at the latest: each request leaves its window by itself."""
+INTERNAL_ERROR = HttpError(status=500, code="internal_error", message="internal error; see the gateway log")
 
 
 class Endpoint:
@@ -71,8 +71,8 @@ async def at_edge(service: Service, dialect: Dialect, send: Send, work: Callable
             await out.refuse(dialect, http_error_of(error, ()))
         except (HungUp, TimeoutError):
             raise
-        except Exception:  # the edge: whoever asked gets an answer, and the log the traceback
-            _LOGGER.exception("a request failed for a reason nobody foresaw")
+        except Exception:  # the edge of the process: the caller gets an answer, and the log the traceback
+            _LOGGER.exception("a request failed with an internal error")
             if out.begun:
                 raise
             await out.refuse(dialect, INTERNAL_ERROR)
@@ -238,7 +238,7 @@ def check_model(world: World, asked: str | None, caller: Caller) -> None:
 
 
 def headers_of(receipt: Receipt, observer: CallObserver) -> RawHeaders:
-    """What a whole answer tells besides its body."""
+    """The headers of a whole answer."""
     return [
         *common_headers(receipt.model, receipt.attempts, observer),
         (b"x-paymaster-call", receipt.call_id.encode()),

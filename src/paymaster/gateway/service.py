@@ -133,7 +133,7 @@ class Service:
 def _too_many(most: int) -> HttpError:
     """Without this a connection to a provider would fail for want of a file, and look like the provider's fault."""
     message = f"the gateway has {most} calls open, as many as it may hold"
-    advice = "Ask again; whoever runs it can add --workers, or raise the limit of open files (ulimit -n)."
+    advice = "Ask again; its operator can add --workers, or raise the limit of open files (ulimit -n)."
     return HttpError(status=503, code="overloaded", message=message, advice=advice, retry_after_ms=SHORTEST_RETRY_MS)
 
 

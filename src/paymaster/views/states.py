@@ -17,13 +17,16 @@ class StateWords(NamedTuple):
 
 
 def model_state(state: ModelState | None, now_ms: int) -> StateWords:
-    """Whether a model can be called, and if not, for how long. None is a model of which the ledger has no balance."""
+    """Whether a model can be called, and if not, why and for how long. None is a model of which the ledger has no balance.
+
+    `paused` means that the provider asked to wait, `circuit open` that the model failed too often.
+    """
     if state is None:
         return StateWords("good", "ready")
     if state.open_until_ms is not None:
-        return StateWords("bad", f"circuit open for {duration(max(0, state.open_until_ms - now_ms))}")
+        return StateWords("bad", f"circuit open for {_remaining(state.open_until_ms, now_ms)}")
     if state.paused_until_ms is not None:
-        return StateWords("bad", f"paused by its provider for {duration(max(0, state.paused_until_ms - now_ms))}")
+        return StateWords("bad", f"paused for {_remaining(state.paused_until_ms, now_ms)}")
     if state.half_open:
         return StateWords("bad", "circuit half open: one call at a time")
     return StateWords("good", "in use" if state.open_calls else "ready")
@@ -50,3 +53,7 @@ def budget_name(state: BudgetState) -> str:
 def waited(state: QueueState, now_ms: int) -> str:
     """How long the first of the waiting calls has waited."""
     return duration(max(0, now_ms - state.since_ms))
+
+
+def _remaining(until_ms: int, now_ms: int) -> str:
+    return duration(max(0, until_ms - now_ms))
