@@ -42,7 +42,7 @@ def test_the_demo_fixes_the_bug_despite_throttling_and_shows_its_cost(own_state:
     assert "The models are simulated" in output
     for event in ("throttled (HTTP 429)", "overloaded (HTTP 503)", "50 % of usd/run/"):
         assert event in output
-    assert "frontier fell back to workhorse: overloaded (HTTP 503): HTTP 503: The model is overloaded." in output
+    assert "frontier fell back to workhorse: overloaded (HTTP 503): The model is overloaded." in output
     assert "sorted(UNIT_MS, key=len, reverse=True)" in output
     assert "Done: the failing test passes." in output
     assert not own_state.exists()
