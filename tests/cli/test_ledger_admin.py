@@ -97,7 +97,7 @@ def test_an_older_file_keeps_its_schema_until_it_is_migrated(paymaster, tmp_path
         database.execute("PRAGMA user_version = 1")
     database.close()
     assert "1 (this Paymaster writes 4;" in paymaster("ledger", "status", "--ledger", "sqlite:old.db").out
-    assert "from schema version 1 to 3" in paymaster("ledger", "migrate", "--ledger", "sqlite:old.db").out
+    assert "from schema version 1 to 4" in paymaster("ledger", "migrate", "--ledger", "sqlite:old.db").out
     assert paymaster("ledger", "verify", "--ledger", "sqlite:old.db").status == 0
     with sqlite3.connect(tmp_path / "old.db") as database:
         database.execute("PRAGMA user_version = 9")
