@@ -81,10 +81,10 @@ bench: $(STAMP) ## every benchmark against its bar
 	@missed=''; for program in $(PROGRAMS); do echo "== $$program"; $(BIN)/python $$program || missed="$$missed $$program"; done; \
 	  test -z "$$missed" || { echo "missed:$$missed" >&2; exit 1; }
 
-constraints: ## choose the newest versions for Python 3.11 to 3.14 (needs uv)
+constraints: ## choose the newest versions for Python 3.11 and later (needs uv)
 	@$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --all-extras --no-header --no-annotate \
 	  --no-emit-index-url --no-emit-find-links --output-file constraints.new pyproject.toml >/dev/null
-	@{ echo '# Tested versions of everything, for Python 3.11 to 3.14 on any system. Made by: make constraints'; cat constraints.new; } > constraints.txt
+	@{ echo '# Versions of everything, for Python 3.11 and later on any system, tested on Linux with 3.11 to 3.13. Made by: make constraints'; cat constraints.new; } > constraints.txt
 	@rm constraints.new
 
 clean: ## remove everything that make made
