@@ -15,7 +15,7 @@ PROGRAMS := $(wildcard benchmarks/bench_*.py)
 PURE := src/paymaster/errors.py,src/paymaster/accounting/*,src/paymaster/registry/*,src/paymaster/routing/*
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-sweagent coverage lint format types imports torture bench constraints clean
+.PHONY: help setup demo test test-only test-sweagent coverage lint format types imports torture bench constraints clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)$$/  make \1	\2/' | expand -t 22
@@ -47,6 +47,9 @@ test: $(STAMP) ## every test, with branch coverage: 90 % overall, 100 % in the p
 	@$(BIN)/python -m coverage report --fail-under=90 > $(VENV)/coverage.txt 2>&1 || { cat $(VENV)/coverage.txt; exit 1; }
 	@$(BIN)/python -m coverage report --include='$(PURE)' --fail-under=100 > $(VENV)/coverage.txt 2>&1 || { \
 	  echo 'The pure rooms are to be covered in every branch:'; cat $(VENV)/coverage.txt; exit 1; }
+
+test-only: $(STAMP) ## every test, without coverage
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
 
 # Its tests run one after the other: each starts several processes, and keeps both cores of a small machine busy.
 test-sweagent: $(STAMP) ## SWE-agent itself under a registry, from a checkout: SWE_AGENT_SRC=path (needs root)
@@ -81,11 +84,11 @@ bench: $(STAMP) ## every benchmark against its bar
 	@missed=''; for program in $(PROGRAMS); do echo "== $$program"; $(BIN)/python $$program || missed="$$missed $$program"; done; \
 	  test -z "$$missed" || { echo "missed:$$missed" >&2; exit 1; }
 
-constraints: ## choose the newest versions for Python 3.11 to 3.14 (needs uv)
+constraints: ## choose the newest versions for Python 3.11 and later (needs uv)
 	@$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --all-extras --no-header --no-annotate \
 	  --no-emit-index-url --no-emit-find-links --output-file constraints.new pyproject.toml >/dev/null
-	@{ echo '# Tested versions of everything, for Python 3.11 to 3.14 on any system. Made by: make constraints'; cat constraints.new; } > constraints.txt
+	@{ echo '# Versions of everything, for Python 3.11 and later on any system, tested on Linux with 3.11 to 3.13. Made by: make constraints'; cat constraints.new; } > constraints.txt
 	@rm constraints.new
 
 clean: ## remove everything that make made
-	rm -rf $(VENV) .venv-sweagent htmlcov dist build .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-* htmlcov dist build .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -42,7 +42,7 @@ def free_port() -> int:
     """A port below those that the system gives out; a cluster's second port, 10,000 higher, is valid too."""
     while True:
         with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", random.randrange(12_000, 32_000)))
+            probe.bind(("127.0.0.1", random.randrange(12_000, 22_000)))
             return probe.getsockname()[1]
 
 

@@ -136,7 +136,10 @@ def test_an_unknown_model_is_a_404_that_names_known_models(start: Callable[..., 
     [({"kind": "server_error"}, 502), ({"kind": "auth"}, 502), ({"kind": "silence"}, 504), ({"kind": "bad_request"}, 400)],
 )
 def test_provider_failures_have_distinct_statuses(start: Callable[..., Gateway], fault: dict[str, object], status: int) -> None:
-    gateway = start(fast={"faults": [{**fault, "always": True}]}, each={"timeouts": {"total_s": 0.3}}, policies={"retries_per_model": 0})
+    limit_s = 0.3 if status == 504 else 30
+    gateway = start(
+        fast={"faults": [{**fault, "always": True}]}, each={"timeouts": {"total_s": limit_s}}, policies={"retries_per_model": 0}
+    )
     with client_of(gateway, max_retries=2) as client, pytest.raises(openai.APIStatusError) as caught:
         client.chat.completions.create(model="fast", messages=HELLO)
     assert caught.value.status_code == status

@@ -82,14 +82,14 @@ def test_a_ledger_on_a_cluster(started, tmp_path):
 
 
 def test_a_ledger_behind_a_sentinel_follows_a_failover(started, tmp_path):
-    master = RedisServer(tmp_path / "master").start()
+    master = RedisServer(tmp_path / "master", "--repl-diskless-sync-delay", "0").start()
     try:
         replica = started(RedisServer(tmp_path / "replica", "--replicaof", "127.0.0.1", str(master.port)))
         sentinel = started(SentinelServer(tmp_path / "sentinel", master.port))
         url = f"redis+sentinel://127.0.0.1:{sentinel.port}/paymaster/0"
         assert both_ways(url) == 6
         with redis.Redis(port=master.port) as client:
-            client.execute_command("WAIT", 1, 5_000)
+            until(lambda: client.execute_command("WAIT", 1, 1_000) == 1)
         with redis.Redis(port=sentinel.port) as client:
             until(lambda: len(client.sentinel_slaves("paymaster")) == 1)
     finally:
