@@ -6,6 +6,7 @@ import sys
 import pytest
 
 import paymaster
+from paymaster import errors
 
 
 def test_every_public_name_can_be_imported() -> None:
@@ -13,6 +14,11 @@ def test_every_public_name_can_be_imported() -> None:
     assert set(dir(paymaster)) == set(paymaster.__all__)
     with pytest.raises(AttributeError, match="no attribute 'Cleint'"):
         _ = paymaster.Cleint
+
+
+def test_every_error_is_a_public_name() -> None:
+    found = {name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, errors.PaymasterError)}
+    assert found <= set(paymaster.__all__)
 
 
 @pytest.mark.parametrize("statement", ["import paymaster", "from paymaster import AsyncClient, Client"])

@@ -16,7 +16,7 @@ from paymaster.flow.ports import ProviderChunk, Runtime
 from paymaster.flow.replies import Reply
 from paymaster.jsontypes import JsonObject
 from paymaster.operations import Operation
-from paymaster.options import Settings, configure
+from paymaster.options import ClientSettings, configure
 from paymaster.registry.models import Registry
 from paymaster.resources import Options, Resources
 from paymaster.routing.inputs import Inputs
@@ -103,14 +103,14 @@ class Client(_BaseClient):
     """Calls models through a registry and blocks the caller's thread. Threads may share one client.
 
     `registry` is the path of a YAML file or a loaded Registry; None takes `PAYMASTER_MODEL_REGISTRY`. `settings` are `run`, `budget_usd`,
-    `ledger` and others: see `paymaster.options.Settings`. Raises RegistryInvalid and LedgerUnusable.
+    `ledger` and others: see `paymaster.options.ClientSettings`. Raises RegistryInvalid and LedgerUnusable.
 
     >>> with Client("registry.yaml", budget_usd=5) as client:
     ...     reply = client.complete([{"role": "user", "content": "Hello"}])
     ...     print(reply.text, reply.cost_usd)
     """
 
-    def __init__(self, registry: str | Path | Registry | None = None, **settings: Unpack[Settings]) -> None:
+    def __init__(self, registry: str | Path | Registry | None = None, **settings: Unpack[ClientSettings]) -> None:
         super().__init__(configure(registry, settings), BlockingRuntime(), blocking=True)
 
     def complete(
@@ -227,7 +227,7 @@ class Stream:
 class AsyncClient(_BaseClient):
     """`Client` for asyncio, with the same arguments and methods to `await`. Tasks of one loop may share one client."""
 
-    def __init__(self, registry: str | Path | Registry | None = None, **settings: Unpack[Settings]) -> None:
+    def __init__(self, registry: str | Path | Registry | None = None, **settings: Unpack[ClientSettings]) -> None:
         super().__init__(configure(registry, settings), AsyncioRuntime(), blocking=False)
 
     async def complete(

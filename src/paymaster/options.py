@@ -27,7 +27,7 @@ Amount: TypeAlias = Decimal | int | float | str
 """Dollars as a person writes them; converted exactly from their text."""
 
 
-class Settings(TypedDict, total=False):
+class ClientSettings(TypedDict, total=False):
     """The settings of a client besides its registry. A missing one comes from its `PAYMASTER_…` variable, the registry or a default.
 
     `run` is the run's name in budgets and reports (default: a new name); `batch`, `instance`, `user`, `role` and `tags` name the caller
@@ -54,7 +54,7 @@ class Settings(TypedDict, total=False):
     environ: Mapping[str, str] | None
 
 
-def configure(registry: str | Path | Registry | None, settings: Settings) -> Options:
+def configure(registry: str | Path | Registry | None, settings: ClientSettings) -> Options:
     """The options of a client with these settings. Raises RegistryInvalid and UsageMistake."""
     environ = _environ(settings)
     overrides = read_overrides(_flags(settings), environ)
@@ -78,7 +78,7 @@ def configure(registry: str | Path | Registry | None, settings: Settings) -> Opt
     )
 
 
-def registry_for(named: "str | Path | Document | None", settings: Settings) -> Registry:
+def registry_for(named: "str | Path | Document | None", settings: ClientSettings) -> Registry:
     """The registry at a path, with these settings; None takes `PAYMASTER_MODEL_REGISTRY`.
 
     A Document is a registry that has been read as part of another program's config. Raises RegistryInvalid and UsageMistake.
@@ -102,7 +102,7 @@ def registry_for(named: "str | Path | Document | None", settings: Settings) -> R
     return load_registry(Path(path).expanduser(), overrides, catalogue=catalogue, model_data=model_data, environ=environ, at=at)
 
 
-def _environ(settings: Settings) -> Mapping[str, str]:
+def _environ(settings: ClientSettings) -> Mapping[str, str]:
     environ = settings.get("environ")
     return os.environ if environ is None else environ
 
@@ -117,7 +117,7 @@ def new_run_id() -> str:
     return f"run-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(3)}"
 
 
-def _flags(settings: Settings) -> dict[str, object]:
+def _flags(settings: ClientSettings) -> dict[str, object]:
     """The settings that can also be environment variables, by the names of `overrides.SETTINGS`."""
     amount = settings.get("budget_usd")
     events, state_dir = settings.get("events"), settings.get("state_dir")

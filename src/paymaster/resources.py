@@ -97,7 +97,7 @@ class Resources:
 
 
 class _Redirect:
-    """Where a ledger's own events go: a ledger outlives the registry it was opened with, and that registry's sinks and redactor."""
+    """Where a ledger's own events go: a ledger outlives the registry it was opened with, and that registry's listeners and redactor."""
 
     def __init__(self) -> None:
         self.target: Callable[[Event], None] = lambda _: None

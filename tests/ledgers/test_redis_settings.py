@@ -5,7 +5,7 @@ import redis
 
 from paymaster.errors import LedgerUnusable
 from paymaster.ledgers.redis.address import read_address
-from paymaster.ledgers.redis.faults import explain, may_pass, not_reached
+from paymaster.ledgers.redis.faults import may_pass, not_reached, to_error
 from paymaster.ledgers.redis.ledger import RedisLedger
 from paymaster.ledgers.redis.settings import ServerSettings, settings_warnings
 from paymaster.ledgers.urls import admin_for
@@ -104,4 +104,4 @@ def test_the_advice_for_an_unavailable_server_is_a_command_that_redis_cli_takes(
 @pytest.mark.parametrize("said", ["[SSL: CERTIFICATE_VERIFY_FAILED] self-signed", "[X509: NO_CERTIFICATE_OR_CRL_FOUND] no certificate"])
 def test_a_certificate_that_cannot_be_verified_is_a_mistake_with_its_fix(said):
     assert not may_pass(OSError(said))
-    assert "?ca=" in explain(OSError(said), "rediss://h:1").advice
+    assert "?ca=" in to_error(OSError(said), "rediss://h:1").advice

@@ -15,7 +15,7 @@ import pytest
 from paymaster.accounting.accounts import Charge, Held, Hold, Settlement
 from paymaster.errors import LedgerUnavailable, LedgerUnusable
 from paymaster.ledgers.sqlite import file as sqlite_file
-from paymaster.ledgers.sqlite.file import APPLICATION_ID, connect, explain, open_database
+from paymaster.ledgers.sqlite.file import APPLICATION_ID, connect, open_database, to_error
 from paymaster.ledgers.sqlite.ledger import SqliteLedger
 from paymaster.ledgers.sqlite.store import SqliteStore
 from paymaster.runtime import BlockingRuntime, iterate, run
@@ -334,10 +334,10 @@ def test_a_ledger_without_its_tables_is_refused(tmp_path, use):
 
 def test_every_other_sqlite_error_names_the_file(tmp_path):
     path = tmp_path / "ledger.sqlite3"
-    assert str(path) in explain(sqlite3.OperationalError("odd"), path).message
+    assert str(path) in to_error(sqlite3.OperationalError("odd"), path).message
     readonly = sqlite3.OperationalError("attempt to write a readonly database")
     readonly.sqlite_errorcode = sqlite3.SQLITE_READONLY
-    assert "cannot be written: attempt to write a readonly database" in explain(readonly, path).message
+    assert "cannot be written: attempt to write a readonly database" in to_error(readonly, path).message
 
 
 def test_closing_twice_and_using_a_closed_ledger_are_fine(tmp_path, runtime):

@@ -6,7 +6,7 @@ from call_box import HELLO, model, per_run, registry
 from paymaster.accounting.accounts import Balance, Charge, Refused, Shortfall
 from paymaster.accounting.tokens.counter import TokenCounter
 from paymaster.routing.charges import ChargeKind, Remaining, charges, remaining
-from paymaster.routing.on_refusal import Decision, GoOnOverBudget, Leave, Lowered, WaitFor, deferred, on_refusal, waits_too_long
+from paymaster.routing.on_refusal import Decision, GoOnOverBudget, Lowered, SkipModel, WaitFor, deferred, on_refusal, waits_too_long
 from paymaster.routing.planning import Candidate, SkipCause, plan
 from paymaster.routing.requests import Request
 from paymaster.scope import Scope
@@ -48,7 +48,7 @@ def test_a_hard_budget_that_pays_for_less_output_lowers_it() -> None:
 def test_a_hard_budget_that_pays_for_too_little_skips_the_model() -> None:
     found = candidate(hard=True)
     decision = decide(found, short(RUN, amount=found.held_nanousd, cap=100, settled=100))
-    assert isinstance(decision, Leave)
+    assert isinstance(decision, SkipModel)
     assert (decision.skipped.cause, decision.budget is not None) == (SkipCause.BUDGET, True)
 
 
@@ -61,13 +61,13 @@ def test_a_soft_budget_that_only_open_holds_fill_is_no_reason_to_wait() -> None:
     found = candidate(hard=False)
     assert decide(found, short(RUN, held=10)) == GoOnOverBudget()
     spent = decide(found, short(RUN, settled=10))
-    assert isinstance(spent, Leave)
+    assert isinstance(spent, SkipModel)
     assert spent.skipped.cause is SkipCause.BUDGET
 
 
 def test_a_limit_that_no_wait_can_open_skips_the_model() -> None:
     decision = decide(candidate(hard=False), short("requests/m", settled=10))
-    assert isinstance(decision, Leave)
+    assert isinstance(decision, SkipModel)
     assert (decision.skipped.cause, decision.budget) == (SkipCause.LIMIT, None)
     assert decide(candidate(hard=False), short("slots/m", held=10), short("pause/m", cap=0, live=1)) != decision
 

@@ -63,7 +63,7 @@ def parse(name: str) -> AccountName:
 
 def is_money(name: str) -> bool:
     """Whether the account is a budget, in nano-dollars."""
-    return name == MONEY or name.startswith("usd/")
+    return name == MONEY or name.startswith(f"{MONEY}/")
 
 
 def budget_account(per: Mapping[str, str], models: Sequence[str] = ()) -> str:

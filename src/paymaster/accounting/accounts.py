@@ -179,7 +179,7 @@ class Refused:
 
     @property
     def ask_again_at_ms(self) -> int | None:
-        """Before when it is of no use to ask again; None where any call that ends may make room.
+        """The earliest time at which asking again can succeed; None if any call that ends may make room.
 
         It lies before `retry_at_ms` where slots are kept back for a while and one is in use: how that call ends may free the others.
         """

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from paymaster.flow.events import Event
-    from paymaster.options import Settings
+    from paymaster.options import ClientSettings
     from paymaster.registry.models import Registry
     from paymaster.registry.yamltext import Document
 
@@ -45,7 +45,7 @@ class ClientCache:
         self._lock = threading.Lock()
         self._open: dict[tuple[str | None, tuple[tuple[str, object], ...]], Client] = {}
 
-    def client(self, registry: str | None, settings: "Settings") -> Client:
+    def client(self, registry: str | None, settings: "ClientSettings") -> Client:
         """The client for these settings; any thread may call this. Raises RegistryInvalid, UsageMistake."""
         path = None if registry is None else absolute(registry)
         key = path, tuple(sorted((name, value) for name, value in settings.items() if value is not None))
@@ -54,7 +54,7 @@ class ClientCache:
                 loaded = registry_for(self.embedded.get(path or "", path), settings)
                 for warning in loaded.warnings:
                     _LOGGER.warning("%s", warning)
-                options: Settings = {**settings, "listeners": (*self.listeners, self._on_event)}
+                options: ClientSettings = {**settings, "listeners": (*self.listeners, self._on_event)}
                 self._open[key] = Client(with_long_waits(loaded), **options)
             return self._open[key]
 

@@ -13,7 +13,7 @@ from paymaster.errors import UsageMistake
 from paymaster.registry.overrides import SETTINGS, flag_of, variable_of
 
 if TYPE_CHECKING:
-    from paymaster.options import Settings
+    from paymaster.options import ClientSettings
     from paymaster.registry.overrides import Overrides
 
 
@@ -34,7 +34,7 @@ class Flags:
     events: str | None = None
     verbosity: int = 0
 
-    def settings(self) -> "Settings":
+    def settings(self) -> "ClientSettings":
         """For a client."""
         return {
             "run": self.run_id,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from paymaster.client import Client
 from paymaster.errors import NoModelAvailable, NoModelFits, PaymasterError
-from paymaster.options import Settings
+from paymaster.options import ClientSettings
 from paymaster.registry.models import Model, Registry
 from paymaster.resources import Options
 
@@ -29,9 +29,9 @@ class LiveCheck:
     duration_ms: int
 
 
-def check_models(options: Options, settings: Settings) -> list[LiveCheck]:
+def check_models(options: Options, settings: ClientSettings) -> list[LiveCheck]:
     """Ask every model once, without fallbacks and retries."""
-    with_run: Settings = {**settings, "run": options.scope.run}
+    with_run: ClientSettings = {**settings, "run": options.scope.run}
     with Client(_one_attempt_each(options.registry), **with_run) as client, ThreadPoolExecutor(MAX_PARALLEL) as pool:
         return list(pool.map(lambda name: _ask(client, name), options.registry.models))
 

@@ -12,7 +12,7 @@ from paymaster.routing import breaker
 from paymaster.routing.adaptive_concurrency import floor_posts
 from paymaster.routing.call_errors import BudgetRefusal
 from paymaster.routing.charges import charges
-from paymaster.routing.on_refusal import Deferred, GoOnOverBudget, Leave, Lowered, WaitFor, deferred, on_refusal, waits_too_long
+from paymaster.routing.on_refusal import Deferred, GoOnOverBudget, Lowered, SkipModel, WaitFor, deferred, on_refusal, waits_too_long
 from paymaster.routing.planning import LEASE_MARGIN_MS, Candidate, Skipped
 from paymaster.routing.settling import PlannedAttempt, lost_record
 
@@ -99,8 +99,8 @@ class CallAdmission:
                         case GoOnOverBudget():
                             enforce_money = False
                             continue
-                        case Leave() as leave:
-                            return self._leave(asked.candidate, leave)
+                        case SkipModel() as skip:
+                            return self._skip(asked.candidate, skip)
                         case WaitFor(account):
                             refused = answer
                     if waits_too_long(model, answer, self._runtime.now_ms(), give_up_at_ms, has_fallback=attempt.has_fallback):
@@ -180,13 +180,13 @@ class CallAdmission:
             self._events.crossed(candidate.money, changes, self._world.registry.policy.warn_at_percent, hard=candidate.hard)
         return answer
 
-    def _leave(self, candidate: Candidate, leave: Leave) -> Skipped:
-        self._events.refused(candidate.model.name, leave.shortfall)
-        if leave.budget is not None and candidate.hard:
-            self.budget_refusals.append(leave.budget)
-        elif leave.budget is not None:
+    def _skip(self, candidate: Candidate, skip: SkipModel) -> Skipped:
+        self._events.refused(candidate.model.name, skip.shortfall)
+        if skip.budget is not None and candidate.hard:
+            self.budget_refusals.append(skip.budget)
+        elif skip.budget is not None:
             self.over_budget.append(candidate)
-        return leave.skipped
+        return skip.skipped
 
     async def _wait(self, waiter: Waiter, refused: Refused | None, give_up_at_ms: int) -> bool:
         before_ms = self._runtime.now_ms()

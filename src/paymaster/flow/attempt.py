@@ -37,8 +37,10 @@ if TYPE_CHECKING:
     from paymaster.accounting.records import AttemptRecord
 
 UNSENT = Failure(FailureKind.CANCELLED, Billed.NO, "nothing was sent")
+"""The outcome of an attempt that ended before the provider was called."""
+
 CANCELLED = Failure(FailureKind.CANCELLED, Billed.MAYBE, "the caller cancelled the call")
-"""The outcome of an attempt that ended before, or while, the provider was called."""
+"""The outcome of one that ended while the provider was called."""
 
 
 class Attempt:
@@ -164,9 +166,8 @@ class Attempt:
                 self._events.breaker_closed(model)
             return
         pause_ms = circuit_pause_ms(planned, failure, ended.backoff_ms, self._policy)
-        if opens_circuit(
-            planned, failure
-        ):  # in its settlement, so that no other call finds its probe's place free and the circuit not open
+        # A settlement that opens the circuit does it itself: no other call finds room for a probe, and the circuit not yet open.
+        if opens_circuit(planned, failure):
             if self.booked:
                 self._events.breaker_opened(model, failure.kind.value, pause_ms)
         elif breaker.reaches_limit(model, changes, self._policy.breaker_failures):

@@ -84,7 +84,7 @@ class CallEvents:
     def waiting(self, model: str, account: str, refused: Refused | None) -> None:
         """The call waits in the queue; `refused` is the ledger's answer, None where earlier callers wait for the account."""
         if refused is None:
-            self._throttled(model, account, None, "earlier callers wait for the same")
+            self._throttled(model, account, None, "earlier calls wait for the same limit")
             return
         wait_ms = None if refused.retry_at_ms is None else max(0, refused.retry_at_ms - refused.at_ms)
         self._throttled(model, account, wait_ms, describe_limit(refused.shortfalls[0]))

@@ -106,14 +106,14 @@ class _Call:
     async def admit(self, candidate: Candidate, *, has_fallback: bool, enforce_money: bool) -> AdmittedAttempt | None:
         """A hold for another attempt at the candidate; None if it is skipped, or deferred until the others have been tried."""
         if (obstacle := self._obstacle(candidate)) is not None:
-            self._leave(candidate, obstacle, has_fallback=has_fallback)
+            self._skip_or_defer(candidate, obstacle, has_fallback=has_fallback)
             return None
         planned = self._next_attempt(candidate, has_fallback=has_fallback)
         admission = await self._admission.admit(planned, enforce_money=enforce_money)
         if not isinstance(admission, AdmittedAttempt):
             if isinstance(admission, Deferred):  # a refusal by a budget or a limit has its own event
                 self.events.skipped(admission.skipped)
-            self._leave(candidate, admission, has_fallback=has_fallback)
+            self._skip_or_defer(candidate, admission, has_fallback=has_fallback)
             return None
         name = candidate.model.name
         if self._previous is not None and self._previous != name:
@@ -153,11 +153,11 @@ class _Call:
                 raise RequestRefused(f"{name}: {describe_failure(failure)}", kind=failure.kind.value, status=failure.status)
             case Then.NEXT_LARGER_CONTEXT:
                 self._outgrown_tokens = max(self._outgrown_tokens, candidate.model.max_input_tokens or candidate.model.context_window or 0)
-                self._leave(candidate, skipped, has_fallback=has_fallback)
+                self._skip_or_defer(candidate, skipped, has_fallback=has_fallback)
             case _ if retry_in_ms is not None:
-                self._leave(candidate, Deferred(skipped, self._runtime.now_ms() + retry_in_ms), has_fallback=has_fallback)
+                self._skip_or_defer(candidate, Deferred(skipped, self._runtime.now_ms() + retry_in_ms), has_fallback=has_fallback)
             case _:
-                self._leave(candidate, skipped, has_fallback=has_fallback)
+                self._skip_or_defer(candidate, skipped, has_fallback=has_fallback)
         return False
 
     def reply(self, outcome: ProviderReply, model: str) -> Reply:
@@ -182,7 +182,7 @@ class _Call:
             self.events.stopped(error)
         return error
 
-    def _leave(self, candidate: Candidate, why: Skipped | Deferred, *, has_fallback: bool) -> None:
+    def _skip_or_defer(self, candidate: Candidate, why: Skipped | Deferred, *, has_fallback: bool) -> None:
         """Go on without the candidate; a deferred one is tried again after the others, if there are any."""
         skipped = why.skipped if isinstance(why, Deferred) else why
         self._fallback_reason = skipped.detail

@@ -99,7 +99,7 @@ class _EndpointCall:
         )
 
     async def whole(self) -> Reply:
-        """The reply. Raises Refused."""
+        """The reply. Raises Rejected."""
         reply: ProviderChunk | Reply | None = None
         try:
             async with aclosing(serve(self._world, self._asked.request, self._caller.scope, deadline_ms=self._deadline_ms)) as items:
@@ -112,7 +112,7 @@ class _EndpointCall:
         return reply
 
     async def stream(self, out: "Out") -> None:
-        """Pass the pieces on as they come. Raises Refused while nothing was sent yet."""
+        """Pass the pieces on as they come. Raises Rejected while nothing was sent yet."""
         pieces = self._dialect.pieces(self._asked)
         together = b""  # what came in one piece goes on in one piece: each writing costs as much as all else for a chunk
         try:
@@ -187,7 +187,7 @@ class Out:
 
 @asynccontextmanager
 async def until_hangup(receive: Receive) -> AsyncIterator[None]:
-    """Cancel what stands inside when the client hangs up, and raise HungUp for it."""
+    """Cancel the block when the client hangs up, and raise HungUp for it."""
     owner = asyncio.current_task()
     gone = False
 
@@ -212,7 +212,7 @@ async def until_hangup(receive: Receive) -> AsyncIterator[None]:
 
 
 def identify(service: Service, headers: Mapping[str, str], peer: tuple[str, int] | None) -> Caller:
-    """Who asks; `peer` is the address that the connection comes from. Raises Refused (401, 403)."""
+    """Who asks; `peer` is the address that the connection comes from. Raises Rejected (401, 403)."""
     access = service.access
     if not access.needs_key():
         if not access.open_to_all:
@@ -228,7 +228,7 @@ def identify(service: Service, headers: Mapping[str, str], peer: tuple[str, int]
 
 
 def check_model(world: World, asked: str | None, caller: Caller) -> None:
-    """Raises Refused (404) for a model that this caller has no use of."""
+    """Raises Rejected (404) for a model that this caller has no use of."""
     try:
         resolve(world.registry, asked)
     except RequestInvalid as error:

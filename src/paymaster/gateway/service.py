@@ -26,7 +26,7 @@ class AccessPolicy:
     open_to_all: bool = False
 
 
-class ActiveRegistry:
+class ServedRegistry:
     """One registry with its open resources, and how many calls it still answers."""
 
     def __init__(self, resources: Resources) -> None:
@@ -47,7 +47,7 @@ class ActiveRegistry:
             return self.world
         known = self._worlds.get(key.id)
         if known is None or known[0] is not key:
-            known = self._worlds[key.id] = (key, replace(self.world, registry=registry_for(self.world.registry, key)))
+            known = self._worlds[key.id] = (key, replace(self.world, registry=registry_for_key(self.world.registry, key)))
         return known[1]
 
 
@@ -59,9 +59,9 @@ class Service:
         self.default_scope = options.scope
         self.access = access
         self.bounds = bounds or Bounds()
-        self.active = ActiveRegistry(Resources(options, runtime, blocking=False))
+        self.active = ServedRegistry(Resources(options, runtime, blocking=False))
         self.draining = False
-        self._retired: dict[ActiveRegistry, asyncio.Task[None]] = {}
+        self._retired: dict[ServedRegistry, asyncio.Task[None]] = {}
 
     @property
     def open_calls(self) -> int:
@@ -94,7 +94,7 @@ class Service:
 
     async def renew(self, options: Options) -> None:
         """Answer from now on by another registry, with the same ledger. Open calls end under the old one. Raises PaymasterError."""
-        old, new = self.active, ActiveRegistry(Resources(options, self._runtime, blocking=False, predecessor=self.active.resources))
+        old, new = self.active, ServedRegistry(Resources(options, self._runtime, blocking=False, predecessor=self.active.resources))
         self.active = new
         self._retired[old] = asyncio.get_running_loop().create_task(self._retire(old))
 
@@ -123,7 +123,7 @@ class Service:
         self._retired.clear()
         await self.active.resources.close()
 
-    async def _retire(self, old: ActiveRegistry) -> None:
+    async def _retire(self, old: ServedRegistry) -> None:
         """Close the connections of a registry when its last call has ended."""
         await old.idle.wait()
         del self._retired[old]
@@ -137,8 +137,8 @@ def _too_many(most: int) -> HttpError:
     return HttpError(status=503, code="overloaded", message=message, advice=advice, retry_after_ms=SHORTEST_RETRY_MS)
 
 
-def registry_for(registry: Registry, key: Key) -> Registry:
-    """The registry with the key's models alone, and its budgets and limits beside everybody's. Raises Refused where no model is left."""
+def registry_for_key(registry: Registry, key: Key) -> Registry:
+    """The registry with the key's models alone, and its budgets and limits beside everybody's. Raises Rejected where no model is left."""
     allowed = {name: model for name, model in registry.models.items() if not key.models or name in key.models}
     if not allowed:
         message = f"the models of this key ({', '.join(key.models)}) are not in the registry"

@@ -64,7 +64,7 @@ def account_name(budget: Budget, model: str, scope: Scope, now_ms: int) -> str:
 
 def over_budget(money: Sequence[MoneyAccount], charges: Sequence[Charge], balances: Sequence[Balance]) -> tuple[str, ...]:
     """The budgets whose cap an admitted hold passes, as soft budgets allow."""
-    caps = {line.account: line.cap_nanousd for line in money}
+    caps = {budget.account: budget.cap_nanousd for budget in money}
     return tuple(
         charge.account
         for charge, balance in zip(charges, balances, strict=False)  # an unbooked hold has no balances
@@ -74,7 +74,7 @@ def over_budget(money: Sequence[MoneyAccount], charges: Sequence[Charge], balanc
 
 def crossings(money: Sequence[MoneyAccount], changes: Sequence[Change], warn_at_percent: Sequence[int]) -> Iterator[Crossing]:
     """The shares and caps of these budgets that the changes of their settled spend crossed."""
-    caps = {line.account: line.cap_nanousd for line in money}
+    caps = {budget.account: budget.cap_nanousd for budget in money}
     for change in changes:
         cap = caps.get(change.account)
         if cap is None:

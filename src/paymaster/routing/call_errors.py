@@ -53,7 +53,7 @@ def describe_budget(refusal: BudgetRefusal) -> str:
     """One sentence about a budget that can't pay."""
     shortfall = refusal.shortfall
     return (
-        f"{refusal.money.key or refusal.money.account} = {format_usd(refusal.money.cap_nanousd)} can't pay for it: "
+        f"{refusal.money.key or refusal.money.account} = {format_usd(refusal.money.cap_nanousd)} can't pay for this call: "
         f"{format_usd(shortfall.balance.settled)} spent, {format_usd(shortfall.balance.held)} held, "
         f"{format_usd(shortfall.charge.amount)} needed"
     )
@@ -83,10 +83,12 @@ def no_model_error(
     if refusals and _last_obstacle(skipped) is SkipCause.BUDGET:
         return _budget_error(refusals[0], [*_attempts(records), *_unattempted(skipped, records)])
     if kinds <= {SkipCause.CAPABILITY, SkipCause.VECTORS, SkipCause.CONTEXT, SkipCause.PARAMETER, SkipCause.LIMIT}:
-        needs = ", ".join(sorted(needed_capabilities(request))) or "this request"
+        needs = ", ".join(sorted(needed_capabilities(request)))
         advice = "Add a model that can, or correct `capabilities` and the token limits in the registry."
         too_long = SkipCause.CONTEXT in kinds and kinds <= {SkipCause.CONTEXT, SkipCause.CAPABILITY, SkipCause.VECTORS}
-        return NoModelFits(f"no model fits the request ({needs}):\n{listed}", reasons, advice=advice, too_long=too_long)
+        return NoModelFits(
+            f"no model fits the request{f' ({needs})' if needs else ''}:\n{listed}", reasons, advice=advice, too_long=too_long
+        )
     if SkipCause.KEY in kinds and kinds <= _BEFORE_SENDING:
         return KeyMissing(f"no model can be called:\n{listed}", advice="Set the variable, or name another one with api_key_env.")
     if SkipCause.UNPRICED in kinds and kinds <= _BEFORE_SENDING:

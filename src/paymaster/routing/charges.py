@@ -61,8 +61,8 @@ def charges(candidate: Candidate, *, enforce_money: bool, as_probe: bool = False
     """
     model = candidate.model
     kinds = [
-        (ChargeKind.MONEY, Charge(line.account, candidate.held_nanousd, line.cap_nanousd if enforce_money else None))
-        for line in candidate.money
+        (ChargeKind.MONEY, Charge(budget.account, candidate.held_nanousd, budget.cap_nanousd if enforce_money else None))
+        for budget in candidate.money
     ]
     kinds.append((ChargeKind.PAUSE, Charge(account_of(PAUSE, model.name), 0, 0, 0)))
     circuit, failures = admission_charges(model.name, as_probe=as_probe)

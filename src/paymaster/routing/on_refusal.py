@@ -23,7 +23,7 @@ class GoOnOverBudget:
 
 
 @dataclass(frozen=True, slots=True)
-class Leave:
+class SkipModel:
     """No room, and waiting can't make any: skip the model. `budget` is set where a budget can't pay."""
 
     skipped: Skipped
@@ -46,27 +46,27 @@ class Deferred:
     retry_at_ms: int
 
 
-Decision: TypeAlias = Lowered | GoOnOverBudget | Leave | WaitFor
+Decision: TypeAlias = Lowered | GoOnOverBudget | SkipModel | WaitFor
 
 
 def on_refusal(candidate: Candidate, refused: Refused, *, enforce_money: bool, min_output_tokens: int) -> Decision:
     """The decision on a refusal. `min_output_tokens` is the least output that is worth a call."""
-    caps = {line.account: line for line in candidate.money} if enforce_money else {}
+    caps = {budget.account: budget for budget in candidate.money} if enforce_money else {}
     money = [shortfall for shortfall in refused.shortfalls if shortfall.charge.account in caps]
     hopeless = [shortfall for shortfall in money if not shortfall.waiting_helps]
     if money and not candidate.hard and not hopeless:
         return GoOnOverBudget()
     if hopeless and candidate.hard:
-        room_nanousd = min(line.charge.cap - line.balance.settled for line in hopeless if line.charge.cap is not None)
+        room_nanousd = min(short.charge.cap - short.balance.settled for short in hopeless if short.charge.cap is not None)
         lowered = lowered_to(candidate, room_nanousd, min_output_tokens)
         if lowered is not None and lowered.held_nanousd < candidate.held_nanousd:
             return Lowered(lowered)
     if hopeless:
         refusal = BudgetRefusal(candidate, caps[hopeless[0].charge.account], hopeless[0])
-        return Leave(Skipped(candidate.model.name, SkipCause.BUDGET, describe_budget(refusal)), hopeless[0], refusal)
+        return SkipModel(Skipped(candidate.model.name, SkipCause.BUDGET, describe_budget(refusal)), hopeless[0], refusal)
     for shortfall in refused.shortfalls:
         if not shortfall.waiting_helps:
-            return Leave(Skipped(candidate.model.name, SkipCause.LIMIT, describe_limit(shortfall)), shortfall)
+            return SkipModel(Skipped(candidate.model.name, SkipCause.LIMIT, describe_limit(shortfall)), shortfall)
     return WaitFor(refused.shortfalls[0].charge.account)
 
 

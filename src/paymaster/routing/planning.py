@@ -287,7 +287,7 @@ def _context_room(model: Model, prompt: PromptCount) -> int | None:
 
 def _context_detail(model: Model, prompt: PromptCount) -> str:
     limit = min(limit for limit in (model.max_input_tokens, model.context_window) if limit is not None)
-    return f"the prompt has {prompt.tokens} tokens, it takes {limit}"
+    return f"the prompt has {prompt.tokens:,} tokens; the model takes {limit:,}"
 
 
 def _output_limit(request: Request, model: Model, room: int | None) -> tuple[int, bool]:

@@ -99,7 +99,7 @@ def settlement(
     attempt: PlannedAttempt, ended: Ended, charged: AttemptCost, record: AttemptRecord, held: Held, policy: Policy
 ) -> Settlement:
     """Everything that the end of an attempt writes, for one transaction."""
-    model, state, event = attempt.candidate.model.name, circuit_at(attempt), event_of(attempt, ended.failure)
+    model, state, event = attempt.candidate.model.name, circuit_at(attempt), circuit_event_of(attempt, ended.failure)
     return Settlement(
         hold=attempt.hold,
         held_at_ms=held.at_ms,
@@ -115,14 +115,14 @@ def circuit_at(attempt: PlannedAttempt) -> breaker.State:
     return breaker.State.HALF_OPEN if ChargeKind.PROBE in attempt.kinds else breaker.State.CLOSED
 
 
-def event_of(attempt: PlannedAttempt, failure: Failure | None) -> breaker.CircuitEvent:
+def circuit_event_of(attempt: PlannedAttempt, failure: Failure | None) -> breaker.CircuitEvent:
     """What the end of the attempt means for the circuit."""
     return breaker.event_of(failure, has_fallback=attempt.has_fallback, adapts=attempt.candidate.model.limits.adapts)
 
 
 def circuit_pause_ms(attempt: PlannedAttempt, failure: Failure, backoff_ms: int, policy: Policy) -> int:
     """How long a circuit that this failure opens stays open."""
-    if event_of(attempt, failure) is breaker.CircuitEvent.OPERATOR:
+    if circuit_event_of(attempt, failure) is breaker.CircuitEvent.OPERATOR:
         return pause_ms(failure, backoff_ms) or policy.breaker_pause_ms
     return policy.breaker_pause_ms
 
@@ -144,7 +144,7 @@ def circuit_posts(
 
 def opens_circuit(attempt: PlannedAttempt, failure: Failure) -> bool:
     """Whether the settlement of this failure opens the circuit: a probe that failed, or an error that requires operator action."""
-    return breaker.TRANSITIONS[circuit_at(attempt), event_of(attempt, failure)] is breaker.State.OPEN
+    return breaker.TRANSITIONS[circuit_at(attempt), circuit_event_of(attempt, failure)] is breaker.State.OPEN
 
 
 def _balance(attempt: PlannedAttempt, held: Held, kind: ChargeKind) -> Balance:
@@ -186,7 +186,7 @@ def _tokens(kind: ChargeKind, usage: Usage | UnknownUsage | None, held: int) -> 
 
 
 def _posts(attempt: PlannedAttempt, failure: Failure, backoff_ms: int, policy: Policy) -> tuple[Post, ...]:
-    model, event = attempt.candidate.model, event_of(attempt, failure)
+    model, event = attempt.candidate.model, circuit_event_of(attempt, failure)
     stays_off_ms = None if RULES[failure.kind].needs_operator else pause_ms(failure, backoff_ms)
     pause = (Post(account_of(PAUSE, model.name), 1, stays_off_ms),) if stays_off_ms else ()
     return (*pause, *circuit_posts(attempt, event, failure, backoff_ms, policy), *overload_posts(model, failure.kind))

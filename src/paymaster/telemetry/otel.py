@@ -1,7 +1,7 @@
 """What happens, as traces and metrics of OpenTelemetry by its GenAI conventions; knows events and OpenTelemetry's API, and no exporter.
 
 A call is a span of its own, below whatever span the caller is in; each attempt at a model is a client span below it; what happens between
-attempts stands as events in the call's span. Prompts and answers are in no event, and so never in a span.
+attempts is recorded as events of the call's span. Prompts and answers are in no event, and so never in a span.
 """
 
 import os
@@ -38,7 +38,7 @@ from paymaster.version import __version__
 
 SCOPE = "paymaster"
 MOST_OPEN_CALLS = 10_000
-"""A call that nobody hears of again (its caller was cancelled in line) must not be kept for ever."""
+"""Calls without an end event (cancelled in the queue) are dropped beyond this count."""
 
 
 @dataclass(slots=True)

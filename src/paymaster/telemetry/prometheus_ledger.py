@@ -1,7 +1,7 @@
-"""What a ledger's balances say, as gauges for Prometheus: the same from every worker and every machine; knows standings, and no ledger.
+"""The status of a ledger as gauges for Prometheus, the same from every worker and every machine; knows no ledger.
 
-Budgets are shown by kind (`run`, `user/month`): the names of runs and users stand in no label. Of a kind with a day or a month only the
-period that runs counts, as its predecessors are closed books.
+Budgets are shown by kind (`run`, `user/month`): no label has the name of a run or a user. Of a kind per day or month only the current
+period counts.
 """
 
 from collections.abc import Callable, Iterator
@@ -24,7 +24,7 @@ _BREAKER_STATES = ("closed", "open", "half_open", "paused")
 class LedgerGauges(Collector):
     """Budgets, limits and models as they are when Prometheus asks.
 
-    `read` gives the standing and the time in milliseconds since 1970; it is called in the scraper's thread, once per scrape.
+    `read` gives the status and the time in milliseconds since 1970; it is called in the scraper's thread, once per scrape.
     """
 
     def __init__(self, read: Callable[[], tuple[LedgerStatus, int]], registry: Registry) -> None:
@@ -60,10 +60,10 @@ class _Kind:
             self.fullest_ppm = ppm if self.fullest_ppm is None else max(self.fullest_ppm, ppm)
 
 
-def _budgets(now: LedgerStatus, now_ms: int) -> Iterator[Metric]:
+def _budgets(status: LedgerStatus, now_ms: int) -> Iterator[Metric]:
     today = datetime.fromtimestamp(now_ms / 1000, UTC).date().isoformat()
     kinds: dict[tuple[str, str], _Kind] = {}
-    for budget in now.budgets:
+    for budget in status.budgets:
         if budget.of.get("day", today) == today and budget.of.get("month", today[:7]) == today[:7]:
             kinds.setdefault((kind_of(budget.of), budget.of.get("model", "")), _Kind()).add(budget)
     labels = ("budget", "model")
@@ -89,21 +89,21 @@ def _still_matters(budget: BudgetState) -> bool:
     return budget.held_nanousd > 0 or not budget.of.keys() & {"run", "batch", "instance"}
 
 
-def _limits(now: LedgerStatus) -> Iterator[Metric]:
+def _limits(status: LedgerStatus) -> Iterator[Metric]:
     labels = ("model", "limit")
     used = GaugeMetricFamily("paymaster_limit_used", "Requests or tokens in the window that slides, by the registry's word.", labels=labels)
     cap = GaugeMetricFamily("paymaster_limit_cap", "The most that may be in the window.", labels=labels)
-    for limit in now.limits:
+    for limit in status.limits:
         used.add_metric((limit.model, limit.limit), limit.used)
         if limit.cap is not None:
             cap.add_metric((limit.model, limit.limit), limit.cap)
     yield from (used, cap)
 
 
-def _models(now: LedgerStatus, registry: Registry) -> Iterator[Metric]:
+def _models(status: LedgerStatus, registry: Registry) -> Iterator[Metric]:
     """One series per model of the registry, idle ones too: without it a model that is idle looks like one that is missing."""
-    states = {model.model: model for model in now.models}
-    calls_of = {waits.model: waits.calls for waits in now.queue}
+    states = {model.model: model for model in status.models}
+    calls_of = {waits.model: waits.calls for waits in status.queue}
     calls = GaugeMetricFamily("paymaster_open_calls", "Calls under way, of all workers.", labels=("model",))
     cap = GaugeMetricFamily("paymaster_open_calls_cap", "The most calls at once.", labels=("model",))
     waiting = GaugeMetricFamily("paymaster_waiting_calls", "Calls that wait in the queue, of all workers.", labels=("model",))

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Mapping
 from typing import assert_never
 
-from paymaster.accounting.account_names import is_money
+from paymaster.accounting.account_names import BREAKER, PAUSE, is_money
 from paymaster.accounting.money import format_usd
 from paymaster.flow.events import (
     Admitted,
@@ -28,6 +28,7 @@ from paymaster.flow.events import (
     Unpriced,
 )
 from paymaster.routing.failures import FailureKind
+from paymaster.views.ledger_status import limit_kind
 from paymaster.views.words import duration, one_line
 
 LONG_WAIT_MS = 30_000
@@ -35,6 +36,9 @@ LONG_WAIT_MS = 30_000
 
 _PASSING = frozenset({FailureKind.THROTTLED, FailureKind.OVERLOADED, FailureKind.CANCELLED})
 """Failures that need no attention: the policy handles them."""
+
+_SAID_BY_THE_REASON = frozenset({PAUSE, BREAKER})
+"""Kinds of accounts whose reason needs no name beside it."""
 
 _LOGGERS_AND_LEVELS: Mapping[type[Event], tuple[str, int]] = {
     Admitted: ("calls", logging.DEBUG),
@@ -84,7 +88,7 @@ def _words(event: Event) -> str:
             return _admitted(event)
         case Throttled():
             how_long = f"up to {duration(event.wait_ms)}" if event.wait_ms is not None else "until another call ends"
-            where = f" ({event.account})" if event.account else ""
+            where = f" ({event.account})" if event.account and limit_kind(event.account) not in _SAID_BY_THE_REASON else ""
             return f"{event.model} waits {how_long}: {event.reason}{where}"
         case RefusedByAccount() | ModelSkipped() | FellBack():
             return _another_model(event)

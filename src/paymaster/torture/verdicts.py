@@ -125,9 +125,9 @@ def _tokens(line: BillLine) -> int:
 
 def _every_bill_recorded(lines: Sequence[BillLine], bills: Mapping[str, BillLine], records: Mapping[str, Record]) -> Check:
     missing = [attempt for attempt in bills if attempt not in records]
-    unsigned = sum(line.attempt is None for line in lines)
+    untagged = sum(line.attempt is None for line in lines)
     twice = [attempt for attempt, count in Counter(line.attempt for line in lines).items() if count > 1 and attempt is not None]
-    wrong = {"unrecorded": missing, "sent twice": twice, "unsigned": ["?"] * unsigned}
+    wrong = {"unrecorded": missing, "sent twice": twice, "untagged": ["?"] * untagged}
     return Check("every request recorded", not any(wrong.values()), f"{len(lines)} requests" + _listed(wrong))
 
 

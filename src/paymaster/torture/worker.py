@@ -20,12 +20,12 @@ from paymaster.errors import BudgetExceeded, CallFailed, LedgerUnavailable
 from paymaster.flow.ports import Books, Provider, World
 from paymaster.flow.replies import Reply
 from paymaster.jsontypes import JsonObject
-from paymaster.options import Settings, configure
+from paymaster.options import ClientSettings, configure
 from paymaster.registry.models import Model
 from paymaster.torture.clocks import SkewedAsyncioRuntime, SkewedBlockingRuntime, SkewedClock
 from paymaster.torture.plans import LONGEST_ANSWER_TOKENS, RUN
 from paymaster.torture.verdicts import OUT_OF_TIME
-from paymaster.torture.wrappers import ShortBooks, ShortTimes, SigningProvider
+from paymaster.torture.wrappers import ShortTimes, ShortTimesLedger, TaggingProvider
 
 Emit = Callable[[dict[str, object]], None]
 
@@ -145,11 +145,11 @@ def tortured(world: World, config: WorkerConfig, emit: Emit, books: Books | None
     def admitted(hold_id: str, at_ms: int) -> None:
         emit({"admitted": hold_id, "at_ms": at_ms})
 
-    def signing(model: Model) -> Provider:
-        return SigningProvider(provider_of(model))
+    def tagging(model: Model) -> Provider:
+        return TaggingProvider(provider_of(model))
 
     times = ShortTimes(config.lease_ms, config.window_ms)
-    return replace(world, books=ShortBooks(books or world.books, times, admitted), provider_of=signing)
+    return replace(world, books=ShortTimesLedger(books or world.books, times, admitted), provider_of=tagging)
 
 
 def work(config: WorkerConfig, emit: Emit, books: Books | None = None) -> None:
@@ -248,5 +248,5 @@ def _report(reply: Reply, planner: CallPlanner, emit: Emit) -> None:
     emit({"reply": reply.call_id, "attempts": [[record.attempt, record.cost_nanousd] for record in reply.attempts]})
 
 
-def _settings(config: WorkerConfig) -> Settings:
+def _settings(config: WorkerConfig) -> ClientSettings:
     return {"run": RUN, "ledger": config.ledger, "state_dir": config.state_dir, "environ": {}}

@@ -30,13 +30,13 @@ def run_worker(config_json: str, pipe: "Connection[bytes, bytes]", stderr_path: 
         _join_namespace(namespace)
     descriptor = pipe.fileno()
 
-    def emit(report: dict[str, object]) -> None:
+    def send(report: dict[str, object]) -> None:
         # One write: a line is whole or missing, even if the process is killed.
         os.write(descriptor, orjson.dumps(report, option=orjson.OPT_APPEND_NEWLINE))
 
     config = WorkerConfig(**orjson.loads(config_json))
-    emit({"ready": config.number})
-    work(config, emit)
+    send({"ready": config.number})
+    work(config, send)
 
 
 def _join_namespace(namespace: str) -> None:

@@ -31,7 +31,7 @@ class ShortTimes:
     minute_ms: int
 
 
-class ShortBooks:
+class ShortTimesLedger:
     """`Books` with shorter leases and windows, so that a run of seconds shows what otherwise takes minutes.
 
     `admitted` is called with each hold's id and the ledger's time of its admission, before anything is sent.
@@ -90,7 +90,7 @@ class ShortBooks:
         return charge._replace(window_ms=self._times.minute_ms + WINDOW_MARGIN_MS)
 
 
-class SigningProvider:
+class TaggingProvider:
     """`Provider` whose requests carry their attempt (the hold's id) in a header, so that bills and records can be compared."""
 
     def __init__(self, provider: Provider) -> None:
@@ -98,16 +98,16 @@ class SigningProvider:
 
     async def send(self, call: ProviderCall) -> ProviderReply | Failure:
         """See `Provider`."""
-        return await self._provider.send(_signed(call))
+        return await self._provider.send(_tagged(call))
 
     def stream(self, call: ProviderCall) -> AsyncGenerator[ProviderChunk | ProviderReply | Failure]:
         """See `Provider`."""
-        return self._provider.stream(_signed(call))
+        return self._provider.stream(_tagged(call))
 
     async def close(self) -> None:
         """See `Provider`."""
         await self._provider.close()
 
 
-def _signed(call: ProviderCall) -> ProviderCall:
+def _tagged(call: ProviderCall) -> ProviderCall:
     return replace(call, model=replace(call.model, extra_headers={**call.model.extra_headers, ATTEMPT_HEADER: call.call_id}))

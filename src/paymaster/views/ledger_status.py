@@ -121,7 +121,7 @@ class LedgerStatus:
 def ledger_status(
     balances: Mapping[str, Balance], registry: Registry | None = None, *, run: str | None = None, queue: Sequence[Queued] = ()
 ) -> LedgerStatus:
-    """What the balances and the line say; with a registry also the caps. `run` leaves only the budgets of that run."""
+    """What the balances and the queue show; with a registry also the caps. `run` leaves only the budgets of that run."""
     return LedgerStatus(
         budgets=tuple(_budgets(balances, registry, run)),
         limits=tuple(_limits(balances, registry)),
@@ -190,7 +190,7 @@ def _belongs(of: Mapping[str, str], run: str) -> bool:
 
 
 def _cap(of: Mapping[str, str], registry: Registry | None) -> int | None:
-    """The smallest budget of the registry that such an account stands for."""
+    """The smallest budget of the registry that such an account is for."""
     if registry is None:
         return None
     budgets = [*registry.policy.budgets, *(budget for model in registry.models.values() for budget in model.budgets)]

@@ -175,8 +175,8 @@ def worst_case(
     request marks one (`cache_control`: `5m` or `1h`) or the provider writes unasked, at the peak price unless `at` is given and no peak
     begins soon after, in the most expensive service tier that may apply. Each of `n` answers has its largest output. Raises UnknownTier.
     """
-    lines = _hold_lines(price, prompt_tokens_upper_bound, cache_control, at, terms)
-    return max(unscaled(line.fixed + line.per_output_token * max_output_tokens * n, line.decimals) for line in lines)
+    billings = _billings(price, prompt_tokens_upper_bound, cache_control, at, terms)
+    return max(unscaled(way.fixed + way.per_output_token * max_output_tokens * n, way.decimals) for way in billings)
 
 
 def worst_case_nanousd(
@@ -190,8 +190,8 @@ def worst_case_nanousd(
     terms: RequestTerms = PLAIN_TERMS,
 ) -> int:
     """`worst_case` in nano-dollars, rounded up. Raises UnknownTier."""
-    lines = _hold_lines(price, prompt_tokens_upper_bound, cache_control, at, terms)
-    return max(scaled_usd_to_nanousd(line.fixed + line.per_output_token * max_output_tokens * n, line.decimals) for line in lines)
+    billings = _billings(price, prompt_tokens_upper_bound, cache_control, at, terms)
+    return max(scaled_usd_to_nanousd(way.fixed + way.per_output_token * max_output_tokens * n, way.decimals) for way in billings)
 
 
 def affordable_output_tokens(
@@ -206,17 +206,17 @@ def affordable_output_tokens(
 ) -> int:
     """The largest output per answer whose worst case `room_nanousd` pays for; 0 if the prompt alone costs more. Raises UnknownTier."""
     affordable = ENDLESS_OUTPUT_TOKENS
-    for line in _hold_lines(price, prompt_tokens_upper_bound, cache_control, at, terms):
-        room = room_nanousd * 10**line.decimals // NANOUSD_PER_USD - line.fixed
+    for way in _billings(price, prompt_tokens_upper_bound, cache_control, at, terms):
+        room = room_nanousd * 10**way.decimals // NANOUSD_PER_USD - way.fixed
         if room < 0:
             return 0
-        if line.per_output_token:
-            affordable = min(affordable, room // (line.per_output_token * n))
+        if way.per_output_token:
+            affordable = min(affordable, room // (way.per_output_token * n))
     return affordable
 
 
 @dataclass(frozen=True, slots=True)
-class _HoldLine:
+class _Billing:
     """One way to bill a request, in `10**-decimals` dollars: a fixed part, and a part per output token."""
 
     fixed: int
@@ -224,7 +224,7 @@ class _HoldLine:
     decimals: int
 
 
-def _hold_lines(price: Price, bound: int, cache_control: str | None, at: datetime | None, terms: RequestTerms) -> list[_HoldLine]:
+def _billings(price: Price, bound: int, cache_control: str | None, at: datetime | None, terms: RequestTerms) -> list[_Billing]:
     inputs = ["input", "cache_read"]
     outputs = ["output"]
     if cache_control is not None or terms.caching_possible or price.writes_cache_unasked:
@@ -238,14 +238,14 @@ def _hold_lines(price: Price, bound: int, cache_control: str | None, at: datetim
     factor = price.us_factor if terms.inference_geo == "us" and price.us_factor is not None else Decimal(1)
     more = decimals_needed((factor,))
     times, one = scaled(factor, more), 10**more
-    lines = []
+    billings = []
     for table in _tables_within_reach(price, at, terms):
         for longest, rates in table.reachable(bound):
             rate = dict(zip(METERS, rates.units, strict=True))
             extras = terms.web_searches * rate["web_search"] + rate["request"]
             fixed = longest * max(rate[meter] for meter in inputs) * times + extras * one
-            lines.append(_HoldLine(fixed, max(rate[meter] for meter in outputs) * times, rates.decimals + more))
-    return lines
+            billings.append(_Billing(fixed, max(rate[meter] for meter in outputs) * times, rates.decimals + more))
+    return billings
 
 
 def _tables_within_reach(price: Price, at: datetime | None, terms: RequestTerms) -> list[RateTable]:

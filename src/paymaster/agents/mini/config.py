@@ -12,7 +12,7 @@ from paymaster.registry.overrides import SETTINGS, flag_of, variable_of
 from paymaster.registry.values import Count, Switch, Text, Usd
 
 if TYPE_CHECKING:
-    from paymaster.options import Settings
+    from paymaster.options import ClientSettings
     from paymaster.registry.models import Registry
 
 DEFAULT = "default"
@@ -61,7 +61,7 @@ class PaymasterModelConfig(BaseModel):
     multimodal_regex: str = ""
     action_regex: str = ""  # if it is set, commands are read from the text and no tool is offered
 
-    def settings(self) -> "Settings":
+    def settings(self) -> "ClientSettings":
         """The settings of the client."""
         return {
             "run": self.run_id,

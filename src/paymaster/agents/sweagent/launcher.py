@@ -27,7 +27,7 @@ from paymaster.registry.overrides import Overrides, flag_of, read_overrides, var
 if TYPE_CHECKING:
     from paymaster.agents.sweagent.patches import ModelRequest
     from paymaster.agents.sweagent.session import Session
-    from paymaster.options import Settings
+    from paymaster.options import ClientSettings
     from paymaster.registry.completing import Sources
     from paymaster.registry.models import Registry
 
@@ -159,7 +159,7 @@ class LaunchPlan:
         self.session = Session(prepared.registry, self._client_settings(prepared.keys), batched=self.batched)
         return self.session
 
-    def _client_settings(self, keys: Mapping[str, str]) -> "Settings":
+    def _client_settings(self, keys: Mapping[str, str]) -> "ClientSettings":
         overrides = self.overrides
         return {
             "run": overrides.run_id,

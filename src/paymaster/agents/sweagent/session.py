@@ -24,7 +24,7 @@ from paymaster.routing.planning import SkipCause, plan, resolve
 from paymaster.routing.requests import Request
 
 if TYPE_CHECKING:
-    from paymaster.options import Settings
+    from paymaster.options import ClientSettings
     from paymaster.registry.models import Registry
 
 AGENT = "agent"
@@ -56,7 +56,7 @@ class Session:
     no instance begins, and those that have begun continue as long as the budget allows their calls.
     """
 
-    def __init__(self, registry: "Registry", settings: "Settings", *, batched: bool) -> None:
+    def __init__(self, registry: "Registry", settings: "ClientSettings", *, batched: bool) -> None:
         self._summary = SpendSummary()
         self._lock = threading.Lock()
         self._request_cost: ContextVar[RequestCost | None] = ContextVar("paymaster_request_cost", default=None)
@@ -68,7 +68,7 @@ class Session:
         self.spent_nanousd = 0
         self.stopped_by: BudgetExceeded | None = None
         self._interrupted: dict[str, None] = {}
-        options: Settings = {**settings, "listeners": (*settings.get("listeners", ()), self._summary, self._on_event)}
+        options: ClientSettings = {**settings, "listeners": (*settings.get("listeners", ()), self._summary, self._on_event)}
         self.client = Client(with_long_waits(registry), **options)
 
     # ---------------------------------------------------------------------------------------------- the instance of a thread

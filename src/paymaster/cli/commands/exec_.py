@@ -9,7 +9,7 @@ from paymaster.cli.flags import ALL, Flags, with_flags
 
 if TYPE_CHECKING:
     from paymaster.flow.events import Event
-    from paymaster.options import Settings
+    from paymaster.options import ClientSettings
     from paymaster.registry.models import Registry
 
 HELP = """Run a command behind a gateway of its own.
@@ -84,7 +84,7 @@ class _BudgetRefusals:
             )
 
 
-def _budget_lines(registry: "Registry", settings: "Settings") -> list[str]:
+def _budget_lines(registry: "Registry", settings: "ClientSettings") -> list[str]:
     """The state of the run's budgets, read from the ledger again; a ledger in memory ended with the gateway."""
     from paymaster.agents.spend_summary import budget_lines
     from paymaster.client import Client

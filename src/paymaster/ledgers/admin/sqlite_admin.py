@@ -11,7 +11,7 @@ import orjson
 from paymaster.accounting.accounts import Record
 from paymaster.ledgers.admin.export_format import AccountSums, ExportHead, Item, OpeningBalance, WindowEntry
 from paymaster.ledgers.admin.ledger_admin import JournalPosition, LedgerDescription, not_empty
-from paymaster.ledgers.sqlite.file import explain, is_busy, locked_for_long, newest_version, open_as_it_is, open_database, read_statements
+from paymaster.ledgers.sqlite.file import is_busy, locked_for_long, newest_version, open_as_it_is, open_database, read_statements, to_error
 from paymaster.ledgers.sqlite.store import SEQ_BITS, SqliteStore
 from paymaster.ledgers.store import OpenHold
 
@@ -179,7 +179,7 @@ class SqliteAdmin:
         try:
             yield
         except sqlite3.Error as error:
-            raise (locked_for_long(self._path, PATIENCE_MS) if is_busy(error) else explain(error, self._path)) from error
+            raise (locked_for_long(self._path, PATIENCE_MS) if is_busy(error) else to_error(error, self._path)) from error
 
 
 def add_up(amounts: Iterable[Mapping[str, int]]) -> dict[str, int]:

@@ -57,7 +57,7 @@ def may_pass(error: Fault) -> bool:
     return isinstance(error, ResponseError) and any(word in str(error) for word in PASSING)
 
 
-def explain(error: Fault, label: str, *, worked: bool = False) -> PaymasterError:
+def to_error(error: Fault, label: str, *, worked: bool = False) -> PaymasterError:
     """A fault that will not pass by itself, as one clear message. `worked` if the server answered this process before."""
     text = _text(error)
     if isinstance(error, NoPermissionError) or any(words in text for words in NOT_ALLOWED):

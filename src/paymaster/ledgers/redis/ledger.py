@@ -27,7 +27,7 @@ from paymaster.accounting.accounts import (
 from paymaster.errors import LedgerUnavailable, LedgerUnusable
 from paymaster.ledgers.redis.address import Address
 from paymaster.ledgers.redis.connections import Reply
-from paymaster.ledgers.redis.faults import ANOTHER_NAME, FAULTS, explain, may_pass, not_reached
+from paymaster.ledgers.redis.faults import ANOTHER_NAME, FAULTS, may_pass, not_reached, to_error
 from paymaster.ledgers.redis.messages import (
     ScriptRequest,
     figures,
@@ -241,7 +241,7 @@ class RedisLedger:
                 reply = await self._runner.run(verb, request, waits=verb not in NOT_WAITED_FOR)
             except FAULTS as error:
                 if not may_pass(error):
-                    raise explain(error, self.address.label, worked=self._worked) from error
+                    raise to_error(error, self.address.label, worked=self._worked) from error
                 waited_ms = max(paused_ms, int((time.monotonic() - started) * 1_000))
                 if waited_ms + longest_ms >= self.address.patience_ms:
                     raise not_reached(error, self.address.label, waited_ms) from error

@@ -20,7 +20,7 @@ def open_database(path: Path) -> sqlite3.Connection:
 
     Raises:
         LedgerUnusable: the path, the file or its schema is not one Paymaster can work with.
-        sqlite3.Error: any error of SQLite; `explain` turns it into a message, `is_busy` is True if another try is worth it.
+        sqlite3.Error: any error of SQLite; `to_error` turns it into a message, `is_busy` is True if another try is worth it.
     """
     _make_file(path)
     connection = connect(path)
@@ -75,7 +75,7 @@ def is_busy(error: sqlite3.Error) -> bool:
     return _code(error) in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
 
-def explain(error: sqlite3.Error, path: Path, *, worked: bool = False) -> PaymasterError:
+def to_error(error: sqlite3.Error, path: Path, *, worked: bool = False) -> PaymasterError:
     """An error of SQLite, as one clear message about the file. `worked` if this process could write it before."""
     match _code(error):
         case sqlite3.SQLITE_NOTADB:

@@ -49,7 +49,7 @@ class _Member:
         """Do the work; one that may be dropped and whose caller is gone is not done."""
         return None if self.may_be_dropped and self.answer.cancelled() else self.work(store)
 
-    def emit(self, result: object) -> None:
+    def resolve(self, result: object) -> None:
         """Answer."""
         if not self.answer.done():
             self.answer.set_result(result)
@@ -60,7 +60,7 @@ class _Member:
             self.answer.set_exception(error)
 
 
-class _Queue(threading.local):
+class _FormingGroup(threading.local):
     """The group that this thread's loop is forming. It is dropped with a loop that has closed, and after a fork."""
 
     def __init__(self) -> None:
@@ -74,7 +74,7 @@ class GroupCommit:
     def __init__(self, attempt: Callable[[Work[list[object]]], list[object]], transact: Transact) -> None:
         self._attempt = attempt
         self._transact = transact
-        self._queue = _Queue()
+        self._forming = _FormingGroup()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def join(self, work: Work[T], *, may_be_dropped: bool = False) -> T:
@@ -84,24 +84,24 @@ class GroupCommit:
         closes while the file is locked or after a neighbour's work was refused.
         """
         loop = asyncio.get_running_loop()
-        queue = self._queue
-        if queue.loop is not loop:
-            queue.loop, queue.group = loop, []
+        forming = self._forming
+        if forming.loop is not loop:
+            forming.loop, forming.group = loop, []
         answer: asyncio.Future[T | _Undone] = loop.create_future()
-        queue.group.append(_Member(work, answer, may_be_dropped))
-        if len(queue.group) == 1:
+        forming.group.append(_Member(work, answer, may_be_dropped))
+        if len(forming.group) == 1:
             # A callback, not a task: a closing loop cancels tasks, and what was spent must be settled even then.
-            loop.call_soon(self._commit, queue.group)
-        if len(queue.group) == LARGEST:
-            queue.group = []
+            loop.call_soon(self._commit, forming.group)
+        if len(forming.group) == LARGEST:
+            forming.group = []
         outcome = await answer
         return await self._transact(work) if isinstance(outcome, _Undone) else outcome
 
     def _commit(self, group: list[_Member]) -> None:
-        if group is self._queue.group:
-            self._queue.group = []
+        if group is self._forming.group:
+            self._forming.group = []
         try:
-            _emit(group, self._attempt(_together(group)))
+            _resolve(group, self._attempt(_together(group)))
         except sqlite3.Error as error:
             if not is_busy(error):
                 _leave_undone(group)
@@ -118,7 +118,7 @@ class GroupCommit:
     async def _commit_later(self, group: list[_Member]) -> None:
         """The same, waiting for the lock."""
         try:
-            _emit(group, await self._transact(_together(group)))
+            _resolve(group, await self._transact(_together(group)))
         except LedgerUnavailable as error:
             for member in group:
                 member.fail(error)
@@ -139,11 +139,11 @@ def _together(group: list[_Member]) -> Work[list[object]]:
     return work
 
 
-def _emit(group: list[_Member], results: list[object]) -> None:
+def _resolve(group: list[_Member], results: list[object]) -> None:
     for member, result in zip(group, results, strict=True):
-        member.emit(result)
+        member.resolve(result)
 
 
 def _leave_undone(group: list[_Member]) -> None:
     for member in group:
-        member.emit(UNDONE)
+        member.resolve(UNDONE)

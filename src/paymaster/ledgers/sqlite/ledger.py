@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from paymaster.accounting.accounts import Balance, Change, Held, Hold, Lost, Post, Queued, Record, ReserveOutcome, Settled, Settlement
 from paymaster.ledgers import transactions
-from paymaster.ledgers.sqlite.file import connect, explain, is_busy, locked_for_long, open_database
+from paymaster.ledgers.sqlite.file import connect, is_busy, locked_for_long, open_database, to_error
 from paymaster.ledgers.sqlite.forks import watch_forks
 from paymaster.ledgers.sqlite.group_commit import GroupCommit
 from paymaster.ledgers.sqlite.store import SqliteStore
@@ -102,7 +102,7 @@ class SqliteLedger:
             while (record := reader.next()) is not None:
                 yield record
         except sqlite3.Error as error:
-            raise explain(error, self.path) from error
+            raise to_error(error, self.path) from error
         finally:
             reader.close()
 
@@ -126,7 +126,7 @@ class SqliteLedger:
                 return self._attempt(work, begin)
             except sqlite3.Error as error:
                 if not is_busy(error):
-                    raise explain(error, self.path, worked=self._worked) from error
+                    raise to_error(error, self.path, worked=self._worked) from error
                 if waited_ms >= self._patience_ms:
                     raise locked_for_long(self.path, waited_ms) from error
             pause_ms = 1 + int(self._jitter() * longest_ms)
