@@ -177,8 +177,8 @@ def test_a_local_mistake_costs_nothing(paymaster):
     [
         ("sqlite:{tmp}/no.db", "is not a ledger"),
         ("sqlite:{tmp}", "is a directory"),
-        ("redsi://x", "no kind of ledger"),
-        ("x.db", "not a ledger's URL"),
+        ("redsi://x", "Unknown ledger URL"),
+        ("x.db", "not a ledger URL"),
     ],
 )
 def test_a_ledger_that_cannot_be_used_is_a_mistake(paymaster, registry, tmp_path, ledger, expected):

@@ -43,9 +43,9 @@ def test_without_a_url_the_ledger_is_in_the_state_directory(tmp_path):
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("mysql://user:hunter2@host/db", "There is no kind of ledger for 'mysql://host/db'"),
-        ("memory:something", "There is no kind of ledger"),
-        ("ledger.db", "is not a ledger's URL"),
+        ("mysql://user:hunter2@host/db", "Unknown ledger URL 'mysql://host/db'"),
+        ("memory:something", "Unknown ledger URL"),
+        ("ledger.db", "is not a ledger URL"),
         ("sqlite:", "names no path"),
         ("sqlite:///", "names no path"),
         ("sqlite://host/path", "names no path"),

@@ -200,7 +200,7 @@ def test_an_unknown_provider_without_a_similar_name_lists_all_providers(problems
         (AB.replace("default: a", "default: aa"), ["1: default: unknown model 'aa' (did you mean a?)"]),
         (AB.replace("default: a", "default: [a]"), ["1: default: must be the name of a model"]),
         (AB.replace("default: a", "default: ''"), ["1: default: must be the name of a model"]),
-        (AB.replace("default: a\n", ""), ["1: default: is missing, so a call that names no model has none (default: a)"]),
+        (AB.replace("default: a\n", ""), ["1: default: is missing; it is needed with more than one model and no fallback_chain (default: a)"]),
         (f"{AB}zork: 1\n", ["5: zork: unknown key (known: default, models, policies)"]),
         (f"{AB}polices: {{}}\n", ["5: polices: unknown key (did you mean policies?)"]),
         ("model_registry: {models: {a: {provider: ollama}}}\nagent: {}\n", ["2: agent: unknown key (known: model_registry, policies)"]),

@@ -102,7 +102,7 @@ def test_workers_on_two_hosts_keep_one_budget(paymaster):
         (("--faults", "kil"), "unknown fault 'kil'"),
         (("--ledger", "memory:", "--workers", "2"), "a memory ledger can not be shared between processes"),
         (("--ledger", "sqlite:mine.sqlite3"), "torture does not run on an existing file"),
-        (("--ledger", "postgres://x"), "There is no kind of ledger"),
+        (("--ledger", "postgres://x"), "Unknown ledger URL"),
         (("--workers", "2", "--calls", "12"), "a budget for 24 calls is too small"),
         (("--hosts", "2"), "--hosts needs a ledger that several machines can share"),
         (("--ledger", "redis", "--faults", "disk"), "'disk' is not possible"),

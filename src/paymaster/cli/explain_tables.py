@@ -56,7 +56,7 @@ def _row(verdict: Explanation) -> list[str | Cell]:
 
 
 def _accounts(verdict: Explanation) -> Table:
-    figures = [Column(title, figures=True) for title in ("used", "of it held", "needed", "cap")]
+    figures = [Column(title, figures=True) for title in ("used", "held", "needed", "cap")]
     return Table(
         title=f"Accounts that {verdict.model} would charge",
         columns=[Column("account"), *figures, Column("fits")],

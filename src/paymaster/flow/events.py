@@ -34,7 +34,7 @@ class Admitted(_CallEvent):
     attempt: int
     """Counts from 1 within the call."""
     held_nanousd: int
-    """What was set aside: the most the attempt may cost."""
+    """What was held: the most the attempt may cost."""
     prompt_tokens: int
     """The prompt as counted before sending, an upper bound."""
     max_output_tokens: int | None
@@ -48,7 +48,7 @@ class Admitted(_CallEvent):
     over_budget: tuple[str, ...] = ()
     """Accounts of soft budgets that have no room for this attempt."""
     budget_left_nanousd: int | None = None
-    """What is left of the budget that ends first, with this hold set aside; null without one."""
+    """What is left of the budget that ends first, with this hold counted; null without one."""
     requests_left: int | None = None
     """Requests left of the tightest requests-per-minute limit; null without one."""
     requests_cap: int | None = None
@@ -88,7 +88,7 @@ class RefusedByAccount(_CallEvent):
     settled: int
     """What is already spent or used."""
     held: int
-    """What open holds of other calls have set aside."""
+    """What open holds of other calls have."""
     needed: int
     """What this attempt asked for."""
 
@@ -122,11 +122,11 @@ class AttemptSettled(_CallEvent):
     cost_nanousd: int
     """What was charged."""
     held_nanousd: int
-    """What had been set aside."""
+    """What had been held."""
     cost_source: str
     """Where the price came from."""
     billed: str
-    """`exact` (the cost is known), `assumed` (it is not, so the hold was charged), `none` (surely not billed) or `unpriced`."""
+    """`exact` (the cost is known), `assumed` (it is not, so the hold was charged), `none` (not billed) or `unpriced`."""
     input_tokens: int
     """Input neither read from a cache nor written to one."""
     cache_read_tokens: int
@@ -245,7 +245,7 @@ class BudgetPassed(_CallEvent):
     spent_nanousd: int
     """What is settled."""
     held_nanousd: int
-    """What open holds have set aside."""
+    """What open holds have."""
     needed_nanousd: int
     """What this call asked for."""
     cap_nanousd: int
@@ -323,7 +323,7 @@ class SettlementFailed(_CallEvent):
     model: str
     """The model that was called."""
     held_nanousd: int
-    """What stays set aside meanwhile."""
+    """What stays held meanwhile."""
     spooled: bool = False
     """True if the cost waits on disk until the ledger is available again; otherwise the whole hold is charged when its lease ends."""
     message: str

@@ -47,9 +47,9 @@ def open_ledger(
         case server if server in SCHEMES:
             return _on_redis(url, pause, blocking=blocking)
         case "":
-            raise LedgerUnusable(f"{url!r} is not a ledger's URL.", advice=f"For a file write sqlite:{url}. {KNOWN}")
+            raise LedgerUnusable(f"{url!r} is not a ledger URL.", advice=f"For a file write sqlite:{url}. {KNOWN}")
         case _:
-            raise LedgerUnusable(f"There is no kind of ledger for {_without_secrets(url)!r}.", advice=KNOWN)
+            raise LedgerUnusable(f"Unknown ledger URL {_without_secrets(url)!r}.", advice=KNOWN)
 
 
 def _on_redis(url: str, pause: Callable[[int], Awaitable[None]], *, blocking: bool) -> "RedisLedger":

@@ -209,7 +209,7 @@ def _check_default(written: Written, names: Mapping[str, str], findings: Finding
         if written.default not in names and names:
             findings.add(path, f"unknown model {written.default!r}", near(written.default, names))
     elif len(written.models) > 1 and not written.policy.fallback_chain and written.is_valid(*deciding_paths):
-        missing = "default: is missing, so a call that names no model has none"
+        missing = "default: is missing; it is needed with more than one model and no fallback_chain"
         findings.add(written.root, missing, f"default: {next(iter(names))}")
 
 

@@ -56,11 +56,11 @@ class PrometheusMetrics:
     def __init__(self) -> None:
         own = CollectorRegistry(auto_describe=True)
         self._attempts = Counter(
-            "paymaster_attempts", "Attempts that ended, by what came of them.", ("model", "provider", "outcome"), registry=own
+            "paymaster_attempts", "Attempts that ended, by outcome.", ("model", "provider", "outcome"), registry=own
         )
         self._cost = Counter("paymaster_cost_nanousd", "Charged for attempts.", ("model", "provider", "billed"), registry=own)
         self._holds = Counter("paymaster_holds", "Attempts that were paid for in advance and sent.", ("model",), registry=own)
-        self._held = Counter("paymaster_holds_nanousd", "Set aside in advance for attempts.", ("model",), registry=own)
+        self._held = Counter("paymaster_holds_nanousd", "Held in advance for attempts.", ("model",), registry=own)
         self._lowered = Counter("paymaster_lowered_outputs", "Attempts whose longest answer a budget lowered.", ("model",), registry=own)
         self._tokens = Counter(
             "paymaster_tokens", "Tokens of answered attempts; the kinds exclude one another.", ("model", "provider", "kind"), registry=own

@@ -69,7 +69,7 @@ def _budgets(status: LedgerStatus, now_ms: int) -> Iterator[Metric]:
     labels = ("budget", "model")
     accounts = GaugeMetricFamily("paymaster_budget_accounts", "Budgets of this kind that were ever charged.", labels=labels)
     spent = GaugeMetricFamily("paymaster_budget_spent_usd", "Settled on the budgets of this kind, in US dollars.", labels=labels)
-    held = GaugeMetricFamily("paymaster_budget_held_usd", "Set aside by open calls, in US dollars.", labels=labels)
+    held = GaugeMetricFamily("paymaster_budget_held_usd", "Held by open calls, in US dollars.", labels=labels)
     fullest = GaugeMetricFamily(
         "paymaster_budget_fullest_ratio",
         "Spent and held of the cap, of the fullest budget of this kind; runs, batches and instances count while they have open calls.",
@@ -91,7 +91,7 @@ def _still_matters(budget: BudgetState) -> bool:
 
 def _limits(status: LedgerStatus) -> Iterator[Metric]:
     labels = ("model", "limit")
-    used = GaugeMetricFamily("paymaster_limit_used", "Requests or tokens in the window that slides, by the registry's word.", labels=labels)
+    used = GaugeMetricFamily("paymaster_limit_used", "Requests or tokens in the sliding window, by the registry's key.", labels=labels)
     cap = GaugeMetricFamily("paymaster_limit_cap", "The most that may be in the window.", labels=labels)
     for limit in status.limits:
         used.add_metric((limit.model, limit.limit), limit.used)
