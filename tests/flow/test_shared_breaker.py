@@ -11,11 +11,14 @@ import pytest
 
 from call_box import HELLO, Box, answer, failure, model, registry
 from fleet import LoopbackProvider
-from paymaster import AsyncClient
+from paymaster import AsyncClient, NoModelAvailable
+from paymaster.accounting.accounts import Charge, Held, Hold, Post, Refused
 from paymaster.ledgers.memory import MemoryLedger
-from paymaster.registry.models import Limits
-from paymaster.routing.breaker import State
+from paymaster.ledgers.wait_queue import ProcessWaitQueue
+from paymaster.registry.models import Limits, Registry, Timeouts
+from paymaster.routing.breaker import State, admission_charges
 from paymaster.routing.failures import FailureKind
+from paymaster.scope import Scope
 from paymaster.testing import ManualRuntime
 from paymaster.views.ledger_status import ledger_status
 
@@ -98,6 +101,143 @@ def test_the_status_names_the_state_of_the_circuit_and_what_a_provider_asked_for
     failing.outcomes["first"][:] = [failure(FailureKind.THROTTLED, retry_after_ms=90_000)]
     failing.ask()  # the probe: the provider asks to wait, which says nothing about its health
     assert state() == (State.HALF_OPEN, None, runtime.now_ms() + 90_000)
+
+
+def failing_box(registry_: Registry, runtime: ManualRuntime, books: MemoryLedger, outcomes: dict[str, list[object]], **scope: str) -> Box:
+    """A caller of its own on a shared ledger and clock."""
+    return Box(registry_, outcomes, runtime=runtime, books=books, scope=Scope(**{"run": "r", **scope}))  # type: ignore[arg-type]  # outcomes of any kind
+
+
+def test_a_caller_that_waits_for_something_else_keeps_no_probe_out() -> None:
+    """It has been refused by the open circuit, and is then refused by its key's own limit: its turn in the queue asks for no probe."""
+    runtime, books = ManualRuntime(), MemoryLedger()
+    first, second = model("first"), model("second")
+    policy: dict[str, object] = {"breaker_failures": 1, "retries_per_model": 0}
+    failing = failing_box(
+        registry(first, second, **policy), runtime, books, {"first": [failure(FailureKind.SERVER_ERROR)], "second": [answer("second")]}
+    )
+    assert failing.ask().model == "second"
+    asyncio.run(_wait_in_the_queue(books, runtime))
+    runtime.advance(15_000)
+    well = failing_box(registry(first, second, **policy), runtime, books, {"first": [answer("first")], "second": [answer("second")]})
+    assert well.ask().model == "first"
+
+
+async def _wait_in_the_queue(books: MemoryLedger, runtime: ManualRuntime) -> None:
+    """Refused on everything that an ordinary hold and a probe may meet, with a turn in the ledger for as long as the pause."""
+    ordinary = [charge for charge in admission_charges("first", as_probe=False) if charge.cap is not None]
+    hold = Hold("waits", (*ordinary, Charge("slots/key/k1", 1, 0, 0)), 60_000)
+    await books.post((Post("slots/key/k1", 1, 500_000),), (), runtime.now_ms())
+    assert isinstance(await books.reserve(hold, runtime.now_ms(), queue_for_ms=60_000), Refused)
+
+
+def test_a_circuit_is_not_closed_while_its_probe_is_under_way_however_long_that_takes() -> None:
+    """The half-open period ends during a probe that hangs; the calls after it must not meet the dead model all at once."""
+    runtime, books = ManualRuntime(), MemoryLedger()
+    entry = model("first", timeouts=Timeouts(total_ms=60_000))
+    box = failing_box(
+        registry(entry, model("second"), breaker_failures=1, retries_per_model=0),
+        runtime,
+        books,
+        {"first": [failure(FailureKind.SERVER_ERROR)], "second": [answer("second")]},
+    )
+    box.ask()
+    runtime.advance(74_000)  # a second before the period ends
+    probe = Hold("probe", admission_charges("first", as_probe=True), 90_000)
+    assert isinstance(asyncio.run(books.reserve(probe, runtime.now_ms())), Held)
+    for _ in range(10):
+        runtime.advance(5_000)
+        assert box.ask().model == "second"
+    assert len([call for call in box.provider.calls if call.model.name == "first"]) == 1
+
+
+def test_calls_that_wait_for_an_open_circuit_are_served_in_their_order(tmp_path: Path) -> None:
+    served: list[str] = []
+
+    def behave(seen: Seen) -> tuple[int, dict[str, str]]:
+        if not served and not answering.is_set():
+            return 503, {}
+        served.append(seen.who)
+        return 200, {}
+
+    async def scenario() -> None:
+        async with AsyncClient(file, ledger="memory:", state_dir=tmp_path / "state", run="r", environ={}) as client:
+            with pytest.raises(NoModelAvailable):
+                await client.complete(HELLO, model="alone", user="opens")
+            early = []
+            for number in range(8):
+                early.append(asyncio.create_task(client.complete(HELLO, model="alone", user=f"early-{number}")))
+                await asyncio.sleep(0.02)
+            answering.set()
+            late = []
+            while not all(task.done() for task in early):
+                if len(late) < 30:
+                    late.append(asyncio.create_task(client.complete(HELLO, model="alone", user=f"late-{len(late)}")))
+                await asyncio.sleep(0.01)
+            await asyncio.gather(*early, *late)
+
+    answering = threading.Event()
+    file = tmp_path / "registry.yaml"
+    with LoopbackProvider(behave) as provider:
+        file.write_text(ALONE % provider.base_url)
+        asyncio.run(scenario())
+    early = [user for user in served if user.startswith("early")]
+    assert served[: len(early)] == [f"early-{number}" for number in range(8)]
+
+
+ALONE = """
+models:
+  alone: {provider: openai_compatible, model_id: a, base_url: "%s", price: free, max_parallel: 1}
+policies: {breaker_failures: 1, breaker_pause_s: 0.5, retries_per_model: 0, max_wait_s: 60}
+"""
+
+
+def test_a_call_with_a_fallback_does_not_queue_behind_those_who_wait_for_a_slot_of_a_model_that_fails(tmp_path: Path) -> None:
+    """They came for a slot before the circuit opened, and now wait for it in the same queue."""
+    free, arrived = threading.Event(), threading.Event()
+
+    def behave(_: Seen) -> tuple[int, dict[str, str]]:
+        arrived.set()
+        free.wait(60)
+        return 503, {}
+
+    async def scenario() -> tuple[str, float]:
+        async with AsyncClient(file, ledger="memory:", state_dir=tmp_path / "state", run="r", environ={}) as client:
+            holder = asyncio.create_task(client.complete(HELLO, model="a", user="holds the slot"))
+            await asyncio.to_thread(arrived.wait, 30)
+            waiter = asyncio.create_task(client.complete(HELLO, model="lonely"))
+            queue = client._resources.world.wait_queue
+            assert isinstance(queue, ProcessWaitQueue)
+            while queue.waiting("slots/a") < 1:  # noqa: ASYNC110 - joining the queue sets no event
+                await asyncio.sleep(0.01)
+            await client._resources.books.post(
+                (Post("probe/a", 1, 60_000), Post("breaker/a", 1, 120_000)), (), client._resources.runtime.now_ms()
+            )
+            began_s = time.monotonic()
+            model_ = (await client.complete(HELLO, model="a")).model
+            took_s = time.monotonic() - began_s
+            free.set()
+            for task in (holder, waiter):
+                task.cancel()
+            await asyncio.wait([holder, waiter])
+        return model_, took_s
+
+    file = tmp_path / "registry.yaml"
+    with LoopbackProvider(behave) as busy, LoopbackProvider(lambda _: (503, {})) as down, LoopbackProvider(lambda _: (200, {})) as well:
+        file.write_text(QUEUED % (busy.base_url, down.base_url, well.base_url))
+        model_, took_s = asyncio.run(scenario())
+    assert model_ == "well"
+    assert took_s < 5
+
+
+QUEUED = """
+default: a
+models:
+  a: {provider: openai_compatible, model_id: a, base_url: "%s", price: free, max_parallel: 1, fallbacks: [well]}
+  lonely: {provider: openai_compatible, model_id: l, base_url: "%s", price: free, fallbacks: [a]}
+  well: {provider: openai_compatible, model_id: w, base_url: "%s", price: free}
+policies: {breaker_failures: 5, patience_s: 30, retries_per_model: 0}
+"""
 
 
 REGISTRY = """

@@ -25,7 +25,7 @@ def test_every_admitted_state_has_a_row_for_every_signal() -> None:
     ("in_breaker", "in_probe", "state"),
     [
         (NOTHING, NOTHING, State.CLOSED),
-        (NOTHING, Balance(held=1), State.CLOSED),  # an answer closed it while a probe was under way
+        (NOTHING, Balance(held=1), State.HALF_OPEN),  # the period is over, and a probe that takes longer has not ended
         (OPEN, OPEN, State.OPEN),
         (OPEN, Balance(live=3, free_at=((5_000, 3),)), State.OPEN),  # three calls opened it in the same millisecond
         (OPEN, NOTHING, State.HALF_OPEN),
@@ -49,8 +49,9 @@ def test_what_is_written_leads_to_the_state_of_the_table(state: State, event: Ci
 
 def test_an_ordinary_call_goes_through_a_closed_circuit_alone_and_a_probe_alone_through_a_half_open_one() -> None:
     ordinary, probe = breaker.admission_charges("m", as_probe=False), breaker.admission_charges("m", as_probe=True)
-    assert not shortfalls(ordinary, (NOTHING, NOTHING))
-    assert [short.charge.account for short in shortfalls(ordinary, (OPEN, NOTHING))] == ["breaker/m"]
+    assert not shortfalls(ordinary, (NOTHING, NOTHING, NOTHING))
+    assert [short.charge.account for short in shortfalls(ordinary, (OPEN, NOTHING, NOTHING))] == ["breaker/m"]
+    assert [short.charge.account for short in shortfalls(ordinary, (NOTHING, Balance(held=1), NOTHING))] == ["probe/m"]
     assert not shortfalls(probe, (NOTHING, NOTHING))
     assert [short.charge.account for short in shortfalls(probe, (Balance(held=1), NOTHING))] == ["probe/m"]  # one at a time
     assert [short.retry_at_ms for short in shortfalls(probe, (OPEN, NOTHING))] == [5_000]  # open
@@ -124,9 +125,7 @@ def refused(*accounts: str) -> Refused:
 
 def test_a_refusal_by_the_circuit_differs_from_a_provider_that_asked_to_wait() -> None:
     assert breaker.refuses("m", refused("pause/m", "breaker/m"))
-    assert breaker.needs_probe("m", refused("breaker/m"))
     assert breaker.refuses("m", refused("probe/m"))
-    assert not breaker.needs_probe("m", refused("probe/m"))
     assert not breaker.refuses("m", refused("pause/m", "slots/m", "breaker/other"))
     assert breaker.describe("probe/m", Balance(held=1)) == "circuit half open after failures, and a probe is under way"
     assert breaker.describe("probe/m", OPEN) == breaker.describe("breaker/m", OPEN) == "circuit open after failures"

@@ -97,7 +97,7 @@ def test_the_largest_output_is_known_or_enforced(settings: dict[str, object], ou
 
 def test_a_prompt_that_does_not_fit_is_passed_over_only_where_the_count_is_exact() -> None:
     small = model("a", context_window=1000, max_input_tokens=900)
-    assert against(Request(messages=HELLO), small, Counts(950)) == (SkipCause.CONTEXT, "the prompt has 950 tokens, it takes 900")
+    assert against(Request(messages=HELLO), small, Counts(950)) == (SkipCause.CONTEXT, "the prompt has 950 tokens; the model takes 900")
     assert against(Request(messages=HELLO), model("a", context_window=1000), Counts(1000))[0] is SkipCause.CONTEXT
     assert only(Request(messages=HELLO), small, Counts(4000, likely=2000, exact=False)).output_tokens == 1000
 
@@ -158,6 +158,7 @@ def test_what_a_call_is_charged_to() -> None:
         "usd/run/r1": (ChargeKind.MONEY, candidate.held_nanousd, 5 * NANO, None),
         "pause/a": (ChargeKind.PAUSE, 0, 0, 0),
         "breaker/a": (ChargeKind.BREAKER, 0, 0, 0),
+        "probe/a": (ChargeKind.BREAKER, 0, 0, 0),
         "slots/a": (ChargeKind.SLOT, 1, 4, 0),
         "failures/a": (ChargeKind.FAILURES, 0, None, 0),
         "requests/a": (ChargeKind.REQUESTS, 1, 60, 61_000),

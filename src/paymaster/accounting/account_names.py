@@ -52,6 +52,11 @@ def key_subject(key: str) -> str:
     return f"key/{key}"
 
 
+def can_be_subject(model: str) -> bool:
+    """Whether a model may have this name: not one that reads as an endpoint's, or as a gateway key's."""
+    return _ENDPOINT not in model and not model.startswith("key/")
+
+
 def parse(name: str) -> AccountName:
     """The name's parts."""
     kind, _, subject = name.partition("/")

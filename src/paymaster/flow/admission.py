@@ -3,7 +3,7 @@
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
 
-from paymaster.accounting.account_names import BREAKER, PAUSE, PROBE, parse
+from paymaster.accounting.account_names import BREAKER, PAUSE, PROBE, SLOTS, account_of
 from paymaster.accounting.accounts import Held, HoldEnded, Refused
 from paymaster.errors import DeadlineExceeded, LedgerUnavailable
 from paymaster.flow.call_events import CallEvents
@@ -116,11 +116,14 @@ class CallAdmission:
     def _busy_account(self, attempt: PlannedAttempt) -> str | None:
         """The account for which earlier callers wait already, behind whom this call has to queue.
 
-        A call with another model to go to does not queue for a model that is paused or fails: callers without one may wait there for long.
-        In a queue for room the ledger knows who came first.
+        A call with another model to go to does not queue for a model that is paused or fails: callers without one may wait there for long,
+        whether for the pause or, since before it, for a slot. In a queue for slots the ledger knows who came first.
         """
         account = self._queue.busy_account(charge.account for charge in attempt.hold.charges)
-        return None if account is not None and attempt.has_fallback and parse(account).kind in (PAUSE, BREAKER, PROBE) else account
+        if account is None or not attempt.has_fallback:
+            return account
+        model = attempt.candidate.model.name
+        return None if account in [account_of(kind, model) for kind in (PAUSE, BREAKER, PROBE, SLOTS)] else account
 
     def _with_hold(self, attempt: PlannedAttempt, *, enforce_money: bool, waiter: Waiter | None, as_probe: bool = False) -> PlannedAttempt:
         """The attempt with the hold that its candidate, as it now is, needs; the id stays. The hold of a waiter says who waits with it."""
@@ -146,18 +149,21 @@ class CallAdmission:
         """Ask the ledger once; as a probe where the circuit is not closed. The attempt comes back as it was asked for."""
         as_probe = False
         while True:
+            self._patience.check(self.skipped)
             try:
-                answer = await self._reserve(attempt, queue_for_ms=0 if waiter is None else QUEUE_MS)
+                # A probe keeps no turn in the ledger: whoever waits for something else as well would keep every other probe out.
+                answer = await self._reserve(attempt, queue_for_ms=0 if waiter is None or as_probe else QUEUE_MS)
             except HoldEnded:
                 # The answer to an earlier ask was lost, and the hold has ended since: withdrawn, or charged as lost.
-                attempt = replace(attempt, hold=replace(attempt.hold, id=self._runtime.new_id()))
+                renamed = replace(attempt, hold=replace(attempt.hold, id=self._runtime.new_id()))
+                attempt = self._with_hold(renamed, enforce_money=enforce_money, waiter=waiter, as_probe=as_probe)
                 continue
             if isinstance(answer, Held):
                 return attempt, answer
             if floor := floor_posts(answer):
                 with suppress(LedgerUnavailable):
                     await self._books.post(floor, (), self._runtime.now_ms())
-            elif breaker.needs_probe(attempt.candidate.model.name, answer) and not as_probe:
+            elif not as_probe and breaker.refuses(attempt.candidate.model.name, answer):
                 as_probe = True
                 attempt = self._with_hold(attempt, enforce_money=enforce_money, waiter=waiter, as_probe=True)
             else:

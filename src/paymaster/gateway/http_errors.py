@@ -67,7 +67,8 @@ def http_error_of(error: PaymasterError, failures: tuple[str, ...]) -> HttpError
         case NoModelAvailable() if last == FailureKind.CONTEXT_TOO_LONG.value:
             return _http_error(400, "context_length_exceeded", error)
         case NoModelAvailable():
-            return _http_error(_status_of(last), "no_model_available", error, error.retry_after_ms)
+            retry_after_ms = None if error.retry_after_ms is None else max(error.retry_after_ms, SHORTEST_RETRY_MS)
+            return _http_error(_status_of(last), "no_model_available", error, retry_after_ms)
         case DeadlineExceeded():
             return _http_error(504, "deadline_exceeded", error)
         case CallFailed():

@@ -126,8 +126,8 @@ class Service:
     async def _retire(self, old: ServedRegistry) -> None:
         """Close the connections of a registry when its last call has ended."""
         await old.idle.wait()
-        del self._retired[old]
         await old.resources.close(keep_ledger=True)
+        del self._retired[old]
 
 
 def _too_many(most: int) -> HttpError:

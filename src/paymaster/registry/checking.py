@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from paymaster.accounting.account_names import can_be_subject
 from paymaster.accounting.tokens.counter import BYTES, tokenizer_for
 from paymaster.errors import near
 from paymaster.registry.problems import Findings
@@ -19,6 +20,10 @@ def check(written: Written, findings: Findings) -> None:
     names = names_of(written)
     _check_aliases(written, findings)
     for name, section in written.models.items():
+        if not can_be_subject(name):
+            findings.add(
+                written.model_path(name), f"a model can't be called {name!r}: accounts of the ledger have such names", "use another name"
+            )
         _check_connection(name, section, written, findings)
         _check_prices(name, section, written, findings)
         _check_tokens(name, section, written, findings)

@@ -121,7 +121,7 @@ def move_post(model: str, by: int) -> Post:
 def floor_posts(refused: Refused) -> tuple[Post, ...]:
     """What brings a limit back to one slot that two calls, shrinking it at the same moment, have moved below."""
     return tuple(
-        move_post(parse(shortfall.charge.account).subject, shortfall.balance.settled - FIRST + 1)
+        Post(shortfall.charge.account, FIRST - 1 - shortfall.balance.settled, None)
         for shortfall in refused.shortfalls
         if parse(shortfall.charge.account).kind == PARALLEL and shortfall.balance.settled >= FIRST
     )

@@ -13,12 +13,16 @@
 
 The state is kept in three accounts, shared by every process of a ledger:
 
-    breaker/M    cap 0    holds an entry while the circuit is not closed, so that an ordinary hold is refused
-    probe/M      cap 1    charged by probes alone, 1 each; holds an entry while the circuit is open, so that no probe fits
+    breaker/M    cap 0    has an entry until the circuit closes, so that an ordinary hold is refused
+    probe/M      cap 1    charged by probes, 1 each; has an entry while the circuit is open, so that no probe fits
     failures/M   no cap   the failures since the last answer, each for the policy's window
 
-A call whose hold is refused on `breaker/M` asks again as a probe. What a provider asked for (Retry-After) is another matter: `pause/M`.
-Amounts have no meaning, only their presence has; and no cap of a registry is involved, so registries with different limits share a breaker.
+An ordinary hold is refused while either of the first two has anything: a circuit is not closed before its last probe has ended, however
+long that takes. The call then asks again as a probe. A waiter renews its turn in the ledger by its ordinary hold alone, which asks for
+nothing there: one that waits for something else as well must not keep other probes out.
+
+What a provider asked for (Retry-After) is another matter: `pause/M`. Amounts have no meaning, only their presence has; and no cap of a
+registry is involved, so registries with different limits share a breaker.
 """
 
 from collections.abc import Mapping, Sequence
@@ -70,9 +74,9 @@ TRANSITIONS: Mapping[tuple[State, CircuitEvent], State] = MappingProxyType(
 
 def state_of(breaker: Balance, probe: Balance) -> State:
     """The state that the two accounts hold."""
-    if not breaker.total:
-        return State.CLOSED
-    return State.OPEN if probe.live else State.HALF_OPEN
+    if probe.live:
+        return State.OPEN
+    return State.HALF_OPEN if breaker.total or probe.total else State.CLOSED
 
 
 def admission_charges(model: str, *, as_probe: bool) -> tuple[Charge, ...]:
@@ -80,19 +84,13 @@ def admission_charges(model: str, *, as_probe: bool) -> tuple[Charge, ...]:
     failures = Charge(account_of(FAILURES, model), 0, None, 0)
     if as_probe:
         return Charge(account_of(PROBE, model), 1, 1, 0), failures
-    return Charge(account_of(BREAKER, model), 0, 0, 0), failures
+    return Charge(account_of(BREAKER, model), 0, 0, 0), Charge(account_of(PROBE, model), 0, 0, 0), failures
 
 
 def refuses(model: str, refused: Refused) -> bool:
     """Whether the circuit is among what refused a hold."""
     accounts = account_of(BREAKER, model), account_of(PROBE, model)
     return any(shortfall.charge.account in accounts for shortfall in refused.shortfalls)
-
-
-def needs_probe(model: str, refused: Refused) -> bool:
-    """Whether the hold was an ordinary one, and the circuit is not closed."""
-    breaker = account_of(BREAKER, model)
-    return any(shortfall.charge.account == breaker for shortfall in refused.shortfalls)
 
 
 def describe(account: str, balance: Balance) -> str:

@@ -65,8 +65,8 @@ def charges(candidate: Candidate, *, enforce_money: bool, as_probe: bool = False
         for budget in candidate.money
     ]
     kinds.append((ChargeKind.PAUSE, Charge(account_of(PAUSE, model.name), 0, 0, 0)))
-    circuit, failures = admission_charges(model.name, as_probe=as_probe)
-    kinds.append((ChargeKind.PROBE if as_probe else ChargeKind.BREAKER, circuit))
+    *circuit, failures = admission_charges(model.name, as_probe=as_probe)
+    kinds.extend([(ChargeKind.PROBE if as_probe else ChargeKind.BREAKER, charge) for charge in circuit])
     kinds.append((ChargeKind.SLOT, Charge(account_of(SLOTS, model.name), 1, model.limits.max_parallel, 0)))
     kinds.append((ChargeKind.FAILURES, failures))
     kinds.extend(_windows(candidate, model.name, model.limits))

@@ -55,9 +55,7 @@ class PrometheusMetrics:
 
     def __init__(self) -> None:
         own = CollectorRegistry(auto_describe=True)
-        self._attempts = Counter(
-            "paymaster_attempts", "Attempts that ended, by outcome.", ("model", "provider", "outcome"), registry=own
-        )
+        self._attempts = Counter("paymaster_attempts", "Attempts that ended, by outcome.", ("model", "provider", "outcome"), registry=own)
         self._cost = Counter("paymaster_cost_nanousd", "Charged for attempts.", ("model", "provider", "billed"), registry=own)
         self._holds = Counter("paymaster_holds", "Attempts that were paid for in advance and sent.", ("model",), registry=own)
         self._held = Counter("paymaster_holds_nanousd", "Held in advance for attempts.", ("model",), registry=own)

@@ -179,8 +179,10 @@ def _pack(item: Item) -> bytes:
 
 def _read_head(data: JsonObject) -> ExportHead:
     version = _whole(data, "paymaster_ledger")
-    if not OLDEST_FORMAT <= version <= FORMAT:
+    if version > FORMAT:
         raise ValueError(f"it was exported by a later Paymaster (format {version}; this one knows {FORMAT})")
+    if version < OLDEST_FORMAT:
+        raise ValueError(f"there is no format {version}")
     return ExportHead(_whole(data, "clock_ms"), data.get("archive") is True, version)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 
 from paymaster.accounting.account_names import BREAKER, PAUSE, PROBE, RECENT_OVERLOADS, SLOTS, account_of, parse
 from paymaster.accounting.accounts import Record
-from paymaster.ledgers.admin.export_format import FORMAT, AccountSums, ExportHead, Item, WindowEntry
+from paymaster.ledgers.admin.export_format import FORMAT, AccountSums, ExportHead, InvalidExport, Item, WindowEntry
 
 _OPEN = 1_000_000
 _RECENT_OVERLOADS = "unrest"
@@ -61,6 +61,8 @@ def _renew(entry: WindowEntry, sums: dict[str, AccountSums], entries: dict[tuple
             known = sums.get(account, AccountSums(account, 0, 0, 0))
             sums[account] = known._replace(live=known.live + 1)
     if moved:
+        if entry.account not in sums:
+            raise InvalidExport(0, f"an entry is of the account {entry.account!r}, which has no line")
         sums[entry.account] = sums[entry.account]._replace(live=sums[entry.account].live - moved)
     if moved < entry.amount or not moved:
         kept = entry._replace(account=_renamed(entry.account), amount=entry.amount - moved)

@@ -1,1 +1,1 @@
-UPDATE clock SET now_ms = ?, lease_ms = ?, line_ms = ?
+UPDATE clock SET now_ms = ?, next_lease_end_ms = ?, queue_until_ms = ?

@@ -113,7 +113,16 @@ end
 
 -- Numbers as they are answered and stored.
 local function doubles(numbers)
-  return pack('<' .. string.rep('d', #numbers), unpack(numbers))
+  local count = #numbers
+  if count <= 4000 then -- a call takes a few thousand values at most
+    return pack('<' .. string.rep('d', count), unpack(numbers))
+  end
+  local parts = {}
+  for first = 1, count, 4000 do
+    local last = math.min(first + 3999, count)
+    parts[#parts + 1] = pack('<' .. string.rep('d', last - first + 1), unpack(numbers, first, last))
+  end
+  return table.concat(parts)
 end
 
 -- A flat list of names and values, as Redis answers hashes and the fields of a record.

@@ -23,3 +23,7 @@ UPDATE entry SET account = 'overloads-minute/' || substr(account, 8) WHERE accou
 UPDATE account SET name = 'overloads-minute/' || substr(name, 8) WHERE name GLOB 'unrest/*';
 
 UPDATE account SET free_ms = (SELECT min(free_ms) FROM entry WHERE entry.account = name) WHERE name GLOB 'pause/*' OR name GLOB 'slots/*';
+
+-- Plain names; and a process of an earlier version that is still connected is refused by them: it would go on posting as before.
+ALTER TABLE clock RENAME COLUMN lease_ms TO next_lease_end_ms;
+ALTER TABLE clock RENAME COLUMN line_ms TO queue_until_ms;
