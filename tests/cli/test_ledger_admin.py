@@ -317,6 +317,40 @@ def test_a_pause_can_be_reset(paymaster, ledger):
     assert paymaster("ledger", "verify", "--ledger", ledger).status == 0
 
 
+def test_a_reset_circuit_forgets_its_failures_too(paymaster, ledger):
+    opened = open_ledger(ledger, BlockingRuntime().sleep)
+    now_ms = time.time_ns() // 1_000_000
+    circuit = (Post("failures/fast", 1, 600_000), Post("failures/fast", 1, 600_000), Post("probe/fast", 1, 60_000))
+    others = (Post("failures/slow", 1, 600_000), Post("slots/fast", 1, 600_000))
+    run(opened.post((*circuit, Post("breaker/fast", 1, 120_000), *others), (), now_ms))
+    run(opened.close())
+    ended = paymaster("ledger", "reset", "breaker/fast", "--yes", "--reason", "it works again", "--ledger", ledger)
+    assert (ended.status, ended.out) == (0, "breaker/fast: 1 → 0.\nprobe/fast: 1 → 0.\nfailures/fast: 2 → 0.\n")
+    ended = paymaster("ledger", "reset", "breaker/fast", "--yes", "--ledger", ledger)
+    assert ended.out == "breaker/fast has nothing to reset.\n"
+    assert paymaster("ledger", "reset", "failures/slow", "--yes", "--ledger", ledger).out == "failures/slow: 1 → 0.\n"
+    assert paymaster("ledger", "verify", "--ledger", ledger).status == 0
+
+
+@pytest.mark.parametrize(
+    ("account", "hint"),
+    [
+        ("pause/fast", " (did you mean breaker/fast?)"),  # a circuit that is open, not a provider that asked to wait
+        ("fast", " (did you mean breaker/fast?)"),
+        ("failures/slwo", " (did you mean failures/slow?)"),
+        ("pause/slow", ""),  # no other kind of account is offered
+        ("tokens/slow", ""),
+    ],
+)
+def test_an_unknown_reset_offers_the_same_kind_or_the_circuit(paymaster, ledger, account, hint):
+    opened = open_ledger(ledger, BlockingRuntime().sleep)
+    posts = [Post(name, 1, 600_000) for name in ("breaker/fast", "failures/slow", "slots/slow", "requests/slow", "input-tokens/slow")]
+    run(opened.post(posts, (), time.time_ns() // 1_000_000))
+    run(opened.close())
+    ended = paymaster("ledger", "reset", account, "--yes", "--ledger", ledger)
+    assert (ended.status, f"the ledger has no account {account}{hint}\n" in ended.err) == (2, True), ended.err
+
+
 def test_an_unknown_or_unconfirmed_reset_changes_nothing(paymaster, filled, monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.StringIO(""))
     ended = paymaster("ledger", "reset", "usd/run/x", "--yes", "--ledger", filled)

@@ -32,6 +32,21 @@ def test_every_command_has_help_with_an_example(paymaster, command):
     assert f"  paymaster {command}" in ended.out
 
 
+def test_every_help_fits_a_narrow_terminal(paymaster, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    groups = {"": paymaster("--help").out}
+    for group in ("keys", "ledger"):
+        groups[group] = paymaster(group, "--help").out
+    words = [
+        [*group.split(), line.split()[0]] for group, shown in groups.items() for line in shown.partition("\nCommands:\n")[2].splitlines()
+    ]
+    assert len(words) > 30
+    for shown in [*groups.values(), *(paymaster(*command, "--help").out for command in words)]:
+        assert [line for line in shown.splitlines() if len(line) > 80] == []
+        assert [line for line in shown.partition("\nCommands:\n")[2].splitlines() if line.endswith("...")] == []
+        assert "<" not in shown.partition("\nArguments:\n")[2].partition("\nOptions:\n")[0]  # a Python type
+
+
 @pytest.mark.parametrize("command", ["check", "explain", "ask"])
 def test_shared_flags_are_shown_with_their_variables(paymaster, command):
     shown = " ".join(paymaster(command, "--help").out.split())

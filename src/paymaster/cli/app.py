@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from paymaster.cli.command_class import Command
 from paymaster.cli.commands import (
     ask,
     check,
@@ -53,23 +54,23 @@ def build_app() -> typer.Typer:
     )
     app.callback()(_root)
     app.command("init", help=init.HELP)(init.init)
-    app.command("check", help=check.HELP)(check.check)
-    app.command("explain", help=explain.HELP)(explain.explain)
-    app.command("ask", help=ask.HELP)(ask.ask)
+    app.command("check", help=check.HELP, cls=Command)(check.check)
+    app.command("explain", help=explain.HELP, cls=Command)(explain.explain)
+    app.command("ask", help=ask.HELP, cls=Command)(ask.ask)
     app.command("mini", help=mini.HELP, cls=mini.PassThrough)(mini.mini)
     app.command("mini-batch", help=mini_batch.HELP, cls=mini.PassThrough)(mini_batch.mini_batch)
     app.command("sweagent", help=sweagent.HELP, cls=mini.PassThrough)(sweagent.sweagent)
-    app.command("serve", help=serve.HELP)(serve.serve)
-    app.command("exec", help=exec_.HELP, context_settings={"allow_interspersed_args": False})(exec_.exec_)
+    app.command("serve", help=serve.HELP, cls=Command)(serve.serve)
+    app.command("exec", help=exec_.HELP, cls=Command, context_settings={"allow_interspersed_args": False})(exec_.exec_)
     app.add_typer(keys.keys_app(), name="keys")
     app.command("status", help=status.HELP)(status.status)
     app.command("top", help=top.HELP)(top.top)
     app.command("report", help=report.HELP)(report.report)
     app.add_typer(ledger.group(), name="ledger")
-    app.command("cost", help=cost.HELP)(cost.cost)
-    app.command("scripted", help=scripted.HELP)(scripted.scripted)
+    app.command("cost", help=cost.HELP, cls=Command)(cost.cost)
+    app.command("scripted", help=scripted.HELP, cls=Command)(scripted.scripted)
     app.command("torture", help=torture.HELP)(torture.torture)
-    app.command("shell-init", help=shell_init.HELP)(shell_init.shell_init)
+    app.command("shell-init", help=shell_init.HELP, cls=Command)(shell_init.shell_init)
     app.command("schema", help=schema.HELP)(schema.schema)
     app.command("version")(version)
     return app

@@ -47,7 +47,7 @@ SETTINGS: Mapping[str, str] = {
     "batch_id": "The batch that calls belong to.",
     "user": "The user that calls belong to.",
     "ledger": "The ledger's URL, such as sqlite:///path/to/file.db or memory:.",
-    "state_dir": "The folder for ledgers and events.",
+    "state_dir": "The folder for ledger and events.",
     "events": "The file for events.",
 }
 """Every setting and its meaning. Each is a flag (`--budget-usd`) and a variable (`PAYMASTER_BUDGET_USD`)."""

@@ -139,7 +139,14 @@ class ModelSection(RatesSection):
         description="What it can do; replaces the model data. An empty list: nothing but text.",
         examples=[["function_calling", "vision"]],
     )
-    context_window: Count | None = Field(None, description="Prompt and answer together, in tokens.", examples=[128_000])
+    context_window: Count | None = Field(
+        None,
+        description=(
+            "Prompt and answer together, in tokens. A request that does not fit goes to a model where it fits if the count is exact (see "
+            "`tokenizer`); otherwise the provider decides, and its refusal falls back to a model with a larger context."
+        ),
+        examples=[128_000],
+    )
     max_input_tokens: Count | None = Field(None, description="The longest prompt, in tokens.", examples=[128_000])
     max_output_tokens: Count | None = Field(None, description="The longest answer, in tokens.", examples=[16_384])
     vector_space: Text | None = Field(

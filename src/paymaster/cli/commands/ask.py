@@ -18,7 +18,8 @@ Streams the answer to standard output. The cost, and what is left of the budget,
 
 \b
 Example:
-  paymaster ask "Why is the sky blue?" --model-registry registry.yaml --budget-usd 0.01
+  paymaster ask "Why is the sky blue?" \\
+      --model-registry registry.yaml --budget-usd 0.01
   git diff | paymaster ask - --system "Write a commit message."
 """
 

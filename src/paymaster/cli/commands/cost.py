@@ -18,7 +18,9 @@ chunks), and may have at (when; prices change) and processing (batch, flex, ...)
 \b
 Example:
   paymaster cost answers.jsonl > priced.jsonl
-  echo '{"provider": "openai", "model": "gpt-4o", "raw_usage": {"prompt_tokens": 1000, "completion_tokens": 500}}' | paymaster cost
+  echo '{"provider": "openai", "model": "gpt-4o",' \\
+       '"raw_usage": {"prompt_tokens": 1000, "completion_tokens": 500}}' |
+       paymaster cost
 """
 
 STANDARD_INPUT = "-"

@@ -20,7 +20,8 @@ budget refused one of its calls.
 
 \b
 Example:
-  paymaster exec --model-registry registry.yaml --budget-usd 2 -- aider --message "Fix the failing test."
+  paymaster exec --model-registry registry.yaml --budget-usd 2 -- \\
+      aider --message "Fix the failing test."
 """
 
 STOPPED_BY_BUDGET = 3
@@ -29,7 +30,7 @@ STOPPED_BY_BUDGET = 3
 @with_flags(*ALL)
 def exec_(
     flags: Flags,
-    command: Annotated[list[str], typer.Argument(metavar="COMMAND...", help="The command and its arguments, best after `--`.")],
+    command: Annotated[list[str], typer.Argument(metavar="COMMAND", help="The command and its arguments, best after `--`.")],
 ) -> None:
     """See `HELP`."""
     import os

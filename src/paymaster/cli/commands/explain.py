@@ -10,15 +10,17 @@ from paymaster.cli.flags import ALL, AsJson, Flags, RegistryArgument, registry_o
 if TYPE_CHECKING:
     from paymaster.jsontypes import JsonObject
 
-HELP = """Show which model would serve a request, and why not the others.
+HELP = """Show which model would serve a request, and why.
 
 Checks every model of the chain as a call would: keys, capabilities, context, budgets, limits and pauses as they are now. Nothing is sent,
 held or spent. The exit status is 1 if no model would serve.
 
 \b
 Example:
-  paymaster explain registry.yaml --needs function_calling,vision --prompt-file prompt.txt
-  paymaster explain registry.yaml --model gpt-4o --tools tools.json --messages history.json
+  paymaster explain registry.yaml --needs function_calling,vision \\
+      --prompt-file prompt.txt
+  paymaster explain registry.yaml --model gpt-4o --tools tools.json \\
+      --messages history.json
 """
 
 Tools = Annotated[Path | None, typer.Option("--tools", metavar="FILE", help="A JSON list of tools, in OpenAI's shape.", show_default=False)]

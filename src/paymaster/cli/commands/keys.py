@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from paymaster.cli.command_class import Command
 from paymaster.cli.extras import require_gateway
 from paymaster.cli.flags import AsJson, Flags, with_flags
 
@@ -21,14 +22,16 @@ server notices new and revoked keys within a second.
 
 \b
 Example:
-  paymaster keys create --user ana --budget-usd 20 --per month --models gpt-4o
+  paymaster keys create --user ana --budget-usd 20 --per month \\
+      --models gpt-4o
   paymaster keys revoke ana
 """
 CREATE_HELP = """Create a key, and print it once.
 
 \b
 Example:
-  paymaster keys create --user ana --budget-usd 20 --per month --models gpt-4o,gpt-4o-mini --rpm 60
+  paymaster keys create --user ana --budget-usd 20 --per month \\
+      --models gpt-4o,gpt-4o-mini --rpm 60
 """
 LIST_HELP = "List the keys, with their users, budgets, limits and models."
 REVOKE_HELP = "Revoke a key by its id, or all keys of a user."
@@ -39,7 +42,7 @@ def keys_app() -> typer.Typer:
     app = typer.Typer(help=HELP, add_completion=False, rich_markup_mode=None, no_args_is_help=True)
     app.command("create", help=CREATE_HELP)(create)
     app.command("list", help=LIST_HELP)(list_keys)
-    app.command("revoke", help=REVOKE_HELP)(revoke)
+    app.command("revoke", help=REVOKE_HELP, cls=Command)(revoke)
     return app
 
 

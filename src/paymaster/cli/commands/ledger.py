@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from paymaster.cli.command_class import Command
 from paymaster.cli.commands import ledger_corrections, ledger_files, ledger_post
 from paymaster.cli.flags import LEDGER, AsJson, Flags, with_flags
 
@@ -19,16 +20,19 @@ Every command takes --ledger (or PAYMASTER_LEDGER). The default is the ledger in
 \b
 Example:
   paymaster ledger status --ledger redis://cache:6379/0
-  paymaster ledger export books.jsonl && paymaster ledger import books.jsonl --ledger redis://cache:6379/0
+  paymaster ledger export books.jsonl
+  paymaster ledger import books.jsonl --ledger redis://cache:6379/0
   paymaster ledger verify
-  paymaster ledger adjust usd/run/exp-42 --usd -1.50 --reason "refund by the provider"
+  paymaster ledger adjust usd/run/exp-42 --usd -1.50 \\
+      --reason "refund by the provider"
 """
 INIT_HELP = """Create a ledger, unless it exists.
 
 This is optional: the first call creates it. Use it to check a location beforehand.
 """
-STATUS_HELP = """Show a ledger's kind and size, and whether its server's settings keep the promise of a hard budget.
+STATUS_HELP = """Show a ledger's kind, size and server settings.
 
+Settings of a server that can lose data do not keep the promise of a hard budget; they are listed.
 Also lists what waits on disk for this ledger, and for other ledgers of the same state directory.
 """
 MIGRATE_HELP = """Bring a ledger's schema up to date, in place.
@@ -50,12 +54,12 @@ def group() -> typer.Typer:
     app.command("init", help=INIT_HELP)(init)
     app.command("status", help=STATUS_HELP)(status)
     app.command("migrate", help=MIGRATE_HELP)(migrate)
-    app.command("export", help=ledger_files.EXPORT_HELP)(ledger_files.export)
-    app.command("import", help=ledger_files.IMPORT_HELP)(ledger_files.import_)
+    app.command("export", help=ledger_files.EXPORT_HELP, cls=Command)(ledger_files.export)
+    app.command("import", help=ledger_files.IMPORT_HELP, cls=Command)(ledger_files.import_)
     app.command("verify", help=VERIFY_HELP)(verify)
     app.command("post", help=ledger_post.POST_HELP)(ledger_post.post)
-    app.command("adjust", help=ledger_corrections.ADJUST_HELP)(ledger_corrections.adjust)
-    app.command("reset", help=ledger_corrections.RESET_HELP)(ledger_corrections.reset)
+    app.command("adjust", help=ledger_corrections.ADJUST_HELP, cls=Command)(ledger_corrections.adjust)
+    app.command("reset", help=ledger_corrections.RESET_HELP, cls=Command)(ledger_corrections.reset)
     app.command("archive", help=ledger_files.ARCHIVE_HELP)(ledger_files.archive)
     return app
 

@@ -13,24 +13,27 @@ if TYPE_CHECKING:
     from paymaster.accounting.accounts import Balance, Change, Post
     from paymaster.cli.ledger_access import LedgerReader
 
-ADJUST_HELP = """Correct what was spent on a budget, with a new entry and a reason.
+ADJUST_HELP = """Correct what was spent on a budget.
 
-The entry is a record like a call's: `report` shows it, `verify` counts it, and an entry with the opposite sign undoes it.
+This adds an entry with a reason. It is a record like a call's: `report` shows it, `verify` counts it, and an entry with the opposite
+sign undoes it.
 
 \b
 Example:
-  paymaster ledger adjust usd/run/exp-42 --usd -1.50 --reason "refund by the provider"
-  paymaster ledger adjust usd/month/2026-11 --usd +20 --reason "spent outside of Paymaster" --new
+  paymaster ledger adjust usd/run/exp-42 --usd -1.50 \\
+      --reason "refund by the provider"
+  paymaster ledger adjust usd/month/2026-11 --usd +20 \\
+      --reason "spent outside of Paymaster" --new
 """
 RESET_HELP = """Set one account to nothing spent, after asking.
 
-A budget starts from zero; a limit's window, a pause or a count of failures is cleared. Open calls continue and are settled as usual. The
-reset is recorded.
+A budget starts from zero; a limit's window, a pause, an open circuit (`breaker/MODEL`) or a count of failures is cleared. With an
+open circuit, its model's failures are cleared too. Open calls continue and are settled as usual. The reset is recorded.
 
 \b
 Example:
   paymaster ledger reset usd/run/exp-42
-  paymaster ledger reset pause/gpt-4o --yes --reason "the provider works again"
+  paymaster ledger reset breaker/gpt-4o --yes --reason "it works again"
 """
 Account = Annotated[
     str, typer.Argument(metavar="ACCOUNT", show_default=False, help="Its name, as `paymaster ledger export -` prints it: usd/run/….")
@@ -79,17 +82,28 @@ def reset(flags: Flags, account: Account, yes: Yes = False, reason: Reason = "")
         balances = reader.balances()
         _check_known(account, balances, may_be_new=False)
         balance = balances[account]
-        if not balance.settled and not balance.live:
+        clears = [name for name in _emptied_with(account) if name in balances and balances[name].live]
+        if not balance.settled and not clears:
             write(f"{account} has nothing to reset.{_held(account, balances)}")
             return
-        if not yes and not _confirmed(f"Reset {account} from {_amount(account, balance.settled + balance.live)} to zero?"):
+        others = "".join(f" and {name}" for name in clears if name != account)
+        if not yes and not _confirmed(f"Reset {account} from {_amount(account, balance.settled + balance.live)}{others} to zero?"):
             write("Nothing was changed.")
             raise typer.Exit(1)
         posts = (Post(account, -balance.settled, None),) if balance.settled else ()
-        clears = (account,) if balance.live else ()
         changes = _correct(reader, flags, "reset", account, -balance.settled, reason.strip() or "reset", posts, clears)
-    after = min(changes, key=lambda change: abs(change.after)).after
-    write(f"{account}: {_amount(account, balance.settled + balance.live)} → {_amount(account, after)}.{_held(account, balances)}")
+    for name in dict.fromkeys(change.account for change in changes):
+        before = balances[name].settled + balances[name].live
+        after = min((change.after for change in changes if change.account == name), key=abs)
+        write(f"{name}: {_amount(name, before)} → {_amount(name, after)}.{_held(name, balances)}")
+
+
+def _emptied_with(account: str) -> tuple[str, ...]:
+    """The account and those that are emptied with it: with a circuit its probe and its failures, or one failure would open it again."""
+    from paymaster.accounting.account_names import BREAKER, FAILURES, PROBE, account_of, parse
+
+    kind, model, endpoint = parse(account)
+    return tuple(account_of(each, model, endpoint) for each in (BREAKER, PROBE, FAILURES)) if kind == BREAKER else (account,)
 
 
 def _correct(
@@ -137,18 +151,32 @@ def _read_usd(text: str) -> int:
 
 def _check_known(account: str, known: "Iterable[str]", *, may_be_new: bool) -> None:
     """Raise UsageMistake for an account that the ledger does not have, and name the nearest."""
-    from difflib import get_close_matches
-
     from paymaster.errors import UsageMistake
 
     names = sorted(known)
     if account in names:
         return
-    ending = [name for name in names if name.endswith(f"/{account.strip('/')}")]
-    nearest = ending or get_close_matches(account, names, n=1)
-    hint = f" (did you mean {nearest[0]}?)" if nearest else ""
+    nearest = _nearest(account, names)
+    hint = f" (did you mean {nearest}?)" if nearest else ""
     advice = "`paymaster ledger export -` lists every account." + (" --new creates one." if may_be_new else "")
     raise UsageMistake(f"the ledger has no account {account}{hint}", advice=advice)
+
+
+def _nearest(account: str, names: "Sequence[str]") -> str | None:
+    """The account that may have been meant: the circuit of the same model, or one of the same kind; a bare name means a budget."""
+    from difflib import get_close_matches
+
+    from paymaster.accounting.account_names import BREAKER, MONEY, account_of, parse
+
+    kind, model, endpoint = parse(account)
+    breaker = account_of(BREAKER, model or kind, endpoint)
+    if breaker in names:
+        return breaker
+    if "/" not in account.strip("/") or get_close_matches(kind, [MONEY]):
+        kind = MONEY
+    same = [name for name in names if parse(name).kind == kind]
+    ending = [name for name in same if name.endswith(f"/{account.strip('/')}")]
+    return next(iter(ending or get_close_matches(account, same, n=1)), None)
 
 
 def _confirmed(question: str) -> bool:

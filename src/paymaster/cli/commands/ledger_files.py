@@ -11,9 +11,10 @@ from paymaster.cli.flags import LEDGER, Flags, with_flags
 if TYPE_CHECKING:
     from paymaster.ledgers.admin.export_format import Item
 
-EXPORT_HELP = """Write a ledger to a file, exactly: balances, windows, open holds and records, as lines of JSON.
+EXPORT_HELP = """Write a ledger to a file.
 
-Calls may continue meanwhile; the file has the ledger as it was at one instant.
+The file has balances, windows, open holds and records, exactly, as lines of JSON. Calls may continue meanwhile; the file has
+the ledger as it was at one instant.
 
 \b
 Example:
@@ -28,7 +29,8 @@ the same file again.
 \b
 Example:
   paymaster ledger import books.jsonl --ledger redis://cache:6379/0
-  gunzip -c books.jsonl.gz | paymaster ledger import - --ledger sqlite:books.sqlite3
+  gunzip -c books.jsonl.gz | paymaster ledger import - \\
+      --ledger sqlite:books.sqlite3
 """
 ARCHIVE_HELP = """Move old records out of the ledger into files.
 

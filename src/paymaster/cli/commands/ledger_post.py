@@ -7,10 +7,11 @@ from paymaster.cli.flags import LEDGER, Flags, with_flags
 if TYPE_CHECKING:
     from paymaster.accounting.accounts import Settled, Settlement
 
-POST_HELP = """Post what ended processes left on disk while this ledger was unavailable.
+POST_HELP = """Post settlements that ended processes left on disk.
 
-This is optional: the next call that uses this ledger, from this machine and state directory, does it as well. Each settlement is posted
-once, however often this is run. A call without a settlement is charged its full hold. Running processes post their own settlements.
+They are there because this ledger was unavailable. This command is optional: the next call that uses this ledger, from this machine and
+state directory, does it as well. Each settlement is posted once, however often this is run. A call without a settlement is charged its full
+hold. Running processes post their own settlements.
 
 \b
 Example:

@@ -12,7 +12,8 @@ mini-swe-agent's own flags are passed on; the shared flags (--model-registry, --
 
 \b
 Example:
-  paymaster mini -t "Make the failing test pass." --model-registry registry.yaml --budget-usd 1
+  paymaster mini -t "Make the failing test pass." \\
+      --model-registry registry.yaml --budget-usd 1
 """
 
 

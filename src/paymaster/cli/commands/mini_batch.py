@@ -11,7 +11,8 @@ is 3.
 
 \b
 Example:
-  paymaster mini-batch --subset lite --split test -w 8 -o results --model-registry registry.yaml --budget-usd 20
+  paymaster mini-batch --subset lite --split test -w 8 -o results \\
+      --model-registry registry.yaml --budget-usd 20
 """
 
 

@@ -4,10 +4,10 @@ from typing import Annotated
 
 import typer
 
-HELP = """Run plain `sweagent`, `mini` and `mini-extra swebench` under a registry.
+HELP = """Make plain `sweagent` and `mini` use a registry.
 
-Prints functions for your shell. With them, these commands run under Paymaster if PAYMASTER_MODEL_REGISTRY is set or --model-registry is
-given, and are the plain programs otherwise. Add one line to your shell's start-up file:
+Prints functions for your shell. With them, `sweagent`, `mini` and `mini-extra swebench` run under Paymaster if PAYMASTER_MODEL_REGISTRY
+is set or --model-registry is given, and are the plain programs otherwise. Add one line to your shell's start-up file:
 
 \b
   ~/.bashrc                    eval "$(paymaster shell-init bash)"
@@ -86,7 +86,7 @@ _BY_SHELL = {"bash": _POSIX, "zsh": _POSIX, "fish": _FISH}
 
 def shell_init(
     shell: Annotated[
-        str | None, typer.Argument(metavar="[bash|zsh|fish]", show_default=False, help="The shell. Default: the one in SHELL.")
+        str | None, typer.Argument(metavar="SHELL", show_default=False, help="bash, zsh or fish. Default: the one in SHELL.")
     ] = None,
 ) -> None:
     """See `HELP`."""

@@ -9,7 +9,8 @@ SWE-agent's own commands and flags are passed on; the shared flags (--model-regi
 
 \b
 Example:
-  paymaster sweagent run-batch --config my.yaml --num_workers 8 --model-registry registry.yaml --budget-usd 20
+  paymaster sweagent run-batch --config my.yaml --num_workers 8 \\
+      --model-registry registry.yaml --budget-usd 20
 """
 
 

@@ -17,8 +17,10 @@ the machine.
 \b
 Example:
   paymaster torture                        one run, on a file
-  paymaster torture --ledger redis         on a Redis server that is started for the run, and killed during it
-  paymaster torture --seeds 200            many runs; the exit status is 1 if any is not clean
+  paymaster torture --ledger redis         on a Redis server of its own
+  paymaster torture --seeds 200            200 runs, on files
+
+The exit status is 1 if a run is not clean.
 """
 
 DEFAULT_WORKERS, DEFAULT_CALLS = 4, 40
