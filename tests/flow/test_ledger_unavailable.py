@@ -10,7 +10,7 @@ from call_box import Box, answer, failure, model, per_run, registry
 from paymaster import Client, LedgerUnavailable
 from paymaster.accounting.accounts import Settled, Settlement
 from paymaster.gateway.auth import Key
-from paymaster.gateway.service import registry_for
+from paymaster.gateway.service import registry_for_key
 from paymaster.ledgers.memory import MemoryLedger
 from paymaster.ledgers.spool.ledger import SpoolingLedger
 from paymaster.routing.failures import FailureKind
@@ -83,7 +83,7 @@ def test_a_key_with_a_hard_budget_makes_no_call_where_its_soft_neighbours_on_the
     ledger = Fickle()
     box = box_of(ledger, tmp_path, [answer(), answer()])
     key = Key(id="k", user="ana", digest="", budgets=(per_run("1"),))
-    strict = Box(registry_for(box.registry, key), {"a": [answer()]}, books=box.books)
+    strict = Box(registry_for_key(box.registry, key), {"a": [answer()]}, books=box.books)
     ledger.unavailable = True
     assert box.ask().text == "Hi"
     with pytest.raises(LedgerUnavailable, match="no answer"):

@@ -166,7 +166,7 @@ def test_what_earlier_versions_stored_is_read_and_kept_in_their_format(ledger, r
         version, at_ms, lease_end_ms, queue_until_ms, record_ms, number, serial, forgotten_ms = struct.unpack(
             "<8d", client.get(key + "state")
         )
-        assert (version, queue_until_ms, number, serial, forgotten_ms) == (1, now_ms + 60_000, 0, 8, 0)
+        assert (version, queue_until_ms, number, serial, forgotten_ms) == (2, now_ms + 60_000, 0, 8, 0)
         assert held.at_ms <= at_ms == record_ms
         assert lease_end_ms == now_ms + 60_000
         lease = struct.pack("<ddd", held.at_ms, held.lease_until_ms, len(charges))
@@ -178,7 +178,7 @@ def test_a_newer_schema_is_left_alone(ledger, redis_server):
     pay(ledger, "h1")
     with redis.Redis(port=redis_server.port) as client:
         state = client.get(ledger.address.state_key)
-        client.set(ledger.address.state_key, b"\x00\x00\x00\x00\x00\x00\x00\x40" + state[8:])
+        client.set(ledger.address.state_key, struct.pack("<d", 3) + state[8:])
     for ask in (
         lambda: run(ledger.reserve(Hold("h2", (USD,), 5), 0)),
         lambda: run(ledger.withdraw("h2")),
@@ -188,7 +188,7 @@ def test_a_newer_schema_is_left_alone(ledger, redis_server):
         lambda: list(iterate(ledger.records())),
         lambda: run(ledger.settle(Settlement(Hold("h1", (USD,), 5), 0, (1,), "{}"), 0)),
     ):
-        with pytest.raises(LedgerUnusable, match="schema version 2; this one knows up to 1"):
+        with pytest.raises(LedgerUnusable, match="schema version 3; this one knows up to 2"):
             ask()
 
 
