@@ -11,7 +11,7 @@ import orjson
 import pytest
 import redis
 
-from paymaster.accounting.accounts import Balance, Charge, Held, Hold, Post, Settlement
+from paymaster.accounting.accounts import Balance, Charge, Held, Hold, Post, Refused, Settlement
 from paymaster.errors import ExtraMissing, LedgerUnavailable, LedgerUnusable, PaymasterError
 from paymaster.ledgers.redis.address import read_address
 from paymaster.ledgers.redis.ledger import LARGEST_FIGURE, RedisLedger
@@ -440,3 +440,17 @@ def test_a_socket_and_a_url_without_the_client(redis_server, monkeypatch):
     monkeypatch.setitem(sys.modules, "redis", None)
     with pytest.raises(ExtraMissing, match=r"pip install 'paymaster\[redis\]'"):
         open_ledger("redis://127.0.0.1/0", BlockingRuntime().sleep)
+
+
+def test_a_window_with_thousands_of_moments_is_read_whole(ledger, redis_server):
+    """A call of the server's scripting language takes a few thousand values; a window may have more entries than that."""
+    now_ms, count = time.time_ns() // 1_000_000, 9_001
+    pay(ledger, "first", charges=(USD, RPM))
+    with redis.Redis(port=redis_server.port) as client:
+        key = ledger.address.state_key.removesuffix("state")
+        client.zadd(key + "window:requests/m", {f"1@{1_000 + number}": now_ms + 30_000 + number for number in range(count)})
+        client.hset(key + "accounts", "requests/m", struct.pack("<4d", 0, count + 3, 0, now_ms + 30_000))
+    assert len(run(ledger.balances("requests/", 0))["requests/m"].free_at) == count + 1
+    refused = run(ledger.reserve(Hold("next", (Charge("requests/m", 1, 100, 60_000),), 60_000), 0))
+    assert isinstance(refused, Refused)
+    assert refused.retry_at_ms is not None
