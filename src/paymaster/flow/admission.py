@@ -151,7 +151,7 @@ class CallAdmission:
         while True:
             self._patience.check(self.skipped)
             try:
-                # A probe keeps no turn in the ledger: whoever waits for something else as well would keep every other probe out.
+                # A probe keeps no turn in the ledger: a call that waits for something else as well would keep other probes out.
                 answer = await self._reserve(attempt, queue_for_ms=0 if waiter is None or as_probe else QUEUE_MS)
             except HoldEnded:
                 # The answer to an earlier ask was lost, and the hold has ended since: withdrawn, or charged as lost.
