@@ -91,6 +91,8 @@ def test_status_counts_accounts_and_records(paymaster, filled):
 def test_an_older_file_keeps_its_schema_until_it_is_migrated(paymaster, tmp_path, registry):
     paymaster("ask", "Why?", "--model-registry", registry, "--ledger", "sqlite:old.db")
     with sqlite3.connect(tmp_path / "old.db") as database:
+        database.execute("ALTER TABLE clock RENAME COLUMN next_lease_end_ms TO lease_ms")
+        database.execute("ALTER TABLE clock RENAME COLUMN queue_until_ms TO line_ms")
         database.execute("DROP TABLE opening")
         database.execute("ALTER TABLE ticket DROP COLUMN names")
         database.execute("ALTER TABLE ticket DROP COLUMN since_ms")

@@ -259,6 +259,8 @@ def test_a_file_of_the_first_version_is_brought_up_to_date_in_place(open_another
     text = exported(ledger)
     run(ledger.close())
     with sqlite3.connect(ledger.path) as database:
+        database.execute("ALTER TABLE clock RENAME COLUMN next_lease_end_ms TO lease_ms")
+        database.execute("ALTER TABLE clock RENAME COLUMN queue_until_ms TO line_ms")
         database.execute("DROP TABLE opening")
         database.execute("ALTER TABLE ticket DROP COLUMN names")
         database.execute("ALTER TABLE ticket DROP COLUMN since_ms")
