@@ -200,6 +200,7 @@ def test_an_unknown_provider_without_a_similar_name_lists_all_providers(problems
         (AB.replace("default: a", "default: aa"), ["1: default: unknown model 'aa' (did you mean a?)"]),
         (AB.replace("default: a", "default: [a]"), ["1: default: must be the name of a model"]),
         (AB.replace("default: a", "default: ''"), ["1: default: must be the name of a model"]),
+        (AB.replace("  b:", "  key/b:", 1), ["4: models.key/b: a model can't be called 'key/b': accounts of the ledger have such names (use another name)"]),
         (AB.replace("default: a\n", ""), ["1: default: is missing; it is needed with more than one model and no fallback_chain (default: a)"]),
         (f"{AB}zork: 1\n", ["5: zork: unknown key (known: default, models, policies)"]),
         (f"{AB}polices: {{}}\n", ["5: polices: unknown key (did you mean policies?)"]),
