@@ -44,6 +44,7 @@ def now_ms() -> int:
 
 @pytest.fixture(scope="module")
 def litellm():
+    asyncio.set_event_loop(None)  # or its blocking calls make a loop for this thread, which nobody closes
     return import_litellm()
 
 
