@@ -121,19 +121,20 @@ FOUND = (
     Balance(held=30),
     Balance(held=1),
 )
+NOTHING_CAPPED = Remaining(budget_left_nanousd=None, requests_left=None, requests_cap=None, tokens_left=None, tokens_cap=None)
 
 
 def test_what_remains_is_of_the_tightest_budget_and_of_limits_per_minute() -> None:
     before = remaining(KINDS, CHARGED, FOUND)
-    assert before == Remaining(budget_nanousd=40, requests=50, requests_cap=60, tokens=970, tokens_cap=1_000)
+    assert before == Remaining(budget_left_nanousd=40, requests_left=50, requests_cap=60, tokens_left=970, tokens_cap=1_000)
     after = remaining(KINDS, CHARGED, FOUND, (10, 10, 1, 1, 50, 0))
-    assert after == Remaining(budget_nanousd=70, requests=50, requests_cap=60, tokens=950, tokens_cap=1_000)
-    assert remaining(KINDS[::-1], CHARGED[::-1], FOUND[::-1]).budget_nanousd == 40  # in whatever order
-    assert remaining(KINDS, CHARGED, ()) == Remaining()  # no ledger has the hold
+    assert after == Remaining(budget_left_nanousd=70, requests_left=50, requests_cap=60, tokens_left=950, tokens_cap=1_000)
+    assert remaining(KINDS[::-1], CHARGED[::-1], FOUND[::-1])["budget_left_nanousd"] == 40  # in whatever order
+    assert remaining(KINDS, CHARGED, ()) == NOTHING_CAPPED  # no ledger has the hold
 
 
 def test_nothing_remains_below_zero_and_nothing_is_known_without_a_cap() -> None:
     over = remaining((ChargeKind.MONEY,), (Charge("usd", 40, 100),), (Balance(settled=120, held=40),))
-    assert over.budget_nanousd == 0
+    assert over["budget_left_nanousd"] == 0
     soft = charges(candidate(hard=False), enforce_money=False)
-    assert remaining([kind for kind, _ in soft], [charge for _, charge in soft], [Balance()] * len(soft)) == Remaining()
+    assert remaining([kind for kind, _ in soft], [charge for _, charge in soft], [Balance()] * len(soft)) == NOTHING_CAPPED

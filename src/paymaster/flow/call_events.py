@@ -25,16 +25,6 @@ class _Head(TypedDict):
     scope: Scope
 
 
-class _Left(TypedDict):
-    """What is left of budgets and limits, as events carry it."""
-
-    budget_left_nanousd: int | None
-    requests_left: int | None
-    requests_cap: int | None
-    tokens_left: int | None
-    tokens_cap: int | None
-
-
 class CallEvents:
     """Emits the events of one call."""
 
@@ -59,7 +49,7 @@ class CallEvents:
                 lowered_from_tokens=candidate.lowered_from_tokens,
                 dropped_params=candidate.translation.dropped,
                 over_budget=over_budget(candidate.money, charges, held.balances),
-                **_left(remaining(attempt.kinds, charges, () if held.unbooked else held.balances)),
+                **remaining(attempt.kinds, charges, () if held.unbooked else held.balances),
             )
         )
         if held.unbooked:
@@ -171,7 +161,7 @@ class CallEvents:
             first_token_ms=record.first_token_ms,
             finish_reason=record.finish_reason,
             operation=record.operation,
-            **_left(left),
+            **left,
         )
 
     def _failed(self, record: AttemptRecord, failure: Failure) -> events.AttemptFailed:
@@ -275,16 +265,6 @@ def emit_posted(emit: Callable[[events.Event], None], settlement: Settlement, se
         )
     )
     emit_lost(emit, settled.lost)
-
-
-def _left(left: Remaining) -> _Left:
-    return {
-        "budget_left_nanousd": left.budget_nanousd,
-        "requests_left": left.requests,
-        "requests_cap": left.requests_cap,
-        "tokens_left": left.tokens,
-        "tokens_cap": left.tokens_cap,
-    }
 
 
 def _scope_of(record: AttemptRecord) -> Scope:

@@ -1,8 +1,8 @@
 """What a call charges at its admission, with what each charge stands for. Pure; knows the limits of a candidate and no ledger."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import TypedDict
 
 from paymaster.accounting.account_names import (
     INPUT_TOKENS,
@@ -43,15 +43,14 @@ class ChargeKind(StrEnum):
     CONCURRENCY = "concurrency"
 
 
-@dataclass(frozen=True, slots=True)
-class Remaining:
-    """What a call leaves of the budget that ends first and of the tightest limits per minute; None without a cap."""
+class Remaining(TypedDict):
+    """What a call leaves of the budget that ends first and of the tightest limits per minute, as events carry it; None without a cap."""
 
-    budget_nanousd: int | None = None
-    requests: int | None = None
-    requests_cap: int | None = None
-    tokens: int | None = None
-    tokens_cap: int | None = None
+    budget_left_nanousd: int | None
+    requests_left: int | None
+    requests_cap: int | None
+    tokens_left: int | None
+    tokens_cap: int | None
 
 
 def charges(candidate: Candidate, *, enforce_money: bool, as_probe: bool = False) -> list[tuple[ChargeKind, Charge]]:
@@ -108,13 +107,13 @@ def remaining(
         if kind not in left or rest < left[kind][0]:
             left[kind] = (rest, charge.cap)
     budget, requests, tokens = (left.get(kind) for kind in _SHOWN)
-    return Remaining(
-        budget_nanousd=None if budget is None else max(0, budget[0]),
-        requests=None if requests is None else max(0, requests[0]),
-        requests_cap=None if requests is None else requests[1],
-        tokens=None if tokens is None else max(0, tokens[0]),
-        tokens_cap=None if tokens is None else tokens[1],
-    )
+    return {
+        "budget_left_nanousd": None if budget is None else max(0, budget[0]),
+        "requests_left": None if requests is None else max(0, requests[0]),
+        "requests_cap": None if requests is None else requests[1],
+        "tokens_left": None if tokens is None else max(0, tokens[0]),
+        "tokens_cap": None if tokens is None else tokens[1],
+    }
 
 
 _SHOWN = (ChargeKind.MONEY, ChargeKind.REQUESTS, ChargeKind.TOKENS)
