@@ -16,6 +16,7 @@ PaymasterError
  │    ├── StreamBroken        the answer was cut off after it had begun
  │    └── DeadlineExceeded    the call's deadline has passed
  └── LedgerUnavailable        the ledger did not answer in time: exit status 1
+      └── LedgerReplaced      another ledger, an older copy or none is there now: exit status 2
 """
 
 from collections.abc import Iterable, Sequence
@@ -98,6 +99,12 @@ class LedgerUnavailable(PaymasterError):
     """The ledger did not answer within its time limit: locked, disk full, or server down."""
 
     http_status = 503
+
+
+class LedgerReplaced(LedgerUnavailable):
+    """Where the ledger was, there is another one now, an older copy of it, or none. It can't be used until a person accepts it."""
+
+    exit_status = 2
 
 
 class BudgetExceeded(PaymasterError):
