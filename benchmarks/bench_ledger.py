@@ -18,6 +18,7 @@ from paymaster.accounting.accounts import Charge, Held, Hold, Settlement
 from paymaster.ledgers.memory import MemoryLedger
 from paymaster.ledgers.sqlite.file import open_database, read_statements
 from paymaster.ledgers.sqlite.ledger import SqliteLedger
+from paymaster.ledgers.sqlite.machine_clock import machine_clock
 from paymaster.ledgers.wait_queue import ProcessWaitQueue
 from paymaster.runtime import AsyncioRuntime, BlockingRuntime, run
 
@@ -80,19 +81,17 @@ def raw_pairs(connection: sqlite3.Connection) -> Callable[[], None]:
     def block() -> None:
         for _ in range(PAIRS_PER_BLOCK):
             now_ms, hold_id = runtime.now_ms(), runtime.new_id()
-            rows = [(charge.account, now_ms, 1, charge.amount, now_ms) for charge in charged]
+            rows = [(charge.account, now_ms, 1, charge.amount) for charge in charged]
             connection.execute("BEGIN IMMEDIATE")
-            connection.execute(sql["write_hold"], (hold_id, now_ms, now_ms, packed, RECORD))
+            connection.execute(sql["write_hold"], (hold_id, now_ms, now_ms, packed, RECORD, ""))
             connection.executemany(sql["write_entry"], [(account, now_ms, hold_id, 1, 1) for account in windows])
             connection.executemany(sql["write_account"], rows)
-            connection.execute(sql["write_clock"], (now_ms, now_ms, 0))
             connection.execute("COMMIT")
             connection.execute("BEGIN IMMEDIATE")
             connection.execute(sql["drop_hold"], (hold_id,))
             connection.execute(sql["write_record"], (now_ms << 20, hold_id, now_ms, 0, amounts, RECORD))
             connection.executemany(sql["write_entry"], [(account, now_ms, hold_id, 1, 0) for account in windows])
             connection.executemany(sql["write_account"], rows)
-            connection.execute(sql["write_clock"], (now_ms + 1, now_ms, 0))
             connection.execute("COMMIT")
 
     return block
@@ -113,7 +112,7 @@ def compare(*blocks: Callable[[], None]) -> list[float]:
 
 def fill(path: Path) -> None:
     """A ledger with a million settled calls behind it."""
-    ledger = SqliteLedger(path, BlockingRuntime().sleep)
+    ledger = SqliteLedger(path, BlockingRuntime().sleep, machine_time=machine_clock())
     ledger_pairs(ledger)()
     run(ledger.close())
     amounts = orjson.dumps(
@@ -169,10 +168,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="paymaster-bench-") as name:
         folder = Path(name)
         pause = BlockingRuntime().sleep
-        sqlite, memory = SqliteLedger(folder / "ledger.sqlite3", pause), MemoryLedger()
+        sqlite, memory = SqliteLedger(folder / "ledger.sqlite3", pause, machine_time=machine_clock()), MemoryLedger()
         raw = open_database(folder / "raw.sqlite3")
         fill(folder / "full.sqlite3")
-        full = SqliteLedger(folder / "full.sqlite3", pause)
+        full = SqliteLedger(folder / "full.sqlite3", pause, machine_time=machine_clock())
         ours_us, full_us, raw_us, memory_us = compare(ledger_pairs(sqlite), ledger_pairs(full), raw_pairs(raw), ledger_pairs(memory))
         raw.close()
         run(sqlite.close())

@@ -20,7 +20,7 @@ import redis
 from paymaster.cli import main
 from paymaster.ledgers.redis.address import read_address
 from paymaster.ledgers.redis.ledger import RedisLedger
-from paymaster.ledgers.urls import open_ledger
+from paymaster.ledgers.sqlite.ledger import SqliteLedger
 from paymaster.runtime import BlockingRuntime, run
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class OldLedger:
         if self.url.startswith("redis:"):  # whose clock would be the server's
             ledger = RedisLedger(read_address(self.url), pause, blocking=True, server_clock=False)
         else:
-            ledger = open_ledger(self.url, pause)
+            ledger = SqliteLedger(Path(self.url.removeprefix("sqlite:")), pause)  # which follows its callers
         run(ledger.sweep(at_ms))
         run(ledger.close())
 

@@ -109,11 +109,11 @@ class _Redirect:
 
 def _books(options: Options, runtime: Runtime, emit: Callable[[Event], None], *, blocking: bool) -> Books:
     """The ledger, behind a spool for while it is unavailable; memory needs none."""
-    ledger = open_ledger(options.ledger, runtime.sleep, state_dir=options.state_dir, blocking=blocking)
+    ledger = open_ledger(options.ledger, runtime.sleep, state_dir=options.state_dir, blocking=blocking, known_only=True)
     if isinstance(ledger, MemoryLedger):
         return ledger
     folder = spool_folder(ledger, options.state_dir)
-    return SpoolingLedger(ledger, folder, posted=partial(emit_posted, emit), location=full_location(ledger))
+    return SpoolingLedger(ledger, folder, known=ledger.known, posted=partial(emit_posted, emit), location=full_location(ledger))
 
 
 def backoff(policy: Policy) -> Callable[[int], int]:

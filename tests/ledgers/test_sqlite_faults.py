@@ -185,7 +185,7 @@ def test_a_later_schema_is_refused(tmp_path, use):
     path = tmp_path / "ledger.sqlite3"
     use(path)
     database(path, "PRAGMA user_version = 99")
-    with pytest.raises(LedgerUnusable, match="schema version 99; this one knows up to 4") as caught:
+    with pytest.raises(LedgerUnusable, match="schema version 99; this one knows up to 5") as caught:
         use(path)
     assert "pip install --upgrade paymaster" in caught.value.advice
 
@@ -195,7 +195,7 @@ def test_the_schema_is_marked_as_ours(tmp_path, use):
     use(path)
     with contextlib.closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
-        assert connection.execute("PRAGMA user_version").fetchone() == (4,)
+        assert connection.execute("PRAGMA user_version").fetchone() == (5,)
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 

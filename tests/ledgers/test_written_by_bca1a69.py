@@ -206,7 +206,8 @@ def test_a_probe_that_fails_opens_it_again(open_as_it_was, failing, model):
     ledger.move_to(half_open["from_ms"])
     assert ask(ledger, model, failing) == [(model, "overloaded"), ("thrifty", "answered")]
     again = ledger.model(model)
-    assert (again["state"], again["until_ms"]) == ("paused", half_open["from_ms"] + 15_000)
+    assert again["state"] == "paused"
+    assert 0 <= again["until_ms"] - (half_open["from_ms"] + 15_000) < 1_000  # the ledger's time went on
     ledger.move_to(again["until_ms"])
     assert ledger.model(model)["state"] == "one at a time"
 

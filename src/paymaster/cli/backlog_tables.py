@@ -8,6 +8,7 @@ from paymaster.views.backlog import Backlog
 from paymaster.views.words import utc_time
 
 POST = "paymaster ledger post"
+ACCEPT = "paymaster ledger accept --with-waiting"
 
 
 def backlog_table(backlog: Backlog) -> Table:
@@ -43,6 +44,7 @@ def backlog_json(backlog: Backlog) -> dict[str, object]:
                 "path": str(file.path),
                 "process": file.process,
                 "is_running": file.is_running,
+                "is_for_another_ledger": file.is_for_another,
                 "settlements": file.settlements,
                 "unbooked": file.unbooked,
                 "cost_nanousd": file.cost_nanousd,
@@ -64,12 +66,17 @@ def backlog_sentences(backlog: Backlog) -> list[str]:
         return []
     sentences = [f"Not yet posted: {_amounts(backlog)} on disk for this ledger, in {backlog.folder}."]
     ended = backlog.ended_processes
-    running = len(backlog.files) - ended
+    running = sum(file.is_running for file in backlog.files)
     if running:
         sentences.append(f"{_processes(running)} still running will post {'its' if running == 1 else 'their'} own.")
     if ended:
         owner = "its" if ended == 1 else "their"
         sentences.append(f"{_processes(ended)} ended: `{POST}` posts {owner} settlements, or the next call that uses this ledger does.")
+    if backlog.for_another:
+        sentences.append(
+            f"What {_processes(backlog.for_another)} left is for the ledger that was here before. It is posted when that ledger is "
+            f"available again, or with `{ACCEPT}` to the present one."
+        )
     return sentences
 
 

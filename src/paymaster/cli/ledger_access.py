@@ -9,12 +9,14 @@ from paymaster.accounting.accounts import Balance, Queued, Record
 from paymaster.cli.backlog_tables import backlog_json, backlog_sentences
 from paymaster.cli.flags import Flags
 from paymaster.cli.terminal import write_json
-from paymaster.errors import LedgerUnavailable, LedgerUnusable, UsageMistake
+from paymaster.errors import LedgerReplaced, LedgerUnavailable, LedgerUnusable, UsageMistake
 from paymaster.ledgers.admin.archiving import archive_files, read_archive
 from paymaster.ledgers.admin.export_format import InvalidExport
+from paymaster.ledgers.admin.ledger_admin import ClockAhead
+from paymaster.ledgers.identity import missing
 from paymaster.ledgers.memory import MemoryLedger
 from paymaster.ledgers.sqlite.ledger import SqliteLedger
-from paymaster.ledgers.urls import admin_for, open_ledger, spool_folder, spools_folder
+from paymaster.ledgers.urls import admin_for, known_ledger, open_ledger, spool_folder, spools_folder
 from paymaster.options import state_directory
 from paymaster.runtime import BlockingRuntime, iterate, run
 from paymaster.views.backlog import Backlog, backlog_in, other_backlogs
@@ -32,6 +34,7 @@ class LedgerReader:
         self.ledger = ledger
         self.admin = admin_for(ledger)
         self.spool = spool_folder(ledger, state_dir)
+        self.known = known_ledger(ledger, state_dir)
         self._state_dir = state_dir
         self._runtime = runtime
 
@@ -56,7 +59,29 @@ class LedgerReader:
 
     def backlog(self) -> Backlog:
         """What waits on disk for this ledger."""
-        return backlog_in(self.spool)
+        return backlog_in(self.spool, takes=self.known.takes)
+
+    def check_known(self) -> None:
+        """Raise LedgerReplaced if callers of this state directory would be refused, as it knows another ledger here."""
+        if self.known.id() is None:
+            return
+        description = None if self.is_new else self.admin.describe()
+        if description is None:
+            self.known.check(None, 0, label=self.location)
+        elif description.id:
+            self.known.check(description.id, description.last_record_ms, label=self.location)
+
+    def clocks_ahead(self) -> Sequence[ClockAhead]:
+        """The processes whose clock is ahead of the ledger's time, and not followed."""
+        return () if self.is_new else self.admin.describe().clocks_ahead
+
+    def known_warnings(self) -> tuple[str, ...]:
+        """What `check_known` would raise, for commands that only show what is there."""
+        try:
+            self.check_known()
+        except (LedgerReplaced, LedgerUnusable) as error:
+            return (str(error),)
+        return ()
 
     def other_backlogs(self) -> tuple[Backlog, ...]:
         """What waits on disk for other ledgers of the state directory."""
@@ -145,6 +170,9 @@ def check_exists(reader: LedgerReader) -> None:
         error = LedgerUnusable(
             f"there is no ledger at {reader.location} yet", advice="The first call creates one, or `paymaster ledger init`."
         )
+        if reader.known.id() is not None:
+            gone = missing(reader.location)
+            error = LedgerUnusable(gone.message, advice=gone.advice)
         raise with_backlog(error, reader.backlog())
 
 

@@ -1,16 +1,16 @@
 """How a ledger's description, and the differences that `ledger verify` finds, look as tables and as JSON; knows no ledger."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
 from paymaster.accounting.account_names import is_money
 from paymaster.accounting.money import format_usd
 from paymaster.cli.backlog_tables import backlog_json
 from paymaster.cli.terminal import Cell, Column, Table
-from paymaster.ledgers.admin.ledger_admin import LedgerDescription
+from paymaster.ledgers.admin.ledger_admin import ClockAhead, LedgerDescription
 from paymaster.ledgers.admin.reconciling import Difference, Reconciled
 from paymaster.views.backlog import Backlog
-from paymaster.views.words import utc_time
+from paymaster.views.words import duration, utc_time
 
 _UNITS = ((1_000_000_000, "GB"), (1_000_000, "MB"), (1_000, "kB"))
 
@@ -20,6 +20,7 @@ def description_table(description: LedgerDescription) -> Table:
     rows: list[tuple[str, str | Cell]] = [
         ("kind", description.kind),
         ("where", description.location),
+        ("id", description.id or Cell("-", "weak")),
         ("schema version", _version(description)),
         ("size", _size(description)),
         ("accounts", f"{description.accounts:,}"),
@@ -34,7 +35,22 @@ def description_table(description: LedgerDescription) -> Table:
 
 def description_json(description: LedgerDescription) -> dict[str, object]:
     """The same for a program; times in milliseconds since 1970."""
-    return {**asdict(description), "settings": dict(description.settings), "warnings": list(description.warnings)}
+    clocks = [each._asdict() for each in description.clocks_ahead]
+    return {
+        **asdict(description),
+        "settings": dict(description.settings),
+        "warnings": list(description.warnings),
+        "clocks_ahead": clocks,
+    }
+
+
+def clock_sentences(clocks: Sequence[ClockAhead]) -> list[str]:
+    """The processes whose clock is ahead of the ledger's time."""
+    return [
+        f"The clock of process {each.process.partition('-')[0]} is {duration(each.ahead_ms)} ahead of the ledger's time (last seen at "
+        f"{utc_time(each.at_ms)}). It is not followed, as no other process agrees with it."
+        for each in clocks
+    ]
 
 
 def difference_lines(found: Reconciled) -> Iterator[str]:

@@ -32,8 +32,9 @@ def new_id() -> str:
 class KnownLedger:
     """The id that is expected at one location, kept in `folder`; without a folder in this process only.
 
-    `location` is for people who read the file. Every process of a state directory has its own object for the same files. A folder that
-    can't be written keeps nothing: its processes are as those of a fresh state directory.
+    `location` is for people who read the file; `acceptance` changes whenever a person accepts a ledger. Every process of a state directory
+    has its own object for the same files. A folder that can't be written keeps nothing: its processes are as those of a fresh state
+    directory.
 
     Raises:
         LedgerUnusable: from every method that reads, if the file exists and can't be read, or has no id in it.
@@ -45,8 +46,10 @@ class KnownLedger:
         self._location = location
         self._id: str | None = None
         self._predecessors: frozenset[str] = frozenset()
+        self.acceptance = ""
         self._was_read = False
         self._descriptor: int | None = None
+        self._newest_ms = 0
 
     def id(self) -> str | None:
         """The expected id; None if no ledger was ever seen here."""
@@ -58,16 +61,19 @@ class KnownLedger:
         """The expected id as it is now: a person may have accepted another ledger in the meantime."""
         self._was_read = True
         if self._file is not None:
+            before = self.acceptance
             try:
-                self._id, self._predecessors = _read(self._file)
-            except FileNotFoundError:
-                self._id, self._predecessors = None, frozenset()
+                self._id, self._predecessors, self.acceptance = _read(self._file)
+            except (FileNotFoundError, NotADirectoryError):
+                self._id, self._predecessors, self.acceptance = None, frozenset(), ""
+            if self.acceptance != before:
+                self._forget_newest()
         return self._id
 
     def remember(self, ledger_id: str) -> None:
         """This is the ledger here: for the first contact, when none is expected."""
         self._was_read = True
-        self._id, self._predecessors = ledger_id, frozenset()
+        self._id, self._predecessors, self.acceptance = ledger_id, frozenset(), token_hex(8)
         with suppress(OSError):
             self._write()
 
@@ -80,14 +86,15 @@ class KnownLedger:
             self.refresh()
         before = self._id
         kept = self._predecessors | {before} if with_waiting and before and ledger_id else frozenset[str]()
-        self._id, self._predecessors = ledger_id, frozenset(each for each in kept if each != ledger_id)
+        self._id, self._predecessors, self.acceptance = ledger_id, kept - {ledger_id or ""}, token_hex(8)
         if ledger_id is not None:
             self._write()
         elif self._file is not None:
             self._file.unlink(missing_ok=True)
+            self.acceptance = ""
         if self._seen_file is not None:
             self._seen_file.unlink(missing_ok=True)
-        self._close()
+        self._forget_newest()
 
     def takes(self, ledger_id: str) -> bool:
         """Whether what waits on disk for the ledger with this id may be posted here. An empty id is from before ledgers had one."""
@@ -95,6 +102,7 @@ class KnownLedger:
 
     def note_record(self, at_ms: int) -> None:
         """The ledger has a record of that time."""
+        self._newest_ms = max(self._newest_ms, at_ms)
         if self._seen_file is None or self._id is None:
             return
         with suppress(OSError):
@@ -106,12 +114,12 @@ class KnownLedger:
     def newest_seen_ms(self) -> int:
         """The time of the newest record that any process of this state directory knows of; 0 if there is none."""
         if self._seen_file is None or self.id() is None:
-            return 0
+            return self._newest_ms
         try:
             found = _SEEN.fullmatch(self._seen_file.read_bytes())
         except OSError:
-            return 0
-        return int(found[2]) if found and found[1].decode() == self._id else 0
+            found = None
+        return max(self._newest_ms, int(found[2]) if found and found[1].decode() == self._id else 0)
 
     def check(self, found: str | None, newest_ms: int, *, label: str, tolerance_ms: int = 0) -> None:
         """Compare the ledger with what is expected; one that is expected nowhere is remembered.
@@ -132,11 +140,12 @@ class KnownLedger:
         if newest_ms + tolerance_ms < seen_ms:
             raise older(label, seen_ms - newest_ms)
 
+    def _forget_newest(self) -> None:
+        self._newest_ms = 0
+        self.close()
+
     def close(self) -> None:
         """Release the file."""
-        self._close()
-
-    def _close(self) -> None:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
@@ -145,7 +154,7 @@ class KnownLedger:
         if self._file is None:
             return
         self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        content = {"ledger": self._location, "id": self._id, "predecessors": sorted(self._predecessors)}
+        content = {"ledger": self._location, "id": self._id, "predecessors": sorted(self._predecessors), "acceptance": self.acceptance}
         with _replacing(self._file) as descriptor:
             os.write(descriptor, orjson.dumps(content) + b"\n")
             os.fsync(descriptor)
@@ -170,15 +179,14 @@ def older(label: str, behind_ms: int) -> LedgerReplaced:
     )
 
 
-def _read(path: Path) -> tuple[str, frozenset[str]]:
-    """The id and its predecessors. Raises FileNotFoundError."""
+def _read(path: Path) -> tuple[str, frozenset[str], str]:
+    """The id, its predecessors and the mark of the last acceptance. Raises FileNotFoundError or NotADirectoryError."""
     try:
         content = orjson.loads(path.read_bytes())
-        ledger_id, predecessors = content["id"], frozenset(content.get("predecessors", ()))
-        if _ID.fullmatch(ledger_id):
-            return ledger_id, predecessors
+        if _ID.fullmatch(content["id"]):
+            return content["id"], frozenset(content.get("predecessors", ())), str(content.get("acceptance", ""))
         reason = "there is no id in it"
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise
     except OSError as error:
         reason = error.strerror or str(error)

@@ -4,12 +4,13 @@
 from bisect import insort
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from operator import attrgetter
 from threading import Lock
 
 from paymaster.accounting.accounts import Balance, Change, Hold, Lost, Post, Queued, Record, ReserveOutcome, Settled, Settlement
 from paymaster.ledgers import transactions
-from paymaster.ledgers.store import AccountRow, Clock, Entry, Known, OpenHold, Ticket
+from paymaster.ledgers.store import AccountRow, Clock, Entry, Known, OpenHold, Ticket, follow_caller
 
 
 class MemoryLedger:
@@ -69,19 +70,26 @@ class MemoryLedger:
 class MemoryStore:
     """`Store` over dictionaries. Rows are copied out and in, so that a transaction that raises has changed no account."""
 
+    process = ""
+
     def __init__(self) -> None:
         self.records: dict[str, Record] = {}
         self._clock = Clock(0, None, 0)
         self._accounts: dict[str, AccountRow] = {}
         self._entries: dict[str, _Window] = {}
+        self._next_expiry_ms: int | None = None  # or a moment before it
         self._holds: dict[str, OpenHold] = {}
         self._tickets: dict[str, Ticket] = {}
 
     def find_known(self, hold_id: str) -> Known:
         record = self.records.get(hold_id)
-        return Known(replace(self._clock), self._holds.get(hold_id), record.lost if record else None)
+        return Known(replace(self._clock, next_expiry_ms=self._next_expiry_ms), self._holds.get(hold_id), record.lost if record else None)
+
+    def set_time(self, clock: Clock, caller_ms: int) -> None:
+        follow_caller(clock, caller_ms)
 
     def write_clock(self, clock: Clock) -> None:
+        clock.changed = False
         self._clock = clock
 
     def read_accounts(self, names: Sequence[str]) -> Iterable[AccountRow]:
@@ -98,6 +106,10 @@ class MemoryStore:
     def list_entries(self, account: str) -> Iterable[Entry]:
         return iter(self._entries.get(account, ()))
 
+    def list_all_entries(self, prefix: str) -> Iterable[Entry]:
+        for account in sorted(name for name in self._entries if name.startswith(prefix)):
+            yield from self._entries[account]
+
     def find_entry(self, account: str, free_at_ms: int, owner: str) -> Entry | None:
         window = self._entries.get(account)
         return window.find(free_at_ms, owner) if window else None
@@ -105,16 +117,17 @@ class MemoryStore:
     def write_entries(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
             self._entries.setdefault(entry.account, _Window()).write(entry)
+            if self._next_expiry_ms is None or entry.free_at_ms < self._next_expiry_ms:
+                self._next_expiry_ms = entry.free_at_ms
 
-    def drop_expired(self, account: str, now_ms: int) -> Sequence[tuple[int, bool]]:
-        return [(entry.amount, entry.is_open) for entry in self._entries[account].drop_expired(now_ms)]
+    def take_expired(self, now_ms: int) -> Sequence[Entry]:
+        expired = [entry for window in self._entries.values() for entry in window.drop_expired(now_ms)]
+        self._next_expiry_ms = min((entry.free_at_ms for window in self._entries.values() for entry in islice(window, 1)), default=None)
+        return expired
 
     def drop_settled(self, account: str) -> None:
         if account in self._entries:
             self._entries[account].drop_settled()
-
-    def first_free_at_ms(self, account: str) -> int | None:
-        return next((entry.free_at_ms for entry in self.list_entries(account)), None)
 
     def write_hold(self, hold: OpenHold) -> None:
         self._holds[hold.id] = hold

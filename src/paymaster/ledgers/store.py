@@ -15,13 +15,12 @@ NO_HOLD = ""
 
 @dataclass(slots=True)
 class AccountRow:
-    """An account as it is stored: sums, in its own unit. `free_at_ms` is when the next entry leaves its window, None without entries."""
+    """An account as it is stored: sums, in its own unit."""
 
     name: str
     settled: int = 0
     live: int = 0
     held: int = 0
-    free_at_ms: int | None = None
     changed: bool = False
 
     @property
@@ -41,13 +40,14 @@ class Entry(NamedTuple):
 
 
 class OpenHold(NamedTuple):
-    """A hold that was admitted and is neither settled nor lost."""
+    """A hold that was admitted and is neither settled nor lost. `process` names the one that made it; '' if that is not known."""
 
     id: str
     at_ms: int
     lease_until_ms: int
     charges: tuple[Charge, ...]
     lost_record: str
+    process: str = ""
 
 
 class Ticket(NamedTuple):
@@ -66,11 +66,22 @@ class Ticket(NamedTuple):
 
 @dataclass(slots=True)
 class Clock:
-    """The ledger's own time, and when there may be something to clean up: the earliest lease's end and the latest ticket's."""
+    """The ledger's own time, and when there may be something to clean up: the earliest lease's end and the latest ticket's.
+
+    No entry leaves its window before `next_expiry_ms`; None: no account has entries. `changed` says that the time has to be written.
+    """
 
     now_ms: int
     next_lease_end_ms: int | None
     queue_until_ms: int
+    next_expiry_ms: int | None = None
+    changed: bool = False
+
+
+def follow_caller(clock: Clock, caller_ms: int) -> None:
+    """Set the clock to the later of it and the caller's time."""
+    if caller_ms > clock.now_ms:
+        clock.now_ms, clock.changed = caller_ms, True
 
 
 class Known(NamedTuple):
@@ -82,7 +93,13 @@ class Known(NamedTuple):
 
 
 class Store(Protocol):
-    """The rows of a ledger, within one transaction."""
+    """The rows of a ledger, within one transaction. `process` names the process that they are kept for, for its holds."""
+
+    process: str
+
+    def set_time(self, clock: Clock, caller_ms: int) -> None:
+        """Set the clock to the ledger's time for a caller with this time: never back, and ahead as far as the caller is believed."""
+        ...
 
     def find_known(self, hold_id: str) -> Known:
         """The clock, and what is stored under the hold's id."""
@@ -108,6 +125,10 @@ class Store(Protocol):
         """An account's entries by the time they leave; read only as far as needed."""
         ...
 
+    def list_all_entries(self, prefix: str) -> Iterable[Entry]:
+        """The entries of the accounts whose names start so, by account and the time they leave."""
+        ...
+
     def find_entry(self, account: str, free_at_ms: int, owner: str) -> Entry | None:
         """One entry."""
         ...
@@ -116,16 +137,12 @@ class Store(Protocol):
         """Keep these entries, new or not."""
         ...
 
-    def drop_expired(self, account: str, now_ms: int) -> Sequence[tuple[int, bool]]:
-        """Remove the entries that left the window by `now_ms`; the amount of each, and whether its hold is open."""
+    def take_expired(self, now_ms: int) -> Sequence[Entry]:
+        """Remove the entries, of all accounts, that left their window by `now_ms`."""
         ...
 
     def drop_settled(self, account: str) -> None:
         """Remove the entries that belong to no open hold."""
-        ...
-
-    def first_free_at_ms(self, account: str) -> int | None:
-        """When the next entry leaves."""
         ...
 
     def write_hold(self, hold: OpenHold) -> None:

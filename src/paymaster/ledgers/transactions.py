@@ -63,7 +63,7 @@ def reserve(store: Store, hold: Hold, now_ms: int, queue_for_ms: int) -> Reserve
         unit.close()
         return refused
     queue.leave()
-    admitted = OpenHold(hold.id, unit.now_ms, unit.now_ms + hold.lease_ms, charges, hold.lost_record)
+    admitted = OpenHold(hold.id, unit.now_ms, unit.now_ms + hold.lease_ms, charges, hold.lost_record, store.process)
     _open(unit, admitted)
     held = _held(unit, admitted, lost, queue.ahead)
     unit.close()
@@ -142,7 +142,8 @@ def sweep(store: Store, now_ms: int) -> tuple[Lost, ...]:
 def balances(store: Store, prefix: str, now_ms: int) -> dict[str, Balance]:
     """The accounts as a sweep would leave them, without writing anything: the caller that sweeps reports the lost holds."""
     clock = store.find_known(NO_HOLD).clock
-    now_ms = max(now_ms, clock.now_ms)
+    store.set_time(clock, now_ms)
+    now_ms = clock.now_ms
     rows = {row.name: row for row in store.list_accounts(prefix)}
     if clock.next_lease_end_ms is not None and clock.next_lease_end_ms <= now_ms:
         for hold in store.list_holds():
@@ -151,13 +152,15 @@ def balances(store: Store, prefix: str, now_ms: int) -> dict[str, Balance]:
                     if charge.account in rows:
                         _view_lost(rows[charge.account], charge, hold, now_ms)
     asks = [ticket.asks for ticket in store.list_tickets() if ticket.until_ms > now_ms] if clock.queue_until_ms > now_ms else []
-    return {name: _view(store, row, now_ms, sum(ask.get(name, 0) for ask in asks)) for name, row in rows.items()}
+    windows = {name: tuple(entries) for name, entries in groupby(store.list_all_entries(prefix), key=attrgetter("account"))}
+    return {name: _view(row, windows.get(name, ()), now_ms, sum(ask.get(name, 0) for ask in asks)) for name, row in rows.items()}
 
 
 def waiting(store: Store, now_ms: int) -> tuple[Queued, ...]:
     """The queue, first come first, without tickets that have lapsed."""
     clock = store.find_known(NO_HOLD).clock
-    now_ms = max(now_ms, clock.now_ms)
+    store.set_time(clock, now_ms)
+    now_ms = clock.now_ms
     tickets = [ticket for ticket in store.list_tickets() if ticket.until_ms > now_ms] if clock.queue_until_ms > now_ms else []
     return tuple(Queued(ticket.hold_id, tuple(sorted(ticket.asks)), ticket.names, ticket.since_ms) for ticket in tickets)
 
@@ -174,11 +177,11 @@ def _view_lost(row: AccountRow, charge: Charge, hold: OpenHold, now_ms: int) -> 
         row.live += charge.amount
 
 
-def _view(store: Store, row: AccountRow, now_ms: int, ahead: int) -> Balance:
-    """An account without the entries that have left their window."""
+def _view(row: AccountRow, entries: Iterable[Entry], now_ms: int, ahead: int) -> Balance:
+    """An account without those of its entries that have left their window."""
     live, held = row.live, row.held
     staying: list[Entry] = []
-    for entry in store.list_entries(row.name):
+    for entry in entries:
         if entry.free_at_ms > now_ms:
             staying.append(entry)
         elif entry.is_open:
@@ -226,7 +229,7 @@ def _open(unit: UnitOfWork, hold: OpenHold) -> None:
             row.held += charge.amount
             row.changed = True
             if charge.window_ms:
-                unit.enter(row, Entry(charge.account, hold.at_ms + charge.window_ms, hold.id, charge.amount, is_open=True))
+                unit.enter(Entry(charge.account, hold.at_ms + charge.window_ms, hold.id, charge.amount, is_open=True))
 
 
 def _fold(unit: UnitOfWork, hold: OpenHold, amounts: Sequence[int]) -> list[Change]:
@@ -244,7 +247,7 @@ def _fold(unit: UnitOfWork, hold: OpenHold, amounts: Sequence[int]) -> list[Chan
         elif hold.at_ms + window_ms > unit.now_ms and (charge.amount or amount):
             row.held -= charge.amount
             row.live += amount
-            unit.enter(row, Entry(charge.account, hold.at_ms + window_ms, hold.id, amount, is_open=False))
+            unit.enter(Entry(charge.account, hold.at_ms + window_ms, hold.id, amount, is_open=False))
         row.changed = row.changed or bool(charge.amount or amount)
         changes.append(Change(charge.account, before, row.settled + row.live))
     return changes
@@ -274,7 +277,7 @@ def _correct(unit: UnitOfWork, settlement: Settlement, charged: Mapping[str, int
             # Otherwise the window has passed, or it was emptied since.
             if entry is not None:
                 row.live += amount - entry.amount
-                unit.enter(row, entry._replace(amount=amount))
+                unit.enter(entry._replace(amount=amount))
         row.changed = True
         changes.append(Change(charge.account, before, row.settled + row.live))
     return changes
@@ -289,7 +292,6 @@ def _post(unit: UnitOfWork, posts: Sequence[Post], clears: Sequence[str]) -> lis
         unit.store.drop_settled(account)
         cleared.append(Change(account, row.settled + row.live, row.settled))
         row.live = 0
-        row.free_at_ms = unit.store.first_free_at_ms(account)
         row.changed = True
     posted: list[Change] = []
     for entry in posts:
@@ -301,7 +303,7 @@ def _post(unit: UnitOfWork, posts: Sequence[Post], clears: Sequence[str]) -> lis
             unit.flush()
             free_at_ms = unit.now_ms + entry.for_ms
             same = unit.store.find_entry(entry.account, free_at_ms, NO_HOLD)
-            unit.enter(row, Entry(entry.account, free_at_ms, NO_HOLD, entry.amount + (same.amount if same else 0), is_open=False))
+            unit.enter(Entry(entry.account, free_at_ms, NO_HOLD, entry.amount + (same.amount if same else 0), is_open=False))
             row.live += entry.amount
         row.changed = True
         posted.append(Change(entry.account, before, row.settled + row.live))

@@ -7,46 +7,49 @@ from paymaster.ledgers.store import AccountRow, Clock, Entry, Store, Ticket
 
 
 class UnitOfWork:
-    """The accounts a transaction works on, each read once, freed of what has left its window, and written back once."""
+    """The accounts a transaction works on, each read once and written back once. What has left its window is taken off them first."""
 
     def __init__(self, store: Store, clock: Clock, now_ms: int) -> None:
         self.store = store
         self.clock = clock
-        self.now_ms = max(now_ms, clock.now_ms)
-        self._as_read = (clock.now_ms, clock.next_lease_end_ms, clock.queue_until_ms)
-        clock.now_ms = self.now_ms
+        self._as_read = (clock.next_lease_end_ms, clock.queue_until_ms)
+        store.set_time(clock, now_ms)
+        self.now_ms = clock.now_ms
         self._rows: dict[str, AccountRow] = {}
         self._entries: list[Entry] = []
+        self._is_swept = False
 
     def load(self, names: Sequence[str]) -> list[AccountRow]:
         """The rows of these accounts, in this order."""
+        if not self._is_swept:
+            self._is_swept = True
+            self._free_expired()
         rows = self._rows
         missing = [name for name in names if name not in rows]
         if missing:
             for row in self.store.read_accounts(missing):
                 rows[row.name] = row
-                if row.free_at_ms is not None and row.free_at_ms <= self.now_ms:
-                    self._free(row)
             for name in missing:
                 if name not in rows:
                     rows[name] = AccountRow(name)
         return [rows[name] for name in names]
 
-    def _free(self, row: AccountRow) -> None:
-        """Take what has left the window off the sums."""
-        for amount, is_open in self.store.drop_expired(row.name, self.now_ms):
-            if is_open:
-                row.held -= amount
-            else:
-                row.live -= amount
-        row.free_at_ms = self.store.first_free_at_ms(row.name)
-        row.changed = True
+    def _free_expired(self) -> None:
+        """Take what has left its window off the sums of its account."""
+        if self.clock.next_expiry_ms is not None and self.clock.next_expiry_ms <= self.now_ms:
+            expired = self.store.take_expired(self.now_ms)
+            for entry, row in zip(expired, self.load([entry.account for entry in expired]), strict=True):
+                if entry.is_open:
+                    row.held -= entry.amount
+                else:
+                    row.live -= entry.amount
+                row.changed = True
 
-    def enter(self, row: AccountRow, entry: Entry) -> None:
-        """Put an entry into a window; the caller changes the row's sums."""
+    def enter(self, entry: Entry) -> None:
+        """Put an entry into its account's window; the caller changes the sums."""
         self._entries.append(entry)
-        if row.free_at_ms is None or entry.free_at_ms < row.free_at_ms:
-            row.free_at_ms = entry.free_at_ms
+        next_ms = self.clock.next_expiry_ms  # the clock may be that of the next transaction of a group as well
+        self.clock.next_expiry_ms = entry.free_at_ms if next_ms is None else min(next_ms, entry.free_at_ms)
 
     def flush(self) -> None:
         """Write the entries, so that they can be found."""
@@ -61,7 +64,7 @@ class UnitOfWork:
         if changed:
             self.store.write_accounts(changed)
         clock = self.clock
-        if (clock.now_ms, clock.next_lease_end_ms, clock.queue_until_ms) != self._as_read:
+        if clock.changed or (clock.next_lease_end_ms, clock.queue_until_ms) != self._as_read:
             self.store.write_clock(clock)
 
 

@@ -10,9 +10,11 @@ from platformdirs import user_state_path
 
 from paymaster.errors import ExtraMissing, LedgerUnusable
 from paymaster.ledgers.admin.ledger_admin import LedgerAdmin
+from paymaster.ledgers.identity import KnownLedger
 from paymaster.ledgers.memory import MemoryLedger
 from paymaster.ledgers.redis.address import SCHEMES, read_address
 from paymaster.ledgers.sqlite.ledger import SqliteLedger
+from paymaster.ledgers.sqlite.machine_clock import machine_clock
 
 if TYPE_CHECKING:
     from paymaster.ledgers.redis.ledger import RedisLedger
@@ -25,31 +27,44 @@ KNOWN = (
 
 
 def open_ledger(
-    url: str | None, pause: Callable[[int], Awaitable[None]], *, state_dir: Path | None = None, blocking: bool = True
+    url: str | None,
+    pause: Callable[[int], Awaitable[None]],
+    *,
+    state_dir: Path | None = None,
+    blocking: bool = True,
+    known_only: bool = False,
 ) -> "MemoryLedger | SqliteLedger | RedisLedger":
     """The ledger at `url`; without one, the file `ledger.sqlite3` in `state_dir`, or in the user's state directory.
 
-    `pause` is the caller's way to wait (`Runtime.sleep`); `blocking` is True for a thread, False for an event loop. A file is opened, a
-    server connected to, and their faults raised, when the ledger is first used.
+    `pause` is the caller's way to wait (`Runtime.sleep`); `blocking` is True for a thread, False for an event loop. `known_only` refuses
+    another ledger than the one that the state directory knows there, for callers that spend money. A file is opened, a server connected to,
+    and their faults raised, when the ledger is first used.
 
     Raises:
         LedgerUnusable: the URL names no kind of ledger, or no path.
         ExtraMissing: the ledger is on Redis, and its client is not installed.
     """
     if not url:
-        return SqliteLedger(default_path(state_dir), pause, grouped=not blocking)
+        return _in_file(default_path(state_dir), pause, state_dir, blocking=blocking, known_only=known_only)
     scheme, colon, path = url.partition(":")
     match scheme.lower() if colon else "":
         case "memory" if not path.strip("/"):
             return MemoryLedger()
         case "sqlite":
-            return SqliteLedger(_path(url, path), pause, grouped=not blocking)
+            return _in_file(_path(url, path), pause, state_dir, blocking=blocking, known_only=known_only)
         case server if server in SCHEMES:
             return _on_redis(url, pause, blocking=blocking)
         case "":
             raise LedgerUnusable(f"{url!r} is not a ledger URL.", advice=f"For a file write sqlite:{url}. {KNOWN}")
         case _:
             raise LedgerUnusable(f"Unknown ledger URL {_without_secrets(url)!r}.", advice=KNOWN)
+
+
+def _in_file(
+    path: Path, pause: Callable[[int], Awaitable[None]], state_dir: Path | None, *, blocking: bool, known_only: bool
+) -> SqliteLedger:
+    known = _known(str(path.absolute()), state_dir) if known_only else None
+    return SqliteLedger(path, pause, grouped=not blocking, known=known, machine_time=machine_clock())
 
 
 def _on_redis(url: str, pause: Callable[[int], Awaitable[None]], *, blocking: bool) -> "RedisLedger":
@@ -84,11 +99,27 @@ def admin_for(ledger: "SqliteLedger | RedisLedger") -> LedgerAdmin:
 
 def spool_folder(ledger: "SqliteLedger | RedisLedger", state_dir: Path | None) -> Path:
     """The folder in which settlements wait for the ledger: one for each ledger, whatever URL names it."""
+    return spools_folder(state_dir) / _digest(_place(ledger))
+
+
+def known_ledger(ledger: "SqliteLedger | RedisLedger", state_dir: Path | None) -> KnownLedger:
+    """What the state directory knows of the ledger that belongs there."""
+    return _known(_place(ledger), state_dir)
+
+
+def _known(place: str, state_dir: Path | None) -> KnownLedger:
+    return KnownLedger(_state(state_dir) / "ledgers", _digest(place), place)
+
+
+def _place(ledger: "SqliteLedger | RedisLedger") -> str:
+    """Where a ledger is, in the same words whatever URL names it."""
     if isinstance(ledger, SqliteLedger):
-        identity = str(ledger.path.absolute())
-    else:
-        identity = f"{ledger.address.label} {ledger.address.db} {ledger.address.name}"
-    return spools_folder(state_dir) / hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+        return str(ledger.path.absolute())
+    return f"{ledger.address.label} {ledger.address.db} {ledger.address.name}"
+
+
+def _digest(place: str) -> str:
+    return hashlib.sha256(place.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
 def full_location(ledger: "SqliteLedger | RedisLedger") -> str:

@@ -1,6 +1,6 @@
 """What waits on disk for a ledger, in sums: how many settlements, how much money, since when; knows records, and no terminal."""
 
-from collections.abc import Container
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ class BacklogFile:
     """One process's spool file. `unbooked` counts holds that no ledger knows, of calls that are open or were cut off.
 
     `cost_nanousd` is the sum of the settlements, plus the full amount of each unbooked hold. `oldest_at_ms` is when the first of the calls
-    was admitted. `ledger` is the location that the file names.
+    was admitted. `ledger` is the location that the file names; `is_for_another` says that the file is for a ledger that was there before.
     """
 
     path: Path
@@ -24,6 +24,7 @@ class BacklogFile:
     unbooked: int
     cost_nanousd: int
     oldest_at_ms: int
+    is_for_another: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,13 +56,22 @@ class Backlog:
 
     @property
     def ended_processes(self) -> int:
-        """How many files belong to processes that have ended."""
-        return sum(not file.is_running for file in self.files)
+        """How many files belong to processes that have ended, and will be posted."""
+        return sum(not file.is_running and not file.is_for_another for file in self.files)
+
+    @property
+    def for_another(self) -> int:
+        """How many files belong to ended processes, and are for a ledger that was there before."""
+        return sum(not file.is_running and file.is_for_another for file in self.files)
 
 
-def backlog_in(folder: Path, posted: Container[str] = ()) -> Backlog:
-    """What waits in one ledger's folder, except the holds in `posted`, for which the ledger has records."""
-    return Backlog(folder=folder, files=tuple(_totals_of(file) for file in read_spool(folder, _cost_nanousd, posted)))
+def backlog_in(folder: Path, posted: Container[str] = (), *, takes: Callable[[str], bool] = lambda _: True) -> Backlog:
+    """What waits in one ledger's folder, except the holds in `posted`, for which the ledger has records.
+
+    `takes` says whether the ledger that is there now takes what waits for the one with an id.
+    """
+    files = (_totals_of(file, is_for_another=not takes(file.ledger_id)) for file in read_spool(folder, _cost_nanousd, posted))
+    return Backlog(folder=folder, files=tuple(files))
 
 
 def other_backlogs(root: Path, folder: Path) -> tuple[Backlog, ...]:
@@ -75,7 +85,7 @@ def waiting_ids(folder: Path) -> frozenset[str]:
     return frozenset(item.hold_id for file in read_spool(folder, _cost_nanousd) for item in file.calls)
 
 
-def _totals_of(file: SpoolFile) -> BacklogFile:
+def _totals_of(file: SpoolFile, *, is_for_another: bool) -> BacklogFile:
     settlements = sum(item.is_settlement for item in file.calls)
     return BacklogFile(
         path=file.path,
@@ -86,6 +96,7 @@ def _totals_of(file: SpoolFile) -> BacklogFile:
         unbooked=len(file.calls) - settlements,
         cost_nanousd=sum(item.worth for item in file.calls),
         oldest_at_ms=min(item.at_ms for item in file.calls),
+        is_for_another=is_for_another,
     )
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from paymaster.cli.command_class import Command
-from paymaster.cli.commands import ledger_corrections, ledger_files, ledger_post
+from paymaster.cli.commands import ledger_accept, ledger_corrections, ledger_files, ledger_post
 from paymaster.cli.flags import LEDGER, AsJson, Flags, with_flags
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ def group() -> typer.Typer:
     app.command("export", help=ledger_files.EXPORT_HELP, cls=Command)(ledger_files.export)
     app.command("import", help=ledger_files.IMPORT_HELP, cls=Command)(ledger_files.import_)
     app.command("verify", help=VERIFY_HELP)(verify)
+    app.command("accept", help=ledger_accept.ACCEPT_HELP)(ledger_accept.accept)
     app.command("post", help=ledger_post.POST_HELP)(ledger_post.post)
     app.command("adjust", help=ledger_corrections.ADJUST_HELP, cls=Command)(ledger_corrections.adjust)
     app.command("reset", help=ledger_corrections.RESET_HELP, cls=Command)(ledger_corrections.reset)
@@ -88,21 +89,23 @@ def status(flags: Flags, as_json: AsJson = False) -> None:
         other_backlogs_json,
     )
     from paymaster.cli.ledger_access import check_exists, open_reader
-    from paymaster.cli.ledger_tables import description_json, description_table
+    from paymaster.cli.ledger_tables import clock_sentences, description_json, description_table
     from paymaster.cli.terminal import write_json, write_note, write_tables, write_warnings
 
     with open_reader(flags, as_json=as_json) as reader:
         check_exists(reader)
         description = reader.admin.describe()
-        backlog, others = reader.backlog(), reader.other_backlogs()
+        backlog, others, warnings = reader.backlog(), reader.other_backlogs(), reader.known_warnings()
     if as_json:
         waiting = {"waiting": backlog_json(backlog), "waiting_elsewhere": other_backlogs_json(others)}
-        write_json({**description_json(description), **waiting})
+        write_json({**description_json(description), "replaced": list(warnings), **waiting})
         return
     write_tables([description_table(description), backlog_table(backlog)])
     for sentence in (*backlog_sentences(backlog), *other_backlog_sentences(others)):
         write_note(sentence)
-    write_warnings(description.warnings)
+    for sentence in clock_sentences(description.clocks_ahead):
+        write_note(sentence)
+    write_warnings((*warnings, *description.warnings))
 
 
 @with_flags(*LEDGER)

@@ -38,7 +38,8 @@ def post(flags: Flags) -> None:
 
     with open_reader(flags) as reader:
         check_exists(reader)
-        run(SpoolingLedger(reader.ledger, reader.spool, posted=note).post_all_spooled(reader.now_ms()))
+        reader.check_known()
+        run(SpoolingLedger(reader.ledger, reader.spool, posted=note, known=reader.known).post_all_spooled(reader.now_ms()))
         if costs:
             write(f"Posted {len(costs):,} {'call' if len(costs) == 1 else 'calls'} of {format_usd(sum(costs))} to {reader.location}.")
         else:

@@ -31,22 +31,26 @@ def status(flags: Flags, as_json: AsJson = False) -> None:
         other_backlogs_json,
     )
     from paymaster.cli.ledger_access import open_reader
+    from paymaster.cli.ledger_tables import clock_sentences
     from paymaster.cli.status_tables import status_json, status_tables
-    from paymaster.cli.terminal import write, write_json, write_note, write_tables
+    from paymaster.cli.terminal import write, write_json, write_note, write_tables, write_warnings
     from paymaster.views.ledger_status import ledger_status
 
     with open_reader(flags, as_json=as_json) as reader:
         balances, queue, now_ms, location = reader.balances(), reader.queue(), reader.now_ms(), reader.location
-        backlog, others = reader.backlog(), reader.other_backlogs()
+        backlog, others, warnings = reader.backlog(), reader.other_backlogs(), reader.known_warnings()
+        clocks = reader.clocks_ahead()
     ledger = ledger_status(balances, registry_named(flags), run=flags.run_id, queue=queue)
     if as_json:
         waiting = {"waiting": backlog_json(backlog), "waiting_elsewhere": other_backlogs_json(others)}
-        write_json({**status_json(ledger, now_ms, location), **waiting})
+        clocks_json = [each._asdict() for each in clocks]
+        write_json({**status_json(ledger, now_ms, location), "clocks_ahead": clocks_json, "replaced": list(warnings), **waiting})
         return
     tables = [*status_tables(ledger, now_ms), backlog_table(backlog)]
     write_tables(tables)
-    for sentence in (*backlog_sentences(backlog), *other_backlog_sentences(others)):
+    for sentence in (*clock_sentences(clocks), *backlog_sentences(backlog), *other_backlog_sentences(others)):
         write_note(sentence)
+    write_warnings(warnings)
     if not any(table.rows for table in tables):
         of = f" of run {flags.run_id}" if flags.run_id else ""
         write(f"Nothing is spent or held{of} in {location}.")

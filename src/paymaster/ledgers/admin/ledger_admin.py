@@ -16,16 +16,26 @@ class JournalPosition(NamedTuple):
     number: int
 
 
+class ClockAhead(NamedTuple):
+    """A process whose clock is ahead of the ledger's time, and was not believed: by how much, and when it called last."""
+
+    process: str
+    ahead_ms: int
+    at_ms: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerDescription:
     """A ledger from outside. `size_bytes` is that of its files, or of its keys in memory; `journal_bytes` the records' part, if known.
 
-    `version` is its schema's, `newest_version` the one that this Paymaster writes. `settings` are the server's, as it reports them;
-    `warnings` name those that don't keep the promise of a hard budget.
+    `id` is its own, '' if its schema has none yet. `version` is its schema's, `newest_version` the one that this Paymaster writes.
+    `last_record_ms` is when the last record was written, even if it has left the journal; 0 without any. `settings` are the server's, as
+    it reports them; `warnings` name those that don't keep the promise of a hard budget.
     """
 
     kind: str
     location: str
+    id: str
     version: int
     newest_version: int
     size_bytes: int
@@ -38,6 +48,8 @@ class LedgerDescription:
     newest_ms: int | None
     settings: Mapping[str, str]
     warnings: tuple[str, ...] = ()
+    last_record_ms: int = 0
+    clocks_ahead: tuple[ClockAhead, ...] = ()
 
 
 class LedgerAdmin(Protocol):

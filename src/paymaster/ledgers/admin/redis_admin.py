@@ -58,6 +58,7 @@ class RedisAdmin:
         return LedgerDescription(
             kind="Redis",
             location=address.location,
+            id="",
             version=SCHEMA_VERSION,
             newest_version=SCHEMA_VERSION,
             size_bytes=journal_bytes + other_bytes,

@@ -10,12 +10,14 @@ import orjson
 
 from paymaster.accounting.accounts import Record
 from paymaster.ledgers.admin.export_format import AccountSums, ExportHead, Item, OpeningBalance, WindowEntry
-from paymaster.ledgers.admin.ledger_admin import JournalPosition, LedgerDescription, not_empty
+from paymaster.ledgers.admin.ledger_admin import ClockAhead, JournalPosition, LedgerDescription, not_empty
 from paymaster.ledgers.sqlite.file import is_busy, locked_for_long, newest_version, open_as_it_is, open_database, read_statements, to_error
 from paymaster.ledgers.sqlite.store import SEQ_BITS, SqliteStore
 from paymaster.ledgers.store import OpenHold
 
 PATIENCE_MS = 10_000
+# The first schema with an id and claims of clocks.
+IDENTITY_VERSION = 5
 # So many records leave the journal in one transaction: callers wait for a few milliseconds, not for all of them.
 DROPPED_AT_ONCE = 500
 
@@ -42,12 +44,14 @@ class SqliteAdmin:
             with closing(connection):
                 connection.execute(f"PRAGMA busy_timeout = {PATIENCE_MS}")
                 counts = connection.execute(self._sql["count"]).fetchone() if version else (0, 0, 0, 0, None, None)
+                ledger_id, last_record_ms, claims = self._describe_new(connection) if version >= IDENTITY_VERSION else ("", 0, ())
                 journal_mode = connection.execute("PRAGMA journal_mode").fetchone()[0]
         clock_ms, accounts, holds, records, oldest_ms, newest_ms = counts
         files = [self._path.with_name(self._path.name + suffix) for suffix in ("", "-wal")]
         return LedgerDescription(
             kind="SQLite",
             location=str(self._path),
+            id=ledger_id,
             version=version,
             newest_version=newest_version(),
             size_bytes=sum(file.stat().st_size for file in files if file.exists()),
@@ -59,7 +63,15 @@ class SqliteAdmin:
             oldest_ms=oldest_ms,
             newest_ms=newest_ms,
             settings={"journal_mode": journal_mode, "synchronous": "normal"},
+            last_record_ms=last_record_ms,
+            clocks_ahead=claims,
         )
+
+    def _describe_new(self, connection: sqlite3.Connection) -> tuple[str, int, tuple[ClockAhead, ...]]:
+        """What only newer schemas have: the id, the time of the last record, and processes whose clock is ahead."""
+        store = SqliteStore(connection)
+        claims = (ClockAhead(claim.process, claim.ahead_ms, claim.at_ms) for claim in store.list_claims())
+        return store.identity(), store.newest_ms()[1], tuple(claims)
 
     def migrate(self) -> tuple[int, int]:
         """Bring the schema up to date."""
@@ -81,10 +93,10 @@ class SqliteAdmin:
                     connection.execute("ROLLBACK")
 
     def _items(self, connection: sqlite3.Connection) -> Iterator[Item]:
-        yield ExportHead(connection.execute(self._sql["read_clock"]).fetchone()[0])
+        store = SqliteStore(connection)
+        yield ExportHead(store.newest_ms()[0])
         yield from map(AccountSums._make, connection.execute(self._sql["read_accounts"]))
         yield from map(OpeningBalance._make, connection.execute(self._sql["read_opening_balances"]))
-        store = SqliteStore(connection)
         yield from store.list_holds()
         yield from map(WindowEntry._make, connection.execute(self._sql["read_entries"]))
         yield from store.read_records(-1)
@@ -121,7 +133,6 @@ class SqliteAdmin:
                     connection.execute(self._sql["insert_entry"], item._asdict())
                 case Record():
                     store.write_record(item)
-        connection.execute(self._sql["fill_free_ms"])
         connection.execute(self._sql["fill_clock"], (clock_ms,))
 
     def opening_balances(self) -> Mapping[str, int]:
@@ -155,6 +166,7 @@ class SqliteAdmin:
                 if rows:
                     sums = add_up(orjson.loads(amounts) for _, amounts in rows)
                     connection.executemany(self._sql["add_opening_balance"], sums.items())
+                    connection.execute(self._sql["note_dropped"], (rows[-1][0],))
                     connection.execute(self._sql["drop_until"], (rows[-1][0],))
                 connection.execute("COMMIT")
             finally:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import orjson
 
-from paymaster.ledgers.spool.files import file_lines, is_orphan
+from paymaster.ledgers.spool.files import file_lines, is_orphan, ledger_of
 
 
 class SpooledCall(NamedTuple):
@@ -24,12 +24,16 @@ class SpooledCall(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpoolFile:
-    """A process's file. `process` is its id, None if the name does not have it; `ledger` is the location that the file names, maybe ''."""
+    """A process's file. `process` is its id, None if the name does not have it.
+
+    `ledger` is the location that the file names, `ledger_id` the id of the ledger that it is for; either may be ''.
+    """
 
     path: Path
     process: int | None
     is_running: bool
     ledger: str
+    ledger_id: str
     calls: tuple[SpooledCall, ...]
 
 
@@ -46,14 +50,14 @@ def read_spool(folder: Path, worth_of: Callable[[str], int], posted: Container[s
     for path in paths:
         try:
             running = not is_orphan(path)
-            ledger, calls = _read(path, worth_of)
+            ledger_id, (ledger, calls) = ledger_of(path), _read(path, worth_of)
         except OSError:
             continue  # posted and removed meanwhile, or another user's
         unposted = tuple(call for call in calls if call.hold_id not in posted)
         if unposted:
             first = path.stem.partition("-")[0]
             process = int(first) if first.isdecimal() else None
-            yield SpoolFile(path=path, process=process, is_running=running, ledger=ledger, calls=unposted)
+            yield SpoolFile(path=path, process=process, is_running=running, ledger=ledger, ledger_id=ledger_id, calls=unposted)
 
 
 def spool_folders(root: Path, but: Path) -> Iterator[Path]:

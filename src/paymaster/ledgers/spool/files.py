@@ -3,7 +3,7 @@
 import os
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,9 +23,13 @@ _LOCKED_BYTE = 1 << 40
 
 @dataclass(frozen=True, slots=True)
 class OrphanFile:
-    """A file whose process is dead, claimed by this one: what it could not post. `drop` it when all of it is posted."""
+    """A file whose process is dead, claimed by this one: what it could not post. `drop` it when all of it is posted.
+
+    `ledger_id` is that of the ledger it is for; '' in files from before ledgers had one, and if the process never met its ledger.
+    """
 
     path: Path
+    ledger_id: str
     settlements: tuple[Settlement, ...]
     descriptor: int
 
@@ -43,12 +47,15 @@ class Spool:
     """This process's own file in `folder` (0700), made (0600) when something must wait, and the files of dead processes there.
 
     Every line is on the disk before `keep…` returns. A process locks its file while it lives, so that no other takes the file for an
-    orphan. The first line names the ledger by its location, for views of the spool. Raises OSError if the disk does not take a line.
+    orphan. The first line names the ledger by its id, and for views of the spool by its location. A file is for one ledger: when another
+    is accepted, it is left, and a new one is begun. Raises OSError if the disk does not take a line.
     """
 
-    def __init__(self, folder: Path, location: str = "") -> None:
+    def __init__(self, folder: Path, location: str = "", ledger_id: Callable[[], str | None] = lambda: None) -> None:
         self.folder = folder
+        self._ledger_id = ledger_id
         self._location = location
+        self._file_is_for = ""
         self._lock = threading.Lock()
         self._process = os.getpid()
         self._path: Path | None = None
@@ -85,17 +92,22 @@ class Spool:
         for path in paths:
             if path != self._path and (descriptor := _claim(path)) is not None:
                 try:
-                    found = tuple(settlements(file_lines(path)))
+                    ledger_id, found = ledger_of(path), tuple(settlements(file_lines(path)))
                 except OSError:
                     os.close(descriptor)
                     continue
-                yield OrphanFile(path, found, descriptor)
+                yield OrphanFile(path, ledger_id, found, descriptor)
 
     def _append(self, line: dict[str, object]) -> None:
         text = orjson.dumps(line) + b"\n"
         with self._own_lock():
+            ledger_id = self._ledger_id() or ""
+            if self._descriptor is not None and self._file_is_for != ledger_id:
+                self._forget()
+                self._has_half_a_line = False
             if self._descriptor is None:
-                text = orjson.dumps({"ledger": self._location}) + b"\n" + text
+                self._file_is_for = ledger_id
+                text = orjson.dumps({"ledger": self._location, "id": ledger_id}) + b"\n" + text
             descriptor = self._open() if self._descriptor is None else self._descriptor
             unwritten = b"\n" + text if self._has_half_a_line else text
             while unwritten:
@@ -160,6 +172,16 @@ def _packed(hold: Hold) -> Sequence[object]:
 def _unpacked(packed: tuple[str, int, Sequence[tuple[str, int, int | None, int | None]]]) -> Hold:
     hold_id, lease_ms, charges = packed
     return Hold(hold_id, tuple(Charge(*parts) for parts in charges), lease_ms)
+
+
+def ledger_of(path: Path) -> str:
+    """The id of the ledger that a file is for, maybe ''. Raises OSError."""
+    for text in file_lines(path):
+        try:
+            return str(orjson.loads(text).get("id", ""))
+        except (orjson.JSONDecodeError, AttributeError):
+            break
+    return ""
 
 
 def file_lines(path: Path) -> Iterator[bytes]:

@@ -14,10 +14,12 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from paymaster.accounting.accounts import Balance, Change, Held, Hold, Lost, Post, Queued, Record, ReserveOutcome, Settled, Settlement
 from paymaster.errors import LedgerUnavailable
 from paymaster.flow.ports import Books
+from paymaster.ledgers.identity import KnownLedger
 from paymaster.ledgers.spool.files import OrphanFile, Spool
 
 # One call of the process asks an unavailable ledger again after this long; the pause doubles up to the second figure.
@@ -31,23 +33,39 @@ ADVICE = (
 )
 
 
+class _Unposted(NamedTuple):
+    """A settlement that waits, and the id of the ledger that it is for."""
+
+    settlement: Settlement
+    ledger_id: str
+
+
 class SpoolingLedger:
     """`Books` in front of `books`; what waits is in `folder`, one folder for one ledger.
 
     While the ledger is unavailable, only holds that may go unbooked are admitted; settlements are spooled either way. `posted` is called
     for each that the ledger took later; `location` names the ledger in the files. LedgerUnavailable is raised for all other holds, and if
-    the disk does not take what must wait.
+    the disk does not take what must wait. What waits is for the `known` ledger of that moment, and posted to no other.
     """
 
-    def __init__(self, books: Books, folder: Path, *, posted: Callable[[Settlement, Settled], None], location: str = "") -> None:
+    def __init__(
+        self,
+        books: Books,
+        folder: Path,
+        *,
+        posted: Callable[[Settlement, Settled], None],
+        known: KnownLedger | None = None,
+        location: str = "",
+    ) -> None:
         self._books = books
+        self._known = known or KnownLedger()
         self._posted = posted
-        self._spool = Spool(folder, location)
+        self._spool = Spool(folder, location, self._known.id)
         self._lock = threading.Lock()
         self._posting = threading.Lock()
         self._process = os.getpid()
         self._unbooked: dict[str, Hold] = {}
-        self._unposted: dict[str, Settlement] = {}
+        self._unposted: dict[str, _Unposted] = {}
         self._unavailable_reason = ""
         self._pause_ms = FIRST_PAUSE_MS
         self._asks_at_ms = 0
@@ -63,7 +81,7 @@ class SpoolingLedger:
             answer = await self._books.reserve(hold, now_ms, queue_for_ms=queue_for_ms)
         except LedgerUnavailable as error:
             if not hold.may_go_unbooked:
-                raise LedgerUnavailable(error.message, advice=f"{error.advice} {ADVICE}") from error
+                raise type(error)(error.message, advice=f"{error.advice} {ADVICE}") from error
             self._mark_unavailable(error, now_ms)
             return self._admit_unbooked(hold, now_ms)
         self._mark_available()
@@ -183,7 +201,7 @@ class SpoolingLedger:
         """Put the settlement on disk."""
         with self._own_lock():
             # A pause or a counted failure that is posted later would hold calls back for something long past.
-            self._unposted[settlement.hold.id] = replace(settlement, posts=(), clears=())
+            self._unposted[settlement.hold.id] = _Unposted(replace(settlement, posts=(), clears=()), self._known.id() or "")
             self._unbooked.pop(settlement.hold.id, None)
             try:
                 self._spool.keep_settlement(settlement)
@@ -205,9 +223,10 @@ class SpoolingLedger:
         if not is_free:
             return False
         try:
-            for hold_id, settlement in list(self._unposted.items()):
-                await self._post_one(settlement, now_ms)
-                del self._unposted[hold_id]
+            for hold_id, (settlement, ledger_id) in list(self._unposted.items()):
+                if self._known.takes(ledger_id):
+                    await self._post_one(settlement, now_ms)
+                del self._unposted[hold_id]  # what is for another ledger stays in its file
             self._remove_if_empty()
             for orphan in self._spool.orphan_files():
                 await self._post_orphan(orphan, now_ms)
@@ -217,6 +236,9 @@ class SpoolingLedger:
         return True
 
     async def _post_orphan(self, orphan: OrphanFile, now_ms: int) -> None:
+        if not self._known.takes(orphan.ledger_id):
+            orphan.release()
+            return
         try:
             for settlement in orphan.settlements:
                 await self._post_one(settlement, now_ms)

@@ -1,6 +1,7 @@
 """How a ledger's SQLite file is made, recognised and migrated, and what its faults mean to a user; knows no account and no rule."""
 
 import os
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import suppress
@@ -12,6 +13,7 @@ from paymaster.errors import LedgerUnavailable, LedgerUnusable, PaymasterError
 # "PayM": PRAGMA application_id of a Paymaster ledger, so that no other program's database is ever written to.
 APPLICATION_ID = 0x5061794D
 
+_ESCAPED = re.compile(r"\\([0-7]{3})")
 ANOTHER_FILE = "Name another file with --ledger sqlite:///path/to/ledger.sqlite3 (or PAYMASTER_LEDGER)."
 
 
@@ -23,6 +25,7 @@ def open_database(path: Path) -> sqlite3.Connection:
         sqlite3.Error: any error of SQLite; `to_error` turns it into a message, `is_busy` is True if another try is worth it.
     """
     _make_file(path)
+    _check_names(path)
     connection = connect(path)
     try:
         connection.execute("BEGIN")  # another process may be making the ledger: its header is read before or after that, not meanwhile
@@ -50,6 +53,7 @@ def open_as_it_is(path: Path) -> tuple[sqlite3.Connection, int]:
         sqlite3.Error: any error of SQLite.
     """
     _check_access(path)
+    _check_names(path)
     connection = connect(path)
     try:
         _recognise(connection, path)
@@ -137,6 +141,40 @@ def _make_file(path: Path) -> None:
 def _check_access(path: Path) -> None:
     if not os.access(path, os.R_OK | os.W_OK) or not os.access(path.parent, os.W_OK):
         raise _not_writable(path, "permission denied")
+
+
+def is_empty(path: Path) -> bool:
+    """Whether there is no file at `path`, or nothing in it."""
+    try:
+        return path.stat().st_size == 0
+    except FileNotFoundError:
+        return True
+    except OSError:  # the caller that opens it finds out why
+        return False
+
+
+def _check_names(path: Path) -> None:
+    """Refuse a file that has two names: SQLite keeps its log beside the name, so two processes could have a log each."""
+    if path.stat().st_nlink > 1:
+        raise LedgerUnusable(
+            f"The ledger {path} has another name as well: it is a hard link. Two processes that use both names would not see each other.",
+            advice=f"Remove the other name (`find / -samefile {path}` shows it), or make it a symbolic link.",
+        )
+    if str(path.resolve()) in _mount_points():
+        raise LedgerUnusable(
+            f"The ledger {path} is mounted as a single file. Processes that use it by another name would not see each other.",
+            advice=f"Mount its folder instead: -v /host/folder:{path.parent}.",
+        )
+
+
+def _mount_points() -> set[str]:
+    """Where something is mounted; empty on systems that don't list it."""
+    try:
+        text = Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape")
+    except OSError:
+        return set()
+    # proc(5): the fifth field, with space, tab, newline and backslash as octal escapes.
+    return {_ESCAPED.sub(lambda found: chr(int(found[1], 8)), line.split(" ")[4]) for line in text.splitlines() if line.count(" ") > 4}
 
 
 def _recognise(connection: sqlite3.Connection, path: Path) -> None:

@@ -1,20 +1,28 @@
 """A ledger in one SQLite file that many processes and threads share; knows how they take turns, and not what a transaction does."""
 
+import logging
+import os
 import random
 import sqlite3
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from pathlib import Path
+from secrets import token_hex
 from threading import Lock
 from typing import TypeVar
 
 from paymaster.accounting.accounts import Balance, Change, Held, Hold, Lost, Post, Queued, Record, ReserveOutcome, Settled, Settlement
+from paymaster.errors import LedgerReplaced
 from paymaster.ledgers import transactions
-from paymaster.ledgers.sqlite.file import connect, is_busy, locked_for_long, open_database, to_error
+from paymaster.ledgers.identity import KnownLedger
+from paymaster.ledgers.sqlite.file import connect, is_busy, is_empty, locked_for_long, open_database, to_error
 from paymaster.ledgers.sqlite.forks import watch_forks
 from paymaster.ledgers.sqlite.group_commit import GroupCommit
+from paymaster.ledgers.sqlite.machine_clock import ReadsMachineTime
+from paymaster.ledgers.sqlite.placement import Placement
 from paymaster.ledgers.sqlite.store import SqliteStore
 
 T = TypeVar("T")
+_LOGGER = logging.getLogger("paymaster.ledgers")
 
 # Waits for a locked file double up to this length; each is drawn anew, so that waiting processes don't wake at the same moment.
 LONGEST_PAUSE_MS = 32
@@ -29,7 +37,9 @@ class SqliteLedger:
     `pause` waits so many milliseconds in the way of the caller (`Runtime.sleep`). It is awaited while another process writes, for
     `patience_ms` in all; then the call raises LedgerUnavailable. SQLite itself never waits, so a lock blocks no event loop.
     A file that Paymaster can't work with raises LedgerUnusable from the first call. One that worked and can't be written any more (its
-    file system is read-only now, its folder is gone) raises LedgerUnavailable, as a full disk does.
+    file system is read-only now) raises LedgerUnavailable, as a full disk does. One that is not the `known` ledger (it was removed,
+    replaced, or is an older copy), and one whose files were moved while it was open, raise LedgerReplaced. `machine_time` bounds how far
+    the ledger follows its callers' clocks; without it, it follows the latest of them.
     """
 
     def __init__(
@@ -40,6 +50,8 @@ class SqliteLedger:
         patience_ms: int = 10_000,
         jitter: Callable[[], float] = random.random,
         grouped: bool = False,
+        known: KnownLedger | None = None,
+        machine_time: ReadsMachineTime | None = None,
     ) -> None:
         self.path = path
         self._pause = pause
@@ -48,6 +60,12 @@ class SqliteLedger:
         self._lock = Lock()
         self._store: SqliteStore | None = None
         self._worked = False
+        self.known = known or KnownLedger()
+        self._machine_time = machine_time
+        self._placement: Placement | None = None
+        self._acceptance = ""
+        self._logged_ahead = False
+        self._token = token_hex(4)
         self._groups = GroupCommit(self._attempt, self._transact) if grouped else None
         self._open_holds: dict[str, int] = {}
         watch_forks(self)
@@ -73,9 +91,12 @@ class SqliteLedger:
     async def settle(self, settlement: Settlement, now_ms: int) -> Settled:
         """Post the actual amounts and the record, once."""
         try:
-            return await self._write(lambda store: transactions.settle(store, settlement, now_ms))
+            settled = await self._write(lambda store: transactions.settle(store, settlement, now_ms))
         finally:
             self._open_holds.pop(settlement.hold.id, None)
+        if not settled.again:
+            self.known.note_record(settled.at_ms)
+        return settled
 
     async def post(self, posts: Sequence[Post], clears: Sequence[str], now_ms: int) -> tuple[Change, ...]:
         """Empty windows, then add entries that no hold carries."""
@@ -110,6 +131,7 @@ class SqliteLedger:
         """Close the file. Open holds are left to their lease; another call opens it again."""
         with self._lock:
             self._disconnect()
+        self.known.close()
 
     async def _write(self, work: Callable[[SqliteStore], T], *, may_be_dropped: bool = False) -> T:
         """Do the work in a transaction of its own, or, if an event loop has many open holds, in one with its neighbours."""
@@ -137,7 +159,7 @@ class SqliteLedger:
     def _attempt(self, work: Callable[[SqliteStore], T], begin: str = "BEGIN IMMEDIATE") -> T:
         """Do the work now, whole or not at all, or raise that the file is locked."""
         with self._lock:
-            store = self._store or self._connect()
+            store = self._current_store()
             connection = store.connection
             connection.execute(begin)
             try:
@@ -151,9 +173,55 @@ class SqliteLedger:
             self._worked = True
             return result
 
-    def _connect(self) -> SqliteStore:
-        self._store = SqliteStore(open_database(self.path))
+    def _current_store(self) -> SqliteStore:
+        """The store of the ledger that was opened, unless a person has accepted another one since its files were moved."""
+        if self._store is None or self._placement is None:
+            return self._connect()
+        try:
+            self._placement.check()
+        except LedgerReplaced:
+            self.known.refresh()
+            if self.known.acceptance == self._acceptance:
+                raise
+            self._disconnect()
+            return self._connect()
         return self._store
+
+    def _connect(self) -> SqliteStore:
+        if self.known.id() is not None and is_empty(self.path):
+            self.known.refresh()
+            self.known.check(None, 0, label=str(self.path))
+        connection = open_database(self.path)
+        try:
+            store = SqliteStore(connection, self._process_name(), self._machine_time, self._note_ahead)
+            self._check_identity(store)
+        except BaseException:
+            connection.close()
+            raise
+        self._acceptance = self.known.acceptance
+        self._store, self._placement = store, Placement(self.path)
+        return self._store
+
+    def _check_identity(self, store: SqliteStore) -> None:
+        """Raises LedgerReplaced for another ledger than the known one, also if a person has accepted no other since it was read."""
+        try:
+            self.known.check(store.identity(), store.newest_ms()[1], label=str(self.path))
+        except LedgerReplaced:
+            self.known.refresh()
+            self.known.check(store.identity(), store.newest_ms()[1], label=str(self.path))
+
+    def _note_ahead(self, ahead_ms: int) -> None:
+        if not self._logged_ahead:
+            self._logged_ahead = True
+            _LOGGER.warning(
+                "the clock of this process is %.1f s ahead of the time of the ledger %s, which does not follow it",
+                ahead_ms / 1000,
+                self.path,
+            )
+
+    def _process_name(self) -> str:
+        """This process, by a name that no other has: ids of processes are used again."""
+        return f"{os.getpid()}-{self._token}"
 
     def _forget_expired(self, now_ms: int) -> None:
         """Forget the first holds whose lease is over. Not every hold ends here: another process may settle it from a spool."""
@@ -172,12 +240,13 @@ class SqliteLedger:
         """See `Forked`. The open holds are the parent's."""
         if in_child:
             self._open_holds.clear()
+            self._token = token_hex(4)
         self._lock.release()
 
     def _disconnect(self) -> None:
         if self._store is not None:
             self._store.connection.close()
-            self._store = None
+            self._store = self._placement = None
 
 
 class _Reader:

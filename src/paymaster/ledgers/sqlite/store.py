@@ -2,36 +2,129 @@
 # ruff: noqa: D102 - the methods of a store are documented in `Store`
 
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from paymaster.accounting.accounts import Charge, Record
 from paymaster.ledgers.sqlite.file import read_statements
-from paymaster.ledgers.store import AccountRow, Clock, Entry, Known, OpenHold, Ticket
+from paymaster.ledgers.sqlite.machine_clock import TOLERANCE_MS, Claim, ReadsMachineTime, is_agreed
+from paymaster.ledgers.store import AccountRow, Clock, Entry, Known, OpenHold, Ticket, follow_caller
 
 # A record's position in the journal is its time in milliseconds, with this many bits for the number within the millisecond.
 SEQ_BITS = 20
+# A claim that is older (in the ledger's time) is forgotten.
+CLAIM_KEPT_MS = 24 * 3_600_000
 # Behind a prefix, it sorts after every name that begins with the prefix.
 LAST_CHARACTER = "\U0010ffff"
 
 
-class SqliteStore:
-    """`Store` over one connection. `connection` is the caller's to begin, commit and close."""
+class DamagedValue(sqlite3.DatabaseError):
+    """A value that no Paymaster wrote."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+
+
+@dataclass(slots=True)
+class MachineBoundClock(Clock):
+    """The clock, with the machine's start and uptime at `now_ms`; when the last claim was made that it is behind, and last denied."""
+
+    boot_id: str = ""
+    uptime_ms: int = 0
+    claimed_at_ms: int = 0
+    confirmed_at_ms: int = 0
+
+
+class SqliteStore:
+    """`Store` over one connection. `connection` is the caller's to begin, commit and close.
+
+    With `machine_time` the ledger's time follows its callers within bounds (`machine_clock`), else the latest of them; `note_ahead` is
+    called when this caller is ahead and not believed.
+    """
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        process: str = "",
+        machine_time: ReadsMachineTime | None = None,
+        note_ahead: Callable[[int], None] = lambda _: None,
+    ) -> None:
         self.connection = connection
+        self.process = process
+        self._machine_time = machine_time
+        self._note_ahead = note_ahead
         self._sql = read_statements()
         self._read_accounts: dict[int, str] = {}
+        self._claim: Claim | None = None
 
     def find_known(self, hold_id: str) -> Known:
-        now_ms, lease_ms, queue_until_ms, at_ms, lease_until_ms, charges, lost_record, lost = self._one("find_known", hold_id, hold_id)
-        hold = None if at_ms is None else OpenHold(hold_id, at_ms, lease_until_ms, _unpack(charges), lost_record)
-        return Known(Clock(now_ms, lease_ms, queue_until_ms), hold, None if lost is None else bool(lost))
+        now_ms, *times, boot_id, lost, at_ms, lease_until_ms, charges, lost_record, process = self._only("find_known", hold_id, hold_id)
+        lease_ms, queue_until_ms, next_expiry_ms, uptime_ms, claimed_at_ms, confirmed_at_ms = times
+        try:
+            now_ms | queue_until_ms | uptime_ms | claimed_at_ms | confirmed_at_ms | (lease_ms or 0) | (next_expiry_ms or 0)
+        except TypeError as error:
+            raise DamagedValue("the clock has values that are no whole numbers") from error
+        clock = MachineBoundClock(now_ms, lease_ms, queue_until_ms, next_expiry_ms)
+        clock.boot_id, clock.uptime_ms, clock.claimed_at_ms, clock.confirmed_at_ms = boot_id, uptime_ms, claimed_at_ms, confirmed_at_ms
+        hold = None if at_ms is None else _hold(hold_id, at_ms, lease_until_ms, charges, lost_record, process)
+        return Known(clock, hold, None if lost is None else bool(lost))
+
+    def set_time(self, clock: Clock, caller_ms: int) -> None:
+        self._claim = None
+        if not isinstance(clock, MachineBoundClock):
+            raise TypeError("a clock of another store")
+        if self._machine_time is None:
+            follow_caller(clock, caller_ms)
+            clock.boot_id = ""
+            return
+        boot_id, uptime_ms = self._machine_time()
+        if clock.boot_id != boot_id:
+            clock.now_ms, clock.changed = max(caller_ms, self.newest_ms()[0]), True
+        else:
+            clock.now_ms += max(0, uptime_ms - clock.uptime_ms)
+        clock.boot_id, clock.uptime_ms = boot_id, uptime_ms
+        ahead_ms = caller_ms - clock.now_ms
+        if ahead_ms > TOLERANCE_MS:
+            self._hear_claim(clock, caller_ms)
+        elif clock.claimed_at_ms > clock.confirmed_at_ms and ahead_ms >= -TOLERANCE_MS:
+            clock.confirmed_at_ms, clock.changed = clock.now_ms, True
+
+    def _hear_claim(self, clock: MachineBoundClock, caller_ms: int) -> None:
+        """A caller is ahead: believe it, or note what it claims."""
+        now_ms, ahead_ms = clock.now_ms, caller_ms - clock.now_ms
+        claims = self.list_claims()
+        since_ms = next((claim.since_ms for claim in claims if claim.process == self.process), now_ms)
+        claim = Claim(self.process, ahead_ms, max(since_ms, clock.confirmed_at_ms + 1), now_ms)
+        clock.changed = True
+        if self._one("is_quiet", now_ms, now_ms)[0] or is_agreed(claim, claims, clock.confirmed_at_ms):
+            clock.now_ms = clock.confirmed_at_ms = caller_ms
+        else:
+            self._claim, clock.claimed_at_ms = claim, now_ms
+            self._note_ahead(ahead_ms)
+
+    def list_claims(self) -> Sequence[Claim]:
+        """The processes that were ahead of the ledger's time, and are not known to be believed."""
+        return [Claim(*values) for values in self._run("list_claims")]
+
+    def newest_ms(self) -> tuple[int, int]:
+        """The latest time that the ledger itself shows, and the time of its newest record; 0 without any."""
+        newest_ms, record_ms = self._only("newest")
+        return newest_ms, record_ms
+
+    def identity(self) -> str:
+        """The ledger's id."""
+        return str(self._only("find_identity")[0])
 
     def write_clock(self, clock: Clock) -> None:
-        self._run("write_clock", clock.now_ms, clock.next_lease_end_ms, clock.queue_until_ms)
+        if not isinstance(clock, MachineBoundClock):
+            raise TypeError("a clock of another store")
+        times = (clock.now_ms, clock.next_lease_end_ms, clock.queue_until_ms, clock.boot_id, clock.uptime_ms)
+        self._run("write_clock", *times, clock.claimed_at_ms, clock.confirmed_at_ms)
+        if self._claim is not None:
+            self._run("drop_claims", clock.now_ms - CLAIM_KEPT_MS)
+            self._run("write_claim", *self._claim)
 
     def read_accounts(self, names: Sequence[str]) -> Iterable[AccountRow]:
         count = len(names)
@@ -39,52 +132,46 @@ class SqliteStore:
         if sql is None:
             sql = self._sql["read_accounts"].replace("(:names)", f"({', '.join('?' * count)})")
             self._read_accounts[count] = sql
-        return [AccountRow(*values) for values in self.connection.execute(sql, names).fetchall()]
+        return _accounts(self.connection.execute(sql, names).fetchall())
 
     def list_accounts(self, prefix: str) -> Sequence[AccountRow]:
-        return [AccountRow(*values) for values in self._run("list_accounts", prefix, prefix + LAST_CHARACTER)]
+        return _accounts(self._run("list_accounts", prefix, prefix + LAST_CHARACTER).fetchall())
 
     def write_accounts(self, rows: Sequence[AccountRow]) -> None:
-        self._run_many("write_account", [(row.name, row.settled, row.live, row.held, row.free_at_ms) for row in rows])
+        self._run_many("write_account", [(row.name, row.settled, row.live, row.held) for row in rows])
 
     def list_entries(self, account: str) -> Iterable[Entry]:
-        for name, free_at_ms, owner, amount, is_open in self._run("list_entries", account):
-            yield Entry(name, free_at_ms, owner, amount, bool(is_open))
+        return map(_entry, self._run("list_entries", account))
+
+    def list_all_entries(self, prefix: str) -> Iterable[Entry]:
+        return map(_entry, self._run("list_all_entries", prefix, prefix + LAST_CHARACTER))
 
     def find_entry(self, account: str, free_at_ms: int, owner: str) -> Entry | None:
-        values = self._one("find_entry", account, free_at_ms, owner)
-        return Entry(account, free_at_ms, owner, values[3], bool(values[4])) if values else None
+        values = self._one("find_entry", free_at_ms, account, owner)
+        return _entry(values) if values else None
 
     def write_entries(self, entries: Sequence[Entry]) -> None:
         self._run_many("write_entry", entries)
 
-    def drop_expired(self, account: str, now_ms: int) -> Sequence[tuple[int, bool]]:
-        expired = [(amount, bool(is_open)) for amount, is_open in self._run("list_expired", account, now_ms)]
-        self._run("drop_expired", account, now_ms)
+    def take_expired(self, now_ms: int) -> Sequence[Entry]:
+        expired = [_entry(values) for values in self._run("list_expired", now_ms)]
+        self._run("drop_expired", now_ms)
         return expired
 
     def drop_settled(self, account: str) -> None:
         self._run("drop_settled", account)
 
-    def first_free_at_ms(self, account: str) -> int | None:
-        free_at_ms: int | None = self._one("first_free", account)[0]
-        return free_at_ms
-
     def write_hold(self, hold: OpenHold) -> None:
-        self._run("write_hold", hold.id, hold.at_ms, hold.lease_until_ms, _pack(hold.charges), hold.lost_record)
+        self._run("write_hold", hold.id, hold.at_ms, hold.lease_until_ms, _pack(hold.charges), hold.lost_record, hold.process)
 
     def drop_hold(self, hold_id: str) -> None:
         self._run("drop_hold", hold_id)
 
     def list_holds(self) -> Sequence[OpenHold]:
-        return [
-            OpenHold(hold_id, at_ms, lease_until_ms, _unpack(charges), lost_record)
-            for hold_id, at_ms, lease_until_ms, charges, lost_record in self._run("list_holds")
-        ]
+        return [_hold(*values) for values in self._run("list_holds")]
 
     def find_charged(self, hold_id: str) -> Mapping[str, int]:
-        amounts: dict[str, int] = orjson.loads(self._one("find_charged", hold_id)[0])
-        return amounts
+        return _amounts(hold_id, self._one("find_charged", hold_id)[0])
 
     def write_record(self, record: Record) -> None:
         amounts = orjson.dumps(record.amounts).decode()
@@ -93,11 +180,13 @@ class SqliteStore:
     def read_records(self, after_ms: int) -> Iterable[Record]:
         """The journal after that time, read as it is consumed."""
         for hold_id, at_ms, lost, amounts, body in self._run("list_records", (after_ms + 1) << SEQ_BITS):
-            yield Record(hold_id, at_ms, bool(lost), orjson.loads(amounts), body)
+            if type(at_ms) is not int:
+                raise DamagedValue(f"the time of the record of {hold_id!r} is no whole number")
+            yield Record(hold_id, at_ms, bool(lost), _amounts(hold_id, amounts), body)
 
     def list_tickets(self) -> Sequence[Ticket]:
         return [
-            Ticket(hold_id, turn, until_ms, orjson.loads(asks), orjson.loads(names), since_ms)
+            Ticket(hold_id, turn, until_ms, _amounts(hold_id, asks), _amounts(hold_id, names), since_ms)
             for hold_id, turn, until_ms, asks, names, since_ms in self._run("list_tickets")
         ]
 
@@ -121,12 +210,21 @@ class SqliteStore:
         row: tuple[Any, ...] = self.connection.execute(self._sql[verb], values).fetchone()
         return row
 
+    def _only(self, verb: str, *values: str | int | None) -> tuple[Any, ...]:
+        """The one row of a table that always has one."""
+        row = self._one(verb, *values)
+        if row is None:
+            raise DamagedValue(f"the row that {verb} reads, of the clock or the identity, is missing")
+        return row
+
 
 class GroupStore(SqliteStore):
     """The store of several works in one transaction: accounts and the clock are read once for all of them, and written by `flush`."""
 
     def __init__(self, store: SqliteStore) -> None:
         self.connection, self._sql, self._read_accounts = store.connection, store._sql, store._read_accounts  # noqa: SLF001  a store of the same room
+        self.process, self._machine_time, self._note_ahead = store.process, store._machine_time, store._note_ahead  # noqa: SLF001  the same
+        self._claim = None
         self._rows: dict[str, AccountRow] = {}
         self._changed: dict[str, AccountRow] = {}
         self._clock: Clock | None = None
@@ -162,9 +260,43 @@ class GroupStore(SqliteStore):
             super().write_clock(self._clock)
 
 
+def _accounts(rows: Sequence[tuple[str, int, int, int]]) -> list[AccountRow]:
+    name = ""
+    try:
+        for name, settled, live, held in rows:  # noqa: B007 - the message names the last one
+            settled | live | held  # only whole numbers have this operation
+    except TypeError as error:
+        raise DamagedValue(f"the sums of account {name!r} are no whole numbers") from error
+    return [AccountRow(*values) for values in rows]
+
+
+def _entry(values: tuple[str, int, str, int, int]) -> Entry:
+    account, free_at_ms, owner, amount, is_open = values
+    if not (type(free_at_ms) is type(amount) is int):
+        raise DamagedValue(f"an entry in the window of {account!r} is no whole number")
+    return Entry(account, free_at_ms, owner, amount, bool(is_open))
+
+
+def _hold(hold_id: str, at_ms: int, lease_until_ms: int, charges: str, lost_record: str, process: str) -> OpenHold:
+    try:
+        at_ms | lease_until_ms  # only whole numbers have this operation
+        unpacked = tuple([Charge(*parts) for parts in orjson.loads(charges)])
+    except (orjson.JSONDecodeError, TypeError) as error:
+        raise DamagedValue(f"the charges or times of hold {hold_id!r} can't be read") from error
+    return OpenHold(hold_id, at_ms, lease_until_ms, unpacked, lost_record, process)
+
+
+def _amounts(hold_id: str, text: str) -> Mapping[str, int]:
+    """Amounts by name."""
+    try:
+        amounts: Any = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise DamagedValue(f"the amounts of {hold_id!r} are no JSON") from error
+    if not isinstance(amounts, dict) or any(type(amount) is not int for amount in amounts.values()):
+        raise DamagedValue(f"the amounts of {hold_id!r} are no whole numbers")
+    found: dict[str, int] = amounts
+    return found
+
+
 def _pack(charges: Sequence[Charge]) -> str:
     return orjson.dumps([(charge.account, charge.amount, charge.cap, charge.window_ms) for charge in charges]).decode()
-
-
-def _unpack(charges: str) -> tuple[Charge, ...]:
-    return tuple(Charge(*parts) for parts in orjson.loads(charges))

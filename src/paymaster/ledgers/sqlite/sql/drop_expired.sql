@@ -1,1 +1,1 @@
-DELETE FROM entry WHERE account = ? AND free_ms <= ?
+DELETE FROM entry WHERE free_ms <= ?

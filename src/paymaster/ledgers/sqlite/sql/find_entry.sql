@@ -1,1 +1,1 @@
-SELECT account, free_ms, owner, amount, is_open FROM entry WHERE account = ? AND free_ms = ? AND owner = ?
+SELECT account, free_ms, owner, amount, is_open FROM entry WHERE free_ms = ? AND account = ? AND owner = ?

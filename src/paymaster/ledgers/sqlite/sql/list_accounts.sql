@@ -1,1 +1,1 @@
-SELECT name, settled, live, held, free_ms FROM account WHERE name >= ? AND name < ? ORDER BY name
+SELECT name, settled, live, held FROM account WHERE name >= ? AND name < ? ORDER BY name

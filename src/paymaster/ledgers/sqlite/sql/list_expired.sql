@@ -1,1 +1,1 @@
-SELECT amount, is_open FROM entry WHERE account = ? AND free_ms <= ?
+SELECT account, free_ms, owner, amount, is_open FROM entry WHERE free_ms <= ?

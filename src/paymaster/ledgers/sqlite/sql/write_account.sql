@@ -1,1 +1,1 @@
-REPLACE INTO account (name, settled, live, held, free_ms) VALUES (?, ?, ?, ?, ?)
+REPLACE INTO account (name, settled, live, held) VALUES (?, ?, ?, ?)

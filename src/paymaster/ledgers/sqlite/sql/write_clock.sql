@@ -1,1 +1,2 @@
-UPDATE clock SET now_ms = ?, next_lease_end_ms = ?, queue_until_ms = ?
+UPDATE clock
+SET now_ms = ?, next_lease_end_ms = ?, queue_until_ms = ?, boot_id = ?, uptime_ms = ?, claimed_at_ms = ?, confirmed_at_ms = ?

@@ -1,1 +1,1 @@
-INSERT INTO hold (id, at_ms, lease_until_ms, charges, lost_record) VALUES (?, ?, ?, ?, ?)
+INSERT INTO hold (id, at_ms, lease_until_ms, charges, lost_record, process) VALUES (?, ?, ?, ?, ?, ?)

@@ -1,1 +1,1 @@
-INSERT INTO account (name, settled, live, held, free_ms) VALUES (?, ?, ?, ?, NULL)
+INSERT INTO account (name, settled, live, held) VALUES (?, ?, ?, ?)

@@ -1,0 +1,85 @@
+"""Whether the files of an open ledger are still where they were opened; knows no SQL.
+
+SQLite works on with files that were removed, renamed or replaced, and with a log that another process no longer sees; so each transaction
+begins with a look at the names.
+"""
+
+import os
+import time
+from pathlib import Path
+from typing import TypeAlias
+
+from paymaster.errors import LedgerReplaced
+
+LOGS = ("-wal", "-shm")
+# The time of a folder's last change has the resolution of a clock tick: two changes within one look the same.
+TICK_NS = 50_000_000
+BACK = (
+    "Put it back as it was, and calls go on. If what is there now is right, say so with `paymaster ledger accept`: budgets are then as it "
+    "has them."
+)
+
+FileIds: TypeAlias = tuple[tuple[int, int] | None, ...]
+"""Device and inode of the file, its log and its shared memory; None for one that does not exist."""
+_FolderState: TypeAlias = tuple[int, int, int]
+
+
+class Placement:
+    """The names of the files of a ledger that is open, and what they stood for when it was opened.
+
+    As long as their folder has not changed, no name has: one look instead of three.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        name = str(path.resolve())
+        self._names = (name, *(name + log for log in LOGS))
+        self._folder = str(path.resolve().parent)
+        self._opened = self._look()
+        self._seen_folder: _FolderState | None = None
+        self._seen_ns = 0
+        self._is_sure = False
+
+    def check(self) -> None:
+        """Raise LedgerReplaced if a name stands for another file now, or for none."""
+        folder = _folder_state(self._folder)
+        if self._is_sure and folder == self._seen_folder:
+            return
+        found = self._look()
+        if found != self._opened:
+            self._is_sure = False
+            raise LedgerReplaced(self._describe(found), advice=BACK)
+        now_ns = time.perf_counter_ns()
+        if folder != self._seen_folder:
+            self._seen_folder, self._seen_ns = folder, now_ns
+        self._is_sure = folder is not None and now_ns - self._seen_ns > TICK_NS
+
+    def _look(self) -> FileIds:
+        return tuple(map(_file_id, self._names))
+
+    def _describe(self, found: FileIds) -> str:
+        path = self._path
+        if found[0] is None and not path.parent.exists():
+            return f"The folder of the ledger {path} was removed or renamed while the ledger was in use."
+        for name, before, now in zip(self._names, self._opened, found, strict=True):
+            if before != now:
+                what = "replaced by another file" if now else "removed or renamed"
+                whose = f"The ledger {path}" if name == self._names[0] else f"{name}, which belongs to the ledger {path},"
+                return f"{whose} was {what} while it was in use."
+        return f"The ledger {path} was changed while it was in use."
+
+
+def _folder_state(folder: str) -> _FolderState | None:
+    try:
+        found = os.stat(folder)  # noqa: PTH116 - the same
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_mtime_ns
+
+
+def _file_id(name: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(name)  # noqa: PTH116 - once per transaction: a Path costs more than the call
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

@@ -1,1 +1,0 @@
-SELECT now_ms FROM clock

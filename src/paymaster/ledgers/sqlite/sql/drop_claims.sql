@@ -1,0 +1,1 @@
+DELETE FROM clock_claim WHERE at_ms < ?

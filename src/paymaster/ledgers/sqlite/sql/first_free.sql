@@ -1,1 +1,0 @@
-SELECT min(free_ms) FROM entry WHERE account = ?
