@@ -284,7 +284,7 @@ def test_an_unfinished_import_refuses_every_caller_and_can_be_started_again(open
     first, second = open_another("sqlite"), open_another("redis")
     live(first)
     text = exported(first)
-    run(second.ask("import", {"step": "begin", "token": 5}))
+    run(second.ask("import", {"step": "begin", "token": 5, "new_id": "ab" * 16}))
     account = {"kind": "account", "account": "usd/half", "settled": 1, "live": 0, "held": 0}
     entry = {"kind": "entry", "account": "usd/half", "until_ms": T, "owner": "", "amount": 1}
     run(second.ask("import", {"step": "put", "token": 5, "part": 1, "items": [account, entry]}))

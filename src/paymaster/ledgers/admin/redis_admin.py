@@ -2,8 +2,10 @@
 
 import random
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from struct import unpack
+from typing import TypeVar
 
 import orjson
 
@@ -11,7 +13,9 @@ from paymaster.accounting.accounts import Charge, Record
 from paymaster.errors import LedgerUnavailable, LedgerUnusable
 from paymaster.ledgers.admin.export_format import AccountSums, ExportHead, Item, OpeningBalance, WindowEntry
 from paymaster.ledgers.admin.ledger_admin import JournalPosition, LedgerDescription, not_empty
+from paymaster.ledgers.identity import new_id
 from paymaster.ledgers.redis.connections import Reply, ThreadConnections
+from paymaster.ledgers.redis.damage import DamagedValue, reading
 from paymaster.ledgers.redis.ledger import LARGEST_FIGURE, SCHEMA_VERSION, RedisLedger, too_large
 from paymaster.ledgers.redis.messages import (
     ScriptRequest,
@@ -20,9 +24,11 @@ from paymaster.ledgers.redis.messages import (
     list_of,
     next_position,
     pack_charges,
+    pairs_of,
     read_charges,
     read_journal,
     split_reply,
+    text_of,
 )
 from paymaster.ledgers.redis.settings import ask_settings, settings_warnings
 from paymaster.ledgers.store import OpenHold
@@ -31,6 +37,9 @@ from paymaster.runtime import run
 # So much goes over the wire at once: the server does nothing else meanwhile, so it is a matter of milliseconds.
 RECORDS_AT_ONCE, DROPPED_AT_ONCE = 500, 400
 PART_ITEMS, PART_BYTES = 500, 250_000
+# Eight figures of a description; the ledger's id follows.
+DESCRIBED_BYTES = 64
+Row = TypeVar("Row")
 _MEMBER = re.compile(r"(-?\d+)([:@])(.*)", re.DOTALL)
 
 
@@ -43,12 +52,13 @@ class RedisAdmin:
 
     def make(self) -> bool:
         """Make the ledger, if there is none."""
-        return self._ask("make")[0] == "MADE"
+        return run(self._ledger.make())
 
     def describe(self) -> LedgerDescription:
         """What it is and how much is in it."""
         _, detail = self._ask("describe")
-        clock_ms, accounts, holds, records, oldest_ms, newest_ms, journal_bytes, other_bytes = figures(detail)
+        packed, ledger_id = detail[:DESCRIBED_BYTES], detail[DESCRIBED_BYTES:].decode()
+        clock_ms, accounts, holds, records, oldest_ms, newest_ms, journal_bytes, other_bytes = figures(packed)
         address = self._ledger.address
         connections = ThreadConnections(address, address.patience_ms / 2_000)
         try:
@@ -58,7 +68,7 @@ class RedisAdmin:
         return LedgerDescription(
             kind="Redis",
             location=address.location,
-            id="",
+            id=ledger_id,
             version=SCHEMA_VERSION,
             newest_version=SCHEMA_VERSION,
             size_bytes=journal_bytes + other_bytes,
@@ -83,12 +93,11 @@ class RedisAdmin:
         head, last, accounts, windows, holds, opening = list_of(run(self._ledger.ask("snapshot")))
         clock_ms, records = figures(bytes_of(head).partition(b" ")[2])
         yield ExportHead(clock_ms)
-        yield from sorted(_read_sums(name, text) for name, text in _pairs(accounts))
-        yield from sorted(OpeningBalance(name.decode(), int(amount)) for name, amount in _pairs(opening))
-        yield from sorted(
-            (_read_hold(name.decode(), text) for name, text in _pairs(holds)), key=lambda hold: (hold.lease_until_ms, hold.id)
-        )
-        yield from _read_windows(windows)
+        yield from sorted(self._read(_read_sums, _pairs(accounts)))
+        yield from sorted(self._read(_read_opening, _pairs(opening)))
+        yield from sorted(self._read(_read_hold, _pairs(holds)), key=lambda hold: (hold.lease_until_ms, hold.id))
+        with self._damage_explained():
+            yield from _read_windows(windows)
         read = 0
         for _, record in self._journal(bytes_of(last).decode()):
             read += 1
@@ -100,9 +109,9 @@ class RedisAdmin:
             )
 
     def load(self, items: Iterable[Item]) -> None:
-        """Fill an empty ledger part by part; its callers are refused until the last part is in."""
-        token = random.getrandbits(50)
-        word, detail = self._ask("import", {"step": "begin", "token": token})
+        """Fill an empty ledger part by part; its callers are refused until the last part is in. It gets an id of its own."""
+        token, ledger_id = random.getrandbits(50), new_id()
+        word, detail = self._ask("import", {"step": "begin", "token": token, "new_id": ledger_id})
         if word == "FULL":
             raise not_empty(self._ledger.location, *figures(detail))
         parts = clock_ms = size = 0
@@ -120,6 +129,7 @@ class RedisAdmin:
                     part, size = [], 0
             self._import("put", token, {"part": parts + 1, "items": part})
             self._import("end", token, {"clock_ms": clock_ms})
+            self._ledger.replaced_by(ledger_id)
         except LedgerUnavailable:
             raise  # what was put in is no ledger until an import ends
         except BaseException:
@@ -136,7 +146,7 @@ class RedisAdmin:
     def opening_balances(self) -> Mapping[str, int]:
         """What the records that are no longer in the journal had charged."""
         _, balances = list_of(run(self._ledger.ask("opening_balances")))
-        return {name.decode(): int(amount) for name, amount in _pairs(balances)}
+        return {each.account: each.amount for each in self._read(_read_opening, _pairs(balances))}
 
     def oldest_records(self, before_ms: int, count: int) -> list[tuple[JournalPosition, Record]]:
         """The first records of the journal."""
@@ -153,7 +163,9 @@ class RedisAdmin:
         """The journal from its beginning up to that position."""
         first = "-"
         while True:
-            page, _ = read_journal(run(self._ledger.ask("records", {"first": first, "last": last, "count": RECORDS_AT_ONCE})))
+            reply = run(self._ledger.ask("records", {"first": first, "last": last, "count": RECORDS_AT_ONCE}))
+            with self._damage_explained():
+                page, _ = read_journal(reply)
             yield from page
             if len(page) < RECORDS_AT_ONCE:
                 return
@@ -168,6 +180,18 @@ class RedisAdmin:
 
     def close(self) -> None:
         """The connections are the ledger's."""
+
+    def _read(self, read: Callable[[bytes, bytes], Row], pairs: Iterable[tuple[bytes, bytes]]) -> list[Row]:
+        """The fields of a hash. Raises LedgerUnusable for one that can't be read."""
+        with self._damage_explained():
+            return [read(name, text) for name, text in pairs]
+
+    @contextmanager
+    def _damage_explained(self) -> Iterator[None]:
+        try:
+            yield
+        except DamagedValue as value:
+            raise self._ledger.damaged(value) from value
 
     def _ask(self, verb: str, request: ScriptRequest | None = None) -> tuple[str, bytes]:
         word, detail, _ = split_reply(run(self._ledger.ask(verb, request)))
@@ -209,19 +233,36 @@ def _check(account: str, *amounts: int) -> None:
 
 def _pairs(reply: Reply) -> Iterator[tuple[bytes, bytes]]:
     """A hash, as it is answered."""
-    flat = [bytes_of(each) for each in list_of(reply)]
-    return zip(flat[::2], flat[1::2], strict=True)
+    return pairs_of([bytes_of(each) for each in list_of(reply)])
 
 
 def _read_sums(name: bytes, text: bytes) -> AccountSums:
-    settled, live, held, _ = map(int, unpack("<dddd", text))
-    return AccountSums(name.decode(), settled, live, held)
+    account = text_of(name, "account")
+    with reading("account", account):
+        settled, live, held, _ = map(int, unpack("<dddd", text))
+        return AccountSums(account, settled, live, held)
 
 
-def _read_hold(hold_id: str, text: bytes) -> OpenHold:
-    at_ms, lease_until_ms, length = map(int, unpack("<ddd", text[:24]))
-    charges = tuple(read_charges(orjson.loads(text[24 : 24 + length])))
-    return OpenHold(hold_id, at_ms, lease_until_ms, charges, text[24 + length :].decode())
+def _read_opening(name: bytes, text: bytes) -> OpeningBalance:
+    account = text_of(name, "opening balance")
+    with reading("opening balance", account):
+        return OpeningBalance(account, int(text))
+
+
+def _read_hold(name: bytes, text: bytes) -> OpenHold:
+    hold_id = text_of(name, "hold")
+    with reading("hold", hold_id):
+        at_ms, lease_until_ms, *lengths = map(int, unpack("<dddd", text[:32]))
+        charges, process, lost_record = _split_text(text[32:], *lengths)
+        orjson.loads(lost_record)
+        return OpenHold(hold_id, at_ms, lease_until_ms, tuple(read_charges(orjson.loads(charges))), lost_record, process)
+
+
+def _split_text(text: bytes, first: int, second: int) -> tuple[str, str, str]:
+    """Parts of so many bytes, and the rest."""
+    if first < 0 or second < 0 or first + second > len(text):
+        raise ValueError("it is cut off")
+    return text[:first].decode(), text[first : first + second].decode(), text[first + second :].decode()
 
 
 def _read_windows(reply: Reply) -> Iterator[WindowEntry]:
@@ -230,8 +271,10 @@ def _read_windows(reply: Reply) -> Iterator[WindowEntry]:
     parts = list_of(reply)
     for name, entries in zip(parts[::2], parts[1::2], strict=True):
         for member, until_ms in _pairs(entries):
-            amount, owner = _read_member(member)
-            key = (bytes_of(name).decode(), int(float(until_ms)), owner)
+            account = text_of(bytes_of(name), "window")
+            with reading("window", account):
+                amount, owner = _read_member(member)
+                key = (account, int(float(until_ms)), owner)
             found[key] = found.get(key, 0) + amount
     for (account, until, owner), amount in sorted(found.items()):
         if amount:

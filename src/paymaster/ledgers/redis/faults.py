@@ -20,6 +20,7 @@ from redis.exceptions import ConnectionError as NotConnected
 from redis.exceptions import TimeoutError as NotInTime
 
 from paymaster.errors import LedgerUnavailable, LedgerUnusable, PaymasterError
+from paymaster.ledgers.redis.damage import DamagedValue, found_by_script
 from paymaster.ledgers.redis.scripts import NotAcknowledged
 
 # Everything that goes wrong between here and a server: the client's errors have two roots.
@@ -50,11 +51,23 @@ def may_pass(error: Fault) -> bool:
     """Whether another try is worth it: every script may be repeated, and nothing is wrong with the request."""
     if isinstance(error, (AuthenticationError, AuthorizationError, NoPermissionError)) or any(word in str(error) for word in CERTIFICATES):
         return False
+    if damaged_value(error) is not None:  # its name may have any word in it
+        return False
     if isinstance(error, (NotAcknowledged, ReadOnlyError, OutOfMemoryError, MasterDownError, TryAgainError)):
         return True
     if isinstance(error, (NotConnected, NotInTime, OSError, ClusterDownError, ClusterError, RedisClusterException)):
         return not _refuses_access(str(error)) and "Cluster mode is not enabled" not in str(error)
     return isinstance(error, ResponseError) and any(word in str(error) for word in PASSING)
+
+
+def damaged_value(error: Fault) -> DamagedValue | None:
+    """The damaged value that a script met, if that is what the error is about."""
+    return found_by_script(str(error)) if isinstance(error, ResponseError) else None
+
+
+def is_of_another_type(error: Fault) -> bool:
+    """Whether a key of the ledger is of another type than Paymaster makes it."""
+    return "WRONGTYPE" in str(error)
 
 
 def to_error(error: Fault, label: str, *, worked: bool = False) -> PaymasterError:
@@ -82,8 +95,6 @@ def to_error(error: Fault, label: str, *, worked: bool = False) -> PaymasterErro
             f"The Redis server {label} can't do what wait_aof asks for: {text}.",
             advice="It needs Redis 7.2 or later, or Valkey, with appendonly yes; or take wait_aof out of the ledger's URL.",
         )
-    if "WRONGTYPE" in text:
-        return LedgerUnusable(f"Keys of another program have the name of the ledger on {label}.", advice=ANOTHER_NAME)
     return LedgerUnusable(f"The Redis server {label} cannot keep a ledger: {text}.", advice=ANOTHER_NAME)
 
 

@@ -4,6 +4,7 @@ import random
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import suppress
+from typing import TypeVar
 from uuid import uuid4
 
 from redis.exceptions import ReadOnlyError
@@ -24,13 +25,28 @@ from paymaster.accounting.accounts import (
     check_posts,
     check_settlement,
 )
-from paymaster.errors import LedgerUnavailable, LedgerUnusable
+from paymaster.errors import LedgerUnavailable, LedgerUnusable, PaymasterError
+from paymaster.ledgers.identity import KnownLedger, new_id
 from paymaster.ledgers.redis.address import Address
 from paymaster.ledgers.redis.connections import Reply
-from paymaster.ledgers.redis.faults import ANOTHER_NAME, FAULTS, may_pass, not_reached, to_error
+from paymaster.ledgers.redis.damage import DamagedValue
+from paymaster.ledgers.redis.damage import to_error as damage_error
+from paymaster.ledgers.redis.expectation import Expectation
+from paymaster.ledgers.redis.faults import (
+    ANOTHER_NAME,
+    FAULTS,
+    Fault,
+    damaged_value,
+    is_of_another_type,
+    may_pass,
+    not_reached,
+    to_error,
+)
 from paymaster.ledgers.redis.messages import (
     ScriptRequest,
+    bytes_of,
     figures,
+    list_of,
     next_position,
     posts_request,
     read_balances,
@@ -47,15 +63,22 @@ from paymaster.ledgers.redis.scripts import NotAcknowledged, ScriptRunner
 
 # What one account counts at most: 9 million dollars in nano-dollars. The scripts count in doubles, which are exact to 2**53.
 LARGEST_FIGURE = 9 * 10**15
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 # The version of a ledger that an import fills.
 IMPORTING = "0"
-OLD_VERSION = b"VERSION 1"  # before the circuit breaker had accounts of its own
+# Before the circuit breaker had accounts of its own; before the ledger had an id.
+OLD_VERSIONS = (b"VERSION 1", b"VERSION 2")
+NO_LEDGER = "NONE"
+# Scripts that need a ledger and make it; and those that work whatever ledger it is.
+MAKES = frozenset({"post", "reserve", "settle"})
+ABOUT_NO_LEDGER = frozenset({"import", "server"})
 # Waits for an unavailable server double up to this length; each is drawn anew, so that workers don't come back all at once.
 FIRST_PAUSE_MS, LONGEST_PAUSE_MS = 10, 400
 JOURNAL_PAGE = 500
-# What only reads, and what frees a hold: lost in a failover, it counts too much rather than too little.
-NOT_WAITED_FOR = frozenset({"balances", "describe", "opening_balances", "records", "server", "snapshot", "waiting", "withdraw"})
+# What is acknowledged as the address asks. What frees a hold is not: lost in a failover, it counts too much rather than too little. Nor is
+# the making of a ledger: one that is lost before it is written to is missed.
+WAITED_FOR = frozenset({"drop", "import", "migrate", "post", "reserve", "settle", "sweep"})
+Parsed = TypeVar("Parsed")
 
 
 class RedisLedger:
@@ -63,8 +86,9 @@ class RedisLedger:
 
     `blocking` callers are threads, others tasks of a loop; `pause` waits so many milliseconds in their way (`Runtime.sleep`). A server
     that cannot be reached is tried again for the address's `patience_ms` in all, as every script may be repeated; then LedgerUnavailable.
-    What will not pass, such as a wrong password or a newer schema, raises LedgerUnusable. With `server_clock=False` the time of the
-    ledger is that of its callers, as in a file; this is for tests and replays.
+    What will not pass, such as a wrong password, a newer schema or a damaged value, raises LedgerUnusable; another ledger than the one that
+    is `known`, an older copy of it, or none in its place, LedgerReplaced. Reading makes no ledger. With `server_clock=False` the time of
+    the ledger is that of its callers, as in a file; this is for tests and replays.
     """
 
     def __init__(
@@ -75,12 +99,14 @@ class RedisLedger:
         blocking: bool,
         server_clock: bool = True,
         jitter: Callable[[], float] = random.random,
+        known: KnownLedger | None = None,
     ) -> None:
         self.address = address
         self._pause = pause
         self._server_clock = server_clock
         self._jitter = jitter
         self._worked = False
+        self._expectation = Expectation(known or KnownLedger(), address.location)
         # Two tries at least fit into the time, even if the first one gets no answer.
         self._runner = ScriptRunner(address, address.patience_ms / 2_000, blocking=blocking)
 
@@ -105,7 +131,7 @@ class RedisLedger:
             if isinstance(error.__cause__, NotAcknowledged):
                 await self._take_back(hold.id)
             raise
-        word, detail, lost = split_reply(reply)
+        word, detail, lost = self._split(reply)
         match word:
             case "HELD":
                 return read_held(hold, detail, lost)
@@ -118,8 +144,8 @@ class RedisLedger:
 
     async def withdraw(self, hold_id: str) -> None:
         """Give up a ticket in the queue, or an open hold of which nothing was sent."""
-        word, detail, _ = split_reply(await self._run("withdraw", {"hold": hold_id}))
-        if word != "OK":
+        word, detail, _ = self._split(await self._run("withdraw", {"hold": hold_id}))
+        if word not in {"OK", NO_LEDGER}:
             raise self._fault(word, detail)
 
     async def settle(self, settlement: Settlement, now_ms: int) -> Settled:
@@ -131,10 +157,11 @@ class RedisLedger:
             _check_size(post.account, abs(post.amount))
         request = self._clock(now_ms) | settle_request(settlement, self.address.keep_ms)
         while True:
-            word, detail, lost = split_reply(await self._run("settle", request))
+            word, detail, lost = self._split(await self._run("settle", request))
             match word:
                 case "SETTLED":
                     at_ms, *sums = figures(detail)
+                    self._expectation.note_record(at_ms)
                     return Settled(settlement.hold.id, at_ms, read_changes(_accounts(settlement), sums), lost=lost)
                 case "AGAIN":
                     return Settled(settlement.hold.id, figures(detail)[0], (), again=True, lost=lost)
@@ -151,25 +178,27 @@ class RedisLedger:
         for post in posts:
             _check_size(post.account, abs(post.amount))
         request = {"token": f"post:{uuid4().hex}", "posts": posts_request(posts), "clears": list(clears)}
-        word, detail, _ = split_reply(await self._run("post", self._clock(now_ms) | request))
+        word, detail, _ = self._split(await self._run("post", self._clock(now_ms) | request))
         if word != "POSTED":
             raise self._fault(word, detail)
         return read_changes([*(post.account for post in posts), *clears], figures(detail))
 
     async def sweep(self, now_ms: int) -> tuple[Lost, ...]:
         """Charge and record the holds whose lease is over."""
-        word, detail, lost = split_reply(await self._run("sweep", self._clock(now_ms)))
+        word, detail, lost = self._split(await self._run("sweep", self._clock(now_ms)))
+        if word == NO_LEDGER:
+            return ()
         if word != "SWEPT":
             raise self._fault(word, detail)
         return lost
 
     async def balances(self, prefix: str, now_ms: int) -> dict[str, Balance]:
         """The accounts whose names start so, as a sweep would leave them."""
-        return read_balances(await self._run_list("balances", self._clock(now_ms) | {"prefix": prefix}))
+        return self._parse(read_balances, await self._run_list("balances", self._clock(now_ms) | {"prefix": prefix}))
 
     async def waiting(self, now_ms: int) -> tuple[Queued, ...]:
         """The queue, first come first."""
-        return read_waiting(await self._run_list("waiting", self._clock(now_ms)))
+        return self._parse(read_waiting, await self._run_list("waiting", self._clock(now_ms)))
 
     async def records(self, *, after_ms: int = 0) -> AsyncGenerator[Record, None]:
         """The records written after that time, in order, up to the last one when the reading begins; other callers write on meanwhile.
@@ -187,12 +216,13 @@ class RedisLedger:
 
     async def close(self) -> None:
         """Close the connections. Open holds are left to their lease; another call connects again."""
+        self._expectation.close()
         await self._runner.connections.close()
 
     async def _take_back(self, hold_id: str) -> None:
         """Free a hold that no call will use; if that fails, it is charged when its lease ends."""
         with suppress(*FAULTS):
-            await self._runner.run("withdraw", {"hold": hold_id})
+            await self._runner.run("withdraw", {"hold": hold_id, **self._expectation.fields()})
 
     def _clock(self, now_ms: int) -> dict[str, object]:
         """The clock that counts, as a part of a request: the server's, if there is none in it."""
@@ -213,35 +243,77 @@ class RedisLedger:
     async def _read_page(self, first: str, last: str) -> tuple[list[tuple[str, Record]], str]:
         """A page of the journal from `first` on, and where the reading ends (`last`, or the newest record now)."""
         until = {"last": last} if last else {}
-        return read_journal(await self._run_list("records", {"first": first, "count": JOURNAL_PAGE} | until))
+        return self._parse(read_journal, await self._run_list("records", {"first": first, "count": JOURNAL_PAGE} | until))
+
+    async def make(self) -> bool:
+        """Make the ledger, if there is none; whether it was made now. Raises LedgerReplaced if one was expected here."""
+        return await self._make({})
+
+    async def _make(self, clock: ScriptRequest) -> bool:
+        word, detail, _ = self._split(await self._run("make", {"new_id": new_id(), **clock}))
+        if word not in {"MADE", "THERE"}:
+            raise self._fault(word, detail)
+        self._meet(detail)
+        return word == "MADE"
 
     async def ask(self, verb: str, request: ScriptRequest | None = None) -> Reply:
         """Run a script that is none of `Books`: an admin's. Raises like every other call."""
         reply = await self._run(verb, request or {})
         if not isinstance(reply, list):
-            word, detail, _ = split_reply(reply)
+            word, detail, _ = self._split(reply)
             if word == "VERSION":
                 raise self._fault(word, detail)
         return reply
+
+    def replaced_by(self, ledger_id: str) -> None:
+        """An operator put the ledger with this id here."""
+        self._expectation.replace(ledger_id)
+
+    def damaged(self, value: DamagedValue) -> LedgerUnusable:
+        """The message for a value that can't be read."""
+        return damage_error(value, self.address.location)
 
     async def _run_list(self, verb: str, request: ScriptRequest) -> Reply:
         """Run a script whose answer is a list, unless it is a fault."""
         reply = await self._run(verb, request)
         if not isinstance(reply, list):
-            word, detail, _ = split_reply(reply)
+            word, detail, _ = self._split(reply)
             raise self._fault(word, detail)
         return reply
 
     async def _run(self, verb: str, request: ScriptRequest) -> Reply:
+        """Run a script on the ledger that is expected; the first one that a process meets is remembered, or made if the verb needs one."""
+        if verb in ABOUT_NO_LEDGER:
+            return await self._try(verb, request)
+        while True:
+            expected = self._expectation.fields()
+            reply = await self._try(verb, {**request, **expected}, waits=bool(expected))  # without one, nothing is written
+            word, detail, _ = split_reply(reply) if isinstance(reply, bytes) else ("", b"", ())
+            match word:
+                case "MISSING" | "ANOTHER" | "OLDER":
+                    if not self._expectation.has_changed(word):
+                        raise self._expectation.refusal(word, int(detail or b"0"))
+                case "UNNAMED":
+                    self._meet(detail)
+                case "NONE" if verb in MAKES:
+                    await self._make({name: value for name, value in request.items() if name == "clock_ms"})
+                case _:
+                    return reply
+
+    def _meet(self, identity: bytes) -> None:
+        ledger_id, _, newest_ms = identity.decode().partition(" ")
+        self._expectation.meet(ledger_id, int(newest_ms))
+
+    async def _try(self, verb: str, request: ScriptRequest, *, waits: bool = True) -> Reply:
         """Run a script, and again while the server is unavailable: a script that is repeated changes nothing more."""
         started, longest_ms, paused_ms = 0.0, FIRST_PAUSE_MS, 0
         while True:
             try:
                 started = started or time.monotonic()
-                reply = await self._runner.run(verb, request, waits=verb not in NOT_WAITED_FOR)
+                reply = await self._runner.run(verb, request, waits=waits and verb in WAITED_FOR)
             except FAULTS as error:
                 if not may_pass(error):
-                    raise to_error(error, self.address.label, worked=self._worked) from error
+                    raise await self._explain(error, verb) from error
                 waited_ms = max(paused_ms, int((time.monotonic() - started) * 1_000))
                 if waited_ms + longest_ms >= self.address.patience_ms:
                     raise not_reached(error, self.address.label, waited_ms) from error
@@ -249,18 +321,39 @@ class RedisLedger:
                     await self._runner.connections.reset()
             else:
                 self._worked = True
-                if reply != OLD_VERSION:
+                if reply not in OLD_VERSIONS:
                     return reply
-                await self._run("migrate", {})
+                await self._try("migrate", {"new_id": new_id()})
                 continue
             pause_ms = 1 + int(self._jitter() * longest_ms)
             await self._pause(pause_ms)
             paused_ms += pause_ms
             longest_ms = min(2 * longest_ms, LONGEST_PAUSE_MS)
 
+    async def _explain(self, error: Fault, verb: str) -> PaymasterError:
+        """The message for a fault that will not pass. One about a key's type does not name the key, so the server is asked."""
+        if is_of_another_type(error) and verb != "kinds":
+            _, *found = self._parse(
+                lambda reply: [bytes_of(item).decode(errors="replace") for item in list_of(reply)], await self._try("kinds", {})
+            )
+            return self.damaged(DamagedValue("key", found[0]) if found else DamagedValue("value"))
+        if (value := damaged_value(error)) is not None:
+            return damage_error(value, self.address.location, str(error))
+        return to_error(error, self.address.label, worked=self._worked)
+
+    def _parse(self, read: Callable[[Reply], Parsed], reply: Reply) -> Parsed:
+        """What `read` makes of an answer. Raises LedgerUnusable for values that can't be read."""
+        try:
+            return read(reply)
+        except DamagedValue as value:
+            raise self.damaged(value) from value
+
+    def _split(self, reply: Reply) -> tuple[str, bytes, tuple[Lost, ...]]:
+        return self._parse(split_reply, reply)
+
     def _fault(self, word: str, detail_bytes: bytes) -> LedgerUnusable:
         """Why a script refused to work, before it wrote anything."""
-        detail = detail_bytes.decode()
+        detail = detail_bytes.decode(errors="replace")
         if word == "VERSION" and detail == IMPORTING:
             return LedgerUnusable(
                 f"An import into the ledger {self.address.name!r} on {self.address.label} has not finished.",

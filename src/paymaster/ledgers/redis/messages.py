@@ -22,6 +22,7 @@ from paymaster.accounting.accounts import (
     shortfalls,
 )
 from paymaster.ledgers.redis.connections import Reply
+from paymaster.ledgers.redis.damage import reading
 
 ScriptRequest: TypeAlias = Mapping[str, object]
 """The fields of a request; each script's first lines list them. One without a value is left out: it is never null."""
@@ -36,6 +37,8 @@ def reserve_request(hold: Hold, queue_for_ms: int) -> dict[str, object]:
         "lost_record": hold.lost_record,
         "queue_for_ms": queue_for_ms,
     }
+    if hold.process:
+        request["process"] = hold.process
     if hold.waiters is not None:
         request["waiters"] = {"names": hold.waiters.names, "waited_ms": hold.waiters.waited_ms}
     return request
@@ -76,8 +79,10 @@ def pack_charges(charges: Sequence[Charge]) -> str:
 
 
 def read_charges(parts: Sequence[Any]) -> Iterator[Charge]:
-    """What `pack_charges` wrote, after its JSON is read."""
-    count = len(parts) // 4
+    """What `pack_charges` wrote, after its JSON is read. Raises TypeError for anything else."""
+    count, rest = divmod(len(parts), 4)
+    if rest or not all(isinstance(part, str) for part in parts[:count]) or not all(type(part) is int for part in parts[count:]):
+        raise TypeError("these are no charges")
     for account, amount, cap, window_ms in zip(*(parts[at * count : (at + 1) * count] for at in range(4)), strict=True):
         yield Charge(account, amount, None if cap < 0 else cap, None if window_ms < 0 else window_ms)
 
@@ -125,19 +130,22 @@ def read_balances(reply: Reply) -> dict[str, Balance]:
 
 
 def _read_balances(items: Sequence[bytes]) -> Iterator[tuple[str, Balance]]:
-    for name, packed in zip(items[::2], items[1::2], strict=True):
+    for name, packed in pairs_of(items):
         settled, live, held, ahead, *leaving = figures(packed)
-        yield name.decode(), Balance(settled, live, held, ahead, tuple(zip(leaving[::2], leaving[1::2], strict=True)))
+        yield text_of(name, "account"), Balance(settled, live, held, ahead, tuple(zip(leaving[::2], leaving[1::2], strict=True)))
 
 
 def read_waiting(reply: Reply) -> tuple[Queued, ...]:
     """The queue."""
     items = [bytes_of(item) for item in list_of(reply)[1:]]
     tickets = zip(items[::4], items[1::4], items[2::4], items[3::4], strict=True)
-    return tuple(
-        Queued(hold_id.decode(), tuple(orjson.loads(accounts)), orjson.loads(names), int(since_ms))
-        for hold_id, since_ms, names, accounts in tickets
-    )
+    return tuple(_read_queued(*ticket) for ticket in tickets)
+
+
+def _read_queued(hold_id: bytes, since_ms: bytes, names: bytes, accounts: bytes) -> Queued:
+    with reading("ticket", hold_id.decode(errors="replace")):
+        # An empty table of the scripts may be a list or an object.
+        return Queued(hold_id.decode(), tuple(orjson.loads(accounts)), dict(orjson.loads(names)), int(since_ms))
 
 
 def read_journal(reply: Reply) -> tuple[list[tuple[str, Record]], str]:
@@ -153,21 +161,36 @@ def next_position(position: str) -> str:
 
 
 def _read_entry(entry: "list[Reply]") -> tuple[str, Record]:
-    position, parts = bytes_of(entry[0]).decode(), [bytes_of(part) for part in list_of(entry[1])]
-    values = dict(zip(parts[::2], parts[1::2], strict=True))
-    lost = values[b"lost"] == b"1"
-    amounts = orjson.loads(values[b"amounts"])
-    if lost:  # its amounts are the charges of the hold
-        amounts = {charge.account: charge.amount for charge in read_charges(amounts) if charge.amount and charge.window_ms != 0}
-    at_ms = int(position.partition("-")[0])
-    return position, Record(values[b"hold"].decode(), at_ms, lost, amounts, values[b"body"].decode())
+    position = bytes_of(entry[0]).decode()
+    with reading("record", position):
+        values = dict(pairs_of([bytes_of(part) for part in list_of(entry[1])]))
+        lost = values[b"lost"] == b"1"
+        amounts, body = orjson.loads(values[b"amounts"]), values[b"body"].decode()
+        if lost:  # its amounts are the charges of the hold
+            amounts = {charge.account: charge.amount for charge in read_charges(amounts) if charge.amount and charge.window_ms != 0}
+        if not all(type(amount) is int for amount in amounts.values()):
+            raise TypeError("an amount is no whole number")
+        orjson.loads(body)
+        return position, Record(values[b"hold"].decode(), int(position.partition("-")[0]), lost, amounts, body)
 
 
 def _read_lost(parts: "list[Reply]") -> Lost:
     hold_id, packed, record, sums = map(bytes_of, parts)
-    charges = tuple(read_charges(orjson.loads(packed)))
-    at_ms, *changed = figures(sums)
-    return Lost(hold_id.decode(), at_ms, charges, record.decode(), read_changes((charge.account for charge in charges), changed))
+    with reading("hold", hold_id.decode(errors="replace")):
+        charges = tuple(read_charges(orjson.loads(packed)))
+        at_ms, *changed = figures(sums)
+        return Lost(hold_id.decode(), at_ms, charges, record.decode(), read_changes((charge.account for charge in charges), changed))
+
+
+def pairs_of(flat: Sequence[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    """The names and values of a hash or a record, as they are answered."""
+    return zip(flat[::2], flat[1::2], strict=True)
+
+
+def text_of(name: bytes, kind: str) -> str:
+    """The name of an account, a hold, or another `kind` of value."""
+    with reading(kind, name.decode(errors="replace")):
+        return name.decode()
 
 
 def bytes_of(reply: Reply) -> bytes:

@@ -12,7 +12,7 @@ local prefix, names = request.prefix, {}
 for account, text in pairs(read_pairs(call('HGETALL', ACCOUNTS))) do
   if string.sub(account, 1, #prefix) == prefix then
     names[#names + 1] = account
-    rows[account] = read_row(text)
+    rows[account] = read_row(account, text)
   end
 end
 table.sort(names)
@@ -33,7 +33,7 @@ if state.next_lease_end_ms > 0 and state.next_lease_end_ms <= now_ms then
   for id, text in pairs(read_pairs(call('HGETALL', HOLDS))) do
     local hold = read_hold(id, text)
     if hold.lease_until_ms <= now_ms then
-      local charges, count = read_charges(hold.charges)
+      local charges, count = read_kept_charges(hold.charges, 'hold', id)
       for number = 1, count do
         view_lost(hold, charges[number], charges[AMOUNT * count + number], charges[WINDOW_MS * count + number])
       end
@@ -61,8 +61,11 @@ local function view(account)
   end
   local entries = row.free_at_ms > 0 and call('ZRANGE', WINDOW .. account, 0, -1, 'WITHSCORES') or {}
   for at = 1, #entries, 2 do
-    local amount, owner = read_entry(entries[at])
+    local amount, owner = read_entry(account, entries[at])
     local free_at_ms = tonumber(entries[at + 1])
+    if not are_figures(free_at_ms, 0, 0, 0) then
+      damaged('window', account)
+    end
     if free_at_ms > now_ms then
       if free_at_ms ~= moment then
         add_moment()

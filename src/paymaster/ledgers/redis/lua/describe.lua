@@ -1,6 +1,7 @@
 -- How much is in the ledger. It reads every account, so it is for an operator, not for every call.
 -- Request: nothing.
--- Answers DESCRIBED and: time, accounts, open holds, records, first and last record's time (0: none), bytes of the journal, of all else.
+-- Answers DESCRIBED and: time, accounts, open holds, records, first and last record's time (0: none), bytes of the journal, of all else;
+-- then the ledger's id.
 
 local fault = begin(0)
 if fault then
@@ -21,11 +22,11 @@ end
 local accounts = 0
 for account, text in pairs(read_pairs(call('HGETALL', ACCOUNTS))) do
   accounts = accounts + 1
-  if read_row(text).free_at_ms > 0 then
+  if read_row(account, text).free_at_ms > 0 then
     other_bytes = other_bytes + bytes(WINDOW .. account)
   end
 end
-return 'DESCRIBED ' .. doubles({
+local figures = doubles({
   now_ms,
   accounts,
   call('HLEN', HOLDS),
@@ -35,3 +36,4 @@ return 'DESCRIBED ' .. doubles({
   bytes(RECORDS),
   other_bytes,
 })
+return 'DESCRIBED ' .. figures .. state.id

@@ -2,7 +2,7 @@
 -- Request: last (the position of the last one to drop), count (at most so many). Answers DROPPED and how many.
 -- Needs: journal.
 
-local fault = begin(0)
+local fault = begin_writing(0)
 if fault then
   return fault
 end

@@ -7,13 +7,10 @@
 
 local steps, put = {}, {}
 
--- Make room in a ledger that is empty, or whose import did not end. Answers BEGUN, or FULL and how many accounts and records there are.
+-- Make room in a ledger that is empty, or whose import did not end: new_id (the id of what is imported). Answers BEGUN, or FULL and how many accounts and records there are.
 function steps.begin(text)
-  if text and #text ~= STATE_BYTES then
-    return redis.error_reply(FOREIGN)
-  end
   -- Without a state there may be other keys: a server that drops keys may have dropped the state alone. They must not be lost as well.
-  local version = text and read_state(text).version or VERSION
+  local version = text and read_state_of_any_version(text).version or VERSION
   if version ~= IMPORTING then
     if version ~= VERSION then
       return 'VERSION ' .. digits(version)
@@ -27,8 +24,8 @@ function steps.begin(text)
     call('DEL', WINDOW .. account)
   end
   call('DEL', ACCOUNTS, HOLDS, QUEUE, ENDED, LOST, RECORDS, OPENING)
-  state = read_state(string.rep('\0', STATE_BYTES))
-  state.version, state.now_ms = IMPORTING, request.token
+  state = read_state(BLANK)
+  state.version, state.now_ms, state.id = IMPORTING, request.token, request.new_id
   call('SET', KEYS[1], pack_state(state))
   return 'BEGUN'
 end
@@ -53,7 +50,7 @@ end
 
 function put.account(item)
   local row = { settled = item.settled, live = item.live, held = item.held, free_at_ms = 0 }
-  call('HSET', ACCOUNTS, item.account, pack_row(row))
+  state.accounts = state.accounts + call('HSET', ACCOUNTS, item.account, pack_row(row))
 end
 
 function put.opening(item)
@@ -61,17 +58,17 @@ function put.opening(item)
 end
 
 function put.hold(item)
-  write_hold(item.id, item.at_ms, item.lease_until_ms, item.charges, item.lost_record)
+  write_hold(item.id, item.at_ms, item.lease_until_ms, item.charges, item.process or '', item.lost_record)
 end
 
 function put.entry(item)
-  local row, member = read_row(call('HGET', ACCOUNTS, item.account)), format('%.0f:%s', item.amount, item.owner)
+  local row, member = read_row(item.account, call('HGET', ACCOUNTS, item.account)), format('%.0f:%s', item.amount, item.owner)
   if item.owner == '' then
     state.serial = state.serial + 1
     member = format('%.0f@%.0f', item.amount, state.serial)
   end
   enter(item.account, row, item.until_ms, member)
-  call('HSET', ACCOUNTS, item.account, pack_row(row))
+  state.accounts = state.accounts + call('HSET', ACCOUNTS, item.account, pack_row(row))
 end
 
 function put.record(item)
@@ -100,7 +97,7 @@ end
 
 local text = call('GET', KEYS[1])
 if request.step ~= 'begin' then
-  state = read_state(text or string.rep('\0', STATE_BYTES))
+  state = text and read_state_of_any_version(text) or read_state(BLANK)
   if request.step == 'end' and state.version == VERSION then
     return 'ENDED' -- the first answer did not arrive
   end

@@ -1,17 +1,19 @@
--- Bring a ledger of version 1 up to date: the circuit breaker gets accounts of its own. Before, an open circuit was an amount of 1,000,000 on
--- pause/M, and a half-open one `cap - 1` on slots/M, which ended later (`sqlite/sql/migrations/0004_breaker.sql`, `admin/format_1.py`).
--- Request: nothing. Answers MIGRATED, also if there was nothing to do.
+-- Bring a ledger of an earlier version up to date. Request: new_id (its id from now on). Answers MIGRATED, also if there was nothing to do.
+--
+-- From 1 to 2, the circuit breaker gets accounts of its own. Before, an open circuit was an amount of 1,000,000 on pause/M, and a half-open
+-- one `cap - 1` on slots/M, which ended later (`sqlite/sql/migrations/0004_breaker.sql`, `admin/format_1.py`).
+-- From 2 to 3, the ledger gets an id, and each open hold a place for its process. No account is read: there may be millions.
 
 local OPEN = 1000000
 
 local fault = begin()
-if fault ~= 'VERSION 1' then
-  return fault or close('MIGRATED')
+if fault ~= 'VERSION 1' and fault ~= 'VERSION 2' then
+  return fault or 'MIGRATED'
 end
 
 -- Rows are read as they are: entries whose time is over are freed by the next call, as ever.
 local function row_of(account)
-  rows[account] = rows[account] or read_row(call('HGET', ACCOUNTS, account))
+  rows[account] = rows[account] or read_row(account, call('HGET', ACCOUNTS, account))
   changed[account] = true
   return rows[account]
 end
@@ -32,7 +34,7 @@ end
 local function posts_of(account)
   local found, members = {}, call('ZRANGE', WINDOW .. account, 0, -1, 'WITHSCORES')
   for at = 1, #members, 2 do
-    local amount, owner = read_entry(members[at])
+    local amount, owner = read_entry(account, members[at])
     if not owner then
       found[#found + 1] = { member = members[at], amount = amount, free_at_ms = members[at + 1] }
     end
@@ -51,7 +53,7 @@ local function take(account, entry, amount)
   row.free_at_ms = first_free_at_ms(account)
 end
 
-for _, account in ipairs(call('HKEYS', ACCOUNTS)) do
+for _, account in ipairs(state.version == 1 and call('HKEYS', ACCOUNTS) or {}) do
   local kind, model = string.match(account, '^([^/]*)/(.*)$')
   if kind == 'pause' then
     for _, entry in ipairs(posts_of(account)) do
@@ -75,5 +77,21 @@ for _, account in ipairs(call('HKEYS', ACCOUNTS)) do
     end
   end
 end
-state.version = VERSION
+
+-- A hold of before is three figures, then the text of its charges, then its lost record.
+local OLD_HOLD, OLD_HOLD_BYTES = '<ddd', 24
+for id, text in pairs(read_pairs(call('HGETALL', HOLDS))) do
+  if #text < OLD_HOLD_BYTES then
+    damaged('hold', id)
+  end
+  local at_ms, lease_until_ms, length = unpack_doubles(OLD_HOLD, text)
+  if not are_figures(at_ms, lease_until_ms, length, 0) or length < 0 or OLD_HOLD_BYTES + length > #text then
+    damaged('hold', id)
+  end
+  local charges, lost_record = string.sub(text, OLD_HOLD_BYTES + 1, OLD_HOLD_BYTES + length), string.sub(text, OLD_HOLD_BYTES + length + 1)
+  call('HSET', HOLDS, id, pack_hold(at_ms, lease_until_ms, charges, '', lost_record))
+end
+
+-- What is written below may be new accounts, which `flush` counts.
+state.version, state.id, state.accounts, state.holds = VERSION, request.new_id, call('HLEN', ACCOUNTS), call('HLEN', HOLDS)
 return close('MIGRATED')

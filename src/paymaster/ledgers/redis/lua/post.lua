@@ -3,7 +3,7 @@
 -- Request: clock_ms (absent: the server's), token, posts, clears. Answers POSTED (before after)…
 -- Needs: posts.
 
-local fault = begin(request.clock_ms)
+local fault = begin_writing(request.clock_ms)
 if fault then
   return fault
 end
@@ -14,11 +14,11 @@ if call('ZSCORE', ENDED, request.token) then
     entry.amount, entry.for_ms = 0, cjson.null
   end
 end
+load_all({}, 0, request.posts, request.clears)
 for _, entry in ipairs(request.posts) do
-  load({ entry.account }, 1)
   local row = rows[entry.account]
   if math.abs(row.settled + row.live + row.held + entry.amount) > EXACT then
-    return 'LARGE ' .. entry.account
+    return close('LARGE ' .. entry.account)
   end
 end
 post(request.posts, request.clears, changes)

@@ -1,9 +1,10 @@
 -- Admit a hold whole, or refuse it and keep its ticket in the queue (`transactions.reserve`).
--- Request: clock_ms (absent: the server's), hold, lease_ms, charges, lost_record, queue_for_ms, waiters (absent, or names and waited_ms).
+-- Request: clock_ms (absent: the server's), hold, lease_ms, charges, process (which holds it; absent: not known), lost_record,
+--   queue_for_ms, waiters (absent, or names and waited_ms).
 -- Answers HELD at lease (settled live held ahead)…, REFUSED at (charge settled live held ahead count (at amount)…)…, ENDED, or LARGE account.
 -- Needs: queue.
 
-local fault = begin(request.clock_ms)
+local fault = begin_writing(request.clock_ms)
 if fault then
   return fault
 end
@@ -12,9 +13,19 @@ local open = find_hold(id)
 if open and open.lease_until_ms <= now_ms or not open and call('ZSCORE', ENDED, id) then
   return 'ENDED'
 end
+local charges, count
+if open then
+  charges, count = read_kept_charges(open.charges, 'hold', id)
+else
+  charges, count = read_charges(request.charges)
+end
+local ahead, tickets, expired, mine = {}, {}, {}, nil
+if not open and state.queue_until_ms > now_ms then
+  tickets, expired = read_tickets()
+end
+check_windows(charges, count)
+load(charges, count)
 local lost = sweep()
-local charges, count = read_charges(open and open.charges or request.charges)
-local ahead = {}
 
 -- The answer for a hold that is open (`transactions._held`).
 local function held(at_ms, lease_until_ms)
@@ -27,14 +38,11 @@ local function held(at_ms, lease_until_ms)
   return close('HELD', table.concat(figures), lost)
 end
 
-load(charges, count)
 if open then
   return held(open.at_ms, open.lease_until_ms)
 end
 
-local tickets, expired, mine = {}, {}, nil
 if state.queue_until_ms > now_ms then
-  tickets, expired = read_tickets()
   for _, ticket in ipairs(tickets) do
     if ticket.id == id then
       mine = ticket
@@ -51,6 +59,7 @@ end
 
 -- What must leave the window for the charge to fit, as figures; and whether that is enough (`transactions._leaving`).
 local function leaving(account, missing)
+  flush()
   local figures, from, moment, together = {}, 0, nil, 0
   local function add_moment()
     if moment and together ~= 0 then
@@ -73,7 +82,7 @@ local function leaving(account, missing)
         end
         moment, together = free_at_ms, 0
       end
-      together = together + read_entry(some[at])
+      together = together + read_entry(account, some[at])
     end
     from = from + 64
   end
@@ -142,7 +151,7 @@ if too_large then
 end
 
 local lease_until_ms = now_ms + request.lease_ms
-write_hold(id, now_ms, lease_until_ms, request.charges, request.lost_record)
+write_hold(id, now_ms, lease_until_ms, request.charges, request.process or '', request.lost_record)
 for number = 1, count do -- `transactions._open`
   local account, amount, window_ms = charges[number], charges[AMOUNT * count + number], charges[WINDOW_MS * count + number]
   if amount ~= 0 then

@@ -5,7 +5,7 @@
 -- Answers SETTLED at (before after)…, AGAIN at, FORGOTTEN if only the journal knows whether the hold has ended, or LARGE account.
 -- Needs: journal, posts.
 
-local fault = begin(request.clock_ms)
+local fault = begin_writing(request.clock_ms)
 if fault then
   return fault
 end
@@ -21,15 +21,23 @@ if not open then
     if not is_settled and request.journal ~= 'new' then
       lost_position = request.journal
     end
+  elseif not string.match(lost_position, '^%d+%-%d+$') then
+    damaged('lost hold', id)
   end
 end
-local charges, count = read_charges(open and open.charges or request.charges)
-local amounts = request.amounts
-load(charges, count)
+local charges, count, amounts = nil, nil, request.amounts
+if open then
+  charges, count = read_kept_charges(open.charges, 'hold', id)
+else
+  charges, count = read_charges(request.charges)
+end
+check_windows(charges, count)
+check_journal()
+load_all(charges, count, request.posts or {}, request.clears or {})
 for number = 1, count do
   local row = rows[charges[number]]
   if not is_settled and row.settled + row.live + amounts[number] > EXACT then
-    return 'LARGE ' .. charges[number]
+    return close('LARGE ' .. charges[number])
   end
 end
 
@@ -67,16 +75,17 @@ end
 local changes
 if open then
   changes = fold(id, open.at_ms, charges, count, amounts, true)
-  call('HDEL', HOLDS, id)
+  drop_hold(id)
 elseif lost_position then
   changes = correct()
   if call('XDEL', RECORDS, lost_position) == 0 then -- its record has left the journal: what it charged is in the opening balances
+    local charged = {}
     for number = 1, count do
-      local charged = charges[AMOUNT * count + number]
-      if charged ~= 0 and charges[WINDOW_MS * count + number] ~= 0 then
-        call('HINCRBY', OPENING, charges[number], digits(-charged))
+      if charges[WINDOW_MS * count + number] ~= 0 then
+        charged[charges[number]] = -charges[AMOUNT * count + number]
       end
     end
+    add_openings(charged)
   end
   call('HDEL', LOST, id)
 else
@@ -89,6 +98,7 @@ end
 
 state.serial = state.serial + 1
 if state.serial % FORGET_EVERY == 0 then
+  flush()
   local too_many = math.min(call('ZCARD', ENDED) - REMEMBERED, 4 * FORGET_EVERY)
   if too_many > 0 then
     forget(too_many)

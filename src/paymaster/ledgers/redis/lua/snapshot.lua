@@ -9,7 +9,7 @@ if fault then
 end
 local accounts, windows = call('HGETALL', ACCOUNTS), {}
 for account, text in pairs(read_pairs(accounts)) do
-  if read_row(text).free_at_ms > 0 then
+  if read_row(account, text).free_at_ms > 0 then
     windows[#windows + 1] = account
     windows[#windows + 1] = call('ZRANGE', WINDOW .. account, 0, -1, 'WITHSCORES')
   end

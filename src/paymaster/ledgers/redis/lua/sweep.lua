@@ -1,12 +1,9 @@
 -- Charge and record the holds whose lease is over (`transactions.sweep`).
 -- Request: clock_ms (absent: the server's). Answers SWEPT at, and the lost holds.
 
-local fault = begin(request.clock_ms)
+local fault = begin_writing(request.clock_ms)
 if fault then
   return fault
-end
-if not state_as_read then -- no ledger yet: looking makes none
-  return 'SWEPT ' .. pack('<d', now_ms)
 end
 local lost = sweep()
 return close('SWEPT', pack('<d', now_ms), lost)

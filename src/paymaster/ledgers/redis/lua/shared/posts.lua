@@ -1,13 +1,31 @@
 -- What no hold carries.
 
--- Empty windows, then add what no hold carries (`transactions._post`). The changes of the posts come before those of the clears.
+-- Read the accounts of charges, posts and clears, and the windows that are to be emptied. Whatever of it is damaged ends the script before
+-- it writes.
+local function load_all(charges, count, posts, clears)
+  local accounts = { unpack(charges, 1, count) }
+  for _, account in ipairs(clears) do
+    accounts[#accounts + 1] = account
+    for _, member in ipairs(call('ZRANGE', WINDOW .. account, 0, -1)) do
+      read_entry(account, member)
+    end
+  end
+  for _, entry in ipairs(posts) do
+    accounts[#accounts + 1] = entry.account
+    if entry.for_ms ~= cjson.null then
+      call('ZCARD', WINDOW .. entry.account)
+    end
+  end
+  load(accounts, #accounts)
+end
+
+-- Empty windows, then add what no hold carries (`transactions._post`). Their accounts are loaded. The changes of the posts come before those of the clears.
 local function post(posts, clears, changes)
   local cleared = {}
   for _, account in ipairs(clears) do
-    load({ account }, 1)
     local row, window = rows[account], WINDOW .. account
     for _, member in ipairs(call('ZRANGE', window, 0, -1)) do
-      local _, owner = read_entry(member)
+      local _, owner = read_entry(account, member)
       if not is_open(owner) then
         call('ZREM', window, member)
       end
@@ -18,7 +36,6 @@ local function post(posts, clears, changes)
     cleared[#cleared + 1] = row.settled
   end
   for _, entry in ipairs(posts) do
-    load({ entry.account }, 1)
     local row = rows[entry.account]
     changes[#changes + 1] = row.settled + row.live
     if entry.for_ms == cjson.null then

@@ -2,8 +2,22 @@
 
 -- LAYOUT of a ticket, in MessagePack. Tickets of earlier versions end with asks.
 local function read_ticket(id, text, now_ms)
-  local turn, until_ms, asks, names, since_ms = cmsgpack.unpack(text)
-  return { id = id, turn = turn, until_ms = until_ms, asks = asks, names = names or {}, since_ms = since_ms or now_ms }
+  local is_packed, turn, until_ms, asks, names, since_ms = pcall(cmsgpack.unpack, text)
+  if not is_packed or type(turn) ~= 'number' or type(until_ms) ~= 'number' or type(asks) ~= 'table' then
+    damaged('ticket', id)
+  end
+  names, since_ms = names or {}, since_ms or now_ms
+  if type(names) ~= 'table' or type(since_ms) ~= 'number' or not are_figures(turn, until_ms, since_ms, 0) then
+    damaged('ticket', id)
+  end
+  for _, figures in ipairs({ asks, names }) do
+    for name, figure in pairs(figures) do
+      if type(name) ~= 'string' or type(figure) ~= 'number' or not are_figures(figure, 0, 0, 0) then
+        damaged('ticket', id)
+      end
+    end
+  end
+  return { id = id, turn = turn, until_ms = until_ms, asks = asks, names = names, since_ms = since_ms }
 end
 
 local function pack_ticket(ticket)

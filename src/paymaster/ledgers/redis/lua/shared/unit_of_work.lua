@@ -4,7 +4,11 @@
 --
 -- KEYS[1] is the ledger's state; the other keys share its hash tag, so that a cluster keeps them on one node.
 -- ARGV[1] is the request, a JSON object; each verb lists its fields. Texts to be stored as they are (charges, records) are texts in it.
+-- Every request may have `ledger`, the id of the ledger that its caller knows, and `seen_ms`, when the newest record was written that the
+-- caller knows of. A verb that writes does nothing without the former.
 -- Figures are Lua numbers, exact to 2^53. Write them into texts with `digits`: Lua's own conversion rounds to 14 digits.
+--
+-- A script that meets a damaged value ends with an error before it writes anything, or after `flush`: an error takes nothing back.
 --
 -- The keys (what is packed is described under LAYOUT):
 --
@@ -19,16 +23,37 @@
 --   …:opening          hash: account -> what records that are no longer in the journal had charged
 
 local call, format, pack, unpack_doubles = redis.call, string.format, struct.pack, struct.unpack
+-- One account holds this much at most: 9 million dollars in nano-dollars. Up to 2^53 there is room for bills beyond their hold.
+local LARGEST, EXACT = 9000000000000000, 9007199254740992
+
+-- Whether these are whole numbers of a size that a ledger has. The bytes of a damaged value may be any number, and even none.
+local function are_figures(a, b, c, d)
+  return a % 1 + b % 1 + c % 1 + d % 1 == 0 and a * a + b * b + c * c + d * d < 16 * EXACT * EXACT
+end
+
+-- End the script: this value is none that Paymaster wrote (`damage.py` has the kinds).
+local function damaged(kind, name)
+  error('DAMAGED ' .. cjson.encode({ kind, name }), 0)
+end
 
 -- LAYOUT: the order of the fields of everything that is packed. Only this section knows it; all other code uses the names (tickets: see
 -- `queue.lua`). Python reads the same in `messages.read_charges` and, for an export, in `RedisAdmin.snapshot`.
-local STATE, ACCOUNT, HOLD = '<dddddddd', '<dddd', '<ddd'
-local STATE_BYTES, HOLD_BYTES = 64, 24
+local STATE, ACCOUNT, HOLD = '<dddddddddd', '<dddd', '<dddd'
+local STATE_BYTES, ROW_BYTES, HOLD_BYTES, ID_BYTES = 112, 32, 32, 32
+local BLANK = string.rep('\0', STATE_BYTES - ID_BYTES)
 
--- next_lease_end_ms is 0 without open holds. No ticket is valid after queue_until_ms. For forgotten_until_ms see `forget`.
+-- next_lease_end_ms is 0 without open holds. No ticket is valid after queue_until_ms. For forgotten_until_ms see `forget`. `accounts` and
+-- `holds` are how many there are: keys that were removed show in them. The ledger's id is empty before it is made.
 local function read_state(text)
-  local version, now_ms, next_lease_end_ms, queue_until_ms, record_at_ms, record_number, serial, forgotten_until_ms =
+  local version, now_ms, next_lease_end_ms, queue_until_ms, record_at_ms, record_number, serial, forgotten_until_ms, accounts, holds =
     unpack_doubles(STATE, text)
+  if
+    not are_figures(version, now_ms, next_lease_end_ms, queue_until_ms)
+    or not are_figures(record_at_ms, record_number, serial, forgotten_until_ms)
+    or not are_figures(accounts, holds, 0, 0)
+  then
+    damaged('state')
+  end
   return {
     version = version,
     now_ms = now_ms,
@@ -38,6 +63,9 @@ local function read_state(text)
     record_number = record_number,
     serial = serial,
     forgotten_until_ms = forgotten_until_ms,
+    accounts = accounts,
+    holds = holds,
+    id = string.sub(text, STATE_BYTES - ID_BYTES + 1),
   }
 end
 
@@ -51,16 +79,24 @@ local function pack_state(state)
     state.record_at_ms,
     state.record_number,
     state.serial,
-    state.forgotten_until_ms
-  )
+    state.forgotten_until_ms,
+    state.accounts,
+    state.holds
+  ) .. state.id
 end
 
 -- free_at_ms is 0 without entries in the account's window.
-local function read_row(text)
+local function read_row(account, text)
   if not text then
     return { settled = 0, live = 0, held = 0, free_at_ms = 0 }
   end
+  if #text ~= ROW_BYTES then
+    damaged('account', account)
+  end
   local settled, live, held, free_at_ms = unpack_doubles(ACCOUNT, text)
+  if not are_figures(settled, live, held, free_at_ms) then
+    damaged('account', account)
+  end
   return { settled = settled, live = live, held = held, free_at_ms = free_at_ms }
 end
 
@@ -76,28 +112,59 @@ local function read_charges(text)
   return charges, #charges / 4
 end
 
--- A hold is three figures, then the text of its charges, then its lost record.
+-- Charges that were stored; `kind` and `name` are where.
+local function read_kept_charges(text, kind, name)
+  local is_json, charges = pcall(cjson.decode, text)
+  if not is_json or type(charges) ~= 'table' or string.byte(text) ~= 91 or #charges % 4 ~= 0 then -- a list begins with a bracket
+    damaged(kind, name)
+  end
+  local count = #charges / 4
+  for number = 1, 4 * count do
+    local value = charges[number]
+    if type(value) ~= (number <= count and 'string' or 'number') or number > count and not are_figures(value, 0, 0, 0) then
+      damaged(kind, name)
+    end
+  end
+  return charges, count
+end
+
+-- A hold is four figures, then the text of its charges, the process that made it, and its lost record.
 local function read_hold(id, text)
-  local at_ms, lease_until_ms, length = unpack_doubles(HOLD, text)
+  if #text < HOLD_BYTES then
+    damaged('hold', id)
+  end
+  local at_ms, lease_until_ms, charges_bytes, process_bytes = unpack_doubles(HOLD, text)
+  if
+    not are_figures(at_ms, lease_until_ms, charges_bytes, process_bytes)
+    or charges_bytes < 0
+    or process_bytes < 0
+    or HOLD_BYTES + charges_bytes + process_bytes > #text
+  then
+    damaged('hold', id)
+  end
+  local process_at = HOLD_BYTES + charges_bytes
   return {
     id = id,
     at_ms = at_ms,
     lease_until_ms = lease_until_ms,
-    charges = string.sub(text, HOLD_BYTES + 1, HOLD_BYTES + length),
-    lost_record = string.sub(text, HOLD_BYTES + length + 1),
+    charges = string.sub(text, HOLD_BYTES + 1, process_at),
+    lost_record = string.sub(text, process_at + process_bytes + 1),
   }
 end
 
-local function pack_hold(at_ms, lease_until_ms, charges, lost_record)
-  return pack(HOLD, at_ms, lease_until_ms, #charges) .. charges .. lost_record
+local function pack_hold(at_ms, lease_until_ms, charges, process, lost_record)
+  return pack(HOLD, at_ms, lease_until_ms, #charges, #process) .. charges .. process .. lost_record
 end
 
-local VERSION = 2
+local VERSION = 3
+-- Versions 1 and 2 had a shorter state: without the two counts and the id.
+local OLD_STATE_BYTES, FIRST_WITH_ID = 64, 3
 -- The version of a ledger that an import fills: every script but `import` refuses it.
 local IMPORTING = 0
--- One account holds this much at most: 9 million dollars in nano-dollars. Up to 2^53 there is room for bills beyond their hold.
-local LARGEST, EXACT = 9000000000000000, 9007199254740992
-local FOREIGN = 'WRONGTYPE this key is not the state of a ledger'
+-- A version beyond this one is no version.
+local LAST_VERSION = 1000
+-- A server that takes over from another may lack this much of the journal, and is still the same ledger.
+local MAY_LACK_MS = 10000
 
 local base = string.sub(KEYS[1], 1, -6)
 local ACCOUNTS, HOLDS, QUEUE, WINDOW = base .. 'accounts', base .. 'holds', base .. 'line', base .. 'window:'
@@ -134,20 +201,54 @@ local function read_pairs(list)
   return found
 end
 
+-- The state of this text. One of another version has that, and maybe not more.
+local function read_state_of_any_version(text)
+  local size = #text
+  local version = size >= 8 and unpack_doubles('<d', text) or -1
+  if size == OLD_STATE_BYTES and version >= 0 and version < FIRST_WITH_ID then
+    return read_state(text .. string.rep('\0', STATE_BYTES - ID_BYTES - OLD_STATE_BYTES))
+  end
+  if size == STATE_BYTES and (version == VERSION or version == IMPORTING) then
+    local found = read_state(text)
+    if not string.match(found.id, '^%x+$') then
+      damaged('state')
+    end
+    return found
+  end
+  if version > VERSION and version <= LAST_VERSION and version % 1 == 0 then
+    return { version = version, id = '' }
+  end
+  damaged('state')
+end
+
 -- Read the state and take the later of the clock and the ledger's own time (`UnitOfWork.__init__`). Without `clock_ms` the server's clock
--- counts. Answers what the script must answer instead, if this is not a ledger of this version.
+-- counts. Answers what the script must answer instead: MISSING, ANOTHER or OLDER (than the caller knows) if this is not the ledger that the
+-- request names, VERSION and which if it is not of this one.
 local function begin(clock_ms)
   state_as_read = call('GET', KEYS[1])
   if state_as_read then
-    if #state_as_read ~= STATE_BYTES then
-      return redis.error_reply(FOREIGN)
+    state = read_state_of_any_version(state_as_read)
+    if request.ledger and request.ledger ~= state.id and state.version <= VERSION then
+      return 'ANOTHER'
     end
-    state = read_state(state_as_read)
     if state.version ~= VERSION then
       return 'VERSION ' .. digits(state.version)
     end
+    if request.seen_ms and state.record_at_ms < request.seen_ms - MAY_LACK_MS then
+      return 'OLDER ' .. digits(request.seen_ms - state.record_at_ms)
+    end
+    if call('HLEN', ACCOUNTS) ~= state.accounts then
+      damaged('key', ACCOUNTS)
+    elseif call('HLEN', HOLDS) ~= state.holds then
+      damaged('key', HOLDS)
+    end
+  elseif request.ledger then
+    return 'MISSING'
   else
-    state = read_state(string.rep('\0', STATE_BYTES))
+    if call('EXISTS', ACCOUNTS, HOLDS, RECORDS, OPENING) > 0 then
+      damaged('key', KEYS[1])
+    end
+    state = read_state(BLANK)
     state.version = VERSION
   end
   if not clock_ms then
@@ -158,8 +259,63 @@ local function begin(clock_ms)
   state.now_ms = now_ms
 end
 
-local function read_entry(member)
+-- The ledger's id, and when its newest record was written.
+local function identity()
+  return state.id .. ' ' .. digits(state.record_at_ms)
+end
+
+-- The same as `begin`, for a verb that writes. Answers also UNNAMED and the identity if the request names no ledger, and NONE if there is
+-- none either.
+local function begin_writing(clock_ms)
+  local fault = begin(clock_ms)
+  if fault or request.ledger then
+    return fault
+  end
+  return state_as_read and 'UNNAMED ' .. identity() or 'NONE'
+end
+
+-- Write what has changed. What a script does until here is whole, whatever becomes of the rest.
+local function flush()
+  local written, count = {}, 0
+  for account in pairs(changed) do
+    written[count + 1], written[count + 2] = account, pack_row(rows[account])
+    count = count + 2
+    if count == 1000 then -- a call takes a few thousand values at most
+      state.accounts = state.accounts + call('HSET', ACCOUNTS, unpack(written))
+      written, count = {}, 0
+    end
+  end
+  if count > 0 then
+    state.accounts = state.accounts + call('HSET', ACCOUNTS, unpack(written))
+  end
+  changed = {}
+  local text = pack_state(state)
+  if text ~= state_as_read then
+    call('SET', KEYS[1], text)
+    state_as_read = text
+  end
+end
+
+-- Whatever is written without being read first has to be of its type before anything is written.
+local function check_windows(charges, count)
+  for number = 1, count do
+    if charges[WINDOW_MS * count + number] > 0 then
+      call('ZCARD', WINDOW .. charges[number])
+    end
+  end
+end
+
+local function check_journal()
+  call('XLEN', RECORDS)
+  call('ZCARD', ENDED)
+  call('HLEN', LOST)
+end
+
+local function read_entry(account, member)
   local amount, kind, owner = string.match(member, '^(%-?%d+)([:@])(.*)$')
+  if not amount then
+    damaged('window', account)
+  end
   return tonumber(amount), kind == ':' and owner
 end
 
@@ -169,24 +325,24 @@ end
 
 -- When the next entry leaves an account's window (`Store.first_free_at_ms`).
 local function first_free_at_ms(account)
-  local _, free_at_ms = unpack(call('ZRANGE', WINDOW .. account, 0, 0, 'WITHSCORES'))
-  return free_at_ms and tonumber(free_at_ms) or 0
+  local _, text = unpack(call('ZRANGE', WINDOW .. account, 0, 0, 'WITHSCORES'))
+  local free_at_ms = text and tonumber(text) or 0
+  if not are_figures(free_at_ms, 0, 0, 0) then
+    damaged('window', account)
+  end
+  return free_at_ms
 end
 
--- Take what has left the window off the sums (`UnitOfWork._free`).
+-- Take what has left the window off the sums (`UnitOfWork._free`); `load` removes it.
 local function free(account, row)
-  local window = WINDOW .. account
-  for _, member in ipairs(call('ZRANGEBYSCORE', window, '-inf', now_ms)) do
-    local amount, owner = read_entry(member)
+  for _, member in ipairs(call('ZRANGEBYSCORE', WINDOW .. account, '-inf', now_ms)) do
+    local amount, owner = read_entry(account, member)
     if row.held > 0 and is_open(owner) then
       row.held = row.held - amount
     else
       row.live = row.live - amount
     end
   end
-  call('ZREMRANGEBYSCORE', window, '-inf', now_ms)
-  row.free_at_ms = first_free_at_ms(account)
-  changed[account] = true
 end
 
 -- Read the first so many accounts of a list, unless they were read before (`UnitOfWork.load`).
@@ -204,13 +360,21 @@ local function load(accounts, count)
   if size == 0 then
     return
   end
-  local texts = call('HMGET', ACCOUNTS, unpack(missing, 1, size))
+  local texts, freed = call('HMGET', ACCOUNTS, unpack(missing, 1, size)), nil
   for at = 1, size do
-    local account, row = missing[at], read_row(texts[at])
+    local account = missing[at]
+    local row = read_row(account, texts[at])
     rows[account] = row
     if row.free_at_ms > 0 and row.free_at_ms <= now_ms then
       free(account, row)
+      freed = freed or {}
+      freed[#freed + 1] = account
     end
+  end
+  for _, account in ipairs(freed or {}) do -- after all of them were read
+    call('ZREMRANGEBYSCORE', WINDOW .. account, '-inf', now_ms)
+    rows[account].free_at_ms = first_free_at_ms(account)
+    changed[account] = true
   end
 end
 
@@ -228,11 +392,15 @@ local function find_hold(id)
 end
 
 -- Keep an open hold (`Store.write_hold`), and look for leases that are over no later than its end.
-local function write_hold(id, at_ms, lease_until_ms, charges, lost_record)
-  call('HSET', HOLDS, id, pack_hold(at_ms, lease_until_ms, charges, lost_record))
+local function write_hold(id, at_ms, lease_until_ms, charges, process, lost_record)
+  state.holds = state.holds + call('HSET', HOLDS, id, pack_hold(at_ms, lease_until_ms, charges, process, lost_record))
   if state.next_lease_end_ms == 0 or lease_until_ms < state.next_lease_end_ms then
     state.next_lease_end_ms = lease_until_ms
   end
+end
+
+local function drop_hold(id)
+  state.holds = state.holds - call('HDEL', HOLDS, id)
 end
 
 -- End a hold: free what it held, count the actual amounts (`transactions._fold`). Answers before and after, for each charge.
@@ -285,6 +453,7 @@ local function sweep(but)
   if state.next_lease_end_ms == 0 or state.next_lease_end_ms > now_ms then
     return lost
   end
+  flush()
   local expired, next_lease_end_ms = {}, 0
   for id, text in pairs(read_pairs(call('HGETALL', HOLDS))) do
     local hold = read_hold(id, text)
@@ -294,42 +463,52 @@ local function sweep(but)
       next_lease_end_ms = hold.lease_until_ms
     end
   end
+  if #expired > 0 then
+    check_journal()
+  end
+  local of_all, wanted = {}, {}
+  for _, hold in ipairs(expired) do
+    hold.parts, hold.count = read_kept_charges(hold.charges, 'hold', hold.id)
+    if not pcall(cjson.decode, hold.lost_record) then
+      damaged('hold', hold.id)
+    end
+    check_windows(hold.parts, hold.count)
+    for number = 1, hold.count do
+      local account = hold.parts[number]
+      if not wanted[account] then
+        wanted[account] = true
+        of_all[#of_all + 1] = account
+      end
+    end
+  end
+  for first = 1, #of_all, 1000 do -- a call takes a few thousand values at most
+    local some = { unpack(of_all, first, math.min(first + 999, #of_all)) }
+    load(some, #some)
+  end
   state.next_lease_end_ms = next_lease_end_ms
   table.sort(expired, function(a, b)
     return a.lease_until_ms < b.lease_until_ms or (a.lease_until_ms == b.lease_until_ms and a.id < b.id)
   end)
   for _, hold in ipairs(expired) do
-    local charges, count = read_charges(hold.charges)
+    local charges, count = hold.parts, hold.count
     local amounts = {}
     for number = 1, count do
       amounts[number] = charges[AMOUNT * count + number]
     end
     local changes = pack('<d', now_ms) .. doubles(fold(hold.id, hold.at_ms, charges, count, amounts, true))
-    call('HDEL', HOLDS, hold.id)
+    drop_hold(hold.id)
     call('HSET', LOST, hold.id, write_record(hold.id, '1', hold.charges, hold.lost_record))
     lost[#lost + 1] = { hold.id, hold.charges, hold.lost_record, changes }
+  end
+  if #expired > 0 then
+    flush()
   end
   return lost
 end
 
 -- Write what has changed, and answer (`UnitOfWork.close`): a word with its packed figures, followed by the lost holds, if there are any.
 local function close(word, figures, lost)
-  local written, count = {}, 0
-  for account in pairs(changed) do
-    written[count + 1], written[count + 2] = account, pack_row(rows[account])
-    count = count + 2
-    if count == 1000 then -- a call takes a few thousand values at most
-      call('HSET', ACCOUNTS, unpack(written))
-      written, count = {}, 0
-    end
-  end
-  if count > 0 then
-    call('HSET', ACCOUNTS, unpack(written))
-  end
-  local text = pack_state(state)
-  if text ~= state_as_read then
-    call('SET', KEYS[1], text)
-  end
+  flush()
   local head = figures and word .. ' ' .. figures or word
   if lost and #lost > 0 then
     table.insert(lost, 1, head)

@@ -1,0 +1,87 @@
+"""Which ledger a process expects at its address, and how new; knows what its state directory knows, no connection and no script."""
+
+from paymaster.errors import LedgerReplaced
+from paymaster.ledgers.identity import KnownLedger, another, missing, older
+
+# A server that takes over from another may lack this much of the journal, and is still the same ledger (`unit_of_work.lua`).
+MAY_LACK_MS = 10_000
+CAUSES = {
+    "MISSING": "FLUSHALL, FLUSHDB, SWAPDB, DEL and RENAME do that, and a restart of a server that keeps nothing on its disk.",
+    "ANOTHER": "SWAPDB, an import and a restart with other data do that; or this ledger was removed, and another one made in its place.",
+    "OLDER": "A restart with an older dump does that, and a failover to a replica that was far behind.",
+}
+
+
+class Expectation:
+    """What `known` has, and the newest record that this process has seen. `location` names the ledger in messages."""
+
+    def __init__(self, known: KnownLedger, location: str) -> None:
+        self._known = known
+        self._location = location
+        self._seen_ms: int | None = None
+        # Whether the state directory keeps what was seen. If it had it and no longer does, a person has accepted an older ledger.
+        self._is_kept = False
+
+    def fields(self) -> dict[str, object]:
+        """What every request has: which ledger it means, and how new it is at least. Nothing while no ledger is expected.
+
+        Raises LedgerUnusable, see `KnownLedger`.
+        """
+        ledger_id = self._known.id()
+        if ledger_id is None:
+            return {}
+        if self._seen_ms is None:
+            self._seen_ms = self._known.newest_seen_ms()
+            self._is_kept = self._seen_ms > 0
+        return {"ledger": ledger_id, "seen_ms": self._seen_ms} if self._seen_ms else {"ledger": ledger_id}
+
+    def meet(self, ledger_id: str, newest_ms: int) -> None:
+        """This ledger was found while none was expected; from now on it is, unless another process was faster."""
+        if self._known.refresh() is None:
+            self._known.check(ledger_id, newest_ms, label=self._location)
+            self.note_record(newest_ms)
+
+    def replace(self, ledger_id: str) -> None:
+        """A person put this ledger here."""
+        self._known.accept(ledger_id)
+        self._forget()
+
+    def note_record(self, at_ms: int) -> None:
+        """The ledger has a record of that time."""
+        if at_ms > (self._seen_ms or 0):
+            self._note(at_ms)
+
+    def has_changed(self, refusal: str) -> bool:
+        """After a refusal: whether a person has accepted another ledger, or this one as it is, since it was last looked at."""
+        expected_id = self._known.id()
+        if self._known.refresh() == expected_id:
+            seen_ms = self._known.newest_seen_ms()
+            if refusal != "OLDER" or not self._is_kept or seen_ms + MAY_LACK_MS >= (self._seen_ms or 0):
+                return False
+        self._forget()
+        return True
+
+    def refusal(self, word: str, behind_ms: int) -> LedgerReplaced:
+        """The message for an answer MISSING, ANOTHER or OLDER (by so much)."""
+        match word:
+            case "MISSING":
+                error = missing(self._location)
+            case "ANOTHER":
+                error = another(self._location)
+            case _:
+                error = older(self._location, behind_ms)
+        return LedgerReplaced(error.message, advice=f"{CAUSES[word]} {error.advice}")
+
+    def close(self) -> None:
+        """Release files."""
+        self._known.close()
+
+    def _note(self, at_ms: int) -> None:
+        self._seen_ms = at_ms
+        self._known.note_record(at_ms)
+        if not self._is_kept:
+            self._is_kept = self._known.newest_seen_ms() > 0
+
+    def _forget(self) -> None:
+        self._known.close()  # its file was removed
+        self._seen_ms, self._is_kept = None, False
