@@ -55,7 +55,10 @@ class Process:
     def __init__(self, machine: Machine, ahead_ms: int) -> None:
         self.machine, self.ahead_ms = machine, ahead_ms
         self.ledger = SqliteLedger(
-            machine.path, BlockingRuntime().sleep, machine_time=lambda: MachineTime(machine.boot_id, machine.uptime_ms)
+            machine.path,
+            BlockingRuntime().sleep,
+            machine_time=lambda: MachineTime(machine.boot_id, machine.uptime_ms),
+            process_name=lambda: f"{os.getpid()}-{id(self)}",
         )
 
     def now_ms(self) -> int:

@@ -13,6 +13,7 @@ import redis
 
 from paymaster.accounting.accounts import Balance, Charge, Held, Hold, Post, Refused, Settlement
 from paymaster.errors import ExtraMissing, LedgerUnavailable, LedgerUnusable, PaymasterError
+from paymaster.ledgers.identity import process_name
 from paymaster.ledgers.redis.address import read_address
 from paymaster.ledgers.redis.ledger import LARGEST_FIGURE, RedisLedger
 from paymaster.ledgers.urls import admin_for, open_ledger
@@ -170,8 +171,9 @@ def test_what_earlier_versions_stored_is_read_and_kept_in_their_format(ledger, r
         assert (accounts, holds, admin_for(ledger).describe().id) == (2, 1, ledger_id.decode())
         assert held.at_ms <= at_ms == record_ms
         assert lease_end_ms == now_ms + 60_000
-        lease = struct.pack("<dddd", held.at_ms, held.lease_until_ms, len(charges), 0)
-        assert client.hgetall(key + "holds") == {b"next": lease + charges + b'{"lost":1}'}
+        process = process_name().encode()
+        lease = struct.pack("<dddd", held.at_ms, held.lease_until_ms, len(charges), len(process))
+        assert client.hgetall(key + "holds") == {b"next": lease + charges + process + b'{"lost":1}'}
         assert struct.unpack("<4d", client.hget(key + "accounts", "requests/m")) == (0, 3, 1, now_ms + 30_000)
 
 

@@ -48,7 +48,7 @@ class Hold:
 
     `lost_record` is the JSON text written as the hold's record when its lease (`lease_ms`, counted from admission) runs out unsettled.
     `may_go_unbooked` says that the call goes on, as if it were admitted, if the ledger is unavailable. `waiters` is who waits with it if it
-    is queued. `process` names the process that holds it.
+    is queued.
     """
 
     id: str
@@ -57,7 +57,6 @@ class Hold:
     lost_record: str = "{}"
     may_go_unbooked: bool = False
     waiters: Waiters | None = None
-    process: str = ""
 
 
 class HoldEnded(ValueError):

@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from secrets import token_hex
 
@@ -22,6 +23,16 @@ ACCEPT = (
 _ID = re.compile(r"[0-9a-f]{32}")
 # "id time", always of one length: it is overwritten in place.
 _SEEN = re.compile(rb"([0-9a-f]{32}) (\d{16})\n")
+
+
+def process_name() -> str:
+    """This process, by a name that no other has: the numbers of processes are used again."""
+    return _process_name(os.getpid())
+
+
+@cache
+def _process_name(number: int) -> str:
+    return f"{number}-{token_hex(4)}"
 
 
 def new_id() -> str:

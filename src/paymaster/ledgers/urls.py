@@ -12,7 +12,7 @@ from paymaster.errors import ExtraMissing, LedgerUnusable
 from paymaster.ledgers.admin.ledger_admin import LedgerAdmin
 from paymaster.ledgers.identity import KnownLedger
 from paymaster.ledgers.memory import MemoryLedger
-from paymaster.ledgers.redis.address import SCHEMES, read_address
+from paymaster.ledgers.redis.address import SCHEMES, Address, read_address
 from paymaster.ledgers.sqlite.ledger import SqliteLedger
 from paymaster.ledgers.sqlite.machine_clock import machine_clock
 
@@ -53,7 +53,7 @@ def open_ledger(
         case "sqlite":
             return _in_file(_path(url, path), pause, state_dir, blocking=blocking, known_only=known_only)
         case server if server in SCHEMES:
-            return _on_redis(url, pause, blocking=blocking)
+            return _on_redis(url, pause, state_dir, blocking=blocking, known_only=known_only)
         case "":
             raise LedgerUnusable(f"{url!r} is not a ledger URL.", advice=f"For a file write sqlite:{url}. {KNOWN}")
         case _:
@@ -67,7 +67,9 @@ def _in_file(
     return SqliteLedger(path, pause, grouped=not blocking, known=known, machine_time=machine_clock())
 
 
-def _on_redis(url: str, pause: Callable[[int], Awaitable[None]], *, blocking: bool) -> "RedisLedger":
+def _on_redis(
+    url: str, pause: Callable[[int], Awaitable[None]], state_dir: Path | None, *, blocking: bool, known_only: bool
+) -> "RedisLedger":
     """The client's library is loaded only for a ledger there."""
     address = read_address(url)
     if address.ca_file is not None and not Path(address.ca_file).is_file():
@@ -83,7 +85,8 @@ def _on_redis(url: str, pause: Callable[[int], Awaitable[None]], *, blocking: bo
         raise ExtraMissing(
             f"A ledger at {address.label} needs the Redis client.", advice="Install it with: pip install 'paymaster[redis]'"
         ) from error
-    return RedisLedger(address, pause, blocking=blocking)
+    known = _known(_server_place(address), state_dir) if known_only else None
+    return RedisLedger(address, pause, blocking=blocking, known=known)
 
 
 def admin_for(ledger: "SqliteLedger | RedisLedger") -> LedgerAdmin:
@@ -115,7 +118,11 @@ def _place(ledger: "SqliteLedger | RedisLedger") -> str:
     """Where a ledger is, in the same words whatever URL names it."""
     if isinstance(ledger, SqliteLedger):
         return str(ledger.path.absolute())
-    return f"{ledger.address.label} {ledger.address.db} {ledger.address.name}"
+    return _server_place(ledger.address)
+
+
+def _server_place(address: Address) -> str:
+    return f"{address.label} {address.db} {address.name}"
 
 
 def _digest(place: str) -> str:

@@ -106,7 +106,8 @@ class RedisLedger:
         self._server_clock = server_clock
         self._jitter = jitter
         self._worked = False
-        self._expectation = Expectation(known or KnownLedger(), address.location)
+        self.known = known or KnownLedger()
+        self._expectation = Expectation(self.known, address.location)
         # Two tries at least fit into the time, even if the first one gets no answer.
         self._runner = ScriptRunner(address, address.patience_ms / 2_000, blocking=blocking)
 

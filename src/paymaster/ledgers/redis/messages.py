@@ -21,6 +21,7 @@ from paymaster.accounting.accounts import (
     recorded_amounts,
     shortfalls,
 )
+from paymaster.ledgers.identity import process_name
 from paymaster.ledgers.redis.connections import Reply
 from paymaster.ledgers.redis.damage import reading
 
@@ -34,11 +35,10 @@ def reserve_request(hold: Hold, queue_for_ms: int) -> dict[str, object]:
         "hold": hold.id,
         "lease_ms": hold.lease_ms,
         "charges": pack_charges(hold.charges),
+        "process": process_name(),
         "lost_record": hold.lost_record,
         "queue_for_ms": queue_for_ms,
     }
-    if hold.process:
-        request["process"] = hold.process
     if hold.waiters is not None:
         request["waiters"] = {"names": hold.waiters.names, "waited_ms": hold.waiters.waited_ms}
     return request

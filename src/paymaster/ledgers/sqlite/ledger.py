@@ -1,19 +1,17 @@
 """A ledger in one SQLite file that many processes and threads share; knows how they take turns, and not what a transaction does."""
 
 import logging
-import os
 import random
 import sqlite3
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from pathlib import Path
-from secrets import token_hex
 from threading import Lock
 from typing import TypeVar
 
 from paymaster.accounting.accounts import Balance, Change, Held, Hold, Lost, Post, Queued, Record, ReserveOutcome, Settled, Settlement
 from paymaster.errors import LedgerReplaced
 from paymaster.ledgers import transactions
-from paymaster.ledgers.identity import KnownLedger
+from paymaster.ledgers.identity import KnownLedger, process_name
 from paymaster.ledgers.sqlite.file import connect, is_busy, is_empty, locked_for_long, open_database, to_error
 from paymaster.ledgers.sqlite.forks import watch_forks
 from paymaster.ledgers.sqlite.group_commit import GroupCommit
@@ -52,6 +50,7 @@ class SqliteLedger:
         grouped: bool = False,
         known: KnownLedger | None = None,
         machine_time: ReadsMachineTime | None = None,
+        process_name: Callable[[], str] = process_name,
     ) -> None:
         self.path = path
         self._pause = pause
@@ -65,7 +64,7 @@ class SqliteLedger:
         self._placement: Placement | None = None
         self._acceptance = ""
         self._logged_ahead = False
-        self._token = token_hex(4)
+        self._process_name = process_name
         self._groups = GroupCommit(self._attempt, self._transact) if grouped else None
         self._open_holds: dict[str, int] = {}
         watch_forks(self)
@@ -219,10 +218,6 @@ class SqliteLedger:
                 self.path,
             )
 
-    def _process_name(self) -> str:
-        """This process, by a name that no other has: ids of processes are used again."""
-        return f"{os.getpid()}-{self._token}"
-
     def _forget_expired(self, now_ms: int) -> None:
         """Forget the first holds whose lease is over. Not every hold ends here: another process may settle it from a spool."""
         while self._open_holds:
@@ -240,7 +235,6 @@ class SqliteLedger:
         """See `Forked`. The open holds are the parent's."""
         if in_child:
             self._open_holds.clear()
-            self._token = token_hex(4)
         self._lock.release()
 
     def _disconnect(self) -> None:
