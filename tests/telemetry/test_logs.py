@@ -12,11 +12,12 @@ from typing import get_args
 import pytest
 
 from paymaster.flow.events import Event
+from paymaster.printable import printable_line
 from paymaster.redaction import MASK, Redactor
 from paymaster.scope import Scope
 from paymaster.telemetry.logs import EventLog, RedactingFilter, configure_logging, encodable
 from paymaster.telemetry.sentences import logger_and_level, sentence
-from paymaster.views.words import duration, one_line
+from paymaster.views.words import duration
 
 CANARY = "canary-5f0a-do-not-leak"
 
@@ -150,7 +151,7 @@ def test_the_instance_of_a_batch_comes_first(events):
 def test_text_from_outside_can_neither_break_the_line_nor_control_the_terminal(events):
     said = sentence(replace(events["failed"], message="one\n\tERROR forged\x1b[31m\x07 \N{RIGHT-TO-LEFT OVERRIDE}"))
     assert said.endswith(r": one ERROR forged\x1b[31m\x07 \x202e")
-    assert one_line("  a\r\nb  ") == "a b"
+    assert printable_line("  a\r\nb  ") == "a b"
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ from paymaster.accounting.accounts import Balance
 from paymaster.accounting.money import NANOUSD_PER_USD, format_usd
 from paymaster.client import Client
 from paymaster.errors import BudgetExceeded, LedgerUnavailable
-from paymaster.flow.events import AttemptFailed, AttemptSettled, Event, FellBack, Throttled
+from paymaster.flow.events import AttemptFailed, AttemptSettled, CallGivenUp, Event, FellBack, Throttled
+from paymaster.printable import printable_line
 from paymaster.registry.models import Budget
 from paymaster.routing.budgets import MoneyAccount, money_accounts
 from paymaster.scope import Scope
@@ -80,6 +81,30 @@ class SpendSummary:
             return {model: replace(spent) for model, spent in self._models.items()}
 
 
+class CallCount:
+    """A listener that counts calls, whatever became of them, and adds up what they cost. Any thread may send it events."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._ids: set[str] = set()
+        self._cost_nanousd = 0
+
+    def __call__(self, event: Event) -> None:
+        """Count an event."""
+        if isinstance(event, AttemptSettled | AttemptFailed | CallGivenUp):
+            with self._lock:
+                self._ids.add(event.call_id)
+                # A call that was given up cost what its attempts cost, and each of these has its own event.
+                self._cost_nanousd += 0 if isinstance(event, CallGivenUp) else event.cost_nanousd
+
+    def __bool__(self) -> bool:
+        """Whether there was any."""
+        return bool(self._ids)
+
+    def __str__(self) -> str:
+        return f"{_count(len(self._ids), 'call')} came through the gateway, {format_usd(self._cost_nanousd)}"
+
+
 class ProgressLine:
     """A line for a rich display. `progress` is called at most once a second; if the ledger is unavailable, the last line stays."""
 
@@ -97,7 +122,7 @@ class ProgressLine:
             with suppress(LedgerUnavailable):  # a display is no reason to end a run
                 self._text = self._progress()
             self._fresh_until_s = time.monotonic() + _REFRESH_S
-        return f"Paymaster: {self._text}"
+        return f"Paymaster: {printable_line(self._text)}"
 
     def __rich__(self) -> "Text":
         from rich.text import Text
@@ -177,4 +202,4 @@ def _short_usd(amount_nanousd: int) -> str:
 
 
 def _count(number: int, word: str) -> str:
-    return f"{number} {word}{'' if number == 1 else 's'}"
+    return f"{number:,} {word}{'' if number == 1 else 's'}"

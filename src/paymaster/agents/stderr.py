@@ -1,6 +1,13 @@
-"""A stream for logs that writes to the current `sys.stderr`, which progress displays replace; knows no display."""
+"""How launchers of agents write to the current `sys.stderr`, which progress displays replace; knows no display."""
 
 import sys
+
+from paymaster.printable import printable
+
+
+def write_stderr(text: str) -> None:
+    """One line, or several, without control characters."""
+    sys.stderr.write(f"{printable(text)}\n")
 
 
 class StandardError:

@@ -4,11 +4,12 @@
 3  stopped by a budget        130  Ctrl-C
 """
 
+import io
 import os
 import sys
 from collections.abc import Sequence
 
-from paymaster.cli.terminal import accept_any_text, write_error
+from paymaster.cli.terminal import accept_any_text, write_error, write_stderr
 from paymaster.errors import PaymasterError, RegistryInvalid
 
 INTERRUPTED = 130
@@ -48,16 +49,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str]) -> int:
-    """The exit status of typer, which prints usage mistakes (an unknown flag, a missing argument) itself, with status 2."""
+    """The exit status of typer. Usage mistakes (an unknown flag, a missing argument) are printed in typer's words, with status 2."""
+    from typer import Abort
     from typer.main import get_command
 
     from paymaster.cli.app import build_app
 
     try:
-        get_command(build_app()).main(list(arguments), prog_name="paymaster")
+        status = get_command(build_app()).main(list(arguments), prog_name="paymaster", standalone_mode=False)
     except SystemExit as end:
-        return end.code if isinstance(end.code, int) else 0
-    return 0
+        status = end.code
+    except Abort:
+        write_stderr("Aborted!")
+        return 1
+    except Exception as error:
+        # Typer's usage mistakes have no public class of their own: it is in another module in each version of typer.
+        show, exit_status = getattr(error, "show", None), getattr(error, "exit_code", None)
+        if not callable(show) or not isinstance(exit_status, int):
+            raise
+        shown = io.StringIO()
+        show(file=shown)
+        write_stderr(shown.getvalue().removesuffix("\n"))
+        return exit_status
+    return status if isinstance(status, int) else 0
 
 
 def _take_debug(arguments: Sequence[str]) -> tuple[list[str], bool]:

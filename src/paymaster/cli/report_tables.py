@@ -1,7 +1,5 @@
 """How `report` looks as a table, as JSON and as a spreadsheet; knows sums and corrections, and no file and no ledger."""
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
@@ -11,6 +9,7 @@ from paymaster.accounting.account_names import dimensions_of, is_money
 from paymaster.accounting.corrections import Correction
 from paymaster.accounting.decimals import plain, unscaled
 from paymaster.accounting.money import USD_DECIMALS, format_usd
+from paymaster.cli.spreadsheets import write_csv
 from paymaster.cli.terminal import Cell, Column, Table
 from paymaster.errors import UsageMistake, near
 from paymaster.views.audit import Audit
@@ -89,17 +88,13 @@ def report_csv(report: Report, corrections: Sequence[Correction] = (), only: Rec
 
     A budget's balance is the sum of its calls' rows, which have no `account`, and of the rows that name its account.
     """
-    out = io.StringIO()
     shown = [correction for correction in corrections if is_money(correction.account) and _concerns(correction, only or RecordFilter())]
     rows = [
         *({**_values(row, report.by), **dict.fromkeys(_CORRECTION_COLUMNS)} for row in ordered_rows(report)),
         *(_correction_values(correction, report.by) for correction in shown),
     ]
     names = [*(by.value for by in report.by), *_values(report.total(), ()), *_CORRECTION_COLUMNS]
-    writer = csv.DictWriter(out, names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return out.getvalue().removesuffix("\n")
+    return write_csv(names, rows, texts=(*(by.value for by in report.by), *_CORRECTION_COLUMNS))
 
 
 def _concerns(correction: Correction, only: RecordFilter) -> bool:

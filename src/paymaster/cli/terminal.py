@@ -1,19 +1,20 @@
 """How text reaches the user: tables and colour on a terminal, plain lines through a pipe, ASCII if the encoding has no other characters.
 
-Knows streams and rich, and no command.
+Every command writes through this module, and no control character of anybody's text passes it. Knows streams and rich, and no command.
 """
 
 import codecs
 import io
 import json
 import os
-import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TextIO
+
+from paymaster.printable import json_printable, printable, printable_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -31,7 +32,6 @@ _ASCII: Mapping[str, str] = {
     "\N{MULTIPLICATION SIGN}": "x",
     "\N{NO-BREAK SPACE}": " ",
 }
-_CONTROL_CHARACTERS = re.compile(r"[^\t\n\x20-\x7e\xa0-\U0010ffff]")
 _ERRORS = "paymaster.plain"
 _GAP = "  "
 
@@ -79,18 +79,33 @@ def is_pretty(stream: TextIO) -> bool:
 
 def write(text: str = "") -> None:
     """One line, or several, to standard output."""
-    sys.stdout.write(f"{text}\n")
+    sys.stdout.write(f"{printable(text)}\n")
 
 
 def write_piece(text: str) -> None:
     """A piece of a model's text: without control characters on a terminal, unchanged through a pipe."""
-    if sys.stdout.isatty():
-        text = _CONTROL_CHARACTERS.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
-    sys.stdout.write(text)
+    sys.stdout.write(printable(text) if sys.stdout.isatty() else text)
+
+
+def write_bytes(lines: Iterable[bytes]) -> None:
+    """Lines of JSON in UTF-8: printable on a terminal, unchanged through a pipe."""
+    sys.stdout.flush()
+    terminal = sys.stdout.isatty()
+    for line in lines:
+        sys.stdout.buffer.write(json_printable(line.decode()).encode() if terminal else line)
+    sys.stdout.buffer.flush()
+
+
+def ask_yes(question: str) -> bool:
+    """Ask on standard output, and read the answer; only `y` and `yes` mean yes."""
+    sys.stdout.write(f"{printable(question)} [y/N] ")
+    sys.stdout.flush()
+    return sys.stdin.readline().strip().lower() in {"y", "yes"}
 
 
 def write_note(text: str) -> None:
     """A remark, to standard error, so that a pipe carries only the answer."""
+    text = printable(text)
     sys.stdout.flush()
     if is_pretty(sys.stderr):
         from rich.text import Text
@@ -106,16 +121,31 @@ def write_warnings(warnings: Iterable[str]) -> None:
         write_note(f"Warning: {warning}")
 
 
+def write_warning(text: str) -> None:
+    """One warning that nobody may miss, to standard error."""
+    _write_headed("Warning: ", "bold yellow", text)
+
+
 def write_error(text: str) -> None:
     """An error, to standard error."""
+    _write_headed("Error: ", "bold red", text)
+
+
+def _write_headed(head: str, style: str, text: str) -> None:
+    text = printable(text)
     with suppress(OSError):  # a closed pipe must not hide the error
         sys.stdout.flush()
     if is_pretty(sys.stderr):
         from rich.text import Text
 
-        _console(sys.stderr).print(Text.assemble(("Error: ", "bold red"), text), soft_wrap=True)
+        _console(sys.stderr).print(Text.assemble((head, style), text), soft_wrap=True)
     else:
-        sys.stderr.write(f"Error: {text}\n")
+        sys.stderr.write(f"{head}{text}\n")
+
+
+def write_stderr(text: str) -> None:
+    """A message that has its own beginning, to standard error."""
+    sys.stderr.write(f"{printable(text)}\n")
 
 
 def write_json(value: object) -> None:
@@ -125,6 +155,7 @@ def write_json(value: object) -> None:
 
 def write_json_text(text: str) -> None:
     """JSON as it is; characters that the stream's encoding lacks are written as JSON escapes."""
+    text = json_printable(text)
     try:
         text.encode(sys.stdout.encoding or "ascii")
     except UnicodeEncodeError:
@@ -152,7 +183,7 @@ def write_live(tables: Callable[[], Sequence[Table]], every_s: float, title: Cal
     def drawn() -> Group:
         shown = [_printable(table) for table in tables() if table.rows]
         nothing = [] if shown else [Text("Nothing is spent or held yet.", style="dim")]
-        return Group(Text(title(), style="bold"), *nothing, *(_drawn(table) for table in shown))
+        return Group(Text(printable_line(title()), style="bold"), *nothing, *(_drawn(table) for table in shown))
 
     with suppress(KeyboardInterrupt), Live(drawn(), console=_console(sys.stdout), screen=True, auto_refresh=False) as live:
         while True:
@@ -184,12 +215,14 @@ def _drawn(table: Table) -> "RichTable":
 
 def _printable(table: Table) -> Table:
     """The table without line breaks and control characters: names may come from any file."""
-    from paymaster.views.words import one_line
 
     def clean(row: Sequence[str | Cell]) -> list[Cell]:
-        return [replace(cell, text=one_line(cell.text)) for cell in map(_cell, row)]
+        return [replace(cell, text=printable_line(cell.text)) for cell in map(_cell, row)]
 
-    return replace(table, rows=[clean(row) for row in table.rows], total=clean(table.total))
+    columns = [replace(column, title=printable_line(column.title)) for column in table.columns]
+    return replace(
+        table, title=printable_line(table.title), columns=columns, rows=[clean(row) for row in table.rows], total=clean(table.total)
+    )
 
 
 def _plain_table(table: Table) -> str:

@@ -4,6 +4,7 @@ import logging
 from typing import TextIO
 
 from paymaster.flow.events import Event, Unpriced
+from paymaster.printable import printable
 from paymaster.redaction import Redactor
 from paymaster.telemetry.sentences import logger_and_level, sentence
 
@@ -66,15 +67,15 @@ class RedactingFilter(logging.Filter):
         return True
 
 
-class _EncodableFormatter(logging.Formatter):
-    """Formats records in characters of the stream's encoding."""
+class _PrintableFormatter(logging.Formatter):
+    """Formats records without control characters, in characters of the stream's encoding."""
 
     def __init__(self, layout: str, encoding: str, *, clock: str | None = None) -> None:
         super().__init__(layout, clock)
         self._encoding = encoding
 
     def format(self, record: logging.LogRecord) -> str:
-        return encodable(super().format(record), self._encoding)
+        return encodable(printable(super().format(record)), self._encoding)
 
 
 def encodable(text: str, encoding: str) -> str:
@@ -107,7 +108,7 @@ def configure_logging(verbosity: int, stream: TextIO, redactor: Redactor | None 
 
 def _plain(stream: TextIO) -> logging.Handler:
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(_EncodableFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s", _encoding(stream)))
+    handler.setFormatter(_PrintableFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s", _encoding(stream)))
     return handler
 
 
@@ -123,7 +124,7 @@ def _terminal(stream: TextIO) -> logging.Handler:
         log_time_format="%H:%M:%S",
         highlighter=NullHighlighter(),  # coloured figures make a sentence harder to read and to search for
     )
-    handler.setFormatter(_EncodableFormatter("%(message)s", _encoding(stream)))
+    handler.setFormatter(_PrintableFormatter("%(message)s", _encoding(stream)))
     return handler
 
 

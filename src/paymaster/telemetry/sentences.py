@@ -27,9 +27,10 @@ from paymaster.flow.events import (
     Unbooked,
     Unpriced,
 )
+from paymaster.printable import printable_line
 from paymaster.routing.failures import FailureKind
 from paymaster.views.ledger_status import limit_kind
-from paymaster.views.words import duration, one_line
+from paymaster.views.words import duration
 
 LONG_WAIT_MS = 30_000
 """A wait this long is worth a warning: a person would wonder whether the run hangs."""
@@ -79,7 +80,7 @@ def logger_and_level(event: Event) -> tuple[str, int]:
 def sentence(event: Event) -> str:
     """The event in words, on one line; the instance of a batch comes first."""
     instance = f"{event.scope.instance}: " if event.scope.instance else ""
-    return one_line(instance + _words(event))
+    return printable_line(instance + _words(event))
 
 
 def _words(event: Event) -> str:

@@ -22,11 +22,6 @@ def percent(part: int, whole: int) -> int:
     return 100 * part // whole if whole else 0
 
 
-def one_line(text: str) -> str:
-    """The text without line breaks and without control characters."""
-    return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in " ".join(text.split()))
-
-
 def duration(time_ms: int) -> str:
     """`340 ms`, `2.3 s`, `4 min 05 s`."""
     if time_ms < 1_000:

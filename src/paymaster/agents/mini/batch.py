@@ -14,7 +14,6 @@ import os
 import re
 import shutil
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -24,6 +23,7 @@ from typing import TYPE_CHECKING
 from paymaster.agents.mini.command import DONE, FAILED, MiniCommand, PreparedCommand, call_mini, launch, replaced
 from paymaster.agents.mini.saved_work import Agent, keep_work
 from paymaster.agents.spend_summary import ProgressLine, is_per_instance, resume_flags, with_next_steps
+from paymaster.agents.stderr import write_stderr
 from paymaster.errors import BudgetExceeded, DeadlineExceeded, LedgerUnavailable, NoModelAvailable, PaymasterError, UsageMistake
 
 if TYPE_CHECKING:
@@ -199,9 +199,9 @@ def _finish(batch: _Batch, prepared: PreparedCommand) -> int:
             steps.insert(0, f"Interrupted, with the work so far in preds.json: {', '.join(interrupted)}. To redo them: {redo}")
         raise with_next_steps(batch.stopped_by, "\n".join(steps))
     if interrupted:
-        sys.stderr.write(f"Ended by a budget per instance, with the work so far in preds.json: {', '.join(interrupted)}.\n")
+        write_stderr(f"Ended by a budget per instance, with the work so far in preds.json: {', '.join(interrupted)}.")
     if unfinished:
-        sys.stderr.write(f"No model answered for {', '.join(unfinished)}: the same command with {resume_flags(scope)} does them again.\n")
+        write_stderr(f"No model answered for {', '.join(unfinished)}: the same command with {resume_flags(scope)} does them again.")
         return FAILED
     return DONE
 

@@ -31,7 +31,7 @@ from paymaster.agents.mini.config_specs import (
 )
 from paymaster.agents.mini.config_specs import section as section_of
 from paymaster.agents.spend_summary import SpendSummary, budget_lines
-from paymaster.agents.stderr import StandardError
+from paymaster.agents.stderr import StandardError, write_stderr
 from paymaster.client import Client
 from paymaster.errors import ExtraMissing, LedgerUnavailable, PaymasterError, UsageMistake
 from paymaster.registry.overrides import flag_of, variable_of
@@ -138,7 +138,7 @@ def _show_spending(prepared: PreparedCommand) -> None:
         sys.stdout.flush()
     with suppress(LedgerUnavailable):
         for line in (*prepared.summary.lines(), *budget_lines(prepared.client)):
-            sys.stderr.write(f"Paymaster: {line}\n")
+            write_stderr(f"Paymaster: {line}")
 
 
 def _require_mini() -> None:

@@ -1,6 +1,5 @@
 """`paymaster mini`: runs mini-swe-agent's own command with its models under a registry; knows mini's agents and how their runs end."""
 
-import sys
 from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -11,6 +10,7 @@ from paymaster.agents.mini.command import DONE, FAILED, STOPPED_BY_BUDGET, MiniC
 from paymaster.agents.mini.config_specs import section, user_config
 from paymaster.agents.mini.saved_work import keep_work
 from paymaster.agents.spend_summary import resume_flags, with_next_steps
+from paymaster.agents.stderr import write_stderr
 from paymaster.errors import UsageMistake
 from paymaster.scope import Scope
 
@@ -75,9 +75,9 @@ def _finish(agent: object, scope: Scope) -> int:
         return DONE
     if exit_status == "LimitsExceeded" and 0 < agent.config.cost_limit <= agent.cost:
         limit, spent = (format_usd(cap_nanousd(Decimal(str(usd)))) for usd in (agent.config.cost_limit, agent.cost))
-        sys.stderr.write(
-            f"Stopped by mini's own agent.cost_limit of {limit}: {spent} spent. Change it with -l; 0 leaves the limit to the registry.\n"
+        write_stderr(
+            f"Stopped by mini's own agent.cost_limit of {limit}: {spent} spent. Change it with -l; 0 leaves the limit to the registry."
         )
         return STOPPED_BY_BUDGET
-    sys.stderr.write(f"mini ended with {exit_status or 'no exit status'}.\n")
+    write_stderr(f"mini ended with {exit_status or 'no exit status'}.")
     return FAILED

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO, cast
 
 from paymaster.agents.flags import ParsedFlags, parse_flags
-from paymaster.agents.stderr import StandardError
+from paymaster.agents.stderr import StandardError, write_stderr
 from paymaster.agents.sweagent.config import SplitCommand, command_of, config_files, may_hold_registry, needs_default_model, split_command
 from paymaster.errors import ExtraMissing, PaymasterError, UsageMistake
 from paymaster.registry.overrides import Overrides, flag_of, read_overrides, variable_of
@@ -225,9 +225,9 @@ def _finish(plan: LaunchPlan, status: int) -> int:
     if session is None:
         return status
     if plan.batched:
-        sys.stderr.write("\n")  # without a terminal, SWE-agent's progress display does not end its last line
+        write_stderr("")  # without a terminal, SWE-agent's progress display does not end its last line
     for line in session.spend_lines():
-        sys.stderr.write(f"Paymaster: {line}\n")
+        write_stderr(f"Paymaster: {line}")
     if session.stopped_by is not None:
         from paymaster.agents.spend_summary import with_next_steps
 
@@ -260,7 +260,7 @@ def _as_program() -> int:
     try:
         return main(sys.argv[1:])
     except PaymasterError as error:
-        sys.stderr.write(f"{error}\n")
+        write_stderr(str(error))
         return error.exit_status
 
 

@@ -181,13 +181,12 @@ def _nearest(account: str, names: "Sequence[str]") -> str | None:
 
 def _confirmed(question: str) -> bool:
     """Ask the user. Raises UsageMistake if standard input is no terminal."""
+    from paymaster.cli.terminal import ask_yes
     from paymaster.errors import UsageMistake
 
     if not sys.stdin.isatty():
         raise UsageMistake("a reset asks first, and standard input is no terminal", advice="Confirm it with --yes.")
-    sys.stdout.write(f"{question} [y/N] ")
-    sys.stdout.flush()
-    return sys.stdin.readline().strip().lower() in {"y", "yes"}
+    return ask_yes(question)
 
 
 def _held(account: str, balances: "Mapping[str, Balance]") -> str:

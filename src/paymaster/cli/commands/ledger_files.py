@@ -55,10 +55,8 @@ To = Annotated[
 @with_flags(*LEDGER)
 def export(flags: Flags, target: Target, force: Force = False) -> None:
     """See `EXPORT_HELP`."""
-    import sys
-
     from paymaster.cli.ledger_access import check_exists, open_reader
-    from paymaster.cli.terminal import write_note
+    from paymaster.cli.terminal import write_bytes, write_note
     from paymaster.errors import UsageMistake
     from paymaster.ledgers.admin.archiving import write_file
     from paymaster.ledgers.admin.export_format import write_lines
@@ -70,10 +68,7 @@ def export(flags: Flags, target: Target, force: Force = False) -> None:
         check_exists(reader)
         lines = write_lines(reader.admin.snapshot())
         if target == STANDARD:
-            sys.stdout.flush()
-            for line in lines:
-                sys.stdout.buffer.write(line)
-            sys.stdout.buffer.flush()
+            write_bytes(lines)
         else:
             try:
                 write_file(path, lines)

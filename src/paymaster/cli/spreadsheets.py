@@ -1,0 +1,43 @@
+"""Writes CSV for spreadsheets: a text stays a text, and no cell is run as a formula; knows rows, and not what they mean.
+
+A spreadsheet runs a cell that begins with `=`, `+`, `-` or `@`, and names in a ledger may come from any caller. Such a text gets an
+apostrophe in front, as OWASP advises (https://owasp.org/www-community/attacks/CSV_Injection).
+"""
+
+import csv
+import io
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+
+from paymaster.printable import printable
+
+_FORMULA = frozenset("=+-@\N{MINUS SIGN}")
+_SPLITS_A_CELL = frozenset("\t\r\n")
+_SKIPPED = re.compile(
+    r"\A[\s\x00-\x20\x7f-\xa0\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff"
+    r"\"'`\u2018-\u201f\uff02\uff07]*"
+)
+"""What a spreadsheet may drop before it looks at the first character: white space, invisible characters and quotes."""
+
+
+def write_csv(columns: Sequence[str], rows: Iterable[Mapping[str, object]], *, texts: Iterable[str]) -> str:
+    """The rows below their column names, without a line break at the end. Only the columns in `texts` hold a text of somebody else."""
+    out, foreign = io.StringIO(), frozenset(texts)
+    writer = csv.DictWriter(out, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: text_cell(value) if name in foreign else value for name, value in row.items()} for row in rows)
+    return out.getvalue().removesuffix("\n")
+
+
+def text_cell(value: object) -> str | None:
+    """A text as a cell that no spreadsheet runs, without control characters; None is an empty cell."""
+    if value is None:
+        return None
+    text = str(value)
+    return printable(f"'{text}" if _is_run(text) else text)
+
+
+def _is_run(text: str) -> bool:
+    first = _SKIPPED.sub("", text, count=1)[:1]
+    return text[:1] in _SPLITS_A_CELL or unicodedata.normalize("NFKC", first) in _FORMULA
