@@ -52,7 +52,30 @@ def test_a_command_uses_the_gateway_and_its_cost_is_printed(registry: Path) -> N
     ran = run(registry, sys.executable, "-c", CALLER, "2")
     assert ran.stdout.split() == ["fast", "fast"]
     assert "Paymaster: fast: 2 answers, $0.0000" in ran.stderr
+    assert "Paymaster: 2 calls came through the gateway, $0.0000" in ran.stderr
+    assert "no call came" not in ran.stderr
     assert ran.returncode == 7
+
+
+@pytest.mark.parametrize("flags", [(), ("-q",)])
+def test_a_command_without_a_call_is_warned_of_with_what_to_set_in_it(registry: Path, flags: tuple[str, ...]) -> None:
+    ran = run(registry, sys.executable, "-c", "print('done')", flags=flags)
+    assert (ran.returncode, ran.stdout) == (0, "done\n")
+    assert "Warning: no call came through the gateway." in ran.stderr
+    assert "create the client without base_url and api_key" in ran.stderr
+
+
+def test_requests_with_a_key_of_the_clients_own_are_named(registry: Path) -> None:
+    caller = "import openai\nopenai.OpenAI(api_key='sk-own', max_retries=0).models.list()"
+    ran = run(registry, sys.executable, "-c", caller)
+    assert ran.returncode == 1
+    assert "Requests with another key than the one in OPENAI_API_KEY and ANTHROPIC_API_KEY were refused: 1." in ran.stderr
+
+
+def test_calls_that_were_refused_came_through_too(registry: Path) -> None:
+    ran = run(registry, sys.executable, "-c", CALLER, "1", flags=("--budget-usd", "0.000000001"))
+    assert "Paymaster: 1 call came through the gateway, $0.00" in ran.stderr
+    assert ran.returncode == 3
 
 
 def test_a_hard_budget_is_status_3_with_advice_to_continue(registry: Path) -> None:
@@ -92,6 +115,33 @@ def test_the_command_does_not_see_the_providers_keys(registry: Path) -> None:
     assert variables["OPENAI_BASE_URL"] == "http://127.0.0.1:4711/v1"
     assert variables["ANTHROPIC_BASE_URL"] == "http://127.0.0.1:4711"
     assert variables["NO_PROXY"] == "a.b,127.0.0.1,localhost"
+
+
+FORMS = """
+default: by_header
+models:
+  by_header:
+    provider: openai_compatible
+    base_url: http://127.0.0.1:9/v1
+    aliases: [$IN_ALIAS]
+    extra_headers: {X-Secret: $IN_HEADER, X-Other: "Bearer ${IN_BRACES} and $IN_TEXT", X-User: $USER}
+    params: {stop: ["${IN_PARAM}"]}
+  by_key: {provider: groq, model_id: a, api_key: "$KEY_ONE:::${KEY_TWO}"}
+  by_name: {provider: mistral, model_id: b, api_key_env: [NAMED_ONE, NAMED_TWO]}
+  by_provider: {provider: gemini, model_id: gemini-2.5-pro}
+"""
+GONE = ["IN_ALIAS", "IN_HEADER", "IN_BRACES", "IN_TEXT", "IN_PARAM", "KEY_ONE", "KEY_TWO", "NAMED_ONE", "NAMED_TWO", "GROQ_API_KEY"]
+GONE += ["MISTRAL_API_KEY", "GEMINI_API_KEY", "GOOGLE_API_KEY"]
+STAYS = ["PATH", "HOME", "USER", "IN", "KEY", "AWS_PROFILE", "UNNAMED_SECRET"]
+
+
+@pytest.mark.parametrize("under", ["", "model_registry"])
+def test_every_variable_that_the_registry_names_is_removed_and_no_other(tmp_path: Path, under: str) -> None:
+    path = tmp_path / "registry.yaml"
+    path.write_text(f"{under}:\n  {FORMS.replace(chr(10), chr(10) + '  ')}" if under else FORMS)
+    given = {name: f"value of {name}" for name in (*GONE, *STAYS)}
+    variables = client_environment(given, registry_for(path, {"environ": given}), 4711, "pm-exec")
+    assert {name for name in given if name in variables} == set(STAYS)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of Unix")

@@ -65,6 +65,22 @@ def test_headers_are_resolved_only_for_the_request(load):
         resolve_headers(model, {"ONE": "1", "TWO": ""})
 
 
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("models: {a: {provider: ollama}}", {"OLLAMA_API_KEY"}),
+        ("models: {a: {provider: ollama, context_window: 8000, extra_headers: {A: 'x $ONE${TWO}'}}}", {"ONE", "TWO", "OLLAMA_API_KEY"}),
+        ("models: {a: {provider: groq, model_id: m, api_key: '$ONE:::${TWO}'}}", {"ONE", "TWO", "GROQ_API_KEY"}),
+        ("models: {a: {provider: groq, model_id: m, api_key_env: [ONE, TWO]}}", {"ONE", "TWO", "GROQ_API_KEY"}),
+        ("models: {a: {provider: gemini, model_id: m}}", {"GEMINI_API_KEY", "GOOGLE_API_KEY"}),
+        ("models: {a: {provider: ollama, aliases: [$ONE], params: {stop: [{b: '${TWO}'}]}}}", {"ONE", "TWO", "OLLAMA_API_KEY"}),
+        ("model_registry: {models: {a: {provider: vllm}}}\npolicies: {budgets: [{usd: 1, per: run}]}", {"VLLM_API_KEY"}),
+    ],
+)
+def test_every_variable_that_a_registry_names_is_known(load, text, names):
+    assert load(text).variables == names
+
+
 def test_a_missing_key_is_reported_by_its_variables(load):
     model = load("models: {a: {provider: google, model_id: gemini-2.5-pro}}").models["a"]
     assert missing_key(model, {}) == "GEMINI_API_KEY or GOOGLE_API_KEY"

@@ -7,7 +7,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from types import FrameType
 
 from paymaster.errors import UsageMistake
@@ -22,25 +21,32 @@ _FORWARDED = ("SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGWINCH", 
 _OTHER_CREDENTIALS = ("ANTHROPIC_AUTH_TOKEN", "OPENAI_ORG_ID", "OPENAI_ORGANIZATION", "OPENAI_PROJECT_ID")
 """Clients would send these instead of the gateway's key, or together with it."""
 
+_NEEDED = frozenset(
+    {"COMSPEC", "HOME", "HOSTNAME", "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "LOGNAME", "PATH", "PATHEXT", "PWD", "SHELL", "SYSTEMROOT"}
+    | {"TEMP", "TERM", "TMP", "TMPDIR", "TZ", "USER", "USERPROFILE"}
+)
+"""Variables that every program expects. They hold no secret, and stay even if the registry names them (`X-User: $USER`)."""
 
-@dataclass(frozen=True, slots=True)
+
 class ExecKey:
-    """A key for one command, and the policy that accepts only this key."""
+    """A new random key for one command. `access` accepts only this key; `refused` counts the requests that came with another one."""
 
-    secret: str
-    access: AccessPolicy
+    def __init__(self) -> None:
+        self.secret = f"pm-{secrets.token_urlsafe(32)}"
+        self.access = AccessPolicy(find_key=self._find, needs_key=lambda: True)
+        self.refused = 0
+        self._key = Key(id="exec", user=None, digest=digest_of(self.secret))
 
-
-def new_exec_key() -> ExecKey:
-    """A new random key."""
-    secret = f"pm-{secrets.token_urlsafe(32)}"
-    key = Key(id="exec", user=None, digest=digest_of(secret))
-    return ExecKey(secret, AccessPolicy(find_key=lambda other: key if matches(other, key.digest) else None, needs_key=lambda: True))
+    def _find(self, secret: str) -> Key | None:
+        if matches(secret, self._key.digest):
+            return self._key
+        self.refused += 1
+        return None
 
 
 def client_environment(inherited: Mapping[str, str], registry: Registry, port: int, secret: str) -> dict[str, str]:
-    """The command's variables: clients use the gateway, and the providers' own keys are removed."""
-    removed = {name for model in registry.models.values() for name in model.key_variables} | set(_OTHER_CREDENTIALS)
+    """The command's variables: clients use the gateway. The variables that the registry names, keys and headers alike, are removed."""
+    removed = (registry.variables | set(_OTHER_CREDENTIALS)) - _NEEDED
     base = f"http://127.0.0.1:{port}"
     return {
         **{name: value for name, value in inherited.items() if name not in removed},

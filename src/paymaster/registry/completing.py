@@ -15,12 +15,13 @@ from paymaster.accounting.tokens.counter import tokenizer_for
 from paymaster.registry.checking import default_model, names_of
 from paymaster.registry.model_data import ModelFacts
 from paymaster.registry.models import Limits, Model, Registry, Timeouts
+from paymaster.registry.named_variables import named_variables
 from paymaster.registry.overrides import Overrides
 from paymaster.registry.policies import budgets_of, complete_policy, milliseconds
 from paymaster.registry.pricing import written_price
 from paymaster.registry.providers import Connection, connection, provider
 from paymaster.registry.schema import ModelSection
-from paymaster.registry.secrets import REFERENCE
+from paymaster.registry.secrets import variable_names
 from paymaster.registry.sections import Written
 
 LIMITS = ("rpm", "tpm", "input_tpm", "output_tpm", "rpd", "max_parallel")
@@ -89,6 +90,7 @@ def complete(written: Written, overrides: Overrides, sources: Sources) -> Regist
         source=written.document.file,
         warnings=(*overrides.warnings, *(warning for draft in drafts for warning in draft.warnings), *_unusable_fallbacks(models)),
         origins={"default": written.origin((*written.root, "default")) if written.default else DEFAULT, **origins},
+        variables=named_variables(written),
     )
 
 
@@ -172,7 +174,7 @@ def _keys(draft: _Draft, speaks: Connection, environ: Mapping[str, str]) -> tupl
         return tuple(section.api_key_env), True
     if section.api_key is not None:
         draft.note("key", draft.line("api_key"))
-        return tuple(braced or bare for braced, bare in REFERENCE.findall(section.api_key)), True
+        return variable_names(section.api_key), True
     draft.note("key", f"provider {section.provider}" if speaks.key_variables else "no key")
     # A provider's variables are alternatives: the first one that is set is used.
     found = next(((name,) for name in speaks.key_variables if environ.get(name)), None)

@@ -142,7 +142,8 @@ class Policy:
 class Registry:
     """All models by name, the default model, and the policy. `source` is the file, for messages.
 
-    `origins` has the origin of the default and of each value of the policy.
+    `origins` has the origin of the default and of each value of the policy, `variables` the name of every environment variable that the
+    file names, and of its providers' usual ones.
     """
 
     default: str
@@ -151,3 +152,4 @@ class Registry:
     source: str = ""
     warnings: tuple[str, ...] = ()
     origins: Mapping[str, str] = field(default_factory=dict)
+    variables: frozenset[str] = frozenset()

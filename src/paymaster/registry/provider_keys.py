@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from paymaster.errors import KeyMissing
 from paymaster.registry.models import Model
-from paymaster.registry.secrets import REFERENCE
+from paymaster.registry.secrets import REFERENCE, variable_names
 
 
 def keys_found(model: Model, environ: Mapping[str, str]) -> tuple[str, ...]:
@@ -21,8 +21,7 @@ def missing_key(model: Model, environ: Mapping[str, str]) -> str | None:
 
 def header_variables(model: Model) -> tuple[str, ...]:
     """The variables in the model's extra headers, each once."""
-    found = (braced or bare for text in model.extra_headers.values() for braced, bare in REFERENCE.findall(text))
-    return tuple(dict.fromkeys(found))
+    return variable_names(" ".join(model.extra_headers.values()))
 
 
 def resolve_headers(model: Model, environ: Mapping[str, str]) -> dict[str, str]:

@@ -25,6 +25,11 @@ _MASK = "text that looks like a key (not shown)"
 _SHOWN_CHARS = 60
 
 
+def variable_names(text: str) -> tuple[str, ...]:
+    """The names in every `$NAME` and `${NAME}` of a text, each once."""
+    return tuple(dict.fromkeys(braced or bare for braced, bare in REFERENCE.findall(text)))
+
+
 def looks_like_a_secret(text: str) -> bool:
     """Whether a text looks like a key: a known prefix, or a long word of mixed capitals, small letters and digits."""
     for word in text.split():

@@ -64,7 +64,7 @@ def read_sections(document: Document, findings: Findings, *, embedded: bool) -> 
         name: _read(ModelSection, value, (*root, "models", name), findings, invalid, {"provider": _PLACEHOLDER_PROVIDER})
         for name, value in _models(tree.get("models"), root, findings).items()
     }
-    policies = _value_at(document.tree, policy_path)
+    policies = value_at(document.tree, policy_path)
     policy = PolicySection() if policies is None else _read(PolicySection, policies, policy_path, findings, invalid, {})
     default = _default(tree.get("default"), (*root, "default"), findings, invalid)
     return Written(document, root, policy_path, default, models, policy, frozenset(invalid))
@@ -149,7 +149,8 @@ def _default(value: Plain, path: KeyPath, findings: Findings, invalid: set[KeyPa
         return None
 
 
-def _value_at(tree: Plain, path: KeyPath) -> Plain:
+def value_at(tree: Plain, path: KeyPath) -> Plain:
+    """The value at a path; None where there is none."""
     for part in path:
         tree = tree.get(str(part)) if isinstance(tree, dict) else None
     return tree

@@ -1,6 +1,5 @@
 """`paymaster exec`: runs one command behind a gateway of its own."""
 
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,8 +14,9 @@ if TYPE_CHECKING:
 HELP = """Run a command behind a gateway of its own.
 
 Sets OPENAI_BASE_URL, OPENAI_API_KEY, ANTHROPIC_BASE_URL and similar variables of the command to a gateway on this machine, which ends with
-the command. The command does not see the providers' keys. The cost is printed at the end. Exit status: the command's own, or 3 if a hard
-budget refused one of its calls.
+the command. The command does not see the providers' keys, nor any other variable that the registry names. The number of its calls and
+their cost are printed at the end; if there was none, a warning with what to set in the command. Exit status: the command's own, or 3 if
+a hard budget refused one of its calls.
 
 \b
 Example:
@@ -35,20 +35,20 @@ def exec_(
     """See `HELP`."""
     import os
 
-    from paymaster.agents.spend_summary import SpendSummary
+    from paymaster.agents.spend_summary import CallCount, SpendSummary, resume_flags
     from paymaster.cli.extras import require_gateway
-    from paymaster.cli.terminal import write_note, write_warnings
+    from paymaster.cli.terminal import write_note, write_stderr, write_warning, write_warnings
     from paymaster.options import configure, new_run_id
 
     require_gateway()
-    from paymaster.gateway.exec_gateway import client_environment, new_exec_key, run_command
+    from paymaster.gateway.exec_gateway import ExecKey, client_environment, run_command
     from paymaster.gateway.serving import GatewayConfig, in_background, listen
 
-    summary, refusals = SpendSummary(), _BudgetRefusals()
+    summary, calls, refusals = SpendSummary(), CallCount(), _BudgetRefusals()
     settings = flags.settings()
     settings["run"] = settings.get("run") or flags.overrides().run_id or new_run_id()
-    settings["listeners"] = (summary, refusals)
-    key = new_exec_key()
+    settings["listeners"] = (summary, calls, refusals)
+    key = ExecKey()
     config = GatewayConfig(read_options=lambda: configure(flags.model_registry, settings), access=key.access)
     with listen("127.0.0.1", 0) as server_socket, in_background(config, server_socket) as running:
         registry, scope = running.service.active.world.registry, running.service.default_scope
@@ -56,15 +56,25 @@ def exec_(
             write_warnings(registry.warnings)
         status = run_command(command, client_environment(os.environ, registry, server_socket.getsockname()[1], key.secret))
     if flags.verbosity >= 0:
-        for line in (*summary.lines(), *_budget_lines(registry, settings)):
+        for line in (*summary.lines(), *([str(calls)] if calls else []), *_budget_lines(registry, settings)):
             write_note(f"Paymaster: {line}")
+    if not calls:
+        write_warning(_no_calls(command, key.refused))
     if refusals.messages:
-        from paymaster.agents.spend_summary import resume_flags
-
         advice = f"To continue on the same account, run the same command with a larger budget and {resume_flags(scope)}"
-        sys.stderr.write(f"{refusals.messages[-1]}\n{advice}\n")
+        write_stderr(f"{refusals.messages[-1]}\n{advice}")
         status = STOPPED_BY_BUDGET
     raise typer.Exit(status)
+
+
+def _no_calls(command: list[str], refused: int) -> str:
+    """What a command without a single call means, and how its program is pointed at the gateway."""
+    from paymaster.agents.gateway_clients import gateway_advice
+
+    name = command[0].rpartition("/")[2]
+    keys = f" Requests with another key than the one in OPENAI_API_KEY and ANTHROPIC_API_KEY were refused: {refused:,}." if refused else ""
+    means = f"If {name} called a model, no budget held the call and nothing counted it."
+    return f"no call came through the gateway. {means}{keys}\n{gateway_advice(command)}"
 
 
 class _BudgetRefusals:
