@@ -4,6 +4,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -16,7 +17,7 @@ from paymaster.errors import UsageMistake
 from paymaster.flow.events import Event
 from paymaster.registry.model_data import ModelData
 from paymaster.registry.models import Registry
-from paymaster.registry.overrides import read_overrides
+from paymaster.registry.overrides import Overrides, read_overrides
 from paymaster.resources import Options
 from paymaster.scope import Scope
 
@@ -31,10 +32,10 @@ class ClientSettings(TypedDict, total=False):
     """The settings of a client besides its registry. A missing one comes from its `PAYMASTER_…` variable, the registry or a default.
 
     `run` is the run's name in budgets and reports (default: a new name); `batch`, `instance`, `user`, `role` and `tags` name the caller
-    further. `budget_usd` caps the run (with `batch`: the batch); `rpm_limit` and `tpm_limit` apply to every model; `hard_stop_on_budget`
-    refuses calls over budget. `ledger` is a URL such as `sqlite:///path` or `memory:` (default: a file in `state_dir`); `events` is the
-    path of the events file. `listeners` are called with every event. `environ` has keys and `PAYMASTER_…` variables (default: the
-    process's environment).
+    further. `budget_usd` caps the run (with `batch`: the batch); `rpm_limit` and `tpm_limit` apply to every model. `hard_stop_on_budget`
+    refuses calls over budget (default: the registry's; if it has none, true with a `budget_usd` and false without). `ledger` is a URL such
+    as `sqlite:///path` or `memory:` (default: a file in `state_dir`); `events` is the path of the events file. `listeners` are called with
+    every event. `environ` has keys and `PAYMASTER_…` variables (default: the process's environment).
     """
 
     run: str | None
@@ -58,7 +59,7 @@ def configure(registry: str | Path | Registry | None, settings: ClientSettings) 
     """The options of a client with these settings. Raises RegistryInvalid and UsageMistake."""
     environ = _environ(settings)
     overrides = read_overrides(_flags(settings), environ)
-    loaded = registry if isinstance(registry, Registry) else registry_for(registry, settings)
+    loaded = _under_arguments(registry, settings, overrides) if isinstance(registry, Registry) else registry_for(registry, settings)
     events = overrides.events
     return Options(
         registry=loaded,
@@ -76,6 +77,16 @@ def configure(registry: str | Path | Registry | None, settings: ClientSettings) 
         listeners=tuple(settings.get("listeners") or ()),
         environ=environ,
     )
+
+
+def _under_arguments(registry: Registry, settings: ClientSettings, overrides: Overrides) -> Registry:
+    """A loaded registry under the caller's own settings. It was loaded under its environment already."""
+    given = read_overrides(_flags(settings), {})
+    if all(value is None for value in (given.budget_usd, given.rpm_limit, given.tpm_limit, given.hard_stop_on_budget)):
+        return registry
+    from paymaster.registry.completing import override_registry
+
+    return override_registry(registry, replace(given, batch_id=overrides.batch_id))
 
 
 def registry_for(named: "str | Path | Document | None", settings: ClientSettings) -> Registry:

@@ -20,6 +20,7 @@ from paymaster.ledgers.urls import full_location, open_ledger, spool_folder
 from paymaster.ledgers.wait_queue import ProcessWaitQueue
 from paymaster.providers.provider_set import ProviderSet
 from paymaster.redaction import Redactor
+from paymaster.registry.describe import budget_texts
 from paymaster.registry.models import Policy, Registry
 from paymaster.registry.provider_keys import keys_found, missing_key, resolve_headers
 from paymaster.scope import Scope
@@ -65,7 +66,9 @@ class Resources:
         if options.events is not None:
             self._events.prepare()  # a path that a user named is checked before the first call
         self._providers = ProviderSet(runtime, blocking=blocking)
-        emit = Fanout(self._events, EventLog(redactor), *options.listeners)
+        log = EventLog(redactor)
+        log.budgets(options.scope.run, budget_texts(options.registry))
+        emit = Fanout(self._events, log, *options.listeners)
         self.ledger_events: _Redirect = _Redirect() if predecessor is None else predecessor.ledger_events
         self.ledger_events.target = emit
         self.books: Books = _books(options, runtime, self.ledger_events, blocking=blocking) if predecessor is None else predecessor.books

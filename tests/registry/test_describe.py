@@ -59,7 +59,7 @@ def test_each_value_has_its_origin(table):
     assert gpt.context_window.value == "128,000"
     assert gpt.context_window.origin.startswith("litellm ")
     assert gpt.endpoint == DescribedValue("https://api.openai.com/v1", "provider openai")
-    assert gpt.budgets == (DescribedValue("$100.00 per model and month, gpt only", "registry models.gpt.budget_usd_per_month"),)
+    assert gpt.budgets == (DescribedValue("$100.00 per model and month, gpt only, soft", "registry models.gpt.budget_usd_per_month"),)
     assert (gpt.aliases, gpt.fallbacks, claude.fallbacks) == (("four",), None, ("gpt",))
     assert claude.endpoint.value == "chosen by litellm"
     assert "cache write" in claude.price.value
@@ -77,9 +77,9 @@ def test_keys_are_shown_by_name_and_whether_they_are_set(table):
 def test_budgets_and_policy_values_have_origins(table):
     assert table.default == DescribedValue("gpt", "registry line 1")
     assert table.budgets == (
-        DescribedValue("$5.00 per run", "registry line 17"),
-        DescribedValue("$1.00 per model and day, gpt + claude only", "registry policies.budgets[0]"),
-        DescribedValue("$300.00 in total", "registry policies.budgets[1]"),
+        DescribedValue("$5.00 per run, soft", "registry line 17"),
+        DescribedValue("$1.00 per model and day, gpt + claude only, soft", "registry policies.budgets[0]"),
+        DescribedValue("$300.00 in total, soft", "registry policies.budgets[1]"),
     )
     assert table.policy["hard_stop_on_budget"] == DescribedValue("false: calls over budget are made, and reported", "default")
     assert table.policy["fallback_chain"] == DescribedValue("gpt -> mine", "registry line 21")
@@ -89,7 +89,7 @@ def test_budgets_and_policy_values_have_origins(table):
 
 def test_a_budget_from_a_flag_has_the_flag_as_its_origin(load):
     table = describe(load("models: {a: {provider: ollama}}", flags={"budget_usd": 2}), {})
-    assert table.budgets == (DescribedValue("$2.00 per run", "flag --budget-usd"),)
+    assert table.budgets == (DescribedValue("$2.00 per run, hard", "flag --budget-usd"),)
     assert table.policy["hard_stop_on_budget"] == DescribedValue("true: calls over budget are refused", "default with flag --budget-usd")
     assert table.policy["fallback_chain"].value == "none"
     assert table.default == DescribedValue("a", "default")

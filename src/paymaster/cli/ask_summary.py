@@ -35,6 +35,8 @@ def reply_json(reply: "Reply", scope: "Scope") -> dict[str, object]:
         "finish_reason": reply.finish_reason,
         "cost_usd": plain(reply.cost_usd),
         "cost_nanousd": reply.cost_nanousd,
+        "budget_left_usd": None if reply.budget_left_usd is None else plain(reply.budget_left_usd),
+        "over_budget": list(reply.over_budget),
         "run": scope.run,
         "call_id": reply.call_id,
         "attempts": [{name: value for name, value in asdict(record).items() if value not in (None, {})} for record in reply.attempts],

@@ -21,6 +21,11 @@ def headline(verdicts: Sequence[Explanation]) -> str:
     return "No model would serve this."
 
 
+def budget_line(budgets: Sequence[str]) -> str:
+    """Every budget of the registry, hard or soft."""
+    return f"Budgets: {'; '.join(budgets) or 'none'}."
+
+
 def verdict_json(verdict: Explanation) -> dict[str, object]:
     """One verdict for a program."""
     return asdict(verdict)
@@ -59,7 +64,7 @@ def _accounts(verdict: Explanation) -> Table:
     figures = [Column(title, figures=True) for title in ("used", "held", "needed", "cap")]
     return Table(
         title=f"Accounts that {verdict.model} would charge",
-        columns=[Column("account"), *figures, Column("fits")],
+        columns=[Column("account"), *figures, Column("fits"), Column("budget")],
         rows=[_account(state) for state in verdict.accounts if state.kind in _SHOWN_KINDS],
     )
 
@@ -67,4 +72,5 @@ def _accounts(verdict: Explanation) -> Table:
 def _account(state: AccountState) -> list[str | Cell]:
     amounts = (state.used, state.held, state.needed, state.cap)
     texts = [_NOTHING if amount is None else format_usd(amount) if state.kind is ChargeKind.MONEY else f"{amount:,}" for amount in amounts]
-    return [state.account, *texts, Cell("yes", "good") if state.fits else Cell("no", "bad")]
+    budget = _NOTHING if state.hard is None else "hard" if state.hard else "soft"
+    return [state.account, *texts, Cell("yes", "good") if state.fits else Cell("no", "bad"), budget]

@@ -16,6 +16,7 @@ from paymaster.jsontypes import JsonObject
 from paymaster.operations import Operation
 from paymaster.routing import breaker
 from paymaster.routing.adaptive_concurrency import RateHeadroom, limit_at, move, move_post
+from paymaster.routing.budgets import BudgetsLeft, budgets_left
 from paymaster.routing.charges import WINDOW_MARGIN_MS
 from paymaster.routing.failures import Billed, Failure, FailureKind
 from paymaster.routing.planning import Candidate
@@ -61,6 +62,7 @@ class Attempt:
         self.outcome: ProviderReply | Failure = UNSENT
         self.record: AttemptRecord | None = None
         self.booked = True
+        self.left = BudgetsLeft()
         self.backoff_ms = 0
 
     async def send(self) -> None:
@@ -153,7 +155,8 @@ class Attempt:
         changes = settled.changes
         if settled.lost:
             self._events.lost(settled.lost)
-            changes = (*changes, *(change for hold in settled.lost for change in hold.changes))
+            changes = (*(change for hold in settled.lost for change in hold.changes), *changes)
+        self.left = budgets_left(planned.candidate.money, planned.hold.charges, self._held.balances, work.amounts, changes)
         self._events.crossed(planned.candidate.money, changes, self._policy.warn_at_percent, hard=planned.candidate.hard)
         await self._move_circuit(ended, settled.changes)
         await self._move_concurrency(ended, settled.changes)

@@ -22,6 +22,7 @@ from paymaster.flow.call_events import CallEvents
 from paymaster.flow.ports import ProviderChunk, ProviderReply, World
 from paymaster.flow.replies import Reply
 from paymaster.operations import Operation
+from paymaster.routing.budgets import BudgetsLeft
 from paymaster.routing.call_errors import describe_failure, no_model_error
 from paymaster.routing.failures import RULES, Failure, FailureKind, Then, TryAgain, next_step
 from paymaster.routing.on_refusal import Deferred
@@ -58,7 +59,7 @@ async def serve(world: World, request: Request, scope: Scope, *, deadline_ms: in
                 finally:
                     call.ended(attempt)
                 if isinstance(attempt.outcome, ProviderReply):
-                    yield call.reply(attempt.outcome, candidate.model.name)
+                    yield call.reply(attempt.outcome, candidate.model.name, attempt.left)
                     return
                 if not await call.tries_again(attempt, attempt.outcome, candidate, tried, has_fallback=has_fallback):
                     break
@@ -160,8 +161,8 @@ class _Call:
                 self._skip_or_defer(candidate, skipped, has_fallback=has_fallback)
         return False
 
-    def reply(self, outcome: ProviderReply, model: str) -> Reply:
-        """The answer, with what the whole call cost."""
+    def reply(self, outcome: ProviderReply, model: str, left: BudgetsLeft) -> Reply:
+        """The answer, with what the whole call cost and what it leaves."""
         body = outcome.body
         if self._request.operation is Operation.EMBEDDINGS:
             body = written_as(body, self._request.params.get("encoding_format") or FLOAT)
@@ -173,6 +174,8 @@ class _Call:
             cost_nanousd=sum(record.cost_nanousd for record in self.records),
             attempts=tuple(self.records),
             call_id=self._id,
+            budget_left_nanousd=left.left_nanousd,
+            over_budget=left.over,
         )
 
     def error(self) -> PaymasterError:

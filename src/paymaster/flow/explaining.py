@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from paymaster.accounting.account_names import BREAKER, PROBE, account_of
-from paymaster.accounting.accounts import Balance, Charge, Refused, shortfalls
+from paymaster.accounting.account_names import BREAKER, PROBE, account_of, is_money
+from paymaster.accounting.accounts import Balance, Refused, Shortfall, shortfalls
 from paymaster.flow.ports import World
 from paymaster.routing import breaker
 from paymaster.routing.call_errors import describe_limit
@@ -15,7 +15,10 @@ from paymaster.scope import Scope
 
 @dataclass(frozen=True, slots=True)
 class AccountState:
-    """One account that the call would be charged to: how full it is, in its own unit, and whether the charge fits."""
+    """One account that the call would be charged to: how full it is, in its own unit, and whether the charge fits.
+
+    `hard` is whether a budget refuses the call if it doesn't fit; None for a limit.
+    """
 
     account: str
     kind: ChargeKind
@@ -24,6 +27,7 @@ class AccountState:
     needed: int
     cap: int | None
     fits: bool
+    hard: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +69,7 @@ def _explain(candidate: Candidate, balances: dict[str, Balance], now_ms: int, *,
     tight = {shortfall.charge.account for shortfall in short}
     hopeless = [shortfall for shortfall in short if not shortfall.waiting_helps]
     if hopeless:
-        why = describe_limit(hopeless[0]) + (" (a hard budget)" if candidate.hard else "")
+        why = describe_limit(hopeless[0]) + _kind_of_budget(hopeless[0], candidate)
     elif short:
         retry_at_ms = Refused("", now_ms, short).retry_at_ms
         wait = "until open calls settle" if retry_at_ms is None else f"{max(0, retry_at_ms - now_ms) / 1000:.1f} s"
@@ -83,10 +87,22 @@ def _explain(candidate: Candidate, balances: dict[str, Balance], now_ms: int, *,
         dropped_params=candidate.translation.dropped,
         price_source=candidate.model.price.source if candidate.model.price else None,
         accounts=tuple(
-            _state(kind, charge, balance, fits=charge.account not in tight) for (kind, charge), balance in zip(charged, found, strict=True)
+            AccountState(
+                charge.account,
+                kind,
+                balance.total,
+                balance.held,
+                charge.amount,
+                charge.cap,
+                fits=charge.account not in tight,
+                hard=candidate.hard if kind is ChargeKind.MONEY else None,
+            )
+            for (kind, charge), balance in zip(charged, found, strict=True)
         ),
     )
 
 
-def _state(kind: ChargeKind, charge: Charge, balance: Balance, *, fits: bool) -> AccountState:
-    return AccountState(charge.account, kind, balance.total, balance.held, charge.amount, charge.cap, fits)
+def _kind_of_budget(shortfall: Shortfall, candidate: Candidate) -> str:
+    if not is_money(shortfall.charge.account):
+        return ""
+    return " (a hard budget)" if candidate.hard else " (a soft budget: called all the same if nothing else fits)"

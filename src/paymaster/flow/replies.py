@@ -16,7 +16,9 @@ class Reply:
     """A whole answer that was paid for.
 
     `body` is the provider's OpenAI chat.completion, or its list of embeddings. `model` is the registry's name of the model that answered.
-    `attempts` has the record of every attempt, in order, and `cost_nanousd` is the cost of all of them.
+    `attempts` has the record of every attempt, in order, and `cost_nanousd` is the cost of all of them. `budget_left_nanousd` is what is
+    left of the budget with the least left once the call is paid, below zero where a soft one is passed; None without a budget or a ledger.
+    Holds of calls that are still open are not subtracted. `over_budget` names the budgets that are passed, as the ledger calls them.
     """
 
     body: JsonObject
@@ -26,11 +28,18 @@ class Reply:
     cost_nanousd: int
     attempts: tuple[AttemptRecord, ...]
     call_id: str
+    budget_left_nanousd: int | None = None
+    over_budget: tuple[str, ...] = ()
 
     @property
     def cost_usd(self) -> Decimal:
         """The cost in dollars, exact."""
         return Decimal(self.cost_nanousd) / NANOUSD_PER_USD
+
+    @property
+    def budget_left_usd(self) -> Decimal | None:
+        """What is left of the budget with the least left, in dollars, exact; see `budget_left_nanousd`."""
+        return None if self.budget_left_nanousd is None else Decimal(self.budget_left_nanousd) / NANOUSD_PER_USD
 
     @property
     def message(self) -> JsonObject:

@@ -17,7 +17,7 @@ from paymaster.registry.model_data import ModelFacts
 from paymaster.registry.models import Limits, Model, Registry, Timeouts
 from paymaster.registry.named_variables import named_variables
 from paymaster.registry.overrides import Overrides
-from paymaster.registry.policies import budgets_of, complete_policy, milliseconds
+from paymaster.registry.policies import DEFAULT, budgets_of, complete_policy, milliseconds, override_policy
 from paymaster.registry.pricing import written_price
 from paymaster.registry.providers import Connection, connection, provider
 from paymaster.registry.schema import ModelSection
@@ -25,7 +25,6 @@ from paymaster.registry.secrets import variable_names
 from paymaster.registry.sections import Written
 
 LIMITS = ("rpm", "tpm", "input_tpm", "output_tpm", "rpd", "max_parallel")
-DEFAULT = "default"
 EMBEDDINGS = "embeddings"
 _NO_FACTS = ModelFacts("chat", None, None, None, None, "")
 
@@ -92,6 +91,22 @@ def complete(written: Written, overrides: Overrides, sources: Sources) -> Regist
         origins={"default": written.origin((*written.root, "default")) if written.default else DEFAULT, **origins},
         variables=named_variables(written),
     )
+
+
+def override_registry(registry: Registry, overrides: Overrides) -> Registry:
+    """A complete registry under a caller's settings; those that are not given, and the same ones once more, change nothing."""
+    policy, origins = override_policy(registry.policy, registry.origins, overrides)
+    limits = {"rpm": overrides.rpm_limit, "tpm": overrides.tpm_limit}
+    noted = {key: overrides.origins[f"{key}_limit"] for key, limit in limits.items() if limit is not None}
+    models = {
+        name: replace(
+            model,
+            limits=replace(model.limits, rpm=overrides.rpm_limit or model.limits.rpm, tpm=overrides.tpm_limit or model.limits.tpm),
+            origins={**model.origins, **noted},
+        )
+        for name, model in registry.models.items()
+    }
+    return replace(registry, policy=policy, origins=origins, models=models)
 
 
 def _unusable_fallbacks(models: Mapping[str, Model]) -> Iterator[str]:

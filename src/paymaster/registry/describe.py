@@ -77,10 +77,16 @@ def describe(registry: Registry, environ: Mapping[str, str]) -> RegistryDescript
         source=registry.source,
         default=DescribedValue(registry.default, origins.get("default", DEFAULT)),
         models=tuple(_model_row(model, registry, environ) for model in registry.models.values()),
-        budgets=tuple(_budget(budget, _budget_origin(budget, origins)) for budget in policy.budgets),
+        budgets=tuple(_budget(budget, policy, _budget_origin(budget, origins)) for budget in policy.budgets),
         policy=_policy_rows(policy, origins),
         warnings=registry.warnings,
     )
+
+
+def budget_texts(registry: Registry) -> tuple[str, ...]:
+    """Every budget with its key: `$5.00 per run, hard (policies.budget_usd_per_run)`."""
+    budgets = (*registry.policy.budgets, *(budget for model in registry.models.values() for budget in model.budgets))
+    return tuple(f"{_budget_text(budget, registry.policy)}{f' ({budget.key})' if budget.key else ''}" for budget in budgets)
 
 
 def price_text(price: Price | None) -> str:
@@ -130,16 +136,21 @@ def _model_row(model: Model, registry: Registry, environ: Mapping[str, str]) -> 
         limits={name: shown(name, value) for name, value in limits.items() if value is not None},
         keys=tuple(DescribedKey(name, bool(environ.get(name, "").strip())) for name in variables),
         key_missing=missing_key(model, environ),
-        budgets=tuple(_budget(budget, f"registry {budget.key}") for budget in model.budgets),
+        budgets=tuple(_budget(budget, registry.policy, f"registry {budget.key}") for budget in model.budgets),
         aliases=model.aliases,
         fallbacks=model.fallbacks,
     )
 
 
-def _budget(budget: Budget, origin: str) -> DescribedValue:
+def _budget(budget: Budget, policy: Policy, origin: str) -> DescribedValue:
+    return DescribedValue(_budget_text(budget, policy), origin)
+
+
+def _budget_text(budget: Budget, policy: Policy) -> str:
     per = " and ".join(budget.per)
     models = f", {' + '.join(budget.models)} only" if budget.models else ""
-    return DescribedValue(f"{format_usd(budget.cap_nanousd)} {f'per {per}' if per else 'in total'}{models}", origin)
+    kind = "hard" if policy.hard_stop_on_budget else "soft"
+    return f"{format_usd(budget.cap_nanousd)} {f'per {per}' if per else 'in total'}{models}, {kind}"
 
 
 def _budget_origin(budget: Budget, origins: Mapping[str, str]) -> str:

@@ -1,6 +1,7 @@
 """Completes the policy and every budget from sections and overrides; knows no facts about a model."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from decimal import Decimal
 from typing import TypeVar
 
@@ -13,22 +14,18 @@ from paymaster.registry.sections import Written
 from paymaster.registry.yamltext import KeyPath, dotted
 
 T = TypeVar("T")
+DEFAULT = "default"
+_HARD = "hard_stop_on_budget"
 
 
 def complete_policy(written: Written, overrides: Overrides, names: Mapping[str, str]) -> tuple[Policy, dict[str, str]]:
     """The policy with its defaults filled in, and where each value came from."""
     section, defaults = written.policy, Policy()
     origins = {key: written.origin((*written.policy_path, key)) for key in section.model_fields_set if getattr(section, key) is not None}
-    hard, origins["hard_stop_on_budget"] = _hard_stop(written, overrides)
-    budgets = budgets_of(section, written.policy_path, names)
-    if overrides.budget_usd is not None:
-        origins["budget_usd_per_run"] = overrides.origins["budget_usd"]
-        dimension = "run" if overrides.batch_id is None else "batch"
-        budgets = _with_overriding_budget(budgets, overrides.budget_usd, dimension, origins["budget_usd_per_run"])
     policy = Policy(
-        budgets=budgets,
+        budgets=budgets_of(section, written.policy_path, names),
         fallback_chain=tuple(names[called] for called in section.fallback_chain or ()),
-        hard_stop_on_budget=hard,
+        hard_stop_on_budget=_or_default(section.hard_stop_on_budget, defaults.hard_stop_on_budget),
         warn_at_percent=defaults.warn_at_percent
         if section.warn_at is None
         else tuple(sorted({int(share * 100) for share in section.warn_at})),
@@ -46,22 +43,32 @@ def complete_policy(written: Written, overrides: Overrides, names: Mapping[str, 
         fall_back_on_content_policy=_or_default(section.fall_back_on_content_policy, defaults.fall_back_on_content_policy),
         on_ledger_error=section.on_ledger_error,
     )
-    return policy, origins
+    return override_policy(policy, origins, overrides)
+
+
+def override_policy(policy: Policy, origins: Mapping[str, str], overrides: Overrides) -> tuple[Policy, dict[str, str]]:
+    """The policy under a caller's settings, and where each value came from. The same settings once more change nothing.
+
+    This is the one rule for hard and soft. A caller's `hard_stop_on_budget` decides, else the file's; without either, a budget that the
+    caller gives is hard, because it is meant to stop the run, and a budget in the file is soft.
+    """
+    found, origin = dict(origins), origins.get(_HARD, DEFAULT)
+    if overrides.budget_usd is not None:
+        found["budget_usd_per_run"] = overrides.origins["budget_usd"]
+        dimension = "run" if overrides.batch_id is None else "batch"
+        budgets = _with_overriding_budget(policy.budgets, overrides.budget_usd, dimension, overrides.origins["budget_usd"])
+        policy = replace(policy, budgets=budgets)
+    if overrides.hard_stop_on_budget is not None:
+        hard, origin = overrides.hard_stop_on_budget, overrides.origins[_HARD]
+    elif overrides.budget_usd is not None and origin.startswith(DEFAULT) and not policy.hard_stop_on_budget:
+        hard, origin = True, f"{DEFAULT} with {overrides.origins['budget_usd']}"
+    else:
+        hard = policy.hard_stop_on_budget
+    return replace(policy, hard_stop_on_budget=hard), {**found, _HARD: origin}
 
 
 def _or_default(value: T | None, default: T) -> T:
     return default if value is None else value
-
-
-def _hard_stop(written: Written, overrides: Overrides) -> tuple[bool, str]:
-    """Flag over environment over file. If none gives it, a budget for this run alone is hard: it is meant to stop the run."""
-    if overrides.hard_stop_on_budget is not None:
-        return overrides.hard_stop_on_budget, overrides.origins["hard_stop_on_budget"]
-    if written.policy.hard_stop_on_budget is not None:
-        return written.policy.hard_stop_on_budget, written.origin((*written.policy_path, "hard_stop_on_budget"))
-    if overrides.budget_usd is not None:
-        return True, f"default with {overrides.origins['budget_usd']}"
-    return False, "default"
 
 
 def _with_overriding_budget(budgets: tuple[Budget, ...], usd: Decimal, dimension: str, origin: str) -> tuple[Budget, ...]:

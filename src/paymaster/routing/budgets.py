@@ -30,6 +30,14 @@ class Crossing:
     over_nanousd: int
 
 
+@dataclass(frozen=True, slots=True)
+class BudgetsLeft:
+    """What a call leaves: of the budget with the least left (below zero: by how much it is over), and the budgets that are passed."""
+
+    left_nanousd: int | None = None
+    over: tuple[str, ...] = ()
+
+
 def money_accounts(model: Model, policy: Policy, scope: Scope, now_ms: int) -> list[MoneyAccount]:
     """Every budget that a call to `model` falls under, one account each; of two budgets on one account the smaller cap counts."""
     smallest: dict[str, MoneyAccount] = {}
@@ -70,6 +78,20 @@ def over_budget(money: Sequence[MoneyAccount], charges: Sequence[Charge], balanc
         for charge, balance in zip(charges, balances, strict=False)  # an unbooked hold has no balances
         if balance.total > caps.get(charge.account, balance.total)
     )
+
+
+def budgets_left(
+    money: Sequence[MoneyAccount], charges: Sequence[Charge], balances: Sequence[Balance], actual: Sequence[int], changes: Sequence[Change]
+) -> BudgetsLeft:
+    """What an attempt leaves of these budgets: by the changes of its settlement, else by the balances of its admission.
+
+    `actual` are the amounts that the charges came to. Without both, as for an unbooked hold, nothing is known.
+    """
+    admitted = zip(charges, balances, actual, strict=False)  # an unbooked hold has no balances
+    spent = {charge.account: balance.total - charge.amount + amount for charge, balance, amount in admitted}
+    spent |= {change.account: change.after for change in changes}
+    left = {budget.account: budget.cap_nanousd - spent[budget.account] for budget in money if budget.account in spent}
+    return BudgetsLeft(min(left.values(), default=None), tuple(account for account, rest in left.items() if rest < 0))
 
 
 def crossings(money: Sequence[MoneyAccount], changes: Sequence[Change], warn_at_percent: Sequence[int]) -> Iterator[Crossing]:

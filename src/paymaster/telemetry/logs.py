@@ -1,11 +1,13 @@
 """Logs events, and shows the log on a terminal or in a file for programs; knows logging and rich, and no event's wording."""
 
 import logging
+from collections.abc import Sequence
 from typing import TextIO
 
-from paymaster.flow.events import Event, Unpriced
-from paymaster.printable import printable
+from paymaster.flow.events import BudgetPassed, Event, Unpriced
+from paymaster.printable import printable, printable_line
 from paymaster.redaction import Redactor
+from paymaster.telemetry.last_resort import SOFT_BUDGET, add_last_resort
 from paymaster.telemetry.sentences import logger_and_level, sentence
 
 ROOT = "paymaster"
@@ -23,15 +25,13 @@ _PLAIN: tuple[tuple[str, str], ...] = (
 class EventLog:
     """Logs each event as one sentence without secrets, to `paymaster.calls`, `paymaster.routing` or `paymaster.budgets`.
 
-    Without a logging setup, nothing is shown. A model without a price is logged once.
+    Without a logging setup, only a soft budget that is passed is shown, once. A model without a price is logged once.
     """
 
     def __init__(self, redactor: Redactor | None = None) -> None:
         self._redactor = redactor or Redactor()
         self._unpriced: set[str] = set()
-        root = logging.getLogger(ROOT)
-        if not root.handlers:
-            root.addHandler(logging.NullHandler())
+        add_last_resort(logging.getLogger(ROOT))
 
     def __call__(self, event: Event) -> None:
         """Log the event. Raises only errors of the program's own log handlers."""
@@ -42,7 +42,13 @@ class EventLog:
         room, level = logger_and_level(event)
         logger = logging.getLogger(f"{ROOT}.{room}")
         if logger.isEnabledFor(level):
-            logger.log(level, "%s", self._redactor(sentence(event)))
+            passed = {SOFT_BUDGET: event.account} if isinstance(event, BudgetPassed) and not event.hard else None
+            logger.log(level, "%s", self._redactor(sentence(event)), extra=passed)
+
+    def budgets(self, run: str, texts: Sequence[str]) -> None:
+        """Log the budgets of a client, hard or soft: its first line."""
+        text = f"run {run}: {'budgets: ' + '; '.join(texts) if texts else 'no budget'}"
+        logging.getLogger(f"{ROOT}.budgets").info("%s", self._redactor(printable_line(text)))
 
 
 class RedactingFilter(logging.Filter):

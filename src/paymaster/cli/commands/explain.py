@@ -53,10 +53,11 @@ def explain(  # noqa: PLR0913, PLR0917  each is a flag of the command
 ) -> None:
     """See `HELP`."""
     from paymaster.cli.explain_request import request_for
-    from paymaster.cli.explain_tables import headline, verdict_json, verdict_tables
+    from paymaster.cli.explain_tables import budget_line, headline, verdict_json, verdict_tables
     from paymaster.cli.inputs import read_objects
     from paymaster.cli.terminal import write, write_json, write_tables, write_warnings
     from paymaster.client import Client
+    from paymaster.registry.describe import budget_texts
 
     request = request_for(needs, _messages(prompt, prompt_file, messages), read_objects(tools, "tools") if tools else [])
     params = {**request.params} if max_tokens is None else {**request.params, "max_tokens": max_tokens}
@@ -67,6 +68,7 @@ def explain(  # noqa: PLR0913, PLR0917  each is a flag of the command
         write_json([verdict_json(verdict) for verdict in verdicts])
     else:
         write(headline(verdicts))
+        write(budget_line(budget_texts(client.registry)))
         write()
         write_tables(verdict_tables(verdicts))
     if not any(verdict.serves for verdict in verdicts):
