@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from paymaster.printable import json_printable, printable, printable_line
+from paymaster.printable import json_line_printable, json_printable, printable, printable_line
 
 SOURCE = Path(__file__).parent.parent / "src" / "paymaster"
 WRITES_TO_STREAMS = {"cli/terminal.py", "agents/stderr.py", "telemetry/last_resort.py"}
@@ -53,6 +53,7 @@ def test_json_keeps_its_meaning(text: str) -> None:
     shown = json_printable(json.dumps(text, ensure_ascii=False))
     assert json.loads(shown) == text
     assert printable(shown) == shown
+    assert json_line_printable(json.dumps(text, ensure_ascii=False).encode()).decode() == shown
 
 
 def test_only_known_modules_write_to_the_standard_streams() -> None:

@@ -29,6 +29,11 @@ def json_printable(text: str) -> str:
     return _DRIVES_A_TERMINAL.sub(_json_escape, text)
 
 
+def json_line_printable(line: bytes) -> bytes:
+    """The same for a line in UTF-8. JSON escapes C0 by itself, so that nearly every line is ASCII and stays as it is."""
+    return line if line.isascii() and b"\x7f" not in line else json_printable(line.decode()).encode()
+
+
 def _escape(found: re.Match[str]) -> str:
     return f"\\x{ord(found[0]):02x}"
 

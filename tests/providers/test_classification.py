@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paymaster.providers.classification import classify, classify_error_object
+from paymaster.providers.error_bodies import shown_message
 from paymaster.routing.failures import Billed, FailureKind
 
 NOW_MS = 1_760_000_000_000
@@ -288,6 +289,10 @@ def test_an_upstream_error_that_a_reseller_passes_on_is_classified():
     raw = json.dumps({"error": {"message": "maximum context length is 4096"}})
     body = json.dumps({"error": {"message": "Provider returned error", "code": 400, "metadata": {"raw": raw}}}).encode()
     assert classify(400, {}, body, now_ms=NOW_MS).kind is K.CONTEXT_TOO_LONG
+
+
+def test_a_message_has_no_control_characters():
+    assert shown_message("no\x1b[2J\n way\x9b\u202e", ()) == r"no\x1b[2J way\x9b\x202e"
 
 
 def test_a_long_message_is_cut_and_never_ends_in_a_part_of_a_key():

@@ -158,3 +158,10 @@ def test_the_reference_names_every_event_and_every_field(events):
 def test_the_example_of_the_reference_is_valid(validator):
     page = (ROOT / "docs" / "events.md").read_text(encoding="utf-8")
     validator.validate(json.loads(page.partition("```json\n")[2].partition("```")[0]))
+
+
+def test_a_line_has_no_control_characters_and_keeps_its_meaning(events):
+    name = "a\x1b[2J\x7f\x9b\u202e\u2028\U000e0041\u4e2d"
+    line = encode(replace(events["failed"], scope=Scope(run=name), message=name), Redactor()).decode()
+    assert line.removesuffix("\n").isprintable()
+    assert (json.loads(line)["run"], json.loads(line)["message"]) == (name, name)

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TextIO
 
-from paymaster.printable import json_printable, printable, printable_line
+from paymaster.printable import json_line_printable, json_printable, printable, printable_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -92,7 +92,7 @@ def write_bytes(lines: Iterable[bytes]) -> None:
     sys.stdout.flush()
     terminal = sys.stdout.isatty()
     for line in lines:
-        sys.stdout.buffer.write(json_printable(line.decode()).encode() if terminal else line)
+        sys.stdout.buffer.write(json_line_printable(line) if terminal else line)
     sys.stdout.buffer.flush()
 
 

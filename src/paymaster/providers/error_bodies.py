@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import orjson
 
 from paymaster.jsontypes import JsonObject
+from paymaster.printable import printable_line
 from paymaster.redaction import redact
 
 MESSAGE_CHARS = 400
@@ -57,11 +58,11 @@ def find_error(value: object) -> ErrorBody | None:
 
 
 def shown_message(text: str, secrets: Iterable[str]) -> str:
-    """A provider's message made safe: one line, without secrets or parts of them, at most `MESSAGE_CHARS` characters."""
+    """A provider's message made safe: one line of at most `MESSAGE_CHARS`, without control characters and secrets."""
     text = redact(text[:_LONGEST_READ], (known := tuple(secrets)))
     for secret in known:
         text = _without_parts(text, secret)
-    text = " ".join(_MASKED_KEY.sub("[redacted]", text).split())
+    text = printable_line(_MASKED_KEY.sub("[redacted]", text))
     return text if len(text) <= MESSAGE_CHARS else text[: MESSAGE_CHARS - 1] + "…"
 
 

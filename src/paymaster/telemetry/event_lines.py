@@ -10,6 +10,7 @@ from typing import TypeAlias, get_args
 import orjson
 
 from paymaster.flow.events import EVENTS_VERSION, Event
+from paymaster.printable import json_line_printable
 from paymaster.redaction import Redactor
 
 Value: TypeAlias = str | int | bool | tuple[str, ...] | dict[str, str] | None
@@ -30,11 +31,11 @@ def encode(event: Event, redactor: Redactor) -> bytes:
     line = as_line(event)
     if not redactor.suspects("\n".join(_texts(line))):
         try:
-            return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
+            return json_line_printable(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
         except orjson.JSONEncodeError:  # a lone surrogate, or an integer beyond 64 bits: the slower code below can write both
             pass
     cleaned = {name: _cleaned(value, redactor) for name, value in line.items()}
-    return json.dumps(cleaned, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+    return json_line_printable(json.dumps(cleaned, ensure_ascii=False, separators=(",", ":")).encode() + b"\n")
 
 
 def as_line(event: Event) -> dict[str, Value]:
