@@ -30,6 +30,8 @@ def sync() -> None:
         assert_type(reply.usage, Usage | None)
         assert_type(reply.cost_usd, Decimal)
         assert_type(reply.cost_nanousd, int)
+        assert_type(reply.budget_left_usd, Decimal | None)
+        assert_type(reply.over_budget, tuple[str, ...])
         assert_type(reply.attempts, tuple[AttemptRecord, ...])
         vectors = client.embed(["x", "y"], model="embed", dimensions=256, deadline_s=5)
         assert_type(vectors.vectors, list[list[float]])
