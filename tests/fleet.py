@@ -38,6 +38,7 @@ class LoopbackProvider:
     def __init__(self, behave: Callable[[Seen], Answer]) -> None:
         self.seen: list[Seen] = []
         self.behave = behave
+        self.usage: object = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
         self._lock = threading.Lock()
         self._inside = 0
         provider = self
@@ -51,8 +52,7 @@ class LoopbackProvider:
                 message = {"role": "assistant", "content": "hi"}
                 answer: dict[str, object] = {"error": {"message": "not now", "type": "x"}}
                 if status == 200:
-                    usage = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
-                    answer = {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "usage": usage}
+                    answer = {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "usage": provider.usage}
                 text = json.dumps(answer).encode()
                 with contextlib.suppress(OSError):
                     self.send_response(status)

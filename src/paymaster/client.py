@@ -20,7 +20,7 @@ from paymaster.options import ClientSettings, configure
 from paymaster.registry.models import Registry
 from paymaster.resources import Options, Resources
 from paymaster.routing.inputs import Inputs
-from paymaster.routing.requests import Request
+from paymaster.routing.requests import Request, read_deadline_ms
 from paymaster.runtime import AsyncioRuntime, BlockingRuntime, iterate, run
 from paymaster.scope import Scope
 
@@ -95,10 +95,6 @@ def _vectors(inputs: Inputs, model: str | None, params: Mapping[str, object]) ->
     return Request(operation=Operation.EMBEDDINGS, inputs=inputs, model=model, params=params)
 
 
-def _deadline_ms(deadline_s: float | None) -> int | None:
-    return None if deadline_s is None else int(deadline_s * 1000)
-
-
 class Client(_BaseClient):
     """Calls models through a registry and blocks the caller's thread. Threads may share one client.
 
@@ -159,7 +155,7 @@ class Client(_BaseClient):
         The first chunk raises the same errors as `complete`; later ones raise StreamBroken if the answer is cut off.
         """
         request = _request(messages, model, tools, params, stream=True)
-        return Stream(iterate(serve(self._resources.world, request, self.current_scope, deadline_ms=_deadline_ms(deadline_s))))
+        return Stream(iterate(serve(self._resources.world, request, self.current_scope, deadline_ms=read_deadline_ms(deadline_s))))
 
     def explain(
         self, messages: Sequence[JsonObject], *, model: str | None = None, tools: Sequence[JsonObject] | None = None, **params: object
@@ -177,7 +173,7 @@ class Client(_BaseClient):
 
     def _answer(self, request: Request, deadline_s: float | None) -> Reply:
         reply: ProviderChunk | Reply | None = None
-        with closing(iterate(serve(self._resources.world, request, self.current_scope, deadline_ms=_deadline_ms(deadline_s)))) as items:
+        with closing(iterate(serve(self._resources.world, request, self.current_scope, deadline_ms=read_deadline_ms(deadline_s)))) as items:
             for item in items:
                 reply = item
         return _complete(reply)
@@ -264,7 +260,7 @@ class AsyncClient(_BaseClient):
     ) -> "AsyncStream":
         """See `Client.stream`; iterate with `async for`."""
         request = _request(messages, model, tools, params, stream=True)
-        return AsyncStream(serve(self._resources.world, request, self.current_scope, deadline_ms=_deadline_ms(deadline_s)))
+        return AsyncStream(serve(self._resources.world, request, self.current_scope, deadline_ms=read_deadline_ms(deadline_s)))
 
     async def explain(
         self, messages: Sequence[JsonObject], *, model: str | None = None, tools: Sequence[JsonObject] | None = None, **params: object
@@ -282,7 +278,7 @@ class AsyncClient(_BaseClient):
 
     async def _answer(self, request: Request, deadline_s: float | None) -> Reply:
         reply: ProviderChunk | Reply | None = None
-        async with aclosing(serve(self._resources.world, request, self.current_scope, deadline_ms=_deadline_ms(deadline_s))) as items:
+        async with aclosing(serve(self._resources.world, request, self.current_scope, deadline_ms=read_deadline_ms(deadline_s))) as items:
             async for item in items:
                 reply = item
         return _complete(reply)

@@ -133,7 +133,7 @@ def _flags(settings: ClientSettings) -> dict[str, object]:
     amount = settings.get("budget_usd")
     events, state_dir = settings.get("events"), settings.get("state_dir")
     return {
-        "budget_usd": None if amount is None else str(amount),
+        "budget_usd": amount if amount is None or isinstance(amount, int) else str(amount),
         "rpm_limit": settings.get("rpm_limit"),
         "tpm_limit": settings.get("tpm_limit"),
         "hard_stop_on_budget": settings.get("hard_stop_on_budget"),

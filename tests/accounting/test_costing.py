@@ -50,6 +50,12 @@ def test_missing_fields_default_to_openai_chat_now(catalogue: Catalogue) -> None
         (json.dumps(LINE | {"provider": 7}), "provider: must be text, got 7"),
         (json.dumps(LINE | {"raw_usage": 7}), "raw_usage: must be a JSON object or null"),
         (json.dumps(LINE | {"prompt_tokens_upper_bound": -1}), "prompt_tokens_upper_bound: must be a whole number, got -1"),
+        (
+            json.dumps(LINE | {"prompt_tokens_upper_bound": 10**4000}),
+            "prompt_tokens_upper_bound: must be at most 2,147,483,647, got a number",
+        ),
+        (json.dumps(LINE | {"prompt_tokens_upper_bound": 1, "max_output_tokens": 1, "n": 10**5}), "n: must be at most 10,000, got 100000"),
+        (json.dumps(LINE)[:-1] + ', "n": ' + "9" * 5_000 + "}", "not JSON: Exceeds the limit"),
         (json.dumps(LINE | {"prompt_tokens_upper_bound": 1}), "max_output_tokens: must be a whole number, got None"),
     ],
 )

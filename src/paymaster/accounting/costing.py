@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 
+from paymaster.accounting.bounds import MOST_CHOICES, MOST_TOKENS, shown
 from paymaster.accounting.decimals import plain
 from paymaster.accounting.prices.catalogue import Catalogue
 from paymaster.accounting.prices.names import canonical_provider
@@ -86,7 +87,9 @@ def _hold(record: JsonObject, price: Price | None) -> dict[str, object]:
     )
     bound, most = _number(record, "prompt_tokens_upper_bound"), _number(record, "max_output_tokens")
     try:
-        usd = worst_case(price, bound, most, _number(record, "n", 1), cache_control=_text(record, "cache_control"), terms=terms)
+        usd = worst_case(
+            price, bound, most, _number(record, "n", 1, most=MOST_CHOICES), cache_control=_text(record, "cache_control"), terms=terms
+        )
     except UnknownTier as error:
         return _without("worst_case_usd", "unknown_tier", str(error))
     return {"worst_case_usd": plain(usd), "cost_source": price.source}
@@ -99,14 +102,16 @@ def _without(figure: str, reason: str, detail: str) -> dict[str, object]:
 def _text(record: JsonObject, name: str) -> str | None:
     value = record.get(name)
     if value is not None and not isinstance(value, str):
-        raise BadLine(f"{name}: must be text, got {value!r}")
+        raise BadLine(f"{name}: must be text, got {shown(value)}")
     return value
 
 
-def _number(record: JsonObject, name: str, default: int | None = None) -> int:
+def _number(record: JsonObject, name: str, default: int | None = None, *, most: int = MOST_TOKENS) -> int:
     value = record.get(name, default)
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise BadLine(f"{name}: must be a whole number, got {value!r}")
+        raise BadLine(f"{name}: must be a whole number, got {shown(value)}")
+    if value > most:
+        raise BadLine(f"{name}: must be at most {most:,}, got {shown(value)}")
     return value
 
 

@@ -11,7 +11,7 @@ from paymaster.errors import UsageMistake
 from paymaster.jsontypes import JsonObject
 
 STANDARD_INPUT = "-"
-_AGO = re.compile(r"(\d+)\s*(s|m|min|h|d|w)")
+_AGO = re.compile(r"(\d{1,12})\s*(s|m|min|h|d|w)")
 _UNITS_MS = {"s": 1_000, "m": 60_000, "min": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 7 * 86_400_000}
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 
@@ -56,7 +56,7 @@ def read_objects(source: Path, key: str) -> list[JsonObject]:
 def read_time(text: str, now_ms: int, flag: str, *, end_of_day: bool = False) -> int:
     """Milliseconds since 1970. A time without a zone is UTC; with `end_of_day` a date alone means its end. Raises UsageMistake."""
     if ago := _AGO.fullmatch(text.strip().lower()):
-        return now_ms - int(ago[1]) * _UNITS_MS[ago[2]]
+        return max(0, now_ms - int(ago[1]) * _UNITS_MS[ago[2]])
     try:
         at = datetime.fromisoformat(text.strip())
         if _DAY.fullmatch(text.strip()) and end_of_day:
@@ -65,4 +65,4 @@ def read_time(text: str, now_ms: int, flag: str, *, end_of_day: bool = False) ->
         raise UsageMistake(
             f"{flag} {text}: not a time", advice="Write 2026-11-20, 2026-11-20T12:00, 2026-11-20T12:00+01:00, 24h or 7d."
         ) from error
-    return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
+    return max(0, int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000))

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from tempfile import NamedTemporaryFile
+from typing import Annotated, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -21,6 +22,7 @@ from paymaster.accounting.money import cap_nanousd
 from paymaster.errors import UsageMistake
 from paymaster.gateway.auth import Key, digest_of, matches
 from paymaster.registry.models import Budget, Limits
+from paymaster.registry.values import Count, Usd
 
 FILE_NAME = "gateway-keys.json"
 PERIODS = ("run", "day", "month", "total")
@@ -28,6 +30,9 @@ REFRESH_S = 1.0
 """How often the file is checked, and so how long a revoked key may still be accepted."""
 
 _LOGGER = logging.getLogger("paymaster.gateway")
+
+Moment: TypeAlias = Annotated[int, Field(ge=0, le=253_402_300_799_999)]
+"""Milliseconds since 1970, until the end of the year 9999."""
 
 
 class KeyEntry(BaseModel):
@@ -38,15 +43,15 @@ class KeyEntry(BaseModel):
     id: str
     user: str
     digest: str = Field(repr=False)
-    created_at_ms: int
-    usd: Decimal | None = None
+    created_at_ms: Moment
+    usd: Usd | None = None
     per: str = "total"
-    rpm: int | None = None
-    tpm: int | None = None
-    max_parallel: int | None = None
+    rpm: Count | None = None
+    tpm: Count | None = None
+    max_parallel: Count | None = None
     models: tuple[str, ...] = ()
     operator: bool = False
-    revoked_at_ms: int | None = None
+    revoked_at_ms: Moment | None = None
 
     def key(self) -> Key:
         """The key as the gateway uses it."""
@@ -95,19 +100,22 @@ def create_key(path: Path, new: NewKey, now_ms: int) -> tuple[KeyEntry, str]:
         known = {entry.id for entry in file.keys}
         key_id = next(name for name in iter(lambda: secrets.token_hex(4), "") if name not in known)
         secret = f"pm-{key_id}-{secrets.token_urlsafe(32)}"
-        entry = KeyEntry(
-            id=key_id,
-            user=new.user,
-            digest=digest_of(secret),
-            created_at_ms=now_ms,
-            usd=new.usd,
-            per=new.per,
-            rpm=new.rpm,
-            tpm=new.tpm,
-            max_parallel=new.max_parallel,
-            models=new.models,
-            operator=new.operator,
-        )
+        try:
+            entry = KeyEntry(
+                id=key_id,
+                user=new.user,
+                digest=digest_of(secret),
+                created_at_ms=now_ms,
+                usd=new.usd,
+                per=new.per,
+                rpm=new.rpm,
+                tpm=new.tpm,
+                max_parallel=new.max_parallel,
+                models=new.models,
+                operator=new.operator,
+            )
+        except ValidationError as error:
+            raise UsageMistake(f"a key can't have this right: {_reason(error)}") from None
         write(file.model_copy(update={"keys": (*file.keys, entry)}))
     return entry, secret
 

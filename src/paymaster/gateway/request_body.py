@@ -32,6 +32,7 @@ class HungUp(Exception):
 
 
 Headers = Mapping[str, str]
+_LENGTH_DIGITS = 18
 
 
 def read_headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
@@ -42,7 +43,7 @@ def read_headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
 async def read_body(receive: Receive, headers: Headers, bounds: Bounds) -> bytes:
     """The whole body. Raises Rejected (408, 413) and HungUp."""
     length = headers.get("content-length", "")
-    if length.isdecimal() and int(length) > bounds.body_bytes:
+    if length.isdecimal() and (len(length) > _LENGTH_DIGITS or int(length) > bounds.body_bytes):
         raise Rejected(_too_large(bounds))
     message = await receive()
     if message["type"] == "http.request" and not message.get("more_body"):  # nearly always

@@ -2,6 +2,8 @@
 
 import re
 
+from paymaster.accounting.bounds import shown as shown_number
+
 VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 REFERENCE = re.compile(r"\$(?:\{([A-Za-z_][A-Za-z0-9_]*)\}|([A-Za-z_][A-Za-z0-9_]*))")
 """`$NAME` or `${NAME}`."""
@@ -64,4 +66,4 @@ def shown(value: object) -> str:
         return "nothing"
     if isinstance(value, bool):
         return "true" if value else "false"
-    return str(value)[:_SHOWN_CHARS]
+    return shown_number(value) if isinstance(value, int) else str(value)[:_SHOWN_CHARS]

@@ -12,15 +12,11 @@ from urllib.parse import urlsplit
 from pydantic import BeforeValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from paymaster.accounting.bounds import COUNT_FIELDS, LARGEST_BUDGET_USD, LARGEST_LIMIT, MOST_SECONDS
 from paymaster.registry.secrets import REFERENCE, SECRET_HEADERS, VARIABLE_NAME, looks_like_a_secret, names_a_secret, shown
 
-LARGEST_USD = Decimal(1_000_000_000)
-"""A ledger counts nano-dollars in 64 bits, which ends at nine thousand million dollars."""
-
-LARGEST_COUNT = 10**12
 MOST_DECIMALS = 18
 LARGEST_RATE = 1_000_000
-LARGEST_SECONDS = 30 * 86_400
 
 
 def refuse(message: str, suggestion: str = "") -> NoReturn:
@@ -34,7 +30,7 @@ def read_number(value: object, expected: str) -> Decimal:
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal | str):
         refuse(f"must be {expected}, got {shown(value)}")
     try:
-        number = Decimal(str(value).strip().replace("_", ""))
+        number = Decimal(value) if isinstance(value, int) else Decimal(str(value).strip().replace("_", ""))
     except InvalidOperation:
         refuse(f"must be {expected}, got {shown(value)}")
     exponent = number.as_tuple().exponent
@@ -70,7 +66,7 @@ def _whole(least: int, most: int, expected: str) -> Callable[[object], int]:
 
 
 def _count_or_auto(value: object) -> int | str:
-    read = _whole(1, LARGEST_COUNT, "a whole number of at least 1, or auto")
+    read = _whole(1, LARGEST_LIMIT, "a whole number of at least 1, or auto")
     return "auto" if isinstance(value, str) and value.strip() == "auto" else read(value)
 
 
@@ -150,7 +146,15 @@ def _headers(value: object) -> dict[str, str]:
 def _params(value: object) -> dict[str, object]:
     if not isinstance(value, Mapping):
         refuse(f"must be a map of request parameters, got {shown(value)}")
-    return {str(name): _param(str(name), item) for name, item in value.items()}
+    return {name: (_count_param if name in COUNT_FIELDS else _param)(name, item) for name, item in value.items()}
+
+
+def _count_param(name: str, value: object) -> object:
+    """A parameter that is a count, within the bounds of a request; null leaves it to the endpoint."""
+    try:
+        return None if value is None else _whole(1, COUNT_FIELDS[name], "a whole number of at least 1")(value)
+    except PydanticCustomError as error:
+        refuse(f"{name}: {error.message()}")
 
 
 def _param(name: str, value: object) -> object:
@@ -177,16 +181,18 @@ def _number_schema(kind: str, least: int, most: object = None) -> WithJsonSchema
 
 NAMES_SCHEMA = WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]})
 
-_usd = _number_between(0, LARGEST_USD, "an amount in dollars, 0 or more")
+read_usd = _number_between(0, LARGEST_BUDGET_USD, "an amount in dollars, 0 or more")
+"""An amount of dollars, as a registry and a flag have it."""
+
 _rate = _number_between(0, LARGEST_RATE, "a price in dollars, 0 or more")
-_seconds = _number_between(Decimal("0.001"), LARGEST_SECONDS, "a time in seconds, at least 0.001")
+_seconds = _number_between(Decimal("0.001"), MOST_SECONDS, "a time in seconds, at least 0.001")
 _share = _number_between(Decimal("0.01"), 1, "a share between 0.01 and 1")
 
-Usd: TypeAlias = Annotated[Decimal, BeforeValidator(_usd), _number_schema("number", 0)]
+Usd: TypeAlias = Annotated[Decimal, BeforeValidator(read_usd), _number_schema("number", 0)]
 Rate: TypeAlias = Annotated[Decimal, BeforeValidator(_rate), _number_schema("number", 0)]
 Seconds: TypeAlias = Annotated[Decimal, BeforeValidator(_seconds), _number_schema("number", 0)]
 Share: TypeAlias = Annotated[Decimal, BeforeValidator(_share), _number_schema("number", 0, 1)]
-Count: TypeAlias = Annotated[int, BeforeValidator(_whole(1, LARGEST_COUNT, "a whole number of at least 1")), _number_schema("integer", 1)]
+Count: TypeAlias = Annotated[int, BeforeValidator(_whole(1, LARGEST_LIMIT, "a whole number of at least 1")), _number_schema("integer", 1)]
 CountOrAuto: TypeAlias = Annotated[
     int | Literal["auto"],
     BeforeValidator(_count_or_auto),

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TypeAlias
 
+from paymaster.accounting.bounds import MOST_TOKENS, shown
 from paymaster.errors import RequestInvalid
 
 Tokens: TypeAlias = Sequence[int]
@@ -20,7 +21,7 @@ def check_inputs(inputs: object) -> Inputs:
         return inputs
     if not isinstance(inputs, list | tuple) or not inputs:
         raise RequestInvalid("input must be a text, a list of texts, a list of tokens or a list of such lists", advice=_EXAMPLE)
-    if _is_token(inputs[0]):
+    if isinstance(inputs[0], int) and not isinstance(inputs[0], bool):
         _check_tokens(inputs, "input")
         return inputs
     texts = isinstance(inputs[0], str)
@@ -42,8 +43,10 @@ def items_of(inputs: Inputs) -> Sequence[str | Tokens]:
 def _check_tokens(tokens: Sequence[object], name: str) -> None:
     for token in tokens:
         if not _is_token(token):
-            raise RequestInvalid(f"{name} holds {token!r:.50}, which is no token: tokens are whole numbers from 0 on", advice=_EXAMPLE)
+            raise RequestInvalid(
+                f"{name} holds {shown(token)}, which is no token: tokens are whole numbers from 0 to {MOST_TOKENS:,}", advice=_EXAMPLE
+            )
 
 
 def _is_token(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_TOKENS

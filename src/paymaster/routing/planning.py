@@ -8,6 +8,8 @@ from enum import StrEnum
 from typing import Protocol
 
 from paymaster.accounting.account_names import key_subject
+from paymaster.accounting.bounds import LARGEST_CALL_NANOUSD
+from paymaster.accounting.money import format_usd
 from paymaster.accounting.prices.price import PLAIN_TERMS, Price, RequestTerms, UnknownTier, affordable_output_tokens, worst_case_nanousd
 from paymaster.accounting.tokens.counter import InputsCount, PromptCount, Tokenizer
 from paymaster.errors import RequestInvalid
@@ -17,7 +19,7 @@ from paymaster.registry.models import Limits, Model, Policy, Registry
 from paymaster.routing.budgets import MoneyAccount, money_accounts
 from paymaster.routing.embedding import too_long, too_many, wrong_kind, wrong_space
 from paymaster.routing.inputs import items_of
-from paymaster.routing.requests import Request, check_request, needed_capabilities
+from paymaster.routing.requests import Request, check_request, choices_in, needed_capabilities
 from paymaster.routing.translation import Translation, translate
 from paymaster.scope import Scope
 
@@ -197,6 +199,7 @@ def _assess(
     hard = policy.hard_stop_on_budget and bool(money)
     if hard and model.price is None:
         return Skipped(model.name, SkipCause.UNPRICED, unpriced_detail(model))
+    choices = choices_in(translation.params)
     at, terms = datetime.fromtimestamp(now_ms / 1000, UTC), _terms(request, needs)
     try:
         candidate = Candidate(
@@ -204,8 +207,8 @@ def _assess(
             prompt=prompt,
             output_tokens=output_tokens,
             limit_sent=limit_sent,
-            choices=request.choices,
-            held_nanousd=_most_nanousd(model.price, prompt.tokens, output_tokens, request.choices, translation, at, terms),
+            choices=choices,
+            held_nanousd=_most_nanousd(model.price, prompt.tokens, output_tokens, choices, translation, at, terms),
             translation=translation,
             money=money,
             hard=hard,
@@ -213,7 +216,7 @@ def _assess(
             terms=terms,
             caller=_caller(policy, scope),
         )
-        return _fit_token_limits(candidate, policy)
+        return _fit_largest_hold(_fit_token_limits(candidate, policy), policy)
     except UnknownTier as error:
         return Skipped(model.name, SkipCause.PARAMETER, str(error))
 
@@ -339,6 +342,19 @@ def _fit_token_limits(candidate: Candidate, policy: Policy) -> Candidate | Skipp
     if limits.input_tpm is not None and prompt > limits.input_tpm:
         return Skipped(candidate.model.name, SkipCause.LIMIT, f"a prompt of {prompt} tokens does not fit input_tpm = {limits.input_tpm}")
     return candidate
+
+
+def _fit_largest_hold(candidate: Candidate | Skipped, policy: Policy) -> Candidate | Skipped:
+    """Lower the output if the hold would be larger than any call costs; skip the model if that doesn't help. Ledgers count no further."""
+    if isinstance(candidate, Skipped) or candidate.held_nanousd <= LARGEST_CALL_NANOUSD:
+        return candidate
+    lowered = lowered_to(candidate, LARGEST_CALL_NANOUSD, policy.min_output_tokens)
+    if lowered is not None:
+        return lowered
+    detail = (
+        f"this call could cost {format_usd(candidate.held_nanousd)}, and at most {format_usd(LARGEST_CALL_NANOUSD)} is held for one call"
+    )
+    return Skipped(candidate.model.name, SkipCause.LIMIT, detail)
 
 
 def lowered_to(candidate: Candidate, room_nanousd: int, min_output_tokens: int) -> Candidate | None:

@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 
+from paymaster.accounting.bounds import COUNT_FIELDS, LARGEST_NUMBER, MOST_SECONDS, read_count, shown
 from paymaster.errors import RequestInvalid
 from paymaster.jsontypes import JsonObject
 from paymaster.operations import Operation
@@ -39,12 +41,6 @@ class Request:
     thinking: Thinking | None = None
 
     @property
-    def choices(self) -> int:
-        """How many answers are requested (`n`)."""
-        n = self.params.get("n", 1)
-        return n if isinstance(n, int) and n > 0 else 1
-
-    @property
     def asked_output_tokens(self) -> int | None:
         """The output limit that the caller set, under either of its names."""
         for name in OUTPUT_LIMIT_NAMES:
@@ -56,9 +52,9 @@ class Request:
 
 def check_request(request: Request) -> None:
     """Raise RequestInvalid for what no provider could serve."""
+    check_params(request.params)
     if request.operation is Operation.EMBEDDINGS:
         check_inputs(request.inputs)
-        _check_counts(request, "dimensions")
         return
     messages: object = request.messages  # a caller without a type checker may hand over anything
     if not isinstance(messages, Sequence) or isinstance(messages, str) or not messages:
@@ -69,15 +65,52 @@ def check_request(request: Request) -> None:
         if (type(message) is not dict and not isinstance(message, Mapping)) or not isinstance(message.get("role"), str):
             msg = f"messages[{index}] must be an object with a role"
             raise RequestInvalid(msg)
-    _check_counts(request, *OUTPUT_LIMIT_NAMES, "n")
 
 
-def _check_counts(request: Request, *names: str) -> None:
-    for name in names:
-        value = request.params.get(name)
-        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-            msg = f"{name} must be a whole number of at least 1, got {value!r}"
-            raise RequestInvalid(msg)
+def check_params(params: Mapping[str, object]) -> None:
+    """Raise RequestInvalid for a count that nobody can mean, or a number that JSON can't carry; the message names it."""
+    for name, value in params.items():
+        if value is None:
+            continue
+        if name in COUNT_FIELDS:
+            read_count(name, value, COUNT_FIELDS[name])
+            continue
+        try:
+            _check_numbers(name, value)
+        except RecursionError:
+            raise RequestInvalid(f"{name} is nested too deeply to be sent") from None
+
+
+def choices_in(params: Mapping[str, object]) -> int:
+    """How many answers these parameters ask for (`n`)."""
+    n = params.get("n")
+    return n if isinstance(n, int) and n > 0 else 1
+
+
+def _check_numbers(name: str, value: object) -> None:
+    match value:
+        case int() if abs(value) > LARGEST_NUMBER:
+            raise RequestInvalid(f"{name} must be at most 1e308, got {shown(value)}")
+        case float() if not isfinite(value):
+            raise RequestInvalid(f"{name} must be a finite number, got {shown(value)}")
+        case Mapping():
+            for key, item in value.items():
+                _check_numbers(f"{name}.{key}", item)
+        case list() | tuple():
+            for index, item in enumerate(value):
+                _check_numbers(f"{name}[{index}]", item)
+        case _:
+            pass
+
+
+def read_deadline_ms(deadline_s: object) -> int | None:
+    """A deadline in milliseconds; None leaves it to the policy. Raises RequestInvalid."""
+    if deadline_s is None:
+        return None
+    seconds = deadline_s if isinstance(deadline_s, int | float) and not isinstance(deadline_s, bool) else None
+    if seconds is None or not -MOST_SECONDS <= seconds <= MOST_SECONDS:
+        raise RequestInvalid(f"deadline_s must be a number of seconds, at most {MOST_SECONDS:,}, got {shown(deadline_s)}")
+    return int(seconds * 1000)
 
 
 def needed_capabilities(request: Request) -> frozenset[str]:

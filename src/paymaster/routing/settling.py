@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from paymaster.accounting.account_names import PAUSE, account_of
 from paymaster.accounting.accounts import Balance, Charge, Held, Hold, Post, Settlement
+from paymaster.accounting.bounds import LARGEST_CALL_NANOUSD
 from paymaster.accounting.prices.price import Cost, cost
 from paymaster.accounting.records import AttemptRecord
 from paymaster.accounting.usage.record import UnknownUsage, Usage
@@ -72,7 +73,7 @@ def bill(candidate: Candidate, ended: Ended) -> AttemptCost:
     price = candidate.model.price
     if isinstance(ended.usage, Usage):
         exact = cost(ended.usage, price, candidate.at)
-        if isinstance(exact, Cost):
+        if isinstance(exact, Cost) and exact.nanousd <= LARGEST_CALL_NANOUSD:
             return AttemptCost(exact.nanousd, exact.source, "exact")
     if price is None:
         return AttemptCost(0, "unpriced", "unpriced")

@@ -1,16 +1,19 @@
-"""Reads numbers from a provider's usage object by any of several names; knows which values are valid, not what they mean."""
+"""Reads numbers from a provider's usage object by any of several names; knows which values are valid, not what they mean.
+
+A figure that no call has is a contradiction, so that the hold is charged instead.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 
+from paymaster.accounting.bounds import LARGEST_CALL_USD, MOST_TOKENS, shown
 from paymaster.jsontypes import JsonObject
 
 EMPTY: JsonObject = {}
 
-# A float has at most 324 decimals, and no call costs a million dollars: other amounts are mistakes, and slow to compute with.
+# A float has at most 324 decimals: other amounts are mistakes, and slow to compute with.
 _MOST_DECIMALS = 324
-_LARGEST_USD = 1_000_000
 
 
 class Contradiction(Exception):
@@ -21,12 +24,12 @@ class Missing(Exception):
     """The usage lacks a required number. Never leaves this package: it becomes an UnknownUsage."""
 
 
-def count(source: JsonObject, *names: str) -> int | None:
-    """The count under the first of `names` that is not null. Raises Contradiction unless it is a whole number, 0 or more."""
+def count(source: JsonObject, *names: str, most: int = MOST_TOKENS) -> int | None:
+    """The count under the first of `names` that is not null. Raises Contradiction unless it is a whole number from 0 to `most`."""
     for name in names:
         value = source.get(name)
         if value is not None:
-            return _whole(name, value)
+            return _whole(name, value, most)
     return None
 
 
@@ -81,14 +84,14 @@ def word(source: JsonObject, *names: str) -> str | None:
 def money(name: str, value: object) -> Decimal:
     """Dollars with the digits that the provider wrote, not those of a binary float. Raises Contradiction."""
     if isinstance(value, bool) or not isinstance(value, int | float | str | Decimal):
-        raise Contradiction(f"{name} is not a number: {value!r}")
+        raise Contradiction(f"{name} is not a number: {shown(value)}")
     try:
-        amount = Decimal(str(value))
+        amount = Decimal(value if isinstance(value, int) else str(value))
     except InvalidOperation as error:
-        raise Contradiction(f"{name} is not a number: {value!r}") from error
+        raise Contradiction(f"{name} is not a number: {shown(value)}") from error
     exponent = amount.as_tuple().exponent
-    if not isinstance(exponent, int) or abs(exponent) > _MOST_DECIMALS or not 0 <= amount <= _LARGEST_USD:
-        raise Contradiction(f"{name} is not a valid amount: {value!r}")
+    if not isinstance(exponent, int) or abs(exponent) > _MOST_DECIMALS or not 0 <= amount <= LARGEST_CALL_USD:
+        raise Contradiction(f"{name} is not a valid amount: {shown(value)}")
     return amount
 
 
@@ -100,16 +103,22 @@ def remainder(whole: int, name: str, **parts: int) -> int:
     return difference
 
 
-def _whole(name: str, value: object) -> int:
-    if type(value) is int and value >= 0:
+def _whole(name: str, value: object, most: int) -> int:
+    if type(value) is int and 0 <= value <= most:
         return value
-    if isinstance(value, float | Decimal) and math.isfinite(value) and value.as_integer_ratio()[1] == 1:
-        value = int(value)  # some servers write 1000.0
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise Contradiction(f"{name} is not a whole number: {value!r}")
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal) or not _is_finite(value):
+        raise Contradiction(f"{name} is not a whole number: {shown(value)}")
+    if value > most:
+        raise Contradiction(f"{name} is more than any call has: {shown(value)}")
     if value < 0:
-        raise Contradiction(f"{name} is negative: {value}")
-    return value
+        raise Contradiction(f"{name} is negative: {shown(value)}")
+    if int(value) != value:  # some servers write 1000.0
+        raise Contradiction(f"{name} is not a whole number: {shown(value)}")
+    return int(value)
+
+
+def _is_finite(value: float | Decimal) -> bool:
+    return value.is_finite() if isinstance(value, Decimal) else isinstance(value, int) or math.isfinite(value)
 
 
 def split_by_lifetime(written: int, split: JsonObject) -> tuple[int, int]:

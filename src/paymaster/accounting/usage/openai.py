@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from decimal import Decimal
 
+from paymaster.accounting.bounds import LARGEST_CALL_USD
 from paymaster.accounting.decimals import added, unscaled
 from paymaster.accounting.usage.counts import (
     Contradiction,
@@ -121,7 +122,7 @@ def _output(provider: str, wire: str, raw: JsonObject, prompt: int, completion: 
 
 def reported_cost(provider: str, raw: JsonObject) -> Decimal | None:
     """The cost that the provider reports, in dollars, or None. Raises Missing if it reports only a part of the bill."""
-    ticks = count(raw, "cost_in_usd_ticks")
+    ticks = count(raw, "cost_in_usd_ticks", most=LARGEST_CALL_USD * 10**_TICKS_DECIMALS)
     if ticks:
         return unscaled(ticks, _TICKS_DECIMALS)
     reported = raw.get("cost")

@@ -8,7 +8,6 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -20,6 +19,7 @@ from minisweagent.models.utils.anthropic_utils import _reorder_anthropic_thinkin
 from minisweagent.models.utils.cache_control import set_cache_control
 from minisweagent.models.utils.openai_multimodal import expand_multimodal_content
 
+from paymaster.accounting.bounds import limit_usd
 from paymaster.accounting.money import NANOUSD_PER_USD, cap_nanousd, format_usd
 from paymaster.agents.clients import CLIENTS, Tally
 from paymaster.agents.git_diff import git_diff
@@ -213,7 +213,7 @@ def _add_to_minis_stats(cost_usd: float) -> None:
 def _reached_limit_of_mini() -> BudgetExceeded | None:
     """The limit of mini's own for the process (MSWEA_GLOBAL_…) that is reached, checked before a call; None if none is."""
     stats = GLOBAL_MODEL_STATS
-    spent, cap = (cap_nanousd(Decimal(str(usd))) for usd in (stats.cost, stats.cost_limit))
+    spent, cap = (cap_nanousd(limit_usd(usd)) for usd in (stats.cost, stats.cost_limit))
     if 0 < stats.cost_limit <= stats.cost:
         variable, reached = "MSWEA_GLOBAL_COST_LIMIT", f"{format_usd(spent)} spent of {format_usd(cap)}"
     elif 0 < stats.call_limit <= stats.n_calls:

@@ -20,6 +20,7 @@ from functools import wraps
 from importlib import import_module
 from typing import Any
 
+from paymaster.accounting.bounds import limit_usd
 from paymaster.agents.spend_summary import ProgressLine
 from paymaster.agents.sweagent.registry import RequestedModel
 from paymaster.agents.sweagent.session import Session
@@ -171,7 +172,7 @@ def model_request(agent: Any) -> ModelRequest:  # noqa: ANN401  SWE-agent's own 
     attempts = [
         model for config in agent.agent_configs for model in _requested([config.model], functions=config.tools.use_function_calling)
     ]
-    return ModelRequest((*attempts, *_requested(others, functions=False)), _usd(loop.cost_limit))
+    return ModelRequest((*attempts, *_requested(others, functions=False)), limit_usd(loop.cost_limit))
 
 
 def _requested(models: Sequence[Any], *, functions: bool) -> Iterator[RequestedModel]:
@@ -184,8 +185,8 @@ def _requested(models: Sequence[Any], *, functions: bool) -> Iterator[RequestedM
         yield RequestedModel(
             name=model.name,
             calls_functions=functions,
-            per_instance_usd=_usd(model.per_instance_cost_limit),
-            total_usd=_usd(model.total_cost_limit),
+            per_instance_usd=limit_usd(model.per_instance_cost_limit),
+            total_usd=limit_usd(model.total_cost_limit),
             base_url=model.api_base or kwargs.get("api_base") or kwargs.get("base_url"),
             api_version=model.api_version,
             keys=tuple(model.get_api_keys()),
@@ -194,7 +195,3 @@ def _requested(models: Sequence[Any], *, functions: bool) -> Iterator[RequestedM
             price_file=read_price_file(model.litellm_model_registry),
             fallbacks=bool(model.fallbacks),
         )
-
-
-def _usd(amount: float) -> Decimal:
-    return Decimal(str(amount))

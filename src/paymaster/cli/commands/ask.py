@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Required, TypedDict
 
 import typer
 
+from paymaster.accounting.bounds import MOST_TOKENS
 from paymaster.cli.flags import ALL, AsJson, Flags, with_flags
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ def ask(
         str | None, typer.Option("--system", "-s", metavar="TEXT", help="Instructions for the model.", show_default=False)
     ] = None,
     max_tokens: Annotated[
-        int | None, typer.Option("--max-tokens", min=1, metavar="N", help="The longest answer, in tokens.", show_default=False)
+        int | None,
+        typer.Option("--max-tokens", min=1, max=MOST_TOKENS, metavar="N", help="The longest answer, in tokens.", show_default=False),
     ] = None,
     as_json: AsJson = False,
     no_stream: Annotated[bool, typer.Option("--no-stream", help="Print the answer when it is complete.")] = False,

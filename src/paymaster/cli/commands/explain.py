@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from paymaster.accounting.bounds import MOST_TOKENS
 from paymaster.cli.flags import ALL, AsJson, Flags, RegistryArgument, registry_of, with_flags
 
 if TYPE_CHECKING:
@@ -47,7 +48,8 @@ def explain(  # noqa: PLR0913, PLR0917  each is a flag of the command
     prompt_file: PromptFile = None,
     messages: Messages = None,
     max_tokens: Annotated[
-        int | None, typer.Option("--max-tokens", min=1, metavar="N", help="The longest answer, in tokens.", show_default=False)
+        int | None,
+        typer.Option("--max-tokens", min=1, max=MOST_TOKENS, metavar="N", help="The longest answer, in tokens.", show_default=False),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

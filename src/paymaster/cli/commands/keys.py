@@ -2,12 +2,13 @@
 
 import time
 from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from paymaster.accounting.bounds import LARGEST_LIMIT
 from paymaster.cli.command_class import Command
 from paymaster.cli.extras import require_gateway
 from paymaster.cli.flags import AsJson, Flags, with_flags
@@ -64,10 +65,15 @@ def create(  # noqa: PLR0913  each parameter is a flag
         str | None,
         typer.Option("--models", metavar="NAMES", help="The models it may use, joined by commas. Default: all.", show_default=False),
     ] = None,
-    rpm: Annotated[int | None, typer.Option("--rpm", min=1, metavar="N", help="Requests per minute.", show_default=False)] = None,
-    tpm: Annotated[int | None, typer.Option("--tpm", min=1, metavar="N", help="Tokens per minute.", show_default=False)] = None,
+    rpm: Annotated[
+        int | None, typer.Option("--rpm", min=1, max=LARGEST_LIMIT, metavar="N", help="Requests per minute.", show_default=False)
+    ] = None,
+    tpm: Annotated[
+        int | None, typer.Option("--tpm", min=1, max=LARGEST_LIMIT, metavar="N", help="Tokens per minute.", show_default=False)
+    ] = None,
     max_parallel: Annotated[
-        int | None, typer.Option("--max-parallel", min=1, metavar="N", help="Calls at the same time.", show_default=False)
+        int | None,
+        typer.Option("--max-parallel", min=1, max=LARGEST_LIMIT, metavar="N", help="Calls at the same time.", show_default=False),
     ] = None,
     operator: Annotated[bool, typer.Option("--operator", help="Its dashboard shows the calls and budgets of all users.")] = False,
     as_json: AsJson = False,
@@ -151,17 +157,15 @@ def key_path(flags: Flags) -> Path:
 
 
 def _usd(text: str | None) -> Decimal | None:
-    from paymaster.errors import UsageMistake
+    from pydantic_core import PydanticCustomError
 
-    if text is None:
-        return None
+    from paymaster.errors import UsageMistake
+    from paymaster.registry.values import read_usd
+
     try:
-        usd = Decimal(text)
-    except InvalidOperation:
-        usd = Decimal(-1)
-    if not usd.is_finite() or not 0 <= usd <= 1_000_000_000:
-        raise UsageMistake(f"--budget-usd {text}: expected dollars, 0 or more", advice="Example: --budget-usd 20")
-    return usd
+        return None if text is None else read_usd(text)
+    except PydanticCustomError as error:
+        raise UsageMistake(f"--budget-usd: {error.message()}", advice="Example: --budget-usd 20") from None
 
 
 def _rights(entry: "KeyEntry") -> str:

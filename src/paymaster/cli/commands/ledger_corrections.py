@@ -134,7 +134,7 @@ def _read_usd(text: str) -> int:
 
     from paymaster.accounting.accounts import LARGEST_AMOUNT
     from paymaster.accounting.decimals import scaled
-    from paymaster.accounting.money import USD_DECIMALS
+    from paymaster.accounting.money import USD_DECIMALS, format_usd
     from paymaster.errors import UsageMistake
 
     if not text.strip():
@@ -145,7 +145,7 @@ def _read_usd(text: str) -> int:
         advice = "Write dollars with at most 9 decimals: -1.50, +0.000000001."
         raise UsageMistake(f"--usd {text}: not an amount that can be posted exactly", advice=advice) from error
     if not amount or abs(amount) > LARGEST_AMOUNT:
-        raise UsageMistake(f"--usd {text}: {'nothing would change' if not amount else 'too large'}")
+        raise UsageMistake(f"--usd {text}: {f'must be at most {format_usd(LARGEST_AMOUNT)}' if amount else 'nothing would change'}")
     return amount
 
 

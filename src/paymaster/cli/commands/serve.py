@@ -109,9 +109,11 @@ def serve(
     *,
     host: Annotated[str, typer.Option("--host", metavar="NAME", help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, metavar="N", help="0 takes any free port.")] = 4000,
-    workers: Annotated[int, typer.Option("--workers", min=1, metavar="N", help="Number of worker processes.")] = 1,
+    workers: Annotated[int, typer.Option("--workers", min=1, max=1_024, metavar="N", help="Number of worker processes.")] = 1,
     insecure: Annotated[bool, typer.Option("--insecure", help="Answer callers from other machines without a key.")] = False,
-    drain: Annotated[int, typer.Option("--drain", min=1, metavar="SECONDS", help="How long open calls may continue after SIGTERM.")] = 30,
+    drain: Annotated[
+        int, typer.Option("--drain", min=1, max=86_400, metavar="SECONDS", help="How long open calls may continue after SIGTERM.")
+    ] = 30,
 ) -> None:
     """See `HELP`."""
     require_gateway()

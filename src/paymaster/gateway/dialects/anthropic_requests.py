@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 
 import orjson
 
-from paymaster.gateway.dialects.fields import read_model, read_stream
+from paymaster.gateway.dialects.fields import read_count, read_model, read_stream
 from paymaster.gateway.http_errors import Rejected
 from paymaster.gateway.request_body import invalid
 from paymaster.jsontypes import JsonObject
@@ -47,8 +47,8 @@ def _thinking(body: JsonObject) -> Thinking | None:
     own = _section(body.get("thinking"))
     match own.get("type"):
         case "enabled":
-            budget = own.get("budget_tokens")
-            if not isinstance(budget, int) or isinstance(budget, bool) or budget < 1:
+            budget = read_count(own, "budget_tokens", "thinking.budget_tokens")
+            if budget is None:
                 raise Rejected(invalid("thinking.budget_tokens: a whole number of at least 1 is required", "thinking"))
             return Thinking(own, "high" if budget >= _HIGH_TOKENS else "medium" if budget >= _MEDIUM_TOKENS else "low")
         case "adaptive":
@@ -58,8 +58,8 @@ def _thinking(body: JsonObject) -> Thinking | None:
 
 
 def _params(body: JsonObject) -> Iterator[tuple[str, object]]:
-    limit = body.get("max_tokens")
-    if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
+    limit = read_count(body, "max_tokens")
+    if limit is None:
         raise Rejected(invalid("max_tokens: a whole number of at least 1 is required", "max_tokens"))
     yield "max_tokens", limit
     yield from ((name, body[name]) for name in _SAME if body.get(name) is not None)

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 
 import orjson
 
+from paymaster.accounting import bounds
+from paymaster.errors import RequestInvalid
 from paymaster.gateway.dialects.dialect import Receipt, plain_usd
 from paymaster.gateway.http_errors import Rejected
 from paymaster.gateway.request_body import invalid
@@ -35,6 +37,17 @@ def read_tools(body: JsonObject) -> tuple[JsonObject, ...]:
     if not isinstance(tools, list) or not all(isinstance(tool, Mapping) for tool in tools):
         raise Rejected(invalid("tools must be a list of objects", "tools"))
     return tuple(tools)
+
+
+def read_count(body: JsonObject, name: str, shown_name: str = "") -> int | None:
+    """The count in a field; None if it has none. `shown_name` is the path that an error names. Raises Rejected."""
+    value, path = body.get(name), shown_name or name
+    if value is None:
+        return None
+    try:
+        return bounds.read_count(path, value, bounds.COUNT_FIELDS.get(name, bounds.MOST_TOKENS))
+    except RequestInvalid as error:
+        raise Rejected(invalid(error.message, path.partition(".")[0])) from None
 
 
 def event(data: object, name: str = "") -> bytes:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from paymaster.gateway.dialects.fields import read_model, read_stream
+from paymaster.gateway.dialects.fields import read_count, read_model, read_stream
 from paymaster.gateway.http_errors import Rejected
 from paymaster.gateway.request_body import invalid
 from paymaster.jsontypes import JsonObject
@@ -35,7 +35,7 @@ def read_request(body: JsonObject) -> Request:
 
 def _params(body: JsonObject) -> Iterator[tuple[str, object]]:
     yield from ((name, body[name]) for name in _SAME if body.get(name) is not None)
-    if (limit := body.get("max_output_tokens")) is not None:
+    if (limit := read_count(body, "max_output_tokens")) is not None:
         yield "max_completion_tokens", limit
     reasoning = _section(body.get("reasoning"))
     if reasoning.get("effort") is not None:

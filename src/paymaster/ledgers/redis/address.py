@@ -16,6 +16,7 @@ OPTIONS = frozenset(
 )
 _NAME = re.compile(r"[A-Za-z0-9._:-]{1,100}")
 _PORTS = {"sentinel": 26379}
+_MOST_DIGITS = 9
 _MS_PER_DAY = 86_400_000
 
 
@@ -152,8 +153,8 @@ def _name(name: str) -> str:
 
 
 def _whole(text: str, what: str, least: int) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) < least:
-        raise _malformed(f"{what} is a whole number from {least} on")
+    if not text.isascii() or not text.isdigit() or len(text) > _MOST_DIGITS or int(text) < least:
+        raise _malformed(f"{what} is a whole number from {least} to {10**_MOST_DIGITS - 1:,}")
     return int(text)
 
 

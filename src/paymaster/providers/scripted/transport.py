@@ -81,7 +81,11 @@ class ScriptedTransport:
     async def post(self, request: HttpRequest, *, connect_ms: int, wait_ms: int) -> ScriptedAnswer:
         """Get the engine's response, and wait as long as the script says, at most `wait_ms`."""
         embeds = request.url.endswith(f"/{Operation.EMBEDDINGS}")
-        response = self.engine.respond(orjson.loads(request.body), self._runtime.now_ms(), embeds=embeds)
+        try:
+            body = orjson.loads(request.body)
+        except orjson.JSONDecodeError:
+            raise ExchangeBroken(ExchangeFault.REFUSED, "the request has a number that JSON can't carry") from None
+        response = self.engine.respond(body, self._runtime.now_ms(), embeds=embeds)
         if response.end is End.RESET:
             raise ExchangeBroken(ExchangeFault.LOST, "the script reset the connection")
         silent = response.end is End.SILENT and not response.pieces
