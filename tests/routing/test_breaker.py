@@ -83,6 +83,11 @@ def test_one_probe_at_a_time_for_as_long_as_a_call_may_take() -> None:
         (FailureKind.THROTTLED, 2_000, True, False, CircuitEvent.NOTHING),
         (FailureKind.THROTTLED, None, False, False, CircuitEvent.NOTHING),
         (FailureKind.THROTTLED, None, True, True, CircuitEvent.NOTHING),
+        (FailureKind.THROTTLED, 0, True, False, CircuitEvent.FAILED),
+        (FailureKind.THROTTLED, 10**12, True, False, CircuitEvent.FAILED),
+        (FailureKind.THROTTLED, 3_600_000, False, False, CircuitEvent.NOTHING),
+        (FailureKind.THROTTLED, 3_600_001, False, True, CircuitEvent.LONG_WAIT),
+        (FailureKind.OVERLOADED, 7_200_000, False, False, CircuitEvent.FAILED),
     ],
 )
 def test_what_a_failure_says_about_the_model(
@@ -129,3 +134,10 @@ def test_a_refusal_by_the_circuit_differs_from_a_provider_that_asked_to_wait() -
     assert not breaker.refuses("m", refused("pause/m", "slots/m", "breaker/other"))
     assert breaker.describe("probe/m", Balance(held=1)) == "circuit half open after failures, and a probe is under way"
     assert breaker.describe("probe/m", OPEN) == breaker.describe("breaker/m", OPEN) == "circuit open after failures"
+
+
+def test_a_circuit_stays_half_open_for_as_long_as_the_provider_asked() -> None:
+    found = breaker.posts(
+        "m", State.CLOSED, CircuitEvent.LONG_WAIT, pause_ms=3_600_000, longest_call_ms=10, window_ms=30_000, asked_ms=10_000_000
+    )
+    assert {post.account: post.for_ms for post in found} == {"probe/m": 3_600_000, "breaker/m": 10_000_000}

@@ -3,7 +3,21 @@
 import pytest
 
 from call_box import failure
-from paymaster.routing.failures import RULES, FailureKind, NextStep, Then, TryAgain, next_step, pause_ms
+from paymaster.routing.failures import (
+    LEAST_WAIT_MS,
+    LONGEST_WAIT_MS,
+    PROBE_EVERY_MS,
+    RULES,
+    FailureKind,
+    NextStep,
+    Then,
+    TryAgain,
+    asks_for_long,
+    counts_as_attempt,
+    next_step,
+    pause_ms,
+    wait_ms,
+)
 
 
 def step(
@@ -55,3 +69,48 @@ def test_how_long_everybody_stays_off_a_model() -> None:
     assert pause_ms(failure(FailureKind.QUOTA_EXHAUSTED), 100) == 25_000
     assert pause_ms(failure(FailureKind.AUTHENTICATION, retry_after_ms=90_000), 100) == 90_000
     assert pause_ms(failure(FailureKind.SERVER_ERROR), 100) is None
+
+
+BACKOFF_MS = 8_000
+
+
+@pytest.mark.parametrize(
+    ("retry_after_ms", "waits_ms", "paused_ms", "counts", "long"),
+    [
+        (None, BACKOFF_MS, BACKOFF_MS, True, False),
+        (0, BACKOFF_MS, BACKOFF_MS, True, False),
+        (-5_000, BACKOFF_MS, BACKOFF_MS, True, False),
+        (1, LEAST_WAIT_MS, LEAST_WAIT_MS, False, False),
+        (999, LEAST_WAIT_MS, LEAST_WAIT_MS, False, False),
+        (2_000, 2_000, 2_000, False, False),
+        (PROBE_EVERY_MS, PROBE_EVERY_MS, PROBE_EVERY_MS, False, False),
+        (PROBE_EVERY_MS + 1, PROBE_EVERY_MS + 1, PROBE_EVERY_MS, False, True),
+        (LONGEST_WAIT_MS, LONGEST_WAIT_MS, PROBE_EVERY_MS, False, True),
+        (LONGEST_WAIT_MS + 1, BACKOFF_MS, BACKOFF_MS, True, False),
+        (10**30, BACKOFF_MS, BACKOFF_MS, True, False),
+    ],
+)
+def test_what_a_throttled_attempt_waits_by_what_the_provider_asked(
+    retry_after_ms: int | None, waits_ms: int, paused_ms: int, counts: bool, long: bool
+) -> None:
+    throttled = failure(FailureKind.THROTTLED, retry_after_ms=retry_after_ms)
+    assert wait_ms(throttled, BACKOFF_MS) == waits_ms
+    assert pause_ms(throttled, BACKOFF_MS) == paused_ms
+    assert counts_as_attempt(throttled) is counts
+    assert asks_for_long(throttled) is long
+
+
+def test_a_short_backoff_is_not_raised() -> None:
+    assert wait_ms(failure(FailureKind.THROTTLED, retry_after_ms=1), 100) == 100
+    assert wait_ms(failure(FailureKind.THROTTLED, retry_after_ms=400), 100) == 400
+
+
+def test_a_hold_that_went_stale_is_taken_anew_at_once() -> None:
+    assert step(FailureKind.STALE_HOLD) == TryAgain(0)
+    assert counts_as_attempt(failure(FailureKind.STALE_HOLD))
+
+
+def test_no_pause_lasts_longer_than_until_the_next_probe() -> None:
+    for kind in RULES:
+        found = pause_ms(failure(kind, retry_after_ms=LONGEST_WAIT_MS), 100)
+        assert found is None or found == PROBE_EVERY_MS

@@ -115,7 +115,7 @@ class Attempt:
     def _provider_call(self) -> ProviderCall | Failure:
         candidate, now_ms = self._planned.candidate, self._runtime.now_ms()
         if _is_stale(self._planned, now_ms):
-            return Failure(FailureKind.STALE_HOLD, Billed.NO, "the hold went stale before the request was sent", retry_after_ms=0)
+            return Failure(FailureKind.STALE_HOLD, Billed.NO, "the hold went stale before the request was sent")
         timeouts, left_ms = candidate.model.timeouts, max(1, self._deadline_at_ms - now_ms)
         return ProviderCall(
             model=candidate.model,

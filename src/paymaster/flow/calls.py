@@ -11,6 +11,7 @@ ports that never suspend. It yields the chunks of a streamed answer and, last, t
 
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
+from dataclasses import replace
 
 from paymaster.accounting.accounts import Hold
 from paymaster.accounting.records import AttemptRecord
@@ -24,7 +25,7 @@ from paymaster.flow.replies import Reply
 from paymaster.operations import Operation
 from paymaster.routing.budgets import BudgetsLeft
 from paymaster.routing.call_errors import describe_failure, no_model_error
-from paymaster.routing.failures import RULES, Failure, FailureKind, Then, TryAgain, next_step
+from paymaster.routing.failures import RULES, Failure, FailureKind, Then, TryAgain, counts_as_attempt, next_step, pause_ms
 from paymaster.routing.on_refusal import Deferred
 from paymaster.routing.planning import Candidate, SkipCause, Skipped, assess
 from paymaster.routing.requests import Request
@@ -83,6 +84,8 @@ class _Call:
         self._previous: str | None = None
         self._fallback_reason = ""
         self._outgrown_tokens = 0
+        self._counted = 0
+        self._throttled: Skipped | None = None
         self.records = list[AttemptRecord]()
 
     def turns(self) -> Iterator[tuple[Candidate, bool, bool]]:
@@ -132,6 +135,7 @@ class _Call:
     async def tries_again(self, attempt: Attempt, failure: Failure, candidate: Candidate, tried: int, *, has_fallback: bool) -> bool:
         """Whether the same model is tried again, after any backoff; otherwise the call leaves it. Raises RequestRefused."""
         name, policy = candidate.model.name, self._policy
+        self._counted += counts_as_attempt(failure)
         throttled = failure.kind is FailureKind.THROTTLED
         waits_for_it = throttled and not has_fallback and policy.retries_per_model > 0
         step = next_step(
@@ -142,8 +146,9 @@ class _Call:
             patience_ms=self.patience.left_ms(has_fallback=has_fallback),
             next_on_content_policy=policy.fall_back_on_content_policy,
         )
-        retry_in_ms = (failure.retry_after_ms or attempt.backoff_ms) if throttled else None
+        retry_in_ms = pause_ms(failure, attempt.backoff_ms) if throttled else None
         skipped = Skipped(name, SkipCause.WAIT if throttled else SkipCause.FAILED, describe_failure(failure), retry_in_ms)
+        self._throttled = skipped if throttled else None
         match step:
             case TryAgain(after_ms):
                 # A pause that is in the ledger makes the next admission wait.
@@ -195,12 +200,19 @@ class _Call:
             self._admission.skipped.append(skipped)
 
     def _obstacle(self, candidate: Candidate) -> Skipped | None:
-        """What the attempts so far hold against another one here: a context that was too short, too many attempts in all."""
+        """What the attempts so far hold against another one here: a context that was too short, too many attempts in all.
+
+        A provider that throttles and says how long may be asked any number of times: its waits bound the call.
+        """
         name, context = candidate.model.name, candidate.model.max_input_tokens or candidate.model.context_window
         if self._outgrown_tokens and context is not None and context <= self._outgrown_tokens:
             return Skipped(name, SkipCause.CONTEXT, "the prompt was too long for a model with this context")
-        if sum(record.outcome != FailureKind.THROTTLED.value for record in self.records) >= self._policy.max_attempts:
-            return Skipped(name, SkipCause.FAILED, f"the call has used up its attempts (max_attempts = {self._policy.max_attempts})")
+        if self._counted >= self._policy.max_attempts:
+            used_up = f"the call has used up its attempts (max_attempts = {self._policy.max_attempts})"
+            throttled = self._throttled
+            if throttled is not None and throttled.model == name:
+                return replace(throttled, detail=f"{throttled.detail}; {used_up}")
+            return Skipped(name, SkipCause.FAILED, used_up)
         return None
 
     def _next_attempt(self, candidate: Candidate, *, has_fallback: bool) -> PlannedAttempt:

@@ -1,16 +1,16 @@
-"""Reads remaining limits and times to wait from headers and error bodies in every published format; knows no clock."""
+"""Reads remaining limits and times to wait from headers and error bodies in every published format; knows no clock.
+
+A wait that nobody can mean (none, one that is over, more than a day) counts as not stated; then the next place is read.
+"""
 
 import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from math import ceil, isfinite
 
 from paymaster.flow.ports import RateSignals
 from paymaster.jsontypes import JsonObject
-
-LONGEST_WAIT_MS = 31 * 86_400_000
-"""A month, the longest wait: no provider's limit resets later."""
+from paymaster.routing.failures import believed_wait_ms
 
 _EPOCH_SECONDS = 10**9
 _EPOCH_MS = 10**12
@@ -78,28 +78,29 @@ def read_retry_after(headers: Mapping[str, str], error: JsonObject | None, messa
 
 
 def span_ms(text: str, now_ms: int) -> int | None:
-    """A moment or a duration as milliseconds from now: `1s`, `6m0s`, `20ms`, `12`, `0.5`, epoch (s or ms), RFC 3339, HTTP date."""
+    """A moment or a duration as milliseconds from now: `1s`, `6m0s`, `20ms`, `12`, `0.5`, epoch (s or ms), RFC 3339, HTTP date.
+
+    None for a text that is none of these, and for a time that nobody can mean.
+    """
     text = text.strip()
     if _NUMBER.fullmatch(text):
         number = float(text)
         if number >= _EPOCH_MS:
-            return _bounded(number - now_ms)
-        return _bounded(number * 1_000 - now_ms if number >= _EPOCH_SECONDS else number * 1_000)
+            return believed_wait_ms(number - now_ms)
+        return believed_wait_ms(number * 1_000 - now_ms if number >= _EPOCH_SECONDS else number * 1_000)
     if _SPAN.fullmatch(text):
-        return _bounded(sum(float(amount) * _UNIT_MS[unit] for amount, unit in _PART.findall(text)))
+        return believed_wait_ms(sum(float(amount) * _UNIT_MS[unit] for amount, unit in _PART.findall(text)))
     moment = _moment_ms(text)
-    return None if moment is None else _bounded(moment - now_ms)
+    return None if moment is None else believed_wait_ms(moment - now_ms)
 
 
 def _retry_header(headers: Mapping[str, str], now_ms: int) -> int | None:
     in_ms = headers.get("retry-after-ms", "").strip()
-    if _NUMBER.fullmatch(in_ms):
-        return _bounded(float(in_ms))
+    if _NUMBER.fullmatch(in_ms) and (wait := believed_wait_ms(float(in_ms))) is not None:
+        return wait
     text = headers.get("retry-after", "").strip()
     if not text:
         return None
-    if _NUMBER.fullmatch(text) and float(text) < _EPOCH_SECONDS:
-        return _bounded(float(text) * 1_000)
     sent_at = _moment_ms(headers.get("date", "")) if not _NUMBER.fullmatch(text) else None
     return span_ms(text, now_ms if sent_at is None else sent_at)
 
@@ -121,8 +122,10 @@ def _body_hints(error: JsonObject | None, now_ms: int) -> Iterator[int | None]:
         yield read_rate_signals(headers, now_ms).reset_requests_ms
     for name, unit_ms in (("retry_after_ms", 1), ("retry_after", 1_000), ("retry_after_seconds", 1_000)):
         wait = error.get(name)
-        if isinstance(wait, int | float) and not isinstance(wait, bool) and wait >= 0 and isfinite(wait):
-            yield _bounded(wait * unit_ms)
+        if isinstance(wait, int | float) and not isinstance(wait, bool):
+            yield believed_wait_ms(wait * unit_ms)
+        elif isinstance(wait, str) and _NUMBER.fullmatch(wait.strip()):
+            yield believed_wait_ms(float(wait) * unit_ms)
 
 
 def _wait_in_words(message: str) -> int | None:
@@ -139,7 +142,7 @@ def _count(headers: Mapping[str, str], names: tuple[str, ...]) -> int | None:
     for name in names:
         text = headers.get(name, "").strip()
         if _NUMBER.fullmatch(text):
-            return int(float(text))
+            return int(float(text))  # at most 20 digits
     return None
 
 
@@ -150,11 +153,7 @@ def _span(headers: Mapping[str, str], names: tuple[str, ...], now_ms: int) -> in
 def _moment_ms(text: str) -> int | None:
     try:
         moment = datetime.fromisoformat(text) if text[:4].isdigit() else parsedate_to_datetime(text)
-    except (ValueError, TypeError, IndexError):
+    except (ValueError, TypeError, IndexError, OverflowError):
         return None
     aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
     return round(aware.timestamp() * 1_000)
-
-
-def _bounded(wait_ms: float) -> int:
-    return max(0, min(ceil(wait_ms), LONGEST_WAIT_MS))

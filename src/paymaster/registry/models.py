@@ -108,8 +108,9 @@ class Policy:
 
     A threshold event is emitted at each of `warn_at_percent` of a budget. A call waits at most `max_wait_ms` in total for room under
     limits, at most `patience_ms` for a model that has a fallback, and takes at most `deadline_ms`. `retries_per_model` counts attempts
-    after the first at one model, `max_attempts` all attempts of a call. The breaker opens for `breaker_pause_ms` after `breaker_failures`
-    failures within `breaker_window_ms`. `on_ledger_error` is `refuse`, `spool` or None, which follows from `hard_stop_on_budget`.
+    after the first at one model, `max_attempts` all attempts of a call except throttled ones whose wait is stated. The breaker opens for
+    `breaker_pause_ms` after `breaker_failures` failures within `breaker_window_ms`. `on_ledger_error` is `refuse`, `spool` or None, which
+    follows from `hard_stop_on_budget`.
     `key_limits` are the limits of the caller's client key, over all models.
     """
 

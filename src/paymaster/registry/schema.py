@@ -237,7 +237,7 @@ class PolicySection(BaseSection):
     patience_s: Seconds | None = Field(None, description="The longest wait for a model that has another fallback. Default 10.")
     deadline_s: Seconds | None = Field(None, description="The deadline of a call over the whole chain, waits included. Default 1800.")
     retries_per_model: CountFromZero | None = Field(None, description="Attempts at one model after the first. Default 2.")
-    max_attempts: Count | None = Field(None, description="All attempts of one call, over the whole chain. Default 10.")
+    max_attempts: Count | None = Field(None, description="All attempts of one call, except a 429 that says how long to wait. Default 10.")
     backoff_initial_s: Seconds | None = Field(None, description="The first wait before a retry, if the provider names none. Default 0.5.")
     backoff_max_s: Seconds | None = Field(None, description="The longest wait before a retry. Default 20.")
     breaker_failures: Count | None = Field(None, description="Failures in a row that open a model's circuit. Default 5.")

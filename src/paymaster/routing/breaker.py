@@ -4,11 +4,11 @@
     open        no call goes to it
     half open   one call at a time, the probe, finds out whether it answers again
 
-                  FAILED (counted)                       the pause is over
-                    ┌──────┐   LIMIT_REACHED, OPERATOR     (its entry ends)
+                  FAILED (counted)   LIMIT_REACHED,      the pause is over
+                    ┌──────┐       OPERATOR, LONG_WAIT     (its entry ends)
                     └► closed ─────────────────────► open ─────────────────► half open
-                         ▲                             ▲                        │
-                         │                             └── FAILED, OPERATOR ────┤
+                         ▲                             ▲  FAILED, OPERATOR,     │
+                         │                             └─────── LONG_WAIT ──────┤
                          └──────────────── ANSWERED, or the period is over ─────┘
 
 The state is kept in three accounts, shared by every process of a ledger:
@@ -21,8 +21,9 @@ An ordinary hold is refused while either of the first two has anything: a circui
 long that takes. The call then asks again as a probe. A waiter renews its turn in the ledger by its ordinary hold alone, which asks for
 nothing there: one that waits for something else as well must not keep other probes out.
 
-What a provider asked for (Retry-After) is another matter: `pause/M`. Amounts have no meaning, only their presence has; and no cap of a
-registry is involved, so registries with different limits share a breaker.
+What a provider asked for (Retry-After) is another matter: `pause/M`. Only a wait of more than an hour opens the circuit as well, so that
+one call an hour finds out whether there is room earlier. Amounts have no meaning, only their presence has; and no cap of a registry is
+involved, so registries with different limits share a breaker.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,7 +32,7 @@ from types import MappingProxyType
 
 from paymaster.accounting.account_names import BREAKER, FAILURES, PROBE, account_of, parse
 from paymaster.accounting.accounts import Balance, Change, Charge, Post, Refused
-from paymaster.routing.failures import RULES, Failure, FailureKind
+from paymaster.routing.failures import RULES, Failure, FailureKind, asks_for_long
 
 HALF_OPEN_MS = 60_000
 """How long a circuit stays half open at least, unless a probe is answered earlier: longer where one call may take longer."""
@@ -52,6 +53,7 @@ class CircuitEvent(StrEnum):
     FAILED = "failed"
     LIMIT_REACHED = "limit reached"
     OPERATOR = "requires operator action"
+    LONG_WAIT = "long wait"
     NOTHING = "nothing"
 
 
@@ -61,11 +63,13 @@ TRANSITIONS: Mapping[tuple[State, CircuitEvent], State] = MappingProxyType(
         (State.CLOSED, CircuitEvent.FAILED): State.CLOSED,
         (State.CLOSED, CircuitEvent.LIMIT_REACHED): State.OPEN,
         (State.CLOSED, CircuitEvent.OPERATOR): State.OPEN,
+        (State.CLOSED, CircuitEvent.LONG_WAIT): State.OPEN,
         (State.CLOSED, CircuitEvent.NOTHING): State.CLOSED,
         (State.HALF_OPEN, CircuitEvent.ANSWERED): State.CLOSED,
         (State.HALF_OPEN, CircuitEvent.FAILED): State.OPEN,
         (State.HALF_OPEN, CircuitEvent.LIMIT_REACHED): State.OPEN,
         (State.HALF_OPEN, CircuitEvent.OPERATOR): State.OPEN,
+        (State.HALF_OPEN, CircuitEvent.LONG_WAIT): State.OPEN,
         (State.HALF_OPEN, CircuitEvent.NOTHING): State.HALF_OPEN,
     }
 )
@@ -110,20 +114,27 @@ def event_of(failure: Failure | None, *, has_fallback: bool, adapts: bool) -> Ci
         return CircuitEvent.ANSWERED
     if RULES[failure.kind].needs_operator:
         return CircuitEvent.OPERATOR
+    if asks_for_long(failure):
+        return CircuitEvent.LONG_WAIT
     if failure.kind is FailureKind.THROTTLED:
-        return CircuitEvent.FAILED if has_fallback and failure.retry_after_ms is None and not adapts else CircuitEvent.NOTHING
+        return CircuitEvent.FAILED if has_fallback and failure.asked_ms is None and not adapts else CircuitEvent.NOTHING
     return CircuitEvent.FAILED if RULES[failure.kind].breaker else CircuitEvent.NOTHING
 
 
-def posts(model: str, state: State, event: CircuitEvent, *, pause_ms: int, longest_call_ms: int, window_ms: int) -> tuple[Post, ...]:
-    """What the end of an attempt adds: a failure that counts; and, where the circuit opens, its pause and the half-open period after it."""
+def posts(
+    model: str, state: State, event: CircuitEvent, *, pause_ms: int, longest_call_ms: int, window_ms: int, asked_ms: int = 0
+) -> tuple[Post, ...]:
+    """What the end of an attempt adds: a failure that counts; and, where the circuit opens, its pause and the half-open period after it.
+
+    The circuit stays half open for as long as the provider asked to wait (`asked_ms`), unless a probe is answered.
+    """
     counted = (Post(account_of(FAILURES, model), 1, window_ms),) if event is CircuitEvent.FAILED else ()
     if TRANSITIONS[state, event] is not State.OPEN:
         return counted
     return (
         *counted,
         Post(account_of(PROBE, model), 1, pause_ms),
-        Post(account_of(BREAKER, model), 1, pause_ms + max(HALF_OPEN_MS, longest_call_ms)),
+        Post(account_of(BREAKER, model), 1, max(asked_ms, pause_ms + max(HALF_OPEN_MS, longest_call_ms))),
     )
 
 

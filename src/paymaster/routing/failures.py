@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from math import ceil
 from typing import TypeAlias
 
 from paymaster.accounting.usage.record import Usage
@@ -54,6 +55,26 @@ class Failure:
     delivered_chars: int = 0
     request_id: str | None = None
 
+    @property
+    def asked_ms(self) -> int | None:
+        """How long the provider asked to wait; None if it did not, or asked for nothing or more than a day."""
+        return None if self.retry_after_ms is None else believed_wait_ms(self.retry_after_ms)
+
+
+LONGEST_WAIT_MS = 86_400_000
+"""A day: a provider that asks for more is not believed, because its limits reset daily at the latest."""
+
+PROBE_EVERY_MS = 3_600_000
+"""How often one call finds out whether a provider that asked for a long wait has room earlier."""
+
+LEAST_WAIT_MS = 1_000
+"""A shorter wait is raised to the backoff or this, whichever is shorter: one that is a moment too short is asked for over and over."""
+
+
+def believed_wait_ms(wait_ms: float) -> int | None:
+    """A wait that a provider names, in whole milliseconds; None for one that is over already, or longer than any limit lasts."""
+    return ceil(wait_ms) if 0 < wait_ms <= LONGEST_WAIT_MS else None
+
 
 class Then(StrEnum):
     """Where a failed call goes when its model is not tried again."""
@@ -69,6 +90,7 @@ class Rule:
 
     `again`: the same model may be tried again. `pause_ms`: no worker calls the model for that long (None: as long as the provider or
     the backoff says). `breaker`: it counts towards opening the breaker. `needs_operator`: only an operator can fix the cause.
+    `at_once`: nothing was sent, so that there is nothing to wait for.
     """
 
     again: bool
@@ -77,6 +99,7 @@ class Rule:
     pause_ms: int | None = None
     breaker: bool = False
     needs_operator: bool = False
+    at_once: bool = False
 
 
 OPERATOR_PROBE_MS = 25_000
@@ -98,7 +121,7 @@ RULES: dict[FailureKind, Rule] = {
     FailureKind.UNKNOWN_MODEL: Rule(again=False, then=Then.NEXT, pauses=True, pause_ms=OPERATOR_PROBE_MS, needs_operator=True),
     FailureKind.BAD_REQUEST: Rule(again=False, then=Then.GIVE_UP),
     FailureKind.CANCELLED: Rule(again=False, then=Then.GIVE_UP),
-    FailureKind.STALE_HOLD: Rule(again=True, then=Then.NEXT),
+    FailureKind.STALE_HOLD: Rule(again=True, then=Then.NEXT, at_once=True),
 }
 """Every kind has its row; docs/design/failures-and-breaker.md gives the reasons."""
 
@@ -117,7 +140,7 @@ def next_step(failure: Failure, *, tried: int, retries: int, backoff_ms: int, pa
     """What to do after a failure. `tried` counts the attempts at this model, `patience_ms` is the longest wait worth it for this model."""
     rule = RULES[failure.kind]
     if rule.again and tried <= retries:
-        after_ms = backoff_ms if failure.retry_after_ms is None else failure.retry_after_ms
+        after_ms = wait_ms(failure, backoff_ms)
         if after_ms <= patience_ms:
             return TryAgain(after_ms)
     if failure.kind is FailureKind.CONTENT_POLICY and next_on_content_policy:
@@ -125,11 +148,28 @@ def next_step(failure: Failure, *, tried: int, retries: int, backoff_ms: int, pa
     return rule.then
 
 
+def wait_ms(failure: Failure, backoff_ms: int) -> int:
+    """The wait before the same model is tried again: what the provider asked for, else the backoff."""
+    if RULES[failure.kind].at_once:
+        return 0
+    if failure.asked_ms is None:
+        return backoff_ms
+    return max(failure.asked_ms, min(backoff_ms, LEAST_WAIT_MS))
+
+
 def pause_ms(failure: Failure, backoff_ms: int) -> int | None:
-    """How long every worker stays off the model after this failure; None: not at all."""
+    """How long every worker stays off the model after this failure, at most until the next probe; None: not at all."""
     rule = RULES[failure.kind]
     if not rule.pauses:
         return None
-    if rule.pause_ms is not None:
-        return max(rule.pause_ms, failure.retry_after_ms or 0)
-    return backoff_ms if failure.retry_after_ms is None else failure.retry_after_ms
+    return min(PROBE_EVERY_MS, wait_ms(failure, backoff_ms) if rule.pause_ms is None else max(rule.pause_ms, failure.asked_ms or 0))
+
+
+def counts_as_attempt(failure: Failure) -> bool:
+    """Whether a failed attempt counts towards `max_attempts`: all but a throttled one whose provider says how long to wait."""
+    return failure.kind is not FailureKind.THROTTLED or failure.asked_ms is None
+
+
+def asks_for_long(failure: Failure) -> bool:
+    """Whether the provider asked for such a long wait that one probe finds out now and then whether it has room earlier."""
+    return failure.kind is FailureKind.THROTTLED and failure.asked_ms is not None and failure.asked_ms > PROBE_EVERY_MS

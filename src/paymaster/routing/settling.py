@@ -123,7 +123,7 @@ def circuit_event_of(attempt: PlannedAttempt, failure: Failure | None) -> breake
 
 def circuit_pause_ms(attempt: PlannedAttempt, failure: Failure, backoff_ms: int, policy: Policy) -> int:
     """How long a circuit that this failure opens stays open."""
-    if circuit_event_of(attempt, failure) is breaker.CircuitEvent.OPERATOR:
+    if circuit_event_of(attempt, failure) in (breaker.CircuitEvent.OPERATOR, breaker.CircuitEvent.LONG_WAIT):
         return pause_ms(failure, backoff_ms) or policy.breaker_pause_ms
     return policy.breaker_pause_ms
 
@@ -140,6 +140,7 @@ def circuit_posts(
         pause_ms=circuit_pause_ms(attempt, failure, backoff_ms, policy),
         longest_call_ms=model.timeouts.total_ms,
         window_ms=policy.breaker_window_ms,
+        asked_ms=failure.asked_ms or 0,
     )
 
 
