@@ -112,6 +112,7 @@ def test_the_greatest_value_of_a_field_is_taken(name: str) -> None:
         (HUGE, "a number of about 5,001 digits"),
         (-HUGE, "a number of about 5,001 digits"),
         (1e30, "1e+30"),
+        (Decimal("1E+30"), "1E+30"),
         (None, "None"),
         ("x" * 100, f"'{'x' * 59}…"),
         ([HUGE], "a list"),

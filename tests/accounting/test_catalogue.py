@@ -215,6 +215,15 @@ def test_a_price_by_the_hour_of_the_day_is_not_guessed() -> None:
     assert only(entry([ConditionalPrice(prices=mtok("1")), ConditionalPrice(night, prices=mtok("2"))])) is None
 
 
+@pytest.mark.parametrize("rate", ["NaN", "Infinity", "-1", "1e30", "1000001"])
+def test_a_rate_that_nobody_can_mean_makes_a_model_unpriced(rate: str) -> None:
+    assert only(entry(mtok(rate))) is None
+    assert only(entry(mtok("1", cache_read_mtok=TieredPrices(base=Decimal(1), tiers=[Tier(start=9, price=Decimal(rate))])))) is None
+    price = only(entry(mtok("1"), PriceVariant(when={"service_tier": "priority"}, prices=mtok(rate))))
+    assert price is not None
+    assert price.mode("priority") is None
+
+
 def test_an_empty_price_is_free_only_by_name() -> None:
     assert only(entry(ModelPrice())) is None
     assert only(entry(ModelPrice(), name="m:free")).is_free

@@ -372,6 +372,21 @@ def test_the_providers_own_answer_wins_over_litellms_status():
     assert failure_of(error, now_ms=0).kind is FailureKind.SERVER_ERROR
 
 
+@pytest.mark.parametrize(
+    "retry_after", ["0", "-1", "nan", "99999999", "9" * 5_000, "Fri, 31 Dec 2999 23:59:59 GMT", "Thu, 01 Jan 1970 00:00:00 GMT"]
+)
+def test_a_wait_that_nobody_can_mean_is_not_stated(retry_after):
+    """By the provider's own answer, and by litellm's copy of its headers."""
+    headers = {"llm_provider-retry-after": retry_after}
+    error = StrangeError("slow down", status_code=429)
+    error.litellm_response_headers = headers
+    for step in (error, StrangeError("wrapped", status_code=500)):
+        if step is not error:
+            step.__cause__ = HTTPStatusError(response=SimpleNamespace(status_code=429, headers=headers, content=b"{}"))
+        failure = failure_of(step, now_ms=0)
+        assert (failure.kind, failure.retry_after_ms) == (FailureKind.THROTTLED, None)
+
+
 def test_a_circular_chain_of_errors_ends():
     first, second = StrangeError("a"), StrangeError("b")
     first.__cause__, second.__cause__ = second, first

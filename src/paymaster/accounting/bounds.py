@@ -26,6 +26,9 @@ LARGEST_CALL_NANOUSD = LARGEST_CALL_USD * NANOUSD_PER_USD
 LARGEST_BUDGET_USD = 1_000_000_000
 """A ledger counts nano-dollars in 64 bits, which ends at nine thousand million dollars."""
 
+LARGEST_RATE = 1_000_000
+"""Dollars per million tokens, or per thousand: more than any model costs."""
+
 LARGEST_LIMIT = 10**12
 """The greatest limit of a registry or a key: requests and tokens in a minute or a day, calls at the same time."""
 
@@ -70,5 +73,5 @@ def shown(value: object) -> str:
         return f"a number of about {value.bit_length() * 30_103 // 100_000 + 1:,} digits"
     if isinstance(value, list | tuple | dict):
         return "a list" if isinstance(value, list | tuple) else "a map"
-    text = repr(value)
+    text = str(value) if isinstance(value, Decimal) else repr(value)
     return text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}…"

@@ -12,11 +12,10 @@ from urllib.parse import urlsplit
 from pydantic import BeforeValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from paymaster.accounting.bounds import COUNT_FIELDS, LARGEST_BUDGET_USD, LARGEST_LIMIT, MOST_SECONDS
+from paymaster.accounting.bounds import COUNT_FIELDS, LARGEST_BUDGET_USD, LARGEST_LIMIT, LARGEST_RATE, MOST_SECONDS
 from paymaster.registry.secrets import REFERENCE, SECRET_HEADERS, VARIABLE_NAME, looks_like_a_secret, names_a_secret, shown
 
 MOST_DECIMALS = 18
-LARGEST_RATE = 1_000_000
 
 
 def refuse(message: str, suggestion: str = "") -> NoReturn:

@@ -76,9 +76,13 @@ def check_params(params: Mapping[str, object]) -> None:
             read_count(name, value, COUNT_FIELDS[name])
             continue
         try:
-            _check_numbers(name, value)
+            found = _beyond_json(value)
         except RecursionError:
             raise RequestInvalid(f"{name} is nested too deeply to be sent") from None
+        if found is not None:
+            path, number = found
+            expected = "at most 1e308" if isinstance(number, int) else "a finite number"
+            raise RequestInvalid(f"{name}{path} must be {expected}, got {shown(number)}")
 
 
 def choices_in(params: Mapping[str, object]) -> int:
@@ -87,20 +91,22 @@ def choices_in(params: Mapping[str, object]) -> int:
     return n if isinstance(n, int) and n > 0 else 1
 
 
-def _check_numbers(name: str, value: object) -> None:
-    match value:
-        case int() if abs(value) > LARGEST_NUMBER:
-            raise RequestInvalid(f"{name} must be at most 1e308, got {shown(value)}")
-        case float() if not isfinite(value):
-            raise RequestInvalid(f"{name} must be a finite number, got {shown(value)}")
-        case Mapping():
-            for key, item in value.items():
-                _check_numbers(f"{name}.{key}", item)
-        case list() | tuple():
-            for index, item in enumerate(value):
-                _check_numbers(f"{name}[{index}]", item)
-        case _:
-            pass
+def _beyond_json(value: object) -> tuple[str, float] | None:
+    """The first number in a value that JSON's readers don't take, with the path to it; None if there is none."""
+    if isinstance(value, float):
+        return None if isfinite(value) else ("", value)
+    if isinstance(value, int):
+        return None if abs(value) <= LARGEST_NUMBER else ("", value)
+    if isinstance(value, dict) or (not isinstance(value, str) and isinstance(value, Mapping)):
+        for key, item in value.items():
+            # Most items are texts, and are not looked at: a schema has hundreds.
+            if type(item) is not str and (found := _beyond_json(item)) is not None:
+                return f".{key}{found[0]}", found[1]
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            if type(item) is not str and (found := _beyond_json(item)) is not None:
+                return f"[{index}]{found[0]}", found[1]
+    return None
 
 
 def read_deadline_ms(deadline_s: object) -> int | None:

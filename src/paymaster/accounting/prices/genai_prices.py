@@ -24,6 +24,7 @@ from genai_prices.types import (
     TimeOfDateConstraint,
 )
 
+from paymaster.accounting.bounds import LARGEST_RATE
 from paymaster.accounting.prices.names import core, without_snapshots
 from paymaster.accounting.prices.price import ALWAYS, Period, Price
 from paymaster.accounting.prices.rates import Rates, RateTable, Tier
@@ -121,10 +122,23 @@ def _price(provider: str, model: ModelInfo, at: datetime, supplement: Supplement
 
 
 def _is_countable(model: ModelInfo, values: _Values) -> bool:
-    """Whether an answer's usage has every count that the model is billed by. An empty price is free only if the name ends in `:free`."""
+    """Whether an answer's usage has every count that the model is billed by. An empty price is free only if the name ends in `:free`.
+
+    An entry with a rate that nobody can mean is no price.
+    """
     if not values:
         return model.id.endswith(":free")
-    return values.keys() <= _METERS.keys() | _NOT_IN_USAGE and "input_mtok" in values
+    return _are_believed(values) and values.keys() <= _METERS.keys() | _NOT_IN_USAGE and "input_mtok" in values
+
+
+def _are_believed(values: _Values) -> bool:
+    """Whether every rate is finite, not negative, and no more than a registry's may be."""
+    rates = [rate for value in values.values() for rate in _all_rates(value)]
+    return all(rate.is_finite() and 0 <= rate <= LARGEST_RATE for rate in rates)
+
+
+def _all_rates(value: Decimal | TieredPrices) -> list[Decimal]:
+    return [value] if isinstance(value, Decimal) else [value.base, *(tier.price for tier in value.tiers)]
 
 
 def _conditional(model: ModelInfo) -> list[ConditionalPrice]:
@@ -159,7 +173,7 @@ def _modes(model: ModelInfo, listed: _Values, at: datetime) -> dict[str, _Values
             if name is not None and holds:
                 for key, value in _values(variant.prices).items():
                     rates.setdefault(name, {}).setdefault(key, value)  # of two variants, the earlier one wins for each rate
-    return {name: {**listed, **own} for name, own in rates.items()}
+    return {name: {**listed, **own} for name, own in rates.items() if _are_believed(own)}
 
 
 def _mode_name(variant: PriceVariant) -> str | None:

@@ -145,7 +145,7 @@ def _read_usd(text: str) -> int:
         advice = "Write dollars with at most 9 decimals: -1.50, +0.000000001."
         raise UsageMistake(f"--usd {text}: not an amount that can be posted exactly", advice=advice) from error
     if not amount or abs(amount) > LARGEST_AMOUNT:
-        raise UsageMistake(f"--usd {text}: {f'must be at most {format_usd(LARGEST_AMOUNT)}' if amount else 'nothing would change'}")
+        raise UsageMistake(f"--usd {text}: {f'too large, at most {format_usd(LARGEST_AMOUNT)}' if amount else 'nothing would change'}")
     return amount
 
 
