@@ -224,7 +224,7 @@ def test_an_image_costs_as_much_as_the_published_formula_says(rule, size, detail
     assert rule.tokens(size, detail) == tokens
 
 
-@given(st.tuples(st.integers(1, 20_000), st.integers(1, 20_000)))
+@given(st.tuples(st.integers(1, 20_000) | st.integers(1, 2**32 - 1), st.integers(1, 20_000) | st.integers(1, 2**32 - 1)))
 @settings(max_examples=200, deadline=None)
 def test_no_known_size_costs_more_than_the_unknown_one(size):
     for rule in (Tiles(85, 170), Patches(32, 1536), Patches(14, 16_384, 2_048), Crops()):
@@ -538,6 +538,9 @@ def endless():
         ({"role": "user", "content": nested(100_000)}, "nested too deeply"),
         ({"role": "user", "tool_calls": nested(100_000)}, "nested too deeply"),
         ({"role": "user", "extra": endless()}, "nested too deeply"),
+        ({"role": "user", "extra": [float("nan")]}, "can't be written as JSON"),
+        ({"role": "user", "content": [{"type": "text", "text": "x", "weight": float("inf")}]}, "can't be written as JSON"),
+        ({"role": "user", "content": [{"type": "text", "text": "x", "weight": 10**5_000}]}, "can't be written as JSON"),
         ({"role": "user", "tool_calls": endless()}, "JSON"),
     ],
 )

@@ -89,8 +89,8 @@ def weigh_tools(tools: Sequence[JsonObject], tokenizer: Tokenizer) -> Weight:
 def compact_json(value: object) -> str:
     """JSON without spaces and escapes, of any mappings and sequences. Raises RequestInvalid for values that JSON can't express."""
     try:
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=_plain)
-    except (TypeError, ValueError) as error:  # keys that aren't strings; a value that contains itself
+        return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain)
+    except (TypeError, ValueError) as error:  # keys that aren't strings; a value that contains itself; NaN
         raise RequestInvalid(f"A message or a tool can't be written as JSON: {error}.") from error
 
 
