@@ -9,6 +9,8 @@ class Scope:
     """The run of a call, and perhaps its batch, instance (a task of a batch), user, role and free tags.
 
     `role` distinguishes an agent's calls from its reviewer's or chooser's. `key` is the id of the client key, None without a gateway.
+    `own_names` says which of `run`, `batch` and `instance` the user of a client key named: they are this user's own, so that nobody else
+    can spend their budgets.
     """
 
     run: str
@@ -18,3 +20,4 @@ class Scope:
     role: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     key: str | None = None
+    own_names: frozenset[str] = frozenset()

@@ -1,8 +1,13 @@
 """The grammar of account names: what is built is parsed again."""
 
+from itertools import combinations
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from paymaster.accounting.account_names import (
+    BUDGET_DIMENSIONS,
     MONEY,
     REQUESTS,
     AccountName,
@@ -10,7 +15,9 @@ from paymaster.accounting.account_names import (
     budget_account,
     dimensions_of,
     is_money,
+    key_of,
     key_subject,
+    owner_of,
     parse,
 )
 
@@ -50,9 +57,54 @@ def test_a_budget_s_name_carries_its_dimensions(
     assert dimensions_of(name) == dimensions
 
 
+@pytest.mark.parametrize(
+    ("per", "models", "owner", "name"),
+    [
+        ({"run": "exp-42"}, (), "ann", "usd/~ann/run/exp-42"),
+        ({"instance": "b7:django/task"}, (), "ann", "usd/~ann/instance/b7:django/task"),
+        ({"run": "r", "model": "a"}, (), "a/b", "usd/~a%2Fb/run/r/model/a"),
+        ({"run": "r"}, ("a", "b"), "~ann", "usd/~~ann/models/a+b/run/r"),
+        ({"run": "~ann/exp-42"}, (), None, "usd/run/~ann/exp-42"),
+        ({"run": "a/user/b"}, (), None, "usd/run/a%2Fuser/b"),
+        ({"run": "a", "user": "b"}, (), None, "usd/run/a/user/b"),
+        ({"run": "a/user"}, (), None, "usd/run/a%2Fuser"),
+        ({"run": "user", "user": "user"}, (), None, "usd/run/user/user/user"),
+        ({"run": "a/b", "day": "2026-11-22"}, (), None, "usd/run/a/b/day/2026-11-22"),
+        ({"run": "a%2Fuser/b"}, (), None, "usd/run/a%252Fuser/b"),
+        ({"run": "50%"}, (), None, "usd/run/50%"),
+        ({"run": "two\nlines"}, (), None, "usd/run/two\nlines"),
+    ],
+)
+def test_no_value_reads_as_another_budget(per: dict[str, str], models: tuple[str, ...], owner: str | None, name: str) -> None:
+    assert budget_account(per, models, owner) == name
+    assert dimensions_of(name) == {**({"models": "+".join(models)} if models else {}), **per}
+    assert owner_of(name) == owner
+
+
+PIECES = st.sampled_from(
+    ["/", "%", "2F", "25", "%2F", "~", "a", "+", ":", "-", "run", "/models/", *(f"/{name}" for name in BUDGET_DIMENSIONS)]
+)
+VALUES = st.lists(PIECES, min_size=1, max_size=6).map("".join)
+OF_SOME = st.sampled_from([names for count in range(4) for names in combinations(BUDGET_DIMENSIONS, count)])
+
+
+@given(OF_SOME.flatmap(lambda names: st.fixed_dictionaries(dict.fromkeys(names, VALUES))), st.none() | VALUES, st.none() | VALUES)
+def test_every_budget_is_read_back(drawn: dict[str, str], models: str | None, owner: str | None) -> None:
+    per: dict[str, str] = {dimension: drawn[dimension] for dimension in BUDGET_DIMENSIONS if dimension in drawn}
+    name = budget_account(per, [] if models is None else [models], owner)
+    limited = {} if models is None or "model" in per else {"models": models}
+    assert (dimensions_of(name), owner_of(name)) == ({**limited, **per}, owner)
+
+
+def test_a_subject_is_a_model_or_a_key() -> None:
+    assert key_of(key_subject("k1")) == "k1"
+    assert key_of("gpt-4o") is None
+
+
 def test_money_has_a_name_of_its_own() -> None:
     assert is_money(MONEY)
     assert is_money("usd/run/r")
     assert not is_money("usd-like/x")
     assert not is_money("requests/usd")
     assert dimensions_of("requests/m") is None
+    assert owner_of("requests/m") is None

@@ -52,6 +52,7 @@ COUNT = st.integers(0, 2**53)
         status=st.none() | COUNT,
         streamed=st.booleans(),
         message=st.none() | TEXT,
+        run_owner=st.none() | TEXT,
     )
 )
 def test_a_record_is_read_back_unchanged(record):
@@ -72,10 +73,16 @@ def test_the_line_omits_empty_fields_and_keeps_zeros():
         "fallback_from",
         "request_id",
         "message",
+        "run_owner",
     }
     assert line["waited_ms"] == 0
     assert line["streamed"] is False
     assert line["version"] == RECORD_VERSION
+
+
+def test_a_run_that_is_somebodys_own_is_named_with_its_owner():
+    assert AttemptRecord(**NEEDED).run_name == "exp-42"
+    assert AttemptRecord(**NEEDED, run_owner="ann").run_name == "ann/exp-42"
 
 
 def test_a_record_is_one_line():

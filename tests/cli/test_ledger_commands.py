@@ -187,6 +187,7 @@ def make_registry(*budgets: Budget, **models: tuple[Limits, tuple[Budget, ...]])
         ("usd/model/m/day/2026-11-22", {"model": "m", "day": "2026-11-22"}),
         ("usd/models/m+n/month/2026-11", {"models": "m+n", "month": "2026-11"}),
         ("usd/instance/night:task-1", {"instance": "night:task-1"}),
+        ("usd/~ann/run/r", {"run": "r"}),
     ],
 )
 def test_an_accounts_name_has_its_dimensions(account, of):
@@ -195,9 +196,25 @@ def test_an_accounts_name_has_its_dimensions(account, of):
 
 
 @pytest.mark.parametrize(
+    ("run", "accounts"),
+    [
+        ("r", {"usd/run/r", "usd/~ann/run/r", "usd/~ben/run/r", "usd/~ben/instance/r:t"}),
+        ("ben/r", {"usd/~ben/run/r", "usd/~ben/instance/r:t"}),
+        ("ann/r", {"usd/~ann/run/r", "usd/run/ann/r"}),
+        ("ann", set()),
+    ],
+)
+def test_a_run_is_found_with_and_without_its_owner(run, accounts):
+    names = ("usd/run/r", "usd/run/ann/r", "usd/~ann/run/r", "usd/~ben/run/r", "usd/~ben/instance/r:t", "usd/user/ann")
+    status = ledger_status({name: Balance(settled=1) for name in names}, run=run)
+    assert {budget.account for budget in status.budgets} == accounts
+
+
+@pytest.mark.parametrize(
     ("account", "cap"),
     [
         ("usd/run/x", 10),
+        ("usd/~ann/run/x", 10),
         ("usd/model/m/day/2026-11-22", 20),
         ("usd/model/n/day/2026-11-22", None),
         ("usd/models/m+n/month/2026-11", 30),

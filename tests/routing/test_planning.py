@@ -189,6 +189,35 @@ def test_a_budgets_account_is_named_by_its_dimensions(per: tuple[str, ...], mode
     assert account_name(Budget(cap_nanousd=1, per=per, models=models), "a", scope, NOON_MS) == expected
 
 
+@pytest.mark.parametrize(
+    ("per", "own_names", "batch", "expected"),
+    [
+        (("run",), {"run"}, None, "usd/~ann/run/r1"),
+        (("run", "month"), {"run"}, None, "usd/~ann/run/r1/month/2026-11"),
+        (("batch",), {"run"}, None, "usd/~ann/batch/r1"),
+        (("instance",), {"run"}, None, "usd/~ann/instance/r1:t"),
+        (("run",), {"batch"}, "b", "usd/run/r1"),
+        (("batch",), {"batch"}, "b", "usd/~ann/batch/b"),
+        (("batch",), {"run"}, "b", "usd/batch/b"),
+        (("instance",), {"batch"}, "b", "usd/~ann/instance/b:t"),
+        (("instance",), {"instance"}, "b", "usd/~ann/instance/b:t"),
+        (("instance",), {"run"}, "b", "usd/instance/b:t"),
+        (("run", "batch"), {"batch"}, "b", "usd/~ann/run/r1/batch/b"),
+        (("run",), set(), None, "usd/run/r1"),
+        (("run", "user"), {"run"}, None, "usd/run/r1/user/ann"),
+        (("run", "key"), {"run"}, None, "usd/run/r1/key/k1"),
+        (("user",), {"run"}, None, "usd/user/ann"),
+        (("model", "day"), {"run", "batch", "instance"}, "b", "usd/model/a/day/2026-11-23"),
+        ((), {"run", "batch", "instance"}, "b", "usd"),
+    ],
+)
+def test_what_a_client_key_s_user_named_is_the_users_own(
+    per: tuple[str, ...], own_names: set[str], batch: str | None, expected: str
+) -> None:
+    scope = Scope(run="r1", batch=batch, instance="t", user="ann", key="k1", own_names=frozenset(own_names))
+    assert account_name(Budget(cap_nanousd=1, per=per), "a", scope, NOON_MS) == expected
+
+
 def test_of_two_budgets_on_one_account_the_smaller_counts_and_foreign_models_are_left_out() -> None:
     policy = Policy(budgets=(per_run("5"), per_run("9"), Budget(cap_nanousd=7, per=("run",), models=("other",))))
     accounts = money_accounts(model("a", budgets=(per_run("2"),)), policy, SCOPE, NOON_MS)

@@ -1,5 +1,7 @@
 """What the end of an attempt writes into the ledger: the exact cost if it is known, else the hold; nothing if nothing was billed."""
 
+from dataclasses import replace
+
 import pytest
 
 from call_box import HELLO, failure, model, per_run, registry
@@ -81,6 +83,12 @@ def test_a_lost_hold_is_recorded_at_its_full_amount() -> None:
     assert (record.outcome, record.billed) == ("lost", "assumed")
     assert record.cost_nanousd == record.held_nanousd > 0
     assert lost_record(attempt(model("b", price=None))).billed == "unpriced"
+
+
+@pytest.mark.parametrize(("own_names", "owner"), [({"run"}, "ann"), ({"batch", "instance"}, None), (set(), None)])
+def test_a_record_has_the_owner_of_its_run(own_names: set[str], owner: str | None) -> None:
+    scope = Scope(run="r", user="ann", key="k1", own_names=frozenset(own_names))
+    assert lost_record(replace(attempt(model("a")), scope=scope)).run_owner == owner
 
 
 @pytest.mark.parametrize(

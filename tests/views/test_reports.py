@@ -153,6 +153,13 @@ def test_a_filter_includes_its_start_and_excludes_its_end(only, count):
     assert report(GroupBy.MODEL, only=only).total().attempts == count
 
 
+def test_own_runs_of_the_same_name_stay_apart():
+    records = [replace(ANSWERED, user=user, run_owner=owner) for user, owner in (("ada", "ada"), ("ben", "ben"), ("ben", None))]
+    assert [row.group for row in report(GroupBy.RUN, records=records).rows()] == [("ada/exp-42",), ("ben/exp-42",), ("exp-42",)]
+    for run, count in (("exp-42", 3), ("ben/exp-42", 1), ("cy/exp-42", 0)):
+        assert report(GroupBy.RUN, only=RecordFilter(run=run), records=records).total().attempts == count
+
+
 MONEY = st.integers(min_value=0, max_value=10**15)
 ATTEMPTS = st.builds(
     AttemptRecord,

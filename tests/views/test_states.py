@@ -64,3 +64,15 @@ def test_a_budgets_state_has_words_and_a_mark(state: BudgetState, expected: tupl
 def test_a_budget_is_named_by_its_dimensions() -> None:
     assert budget_name(budget(0, None)) == "total"
     assert budget_name(budget(0, None, user="-", month="2026-11")) == "user (none), month 2026-11"
+
+
+@pytest.mark.parametrize(
+    ("of", "name"),
+    [
+        ({"run": "exp-42"}, "run ann/exp-42"),
+        ({"run": "exp-42", "month": "2026-11"}, "run ann/exp-42, month 2026-11"),
+        ({"models": "a+b", "instance": "b:-"}, "models a+b, instance ann/b:-"),
+    ],
+)
+def test_an_own_run_is_named_with_its_owner(of: dict[str, str], name: str) -> None:
+    assert budget_name(BudgetState(account="usd", of=of, spent_nanousd=0, held_nanousd=0, cap_nanousd=None, owner="ann")) == name

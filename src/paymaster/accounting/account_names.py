@@ -3,9 +3,13 @@
 usd                                      a budget over everything
 usd/run/exp-42                           a budget per run
 usd/models/a+b/user/ann/month/2026-11    one over two models, per user and month: dimensions in the order of BUDGET_DIMENSIONS
+usd/~ann/run/exp-42                      the same for a run that is ann's own: a user of the gateway with a client key named it
 requests/gpt-4o                          an account of a model: its kind, then the model
 requests/gpt-4o/endpoint/eu              the same for one endpoint of the model
 requests/key/k1                          a limit of one gateway key over all models
+
+A budget's name reads back as what it was built from, whatever its values are. A slash of a value is written `%2F` where a dimension's name
+follows it (`usd/run/a%2Fuser/b` is the run `a/user/b`), and so is every slash of an owner. `%25` is a percent sign before such an escape.
 """
 
 import re
@@ -31,7 +35,18 @@ OVERLOADS: Final = "overloads"
 RECENT_OVERLOADS: Final = "overloads-minute"
 
 _ENDPOINT: Final = "/endpoint/"
-_BUDGET = re.compile(MONEY + "(?:/models/(?P<models>.+?))?" + "".join(f"(?:/{name}/(?P<{name}>.+?))?" for name in BUDGET_DIMENSIONS))
+_KEY: Final = "key/"
+_OWNER: Final = "~"
+_PARTS: Final = ("models", *BUDGET_DIMENSIONS)
+_BUDGET = re.compile(
+    f"{MONEY}(?:/{_OWNER}(?P<owner>[^/]+))?" + "".join(f"(?:/{part}/(?P<{part}>.+?))?" for part in _PARTS),
+    re.DOTALL,  # a library's caller may put a line break into a run's name
+)
+_AMBIGUOUS = re.compile(f"/(?=(?:{'|'.join(_PARTS)})(?:/|$))|%(?=2F|25)")
+_AMBIGUOUS_IN_OWNER = re.compile("/|%(?=2F|25)")
+_ESCAPES: Final = {"/": "%2F", "%": "%25"}
+_ESCAPED = re.compile("%2F|%25")
+_UNESCAPED: Final = {written: char for char, written in _ESCAPES.items()}
 
 
 class AccountName(NamedTuple):
@@ -49,12 +64,17 @@ def account_of(kind: str, subject: str, endpoint: str | None = None) -> str:
 
 def key_subject(key: str) -> str:
     """Under which subject the limits of a gateway key are counted."""
-    return f"key/{key}"
+    return f"{_KEY}{key}"
+
+
+def key_of(subject: str) -> str | None:
+    """The gateway key that a subject is; None for a model."""
+    return subject.removeprefix(_KEY) if subject.startswith(_KEY) else None
 
 
 def can_be_subject(model: str) -> bool:
     """Whether a model may have this name: not one that reads as an endpoint's, or as a gateway key's."""
-    return _ENDPOINT not in model and not model.startswith("key/")
+    return _ENDPOINT not in model and not model.startswith(_KEY)
 
 
 def parse(name: str) -> AccountName:
@@ -71,13 +91,32 @@ def is_money(name: str) -> bool:
     return name == MONEY or name.startswith(f"{MONEY}/")
 
 
-def budget_account(per: Mapping[str, str], models: Sequence[str] = ()) -> str:
-    """The account of a budget: `per` has its dimensions with their values, `models` those that it is limited to."""
-    covered = [] if not models or "model" in per else [f"models/{'+'.join(sorted(models))}"]
-    return "/".join([MONEY, *covered, *(f"{dimension}/{value}" for dimension, value in per.items())])
+def budget_account(per: Mapping[str, str], models: Sequence[str] = (), owner: str | None = None) -> str:
+    """The account of a budget: `per` has its dimensions with their values, `models` those that it is limited to.
+
+    `owner` is the user whose own run, batch or instance `per` names.
+    """
+    parts = {} if not models or "model" in per else {"models": "+".join(sorted(models))}
+    owned = [] if owner is None else [f"{_OWNER}{_AMBIGUOUS_IN_OWNER.sub(_escape, owner)}"]
+    named = (f"{part}/{_AMBIGUOUS.sub(_escape, value)}" for part, value in {**parts, **per}.items())
+    return "/".join([MONEY, *owned, *named])
 
 
 def dimensions_of(name: str) -> dict[str, str] | None:
     """What a budget is counted for, `{"run": "exp-42"}`, with `models` first if it is limited to some. None if it is no budget."""
     match = _BUDGET.fullmatch(name)
-    return None if match is None else {dimension: value for dimension, value in match.groupdict().items() if value is not None}
+    return None if match is None else {part: _unescaped(match[part]) for part in _PARTS if match[part] is not None}
+
+
+def owner_of(name: str) -> str | None:
+    """The user whose own run, batch or instance a budget is counted for; None if it is nobody's own."""
+    match = _BUDGET.fullmatch(name)
+    return None if match is None or match["owner"] is None else _unescaped(match["owner"])
+
+
+def _escape(found: re.Match[str]) -> str:
+    return _ESCAPES[found[0]]
+
+
+def _unescaped(written: str) -> str:
+    return _ESCAPED.sub(lambda found: _UNESCAPED[found[0]], written)

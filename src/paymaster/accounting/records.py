@@ -16,7 +16,7 @@ class AttemptRecord:
     `outcome` is `answered`, `lost` or a failure kind. `billed` is `exact` (the cost is known), `assumed` (the bill is unknown, so the hold
     was charged), `none` (surely not billed) or `unpriced` (answered by a model without a price). `cost_source` names the source of the
     price. `operation` is `chat`, `text_completion` or `embeddings`. The attempts of one call share its `call_id`; `attempt` counts them
-    from 1.
+    from 1. `run_owner` is the user of a client key whose own the run is; None for a run that is nobody's own.
     """
 
     call_id: str
@@ -51,7 +51,13 @@ class AttemptRecord:
     streamed: bool = False
     request_id: str | None = None
     message: str | None = None
+    run_owner: str | None = None
     version: int = RECORD_VERSION
+
+    @property
+    def run_name(self) -> str:
+        """The run's name for people: `ann/exp-42` for ann's own, so that runs of the same name stay apart."""
+        return shown_run(self.run, self.run_owner)
 
     def to_json(self) -> str:
         """One line of JSON; empty fields are left out. Characters that UTF-8 cannot carry become question marks."""
@@ -78,6 +84,11 @@ class AttemptRecord:
         except TypeError as error:
             msg = f"the record of an attempt lacks fields: {error}"
             raise ValueError(msg) from error
+
+
+def shown_run(run: str, owner: str | None) -> str:
+    """A run's name for people, with its owner if it has one."""
+    return run if owner is None else f"{owner}/{run}"
 
 
 _NAMES = tuple(spec.name for spec in fields(AttemptRecord))

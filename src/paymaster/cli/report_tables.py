@@ -5,10 +5,11 @@ from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from paymaster.accounting.account_names import dimensions_of, is_money
+from paymaster.accounting.account_names import dimensions_of, is_money, owner_of
 from paymaster.accounting.corrections import Correction
 from paymaster.accounting.decimals import plain, unscaled
 from paymaster.accounting.money import USD_DECIMALS, format_usd
+from paymaster.accounting.records import shown_run
 from paymaster.cli.spreadsheets import write_csv
 from paymaster.cli.terminal import Cell, Column, Table
 from paymaster.errors import UsageMistake, near
@@ -98,9 +99,11 @@ def report_csv(report: Report, corrections: Sequence[Correction] = (), only: Rec
 
 
 def _concerns(correction: Correction, only: RecordFilter) -> bool:
-    names = {f"run/{only.run}": only.run, f"batch/{only.batch}": only.batch}
+    of, owner = dimensions_of(correction.account) or {}, owner_of(correction.account)
+    run = of.get("run", "")
     return (
-        all(value is None or f"/{name}/" in f"{correction.account}/" for name, value in names.items())
+        (only.run is None or only.run in {run, shown_run(run, owner)})
+        and (only.batch is None or only.batch == of.get("batch"))
         and (only.since_ms is None or correction.at_ms >= only.since_ms)
         and (only.until_ms is None or correction.at_ms < only.until_ms)
     )
@@ -112,7 +115,7 @@ def _correction_values(correction: Correction, by: Sequence[GroupBy]) -> dict[st
     at = _utc(correction.at_ms)
     values: dict[GroupBy, str | None] = {
         GroupBy.MODEL: of.get("model"),
-        GroupBy.RUN: of.get("run"),
+        GroupBy.RUN: shown_run(of["run"], owner_of(correction.account)) if "run" in of else None,
         GroupBy.BATCH: of.get("batch"),
         GroupBy.INSTANCE: of.get("instance", "").partition(":")[2] or None,
         GroupBy.USER: of.get("user"),

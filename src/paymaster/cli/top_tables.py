@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from paymaster.accounting.money import format_usd
+from paymaster.accounting.records import shown_run
 from paymaster.cli.backlog_tables import backlog_table
 from paymaster.cli.flags import Flags
 from paymaster.cli.ledger_access import memory_ledger_error, with_backlog
@@ -64,7 +65,9 @@ class LedgerWatch:
         except LedgerUnavailable as error:
             raise with_backlog(error, backlog_in(self._spool)) from error
         notes = read_call_notes([self._events_file] if self._events_file is not None else newest_files(self._events_folder))
-        calls = [call for call in self._recent_calls.calls(notes) if self._run in (None, call.run)][: self._max_calls]
+        calls = [call for call in self._recent_calls.calls(notes) if self._run in (None, call.run, shown_run(call.run, call.user))][
+            : self._max_calls
+        ]
         status = ledger_status(balances, self._registry, run=self._run, queue=queue)
         shown = replace(status, budgets=most_relevant(status.budgets, _MAX_BUDGETS))
         budgets, limits, models, waiting = status_tables(shown, now_ms)

@@ -15,6 +15,8 @@ from paymaster.scope import Scope
 PREFIX = "x-paymaster-"
 _TAG = "tag-"
 _SCOPE_NAMES = ("run", "batch", "instance", "user", "role")
+OWN_NAMES = frozenset({"run", "batch", "instance"})
+"""What is its user's own if a caller with a key names it. The server's own run is everybody's: its budget holds for all callers."""
 _MAX_TEXT = 200
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -75,6 +77,7 @@ def read_caller(headers: Headers, key: Key | None, default_scope: Scope) -> Call
         role=names.get("role", default_scope.role),
         tags={**default_scope.tags, **tags} if tags else default_scope.tags,
         key=None if key is None else key.id,
+        own_names=frozenset() if own_user is None else frozenset(names.keys() & OWN_NAMES),
     )
     return Caller(scope, key, deadline_ms)
 

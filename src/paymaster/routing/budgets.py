@@ -67,7 +67,19 @@ def account_name(budget: Budget, model: str, scope: Scope, now_ms: int) -> str:
         "day": today,
         "month": today[:7],
     }
-    return budget_account({dimension: values[dimension] for dimension in budget.per}, budget.models)
+    return budget_account({dimension: values[dimension] for dimension in budget.per}, budget.models, _owner(budget, scope))
+
+
+def _owner(budget: Budget, scope: Scope) -> str | None:
+    """The user of a client key whose own run, batch or instance the budget counts; None if it counts nobody's own.
+
+    A budget per user or key is this user's without it.
+    """
+    if not scope.own_names or "user" in budget.per or "key" in budget.per:
+        return None
+    group = "batch" if scope.batch else "run"
+    named_by = {"run": {"run"}, "batch": {group}, "instance": {group, "instance"}}
+    return scope.user if any(scope.own_names & named_by.get(dimension, set()) for dimension in budget.per) else None
 
 
 def over_budget(money: Sequence[MoneyAccount], charges: Sequence[Charge], balances: Sequence[Balance]) -> tuple[str, ...]:

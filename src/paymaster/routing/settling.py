@@ -232,4 +232,5 @@ def _record(attempt: PlannedAttempt, ended: Ended, charged: AttemptCost, outcome
         streamed=attempt.streamed,
         request_id=ended.request_id,
         message=failure.message[:MESSAGE_LENGTH] if failure else None,
+        run_owner=scope.user if "run" in scope.own_names else None,
     )

@@ -18,6 +18,7 @@ from paymaster.accounting.account_names import (
     TOKENS,
     dimensions_of,
     is_money,
+    owner_of,
     parse,
 )
 from paymaster.accounting.accounts import Balance, Queued
@@ -43,13 +44,17 @@ _WAITS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BudgetState:
-    """One budget, in nano-dollars. `of` has what it is counted for (`{"run": "exp-42"}`); `cap_nanousd` is None if no registry has one."""
+    """One budget, in nano-dollars. `of` has what it is counted for (`{"run": "exp-42"}`); `cap_nanousd` is None if no registry has one.
+
+    `owner` is the user of a client key whose own the run, batch or instance is; None if it is nobody's own.
+    """
 
     account: str
     of: Mapping[str, str]
     spent_nanousd: int
     held_nanousd: int
     cap_nanousd: int | None
+    owner: str | None = None
 
     @property
     def left_nanousd(self) -> int | None:
@@ -159,13 +164,18 @@ def most_relevant(budgets: Sequence[BudgetState], most: int) -> tuple[BudgetStat
 
 def _budgets(balances: Mapping[str, Balance], registry: Registry | None, run: str | None) -> Iterator[BudgetState]:
     for account, balance in sorted(balances.items()):
-        of = dimensions_of(account)
+        of, owner = dimensions_of(account), owner_of(account)
         if of is None:
             continue
-        if run is not None and not _belongs(of, run):
+        if run is not None and not (_belongs(of, run) or (owner is not None and _belongs(of, run.removeprefix(f"{owner}/")))):
             continue
         yield BudgetState(
-            account=account, of=of, spent_nanousd=balance.settled + balance.live, held_nanousd=balance.held, cap_nanousd=_cap(of, registry)
+            account=account,
+            of=of,
+            spent_nanousd=balance.settled + balance.live,
+            held_nanousd=balance.held,
+            cap_nanousd=_cap(of, registry),
+            owner=owner,
         )
 
 

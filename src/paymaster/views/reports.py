@@ -24,7 +24,10 @@ class GroupBy(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordFilter:
-    """Which records count: those of `run` and of `batch`, if given, from `since_ms` on and before `until_ms`."""
+    """Which records count: those of `run` and of `batch`, if given, from `since_ms` on and before `until_ms`.
+
+    `run` may have its owner (`ann/exp-42`); without one it is every run of this name.
+    """
 
     run: str | None = None
     batch: str | None = None
@@ -34,7 +37,7 @@ class RecordFilter:
     def admits(self, record: AttemptRecord) -> bool:
         """Whether the record counts."""
         return (
-            (self.run is None or record.run == self.run)
+            (self.run is None or self.run in {record.run, record.run_name})
             and (self.batch is None or record.batch == self.batch)
             and (self.since_ms is None or record.at_ms >= self.since_ms)
             and (self.until_ms is None or record.at_ms < self.until_ms)
@@ -228,7 +231,7 @@ _SUMS = (
 
 _PARTS: Mapping[GroupBy, Callable[[AttemptRecord], str | int | None]] = {
     GroupBy.MODEL: lambda record: record.model,
-    GroupBy.RUN: lambda record: record.run,
+    GroupBy.RUN: lambda record: record.run_name,
     GroupBy.BATCH: lambda record: record.batch,
     GroupBy.INSTANCE: lambda record: record.instance,
     GroupBy.USER: lambda record: record.user,

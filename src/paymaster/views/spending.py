@@ -18,7 +18,7 @@ MOST_SERIES = 7
 
 _NAMES: Mapping[GroupBy, Callable[[AttemptRecord], str | None]] = {
     GroupBy.MODEL: lambda attempt: attempt.model,
-    GroupBy.RUN: lambda attempt: attempt.run,
+    GroupBy.RUN: lambda attempt: attempt.run_name,
     GroupBy.USER: lambda attempt: attempt.user,
 }
 CHARTED = tuple(_NAMES)

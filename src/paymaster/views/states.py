@@ -2,6 +2,7 @@
 
 from typing import Literal, NamedTuple
 
+from paymaster.accounting.records import shown_run
 from paymaster.views.ledger_status import BudgetState, ModelState, QueueState
 from paymaster.views.words import duration, percent, short_usd
 
@@ -46,8 +47,13 @@ def budget_state(state: BudgetState) -> StateWords:
 
 
 def budget_name(state: BudgetState) -> str:
-    """`run exp-42, day 2026-11-22`; the budget for all time is `total`."""
-    return ", ".join(f"{name} {'(none)' if value == '-' else value}" for name, value in state.of.items()) or "total"
+    """`run exp-42, day 2026-11-22`, or `run ann/exp-42` for ann's own; the budget for all time is `total`."""
+
+    def shown(name: str, value: str) -> str:
+        owner = state.owner if name in {"run", "batch", "instance"} else None
+        return f"{name} {'(none)' if value == '-' else shown_run(value, owner)}"
+
+    return ", ".join(shown(name, value) for name, value in state.of.items()) or "total"
 
 
 def waited(state: QueueState, now_ms: int) -> str:
