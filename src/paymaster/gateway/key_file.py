@@ -2,11 +2,16 @@
 
 The file is in the state directory, not in the ledger: a key is configuration, rarely written, read at every request, and the same for every
 kind of ledger. A revoked key stays in the file, so that revoking the last one does not make the gateway open to all.
+
+A server without a file has no keys and answers programs on its machine. A file that exists always closes it: if the file can't be read, is
+no keys file or can have been written by somebody else, a server does not start; one that runs keeps the keys that it knows, and refuses all
+others. So does one whose file is gone.
 """
 
 import logging
 import os
 import secrets
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -14,18 +19,20 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import Annotated, TypeAlias
+from typing import Annotated, Literal, Protocol, TypeAlias, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from paymaster.accounting.money import cap_nanousd
 from paymaster.errors import UsageMistake
 from paymaster.gateway.auth import Key, digest_of, matches
+from paymaster.gateway.private_file import NotPrivate, own_uid, read_private, version_of
 from paymaster.registry.models import Budget, Limits
 from paymaster.registry.values import Count, Usd
 
 FILE_NAME = "gateway-keys.json"
-PERIODS = ("run", "day", "month", "total")
+Period = Literal["run", "day", "month", "total"]
+PERIODS: tuple[Period, ...] = get_args(Period)
 REFRESH_S = 1.0
 """How often the file is checked, and so how long a revoked key may still be accepted."""
 
@@ -40,12 +47,12 @@ class KeyEntry(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    id: str
-    user: str
-    digest: str = Field(repr=False)
+    id: str = Field(pattern=r"\A[^-/]+\z")
+    user: str = Field(min_length=1)
+    digest: str = Field(repr=False, pattern=r"\A[0-9a-f]{64}\z")
     created_at_ms: Moment
     usd: Usd | None = None
-    per: str = "total"
+    per: Period = "total"
     rpm: Count | None = None
     tpm: Count | None = None
     max_parallel: Count | None = None
@@ -76,8 +83,16 @@ class KeyFile(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    version: int = 1
+    version: Literal[1] = 1
     keys: tuple[KeyEntry, ...] = ()
+
+    @model_validator(mode="after")
+    def check_ids(self) -> "KeyFile":
+        """Refuse two keys with one id: which of them counts, and whether it was revoked, would depend on their order."""
+        ids = [entry.id for entry in self.keys]
+        if len(set(ids)) < len(ids):
+            raise ValueError("two keys have the same id")
+        return self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +101,7 @@ class NewKey:
 
     user: str
     usd: Decimal | None = None
-    per: str = "total"
+    per: Period = "total"
     rpm: int | None = None
     tpm: int | None = None
     max_parallel: int | None = None
@@ -131,27 +146,49 @@ def revoke_key(path: Path, id_or_user: str, now_ms: int) -> Sequence[KeyEntry]:
     return revoked
 
 
-def read_keys(path: Path) -> KeyFile:
-    """The file; an empty one if there is none. Raises UsageMistake if it is no keys file."""
+def read_keys(path: Path, trusted_uid: int | None = None) -> KeyFile:
+    """The file; an empty one if there is none. Raises UsageMistake if it is no keys file.
+
+    With `trusted_uid` also if others than this user and root can have written it, as a server asks for.
+    """
     try:
-        return KeyFile.model_validate_json(path.read_bytes())
+        return KeyFile.model_validate_json(read_private(path, trusted_uid))
     except FileNotFoundError:
         return KeyFile()
-    except (OSError, ValidationError) as error:
-        advice = "Restore it, or move it away to start without keys."
-        raise UsageMistake(f"{path} can't be read as a keys file: {_reason(error)}", advice=advice) from error
+    except NotPrivate as error:
+        raise _unusable(path, error.reason, error.advice) from error
+    except ValidationError as error:
+        raise _unusable(path, _reason(error)) from error
+
+
+class Flag(Protocol):
+    """Something that can be set and stays set: an event of `threading`, or one of `multiprocessing` that workers share."""
+
+    def is_set(self) -> bool:
+        """Whether it was set."""
+        ...
+
+    def set(self) -> None:
+        """Set it."""
+        ...
 
 
 @dataclass(slots=True)
 class KeyStore:
-    """The active keys, read again when their file changes. If the file can't be read, the keys known so far stay active."""
+    """The active keys, read again when their file changes. If the file can't be used any more, the keys known so far stay active.
+
+    `found` is set once there was a key or a file that can't be used: from then on every caller needs a key.
+    """
 
     path: Path
     now_s: Callable[[], float] = time.monotonic
+    found: Flag = field(default_factory=threading.Event)
     _keys: dict[str, Key] = field(default_factory=dict)
+    _ids: dict[str, frozenset[str]] = field(default_factory=dict)
     _has_any: bool = False
-    _read_version: tuple[int, int, int] | None = None
+    _read_version: tuple[int, ...] | None = None
     _checked_at_s: float = float("-inf")
+    _problem: str = ""
 
     def find(self, secret: str) -> Key | None:
         """The active key with this secret; None if it is unknown or revoked."""
@@ -160,9 +197,37 @@ class KeyStore:
         return key if key is not None and matches(secret, key.digest) else None
 
     def has_any(self) -> bool:
-        """Whether there has ever been a key. If so, every caller needs one."""
+        """Whether there has ever been a key, or a file that can't be used. If so, every caller needs a key."""
         self._refresh()
         return self._has_any
+
+    def ids_of(self, user: str) -> frozenset[str]:
+        """The ids of this user's keys, revoked ones too."""
+        return self._ids.get(user, frozenset())
+
+    def read(self) -> None:
+        """Read the file if it has changed. Raises UsageMistake if it can't be used, or is gone."""
+        try:
+            version = version_of(self.path)
+        except NotPrivate as error:
+            raise _unusable(self.path, error.reason, error.advice) from error
+        if version is None:
+            if self._has_any or self.found.is_set():
+                raise UsageMistake(f"the keys file {self.path} is gone", advice="Restore it, or restart the server to start without keys.")
+            return
+        if version == self._read_version:
+            return
+        file = read_keys(self.path, own_uid())
+        if not file.keys and self._has_any:
+            raise UsageMistake(f"the keys file {self.path} has no keys", advice="Restore it, or restart the server.")
+        known = {key.id: key for key in self._keys.values()}
+        fresh = {entry.id: entry.key() for entry in file.keys if entry.revoked_at_ms is None}
+        # An unchanged key stays the same object, so that what was computed for it is kept.
+        self._keys = {name: known[name] if known.get(name) == key else key for name, key in fresh.items()}
+        self._ids = {user: frozenset(entry.id for entry in file.keys if entry.user == user) for user in {entry.user for entry in file.keys}}
+        self._read_version = version
+        if file.keys:
+            self._close()
 
     def _refresh(self) -> None:
         now_s = self.now_s()
@@ -170,24 +235,24 @@ class KeyStore:
             return
         self._checked_at_s = now_s
         try:
-            status = self.path.stat()
-        except OSError:
-            return
-        version = (status.st_mtime_ns, status.st_size, status.st_ino)
-        if version == self._read_version:
-            return
-        try:
-            file = read_keys(self.path)
+            self.read()
         except UsageMistake as error:
-            _LOGGER.error("%s; the keys known so far stay active", error.message)  # noqa: TRY400  a message, no fault
-            self._read_version = version
-            return
-        known = {key.id: key for key in self._keys.values()}
-        fresh = {entry.id: entry.key() for entry in file.keys if entry.revoked_at_ms is None}
-        # An unchanged key stays the same object, so that what was computed for it is kept.
-        self._keys = {name: known[name] if known.get(name) == key else key for name, key in fresh.items()}
-        self._has_any = bool(file.keys)
-        self._read_version = version
+            self._close()
+            if error.message != self._problem:
+                _LOGGER.error("%s; the known keys stay active, all others are refused", error.message)  # noqa: TRY400  a message, no fault
+            self._problem = error.message
+        else:
+            self._problem = ""
+
+    def _close(self) -> None:
+        """Every caller needs a key from now on."""
+        self._has_any = True
+        self.found.set()
+
+
+def _unusable(path: Path, reason: str, advice: str = "") -> UsageMistake:
+    advice = advice or "Restore it, or move it away to start without keys."
+    return UsageMistake(f"{path} can't be used as a keys file: {reason}", advice=advice)
 
 
 def _id_in(secret: str) -> str:
@@ -228,8 +293,6 @@ def _locked(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _reason(error: OSError | ValidationError) -> str:
-    if isinstance(error, OSError):
-        return error.strerror or str(error)
+def _reason(error: ValidationError) -> str:
     first = error.errors(include_input=False, include_url=False)[0]
     return f"{'.'.join(map(str, first['loc']))}: {first['msg']}" if first["loc"] else first["msg"]

@@ -18,11 +18,13 @@ from paymaster.resources import Options, Resources
 class AccessPolicy:
     """Who may call: `find_key` looks up the secret of a request, if `needs_key` says that one is needed.
 
-    Without keys every program on this machine may call, and with `open_to_all` everybody.
+    `keys_of` has the ids of a user's keys, revoked ones too: their budgets are on this user's page. Without keys every program on this
+    machine may call, and with `open_to_all` everybody.
     """
 
     find_key: Callable[[str], Key | None] = lambda _: None
     needs_key: Callable[[], bool] = lambda: False
+    keys_of: Callable[[str], frozenset[str]] = lambda _: frozenset()
     open_to_all: bool = False
 
 

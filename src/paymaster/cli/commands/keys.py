@@ -85,7 +85,8 @@ def create(  # noqa: PLR0913  each parameter is a flag
     from paymaster.errors import UsageMistake
     from paymaster.gateway.key_file import PERIODS, NewKey, create_key
 
-    if per not in (None, *PERIODS):
+    period = next((known for known in PERIODS if known == (per or "total")), None)
+    if period is None:
         raise UsageMistake(f"--per {per}: unknown period", advice=f"Known: {', '.join(PERIODS)}.")
     if per is not None and budget_usd is None:
         raise UsageMistake(f"--per {per}: needs a budget", advice="Add --budget-usd.")
@@ -93,7 +94,7 @@ def create(  # noqa: PLR0913  each parameter is a flag
     new = NewKey(
         user=check_text(user, "--user").strip(),
         usd=_usd(budget_usd),
-        per=per or "total",
+        per=period,
         rpm=rpm,
         tpm=tpm,
         max_parallel=max_parallel,

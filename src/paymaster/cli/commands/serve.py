@@ -55,17 +55,20 @@ class GatewayWorker:
     insecure: bool
     drain_s: int
     open_calls: int | None
+    keys_found: "Event | None" = None
+    """Shared by all workers: one that is restarted must not take a keys file that is gone for none."""
 
     def config(self, observability: "Observability") -> "GatewayConfig":
-        """The gateway that it runs."""
+        """The gateway that it runs. Raises UsageMistake if the keys file can't be used."""
         from paymaster.gateway.key_file import KeyStore
         from paymaster.gateway.request_body import Bounds
         from paymaster.gateway.service import AccessPolicy
         from paymaster.gateway.serving import GatewayConfig
         from paymaster.options import configure
 
-        keys = KeyStore(self.key_path)
-        access = AccessPolicy(find_key=keys.find, needs_key=keys.has_any, open_to_all=self.insecure)
+        keys = KeyStore(self.key_path) if self.keys_found is None else KeyStore(self.key_path, found=self.keys_found)
+        keys.read()
+        access = AccessPolicy(find_key=keys.find, needs_key=keys.has_any, keys_of=keys.ids_of, open_to_all=self.insecure)
         return GatewayConfig(
             read_options=lambda: observability.add_listeners(configure(self.registry, self.flags.settings())),
             access=access,
@@ -94,12 +97,19 @@ class GatewayWorker:
             observability.close()
 
     def __call__(self, server_socket: socket.socket, ready: "Event") -> None:
-        """Serve in a process of its own."""
+        """Serve in a process of its own. It ends with the error's status if it can't start."""
+        import logging
+
+        from paymaster.errors import PaymasterError
         from paymaster.gateway.workers import end_with_parent
 
         set_up_log(self.flags.verbosity)
         end_with_parent()
-        self.serve(server_socket, lambda _: ready.set())
+        try:
+            self.serve(server_socket, lambda _: ready.set())
+        except PaymasterError as error:
+            logging.getLogger("paymaster.gateway").error("a worker can't start: %s", error)  # noqa: TRY400  a message, no fault
+            raise SystemExit(error.exit_status) from error
 
 
 @with_flags(*ALL)
@@ -119,13 +129,14 @@ def serve(
     require_gateway()
     from paymaster.cli.commands.keys import key_path
     from paymaster.cli.terminal import write_note, write_warnings
+    from paymaster.gateway.auth import is_loopback
     from paymaster.gateway.open_files import max_calls, raise_limit
     from paymaster.gateway.serving import listen
     from paymaster.options import configure, new_run_id
 
     named = replace(flags, run_id=flags.run_id or flags.overrides().run_id or new_run_id().replace("run-", "serve-", 1))
     worker = GatewayWorker(named, registry_of(registry, flags), key_path(flags), insecure, drain, max_calls(raise_limit()))
-    _check_access(worker, host)
+    needs_keys = _check_access(worker, host)
     if workers > 1:
         _check_ledger(flags)
     known = configure(worker.registry, named.settings()).registry
@@ -133,8 +144,8 @@ def serve(
         write_warnings(known.warnings)
         if worker.open_calls is not None and worker.open_calls < FEW_CALLS:
             write_note(f"This system allows few open files: at most {worker.open_calls} calls at once. `ulimit -Hn` shows the limit.")
-    if (warning := _open_to_all(worker, host)) and flags.verbosity >= 0:
-        write_note(warning)
+    if not (needs_keys or is_loopback(host)) and flags.verbosity >= 0:
+        write_note(f"Every caller that reaches {host} can spend under this registry: --insecure is set, and there are no keys.")
     with listen(host, port) as server_socket:
         address = _host_and_port(server_socket.getsockname())
 
@@ -144,10 +155,13 @@ def serve(
         if workers == 1:
             worker.serve(server_socket, print_address)
             return
+        from multiprocessing import get_context
+
         from paymaster.gateway.workers import serve_in_processes
 
+        shared = replace(worker, keys_found=get_context("spawn").Event())
         with _shared_metrics():
-            status = serve_in_processes(worker, server_socket, workers, print_address, drain)
+            status = serve_in_processes(shared, server_socket, workers, print_address, drain)
         raise typer.Exit(status)
 
 
@@ -165,25 +179,18 @@ def _shared_metrics() -> Iterator[None]:
             del os.environ[METRICS_VARIABLE]
 
 
-def _check_access(worker: GatewayWorker, host: str) -> None:
-    """Raise UsageMistake if other machines could use the server without a key."""
+def _check_access(worker: GatewayWorker, host: str) -> bool:
+    """Whether callers need a key. Raises UsageMistake if the keys file can't be used, or other machines could call without a key."""
     from paymaster.errors import UsageMistake
     from paymaster.gateway.auth import is_loopback
     from paymaster.gateway.key_file import KeyStore
 
-    if not (is_loopback(host) or worker.insecure or KeyStore(worker.key_path).has_any()):
+    keys = KeyStore(worker.key_path)
+    keys.read()
+    if not (is_loopback(host) or worker.insecure or keys.has_any()):
         advice = "`paymaster keys create` creates a key; --insecure lets in every caller that reaches the port."
         raise UsageMistake(f"--host {host}: without keys the server listens on this machine only", advice=advice)
-
-
-def _open_to_all(worker: GatewayWorker, host: str) -> str:
-    """A warning if callers from other machines need no key; otherwise empty."""
-    from paymaster.gateway.auth import is_loopback
-    from paymaster.gateway.key_file import KeyStore
-
-    if is_loopback(host) or KeyStore(worker.key_path).has_any():
-        return ""
-    return f"Every caller that reaches {host} can spend under this registry: --insecure is set, and there are no keys."
+    return keys.has_any()
 
 
 def _check_ledger(flags: Flags) -> None:
