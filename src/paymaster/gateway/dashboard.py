@@ -10,16 +10,17 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from paymaster.errors import LedgerUnavailable
-from paymaster.gateway.dashboard_auth import BASIC_CHALLENGE, viewer_of
+from paymaster.gateway.dashboard_auth import BASIC_CHALLENGE, reader_of
 from paymaster.gateway.http_errors import Rejected
 from paymaster.gateway.service import Service
-from paymaster.pages.dashboard import DEFAULT_RANGE, RANGES_MS, Dashboard, dashboard, visible_to
+from paymaster.pages.dashboard import DEFAULT_RANGE, RANGES_MS, Dashboard, dashboard
 from paymaster.pages.rendering import Pages, asset
 from paymaster.telemetry.jsonlines import default_path
 from paymaster.views.journal_tail import JournalTail
 from paymaster.views.ledger_status import ledger_status
 from paymaster.views.recent_calls import RecentCalls, read_call_notes
 from paymaster.views.spending import CHARTED, Spending
+from paymaster.views.visibility import Reader
 from paymaster.views.words import duration
 
 _CACHE_MS = 1_000
@@ -42,29 +43,31 @@ class DashboardData:
 
     def __init__(self, service: Service, user: str | None) -> None:
         self._service = service
-        self._user = user
         books = service.active.world.books
         self._runtime = service.active.world.runtime
         self._spending, self._recent_calls = Spending(only_user=user), RecentCalls(only_user=user)
         self._journal_tail = JournalTail(books, (self._spending, self._recent_calls), self._runtime.now_ms() - _LOOK_BACK_MS)
         self._lock = asyncio.Lock()
-        self._views: dict[str, tuple[int, Dashboard]] = {}
+        self._views: dict[tuple[str, Reader], tuple[int, Dashboard]] = {}
 
-    async def view(self, range_name: str) -> Dashboard:
-        """The dashboard of this instant, or at most a second old. Raises LedgerUnavailable."""
+    async def view(self, range_name: str, reader: Reader) -> Dashboard:
+        """The dashboard of this instant, or at most a second old. `reader` is this user, with one of the user's keys.
+
+        Raises LedgerUnavailable.
+        """
         async with self._lock:
             now_ms = self._runtime.now_ms()
-            made_at_ms, view = self._views.get(range_name, (-_CACHE_MS, None))
-            if view is not None and 0 <= now_ms - made_at_ms < _CACHE_MS:
-                return view
+            self._views = {shown: known for shown, known in self._views.items() if 0 <= now_ms - known[0] < _CACHE_MS}
+            if (known := self._views.get((range_name, reader))) is not None:
+                return known[1]
             world, options = self._service.active.world, self._service.active.resources.options
             await self._journal_tail.catch_up(partial(asyncio.sleep, 0))
             balances, queue = await world.books.balances("", now_ms), await world.books.waiting(now_ms)
             notes = await asyncio.to_thread(read_call_notes, [options.events or default_path(options.state_dir, options.scope.run)])
             timelines = [self._spending.timeline(by, now_ms - RANGES_MS[range_name], now_ms + 1) for by in CHARTED]
-            status = visible_to(self._user, ledger_status(balances, world.registry, queue=queue))
-            view = dashboard(status, world.registry, timelines, self._recent_calls.calls(notes), now_ms, range_name)
-            self._views[range_name] = now_ms, view
+            status = ledger_status(balances, world.registry, queue=queue)
+            view = dashboard(reader, status, world.registry, timelines, self._recent_calls.calls(notes), now_ms, range_name)
+            self._views[range_name, reader] = now_ms, view
             return view
 
 
@@ -84,41 +87,41 @@ class DashboardPages:
             *(Route(f"/dashboard/{name}", _file(name, media_type), methods=["GET"]) for name, media_type in _ASSETS.items()),
         ]
 
-    def _guarded(self, show: Callable[[Request, str | None], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+    def _guarded(self, show: Callable[[Request, Reader], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
         """Check the viewer's key first; a browser without one gets a password prompt."""
 
         async def endpoint(request: Request) -> Response:
             try:
-                viewer = viewer_of(self._service, request.scope)
+                reader = reader_of(self._service, request.scope)
             except Rejected as rejected:
                 error = rejected.error
                 challenge = {"www-authenticate": BASIC_CHALLENGE} if error.status == 401 else {}
                 return Response(f"{error.text}\n", error.status, {**_HEADERS, **challenge}, "text/plain")
             try:
-                return await show(request, viewer.user)
+                return await show(request, reader)
             except LedgerUnavailable as unavailable:
                 return Response(f"{unavailable}\n", unavailable.http_status, _HEADERS, "text/plain")
 
         return endpoint
 
-    async def _page(self, request: Request, user: str | None) -> Response:
-        view = await self._view(request, user)
-        subtitle = "All calls and budgets" if user is None else f"The calls and budgets of {user}"
+    async def _page(self, request: Request, reader: Reader) -> Response:
+        view = await self._view(request, reader)
+        subtitle = "All calls and budgets" if reader.user is None else f"The calls and budgets of {reader.user}"
         text = await asyncio.to_thread(self._pages.render, "dashboard.html", view=view, subtitle=subtitle)
         return Response(text, headers=_HEADERS, media_type="text/html")
 
-    async def _live(self, request: Request, user: str | None) -> Response:
-        view = await self._view(request, user)
+    async def _live(self, request: Request, reader: Reader) -> Response:
+        view = await self._view(request, reader)
         # Charts take tens of milliseconds to draw: open calls must not wait for them.
         text = await asyncio.to_thread(self._pages.render, "live.html", view=view)
         return Response(text, headers={**_HEADERS, "x-paymaster-clock": _clock(view.now_ms)}, media_type="text/html")
 
-    async def _view(self, request: Request, user: str | None) -> Dashboard:
+    async def _view(self, request: Request, reader: Reader) -> Dashboard:
         range_name = request.query_params.get("range", DEFAULT_RANGE)
-        data = self._data.get(user)
+        data = self._data.get(reader.user)
         if data is None:
-            data = self._data[user] = DashboardData(self._service, user)
-        return await data.view(range_name if range_name in RANGES_MS else DEFAULT_RANGE)
+            data = self._data[reader.user] = DashboardData(self._service, reader.user)
+        return await data.view(range_name if range_name in RANGES_MS else DEFAULT_RANGE, reader)
 
 
 def _file(name: str, media_type: str) -> Callable[[Request], Awaitable[Response]]:

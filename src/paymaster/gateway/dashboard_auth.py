@@ -3,29 +3,21 @@
 import base64
 import binascii
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from starlette.types import Scope
 
-from paymaster.gateway.auth import Key
 from paymaster.gateway.endpoint import identify
 from paymaster.gateway.http_errors import HttpError, Rejected
 from paymaster.gateway.request_body import read_headers
 from paymaster.gateway.service import Service
+from paymaster.views.visibility import Reader
 
 BASIC_CHALLENGE = 'Basic realm="Paymaster (any name; the password is a key of the gateway)", charset="UTF-8"'
 """Every browser and screen reader has a password prompt. Without a cookie or a login page, other sites have nothing to abuse."""
 
 
-@dataclass(frozen=True, slots=True)
-class Viewer:
-    """Who sees the dashboard. `user` is None for a viewer of all users."""
-
-    user: str | None
-
-
-def viewer_of(service: Service, scope: Scope) -> Viewer:
-    """The viewer of a request. A key shows only its user's calls and budgets, an operator's key those of all. Raises Rejected."""
+def reader_of(service: Service, scope: Scope) -> Reader:
+    """The reader of a request. A key shows only its user's calls and budgets, an operator's key those of all. Raises Rejected."""
     headers = read_headers(scope["headers"])
     secret = _password(headers)
     if secret is not None and service.access.needs_key():
@@ -35,11 +27,18 @@ def viewer_of(service: Service, scope: Scope) -> Viewer:
             raise Rejected(HttpError(status=401, code="invalid_api_key", message="this key is unknown or was revoked", advice=advice))
     else:
         key = identify(service, headers, scope.get("client")).key
-    return Viewer(_user(key))
+    if key is None or key.operator:
+        return Reader()
+    user = key.user or ""
+    return Reader(user=user, keys=service.access.keys_of(user) | {key.id}, models=frozenset(key.models) or None)
 
 
-def _user(key: Key | None) -> str | None:
-    return None if key is None or key.operator else key.user
+def check_operator(service: Service, scope: Scope) -> None:
+    """For pages with everybody's figures: with keys they need an operator's. Raises Rejected."""
+    if reader_of(service, scope).user is not None:
+        message = f"{scope['path']} has the figures of all users, and this key belongs to one"
+        advice = "Use an operator's key: `paymaster keys create --operator`."
+        raise Rejected(HttpError(status=403, code="forbidden", message=message, advice=advice))
 
 
 def _password(headers: Mapping[str, str]) -> str | None:

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp
 
 from paymaster.errors import ExtraMissing, LedgerUnavailable
 from paymaster.gateway.dashboard import DashboardPages
-from paymaster.gateway.dashboard_auth import viewer_of
+from paymaster.gateway.dashboard_auth import check_operator
 from paymaster.gateway.service import Service
 from paymaster.registry.models import Registry
 from paymaster.resources import Options
@@ -42,7 +42,7 @@ class Observability:
         return replace(options, listeners=(*options.listeners, *own))
 
     def routes(self, service: Service) -> Sequence[BaseRoute]:
-        """`/metrics` and the dashboard."""
+        """`/metrics`, which with keys needs an operator's, and the dashboard."""
         return [Route("/metrics", self._exposition(service), methods=["GET"]), *DashboardPages(service).routes()]
 
     def wrap(self, app: ASGIApp) -> ASGIApp:
@@ -60,7 +60,7 @@ class Observability:
 
     def _exposition(self, service: Service) -> Callable[[Request], Awaitable[Response]]:
         async def exposition(request: Request) -> Response:
-            viewer_of(service, request.scope)
+            check_operator(service, request.scope)
             world = service.active.world
             now_ms = world.runtime.now_ms()
             gauges: list[LedgerGauges] = []

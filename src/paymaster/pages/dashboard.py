@@ -3,11 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from paymaster.accounting.account_names import key_of
 from paymaster.registry.models import Registry
 from paymaster.views.ledger_status import BudgetState, LedgerStatus, LimitState, QueueState, kind_of, most_relevant
 from paymaster.views.recent_calls import RecentCall
 from paymaster.views.spending import Timeline
 from paymaster.views.states import Mark, budget_name, budget_state, model_state, waited
+from paymaster.views.visibility import Reader, models_for, visible_to
 from paymaster.views.words import duration, percent, short_usd
 
 MAX_BUDGETS = 12
@@ -66,7 +68,7 @@ class DashboardModel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dashboard:
-    """Everything that is live. `held_nanousd` is what open calls hold: of overlapping kinds of budgets, the largest sum."""
+    """Everything that is live. `held_nanousd` is what the reader's open calls hold: of overlapping kinds of budgets, the largest sum."""
 
     now_ms: int
     range_name: str
@@ -87,11 +89,17 @@ class Dashboard:
 
 
 def dashboard(
-    status: LedgerStatus, registry: Registry, timelines: Sequence[Timeline], calls: Sequence[RecentCall], now_ms: int, range_name: str
+    reader: Reader,
+    whole: LedgerStatus,
+    registry: Registry,
+    timelines: Sequence[Timeline],
+    calls: Sequence[RecentCall],
+    now_ms: int,
+    range_name: str,
 ) -> Dashboard:
-    """The dashboard of this instant."""
-    held: dict[str, int] = {}
-    for budget in status.budgets:
+    """The dashboard of this instant, with the part of the status that the reader may see."""
+    status, held = visible_to(reader, whole), dict[str, int]()
+    for budget in (each for each in status.budgets if reader.is_own_budget(each.account)):
         held[kind_of(budget.of)] = held.get(kind_of(budget.of), 0) + budget.held_nanousd
     shown = most_relevant(status.budgets, MAX_BUDGETS)
     return Dashboard(
@@ -99,23 +107,14 @@ def dashboard(
         range_name=range_name,
         spent_nanousd=timelines[0].total_nanousd if timelines else 0,
         held_nanousd=max(held.values(), default=0),
-        open_calls=sum(model.open_calls for model in status.models),
+        open_calls=sum(model.open_calls for model in status.models if key_of(model.model) is None),
         waiting=sum(waiting.calls for waiting in status.queue),
         budgets=[_budget(budget) for budget in shown],
         hidden_budgets=len(status.budgets) - len(shown),
-        models=_models(status, registry, now_ms),
+        models=_models(status, models_for(reader, registry), now_ms),
         timelines=timelines,
         calls=calls,
     )
-
-
-def visible_to(user: str | None, status: LedgerStatus) -> LedgerStatus:
-    """What a user may see: the user's own budgets, and those counted for no user, run, batch or instance. None sees all."""
-    if user is None:
-        return status
-    personal = {"run", "batch", "instance", "user"}
-    budgets = tuple(budget for budget in status.budgets if budget.of.get("user") == user or not budget.of.keys() & personal)
-    return LedgerStatus(budgets=budgets, limits=status.limits, models=status.models, queue=status.queue)
 
 
 def _budget(budget: BudgetState) -> DashboardBudget:
