@@ -22,7 +22,7 @@ from paymaster.gateway.dialects.openai_responses import OpenAIResponses
 from paymaster.gateway.endpoint import Endpoint, identify, refusal_headers
 from paymaster.gateway.http_errors import HttpError, Rejected
 from paymaster.gateway.openapi import openapi_document
-from paymaster.gateway.request_body import read_headers
+from paymaster.gateway.request_body import check_head, read_headers
 from paymaster.gateway.service import Service
 
 Routes = Callable[[Service], Sequence[BaseRoute]]
@@ -111,7 +111,7 @@ def _readyz(service: Service) -> Callable[[Request], Awaitable[Response]]:
 
 
 class _ErrorBoundary:
-    """Wraps all routes: answers unknown paths and rejected requests in OpenAI's format, and ignores lifespan messages."""
+    """Wraps all routes: checks heads, answers unknown paths and rejected requests in OpenAI's format, and ignores lifespan messages."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -122,6 +122,7 @@ class _ErrorBoundary:
             return
         scope["app"] = self  # makes the router raise for an unknown path, rather than answer in plain text
         try:
+            check_head(scope["http_version"], scope["headers"])
             await self._app(scope, receive, send)
         except Rejected as rejected:
             await error_response(rejected.error)(scope, receive, send)

@@ -1,4 +1,4 @@
-"""Bodies and headers of requests, read within bounds of size and time; knows no dialect."""
+"""Heads and bodies of requests, read within bounds of size and time; knows no dialect."""
 
 import asyncio
 from collections.abc import Iterable, Mapping
@@ -38,6 +38,23 @@ _LENGTH_DIGITS = 18
 def read_headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     """Names in lower case; of repeated headers the last counts."""
     return {name.decode("latin-1"): value.decode("latin-1").strip() for name, value in raw}
+
+
+_ONCE = frozenset({b"host", b"origin", b"authorization", b"x-api-key", b"api-key"})
+"""The headers that decide who is calling. Of two, a proxy may have checked the other one."""
+_OWN_PREFIX = b"x-paymaster-"
+
+
+def check_head(http_version: str, raw: Iterable[tuple[bytes, bytes]]) -> None:
+    """Raise Rejected (400) for a head without Host in HTTP/1.1 or with two of a header that decides who is calling (RFC 9112, 3.2)."""
+    seen: set[bytes] = set()
+    for name, _ in raw:
+        if name in _ONCE or name.startswith(_OWN_PREFIX):
+            if name in seen:
+                raise Rejected(invalid(f"the request has two {name.decode('latin-1')} headers", advice="Send one."))
+            seen.add(name)
+    if http_version != "1.0" and b"host" not in seen:
+        raise Rejected(invalid(f"the request has no Host header, which HTTP/{http_version} needs"))
 
 
 async def read_body(receive: Receive, headers: Headers, bounds: Bounds) -> bytes:
