@@ -281,6 +281,21 @@ def test_a_server_without_keys_is_closed_by_a_file_that_it_can_not_read(change: 
     assert store.find(secret)
 
 
+@pytest.mark.parametrize("change", [CHANGES["gone"], CHANGES["no keys in it"], CHANGES["half of it"]])
+def test_a_worker_that_is_restarted_knows_that_there_were_keys(change: Callable[[Path], object], tmp_path: Path) -> None:
+    path = tmp_path / NAME
+    first = KeyStore(path, now_s=Tick())
+    assert not first.has_any()
+    create_key(path, NewKey(user="ann"), 1)
+    assert first.has_any()
+    path.unlink()
+    change(path)
+    second = KeyStore(path, now_s=Tick(), found=first.found)
+    with pytest.raises(UsageMistake, match="keys file"):
+        second.read()
+    assert second.has_any()
+
+
 @needs_unix
 def test_a_file_that_breaks_or_goes_opens_no_running_server(folder: Path) -> None:
     """Both workers; then one that is restarted while the file is gone."""

@@ -211,14 +211,15 @@ class KeyStore:
             version = version_of(self.path)
         except NotPrivate as error:
             raise _unusable(self.path, error.reason, error.advice) from error
+        needed = self._has_any or self.found.is_set()
         if version is None:
-            if self._has_any or self.found.is_set():
+            if needed:
                 raise UsageMistake(f"the keys file {self.path} is gone", advice="Restore it, or restart the server to start without keys.")
             return
         if version == self._read_version:
             return
         file = read_keys(self.path, own_uid())
-        if not file.keys and self._has_any:
+        if needed and not file.keys:
             raise UsageMistake(f"the keys file {self.path} has no keys", advice="Restore it, or restart the server.")
         known = {key.id: key for key in self._keys.values()}
         fresh = {entry.id: entry.key() for entry in file.keys if entry.revoked_at_ms is None}

@@ -1,6 +1,7 @@
 """Reads a file that decides who may call, if nobody but its owner can have written it; knows users and permissions, and no content."""
 
 import os
+import shlex
 import stat
 from contextlib import suppress
 from pathlib import Path
@@ -66,10 +67,10 @@ def _check_kind(mode: int) -> None:
 
 def _check_owner(path: Path, status: os.stat_result, uid: int) -> None:
     if status.st_uid not in {uid, 0}:
-        advice = f"Check what is in it, then run `chown {_user(uid)} {path}`, or name another --state-dir."
+        advice = f"Check what is in it, then run `chown {_user(uid)} {shlex.quote(str(path))}`, or name another --state-dir."
         raise NotPrivate(f"it belongs to {_user(status.st_uid)}, and the server runs as {_user(uid)}", advice)
     if status.st_mode & _WRITABLE_BY_OTHERS:
-        advice = f"Check what is in it, then run `chmod go-w {path}`."
+        advice = f"Check what is in it, then run `chmod go-w {shlex.quote(str(path))}`."
         raise NotPrivate(f"others than its owner can write it (mode {stat.S_IMODE(status.st_mode):04o})", advice)
 
 
