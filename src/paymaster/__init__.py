@@ -11,8 +11,10 @@ from paymaster.version import __version__
 if TYPE_CHECKING:
     from paymaster.client import AsyncClient, AsyncStream, Client, Stream
     from paymaster.errors import (
+        ArgumentInvalid,
         BudgetExceeded,
         CallFailed,
+        ClientClosed,
         DeadlineExceeded,
         ExtraMissing,
         KeyMissing,
@@ -34,11 +36,13 @@ if TYPE_CHECKING:
     from paymaster.scope import Scope
 
 __all__ = [
+    "ArgumentInvalid",
     "AsyncClient",
     "AsyncStream",
     "BudgetExceeded",
     "CallFailed",
     "Client",
+    "ClientClosed",
     "DeadlineExceeded",
     "Explanation",
     "ExtraMissing",

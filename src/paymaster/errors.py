@@ -3,6 +3,8 @@
 PaymasterError
  ├── UsageMistake             the caller can fix it: exit status 2
  │    ├── RegistryInvalid     mistakes in the registry: file, line, key, what was expected
+ │    ├── ArgumentInvalid     a keyword that a client or a call does not take
+ │    ├── ClientClosed        a client was used after it was closed
  │    ├── RequestInvalid      a request that no provider could serve
  │    ├── NoModelFits         no model can serve the request: what each one lacks
  │    ├── KeyMissing          an environment variable is not set
@@ -19,14 +21,18 @@ PaymasterError
       └── LedgerReplaced      another ledger, an older copy or none is there now: exit status 2
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
+
+E = TypeVar("E", bound="PaymasterError")
 
 
 class PaymasterError(Exception):
     """The base of all errors. `message` says what happened and `advice` what to do; `str()` is both.
 
-    `http_status` and `exit_status` are how the gateway and the command line report it.
+    `http_status` and `exit_status` are how the gateway and the command line report it. Every error can be pickled and copied, whatever
+    its constructor takes: attributes, notes and causes are kept, and a cause that can't be pickled becomes its text.
     """
 
     http_status = 500
@@ -36,6 +42,52 @@ class PaymasterError(Exception):
         super().__init__(f"{message}\n{advice}" if advice else message)
         self.message = message
         self.advice = advice
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """How it is pickled. Python's own way calls the constructor with `args`, which are not what ours take."""
+        return _without_attributes, (type(self), self.args), {**self.__dict__, _CAUSES: tuple(_portable_causes(self))}
+
+    def __setstate__(self, state: dict[str, Any] | None) -> None:
+        """Take the attributes, and the causes one after the other."""
+        attributes = dict(state or {})
+        effect: BaseException = self
+        for cause in attributes.pop(_CAUSES, ()):
+            effect.__cause__ = cause
+            effect = cause
+        self.__dict__.update(attributes)
+
+
+_CAUSES = "causes of the pickled error"
+"""Where a pickled error has its causes. It is no name, so no attribute has it."""
+
+
+def _without_attributes(kind: type[E], args: tuple[object, ...]) -> E:
+    """An error whose constructor was not called: `__setstate__` follows."""
+    return kind.__new__(kind, *args)
+
+
+def _portable_causes(error: BaseException) -> Iterator[BaseException]:
+    """The causes of an error, the nearest first, until one that brings its own: other classes' errors are pickled without theirs."""
+    seen = {id(error)}
+    while (cause := error.__cause__) is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        yield _portable(cause)
+        if isinstance(cause, PaymasterError):
+            return
+        error = cause
+
+
+def _portable(cause: BaseException) -> BaseException:
+    """The cause, or its text where another process could not have the cause itself."""
+    if isinstance(cause, PaymasterError):
+        return cause
+    import pickle
+
+    try:
+        pickle.loads(pickle.dumps(cause))  # noqa: S301 - what was written one step before
+    except Exception:  # noqa: BLE001 - the code of any library runs here, and fails with any error
+        return Exception(f"{type(cause).__qualname__}: {cause}")
+    return cause
 
 
 class UsageMistake(PaymasterError):
@@ -68,6 +120,14 @@ class RegistryInvalid(UsageMistake):
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
         super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class ArgumentInvalid(UsageMistake, TypeError):
+    """A client or a call was given a keyword that it does not take; the message has the nearest one, or where the setting belongs."""
+
+
+class ClientClosed(UsageMistake):
+    """A client, or a stream of its, was used after the client was closed; the message has the line that closed it."""
 
 
 class RequestInvalid(UsageMistake):

@@ -45,8 +45,12 @@ class Rejected(Exception):
     """Raised to answer a request with an error."""
 
     def __init__(self, error: HttpError) -> None:
-        super().__init__(error.message)
+        super().__init__(error)
         self.error = error
+
+    def __str__(self) -> str:
+        """The message."""
+        return self.error.message
 
 
 def http_error_of(error: PaymasterError, failures: tuple[str, ...]) -> HttpError:

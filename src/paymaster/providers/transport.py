@@ -25,9 +25,13 @@ class ExchangeBroken(Exception):
     """An exchange failed. Never leaves this package: the adapter turns it into a failure."""
 
     def __init__(self, fault: ExchangeFault, detail: str) -> None:
-        super().__init__(f"{fault}: {detail}" if detail else fault)
+        super().__init__(fault, detail)
         self.fault = fault
         self.detail = detail
+
+    def __str__(self) -> str:
+        """The fault, and the detail if there is one."""
+        return f"{self.fault}: {self.detail}" if self.detail else self.fault
 
 
 @dataclass(frozen=True, slots=True)

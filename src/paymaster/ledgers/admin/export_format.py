@@ -67,9 +67,13 @@ class InvalidExport(ValueError):
     """Lines that no ledger can be made from. `number` is that of the line, from 1; 0 is the end of the file."""
 
     def __init__(self, number: int, reason: str) -> None:
-        super().__init__(reason)
+        super().__init__(number, reason)
         self.number = number
         self.reason = reason
+
+    def __str__(self) -> str:
+        """The reason."""
+        return self.reason
 
 
 def write_lines(items: Iterable[Item]) -> Iterator[bytes]:
