@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     )
     from paymaster.flow.explaining import Explanation
     from paymaster.flow.replies import Reply
-    from paymaster.scope import Scope
+    from paymaster.scope import Scope, in_scope
 
 __all__ = [
     "ArgumentInvalid",
@@ -63,13 +63,14 @@ __all__ = [
     "StreamBroken",
     "UsageMistake",
     "__version__",
+    "in_scope",
 ]
 
 _HOMES = {
     "paymaster.client": ("AsyncClient", "AsyncStream", "Client", "Stream"),
     "paymaster.flow.explaining": ("Explanation",),
     "paymaster.flow.replies": ("Reply",),
-    "paymaster.scope": ("Scope",),
+    "paymaster.scope": ("Scope", "in_scope"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

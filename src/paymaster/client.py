@@ -1,20 +1,23 @@
 """`Client` and `AsyncClient`: turn arguments into a request and a scope, and run the flow; know nothing about how a call is served."""
 
+import logging
+import threading
+import warnings
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Mapping, Sequence
-from contextlib import aclosing, closing, contextmanager
-from contextvars import ContextVar
-from dataclasses import replace
+from contextlib import AbstractContextManager, AsyncExitStack, ExitStack, aclosing, asynccontextmanager, closing, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Self, Unpack
+from typing import Generic, Self, TypeVar, Unpack, cast
+from weakref import ref
 
 from paymaster.accounting.accounts import Balance
-from paymaster.errors import StreamBroken
 from paymaster.flow.calls import serve
 from paymaster.flow.explaining import Explanation, explain
 from paymaster.flow.ports import ProviderChunk, Runtime
 from paymaster.flow.replies import Reply
 from paymaster.jsontypes import JsonObject
+from paymaster.keywords import check_call, check_settings
+from paymaster.open_calls import OpenCalls
 from paymaster.operations import Operation
 from paymaster.options import ClientSettings, configure
 from paymaster.registry.models import Registry
@@ -22,24 +25,23 @@ from paymaster.resources import Options, Resources
 from paymaster.routing.inputs import Inputs
 from paymaster.routing.requests import Request, read_deadline_ms
 from paymaster.runtime import AsyncioRuntime, BlockingRuntime, iterate, run
-from paymaster.scope import Scope
+from paymaster.scope import Scope, ScopeBlocks, ScopeNames
+from paymaster.streams import AsyncStream, Stream, whole
 
 __all__ = ["AsyncClient", "AsyncStream", "Client", "Stream"]
 
-_SCOPES: ContextVar[tuple[tuple[object, Scope], ...]] = ContextVar("paymaster_scopes", default=())
-"""The open `scope` blocks of this thread or task, innermost last, each with its client's `_owner`.
-
-One variable serves all clients, because a context never forgets a variable that was set in it.
-"""
+_LOGGER = logging.getLogger("paymaster.calls")
+S = TypeVar("S", Stream, AsyncStream)
 
 
-class _BaseClient:
-    """The part of both clients that never waits: open resources and the current scope."""
+class _BaseClient(Generic[S]):
+    """The part of both clients that never waits: open resources and calls, and the current scope."""
 
     def __init__(self, options: Options, runtime: Runtime, *, blocking: bool) -> None:
         self._resources = Resources(options, runtime, blocking=blocking)
-        self._scope = options.scope
-        self._owner = object()
+        self._scopes = ScopeBlocks(options.scope)
+        self._calls = OpenCalls()
+        self._streams: set[ref[S]] = set()
 
     @property
     def registry(self) -> Registry:
@@ -49,53 +51,70 @@ class _BaseClient:
     @property
     def current_scope(self) -> Scope:
         """The scope of calls made now by this thread or task."""
-        return next((scope for owner, scope in reversed(_SCOPES.get()) if owner is self._owner), self._scope)
+        return self._scopes.current()
 
-    @contextmanager
-    def scope(
-        self,
-        *,
-        run: str | None = None,
-        batch: str | None = None,
-        instance: str | None = None,
-        user: str | None = None,
-        role: str | None = None,
-        tags: Mapping[str, str] | None = None,
-    ) -> Iterator[Scope]:
+    def scope(self, **names: Unpack[ScopeNames]) -> AbstractContextManager[Scope]:
         """Give calls inside this block (of this thread or task) these names; None keeps the outer name, and tags are added.
+
+        Threads that are started inside the block don't inherit it; `paymaster.in_scope` gives it to them. Raises ArgumentInvalid.
 
         >>> with client.scope(instance="task-7", role="reviewer"):
         ...     client.complete(messages)
         """
-        outer = self.current_scope
-        inner = replace(
-            outer,
-            run=run or outer.run,
-            batch=batch or outer.batch,
-            instance=instance or outer.instance,
-            user=user or outer.user,
-            role=role or outer.role,
-            tags={**outer.tags, **(tags or {})},
-        )
-        block = (self._owner, inner)
-        _SCOPES.set((*_SCOPES.get(), block))
-        try:
-            yield inner
-        finally:
-            _SCOPES.set(tuple(other for other in _SCOPES.get() if other is not block))
+        self._calls.check("scope()")
+        return self._scopes.open(cast("ScopeNames", check_settings(names, ScopeNames.__annotations__, "scope()")))
+
+    def _serve(self, request: Request, deadline_s: float | None) -> AsyncGenerator[ProviderChunk | Reply]:
+        """The flow of a call in the current scope."""
+        return serve(self._resources.world, request, self.current_scope, deadline_ms=read_deadline_ms(deadline_s))
+
+    def _chat(
+        self,
+        method: str,
+        messages: Sequence[JsonObject],
+        model: str | None,
+        tools: Sequence[JsonObject] | None,
+        params: Mapping[str, object],
+        *,
+        streams: bool | None = False,
+    ) -> Request:
+        """A request for text. Raises ClientClosed and ArgumentInvalid."""
+        self._begin(method)
+        fields = check_call(params, method, streams=streams)
+        return Request(messages=messages, model=model, tools=tuple(tools or ()), params=fields, stream=bool(streams))
+
+    def _vectors(self, inputs: Inputs, model: str | None, params: Mapping[str, object]) -> Request:
+        """A request for vectors. Raises ClientClosed and ArgumentInvalid."""
+        self._begin("embed")
+        return Request(operation=Operation.EMBEDDINGS, inputs=inputs, model=model, params=check_call(params, "embed", streams=False))
+
+    def _begin(self, method: str) -> None:
+        """Check that the client is open, and warn of a scope that did not reach this thread."""
+        self._calls.check(f"{method}()")
+        if self._scopes.first_lost():
+            message = _LOST_SCOPE.format(thread=threading.current_thread().name)
+            _LOGGER.warning("%s", message)
+            warnings.warn(message, RuntimeWarning, stacklevel=4)
+
+    def _remember(self, stream: S) -> S:
+        """Let `close` find the stream as long as its reader has it."""
+        self._streams.add(ref(stream, self._streams.discard))
+        return stream
+
+    def _open_streams(self) -> Iterator[S]:
+        for reference in tuple(self._streams):
+            if (stream := reference()) is not None:
+                yield stream
 
 
-def _request(
-    messages: Sequence[JsonObject], model: str | None, tools: Sequence[JsonObject] | None, params: Mapping[str, object], *, stream: bool
-) -> Request:
-    return Request(messages=messages, model=model, tools=tuple(tools or ()), params=params, stream=stream)
+_LOST_SCOPE = (
+    "the thread {thread!r} makes a call outside every scope() block while another thread is inside one: the call is recorded without the "
+    "names of that block. Threads of a pool don't inherit a scope: give them paymaster.in_scope(function), or open the block inside the "
+    "function."
+)
 
 
-def _vectors(inputs: Inputs, model: str | None, params: Mapping[str, object]) -> Request:
-    return Request(operation=Operation.EMBEDDINGS, inputs=inputs, model=model, params=params)
-
-
-class Client(_BaseClient):
+class Client(_BaseClient[Stream]):
     """Calls models through a registry and blocks the caller's thread. Threads may share one client.
 
     `registry` is the path of a YAML file or a loaded Registry; None takes `PAYMASTER_MODEL_REGISTRY`. `settings` are `run`, `budget_usd`,
@@ -124,7 +143,7 @@ class Client(_BaseClient):
         Raises RequestInvalid, NoModelFits, KeyMissing, BudgetExceeded, NoModelAvailable, RequestRefused, DeadlineExceeded and
         LedgerUnavailable.
         """
-        return self._answer(_request(messages, model, tools, params, stream=False), deadline_s)
+        return self._answer(self._chat("complete", messages, model, tools, params), deadline_s)
 
     def embed(
         self,
@@ -139,7 +158,7 @@ class Client(_BaseClient):
         `params` are OpenAI's (`dimensions`, `encoding_format`, …). Only models with the same vectors can be fallbacks: see `vector_space`
         in docs/registry.md. Raises the same errors as `complete`.
         """
-        return self._answer(_vectors(input, model, params), deadline_s)
+        return self._answer(self._vectors(input, model, params), deadline_s)
 
     def stream(
         self,
@@ -149,37 +168,66 @@ class Client(_BaseClient):
         tools: Sequence[JsonObject] | None = None,
         deadline_s: float | None = None,
         **params: object,
-    ) -> "Stream":
+    ) -> Stream:
         """Stream an answer: iterate over OpenAI's chunks, then read `reply`. Close the stream to stop early.
 
         The first chunk raises the same errors as `complete`; later ones raise StreamBroken if the answer is cut off.
         """
-        request = _request(messages, model, tools, params, stream=True)
-        return Stream(iterate(serve(self._resources.world, request, self.current_scope, deadline_ms=read_deadline_ms(deadline_s))))
+        request = self._chat("stream", messages, model, tools, params, streams=True)
+        return self._remember(Stream(self._whole(iterate(self._serve(request, deadline_s))), self._calls))
 
     def explain(
         self, messages: Sequence[JsonObject], *, model: str | None = None, tools: Sequence[JsonObject] | None = None, **params: object
     ) -> tuple[Explanation, ...]:
         """Show what each model would do with this request now. Nothing is held and nothing is sent."""
-        return run(explain(self._resources.world, _request(messages, model, tools, params, stream=False), self.current_scope))
+        request = self._chat("explain", messages, model, tools, params, streams=None)
+        with self._call():
+            return run(explain(self._resources.world, request, self.current_scope))
 
     def balances(self, prefix: str = "") -> dict[str, Balance]:
         """Read the accounts whose name starts with `prefix`, each in its unit (`usd/…` in nano-dollars)."""
-        return run(self._resources.books.balances(prefix, self._resources.runtime.now_ms()))
+        self._calls.check("balances()")
+        with self._call():
+            return run(self._resources.books.balances(prefix, self._resources.runtime.now_ms()))
 
     def close(self) -> None:
-        """Close all connections and files."""
-        run(self._resources.close())
+        """Close all connections and files. Later calls raise ClientClosed; closing twice is fine.
+
+        Streams are stopped, and what they may have cost is charged. Calls of other threads end as usual; the last one closes the files.
+        """
+        self._calls.close()
+        with ExitStack() as steps:
+            steps.callback(self._release)
+            for stream in self._open_streams():
+                steps.callback(stream.close)
 
     def _answer(self, request: Request, deadline_s: float | None) -> Reply:
         reply: ProviderChunk | Reply | None = None
-        with closing(iterate(serve(self._resources.world, request, self.current_scope, deadline_ms=read_deadline_ms(deadline_s)))) as items:
+        with closing(self._whole(iterate(self._serve(request, deadline_s)))) as items:
             for item in items:
                 reply = item
-        return _complete(reply)
+        return whole(reply)
+
+    def _whole(self, items: Generator[ProviderChunk | Reply]) -> Generator[ProviderChunk | Reply]:
+        with self._call():
+            yield from items
+
+    @contextmanager
+    def _call(self) -> Iterator[None]:
+        """One call. The last one of a closed client closes the files: it may have opened the ledger again to settle."""
+        try:
+            with self._calls.one():
+                yield
+        finally:
+            self._release()
+
+    def _release(self) -> None:
+        if self._calls.have_ended:
+            run(self._resources.close())
 
     def __enter__(self) -> Self:
         """The client itself."""
+        self._calls.check("with")
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -187,40 +235,7 @@ class Client(_BaseClient):
         self.close()
 
 
-class Stream:
-    """A streamed answer. Iterate over its chunks (OpenAI's chat.completion.chunk objects); then `reply` is the whole answer."""
-
-    def __init__(self, items: Generator[ProviderChunk | Reply]) -> None:
-        self._items = items
-        self._reply: Reply | None = None
-
-    def __iter__(self) -> Iterator[JsonObject]:
-        """The chunks."""
-        for item in self._items:
-            if isinstance(item, ProviderChunk):
-                yield item.body
-            else:
-                self._reply = item
-
-    @property
-    def reply(self) -> Reply:
-        """The whole answer. Raises StreamBroken before the end of the stream."""
-        return _complete(self._reply)
-
-    def close(self) -> None:
-        """Stop: the connection is closed, and output that may have been billed is charged."""
-        self._items.close()
-
-    def __enter__(self) -> Self:
-        """The stream itself."""
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Close it."""
-        self.close()
-
-
-class AsyncClient(_BaseClient):
+class AsyncClient(_BaseClient[AsyncStream]):
     """`Client` for asyncio, with the same arguments and methods to `await`. Tasks of one loop may share one client."""
 
     def __init__(self, registry: str | Path | Registry | None = None, **settings: Unpack[ClientSettings]) -> None:
@@ -236,7 +251,7 @@ class AsyncClient(_BaseClient):
         **params: object,
     ) -> Reply:
         """See `Client.complete`."""
-        return await self._answer(_request(messages, model, tools, params, stream=False), deadline_s)
+        return await self._answer(self._chat("complete", messages, model, tools, params), deadline_s)
 
     async def embed(
         self,
@@ -247,7 +262,7 @@ class AsyncClient(_BaseClient):
         **params: object,
     ) -> Reply:
         """See `Client.embed`."""
-        return await self._answer(_vectors(input, model, params), deadline_s)
+        return await self._answer(self._vectors(input, model, params), deadline_s)
 
     def stream(
         self,
@@ -257,76 +272,65 @@ class AsyncClient(_BaseClient):
         tools: Sequence[JsonObject] | None = None,
         deadline_s: float | None = None,
         **params: object,
-    ) -> "AsyncStream":
+    ) -> AsyncStream:
         """See `Client.stream`; iterate with `async for`."""
-        request = _request(messages, model, tools, params, stream=True)
-        return AsyncStream(serve(self._resources.world, request, self.current_scope, deadline_ms=read_deadline_ms(deadline_s)))
+        request = self._chat("stream", messages, model, tools, params, streams=True)
+        return self._remember(AsyncStream(self._whole(self._serve(request, deadline_s)), self._calls))
 
     async def explain(
         self, messages: Sequence[JsonObject], *, model: str | None = None, tools: Sequence[JsonObject] | None = None, **params: object
     ) -> tuple[Explanation, ...]:
         """See `Client.explain`."""
-        return await explain(self._resources.world, _request(messages, model, tools, params, stream=False), self.current_scope)
+        request = self._chat("explain", messages, model, tools, params, streams=None)
+        async with self._call():
+            return await explain(self._resources.world, request, self.current_scope)
 
     async def balances(self, prefix: str = "") -> dict[str, Balance]:
         """See `Client.balances`."""
-        return await self._resources.books.balances(prefix, self._resources.runtime.now_ms())
+        self._calls.check("balances()")
+        async with self._call():
+            return await self._resources.books.balances(prefix, self._resources.runtime.now_ms())
 
     async def close(self) -> None:
-        """Close all connections and files."""
-        await self._resources.close()
+        """See `Client.close`; the calls of other tasks end as usual."""
+        self._calls.close()
+        async with AsyncExitStack() as steps:
+            steps.push_async_callback(self._release)
+            for stream in self._open_streams():
+                steps.push_async_callback(stream.close)
+
+    aclose = close
 
     async def _answer(self, request: Request, deadline_s: float | None) -> Reply:
         reply: ProviderChunk | Reply | None = None
-        async with aclosing(serve(self._resources.world, request, self.current_scope, deadline_ms=read_deadline_ms(deadline_s))) as items:
+        async with aclosing(self._whole(self._serve(request, deadline_s))) as items:
             async for item in items:
                 reply = item
-        return _complete(reply)
+        return whole(reply)
+
+    async def _whole(self, items: AsyncGenerator[ProviderChunk | Reply]) -> AsyncGenerator[ProviderChunk | Reply]:
+        async with self._call(), aclosing(items):
+            async for item in items:
+                yield item
+
+    @asynccontextmanager
+    async def _call(self) -> AsyncIterator[None]:
+        """See `Client._call`."""
+        try:
+            with self._calls.one():
+                yield
+        finally:
+            await self._release()
+
+    async def _release(self) -> None:
+        if self._calls.have_ended:
+            await self._resources.close()
 
     async def __aenter__(self) -> Self:
         """The client itself."""
+        self._calls.check("async with")
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Close it."""
         await self.close()
-
-
-class AsyncStream:
-    """See `Stream`; iterate with `async for`."""
-
-    def __init__(self, items: AsyncGenerator[ProviderChunk | Reply]) -> None:
-        self._items = items
-        self._reply: Reply | None = None
-
-    async def __aiter__(self) -> AsyncIterator[JsonObject]:
-        """The chunks."""
-        async for item in self._items:
-            if isinstance(item, ProviderChunk):
-                yield item.body
-            else:
-                self._reply = item
-
-    @property
-    def reply(self) -> Reply:
-        """The whole answer. Raises StreamBroken before the end of the stream."""
-        return _complete(self._reply)
-
-    async def close(self) -> None:
-        """Stop: the connection is closed, and output that may have been billed is charged."""
-        await self._items.aclose()
-
-    async def __aenter__(self) -> Self:
-        """The stream itself."""
-        return self
-
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Close it."""
-        await self.close()
-
-
-def _complete(item: ProviderChunk | Reply | None) -> Reply:
-    if isinstance(item, Reply):
-        return item
-    msg = "the stream has not ended"
-    raise StreamBroken(msg, advice="Iterate to its end before reading the reply.")

@@ -8,18 +8,19 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 from platformdirs import user_state_path
 
 from paymaster.accounting.prices.catalogue import Catalogue
 from paymaster.errors import UsageMistake
 from paymaster.flow.events import Event
+from paymaster.keywords import check_settings
 from paymaster.registry.model_data import ModelData
 from paymaster.registry.models import Registry
 from paymaster.registry.overrides import Overrides, read_overrides
 from paymaster.resources import Options
-from paymaster.scope import Scope
+from paymaster.scope import Scope, ScopeNames
 
 if TYPE_CHECKING:
     from paymaster.registry.yamltext import Document
@@ -28,22 +29,18 @@ Amount: TypeAlias = Decimal | int | float | str
 """Dollars as a person writes them; converted exactly from their text."""
 
 
-class ClientSettings(TypedDict, total=False):
+class ClientSettings(ScopeNames, total=False):
     """The settings of a client besides its registry. A missing one comes from its `PAYMASTER_…` variable, the registry or a default.
 
     `run` is the run's name in budgets and reports (default: a new name); `batch`, `instance`, `user`, `role` and `tags` name the caller
-    further. `budget_usd` caps the run (with `batch`: the batch); `rpm_limit` and `tpm_limit` apply to every model. `hard_stop_on_budget`
-    refuses calls over budget (default: the registry's; if it has none, true with a `budget_usd` and false without). `ledger` is a URL such
-    as `sqlite:///path` or `memory:` (default: a file in `state_dir`); `events` is the path of the events file. `listeners` are called with
-    every event. `environ` has keys and `PAYMASTER_…` variables (default: the process's environment).
+    further. `model_registry` is the registry by the name of its flag. `budget_usd` caps the run (with `batch`: the batch); `rpm_limit` and
+    `tpm_limit` apply to every model. `hard_stop_on_budget` refuses calls over budget (default: the registry's; if it has none, true with a
+    `budget_usd` and false without). `ledger` is a URL such as `sqlite:///path` or `memory:` (default: a file in `state_dir`); `events` is
+    the path of the events file. `listeners` are called with every event. `environ` has keys and `PAYMASTER_…` variables (default: the
+    process's environment).
     """
 
-    run: str | None
-    batch: str | None
-    instance: str | None
-    user: str | None
-    role: str | None
-    tags: Mapping[str, str] | None
+    model_registry: str | Path | Registry | None
     budget_usd: Amount | None
     rpm_limit: int | None
     tpm_limit: int | None
@@ -56,7 +53,8 @@ class ClientSettings(TypedDict, total=False):
 
 
 def configure(registry: str | Path | Registry | None, settings: ClientSettings) -> Options:
-    """The options of a client with these settings. Raises RegistryInvalid and UsageMistake."""
+    """The options of a client with these settings. Raises RegistryInvalid, ArgumentInvalid and UsageMistake."""
+    registry, settings = _checked(registry, settings)
     environ = _environ(settings)
     overrides = read_overrides(_flags(settings), environ)
     loaded = _under_arguments(registry, settings, overrides) if isinstance(registry, Registry) else registry_for(registry, settings)
@@ -87,6 +85,14 @@ def _under_arguments(registry: Registry, settings: ClientSettings, overrides: Ov
     from paymaster.registry.completing import override_registry
 
     return override_registry(registry, replace(given, batch_id=overrides.batch_id))
+
+
+def _checked(registry: str | Path | Registry | None, settings: ClientSettings) -> tuple[str | Path | Registry | None, ClientSettings]:
+    """The registry and the settings, each by its own name."""
+    given: dict[str, object] = {**settings} if registry is None else {**settings, "registry": registry}
+    checked = check_settings(given, (*ClientSettings.__annotations__, "registry"), "Client")
+    named = cast("str | Path | Registry | None", checked.pop("registry", None))
+    return named, cast("ClientSettings", checked)
 
 
 def registry_for(named: "str | Path | Document | None", settings: ClientSettings) -> Registry:

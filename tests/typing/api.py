@@ -1,11 +1,12 @@
 """Pins the public types: `make types` checks this file with mypy --strict; nothing here runs."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
 from typing import assert_type
 
-from paymaster import AsyncClient, BudgetExceeded, Client, Explanation, PaymasterError, Reply, Scope
+from paymaster import ArgumentInvalid, AsyncClient, BudgetExceeded, Client, Explanation, PaymasterError, Reply, Scope, in_scope
 from paymaster.accounting.accounts import Balance
 from paymaster.accounting.records import AttemptRecord
 from paymaster.accounting.usage.record import Usage
@@ -39,6 +40,8 @@ def sync() -> None:
         client.embed([[1, 2], [3]])
         with client.scope(instance="task-1", role="agent") as scope:
             assert_type(scope, Scope)
+        with client.scope(run_id="r", batch_id="b", tags={"a": "1"}), ThreadPoolExecutor() as pool:
+            assert_type(pool.submit(in_scope(client.embed), "x").result(), Reply)
         with client.stream([{"role": "user", "content": "x"}]) as stream:
             for chunk in stream:
                 assert_type(chunk, Mapping[str, object])
@@ -57,6 +60,9 @@ async def asynchronous() -> None:
                 assert_type(chunk, Mapping[str, object])
             assert_type(stream.reply, Reply)
         assert_type(await client.balances(), dict[str, Balance])
+        bound: Awaitable[Reply] = in_scope(client.complete)([{"role": "user", "content": "x"}])
+        assert_type(await bound, Reply)
+    await AsyncClient(model_registry="registry.yaml", run_id="r", batch_id="b").aclose()
 
 
 def errors(error: PaymasterError) -> None:
@@ -64,6 +70,9 @@ def errors(error: PaymasterError) -> None:
     assert_type(error.message, str)
     assert_type(error.advice, str)
     assert_type(error.exit_status, int)
+    if isinstance(error, ArgumentInvalid):
+        mistake: TypeError = error
+        assert_type(str(mistake), str)
     if isinstance(error, BudgetExceeded):
         assert_type(error.cap_nanousd, int)
         assert_type(error.account, str)
@@ -72,4 +81,6 @@ def errors(error: PaymasterError) -> None:
 def wrong() -> None:
     """What must not type-check: each ignore is needed, or `warn_unused_ignores` complains."""
     Client("registry.yaml", budget="5")  # type: ignore[call-arg]  # the setting is called budget_usd
+    Client("registry.yaml").scope(instanse="x")  # type: ignore[call-arg]  # the name is called instance
+    in_scope(Client("registry.yaml").embed)()  # type: ignore[call-arg]  # the input is missing
     Client("registry.yaml", rpm_limit="60")  # type: ignore[arg-type]  # a limit is a number

@@ -11,6 +11,9 @@ from paymaster.operations import Operation
 from paymaster.routing.inputs import Inputs, check_inputs
 
 OUTPUT_LIMIT_NAMES = ("max_completion_tokens", "max_tokens")
+EXTRA_BODY = "extra_body"
+OWN_FIELDS = frozenset({"model", "messages", "input", "tools", "stream", "stream_options", EXTRA_BODY})
+"""Fields that the flow sets itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +31,8 @@ class Thinking:
 class Request:
     """A request for text (`messages`) or for vectors (`inputs`), by `operation`.
 
-    `params` is everything but model, messages, inputs, tools and stream, as the caller gave it.
+    `params` is everything but model, messages, inputs, tools and stream, as the caller gave it. The fields of an `extra_body` are among
+    them: as OpenAI's own client has it, they join the body. So limits and counts in it are held for like any other.
     """
 
     operation: Operation = Operation.CHAT
@@ -39,6 +43,15 @@ class Request:
     params: Mapping[str, object] = field(default_factory=dict)
     stream: bool = False
     thinking: Thinking | None = None
+
+    def __post_init__(self) -> None:
+        """Let the fields of an `extra_body` join the others."""
+        if EXTRA_BODY not in self.params:
+            return
+        extra = self.params[EXTRA_BODY] or {}
+        if isinstance(extra, Mapping) and OWN_FIELDS.isdisjoint(extra):
+            others = {name: value for name, value in self.params.items() if name != EXTRA_BODY}
+            object.__setattr__(self, "params", {**others, **extra})
 
     @property
     def asked_output_tokens(self) -> int | None:
@@ -52,6 +65,8 @@ class Request:
 
 def check_request(request: Request) -> None:
     """Raise RequestInvalid for what no provider could serve."""
+    if EXTRA_BODY in request.params:
+        _refuse_extra_body(request.params[EXTRA_BODY])
     check_params(request.params)
     if request.operation is Operation.EMBEDDINGS:
         check_inputs(request.inputs)
@@ -117,6 +132,14 @@ def read_deadline_ms(deadline_s: object) -> int | None:
     if seconds is None or not -MOST_SECONDS <= seconds <= MOST_SECONDS:
         raise RequestInvalid(f"deadline_s must be a number of seconds, at most {MOST_SECONDS:,}, got {shown(deadline_s)}")
     return int(seconds * 1000)
+
+
+def _refuse_extra_body(extra: object) -> None:
+    """The reason why the fields did not join the request's."""
+    if isinstance(extra, Mapping):
+        names = ", ".join(sorted(OWN_FIELDS.intersection(extra)))
+        raise RequestInvalid(f"extra_body must not have {names}", advice="Pass what the call takes to the call itself.")
+    raise RequestInvalid(f"extra_body must be an object, not {type(extra).__name__}", advice='Example: extra_body={"top_k": 20}')
 
 
 def needed_capabilities(request: Request) -> frozenset[str]:
