@@ -22,9 +22,12 @@ from paymaster.accounting.costing import BadLine
 from paymaster.accounting.prices.price import UnknownTier
 from paymaster.accounting.usage.counts import Contradiction, Missing
 from paymaster.gateway.http_errors import HttpError, Rejected
+from paymaster.gateway.private_file import NotPrivate
 from paymaster.gateway.request_body import HungUp
 from paymaster.ledgers.admin.export_format import InvalidExport
+from paymaster.ledgers.redis.damage import DamagedValue
 from paymaster.ledgers.redis.scripts import NotAcknowledged
+from paymaster.ledgers.sqlite.store import DamagedRow
 from paymaster.providers.scripted.script import ScriptInvalid
 from paymaster.providers.transport import ExchangeBroken, ExchangeFault
 from raising import call_over_budget, throw
@@ -44,6 +47,7 @@ EXAMPLES: list[BaseException] = [
     errors.ExtraMissing("litellm is not installed", advice="pip install 'paymaster[litellm]'"),
     errors.LedgerUnusable("not a database", advice="Name another."),
     errors.LedgerUnavailable("locked for 10 s", advice="Wait."),
+    errors.LedgerReplaced("another ledger is there", advice="Accept it."),
     errors.BudgetExceeded("budget reached", **BUDGET, advice="Raise it."),
     errors.CallFailed("it failed", advice="Try later.", retry_after_ms=1_500),
     errors.NoModelAvailable("no model answered", REASONS, advice="Add a fallback.", retry_after_ms=20_000),
@@ -60,6 +64,9 @@ EXAMPLES: list[BaseException] = [
     HungUp(),
     InvalidExport(7, "it is not JSON"),
     NotAcknowledged("1 of 2 replicas"),
+    DamagedRow("the clock is missing"),
+    DamagedValue("account", "usd/run/r"),
+    NotPrivate("others can write it", "Make it yours."),
     ExchangeBroken(ExchangeFault.LOST, "reset by peer"),
     ExchangeBroken(ExchangeFault.SILENT, ""),
     ScriptInvalid([errors.Problem("play.yaml", 2, "models.a", "not a map")]),

@@ -14,9 +14,13 @@ class NotPrivate(Exception):
     """The file can't be read, or somebody else can have written it. `reason` continues a sentence; `advice` may be empty."""
 
     def __init__(self, reason: str, advice: str = "") -> None:
-        super().__init__(reason)
+        super().__init__(reason, advice)
         self.reason = reason
         self.advice = advice
+
+    def __str__(self) -> str:
+        """The reason."""
+        return self.reason
 
 
 def version_of(path: Path) -> tuple[int, ...] | None:

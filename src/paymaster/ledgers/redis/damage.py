@@ -22,9 +22,13 @@ class DamagedValue(Exception):
     """A value of the ledger that can't be read: its kind, such as `account`, and its name among those (empty: it has none)."""
 
     def __init__(self, kind: str, name: str = "") -> None:
+        super().__init__(kind, name)
         self.kind = kind
         self.name = name
-        super().__init__(f"{kind} {name!r}" if name else kind)
+
+    def __str__(self) -> str:
+        """The kind and the name."""
+        return f"{self.kind} {self.name!r}" if self.name else self.kind
 
 
 @contextmanager

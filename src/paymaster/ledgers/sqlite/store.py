@@ -21,7 +21,7 @@ CLAIM_KEPT_MS = 24 * 3_600_000
 LAST_CHARACTER = "\U0010ffff"
 
 
-class DamagedValue(sqlite3.DatabaseError):
+class DamagedRow(sqlite3.DatabaseError):
     """A value that no Paymaster wrote."""
 
     sqlite_errorcode = sqlite3.SQLITE_CORRUPT
@@ -65,7 +65,7 @@ class SqliteStore:
         try:
             now_ms | queue_until_ms | uptime_ms | claimed_at_ms | confirmed_at_ms | (lease_ms or 0) | (next_expiry_ms or 0)
         except TypeError as error:
-            raise DamagedValue("the clock has values that are no whole numbers") from error
+            raise DamagedRow("the clock has values that are no whole numbers") from error
         clock = MachineBoundClock(now_ms, lease_ms, queue_until_ms, next_expiry_ms)
         clock.boot_id, clock.uptime_ms, clock.claimed_at_ms, clock.confirmed_at_ms = boot_id, uptime_ms, claimed_at_ms, confirmed_at_ms
         hold = None if at_ms is None else _hold(hold_id, at_ms, lease_until_ms, charges, lost_record, process)
@@ -181,7 +181,7 @@ class SqliteStore:
         """The journal after that time, read as it is consumed."""
         for hold_id, at_ms, lost, amounts, body in self._run("list_records", (after_ms + 1) << SEQ_BITS):
             if type(at_ms) is not int:
-                raise DamagedValue(f"the time of the record of {hold_id!r} is no whole number")
+                raise DamagedRow(f"the time of the record of {hold_id!r} is no whole number")
             yield Record(hold_id, at_ms, bool(lost), _amounts(hold_id, amounts), body)
 
     def list_tickets(self) -> Sequence[Ticket]:
@@ -214,7 +214,7 @@ class SqliteStore:
         """The one row of a table that always has one."""
         row = self._one(verb, *values)
         if row is None:
-            raise DamagedValue(f"the row that {verb} reads, of the clock or the identity, is missing")
+            raise DamagedRow(f"the row that {verb} reads, of the clock or the identity, is missing")
         return row
 
 
@@ -266,14 +266,14 @@ def _accounts(rows: Sequence[tuple[str, int, int, int]]) -> list[AccountRow]:
         for name, settled, live, held in rows:  # noqa: B007 - the message names the last one
             settled | live | held  # only whole numbers have this operation
     except TypeError as error:
-        raise DamagedValue(f"the sums of account {name!r} are no whole numbers") from error
+        raise DamagedRow(f"the sums of account {name!r} are no whole numbers") from error
     return [AccountRow(*values) for values in rows]
 
 
 def _entry(values: tuple[str, int, str, int, int]) -> Entry:
     account, free_at_ms, owner, amount, is_open = values
     if not (type(free_at_ms) is type(amount) is int):
-        raise DamagedValue(f"an entry in the window of {account!r} is no whole number")
+        raise DamagedRow(f"an entry in the window of {account!r} is no whole number")
     return Entry(account, free_at_ms, owner, amount, bool(is_open))
 
 
@@ -282,7 +282,7 @@ def _hold(hold_id: str, at_ms: int, lease_until_ms: int, charges: str, lost_reco
         at_ms | lease_until_ms  # only whole numbers have this operation
         unpacked = tuple([Charge(*parts) for parts in orjson.loads(charges)])
     except (orjson.JSONDecodeError, TypeError) as error:
-        raise DamagedValue(f"the charges or times of hold {hold_id!r} can't be read") from error
+        raise DamagedRow(f"the charges or times of hold {hold_id!r} can't be read") from error
     return OpenHold(hold_id, at_ms, lease_until_ms, unpacked, lost_record, process)
 
 
@@ -291,9 +291,9 @@ def _amounts(hold_id: str, text: str) -> Mapping[str, int]:
     try:
         amounts: Any = orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        raise DamagedValue(f"the amounts of {hold_id!r} are no JSON") from error
+        raise DamagedRow(f"the amounts of {hold_id!r} are no JSON") from error
     if not isinstance(amounts, dict) or any(type(amount) is not int for amount in amounts.values()):
-        raise DamagedValue(f"the amounts of {hold_id!r} are no whole numbers")
+        raise DamagedRow(f"the amounts of {hold_id!r} are no whole numbers")
     found: dict[str, int] = amounts
     return found
 
