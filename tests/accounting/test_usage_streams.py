@@ -1,10 +1,11 @@
-"""Streams are charged by their last cumulative usage, wherever a provider puts it, and never by a sum or a start."""
+"""Streams are charged by their last cumulative usage, wherever a provider puts it, and never by a sum, a start or an overtaken figure."""
 
 from __future__ import annotations
 
 import pytest
 
-from paymaster.accounting.usage.reading import StreamUsage, read_response_usage, read_stream_usage, usage_api
+from paymaster.accounting.usage.output import UNBOUNDED_TOKENS
+from paymaster.accounting.usage.reading import OVERTAKEN, StreamUsage, read_response_usage, read_stream_usage, usage_api
 from paymaster.accounting.usage.record import UnknownUsage, Usage
 
 START = {
@@ -124,3 +125,158 @@ def test_an_answer_with_content_but_no_output_has_unknown_usage(message: dict) -
     assert read_response_usage("openai.chat", {**body, "choices": [{"message": {"content": ""}}]}) == Usage(input_tokens=1)
     billed = {**body, "usage": {**usage, "cost": 0.001}}
     assert isinstance(read_response_usage("openrouter.chat", billed), Usage)
+
+
+def content(text: str) -> dict:
+    return {"choices": [{"index": 0, "delta": {"content": text}}]}
+
+
+FIRST = {"usage": {"prompt_tokens": 10, "completion_tokens": 1, "total_tokens": 11}}
+LAST = {"usage": {"prompt_tokens": 10, "completion_tokens": 51, "total_tokens": 61}}
+GEMINI_FIRST = {"usageMetadata": {"promptTokenCount": 10, "candidatesTokenCount": 1, "totalTokenCount": 11}}
+
+OUTPUT_LATER = [
+    pytest.param("openai.chat", {**content("a"), **FIRST}, content("b"), id="text"),
+    pytest.param("openai.chat", {"choices": [], **FIRST}, content("b"), id="text after a chunk with usage alone"),
+    pytest.param("deepseek.chat", FIRST, {"choices": [{"delta": {"reasoning_content": "Hm"}}]}, id="reasoning"),
+    pytest.param("openai.chat", FIRST, {"choices": [{"delta": {"refusal": "No"}}]}, id="refusal"),
+    pytest.param("openai.chat", FIRST, {"choices": [{"delta": {"audio": {"data": "AAAA"}}}]}, id="audio"),
+    pytest.param("openai.chat", FIRST, {"choices": [{"delta": {"tool_calls": [{"index": 0, "function": {"arguments": "{"}}]}}]}, id="call"),
+    pytest.param("openai.chat", FIRST, {"choices": [{"delta": {"tool_calls": [{"function": {"name": "f"}}]}}]}, id="name of a call"),
+    pytest.param("openai.chat", FIRST, {"choices": [{"delta": {"function_call": {"arguments": "{"}}}]}, id="old call"),
+    pytest.param("litellm.usage", FIRST, {"choices": [{"delta": {"thinking_blocks": [{"thinking": "Hm"}]}}]}, id="litellm's thoughts"),
+    pytest.param("openai.text_completions", FIRST, {"choices": [{"index": 0, "text": "b"}]}, id="text completion"),
+    pytest.param("perplexity.chat", FIRST, {"choices": [{"message": {"content": "b"}}]}, id="whole message"),
+    pytest.param("groq.chat", {"x_groq": FIRST}, content("b"), id="groq"),
+    pytest.param("xai.chat", {"usage": {**FIRST["usage"], "cost_in_usd_ticks": 5}}, content("b"), id="xai's cost"),
+    pytest.param("openrouter.chat", {"usage": {**FIRST["usage"], "cost": 0.001}}, content("b"), id="openrouter's cost"),
+    pytest.param("google.chat", GEMINI_FIRST, content("b"), id="gemini, compatible"),
+    pytest.param("gemini.generateContent", GEMINI_FIRST, {"candidates": [{"content": {"parts": [{"text": "b"}]}}]}, id="gemini"),
+    pytest.param(
+        "gemini.generateContent",
+        GEMINI_FIRST,
+        {"candidates": [{"content": {"parts": [{"functionCall": {"name": "f"}}]}}]},
+        id="gemini call",
+    ),
+    pytest.param(
+        "anthropic.messages",
+        delta(input_tokens=10, output_tokens=1),
+        {"type": "content_block_delta", "delta": {"type": "text_delta", "text": "b"}},
+        id="anthropic",
+    ),
+    pytest.param(
+        "anthropic.messages",
+        delta(input_tokens=10, output_tokens=1),
+        {"event": "x", "data": {"type": "content_block_start", "content_block": {"type": "tool_use", "name": "f"}}},
+        id="anthropic call",
+    ),
+    pytest.param(
+        "openai.responses",
+        {"type": "response.in_progress", "response": {"usage": {"input_tokens": 10, "output_tokens": 1}}},
+        {"type": "response.output_text.delta", "delta": "b"},
+        id="responses",
+    ),
+    pytest.param(
+        "bedrock.converse",
+        {"metadata": {"usage": {"inputTokens": 10, "outputTokens": 1}}},
+        {"contentBlockDelta": {"delta": {"text": "b"}}},
+        id="bedrock",
+    ),
+    pytest.param("ollama.chat", {"prompt_eval_count": 10, "eval_count": 1}, {"message": {"content": "b"}}, id="ollama"),
+    pytest.param("ollama.chat", {"prompt_eval_count": 10, "eval_count": 1}, {"response": "b"}, id="ollama generate"),
+    pytest.param(
+        "cohere.chat",
+        {"usage": {"billed_units": {"input_tokens": 10, "output_tokens": 1}}},
+        {"type": "content-delta", "delta": {"message": {"content": {"text": "b"}}}},
+        id="cohere",
+    ),
+]
+
+
+@pytest.mark.parametrize(("api", "usage", "output"), OUTPUT_LATER)
+def test_usage_counts_only_if_no_output_came_after_it(api: str, usage: dict, output: dict) -> None:
+    before = read_stream_usage(api, [output, usage])
+    assert isinstance(before, Usage)
+    assert (before.prompt_tokens, before.completion_tokens) == (10, 1)
+    assert read_stream_usage(api, [usage, output]) == OVERTAKEN
+    assert read_stream_usage(api, [usage, output, usage]) == before
+
+
+@pytest.mark.parametrize(
+    "nothing",
+    [
+        {"choices": []},
+        {"choices": [{"delta": {}, "finish_reason": "stop"}]},
+        {"choices": [{"delta": {"role": "assistant", "content": "", "tool_calls": [], "refusal": None}, "finish_reason": "stop"}]},
+        {"choices": [{"delta": {"annotations": [{"url": "x"}], "provider_specific_fields": {"a": "b"}}}]},
+        {"choices": [{"delta": None, "message": None, "text": ""}, "odd"]},
+        {"choices": [{"delta": {"flag": True, "count": 3}}]},
+        {"choices": "?"},
+        {"type": "ping"},
+        {"type": "content_block_stop", "index": 0},
+        {"candidates": [{"content": {"parts": []}, "finishReason": "STOP"}, "odd", {"content": None}]},
+        {"usage": None, "message": None, "response": None},
+    ],
+)
+def test_a_chunk_without_output_leaves_the_usage_as_it_is(nothing: dict) -> None:
+    assert read_stream_usage("openai.chat", [content("a"), LAST, nothing]) == Usage(input_tokens=10, output_tokens=51)
+
+
+def test_cumulative_usage_in_the_chunk_of_its_output_counts() -> None:
+    chunks = [{**content("a"), **FIRST}, {**content("b"), **LAST}]
+    assert read_stream_usage("vllm.chat", chunks) == Usage(input_tokens=10, output_tokens=51)
+
+
+def test_the_output_of_anthropics_start_is_never_final() -> None:
+    text = {"type": "content_block_delta", "delta": {"type": "text_delta", "text": "b"}}
+    assert isinstance(read_stream_usage("anthropic.messages", [START, text]), UnknownUsage)
+    silent = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"input_tokens": 25}}
+    assert read_stream_usage("anthropic.messages", [START, text, silent]) == UnknownUsage("missing_usage", "the usage has no output_tokens")
+
+
+def test_a_stream_that_counts_no_output_for_its_text_has_unknown_usage() -> None:
+    zero = {"usage": {"prompt_tokens": 10, "completion_tokens": 0, "total_tokens": 10}}
+    assert isinstance(read_stream_usage("openai.chat", [content("a"), zero]), UnknownUsage)
+
+
+def test_the_input_is_known_before_the_output() -> None:
+    stream = StreamUsage("anthropic.messages")
+    assert stream.prompt is None
+    stream.feed(START)
+    stream.feed({"type": "content_block_delta", "delta": {"type": "text_delta", "text": "b"}})
+    assert stream.prompt == Usage(input_tokens=25, cache_write_5m_tokens=148, cache_write_1h_tokens=100, service_tier="standard")
+    free = StreamUsage("openrouter.chat")
+    free.report({"cost": 0.5})
+    assert free.prompt is None  # a cost is no count
+
+
+def test_the_end_of_every_choice_is_noticed() -> None:
+    stream = StreamUsage("openai.chat")
+    assert not stream.finished
+    stream.feed({"choices": [{"index": 0, "delta": {}}, {"index": 1, "delta": {}, "finish_reason": "stop"}, "odd"]})
+    assert not stream.finished
+    stream.feed({"choices": [{"delta": {}, "finish_reason": "length"}]})
+    assert stream.finished
+
+
+@pytest.mark.parametrize(
+    ("delta", "most"),
+    [
+        ({"content": "hi"}, 2),
+        ({"content": "é"}, 2),
+        ({"content": "\ud800"}, 3),
+        ({"content": "hi", "reasoning_content": "so"}, 4),
+        ({"content": [{"type": "text", "text": "hi"}, 5]}, 6),
+        ({"tool_calls": [{"index": 0, "function": {"name": "f", "arguments": "{}"}}]}, 64 + 9),
+        ({"function_call": {"name": "f", "arguments": "{}"}}, 64 + 9),
+        ({"tool_calls": [5]}, 0),
+        ({"audio": {"id": "x"}}, UNBOUNDED_TOKENS),
+        ({"reasoning_details": [{"type": "reasoning.encrypted", "data": "x"}]}, UNBOUNDED_TOKENS),
+        ({"content": [{"type": "image_url", "image_url": {"url": "https://x"}}]}, UNBOUNDED_TOKENS),
+        ({"content": [{"image_url": "https://x"}]}, UNBOUNDED_TOKENS),
+    ],
+)
+def test_what_came_is_at_most_so_many_tokens(delta: dict, most: int) -> None:
+    stream = StreamUsage("openai.chat")
+    stream.feed({"choices": [{"delta": delta}]})
+    assert stream.delivered_tokens == most

@@ -267,6 +267,14 @@ def test_a_stream_of_anthropics_own_api_is_assembled_and_counted(lite, lite_call
     )
 
 
+def test_a_cost_that_litellm_computes_itself_is_not_the_provider_s(lite, lite_call, raw, wire):
+    endpoint = raw(wire.events(*anthropic_events(whole=True)))
+    call = lite_call(endpoint.base_url.removesuffix("/v1"), provider="anthropic", name="claude-sonnet-4-5", body={"max_tokens": 50})
+    _, reply = lite.stream(call)
+    assert reply.usage.reported_cost_usd is None
+    assert reply.usage.completion_tokens == 5
+
+
 def test_a_stream_of_anthropics_own_api_that_ends_early_is_not_complete(lite, lite_call, raw, wire):
     endpoint = raw(wire.events(*anthropic_events(whole=False)))
     call = lite_call(endpoint.base_url.removesuffix("/v1"), provider="anthropic", name="claude-sonnet-4-5", body={"max_tokens": 50})
@@ -397,3 +405,15 @@ def test_a_refused_connection_is_found_at_the_root_of_the_chain():
     error = StrangeError("wrapped", status_code=500)
     error.__cause__ = ConnectionRefusedError("no")
     assert failure_of(error, now_ms=0).billed is Billed.NO
+
+
+@pytest.mark.parametrize("keep", [(0, 1, 2, 3, 5), (0, 1, 2, 3)])
+def test_usage_of_anthropics_own_stream_that_output_came_after_is_unknown(lite, lite_call, raw, wire, keep):
+    """Without a `message_delta` at its end, litellm counts the output itself, and the provider's count is that of the start."""
+    events = anthropic_events(whole=True)
+    endpoint = raw(wire.events(*(events[number] for number in keep)))
+    call = lite_call(endpoint.base_url.removesuffix("/v1"), provider="anthropic", name="claude-sonnet-4-5", body={"max_tokens": 50})
+    chunks, end = lite.stream(call)
+    assert not isinstance(end.usage, Usage)
+    assert chunks[0].so_far.prompt is not None
+    assert all("usage" not in chunk.body for chunk in chunks)

@@ -385,6 +385,35 @@ def test_a_complete_answer_before_a_lost_connection_has_unknown_usage(caller, ma
     assert isinstance(reply.usage, UnknownUsage)
 
 
+EARLY = FIRST.replace(b"}\n\n", b',"usage":{"prompt_tokens":7,"completion_tokens":1,"total_tokens":8}}\n\n')
+
+
+@pytest.mark.parametrize(
+    ("parts", "billed"),
+    [
+        pytest.param((EARLY, SECOND), Billed.MAYBE, id="text after it"),
+        pytest.param((EARLY, SECOND, b"data: {"), Billed.MAYBE, id="text after it, broken chunk"),
+        pytest.param((EARLY, b"data: {\n\n", DONE), Billed.MAYBE, id="more of an answer that is not complete"),
+        pytest.param((EARLY, b"data: 5\n\n", DONE), Billed.MAYBE, id="the same, no object"),
+        pytest.param((EARLY,), Billed.YES, id="the last chunk has it"),
+        pytest.param((FIRST, SECOND, USAGE), Billed.YES, id="after the text"),
+        pytest.param((FIRST, FINISH, USAGE, b"data: {\n\n"), Billed.YES, id="a complete answer, then a broken chunk"),
+    ],
+)
+def test_usage_of_a_cut_stream_counts_only_if_no_output_came_after_it(caller, make_call, raw, wire, parts, billed):
+    _, failure = caller.stream(make_call(raw(wire.events(*parts)).base_url))
+    assert isinstance(failure, Failure)
+    assert (failure.billed, failure.usage is not None) == (billed, billed is Billed.YES)
+
+
+@pytest.mark.parametrize("parts", [(EARLY, SECOND, FINISH, DONE), (EARLY, SECOND, FINISH), (USAGE, FIRST, FINISH, DONE)])
+def test_usage_of_a_whole_stream_counts_only_if_no_output_came_after_it(caller, make_call, raw, wire, parts):
+    _, reply = caller.stream(make_call(raw(wire.events(*parts)).base_url))
+    assert isinstance(reply, ProviderReply)
+    assert isinstance(reply.usage, UnknownUsage)
+    assert "usage" not in reply.body
+
+
 def test_an_endpoint_that_cannot_stream_is_read_whole(caller, make_call, raw, wire):
     call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
     answer = {**ANSWER, "choices": [{"index": 0, "message": {"content": "Yes.", "tool_calls": [call]}, "finish_reason": "tool_calls"}]}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -156,3 +157,31 @@ def test_several_choices_logprobs_and_top_level_fields_are_kept():
         ],
         "usage": {"prompt_tokens": 6},
     }
+
+
+EARLY = {"prompt_tokens": 10, "completion_tokens": 1}
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        {"usage": EARLY},
+        {"x_groq": {"usage": EARLY}},
+        {"usageMetadata": {"promptTokenCount": 10}},
+        {"metadata": {"usage": EARLY}},
+        {"prompt_eval_count": 10, "eval_count": 1},
+    ],
+)
+def test_usage_that_output_came_after_is_not_in_the_answer(usage):
+    assembly = Assembly()
+    assembly.add({"id": "a", "choices": [{"index": 0, "delta": {"content": "A"}}], **usage})
+    assert "usage" in assembly.build()
+    assembly.add({"choices": [{"index": 0, "delta": {"content": "B"}, "finish_reason": "stop"}]})
+    assert assembly.build().keys() == {"id", "object", "choices"}
+
+
+def test_fields_that_may_have_usage_are_kept_without_it():
+    assembly = Assembly()
+    assembly.add({"choices": [], "x_groq": {"id": "g", "usage": EARLY}, "metadata": {"team": "t"}, "message": "plain"})
+    built = assembly.build()
+    assert (built["x_groq"], built["metadata"], built["message"], built["usage"]) == ({"id": "g"}, {"team": "t"}, "plain", EARLY)

@@ -19,6 +19,7 @@ from paymaster.accounting.accounts import (
     Settlement,
     Waiters,
 )
+from paymaster.accounting.usage.reading import StreamUsage
 from paymaster.accounting.usage.record import UnknownUsage, Usage
 from paymaster.flow.events import Event
 from paymaster.jsontypes import JsonObject
@@ -157,10 +158,14 @@ class ProviderReply:
 
 @dataclass(frozen=True, slots=True)
 class ProviderChunk:
-    """A piece of a streamed answer: an OpenAI chat.completion.chunk object. `more` says that the next one follows without a wait."""
+    """A piece of a streamed answer: an OpenAI chat.completion.chunk object. `more` says that the next one follows without a wait.
+
+    `so_far` follows the usage of the stream up to this piece; None leaves that to the flow.
+    """
 
     body: JsonObject
     more: bool = False
+    so_far: StreamUsage | None = None
 
 
 class Provider(Protocol):

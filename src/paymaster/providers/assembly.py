@@ -1,11 +1,16 @@
 """Assembles the chunks of a streamed answer into the whole answer; knows OpenAI's chunk format and its variants, and no transport."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from paymaster.accounting.usage.reading import StreamUsage
 from paymaster.jsontypes import JsonObject
 
 _PIECES = frozenset({"content", "reasoning_content", "reasoning", "refusal"})
 """Texts that come in pieces. Every other field of a delta is complete."""
+_USAGE = frozenset({"usage", "usageMetadata", "usage_metadata", "eval_count", "prompt_eval_count"})
+_HAS_USAGE = frozenset({"x_groq", "response", "metadata", "message"})
+"""Where providers put usage: in fields of a chunk, and inside of fields. It is kept apart, because only the last one may count."""
 
 
 @dataclass(slots=True)
@@ -41,11 +46,11 @@ class Assembly:
 
     __slots__ = ("_choices", "_top", "delivered_chars", "usage")
 
-    def __init__(self) -> None:
+    def __init__(self, api: str = "openai.chat") -> None:
         self._top: dict[str, object] = {}
         self._choices: dict[int, _Choice] = {}
+        self.usage = StreamUsage(api)
         self.delivered_chars = 0
-        self.usage: JsonObject | None = None
 
     @property
     def finished(self) -> bool:
@@ -53,28 +58,25 @@ class Assembly:
         return bool(self._choices) and all(choice.finish_reason is not None for choice in self._choices.values())
 
     def add(self, chunk: JsonObject) -> None:
-        """Add one chunk. Usage is cumulative, so the last one counts; Groq has it under `x_groq`."""
+        """Add one chunk."""
+        self.usage.feed(chunk)
         for name, value in chunk.items():
-            if name == "choices":
+            if name == "choices" or name in _USAGE:
                 continue
-            if name == "usage":
-                if isinstance(value, dict) and value:
-                    self.usage = value
-            elif name == "x_groq" and isinstance(value, dict) and isinstance(usage := value.get("usage"), dict):
-                self.usage = usage
-            elif value is not None and (name != "id" or name not in self._top):
-                self._top[name] = value
+            kept = _without_usage(value) if name in _HAS_USAGE else value
+            if kept is not None and (name != "id" or name not in self._top):
+                self._top[name] = kept
         choices = chunk.get("choices")
         for position, choice in enumerate(choices if isinstance(choices, list) else ()):
             if isinstance(choice, dict):
                 self._add_choice(choice, position)
 
     def build(self) -> dict[str, object]:
-        """The whole answer, in the format of an answer without streaming."""
+        """The whole answer, in the format of an answer without streaming. Usage that output came after is left out."""
         choices = [_build_choice(index, choice) for index, choice in sorted(self._choices.items())]
         whole: dict[str, object] = {**self._top, "object": "chat.completion", "choices": choices}
-        if self.usage is not None:
-            whole["usage"] = self.usage
+        if (usage := self.usage.latest) is not None:
+            whole["usage"] = usage
         return whole
 
     def _add_choice(self, given: JsonObject, position: int) -> None:
@@ -130,6 +132,13 @@ class Assembly:
                 self.delivered_chars += len(value)
             elif value:
                 call.function[name] = value
+
+
+def _without_usage(value: object) -> object:
+    """A field without the usage inside of it; None if nothing else is in it."""
+    if not isinstance(value, Mapping) or "usage" not in value:
+        return value
+    return {name: part for name, part in value.items() if name != "usage"} or None
 
 
 def _find_call(calls: list[_PartialCall], given: JsonObject) -> _PartialCall:

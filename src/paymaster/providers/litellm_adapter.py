@@ -13,6 +13,8 @@ from dataclasses import replace
 from importlib.metadata import version
 from typing import Protocol
 
+from paymaster.accounting.usage.openai import reports_cost
+from paymaster.accounting.usage.output import output_bound
 from paymaster.accounting.usage.reading import read_response_usage
 from paymaster.accounting.usage.record import Usage
 from paymaster.errors import ExtraMissing
@@ -106,13 +108,13 @@ class LitellmProvider:
             answer = await self._ask(call, stream=False, wait_ms=call.timeouts.total_ms)
         except Exception as error:  # noqa: BLE001 -- litellm may raise anything
             return self._failed(error, call, began_ms)
-        body = answer.model_dump() if hasattr(answer, "model_dump") else {}
+        body = _dumped(answer, call, exclude_none=False) if hasattr(answer, "model_dump") else {}
         return self._judged(body, _headers_of(answer), call, began_ms)
 
     async def stream(self, call: ProviderCall) -> AsyncGenerator[ProviderChunk | ProviderReply | Failure]:
         """Request a stream."""
         began_ms = self._now_ms()
-        assembly = Assembly()
+        assembly, reported = Assembly(usage_api_of(call)), 0
         first_token_ms: int | None = None
         wait_ms = min(call.timeouts.first_token_ms, call.timeouts.total_ms)
         try:
@@ -131,10 +133,13 @@ class LitellmProvider:
                     return
                 if chunk is None:
                     break
-                body = chunk.model_dump(exclude_none=True)
+                body = _dumped(chunk, call)
+                if "usage" in body and not _usage_is_final(answer):
+                    del body["usage"]
                 first_token_ms = self._now_ms() - began_ms if first_token_ms is None else first_token_ms
+                reported = _report_usage(answer, reported, assembly, call)
                 assembly.add(body)
-                yield ProviderChunk(body)
+                yield ProviderChunk(body, so_far=assembly.usage)
             yield self._ended(answer, assembly, call, began_ms, first_token_ms)
         finally:
             await self._leave(answer)
@@ -184,8 +189,6 @@ class LitellmProvider:
                 delivered_chars=assembly.delivered_chars,
             )
         body = assembly.build()
-        if not _usage_was_sent(answer):
-            body.pop("usage", None)
         judged = self._judged(body, _headers_of(answer), call, began_ms)
         return replace(judged, first_token_ms=first_token_ms) if isinstance(judged, ProviderReply) else _after(assembly, judged)
 
@@ -262,10 +265,39 @@ def _headers_of(answer: object) -> dict[str, str]:
     return plain_headers({str(name): str(value) for name, value in found.items()}) if isinstance(found, Mapping) else {}
 
 
-def _usage_was_sent(answer: object) -> bool:
-    """Whether the provider sent usage. If not, litellm silently adds its own estimate, which must not be charged as exact."""
+def _usage_is_final(answer: object) -> bool:
+    """Whether the provider sent usage, and no output after it. If not, litellm silently adds its own estimate, which is not exact."""
     chunks = getattr(answer, "chunks", None)  # litellm's wrapper keeps the original chunks
-    return not isinstance(chunks, list) or any(getattr(chunk, "usage", None) is not None for chunk in chunks)
+    for chunk in reversed(chunks if isinstance(chunks, list) else []):
+        if getattr(chunk, "usage", None) is not None:
+            return True
+        if output_bound(chunk.model_dump(exclude_none=True)):
+            return False
+    return not isinstance(chunks, list)
+
+
+def _dumped(answer: Dumpable, call: ProviderCall, *, exclude_none: bool = True) -> dict[str, object]:
+    """The answer or chunk as plain values, without the cost that litellm computes from its own prices for streams."""
+    body = answer.model_dump(exclude_none=exclude_none)
+    usage = body.get("usage")
+    if isinstance(usage, dict):
+        body["usage"] = _without_own_cost(usage, call)
+    return body
+
+
+def _without_own_cost(usage: JsonObject, call: ProviderCall) -> JsonObject:
+    return usage if reports_cost(call.model.provider) else {name: value for name, value in usage.items() if name != "cost"}
+
+
+def _report_usage(answer: object, seen: int, assembly: Assembly, call: ProviderCall) -> int:
+    """Report the usage in the original chunks from number `seen` on, which litellm removes from those it returns; how many there are."""
+    chunks = getattr(answer, "chunks", None)
+    if not isinstance(chunks, list):
+        return 0
+    for chunk in chunks[seen:]:
+        if (usage := getattr(chunk, "usage", None)) is not None:
+            assembly.usage.report(_without_own_cost(usage.model_dump(exclude_none=True), call))
+    return len(chunks)
 
 
 def _after(assembly: Assembly, failure: Failure) -> Failure:

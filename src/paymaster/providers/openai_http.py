@@ -234,7 +234,7 @@ class _Reading:
         self._answer = answer
         self._parser = EventParser()
         self._events: list[ServerEvent] = []
-        self._assembly = Assembly()
+        self._assembly = Assembly(usage_api_of(exchange.call))
         self._ended = False
         self._first_token_ms: int | None = None
 
@@ -292,10 +292,10 @@ class _Reading:
             chunk = orjson.loads(event.data)
         except orjson.JSONDecodeError as error:
             unusable = Unusable(FailureKind.UNUSABLE_ANSWER, f"a chunk of the stream is not JSON: {error.msg}")
-            return self._exchange.unusable(self._answer, unusable, self._assembly.build(), delivered_chars=chars)
+            return self._exchange.unusable(self._answer, unusable, self._known(), delivered_chars=chars)
         if not isinstance(chunk, dict):
             unusable = Unusable(FailureKind.UNUSABLE_ANSWER, "a chunk of the stream is not an object")
-            return self._exchange.unusable(self._answer, unusable, self._assembly.build(), delivered_chars=chars)
+            return self._exchange.unusable(self._answer, unusable, self._known(), delivered_chars=chars)
         if event.name == "error" and not chunk.get("error"):
             chunk = {"error": chunk}
         if "error" in chunk and (failure := self._exchange.error_in(self._answer, chunk, delivered_chars=chars)) is not None:
@@ -303,7 +303,11 @@ class _Reading:
         if self._first_token_ms is None:
             self._first_token_ms = self._exchange.elapsed_ms()
         self._assembly.add(chunk)
-        return ProviderChunk(chunk, more=bool(self._events))
+        return ProviderChunk(chunk, more=bool(self._events), so_far=self._assembly.usage)
+
+    def _known(self) -> JsonObject:
+        """The answer if it is complete. The rest of an incomplete one may be billed too, and no usage so far counts it."""
+        return self._assembly.build() if self._assembly.finished else {}
 
 
 def _as_chunk(body: JsonObject) -> JsonObject:

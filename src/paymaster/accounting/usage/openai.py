@@ -120,6 +120,11 @@ def _output(provider: str, wire: str, raw: JsonObject, prompt: int, completion: 
     return output
 
 
+def reports_cost(provider: str) -> bool:
+    """Whether the provider bills what the `cost` in its usage names."""
+    return provider in _REPORT_COST
+
+
 def reported_cost(provider: str, raw: JsonObject) -> Decimal | None:
     """The cost that the provider reports, in dollars, or None. Raises Missing if it reports only a part of the bill."""
     ticks = count(raw, "cost_in_usd_ticks", most=LARGEST_CALL_USD * 10**_TICKS_DECIMALS)
@@ -128,7 +133,7 @@ def reported_cost(provider: str, raw: JsonObject) -> Decimal | None:
     reported = raw.get("cost")
     if isinstance(reported, Mapping):
         reported = reported.get("total_cost")
-    if provider not in _REPORT_COST or reported is None:
+    if reported is None or not reports_cost(provider):
         return None
     billed = money("cost", reported)
     if raw.get("is_byok") is not True:

@@ -10,14 +10,20 @@ from dataclasses import replace
 from paymaster.accounting.usage.counts import Contradiction, Missing, required, section, word
 from paymaster.accounting.usage.native import read_anthropic, read_bedrock, read_cohere, read_gemini
 from paymaster.accounting.usage.openai import read_openai, reported_cost
+from paymaster.accounting.usage.output import output_bound
 from paymaster.accounting.usage.record import UnknownUsage, Usage
 from paymaster.jsontypes import JsonObject
 
 _ANTHROPIC_WIRES = frozenset({"invoke", "invoke_model", "messages"})
 _BEDROCK_WIRES = frozenset({"converse", "converse_stream", "conversestream"})
 _GEMINI_WIRES = frozenset({"generate_content", "generatecontent", "streamgeneratecontent"})
+_OLLAMA = ("prompt_eval_count", "eval_count")
+_PARENTS = ("x_groq", "response", "metadata", "message")
+_MAY_REPORT = frozenset({"usage", "usageMetadata", "usage_metadata", "service_tier", *_OLLAMA, *_PARENTS})
+"""The fields of an answer or a chunk that may hold usage or the service tier, themselves or inside of them."""
 
 NO_USAGE = UnknownUsage("missing_usage", "the answer has no usage")
+OVERTAKEN = UnknownUsage("inconsistent_usage", "output came after the last usage, which therefore does not count all of it")
 
 
 def usage_api(provider: str, wire: str = "chat") -> str:
@@ -51,13 +57,11 @@ def read_response_usage(api: str, body: JsonObject) -> Usage | UnknownUsage:
     An answer with content must have output tokens; if it counts none, the usage is unknown.
     """
     usage = with_tier(read_usage(api, usage_object(api, body)), word(body, "service_tier"))
-    if isinstance(usage, Usage) and not usage.completion_tokens and usage.reported_cost_usd is None and _has_content(body):
-        return UnknownUsage("inconsistent_usage", "there is an answer but no output was counted")
-    return usage
+    return _with_output(usage, has_output=_has_content(body))
 
 
 def read_stream_usage(api: str, chunks: Iterable[JsonObject]) -> Usage | UnknownUsage:
-    """The usage of a streamed answer from its chunks: the last cumulative one, never the sum."""
+    """The usage of a streamed answer from its chunks: the last cumulative one, never the sum, if no output came after it."""
     stream = StreamUsage(api)
     for chunk in chunks:
         stream.feed(chunk)
@@ -65,39 +69,84 @@ def read_stream_usage(api: str, chunks: Iterable[JsonObject]) -> Usage | Unknown
 
 
 class StreamUsage:
-    """Follows a live stream: `feed` it each chunk, read `usage` at any time.
+    """Follows a live stream: `feed` it each chunk, read the rest at any time.
 
-    If chunks have cumulative usage (vLLM, xAI, Gemini), `usage` is the latest, so that a cut stream can be charged for its delivered part.
-    Anthropic's first count has no output yet, so `usage` is unknown until the first `message_delta`.
+    A figure counts only if no output came after it; what is in the same chunk came before it. So the last of the cumulative figures that
+    some providers send with every chunk counts (vLLM, xAI, Gemini), and the first one of a stream that goes on does not. Anthropic's first
+    count has no output yet, so the usage is unknown until the first `message_delta`. `delivered_tokens` is at most how many tokens of
+    output came; `finished`: each choice that began has its finish reason.
     """
 
-    __slots__ = ("_anthropic", "_api", "_delta_seen", "_latest", "_tier")
+    __slots__ = ("_anthropic", "_api", "_begun", "_delta_seen", "_ended", "_latest", "_overtaken", "_tier", "delivered_tokens")
 
     def __init__(self, api: str) -> None:
         self._api = api
         self._anthropic = _wire(api)[1] in _ANTHROPIC_WIRES
         self._latest: JsonObject | None = None
         self._tier: str | None = None
-        self._delta_seen = False
+        self._delta_seen = self._overtaken = False
+        self._begun: set[object] = set()
+        self._ended: set[object] = set()
+        self.delivered_tokens = 0
 
     def feed(self, chunk: JsonObject) -> None:
         """Take one chunk: a decoded JSON object as the provider sent it, or an event around it."""
         data = chunk.get("data")
-        body = data if isinstance(data, Mapping) else chunk
+        body = data if data is not None and isinstance(data, Mapping) else chunk
+        if bound := output_bound(body):
+            self.delivered_tokens += bound
+            self._overtaken = self._latest is not None
+        choices = body.get("choices")
+        if isinstance(choices, list):
+            self._follow(choices)
+        if _MAY_REPORT.isdisjoint(body):  # most chunks
+            return
         self._tier = word(body, "service_tier") or word(section(body, "response"), "service_tier") or self._tier
         if self._anthropic:
             self._feed_anthropic(body)
-            return
-        found = usage_object(self._api, body)
-        if found:
-            self._latest = found
+        elif found := usage_object(self._api, body):
+            self.report(found)
+
+    def report(self, usage: JsonObject) -> None:
+        """Take a usage object that came outside of a chunk, after everything so far."""
+        self._latest, self._overtaken = usage, False
+
+    @property
+    def finished(self) -> bool:
+        """Whether every choice has its finish reason."""
+        return bool(self._begun) and self._begun == self._ended
+
+    @property
+    def latest(self) -> JsonObject | None:
+        """The last usage object, as it came; None if there is none, or output came after it."""
+        return None if self._overtaken else self._latest
 
     @property
     def usage(self) -> Usage | UnknownUsage:
-        """The usage reported so far."""
+        """The usage of everything that came so far."""
         if self._anthropic and self._latest is not None and not self._delta_seen:
             return UnknownUsage("missing_usage", "the stream ended before its message_delta, so the output was never counted")
-        return with_tier(read_usage(self._api, self._latest), self._tier)
+        if self._overtaken:
+            return OVERTAKEN
+        usage = with_tier(read_usage(self._api, self._latest), self._tier)
+        return _with_output(usage, has_output=self.delivered_tokens > 0)
+
+    @property
+    def prompt(self) -> Usage | None:
+        """The input alone, which the provider may report before the output; None if it has not."""
+        usage = with_tier(read_usage(self._api, self._latest), self._tier)
+        if isinstance(usage, UnknownUsage) or usage.parts or not usage.prompt_tokens:
+            return None
+        return replace(usage, output_tokens=0, output_audio_tokens=0, output_image_tokens=0, reasoning_tokens=0, reported_cost_usd=None)
+
+    def _follow(self, choices: list[object]) -> None:
+        for position, choice in enumerate(choices):
+            if isinstance(choice, Mapping):
+                index = choice.get("index")
+                key = index if isinstance(index, int) else position
+                self._begun.add(key)
+                if choice.get("finish_reason"):
+                    self._ended.add(key)
 
     def _feed_anthropic(self, body: JsonObject) -> None:
         """`message_start` has the prompt's counts; each `message_delta` has the counts so far, sometimes with a longer prompt."""
@@ -105,7 +154,8 @@ class StreamUsage:
         if found:
             self._delta_seen = self._delta_seen or "message" not in body
             known = {name: value for name, value in found.items() if value is not None}
-            self._latest = {**(self._latest or {}), **known}
+            before = {name: value for name, value in (self._latest or {}).items() if not (self._overtaken and name.startswith("output"))}
+            self.report({**before, **known})
 
 
 def usage_object(api: str, body: JsonObject) -> JsonObject | None:
@@ -114,8 +164,8 @@ def usage_object(api: str, body: JsonObject) -> JsonObject | None:
     if of_gemini or _wire(api)[1] in _GEMINI_WIRES:
         return of_gemini or None
     if "eval_count" in body or "prompt_eval_count" in body:
-        return body
-    parents = (body, section(body, "x_groq"), section(body, "response"), section(body, "metadata"), section(body, "message"))
+        return {name: body[name] for name in _OLLAMA if name in body}
+    parents = (body, *(section(body, name) for name in _PARENTS))
     return next((found for parent in parents if (found := section(parent, "usage"))), None)
 
 
@@ -126,11 +176,16 @@ def with_tier(usage: Usage | UnknownUsage, tier: str | None) -> Usage | UnknownU
     return replace(usage, service_tier=tier)
 
 
+def _with_output(usage: Usage | UnknownUsage, *, has_output: bool) -> Usage | UnknownUsage:
+    """The usage; unknown if there is output and none was counted."""
+    if isinstance(usage, Usage) and not usage.completion_tokens and usage.reported_cost_usd is None and has_output:
+        return UnknownUsage("inconsistent_usage", "there is an answer but no output was counted")
+    return usage
+
+
 def _has_content(body: JsonObject) -> bool:
-    """Whether a chat completion has text, reasoning or a tool call."""
-    choices = body.get("choices")
-    messages = [section(choice, "message") for choice in choices if isinstance(choice, Mapping)] if isinstance(choices, list) else []
-    return any(message.get(name) for message in messages for name in ("content", "reasoning_content", "tool_calls"))
+    """Whether a chat completion has output of any kind."""
+    return isinstance(body.get("choices"), list) and output_bound(body) > 0
 
 
 def _wire(api: str) -> tuple[str, str]:
