@@ -74,6 +74,7 @@ def test_the_line_omits_empty_fields_and_keeps_zeros():
         "request_id",
         "message",
         "run_owner",
+        "cost_basis",
     }
     assert line["waited_ms"] == 0
     assert line["streamed"] is False

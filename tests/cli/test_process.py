@@ -190,7 +190,8 @@ def test_ctrl_c_ends_with_130_and_leaves_no_hold_open(paymaster, registry, serve
         _, err = running.communicate(timeout=30)
     assert running.returncode == 130
     assert "Traceback" not in err
-    assert "Ctrl-C" in err
+    assert "stopped by Ctrl-C\nCharged $" in err
+    assert ", the whole hold: " in err
     now = json.loads(paymaster("status", "--json", "--run-id", "stopped").out)
     assert [(budget["account"], budget["held_nanousd"]) for budget in now["budgets"]] == [("usd/run/stopped", 0)]
     assert now["budgets"][0]["spent_nanousd"] > 0
@@ -209,6 +210,22 @@ def test_ctrl_c_at_any_moment_is_quiet(registry, after_s):
         _, err = running.communicate(timeout=30)
     assert running.returncode == 130
     assert "Traceback" not in err
+
+
+def test_what_an_interrupted_call_was_charged_is_shown_once(monkeypatch, capsys):
+    def interrupt(_words):
+        try:
+            error = TimeoutError()
+            error.add_note("Charged $0.0003: at most 80 output tokens.")
+            raise error
+        except TimeoutError as cause:
+            stopped = KeyboardInterrupt()
+            stopped.add_note("Charged $0.0003: at most 80 output tokens.")
+            raise stopped from cause
+
+    monkeypatch.setattr(process, "_run", interrupt)
+    assert process.main([]) == 130
+    assert capsys.readouterr().err.strip().endswith("stopped by Ctrl-C\nCharged $0.0003: at most 80 output tokens.")
 
 
 def test_ctrl_c_during_class_creation_is_ctrl_c(monkeypatch, capsys):

@@ -214,6 +214,13 @@ def test_a_passing_fault_is_retried_with_backoff_and_then_left(kind: FailureKind
     assert box.runtime.slept_ms == [100, 200]
 
 
+def test_the_error_of_a_call_says_what_its_attempts_were_charged() -> None:
+    box = Box(registry(model("a"), retries_per_model=1, budgets=(per_run("1"),)), {"a": [failure(FailureKind.SERVER_ERROR, Billed.MAYBE)]})
+    with pytest.raises(NoModelAvailable) as caught:
+        box.ask()
+    assert caught.value.advice.startswith(f"Charged {format_usd(box.spent()[0])} for 2 attempts. ")
+
+
 def test_what_may_have_been_billed_is_charged_in_full() -> None:
     lost = failure(FailureKind.CONNECTION_LOST, Billed.MAYBE)
     box = Box(registry(model("a"), budgets=(per_run("1"),), retries_per_model=0), {"a": [lost]})

@@ -94,6 +94,20 @@ def test_a_client_that_hangs_up_is_charged_what_its_call_may_have_cost(start: Ca
     assert gateway.service.open_calls == 0
 
 
+def test_a_client_that_hangs_up_is_charged_until_then_where_the_provider_stops(start: Callable[..., Gateway]) -> None:
+    prices = {"usd_per_1m_input": 3, "usd_per_1m_output": 15, "max_output_tokens": 64_000}
+    gateway = start(fast=SLOW, policies={"budget_usd_per_run": 5}, each={**prices, "stops_on_disconnect": True, "capabilities": []})
+    with closing(connect(gateway)) as connection:
+        connection.sendall(head(len(ASK_STREAM)) + ASK_STREAM)
+        assert b"data: " in connection.recv(65536)
+    wait_until(lambda: "failed" in kinds(gateway))
+    failed = next(event for event in gateway.events if event.kind == "failed")
+    admitted = next(event for event in gateway.events if event.kind == "admitted")
+    assert (failed.failure, failed.billed) == ("cancelled", "estimated")
+    assert 0 < failed.cost_nanousd < admitted.held_nanousd // 2
+    assert failed.cost_basis.endswith("output tokens until the connection closed")
+
+
 def test_a_client_that_hangs_up_before_the_answer_cancels_the_call(start: Callable[..., Gateway]) -> None:
     gateway = start(fast={"latency_ms": 30_000})
     with closing(connect(gateway)) as connection:

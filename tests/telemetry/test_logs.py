@@ -84,6 +84,21 @@ SENTENCES = [
         logging.WARNING,
         "gpt-4o, attempt 2: timed out after 80 ms; $0.0512 charged: slow down",
     ),
+    (
+        "failed",
+        {
+            "failure": "cancelled",
+            "status": None,
+            "retry_after_ms": None,
+            "cost_nanousd": 300_000,
+            "cost_basis": "12 prompt tokens as reported, at most 80 output tokens until the connection closed",
+        },
+        logging.INFO,
+        (
+            "gpt-4o, attempt 2: cancelled after 80 ms; $0.0003 charged (12 prompt tokens as reported, at most 80 output tokens until the "
+            "connection closed): slow down"
+        ),
+    ),
     ("fallback", {}, logging.WARNING, "gpt-4o fell back to gemini-pro: throttled"),
     ("fallback", {"dropped_params": ("seed",)}, logging.WARNING, "gpt-4o fell back to gemini-pro: throttled, without seed"),
     ("budget_threshold", {}, logging.WARNING, "80 % of usd/run/exp-42 is spent: $4.0123 of $5.00"),

@@ -116,6 +116,7 @@ def test_a_bill_that_the_journal_does_not_explain(bill, promise):
     "journal",
     [
         [record("a", 600), record("b", 299, "assumed"), record("c", 101)],
+        [record("a", 600), record("b", 299, "estimated"), record("c", 101)],
         [record("a", 600), record("b", 0, "none"), record("c", 400, "assumed")],
         [record("a", 600), record("b", 400, "assumed", amount=399), record("c", 1, "assumed")],
         [record("a", 600), record("b", 400, "assumed"), record("c", 1, "exact", amount=0)],

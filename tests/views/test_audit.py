@@ -58,13 +58,15 @@ def test_unreadable_records_are_counted():
     assert "3 records can't be read" in result.differences[0]
 
 
-def test_remarks_explain_assumed_unpriced_and_lost_costs():
+def test_remarks_explain_assumed_estimated_unpriced_and_lost_costs():
     report = Report([GroupBy.MODEL])
-    result = audit(FakeJournal(7, 7, attempt(0, billed="unpriced"), attempt(7, billed="assumed", outcome="lost")), report)
+    records = attempt(0, billed="unpriced"), attempt(7, billed="assumed", outcome="lost"), attempt(3, billed="estimated")
+    result = audit(FakeJournal(10, 10, *records), report)
     text = " ".join(remarks(report.total(), result))
     for words in (
         "1 answers came from models without a price",
         "$0.000000007 of the cost is assumed",
+        "$0.000000003 of the cost is estimated: at most what can have been billed for interrupted calls",
         "1 attempts were lost",
         "1 budget to",
     ):

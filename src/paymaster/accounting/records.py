@@ -13,10 +13,12 @@ RECORD_VERSION = 1
 class AttemptRecord:
     """One attempt at one model with its outcome. Money in nano-dollars, times in milliseconds.
 
-    `outcome` is `answered`, `lost` or a failure kind. `billed` is `exact` (the cost is known), `assumed` (the bill is unknown, so the hold
-    was charged), `none` (surely not billed) or `unpriced` (answered by a model without a price). `cost_source` names the source of the
-    price. `operation` is `chat`, `text_completion` or `embeddings`. The attempts of one call share its `call_id`; `attempt` counts them
-    from 1. `run_owner` is the user of a client key whose own the run is; None for a run that is nobody's own.
+    `outcome` is `answered`, `lost` or a failure kind. `billed` is `exact` (the cost is known), `estimated` (an interrupted call was charged
+    an upper bound), `assumed` (the bill is unknown, so the hold was charged), `none` (surely not billed) or `unpriced` (answered by a model
+    without a price). `cost_source` names the source of the price, `cost_basis` says what an estimate is made of, or why the hold was
+    charged; the tokens of an estimate are its bounds. `operation` is `chat`, `text_completion` or `embeddings`. The attempts of one call
+    share its `call_id`; `attempt` counts them from 1. `run_owner` is the user of a client key whose own the run is; None for a run that is
+    nobody's own.
     """
 
     call_id: str
@@ -50,6 +52,7 @@ class AttemptRecord:
     operation: str = "chat"
     streamed: bool = False
     request_id: str | None = None
+    cost_basis: str | None = None
     message: str | None = None
     run_owner: str | None = None
     version: int = RECORD_VERSION

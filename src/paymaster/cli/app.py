@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from paymaster.cli.command_class import Command
+from paymaster.cli.command_class import Command, Commands
 from paymaster.cli.commands import (
     ask,
     check,
@@ -46,6 +46,7 @@ def build_app() -> typer.Typer:
     """The whole command line, built for each run: no module keeps a part of it."""
     # Help without rich: importing its Markdown alone takes longer than everything else together.
     app = typer.Typer(
+        cls=Commands,
         help=_HELP,
         add_completion=False,
         rich_markup_mode=None,

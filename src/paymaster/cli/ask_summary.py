@@ -64,7 +64,8 @@ def _cost(reply: "Reply") -> str:
     kinds = {record.billed for record in reply.attempts}
     if "unpriced" in kinds:
         return f"{format_usd(reply.cost_nanousd)} and an unknown cost (no price)"
-    return format_usd(reply.cost_nanousd) + (", partly assumed" if "assumed" in kinds else "")
+    partly = [kind for kind in ("estimated", "assumed") if kind in kinds]
+    return format_usd(reply.cost_nanousd) + (f", partly {' and '.join(partly)}" if partly else "")
 
 
 def _budget_left(reply: "Reply", client: "Client") -> list[str]:

@@ -1,8 +1,19 @@
-"""The class of a command: its help names arguments as the usage line does; knows no command."""
+"""The classes of commands: their help names arguments as the usage line does, and Ctrl-C keeps its notes; knows no command."""
 
 from typing import Any
 
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
+
+
+class Commands(TyperGroup):
+    """All commands. Typer would turn a KeyboardInterrupt into a bare exit status; it has notes of what the call was charged."""
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401  its types are in another module in each version of typer
+        """Run the command that was typed. Raises RuntimeError, from the KeyboardInterrupt, for Ctrl-C."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as interrupt:
+            raise RuntimeError("stopped by Ctrl-C") from interrupt
 
 
 class Command(TyperCommand):

@@ -21,12 +21,13 @@ PASSED_THROUGH = ("mini", "mini-batch", "exec")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status. `arguments` does not include the program's name."""
     own, debug = _take_debug(sys.argv[1:] if arguments is None else arguments)
+    charges: list[str] = []
     try:
         _prepare_streams()
         status = _run(own)
         sys.stdout.flush()
-    except KeyboardInterrupt:
-        status = INTERRUPTED
+    except KeyboardInterrupt as interrupt:
+        status, charges = INTERRUPTED, _notes(interrupt)
     except BrokenPipeError:
         _silence()
         return 1
@@ -34,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if debug:
             raise
         if _was_interrupted(error):
-            status = INTERRUPTED
+            status, charges = INTERRUPTED, _notes(error)
         elif isinstance(error, PaymasterError):
             write_error(_message(error))
             status = error.exit_status
@@ -44,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
             status = 1
     if status == INTERRUPTED:
-        write_error("stopped by Ctrl-C")
+        write_error("\n".join(["stopped by Ctrl-C", *charges]))
     return status
 
 
@@ -85,6 +86,15 @@ def _was_interrupted(error: BaseException | None) -> bool:
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__cause__ or error.__context__
     return error is not None
+
+
+def _notes(error: BaseException | None) -> list[str]:
+    """What the calls that it interrupted were charged: the flow notes it on the exception that ends a call."""
+    notes: list[str] = []
+    while error is not None:
+        notes += getattr(error, "__notes__", ())
+        error = error.__cause__ or error.__context__
+    return list(dict.fromkeys(notes))
 
 
 def _message(error: PaymasterError) -> str:

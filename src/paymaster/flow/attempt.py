@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 from paymaster.accounting.accounts import Change, Settled
 from paymaster.accounting.usage.record import Usage
-from paymaster.errors import LedgerUnavailable, StreamBroken
+from paymaster.errors import LedgerUnavailable, PaymasterError, StreamBroken
 from paymaster.flow.admission import AdmittedAttempt
 from paymaster.flow.call_events import CallEvents
 from paymaster.flow.ports import ProviderCall, ProviderChunk, ProviderReply, World
 from paymaster.flow.replies import says_something
+from paymaster.flow.stream_progress import StreamProgress
 from paymaster.jsontypes import JsonObject
 from paymaster.operations import Operation
 from paymaster.routing import breaker
@@ -19,6 +20,7 @@ from paymaster.routing.adaptive_concurrency import RateHeadroom, limit_at, move,
 from paymaster.routing.budgets import BudgetsLeft, budgets_left
 from paymaster.routing.charges import WINDOW_MARGIN_MS
 from paymaster.routing.failures import Billed, Failure, FailureKind
+from paymaster.routing.interruptions import describe_charge, estimate, was_interrupted
 from paymaster.routing.planning import Candidate
 from paymaster.routing.requests import Request
 from paymaster.routing.settling import (
@@ -59,6 +61,8 @@ class Attempt:
         self._tried = tried
         self._deadline_at_ms = deadline_at_ms
         self._sent_ms = 0
+        self._progress: StreamProgress | None = None
+        self._stopped_by: BaseException | None = None
         self.outcome: ProviderReply | Failure = UNSENT
         self.record: AttemptRecord | None = None
         self.booked = True
@@ -74,6 +78,9 @@ class Attempt:
             provider = self._world.provider_of(self._planned.candidate.model)
             self.outcome = CANCELLED
             self.outcome = call if isinstance(call, Failure) else await provider.send(call)
+        except BaseException as error:
+            self._stopped_by = error
+            raise
         finally:
             await self._finish()
 
@@ -91,11 +98,15 @@ class Attempt:
             if isinstance(call, Failure):
                 self.outcome = call
                 return
+            self._progress = StreamProgress(self._planned.candidate.model.usage_api, self._sent_ms)
             async with aclosing(provider.stream(call)) as items:
+                asked_ms = self._sent_ms
                 async for item in items:
                     if not isinstance(item, ProviderChunk):
                         self.outcome = item
-                    elif delivered or says_something(item.body):
+                        continue
+                    self._progress.take(item, asked_ms, self._runtime.now_ms())
+                    if delivered or says_something(item.body):
                         delivered = True
                         for early in early_chunks:
                             yield replace(early, more=True)
@@ -103,6 +114,10 @@ class Attempt:
                         yield item
                     else:
                         early_chunks.append(item)
+                    asked_ms = self._runtime.now_ms()
+        except BaseException as error:
+            self._stopped_by = error
+            raise
         finally:
             await self._finish()
         if isinstance(self.outcome, ProviderReply):
@@ -110,7 +125,8 @@ class Attempt:
                 yield early
         elif delivered:
             msg = f"{self._planned.candidate.model.name}: the answer was cut after it had begun: {self.outcome.message}"
-            raise StreamBroken(msg, advice="What was delivered has been charged. Ask again for a whole answer.")
+            charge = f"{describe_charge(self.record)} " if self.record is not None else ""
+            raise StreamBroken(msg, advice=f"{charge}Ask again for a whole answer.")
 
     def _provider_call(self) -> ProviderCall | Failure:
         candidate, now_ms = self._planned.candidate, self._runtime.now_ms()
@@ -127,11 +143,19 @@ class Attempt:
         )
 
     async def _finish(self) -> None:
-        """Settle, also when the caller is cancelled or closes the stream."""
-        duration_ms = self._runtime.now_ms() - self._sent_ms
+        """Settle, also when the caller is cancelled or closes the stream. What ends the call without an error of ours is noted on it."""
+        closed_ms, progress = self._runtime.now_ms(), self._progress
         if isinstance(self.outcome, Failure):  # drawn once: what is posted for every worker is what this call waits itself
             self.backoff_ms = self._world.backoff_ms(self._tried)
-        await self._runtime.finish(self._settle(_ended(self.outcome, duration_ms, self.backoff_ms)))
+            if progress is not None and was_interrupted(self.outcome):
+                self.outcome = progress.known(self.outcome)
+        ended = _ended(self.outcome, closed_ms - self._sent_ms, self.backoff_ms)
+        if ended.failure is not None and was_interrupted(ended.failure):
+            delivered = None if progress is None else progress.delivered(closed_ms)
+            ended = replace(ended, interrupted=estimate(self._planned.candidate, self._policy, delivered))
+        await self._runtime.finish(self._settle(ended))
+        if self.record is not None and self._stopped_by is not None and not isinstance(self._stopped_by, GeneratorExit | PaymasterError):
+            self._stopped_by.add_note(describe_charge(self.record))
 
     async def _settle(self, ended: Ended) -> None:
         """Pay, record, report. If the ledger is unavailable the hold stays, and is charged in full when its lease ends."""

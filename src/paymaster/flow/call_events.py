@@ -179,6 +179,7 @@ class CallEvents:
             retry_after_ms=failure.retry_after_ms,
             message=record.message or "",
             operation=record.operation,
+            cost_basis=record.cost_basis,
         )
 
     def settlement_failed(self, record: AttemptRecord, message: str, *, spooled: bool) -> None:

@@ -177,7 +177,7 @@ class AttemptFailed(_CallEvent):
     status: int | None
     """The HTTP status; null without an answer."""
     billed: str
-    """`exact`, `assumed` (it may have been billed, so the hold was charged), `none` or `unpriced`."""
+    """`exact`, `estimated` (at most what can have been billed), `assumed` (unknown, so the hold was charged), `none` or `unpriced`."""
     cost_nanousd: int
     """What was charged for it all the same."""
     duration_ms: int
@@ -188,6 +188,8 @@ class AttemptFailed(_CallEvent):
     """The provider's own words, shortened and without secrets."""
     operation: str = "chat"
     """The operation: `chat`, `text_completion` or `embeddings`."""
+    cost_basis: str | None = None
+    """What an estimate is made of, or why the whole hold was charged; null if that is not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

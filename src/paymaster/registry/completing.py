@@ -13,6 +13,7 @@ from typing import Protocol
 from paymaster.accounting.prices.price import Price
 from paymaster.accounting.tokens.counter import tokenizer_for
 from paymaster.registry.checking import default_model, names_of
+from paymaster.registry.disconnects import StopsOnDisconnect
 from paymaster.registry.model_data import ModelFacts
 from paymaster.registry.models import Limits, Model, Registry, Timeouts
 from paymaster.registry.named_variables import named_variables
@@ -164,6 +165,7 @@ def _complete_model(draft: _Draft, names: Mapping[str, str], sources: Sources) -
         unsupported_params=speaks.unsupported_params,
         effort=speaks.effort,
         readable_extras=speaks.readable_extras,
+        stops=_stops(draft, speaks, sources.at),
         script=None if section.script is None else str(sources.directory / section.script),
         aliases=tuple(section.aliases or ()),
         origins=draft.origins,
@@ -222,6 +224,20 @@ def _token_limits(draft: _Draft, known: ModelFacts | None) -> tuple[int | None, 
         if found[key] is not None:
             draft.note(key, facts.source if written is None else draft.line(key))
     return found["context_window"], found["max_input_tokens"], found["max_output_tokens"]
+
+
+def _stops(draft: _Draft, speaks: Connection, at: datetime) -> StopsOnDisconnect | None:
+    """The registry's own statement, else the provider's; with the registry's speed, if it has one."""
+    section, stops = draft.section, speaks.stops
+    if section.stops_on_disconnect is not None:
+        draft.note("stops_on_disconnect", origin := draft.line("stops_on_disconnect"))
+        stops = StopsOnDisconnect(source=origin, stated_on=f"{at:%Y-%m-%d}") if section.stops_on_disconnect else None
+    elif stops is not None:
+        draft.note("stops_on_disconnect", f"{stops.source} ({stops.stated_on})")
+    if stops is None or section.max_tokens_per_second is None:
+        return stops
+    draft.note("max_tokens_per_second", draft.line("max_tokens_per_second"))
+    return replace(stops, tokens_per_second=section.max_tokens_per_second)
 
 
 def _limits(draft: _Draft) -> Limits:

@@ -170,6 +170,7 @@ def _policy_rows(policy: Policy, origins: Mapping[str, str]) -> dict[str, Descri
         "max_attempts": str(policy.max_attempts),
         "breaker_failures": str(policy.breaker_failures),
         "fall_back_on_content_policy": str(policy.fall_back_on_content_policy).lower(),
+        "interrupted_calls": "estimate: at most what can have been billed" if policy.estimates_interrupted else "full_hold: the whole hold",
         "on_ledger_error": "spool: calls go on without it" if policy.goes_on_without_ledger else "refuse: no call without it",
     }
     texts |= {f"{key}_s": f"{getattr(policy, f'{key}_ms') / 1000:g}" for key in _TIMES}

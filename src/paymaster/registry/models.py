@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from paymaster.accounting.prices.price import Price
 from paymaster.accounting.tokens.counter import Tokenizer
+from paymaster.registry.disconnects import StopsOnDisconnect
 
 
 class Effort(StrEnum):
@@ -65,7 +66,8 @@ class Model:
     vectors may have `max_inputs` texts with `max_inputs_tokens` together. `usage_api` is the format in which this endpoint reports usage,
     `output_limit_param` its name for the output limit, `unsupported_params` the request parameters it rejects, `effort` when it takes a
     reasoning effort, `readable_extras` the message fields it reads beyond OpenAI's (`cache_control`, `thinking_blocks`,
-    `reasoning_content`). `script` is a scripted model's file of answers. `origins` has the origin of each value.
+    `reasoning_content`). `stops`: the endpoint stops when the connection of a stream closes; None if that is not known. `script` is a
+    scripted model's file of answers. `origins` has the origin of each value.
     """
 
     name: str
@@ -97,9 +99,15 @@ class Model:
     unsupported_params: frozenset[str] = frozenset()
     effort: Effort = Effort.ALWAYS
     readable_extras: frozenset[str] = frozenset()
+    stops: StopsOnDisconnect | None = None
     script: str | None = None
     aliases: tuple[str, ...] = ()
     origins: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def may_reason_unseen(self) -> bool:
+        """Whether it may bill for reasoning that its answers don't show. A model whose capabilities are unknown may."""
+        return self.capabilities is None or "reasoning" in self.capabilities
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +118,8 @@ class Policy:
     limits, at most `patience_ms` for a model that has a fallback, and takes at most `deadline_ms`. `retries_per_model` counts attempts
     after the first at one model, `max_attempts` all attempts of a call except throttled ones whose wait is stated. The breaker opens for
     `breaker_pause_ms` after `breaker_failures` failures within `breaker_window_ms`. `on_ledger_error` is `refuse`, `spool` or None, which
-    follows from `hard_stop_on_budget`.
+    follows from `hard_stop_on_budget`. `estimates_interrupted`: an interrupted call is charged by an estimate where the provider's facts
+    allow it, else always by its hold.
     `key_limits` are the limits of the caller's client key, over all models.
     """
 
@@ -131,6 +140,7 @@ class Policy:
     breaker_pause_ms: int = 15_000
     fall_back_on_content_policy: bool = False
     on_ledger_error: str | None = None
+    estimates_interrupted: bool = True
     key_limits: Limits | None = None
 
     @property

@@ -42,6 +42,7 @@ def complete_policy(written: Written, overrides: Overrides, names: Mapping[str, 
         breaker_pause_ms=milliseconds(section.breaker_pause_s, defaults.breaker_pause_ms),
         fall_back_on_content_policy=_or_default(section.fall_back_on_content_policy, defaults.fall_back_on_content_policy),
         on_ledger_error=section.on_ledger_error,
+        estimates_interrupted=section.interrupted_calls != "full_hold",
     )
     return override_policy(policy, origins, overrides)
 

@@ -5,6 +5,8 @@ All differences between providers are data here, so that no other package tests 
 
 from dataclasses import dataclass
 
+from paymaster.registry.disconnects import OPENROUTER, StopsOnDisconnect
+
 OPENAI_HTTP = "openai_http"
 LITELLM = "litellm"
 SCRIPTED = "scripted"
@@ -35,7 +37,7 @@ class ProviderFacts:
     usual one first. `usage_api` is the format of its usage, if it isn't the adapter's usual one; `litellm_prefix` is litellm's name for it.
     The endpoint rejects `unsupported_params`, and reads the message fields `readable_extras` beyond OpenAI's. An embeddings request may
     have `max_inputs` texts with `max_inputs_tokens` together. `takes_effort`: all its reasoning models take OpenAI's `reasoning_effort`.
-    `versioned`: it takes an `api_version`, and with a dated one no `root_path`.
+    `versioned`: it takes an `api_version`, and with a dated one no `root_path`. `stops`: it stops when the connection of a stream closes.
     """
 
     id: str
@@ -58,6 +60,7 @@ class ProviderFacts:
     takes_effort: bool = True
     max_inputs: int | None = None
     max_inputs_tokens: int | None = None
+    stops: StopsOnDisconnect | None = None
 
 
 # The reasoning models take only one temperature, and no longer `max_tokens`.
@@ -202,6 +205,7 @@ _HOSTED = (
         key_variables=("OPENROUTER_API_KEY",),
         litellm_prefix="openrouter",
         readable_extras=frozenset({"cache_control", "reasoning_content"}),
+        stops=OPENROUTER,
     ),
     ProviderFacts(
         id="together",

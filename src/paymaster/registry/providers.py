@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
+from paymaster.registry.disconnects import StopsOnDisconnect
 from paymaster.registry.models import Effort
 from paymaster.registry.provider_facts import LITELLM, OPENAI_HTTP, PROVIDERS, SCRIPTED, ModelQuirk, ProviderFacts
 
@@ -38,6 +39,7 @@ class Connection:
     max_inputs_tokens: int | None = None
     writes_cache_unasked: bool = False
     effort: Effort = Effort.ALWAYS
+    stops: StopsOnDisconnect | None = None
 
 
 def find_provider(name: str) -> ProviderFacts | None:
@@ -99,6 +101,7 @@ def connection(
         max_inputs_tokens=None if foreign else facts.max_inputs_tokens,
         writes_cache_unasked=quirk.writes_cache_unasked,
         effort=Effort.NEVER if not facts.takes_effort else Effort.ALWAYS if quirk.effort_with_tools else Effort.WITHOUT_TOOLS,
+        stops=None if foreign else facts.stops,
     )
 
 

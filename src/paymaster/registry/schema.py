@@ -183,6 +183,19 @@ class ModelSection(RatesSection):
     budgets: list[BudgetSection] | None = Field(None, description="More budgets of this model.", examples=[[{"usd": 1, "per": "instance"}]])
     params: Params | None = Field(None, description="Default request parameters; the caller's own win.", examples=[{"temperature": 0.2}])
     timeouts: TimeoutsSection | None = Field(None, description="Time limits of one attempt.")
+    stops_on_disconnect: Switch | None = Field(
+        None,
+        description=(
+            "Whether the endpoint stops, and bills no more, when the connection of a stream closes. Then an interrupted stream is charged "
+            "by an estimate, if its capabilities are known and have no `reasoning`. Default: what the provider states."
+        ),
+        examples=[True],
+    )
+    max_tokens_per_second: Count | None = Field(
+        None,
+        description="For that estimate: no answer comes faster. Default 1000; state more for an endpoint that is faster.",
+        examples=[3_000],
+    )
     fallbacks: Names | None = Field(
         None,
         description="The fallbacks when this model was requested and can't serve, instead of the policy's chain. Empty: none.",
@@ -250,6 +263,14 @@ class PolicySection(BaseSection):
             "limits, and posted later. Default: refuse if hard_stop_on_budget is true, else spool."
         ),
         examples=["spool"],
+    )
+    interrupted_calls: Literal["estimate", "full_hold"] | None = Field(
+        None,
+        description=(
+            "What an interrupted call costs if its bill is not known. `estimate` (the default): at most what the provider can have billed "
+            "until the connection closed, where it states that it stops then, else the whole hold. `full_hold`: always the whole hold."
+        ),
+        examples=["full_hold"],
     )
 
 

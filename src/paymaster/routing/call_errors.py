@@ -11,6 +11,7 @@ from paymaster.errors import BudgetExceeded, KeyMissing, LimitReached, NoModelAv
 from paymaster.routing import breaker
 from paymaster.routing.budgets import MoneyAccount
 from paymaster.routing.failures import RULES, Failure
+from paymaster.routing.interruptions import describe_charge
 from paymaster.routing.planning import Candidate, SkipCause, Skipped
 from paymaster.routing.requests import Request, needed_capabilities
 
@@ -97,7 +98,7 @@ def no_model_error(
     if SkipCause.WAIT in kinds and not kinds & {SkipCause.PAUSED, SkipCause.FAILED}:
         advice = "Ask again later, raise the limits or policies.max_wait_s, or add a fallback. `paymaster status` shows the limits."
         return LimitReached(f"every model is at its limit:\n{listed}", reasons, advice=advice, retry_after_ms=retry_in_ms)
-    advice = "See `paymaster status` for limits and pauses, and `paymaster report` for the attempts."
+    advice = f"{_charged(records)}See `paymaster status` for limits and pauses, and `paymaster report` for the attempts."
     return NoModelAvailable(f"no model answered:\n{listed}", reasons, advice=advice, retry_after_ms=retry_in_ms)
 
 
@@ -107,6 +108,14 @@ _NEVER = frozenset(
 """Obstacles that neither money nor time removes."""
 _BEFORE_SENDING = _NEVER | {SkipCause.BUDGET}
 _MOST_ATTEMPTS = 12
+
+
+def _charged(records: Sequence[AttemptRecord]) -> str:
+    """What the attempts were charged, if anything."""
+    charged = [record for record in records if record.cost_nanousd]
+    if len(charged) < 2:
+        return "".join(f"{describe_charge(record)} " for record in charged)
+    return f"Charged {format_usd(sum(record.cost_nanousd for record in charged))} for {len(charged)} attempts. "
 
 
 def _last_obstacle(skipped: Sequence[Skipped]) -> SkipCause | None:

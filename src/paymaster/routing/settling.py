@@ -15,6 +15,7 @@ from paymaster.routing import breaker
 from paymaster.routing.adaptive_concurrency import NOT_STATED, RateHeadroom, overload_posts
 from paymaster.routing.charges import ChargeKind
 from paymaster.routing.failures import RULES, Billed, Failure, FailureKind, pause_ms
+from paymaster.routing.interruptions import Estimate, WholeHold
 from paymaster.routing.planning import Candidate
 from paymaster.scope import Scope
 
@@ -26,7 +27,9 @@ NOTHING_SENT = frozenset({FailureKind.CONNECTION_REFUSED, FailureKind.STALE_HOLD
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
-    """How an attempt ended, as the ledger sees it: a usage (or why it is unknown), or a failure."""
+    """How an attempt ended, as the ledger sees it: a usage (or why it is unknown), or a failure; `interrupted` is what one in the middle of
+    an answer is charged.
+    """
 
     usage: Usage | UnknownUsage | None
     failure: Failure | None = None
@@ -36,6 +39,7 @@ class Ended:
     request_id: str | None = None
     backoff_ms: int = 0
     headroom: RateHeadroom = NOT_STATED
+    interrupted: Estimate | WholeHold | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,15 +62,18 @@ class PlannedAttempt:
 
 @dataclass(frozen=True, slots=True)
 class AttemptCost:
-    """What an attempt is charged: nano-dollars, where the figure comes from, and how sure it is (see AttemptRecord.billed)."""
+    """What an attempt is charged: nano-dollars, where the figure comes from, how sure it is and why (see `billed` and `cost_basis` of
+    AttemptRecord).
+    """
 
     cost_nanousd: int
     source: str
     billed: str
+    basis: str | None = None
 
 
 def bill(candidate: Candidate, ended: Ended) -> AttemptCost:
-    """The exact cost where the usage is known; the whole hold where the provider may have billed; nothing where it surely did not."""
+    """The exact cost where the usage is known; nothing where the provider surely did not bill; else a bound, or the whole hold."""
     failure = ended.failure
     if failure is not None and failure.billed is Billed.NO:
         return AttemptCost(0, "not billed", "none")
@@ -77,7 +84,14 @@ def bill(candidate: Candidate, ended: Ended) -> AttemptCost:
             return AttemptCost(exact.nanousd, exact.source, "exact")
     if price is None:
         return AttemptCost(0, "unpriced", "unpriced")
-    return AttemptCost(candidate.held_nanousd, f"hold ({price.source})", "assumed")
+    match ended.interrupted:
+        case Estimate(cost_nanousd, _, basis):
+            return AttemptCost(cost_nanousd, f"estimate ({price.source})", "estimated", basis)
+        case WholeHold(basis):
+            return AttemptCost(candidate.held_nanousd, f"hold ({price.source})", "assumed", basis)
+        case None:
+            why = ended.usage.detail if isinstance(ended.usage, UnknownUsage) else None
+            return AttemptCost(candidate.held_nanousd, f"hold ({price.source})", "assumed", why)
 
 
 def lost_record(attempt: PlannedAttempt) -> AttemptRecord:
@@ -170,9 +184,16 @@ def _actual(kind: ChargeKind, held: int, ended: Ended, cost_nanousd: int) -> int
         case ChargeKind.TOKENS | ChargeKind.INPUT_TOKENS | ChargeKind.OUTPUT_TOKENS:
             if ended.failure is not None and ended.failure.billed is Billed.NO:
                 return 0
-            return _tokens(kind, ended.usage, held)
+            return _tokens(kind, _counted(ended), held)
         case _:
             return 0
+
+
+def _counted(ended: Ended) -> Usage | UnknownUsage | None:
+    """The usage that the provider reported, else that of the estimate."""
+    if not isinstance(ended.usage, Usage) and isinstance(ended.interrupted, Estimate):
+        return ended.interrupted.usage
+    return ended.usage
 
 
 def _tokens(kind: ChargeKind, usage: Usage | UnknownUsage | None, held: int) -> int:
@@ -195,7 +216,8 @@ def _posts(attempt: PlannedAttempt, failure: Failure, backoff_ms: int, policy: P
 
 
 def _record(attempt: PlannedAttempt, ended: Ended, charged: AttemptCost, outcome: str) -> AttemptRecord:
-    usage = ended.usage if isinstance(ended.usage, Usage) else None
+    counted = _counted(ended)
+    usage = counted if isinstance(counted, Usage) else None
     cached = usage.cache_read_tokens + usage.cache_read_audio_tokens + usage.cache_read_image_tokens if usage else 0
     written = usage.cache_write_5m_tokens + usage.cache_write_1h_tokens if usage else 0
     failure, scope, model = ended.failure, attempt.scope, attempt.candidate.model
@@ -211,6 +233,7 @@ def _record(attempt: PlannedAttempt, ended: Ended, charged: AttemptCost, outcome
         cost_nanousd=charged.cost_nanousd,
         held_nanousd=attempt.candidate.held_nanousd,
         cost_source=charged.source,
+        cost_basis=charged.basis,
         run=scope.run,
         batch=scope.batch,
         instance=scope.instance,

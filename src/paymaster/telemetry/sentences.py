@@ -160,7 +160,8 @@ def _settled(event: AttemptSettled) -> str:
 def _failed(event: AttemptFailed) -> str:
     status = f" (HTTP {event.status})" if event.status is not None else ""
     later = f"; retry after {duration(event.retry_after_ms)}" if event.retry_after_ms is not None else ""
-    charged = f"; {format_usd(event.cost_nanousd)} charged" if event.cost_nanousd else ""
+    basis = f" ({event.cost_basis})" if event.cost_basis else ""
+    charged = f"; {format_usd(event.cost_nanousd)} charged{basis}" if event.cost_nanousd else ""
     kind = event.failure.replace("_", " ")
     return f"{event.model}, attempt {event.attempt}: {kind}{status} after {duration(event.duration_ms)}{later}{charged}: {event.message}"
 

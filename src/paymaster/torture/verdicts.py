@@ -132,7 +132,7 @@ def _every_bill_recorded(lines: Sequence[BillLine], bills: Mapping[str, BillLine
 
 
 def _records_cost_what_was_billed(bills: Mapping[str, BillLine], records: Mapping[str, Record], read: Mapping[str, AttemptRecord]) -> Check:
-    """An exact cost equals the bill, an assumed one is never below it, and what cost nothing was not billed."""
+    """An exact cost equals the bill, an estimated or assumed one is never below it, and what cost nothing was not billed."""
     wrong: dict[str, list[str]] = defaultdict(list)
     counts: Counter[str] = Counter()
     for hold_id, record in read.items():
@@ -144,8 +144,8 @@ def _records_cost_what_was_billed(bills: Mapping[str, BillLine], records: Mappin
         match record.billed:
             case "exact" if charged != billed:
                 wrong["exact, but not the bill"].append(hold_id)
-            case "assumed" if charged < billed:
-                wrong["assumed below the bill"].append(hold_id)
+            case "assumed" | "estimated" if charged < billed:
+                wrong[f"{record.billed} below the bill"].append(hold_id)
             case "none" if billed:
                 wrong["billed, but recorded as free"].append(hold_id)
             case _:

@@ -100,6 +100,10 @@ def remarks(total: ReportRow, result: Audit) -> list[str]:
         sentences.append(
             f"{format_usd(total.assumed_nanousd)} of the cost is assumed: what was billed is not known, so the whole hold was charged."
         )
+    if total.estimated_nanousd:
+        sentences.append(
+            f"{format_usd(total.estimated_nanousd)} of the cost is estimated: at most what can have been billed for interrupted calls."
+        )
     if total.lost:
         sentences.append(f"{total.lost:,} attempts were lost with their worker and charged in full.")
     if result.is_partial:

@@ -49,8 +49,8 @@ class ReportRow:
     """The sums of one group. `group` has a value for each key of `Report.by`; None if the records name none.
 
     `calls` counts distinct calls: a call that tried two models counts in both rows, and once in the total. `attempts` is `answered` +
-    `failed` + `lost`. `exact_nanousd` + `assumed_nanousd` is the cost. The cost of `unpriced` attempts is unknown. `waits` is how many
-    attempts waited, `waited_ms` how long in all. `fallbacks` is how many times a call fell back to a model of this row.
+    `failed` + `lost`. `exact_nanousd` + `estimated_nanousd` + `assumed_nanousd` is the cost. The cost of `unpriced` attempts is unknown.
+    `waits` is how many attempts waited, `waited_ms` how long in all. `fallbacks` is how many times a call fell back to a model of this row.
     Tokens: the three kinds of input exclude one another; reasoning is a part of the output.
     """
 
@@ -63,6 +63,7 @@ class ReportRow:
     unpriced: int
     exact_nanousd: int
     assumed_nanousd: int
+    estimated_nanousd: int
     input_tokens: int
     cache_read_tokens: int
     cache_write_tokens: int
@@ -76,8 +77,8 @@ class ReportRow:
 
     @property
     def cost_nanousd(self) -> int:
-        """What was charged, known or assumed."""
-        return self.exact_nanousd + self.assumed_nanousd
+        """What was charged, known, estimated or assumed."""
+        return self.exact_nanousd + self.estimated_nanousd + self.assumed_nanousd
 
     @property
     def tokens(self) -> int:
@@ -139,6 +140,7 @@ class _GroupSums:
     unpriced: int = 0
     cost_nanousd: int = 0
     assumed_nanousd: int = 0
+    estimated_nanousd: int = 0
     input_tokens: int = 0
     cache_read_tokens: int = 0
     cache_write_tokens: int = 0
@@ -159,6 +161,8 @@ class _GroupSums:
         self.cost_nanousd += record.cost_nanousd
         if record.billed == "assumed":
             self.assumed_nanousd += record.cost_nanousd
+        elif record.billed == "estimated":
+            self.estimated_nanousd += record.cost_nanousd
         elif record.billed == "unpriced":
             self.unpriced += 1
         self.input_tokens += record.input_tokens
@@ -197,8 +201,9 @@ class _GroupSums:
             failed=self.attempts - self.answered - self.lost,
             lost=self.lost,
             unpriced=self.unpriced,
-            exact_nanousd=self.cost_nanousd - self.assumed_nanousd,
+            exact_nanousd=self.cost_nanousd - self.assumed_nanousd - self.estimated_nanousd,
             assumed_nanousd=self.assumed_nanousd,
+            estimated_nanousd=self.estimated_nanousd,
             input_tokens=self.input_tokens,
             cache_read_tokens=self.cache_read_tokens,
             cache_write_tokens=self.cache_write_tokens,
@@ -219,6 +224,7 @@ _SUMS = (
     "unpriced",
     "cost_nanousd",
     "assumed_nanousd",
+    "estimated_nanousd",
     "input_tokens",
     "cache_read_tokens",
     "cache_write_tokens",

@@ -1,0 +1,55 @@
+"""How far a stream has come, for the case that it is interrupted; knows chunks and the times at which they came, and no price."""
+
+from dataclasses import replace
+
+from paymaster.accounting.usage.reading import StreamUsage
+from paymaster.accounting.usage.record import Usage
+from paymaster.flow.ports import ProviderChunk
+from paymaster.routing.failures import Billed, Failure
+from paymaster.routing.interruptions import Delivered
+
+_SHORTEST_SPAN_MS = 1_000
+"""A speed is an average over at least this: chunks that were on their way together arrive at once."""
+
+
+class StreamProgress:
+    """Takes each chunk with the moments at which it was asked for and came; the request went out at `sent_ms`."""
+
+    def __init__(self, usage_api: str, sent_ms: int) -> None:
+        self._usage = StreamUsage(usage_api)
+        self._caught_up_ms = self._first_ms = self._last_ms = sent_ms
+        self._served_by: str | None = None
+        self._begun = False
+
+    def take(self, chunk: ProviderChunk, asked_ms: int, came_ms: int) -> None:
+        """Take the next chunk."""
+        if chunk.so_far is None:
+            self._usage.feed(chunk.body)
+        else:
+            self._usage = chunk.so_far
+        # A slow reader lags behind a provider that goes on: only a chunk that had to be waited for is the latest one.
+        if came_ms > asked_ms:
+            self._caught_up_ms = came_ms
+        if not self._begun:
+            self._begun, self._first_ms = True, came_ms
+        self._last_ms = came_ms
+        if isinstance(upstream := chunk.body.get("provider"), str):
+            self._served_by = upstream
+
+    def known(self, failure: Failure) -> Failure:
+        """The failure with the final usage, if the answer was complete and only its end is missing."""
+        usage = self._usage.usage
+        if not (self._usage.finished and isinstance(usage, Usage)):
+            return failure
+        return replace(failure, usage=usage, billed=Billed.YES)
+
+    def delivered(self, closed_ms: int) -> Delivered:
+        """What had come when the connection closed."""
+        tokens = self._usage.delivered_tokens
+        return Delivered(
+            prompt=self._usage.prompt,
+            output_tokens=tokens,
+            unseen_ms=max(0, closed_ms - self._caught_up_ms),
+            tokens_per_second=tokens * 1_000 // max(_SHORTEST_SPAN_MS, self._last_ms - self._first_ms),
+            served_by=self._served_by,
+        )
