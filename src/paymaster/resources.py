@@ -11,6 +11,7 @@ from pathlib import Path
 from tenacity import RetryCallState, Retrying, wait_random_exponential
 
 from paymaster.accounting.tokens.counter import TokenCounter
+from paymaster.background import BackgroundTasks, BackgroundThreads
 from paymaster.flow.call_events import emit_posted
 from paymaster.flow.events import Event
 from paymaster.flow.ports import Books, Runtime, World
@@ -73,6 +74,7 @@ class Resources:
         self.ledger_events.target = emit
         self.books: Books = _books(options, runtime, self.ledger_events, blocking=blocking) if predecessor is None else predecessor.books
         self.counter: TokenCounter = TokenCounter() if predecessor is None else predecessor.counter
+        self._background: BackgroundThreads | BackgroundTasks = BackgroundThreads() if blocking else BackgroundTasks()
         self.world: World = World(
             registry=registry,
             books=self.books,
@@ -84,6 +86,7 @@ class Resources:
             backoff_ms=backoff(registry.policy),
             key_of=lambda model, scope: _own_key(keys[model.name], scope),
             missing_keys=_missing(registry, options.environ),
+            run_later=self._background,
         )
 
     async def post_spooled(self) -> None:
@@ -93,6 +96,7 @@ class Resources:
 
     async def close(self, *, keep_ledger: bool = False) -> None:
         """Close connections, the ledger (unless a successor keeps it) and the event file. Open holds are left to their lease."""
+        await self._background.close()
         await self._providers.close()
         if not keep_ledger:
             await self.books.close()

@@ -45,6 +45,7 @@ FAULTS = [
     ("error_in_stream", {}, "broken"),
     ("missing_done", {}, "answered"),
     ("no_usage", {}, "answered"),
+    ("early_usage", {}, "answered"),
 ]
 POLICIES = {"fallback_chain": ["first", "second"], "retries_per_model": 1, "patience_s": 0.3, "breaker_failures": 3, "breaker_pause_s": 1}
 

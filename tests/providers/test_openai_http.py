@@ -7,6 +7,7 @@ import json
 import logging
 import socket
 import time
+from decimal import Decimal
 from types import MappingProxyType
 
 import pytest
@@ -470,6 +471,7 @@ FAULTS = {
     "missing_done": (None, None),
     "no_usage": (None, None),
     "lying_usage": (None, None),
+    "early_usage": (None, None),
     "truncated_json": (FailureKind.UNUSABLE_ANSWER, FailureKind.UNUSABLE_ANSWER),
     "empty": (FailureKind.UNUSABLE_ANSWER, FailureKind.UNUSABLE_ANSWER),
     "context_too_long": (FailureKind.CONTEXT_TOO_LONG, FailureKind.CONTEXT_TOO_LONG),
@@ -494,7 +496,7 @@ models:
     whole, streamed = caller.send(call), caller.stream(call)[1]
     for outcome, kind in zip((whole, streamed), FAULTS[fault], strict=True):
         assert getattr(outcome, "kind", None) == kind, outcome
-        if fault in {"no_usage", "lying_usage"}:
+        if fault in {"no_usage", "lying_usage"} or (fault == "early_usage" and outcome is streamed):
             assert isinstance(outcome.usage, UnknownUsage)
     unhurried = make_call(server.base_url)
     after = [caller.send(unhurried), caller.stream(unhurried)[1]]
@@ -504,3 +506,34 @@ models:
     for outcome, line in zip((whole, streamed), lines, strict=False):
         if line["billed_nanousd"]:
             assert isinstance(outcome, ProviderReply) or outcome.billed is not Billed.NO
+
+
+# ---------------------------------------------------------------------------------------------------- what it billed later
+
+
+@pytest.mark.parametrize(
+    ("answer", "usd"),
+    [
+        (b'{"data":{"id":"gen-1","total_cost":0.0003,"cancelled":true}}', "0.0003"),
+        (b'{"data":{"total_cost":0.1,"is_byok":true,"upstream_inference_cost":0.2}}', "0.3"),
+        (b'{"data":{"total_cost":0.1,"is_byok":true}}', None),
+        (b'{"data":{"total_cost":"much"}}', None),
+        (b'{"data":{}}', None),
+        (b'{"data":[]}', None),
+        (b"no JSON", None),
+    ],
+)
+def test_openrouter_states_later_what_it_billed(caller, make_call, raw, wire, answer, usd):
+    endpoint = raw(wire.whole(answer))
+    call = make_call(endpoint.base_url, bill_path="/generation?id=")
+    found = caller.run(caller.provider.billed(call, "gen-1&x"))
+    assert found == (None if usd is None else Decimal(usd))
+    assert endpoint.requests[0].startswith(b"GET /v1/generation?id=gen-1%26x HTTP/1.1\r\n")
+    assert f"Bearer {CANARY}".encode() in endpoint.requests[0]
+
+
+def test_a_bill_that_is_not_stated_is_none(caller, make_call, raw, wire):
+    missing = raw(wire.whole(b'{"error":{"message":"not yet"}}', status="404 Not Found"))
+    assert caller.run(caller.provider.billed(make_call(missing.base_url, bill_path="/generation?id="), "gen-1")) is None
+    assert caller.run(caller.provider.billed(make_call(raw(b"").base_url, bill_path="/generation?id="), "gen-1")) is None
+    assert caller.run(caller.provider.billed(make_call(raw(b"").base_url), "gen-1")) is None

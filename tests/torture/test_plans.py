@@ -6,6 +6,7 @@ import pytest
 
 from paymaster.client import Client
 from paymaster.errors import UsageMistake
+from paymaster.providers.scripted.script import FaultKind
 from paymaster.torture.plans import POSSIBLE, LedgerKind, TortureFault, Workload, make_plan, read_faults, registry_text
 
 ALL = Workload(ledger_kind=LedgerKind.PRIVATE_SERVER, workers=4, calls=40, faults=POSSIBLE[LedgerKind.PRIVATE_SERVER])
@@ -19,7 +20,7 @@ def test_a_seed_always_gives_the_same_plan():
 def test_every_provider_fault_and_every_disturbance_occurs():
     plans = [make_plan(seed, ALL) for seed in range(60)]
     kinds = {fault.kind for plan in plans for model in plan.script.models.values() for fault in model.faults}
-    assert len(kinds) == 23
+    assert kinds == set(FaultKind)
     assert {disturbance.kind for plan in plans for disturbance in plan.disturbances} == {
         TortureFault.KILL,
         TortureFault.STOP,

@@ -1,4 +1,4 @@
-"""The record of a manual change of a ledger, with its reason; knows no ledger."""
+"""The record of a change of a ledger that no call made, with its reason; knows no ledger."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -8,7 +8,7 @@ CORRECTION_VERSION = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Correction:
-    """A change that belongs to no call. `correction` is `adjust` or `reset`.
+    """A change after the fact. `correction` is `adjust` or `reset`, made by hand, or `bill`: the provider stated later what it billed.
 
     `amount`, in the account's unit (nano-dollars for money), was added to the account's settled sum; the ledger's record has it in
     `amounts` too.

@@ -32,10 +32,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _silence()
         return 1
     except Exception as error:  # the edge of the process: no caller is left to catch it
-        if debug:
-            raise
         if _was_interrupted(error):
             status, charges = INTERRUPTED, _notes(error)
+        elif debug:
+            raise
         elif isinstance(error, PaymasterError):
             write_error(_message(error))
             status = error.exit_status

@@ -52,9 +52,9 @@ def report_table(report: Report) -> Table:
 
 
 def correction_table(corrections: Sequence[Correction], only: RecordFilter) -> Table:
-    """What was changed by hand, for a person; with a run, only changes of its accounts."""
+    """What was changed after the fact, for a person; with a run, only changes of its accounts."""
     return Table(
-        title="Corrected by hand",
+        title="Corrected by hand" if all(correction.correction != "bill" for correction in corrections) else "Corrections",
         columns=[Column("when"), Column("account"), Column("amount", figures=True), Column("how"), Column("by"), Column("reason")],
         rows=[
             [

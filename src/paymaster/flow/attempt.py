@@ -9,6 +9,7 @@ from paymaster.accounting.accounts import Change, Settled
 from paymaster.accounting.usage.record import Usage
 from paymaster.errors import LedgerUnavailable, PaymasterError, StreamBroken
 from paymaster.flow.admission import AdmittedAttempt
+from paymaster.flow.bill_correction import BillCorrection
 from paymaster.flow.call_events import CallEvents
 from paymaster.flow.ports import ProviderCall, ProviderChunk, ProviderReply, World
 from paymaster.flow.replies import says_something
@@ -63,6 +64,7 @@ class Attempt:
         self._sent_ms = 0
         self._progress: StreamProgress | None = None
         self._stopped_by: BaseException | None = None
+        self._call: ProviderCall | None = None
         self.outcome: ProviderReply | Failure = UNSENT
         self.record: AttemptRecord | None = None
         self.booked = True
@@ -98,6 +100,7 @@ class Attempt:
             if isinstance(call, Failure):
                 self.outcome = call
                 return
+            self._call = call
             self._progress = StreamProgress(self._planned.candidate.model.usage_api, self._sent_ms)
             async with aclosing(provider.stream(call)) as items:
                 asked_ms = self._sent_ms
@@ -154,8 +157,17 @@ class Attempt:
             delivered = None if progress is None else progress.delivered(closed_ms)
             ended = replace(ended, interrupted=estimate(self._planned.candidate, self._policy, delivered))
         await self._runtime.finish(self._settle(ended))
+        self._correct_later()
         if self.record is not None and self._stopped_by is not None and not isinstance(self._stopped_by, GeneratorExit | PaymasterError):
             self._stopped_by.add_note(describe_charge(self.record))
+
+    def _correct_later(self) -> None:
+        """If the charge is not the bill, and the provider states later what it billed, correct it then."""
+        record, call, progress, later = self.record, self._call, self._progress, self._world.run_later
+        if record is None or call is None or progress is None or later is None or not self.booked:
+            return
+        if call.model.bill_path is not None and progress.answer_id and record.billed in {"estimated", "assumed"}:
+            later(BillCorrection(self._world, self._planned, record, call, progress.answer_id))
 
     async def _settle(self, ended: Ended) -> None:
         """Pay, record, report. If the ledger is unavailable the hold stays, and is charged in full when its lease ends."""

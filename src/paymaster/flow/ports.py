@@ -1,9 +1,10 @@
 """The ports of the flow: a ledger, providers, time, a queue, a listener; knows no implementation of any of them."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from types import TracebackType
-from typing import Protocol, Self, TypeVar
+from typing import Protocol, Self, TypeVar, runtime_checkable
 
 from paymaster.accounting.accounts import (
     Balance,
@@ -184,6 +185,27 @@ class Provider(Protocol):
         ...
 
 
+@runtime_checkable
+class StatesBills(Protocol):
+    """A provider that may state later what it billed."""
+
+    async def billed(self, call: ProviderCall, answer_id: str) -> Decimal | None:
+        """What the answer of this id to the call cost, in dollars; None if it states nothing, or nothing yet."""
+        ...
+
+
+Pause = Callable[[int], Awaitable[None]]
+"""Waits for so many milliseconds."""
+
+
+class RunLater(Protocol):
+    """Runs work behind calls; it ends with the client, and its errors reach nobody."""
+
+    def __call__(self, work: Callable[[Pause], Coroutine[None, None, None]]) -> None:
+        """Start it. The work waits only by the pause that it is given, which does not return once the client is closed."""
+        ...
+
+
 class Waiter(Protocol):
     """A caller that waits in the queue, inside `async with`."""
 
@@ -237,7 +259,7 @@ class World:
     """Everything a call needs from outside.
 
     `key_of` has the secret for a model and a caller, `missing_keys` the variable that is not set, by model. `backoff_ms` is the wait before
-    another attempt at the same model, by the number of attempts made.
+    another attempt at the same model, by the number of attempts made. `run_later` is None where nothing can run behind a call.
     """
 
     registry: Registry
@@ -250,3 +272,4 @@ class World:
     backoff_ms: Callable[[int], int]
     key_of: Callable[[Model, Scope], str | None]
     missing_keys: Mapping[str, str] = field(default_factory=dict)
+    run_later: RunLater | None = None

@@ -20,6 +20,7 @@ class StreamProgress:
         self._caught_up_ms = self._first_ms = self._last_ms = sent_ms
         self._served_by: str | None = None
         self._begun = False
+        self.answer_id: str | None = None
 
     def take(self, chunk: ProviderChunk, asked_ms: int, came_ms: int) -> None:
         """Take the next chunk."""
@@ -32,6 +33,8 @@ class StreamProgress:
             self._caught_up_ms = came_ms
         if not self._begun:
             self._begun, self._first_ms = True, came_ms
+            answer_id = chunk.body.get("id")
+            self.answer_id = answer_id if isinstance(answer_id, str) else None
         self._last_ms = came_ms
         if isinstance(upstream := chunk.body.get("provider"), str):
             self._served_by = upstream

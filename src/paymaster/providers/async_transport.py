@@ -73,9 +73,10 @@ class AsyncTransport:
         try:
             async with asyncio.timeout(wait_ms / 1_000):
                 return AsyncAnswer(
-                    await self._opened().post(
+                    await self._opened().request(
+                        request.method,
                         request.url,
-                        data=request.body,
+                        data=request.body or None,
                         headers=headers,
                         timeout=limits,
                         allow_redirects=False,

@@ -2,9 +2,12 @@
 
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from decimal import Decimal
+from urllib.parse import quote
 
 import orjson
 
+from paymaster.accounting.usage.openai import generation_cost
 from paymaster.accounting.usage.reading import read_response_usage
 from paymaster.accounting.usage.record import Usage
 from paymaster.flow.ports import ProviderCall, ProviderChunk, ProviderReply
@@ -13,18 +16,19 @@ from paymaster.operations import Operation
 from paymaster.providers.answers import Unusable, Usable, judge_answer, parse_object, usage_api_of
 from paymaster.providers.assembly import Assembly
 from paymaster.providers.classification import classify, classify_error_object, request_id_in
-from paymaster.providers.endpoints import endpoint_url, prepare
+from paymaster.providers.endpoints import endpoint_url, prepare, request_headers
 from paymaster.providers.error_bodies import shown_message
 from paymaster.providers.rates import read_rate_signals
 from paymaster.providers.sse import EventParser, ServerEvent
-from paymaster.providers.transport import ExchangeBroken, ExchangeFault, HttpAnswer, Transport
-from paymaster.registry.models import Model
+from paymaster.providers.transport import ExchangeBroken, ExchangeFault, HttpAnswer, HttpRequest, Transport
+from paymaster.registry.models import Model, Timeouts
 from paymaster.routing.failures import Billed, Failure, FailureKind
 from paymaster.version import __version__
 
 LARGEST_ANSWER_BYTES = 64 * 1024 * 1024
 _DONE = b"[DONE]"
 _USER_AGENT = f"paymaster/{__version__}"
+_BILL_TIMEOUTS = Timeouts(connect_ms=2_000, total_ms=4_000)
 
 _FAULTS: Mapping[ExchangeFault, tuple[FailureKind, Billed, str]] = {
     ExchangeFault.REFUSED: (FailureKind.CONNECTION_REFUSED, Billed.NO, "no connection"),
@@ -110,6 +114,25 @@ class OpenAIHttp:
             yield reading.result()
         finally:
             answer.close()
+
+    async def billed(self, call: ProviderCall, answer_id: str) -> Decimal | None:
+        """What the endpoint states that it billed for an answer, in dollars; None if it states nothing, or nothing yet."""
+        headers = request_headers(call.model, call.key, _USER_AGENT)
+        if call.model.bill_path is None or isinstance(headers, Failure):
+            return None
+        url = f"{call.model.base_url}{call.model.bill_path}{quote(answer_id, safe='')}"
+        exchange = _Exchange(replace(call, timeouts=_BILL_TIMEOUTS), self._now_ms)
+        try:
+            request = HttpRequest(url, b"", headers, method="GET")
+            answer = await self._transport.post(request, connect_ms=_BILL_TIMEOUTS.connect_ms, wait_ms=exchange.remaining_ms())
+            try:
+                parsed = parse_object(await exchange.read_all(answer))
+            finally:
+                answer.close()
+        except ExchangeBroken:
+            return None
+        record = None if answer.status >= 300 or isinstance(parsed, Unusable) else parsed.get("data")
+        return generation_cost(record) if isinstance(record, Mapping) else None
 
     async def close(self) -> None:
         """Close all connections."""

@@ -119,7 +119,7 @@ class SyncTransport:
             # http.client drops the socket of an answer that ends its connection; the time limits still need it.
             sock: _Socket = connection.sock
             sock.settimeout(_seconds(wait_ms - round((time.monotonic() - began) * 1_000)))
-            connection.request("POST", target, body=request.body, headers=headers)
+            connection.request(request.method, target, body=request.body or None, headers=headers)
             response = connection.getresponse()
         except TimeoutError as error:
             connection.close()

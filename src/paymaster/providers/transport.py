@@ -1,4 +1,4 @@
-"""The HTTP that the OpenAI adapter needs: one POST, its answer in pieces, and the ways it can fail; knows no HTTP client."""
+"""The HTTP that the OpenAI adapter needs: one request, its answer in pieces, and the ways it can fail; knows no HTTP client."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -36,11 +36,12 @@ class ExchangeBroken(Exception):
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """A POST. Its headers have the key, so they are never shown."""
+    """A POST, or a GET without a body. Its headers have the key, so they are never shown."""
 
     url: str
     body: bytes
     headers: Mapping[str, str] = field(repr=False)
+    method: str = "POST"
 
 
 class HttpAnswer(Protocol):

@@ -165,6 +165,7 @@ def _complete_model(draft: _Draft, names: Mapping[str, str], sources: Sources) -
         unsupported_params=speaks.unsupported_params,
         effort=speaks.effort,
         readable_extras=speaks.readable_extras,
+        bill_path=speaks.bill_path,
         stops=_stops(draft, speaks, sources.at),
         script=None if section.script is None else str(sources.directory / section.script),
         aliases=tuple(section.aliases or ()),

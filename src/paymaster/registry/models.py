@@ -66,8 +66,9 @@ class Model:
     vectors may have `max_inputs` texts with `max_inputs_tokens` together. `usage_api` is the format in which this endpoint reports usage,
     `output_limit_param` its name for the output limit, `unsupported_params` the request parameters it rejects, `effort` when it takes a
     reasoning effort, `readable_extras` the message fields it reads beyond OpenAI's (`cache_control`, `thinking_blocks`,
-    `reasoning_content`). `stops`: the endpoint stops when the connection of a stream closes; None if that is not known. `script` is a
-    scripted model's file of answers. `origins` has the origin of each value.
+    `reasoning_content`). `stops`: the endpoint stops when the connection of a stream closes; None if that is not known. `bill_path` is
+    where the endpoint states later what it billed for an answer. `script` is a scripted model's file of answers. `origins` has the origin
+    of each value.
     """
 
     name: str
@@ -100,6 +101,7 @@ class Model:
     effort: Effort = Effort.ALWAYS
     readable_extras: frozenset[str] = frozenset()
     stops: StopsOnDisconnect | None = None
+    bill_path: str | None = None
     script: str | None = None
     aliases: tuple[str, ...] = ()
     origins: Mapping[str, str] = field(default_factory=dict)

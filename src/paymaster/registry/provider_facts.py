@@ -38,6 +38,7 @@ class ProviderFacts:
     The endpoint rejects `unsupported_params`, and reads the message fields `readable_extras` beyond OpenAI's. An embeddings request may
     have `max_inputs` texts with `max_inputs_tokens` together. `takes_effort`: all its reasoning models take OpenAI's `reasoning_effort`.
     `versioned`: it takes an `api_version`, and with a dated one no `root_path`. `stops`: it stops when the connection of a stream closes.
+    `bill_path`: it states there, after the endpoint and before the id of an answer, what it billed for the answer.
     """
 
     id: str
@@ -61,6 +62,7 @@ class ProviderFacts:
     max_inputs: int | None = None
     max_inputs_tokens: int | None = None
     stops: StopsOnDisconnect | None = None
+    bill_path: str | None = None
 
 
 # The reasoning models take only one temperature, and no longer `max_tokens`.
@@ -206,6 +208,7 @@ _HOSTED = (
         litellm_prefix="openrouter",
         readable_extras=frozenset({"cache_control", "reasoning_content"}),
         stops=OPENROUTER,
+        bill_path="/generation?id=",  # openrouter.ai/docs/api-reference/get-a-generation
     ),
     ProviderFacts(
         id="together",

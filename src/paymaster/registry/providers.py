@@ -40,6 +40,7 @@ class Connection:
     writes_cache_unasked: bool = False
     effort: Effort = Effort.ALWAYS
     stops: StopsOnDisconnect | None = None
+    bill_path: str | None = None
 
 
 def find_provider(name: str) -> ProviderFacts | None:
@@ -102,6 +103,7 @@ def connection(
         writes_cache_unasked=quirk.writes_cache_unasked,
         effort=Effort.NEVER if not facts.takes_effort else Effort.ALWAYS if quirk.effort_with_tools else Effort.WITHOUT_TOOLS,
         stops=None if foreign else facts.stops,
+        bill_path=None if foreign or speaks != OPENAI_HTTP else facts.bill_path,
     )
 
 

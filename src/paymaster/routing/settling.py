@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from paymaster.accounting.account_names import PAUSE, account_of
 from paymaster.accounting.accounts import Balance, Charge, Held, Hold, Post, Settlement
 from paymaster.accounting.bounds import LARGEST_CALL_NANOUSD
+from paymaster.accounting.corrections import Correction
+from paymaster.accounting.money import format_usd
 from paymaster.accounting.prices.price import Cost, cost
 from paymaster.accounting.records import AttemptRecord
 from paymaster.accounting.usage.record import UnknownUsage, Usage
@@ -20,6 +22,7 @@ from paymaster.routing.planning import Candidate
 from paymaster.scope import Scope
 
 MESSAGE_LENGTH = 300
+_CORRECTION_LEASE_MS = 60_000
 
 NOTHING_SENT = frozenset({FailureKind.CONNECTION_REFUSED, FailureKind.STALE_HOLD})
 """Failures before anything reached the provider: not even a request was used up."""
@@ -122,6 +125,29 @@ def settlement(
         record=record.to_json(),
         posts=() if ended.failure is None else _posts(attempt, ended.failure, ended.backoff_ms, policy),
         clears=breaker.clears(model, state, event, _balance(attempt, held, ChargeKind.FAILURES)),
+    )
+
+
+def corrections(attempt: PlannedAttempt, record: AttemptRecord, billed_nanousd: int, at_ms: int) -> tuple[Settlement, ...]:
+    """What replaces the charge of an attempt by what the provider billed: an entry for each budget, each with a record of its own.
+
+    The ids follow from the hold's, so that a repeated correction counts once.
+    """
+    amount = billed_nanousd - record.cost_nanousd
+    accounts = [charge.account for kind, charge in zip(attempt.kinds, attempt.hold.charges, strict=True) if kind is ChargeKind.MONEY]
+    reason = (
+        f"{record.provider} billed {format_usd(billed_nanousd)} for attempt {record.attempt} of call {record.call_id}, which was charged "
+        f"{format_usd(record.cost_nanousd)} ({record.billed})"
+    )
+    return tuple(
+        Settlement(
+            Hold(f"correction-{attempt.hold.id}-{number}", (), _CORRECTION_LEASE_MS),
+            at_ms,
+            (),
+            Correction(correction="bill", at_ms=at_ms, account=account, amount=amount, reason=reason, user=record.user).to_json(),
+            (Post(account, amount, None),),
+        )
+        for number, account in enumerate(accounts if amount else ())
     )
 
 

@@ -32,7 +32,8 @@ class JournalSource(Protocol):
 class Audit:
     """Whether the records add up to the balances. `checked` counts the budgets that could be compared.
 
-    `corrections` are changes made by hand; `is_partial` says that older records have left the ledger and were not read.
+    `corrections` are changes made after the fact, by hand or by a provider's bill; `is_partial` says that older records have left the
+    ledger and were not read.
     """
 
     records: int

@@ -145,6 +145,15 @@ def reported_cost(provider: str, raw: JsonObject) -> Decimal | None:
     return added(billed, money("upstream_inference_cost", upstream))
 
 
+def generation_cost(record: JsonObject) -> Decimal | None:
+    """What OpenRouter billed, by its record of a generation, in dollars; None if the record does not state it."""
+    usage: dict[str, object] = {"cost": record.get("total_cost"), "is_byok": record.get("is_byok")}
+    try:
+        return reported_cost("openrouter", {**usage, "cost_details": {"upstream_inference_cost": record.get("upstream_inference_cost")}})
+    except (Contradiction, Missing):
+        return None
+
+
 def _searches(raw: JsonObject, details: JsonObject) -> int:
     return (
         count_or_zero(section(raw, "server_tool_use"), "web_search_requests")

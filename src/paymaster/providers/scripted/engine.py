@@ -191,7 +191,10 @@ class ScriptEngine:
         chunk_ms = model.chunk_ms if answer.chunk_ms is None else answer.chunk_ms
         options = body.get("stream_options")
         with_usage = isinstance(options, Mapping) and bool(options.get("include_usage"))
-        events = [event(chunk) for chunk in chunks(head, answer_text, choices, answer.chunks or model.chunks)]
+        pieces = list(chunks(head, answer_text, choices, answer.chunks or model.chunks))
+        if plan is not None and plan.kind is FaultKind.EARLY_USAGE:
+            pieces[0]["usage"], usage = usage_object(TokenCounts(counts.prompt_tokens, 1)), None
+        events = [event(piece) for piece in pieces]
         closing = [event(usage_chunk(head, usage)), DONE] if with_usage and usage is not None else [DONE]
         return _streamed_response(headers, delay_ms, chunk_ms, events, closing, plan)
 

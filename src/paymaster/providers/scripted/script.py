@@ -45,6 +45,7 @@ class FaultKind(StrEnum):
     MISSING_DONE = "missing_done"
     NO_USAGE = "no_usage"
     LYING_USAGE = "lying_usage"
+    EARLY_USAGE = "early_usage"
     TRUNCATED_JSON = "truncated_json"
     EMPTY = "empty"
     CONTEXT_TOO_LONG = "context_too_long"
