@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import pytest
 
+from paymaster.accounting.usage.openai import generation_cost
 from paymaster.accounting.usage.output import UNBOUNDED_TOKENS
 from paymaster.accounting.usage.reading import OVERTAKEN, StreamUsage, read_response_usage, read_stream_usage, usage_api
 from paymaster.accounting.usage.record import UnknownUsage, Usage
@@ -248,6 +251,35 @@ def test_the_input_is_known_before_the_output() -> None:
     free = StreamUsage("openrouter.chat")
     free.report({"cost": 0.5})
     assert free.prompt is None  # a cost is no count
+
+
+def test_a_start_of_anthropic_s_without_usage_is_no_usage() -> None:
+    assert isinstance(read_stream_usage("anthropic.messages", [{"type": "message_start", "message": {"id": "msg"}}]), UnknownUsage)
+
+
+def test_usage_that_was_overtaken_is_not_the_latest() -> None:
+    stream = StreamUsage("openai.chat")
+    assert stream.latest is None
+    stream.feed(FIRST)
+    assert stream.latest == FIRST["usage"]
+    stream.feed(content("b"))
+    assert stream.latest is None
+
+
+@pytest.mark.parametrize(
+    ("record", "usd"),
+    [
+        ({"total_cost": 0.0003}, "0.0003"),
+        ({"total_cost": 0}, None),
+        ({"total_cost": 0.1, "is_byok": True, "upstream_inference_cost": 0.2}, "0.3"),
+        ({"total_cost": 0.1, "is_byok": True}, None),
+        ({"total_cost": -1}, None),
+        ({"total_cost": None}, None),
+        ({}, None),
+    ],
+)
+def test_openrouter_s_record_of_a_generation_has_its_cost(record: dict, usd: str | None) -> None:
+    assert generation_cost(record) == (None if usd is None else Decimal(usd))
 
 
 def test_the_end_of_every_choice_is_noticed() -> None:

@@ -87,14 +87,12 @@ def bill(candidate: Candidate, ended: Ended) -> AttemptCost:
             return AttemptCost(exact.nanousd, exact.source, "exact")
     if price is None:
         return AttemptCost(0, "unpriced", "unpriced")
-    match ended.interrupted:
-        case Estimate(cost_nanousd, _, basis):
-            return AttemptCost(cost_nanousd, f"estimate ({price.source})", "estimated", basis)
-        case WholeHold(basis):
-            return AttemptCost(candidate.held_nanousd, f"hold ({price.source})", "assumed", basis)
-        case None:
-            why = ended.usage.detail if isinstance(ended.usage, UnknownUsage) else None
-            return AttemptCost(candidate.held_nanousd, f"hold ({price.source})", "assumed", why)
+    interrupted = ended.interrupted
+    if isinstance(interrupted, Estimate):
+        return AttemptCost(interrupted.cost_nanousd, f"estimate ({price.source})", "estimated", interrupted.basis)
+    why = ended.usage.detail if isinstance(ended.usage, UnknownUsage) else None
+    basis = interrupted.basis if interrupted is not None else why
+    return AttemptCost(candidate.held_nanousd, f"hold ({price.source})", "assumed", basis)
 
 
 def lost_record(attempt: PlannedAttempt) -> AttemptRecord:

@@ -146,10 +146,11 @@ def reported_cost(provider: str, raw: JsonObject) -> Decimal | None:
 
 
 def generation_cost(record: JsonObject) -> Decimal | None:
-    """What OpenRouter billed, by its record of a generation, in dollars; None if the record does not state it."""
+    """What OpenRouter billed, by its record of a generation, in dollars; None if the record does not state it, or not yet, as with 0."""
     usage: dict[str, object] = {"cost": record.get("total_cost"), "is_byok": record.get("is_byok")}
+    details = {"upstream_inference_cost": record.get("upstream_inference_cost")}
     try:
-        return reported_cost("openrouter", {**usage, "cost_details": {"upstream_inference_cost": record.get("upstream_inference_cost")}})
+        return reported_cost("openrouter", {**usage, "cost_details": details}) or None
     except (Contradiction, Missing):
         return None
 
