@@ -21,6 +21,7 @@ from paymaster.accounting.accounts import HoldEnded
 from paymaster.accounting.costing import BadLine
 from paymaster.accounting.prices.price import UnknownTier
 from paymaster.accounting.usage.counts import Contradiction, Missing
+from paymaster.background import _Closed
 from paymaster.gateway.http_errors import HttpError, Rejected
 from paymaster.gateway.private_file import NotPrivate
 from paymaster.gateway.request_body import HungUp
@@ -62,6 +63,7 @@ EXAMPLES: list[BaseException] = [
     Missing("prompt_tokens"),
     Rejected(HttpError(status=413, code="too_large", message="the body is too large", advice="Split it.", param="input")),
     HungUp(),
+    _Closed(),
     InvalidExport(7, "it is not JSON"),
     NotAcknowledged("1 of 2 replicas"),
     DamagedRow("the clock is missing"),
