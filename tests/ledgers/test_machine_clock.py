@@ -193,6 +193,19 @@ def test_after_a_restart_of_the_machine_its_clock_is_believed(machine: Machine) 
     assert early.settle(early.reserve(SLOT), SLOT) == later.now_ms()
 
 
+@pytest.mark.parametrize("ahead_ms", [HOUR_MS, -HOUR_MS, 1_000, 0])
+def test_a_reader_sees_the_times_by_its_own_clock(machine: Machine, ahead_ms: int) -> None:
+    process, reader = machine.process(), machine.process(ahead_ms)
+    process.settle(process.reserve(RPM), RPM)
+    [(free_at_ms, _)] = run(reader.ledger.balances("requests/m", reader.now_ms()))["requests/m"].free_at
+    assert free_at_ms - reader.now_ms() - 61_000 == (-ahead_ms if abs(ahead_ms) <= TOLERANCE_MS else 0)
+    hold = Hold("waits", (Charge("requests/m", 2, 2, 61_000),), 30_000)
+    run(process.ledger.reserve(hold, process.now_ms(), queue_for_ms=5_000))
+    machine.wait(3_000)
+    [queued] = run(reader.ledger.waiting(reader.now_ms()))
+    assert reader.now_ms() - queued.since_ms - 3_000 == (ahead_ms if abs(ahead_ms) <= TOLERANCE_MS else 0)
+
+
 def test_status_and_the_log_name_who_is_ahead(machine: Machine, caplog: pytest.LogCaptureFixture) -> None:
     machine.process().reserve(USD)
     ahead = machine.process(HOUR_MS)

@@ -156,6 +156,13 @@ def balances(store: Store, prefix: str, now_ms: int) -> dict[str, Balance]:
     return {name: _view(row, windows.get(name, ()), now_ms, sum(ask.get(name, 0) for ask in asks)) for name, row in rows.items()}
 
 
+def time(store: Store, now_ms: int) -> int:
+    """The ledger's time for a caller with this one."""
+    clock = store.find_known(NO_HOLD).clock
+    store.set_time(clock, now_ms)
+    return clock.now_ms
+
+
 def waiting(store: Store, now_ms: int) -> tuple[Queued, ...]:
     """The queue, first come first, without tickets that have lapsed."""
     clock = store.find_known(NO_HOLD).clock

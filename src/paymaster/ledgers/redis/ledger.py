@@ -26,6 +26,7 @@ from paymaster.accounting.accounts import (
     check_settlement,
 )
 from paymaster.errors import LedgerUnavailable, LedgerUnusable, PaymasterError
+from paymaster.ledgers.callers_time import balances_as_seen, queue_as_seen
 from paymaster.ledgers.identity import KnownLedger, new_id
 from paymaster.ledgers.redis.address import Address
 from paymaster.ledgers.redis.connections import Reply
@@ -54,6 +55,7 @@ from paymaster.ledgers.redis.messages import (
     read_held,
     read_journal,
     read_refused,
+    read_time,
     read_waiting,
     reserve_request,
     settle_request,
@@ -195,11 +197,17 @@ class RedisLedger:
 
     async def balances(self, prefix: str, now_ms: int) -> dict[str, Balance]:
         """The accounts whose names start so, as a sweep would leave them."""
-        return self._parse(read_balances, await self._run_list("balances", self._clock(now_ms) | {"prefix": prefix}))
+        reply = await self._run_list("balances", self._clock(now_ms) | {"prefix": prefix})
+        return balances_as_seen(self._parse(read_balances, reply), self._time(reply, now_ms), now_ms)
 
     async def waiting(self, now_ms: int) -> tuple[Queued, ...]:
         """The queue, first come first."""
-        return self._parse(read_waiting, await self._run_list("waiting", self._clock(now_ms)))
+        reply = await self._run_list("waiting", self._clock(now_ms))
+        return queue_as_seen(self._parse(read_waiting, reply), self._time(reply, now_ms), now_ms)
+
+    def _time(self, reply: Reply, now_ms: int) -> int:
+        """The time of a ledger with a clock of its own; an answer about no ledger has none."""
+        return self._parse(read_time, reply) if self._server_clock and len(list_of(reply)) > 1 else now_ms
 
     async def records(self, *, after_ms: int = 0) -> AsyncGenerator[Record, None]:
         """The records written after that time, in order, up to the last one when the reading begins; other callers write on meanwhile.

@@ -124,6 +124,11 @@ def read_changes(accounts: Iterable[str], sums: Sequence[int]) -> tuple[Change, 
     return tuple(map(Change, accounts, sums[::2], sums[1::2]))
 
 
+def read_time(reply: Reply) -> int:
+    """The ledger's time, which the first word of a list is followed by."""
+    return int(bytes_of(list_of(reply)[0]).partition(b" ")[2])
+
+
 def read_balances(reply: Reply) -> dict[str, Balance]:
     """Every account with what leaves its window and when."""
     return dict(_read_balances([bytes_of(item) for item in list_of(reply)[1:]]))

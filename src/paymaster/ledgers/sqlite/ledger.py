@@ -11,6 +11,7 @@ from typing import TypeVar
 from paymaster.accounting.accounts import Balance, Change, Held, Hold, Lost, Post, Queued, Record, ReserveOutcome, Settled, Settlement
 from paymaster.errors import LedgerReplaced
 from paymaster.ledgers import transactions
+from paymaster.ledgers.callers_time import balances_as_seen, queue_as_seen
 from paymaster.ledgers.identity import KnownLedger, process_name
 from paymaster.ledgers.sqlite.file import connect, is_busy, is_empty, locked_for_long, open_database, to_error
 from paymaster.ledgers.sqlite.forks import watch_forks
@@ -107,11 +108,19 @@ class SqliteLedger:
 
     async def balances(self, prefix: str, now_ms: int) -> dict[str, Balance]:
         """The accounts whose names start so, as a sweep would leave them."""
-        return await self._transact(lambda store: transactions.balances(store, prefix, now_ms), begin="BEGIN")
+        return await self._transact(
+            lambda store: balances_as_seen(transactions.balances(store, prefix, now_ms), self._time(store, now_ms), now_ms), begin="BEGIN"
+        )
 
     async def waiting(self, now_ms: int) -> tuple[Queued, ...]:
         """The queue, first come first."""
-        return await self._transact(lambda store: transactions.waiting(store, now_ms), begin="BEGIN")
+        return await self._transact(
+            lambda store: queue_as_seen(transactions.waiting(store, now_ms), self._time(store, now_ms), now_ms), begin="BEGIN"
+        )
+
+    def _time(self, store: SqliteStore, now_ms: int) -> int:
+        """The time of a ledger with a clock of its own."""
+        return transactions.time(store, now_ms) if self._machine_time else now_ms
 
     async def records(self, *, after_ms: int = 0) -> AsyncGenerator[Record, None]:
         """The records written after that time, in order, up to the last one when the reading begins; other callers write on meanwhile."""

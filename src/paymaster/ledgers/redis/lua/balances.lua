@@ -1,7 +1,7 @@
 -- The accounts as a sweep would leave them, without writing anything: the caller that sweeps reports the lost holds
 -- (`transactions.balances`).
 -- Request: clock_ms (absent: the server's), prefix (how the names begin).
--- Answers BALANCES and for each account its name and: settled live held ahead (at amount)…
+-- Answers BALANCES at, and for each account its name and: settled live held ahead (at amount)…
 -- Needs: queue.
 
 local fault = begin(request.clock_ms)
@@ -86,7 +86,7 @@ local function view(account)
   return figures
 end
 
-local answer = { 'BALANCES' }
+local answer = { 'BALANCES ' .. digits(now_ms) }
 for _, account in ipairs(names) do
   answer[#answer + 1] = account
   answer[#answer + 1] = doubles(view(account))

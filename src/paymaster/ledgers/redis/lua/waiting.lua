@@ -1,13 +1,13 @@
 -- The queue, first come first, without tickets that have lapsed; nothing is written (`transactions.waiting`).
 -- Request: clock_ms (absent: the server's).
--- Answers WAITING and for each ticket its hold, since when, the names in JSON, and the accounts in JSON.
+-- Answers WAITING at, and for each ticket its hold, since when, the names in JSON, and the accounts in JSON.
 -- Needs: queue.
 
 local fault = begin(request.clock_ms)
 if fault then
   return fault
 end
-local answer = { 'WAITING' }
+local answer = { 'WAITING ' .. digits(now_ms) }
 for _, ticket in ipairs(state.queue_until_ms > now_ms and read_tickets() or {}) do
   local accounts = {}
   for account in pairs(ticket.asks) do
