@@ -16,6 +16,7 @@ from paymaster.errors import ExtraMissing, LedgerUnavailable, LedgerUnusable, Pa
 from paymaster.ledgers.identity import process_name
 from paymaster.ledgers.redis.address import read_address
 from paymaster.ledgers.redis.ledger import LARGEST_FIGURE, RedisLedger
+from paymaster.ledgers.store import OpenHold
 from paymaster.ledgers.urls import admin_for, open_ledger
 from paymaster.runtime import AsyncioRuntime, BlockingRuntime, iterate, run
 from redis_servers import RedisServer, free_port, server_program
@@ -154,21 +155,21 @@ def test_what_earlier_versions_stored_is_read_and_kept_in_their_format(ledger, r
         client.zadd(key + "window:requests/m", {"2@7": now_ms + 30_000, "1:open": now_ms + 60_000})
         client.hset(key + "holds", "open", stored)
         client.hset(key + "line", "waits", b"\x01\xcb" + struct.pack(">d", now_ms + 60_000) + b"\x81\xa9usd/run/a\x03")
-    assert run(ledger.balances("", 0)) == {
+    assert run(ledger.balances("", now_ms)) == {
         "usd/run/a": Balance(settled=5, held=10, ahead=3),
         "requests/m": Balance(live=2, held=1, free_at=((now_ms + 30_000, 2), (now_ms + 60_000, 1))),
     }
-    assert [(ticket.hold_id, ticket.accounts, ticket.names) for ticket in run(ledger.waiting(0))] == [("waits", ("usd/run/a",), {})]
+    assert [(ticket.hold_id, ticket.accounts, ticket.names) for ticket in run(ledger.waiting(now_ms))] == [("waits", ("usd/run/a",), {})]
     hold = Hold("next", (Charge("usd/run/a", 10, 1_000), Charge("requests/m", 1, None, 60_000)), 60_000, '{"lost":1}')
     held = run(ledger.reserve(hold, 0))
     settled = run(ledger.settle(Settlement(Hold("open", (USD, RPM), 60_000), now_ms, (4, 1), "{}"), 0))
     assert [(change.before, change.after) for change in settled.changes] == [(5, 9), (2, 3)]
     with redis.Redis(port=redis_server.port) as client:
-        version, at_ms, lease_end_ms, queue_until_ms, record_ms, number, serial, forgotten_ms, accounts, holds, ledger_id = struct.unpack(
-            "<10d32s", client.get(key + "state")
+        version, at_ms, lease_end_ms, queue_until_ms, record_ms, number, serial, forgotten_ms, accounts, ledger_id = struct.unpack(
+            "<9d32s", client.get(key + "state")
         )
         assert (version, queue_until_ms, number, serial, forgotten_ms) == (3, now_ms + 60_000, 0, 8, 0)
-        assert (accounts, holds, admin_for(ledger).describe().id) == (2, 1, ledger_id.decode())
+        assert (accounts, admin_for(ledger).describe().id) == (2, ledger_id.decode())
         assert held.at_ms <= at_ms == record_ms
         assert lease_end_ms == now_ms + 60_000
         process = process_name().encode()
@@ -338,6 +339,17 @@ def test_more_threads_than_the_library_takes_for_granted_share_one_ledger(own_se
     assert not faults
     assert run(ledger.balances("usd/", 0)) == {"usd/run/a": Balance(settled=131)}
     run(ledger.close())
+
+
+def test_an_open_hold_keeps_its_process_and_a_move_keeps_it_too(ledger, redis_url):
+    run(ledger.reserve(Hold("h1", (USD,), 60_000, '{"lost":"ü"}', process="4711-9f3ä"), 0))
+    run(ledger.reserve(Hold("h2", (USD,), 60_000), 0))
+    moved = opened(redis_url + "-moved")
+    admin_for(moved).load(admin_for(ledger).snapshot())
+    for each in (ledger, moved):
+        holds = [item for item in admin_for(each).snapshot() if isinstance(item, OpenHold)]
+        assert [(hold.id, hold.process, hold.lost_record) for hold in holds] == [("h1", "4711-9f3ä", '{"lost":"ü"}'), ("h2", "", "{}")]
+    run(moved.close())
 
 
 def test_a_wrong_password_is_a_mistake_and_is_never_shown(own_server):

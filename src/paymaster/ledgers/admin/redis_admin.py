@@ -129,12 +129,12 @@ class RedisAdmin:
                     part, size = [], 0
             self._import("put", token, {"part": parts + 1, "items": part})
             self._import("end", token, {"clock_ms": clock_ms})
-            self._ledger.replaced_by(ledger_id)
         except LedgerUnavailable:
             raise  # what was put in is no ledger until an import ends
         except BaseException:
             self._ask("import", {"step": "drop", "token": token})
             raise
+        self._ledger.replaced_by(ledger_id)
 
     def _import(self, step: str, token: int, fields: dict[str, object]) -> None:
         if self._ask("import", {"step": step, "token": token, **fields})[0] == "TAKEN":

@@ -1,5 +1,7 @@
 """Which ledger a process expects at its address, and how new; knows what its state directory knows, no connection and no script."""
 
+from collections.abc import Mapping
+
 from paymaster.errors import LedgerReplaced
 from paymaster.ledgers.identity import KnownLedger, another, missing, older
 
@@ -43,7 +45,7 @@ class Expectation:
 
     def replace(self, ledger_id: str) -> None:
         """A person put this ledger here."""
-        self._known.accept(ledger_id)
+        self._known.remember(ledger_id)
         self._forget()
 
     def note_record(self, at_ms: int) -> None:
@@ -51,14 +53,21 @@ class Expectation:
         if at_ms > (self._seen_ms or 0):
             self._note(at_ms)
 
-    def has_changed(self, refusal: str) -> bool:
-        """After a refusal: whether a person has accepted another ledger, or this one as it is, since it was last looked at."""
-        expected_id = self._known.id()
-        if self._known.refresh() == expected_id:
-            seen_ms = self._known.newest_seen_ms()
-            if refusal != "OLDER" or not self._is_kept or seen_ms + MAY_LACK_MS >= (self._seen_ms or 0):
+    def has_changed(self, refusal: str, asked: Mapping[str, object]) -> bool:
+        """After a refusal of a request with these `fields`: whether another ledger is expected now, or this one as it is.
+
+        A person may have accepted it, and another thread may have seen that first.
+        """
+        if self._known.refresh() != asked.get("ledger"):
+            self._forget()
+            return True
+        asked_ms = asked.get("seen_ms")
+        if refusal != "OLDER" or not isinstance(asked_ms, int):
+            return False
+        if self._seen_ms is not None and self._seen_ms >= asked_ms:
+            if not self._is_kept or self._known.newest_seen_ms() + MAY_LACK_MS >= asked_ms:
                 return False
-        self._forget()
+            self._forget()
         return True
 
     def refusal(self, word: str, behind_ms: int) -> LedgerReplaced:
@@ -83,5 +92,5 @@ class Expectation:
             self._is_kept = self._known.newest_seen_ms() > 0
 
     def _forget(self) -> None:
-        self._known.close()  # its file was removed
+        self._known.close()  # its file may have been removed
         self._seen_ms, self._is_kept = None, False

@@ -300,7 +300,7 @@ class RedisLedger:
             word, detail, _ = split_reply(reply) if isinstance(reply, bytes) else ("", b"", ())
             match word:
                 case "MISSING" | "ANOTHER" | "OLDER":
-                    if not self._expectation.has_changed(word):
+                    if not self._expectation.has_changed(word, expected):
                         raise self._expectation.refusal(word, int(detail or b"0"))
                 case "UNNAMED":
                     self._meet(detail)

@@ -2,9 +2,9 @@
 -- (`transactions.balances`).
 -- Request: clock_ms (absent: the server's), prefix (how the names begin).
 -- Answers BALANCES at, and for each account its name and: settled live held ahead (at amount)…
--- Needs: queue.
+-- Needs: queue, reading.
 
-local fault = begin(request.clock_ms)
+local fault = begin_reading(request.clock_ms)
 if fault then
   return fault
 end

@@ -2,8 +2,9 @@
 -- Request: nothing.
 -- Answers DESCRIBED and: time, accounts, open holds, records, first and last record's time (0: none), bytes of the journal, of all else;
 -- then the ledger's id.
+-- Needs: reading.
 
-local fault = begin(0)
+local fault = begin_reading(0)
 if fault then
   return fault
 end

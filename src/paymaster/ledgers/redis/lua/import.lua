@@ -24,7 +24,7 @@ function steps.begin(text)
     call('DEL', WINDOW .. account)
   end
   call('DEL', ACCOUNTS, HOLDS, QUEUE, ENDED, LOST, RECORDS, OPENING)
-  state = read_state(BLANK)
+  state = read_state(string.rep('\0', FIGURES_BYTES))
   state.version, state.now_ms, state.id = IMPORTING, request.token, request.new_id
   call('SET', KEYS[1], pack_state(state))
   return 'BEGUN'
@@ -97,7 +97,7 @@ end
 
 local text = call('GET', KEYS[1])
 if request.step ~= 'begin' then
-  state = text and read_state_of_any_version(text) or read_state(BLANK)
+  state = text and read_state_of_any_version(text) or read_state(string.rep('\0', FIGURES_BYTES))
   if request.step == 'end' and state.version == VERSION then
     return 'ENDED' -- the first answer did not arrive
   end

@@ -16,7 +16,8 @@ for _, key in ipairs({ ACCOUNTS, HOLDS, QUEUE, LOST, OPENING }) do
 end
 expect(ENDED, 'zset')
 expect(RECORDS, 'stream')
-if #found == 1 then
+-- So many windows take some milliseconds.
+if #found == 1 and call('HLEN', ACCOUNTS) <= 10000 then
   for _, account in ipairs(call('HKEYS', ACCOUNTS)) do
     expect(WINDOW .. account, 'zset')
   end

@@ -10,4 +10,4 @@ local word = state_as_read and 'THERE ' or 'MADE '
 if not state_as_read then
   state.id = request.new_id
 end
-return close(word .. identity())
+return close(word .. state.id .. ' ' .. digits(state.record_at_ms))

@@ -53,7 +53,31 @@ local function take(account, entry, amount)
   row.free_at_ms = first_free_at_ms(account)
 end
 
-for _, account in ipairs(state.version == 1 and call('HKEYS', ACCOUNTS) or {}) do
+-- Everything is read before anything is written.
+local accounts = state.version == 1 and call('HKEYS', ACCOUNTS) or {}
+for _, account in ipairs(accounts) do
+  local kind = string.match(account, '^([^/]*)/')
+  if kind == 'pause' or kind == 'slots' then
+    read_row(account, call('HGET', ACCOUNTS, account))
+    posts_of(account)
+  end
+end
+-- A hold of before is three figures, then the text of its charges, then its lost record.
+local OLD_HOLD, OLD_HOLD_BYTES = '<ddd', 24
+local holds = {}
+for id, text in pairs(read_pairs(call('HGETALL', HOLDS))) do
+  if #text < OLD_HOLD_BYTES then
+    damaged('hold', id)
+  end
+  local at_ms, lease_until_ms, length = unpack_doubles(OLD_HOLD, text)
+  if not are_figures(at_ms, lease_until_ms, length, 0) or length < 0 or OLD_HOLD_BYTES + length > #text then
+    damaged('hold', id)
+  end
+  local charges, lost_record = string.sub(text, OLD_HOLD_BYTES + 1, OLD_HOLD_BYTES + length), string.sub(text, OLD_HOLD_BYTES + length + 1)
+  holds[id] = pack_hold(at_ms, lease_until_ms, charges, '', lost_record)
+end
+
+for _, account in ipairs(accounts) do
   local kind, model = string.match(account, '^([^/]*)/(.*)$')
   if kind == 'pause' then
     for _, entry in ipairs(posts_of(account)) do
@@ -78,20 +102,9 @@ for _, account in ipairs(state.version == 1 and call('HKEYS', ACCOUNTS) or {}) d
   end
 end
 
--- A hold of before is three figures, then the text of its charges, then its lost record.
-local OLD_HOLD, OLD_HOLD_BYTES = '<ddd', 24
-for id, text in pairs(read_pairs(call('HGETALL', HOLDS))) do
-  if #text < OLD_HOLD_BYTES then
-    damaged('hold', id)
-  end
-  local at_ms, lease_until_ms, length = unpack_doubles(OLD_HOLD, text)
-  if not are_figures(at_ms, lease_until_ms, length, 0) or length < 0 or OLD_HOLD_BYTES + length > #text then
-    damaged('hold', id)
-  end
-  local charges, lost_record = string.sub(text, OLD_HOLD_BYTES + 1, OLD_HOLD_BYTES + length), string.sub(text, OLD_HOLD_BYTES + length + 1)
-  call('HSET', HOLDS, id, pack_hold(at_ms, lease_until_ms, charges, '', lost_record))
+for id, text in pairs(holds) do
+  call('HSET', HOLDS, id, text)
 end
-
 -- What is written below may be new accounts, which `flush` counts.
-state.version, state.id, state.accounts, state.holds = VERSION, request.new_id, call('HLEN', ACCOUNTS), call('HLEN', HOLDS)
+state.version, state.id, state.accounts = VERSION, request.new_id, call('HLEN', ACCOUNTS)
 return close('MIGRATED')

@@ -1,8 +1,9 @@
 -- Read a part of the journal.
 -- Request: first and last (positions; without last, up to the newest record), count.
 -- Answers RECORDS, the last position to read to, and the entries.
+-- Needs: reading.
 
-local fault = begin(0)
+local fault = begin_reading(0)
 if fault then
   return fault
 end

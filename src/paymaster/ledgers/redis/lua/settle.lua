@@ -31,8 +31,7 @@ if open then
 else
   charges, count = read_charges(request.charges)
 end
-check_windows(charges, count)
-check_journal()
+check_windows(charges, count, open and amounts)
 load_all(charges, count, request.posts or {}, request.clears or {})
 for number = 1, count do
   local row = rows[charges[number]]
@@ -73,25 +72,26 @@ if is_settled then
   return close('AGAIN', pack('<d', now_ms), lost)
 end
 local changes
+if lost_position and #call('XRANGE', RECORDS, lost_position, lost_position) == 0 then
+  local charged = {} -- its record has left the journal: what it charged is in the opening balances
+  for number = 1, count do
+    if charges[WINDOW_MS * count + number] ~= 0 then
+      charged[charges[number]] = -charges[AMOUNT * count + number]
+    end
+  end
+  add_openings(charged)
+end
+write_record(id, '0', request.charged, request.record)
 if open then
   changes = fold(id, open.at_ms, charges, count, amounts, true)
-  drop_hold(id)
+  call('HDEL', HOLDS, id)
 elseif lost_position then
   changes = correct()
-  if call('XDEL', RECORDS, lost_position) == 0 then -- its record has left the journal: what it charged is in the opening balances
-    local charged = {}
-    for number = 1, count do
-      if charges[WINDOW_MS * count + number] ~= 0 then
-        charged[charges[number]] = -charges[AMOUNT * count + number]
-      end
-    end
-    add_openings(charged)
-  end
+  call('XDEL', RECORDS, lost_position)
   call('HDEL', LOST, id)
 else
   changes = fold(id, math.min(held_at_ms, now_ms), charges, count, amounts, false)
 end
-write_record(id, '0', request.charged, request.record)
 if request.posts or request.clears then
   post(request.posts or {}, request.clears or {}, changes)
 end

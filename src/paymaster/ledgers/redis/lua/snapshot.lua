@@ -2,8 +2,9 @@
 -- Request: nothing.
 -- Answers SNAPSHOT time and records, the last record's position, all accounts, their windows (account, entries), all holds, all opening
 -- balances.
+-- Needs: reading.
 
-local fault = begin(0)
+local fault = begin_reading(0)
 if fault then
   return fault
 end

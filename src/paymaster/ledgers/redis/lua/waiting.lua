@@ -1,9 +1,9 @@
 -- The queue, first come first, without tickets that have lapsed; nothing is written (`transactions.waiting`).
 -- Request: clock_ms (absent: the server's).
 -- Answers WAITING at, and for each ticket its hold, since when, the names in JSON, and the accounts in JSON.
--- Needs: queue.
+-- Needs: queue, reading.
 
-local fault = begin(request.clock_ms)
+local fault = begin_reading(request.clock_ms)
 if fault then
   return fault
 end

@@ -7,16 +7,19 @@ if fault then
 end
 local id = request.hold
 local open = find_hold(id)
+local charges, count
 if open then
-  local charges, count = read_kept_charges(open.charges, 'hold', id)
+  charges, count = read_kept_charges(open.charges, 'hold', id)
   check_windows(charges, count)
+end
+call('HDEL', QUEUE, id)
+if open then
   load(charges, count)
   local nothing = {}
   for number = 1, count do
     nothing[number] = 0
   end
   fold(id, open.at_ms, charges, count, nothing, true)
-  drop_hold(id)
+  call('HDEL', HOLDS, id)
 end
-call('HDEL', QUEUE, id)
 return close('OK')
