@@ -342,13 +342,16 @@ def test_more_threads_than_the_library_takes_for_granted_share_one_ledger(own_se
 
 
 def test_an_open_hold_keeps_its_process_and_a_move_keeps_it_too(ledger, redis_url):
-    run(ledger.reserve(Hold("h1", (USD,), 60_000, '{"lost":"ü"}', process="4711-9f3ä"), 0))
+    run(ledger.reserve(Hold("h1", (USD,), 60_000, '{"lost":"ü"}'), 0))
     run(ledger.reserve(Hold("h2", (USD,), 60_000), 0))
     moved = opened(redis_url + "-moved")
     admin_for(moved).load(admin_for(ledger).snapshot())
     for each in (ledger, moved):
         holds = [item for item in admin_for(each).snapshot() if isinstance(item, OpenHold)]
-        assert [(hold.id, hold.process, hold.lost_record) for hold in holds] == [("h1", "4711-9f3ä", '{"lost":"ü"}'), ("h2", "", "{}")]
+        assert [(hold.id, hold.process, hold.lost_record) for hold in holds] == [
+            ("h1", process_name(), '{"lost":"ü"}'),
+            ("h2", process_name(), "{}"),
+        ]
     run(moved.close())
 
 

@@ -45,7 +45,7 @@ class WholeLedger:
         run(ledger.sweep(T + 10))
         admin = admin_for(ledger)
         admin.drop_records(admin.oldest_records(T + 1, 1)[0][0])
-        run(ledger.reserve(Hold("open", CHARGES, 60_000, '{"lost":2}', process="4711-9f3a"), T + 20))
+        run(ledger.reserve(Hold("open", CHARGES, 60_000, '{"lost":2}'), T + 20))
         run(ledger.post((Post("pause/m", 1, 9_000), Post("usd/run/b", 5, None)), (), T + 22))
         run(ledger.reserve(Hold("waits", CHARGES, 60_000, waiters=Waiters({"m": 2}, 100)), T + 23, queue_for_ms=50_000))
 
@@ -87,7 +87,7 @@ def settle(ledger, name, held_at, at, charges=CHARGES, posts=(), clears=()):
 
 POSTS, CLEARS = (Post("usd/run/b", 1, None), Post("pause/m", 1, 500)), ("failures/m", "pause/m")
 VERBS = {
-    "reserve": lambda ledger: run(ledger.reserve(Hold("new", (USD, SLOT), 60_000, process="1-a"), T + 30)),
+    "reserve": lambda ledger: run(ledger.reserve(Hold("new", (USD, SLOT), 60_000), T + 30)),
     "reserve and be refused": lambda ledger: run(ledger.reserve(Hold("full", CHARGES, 60_000), T + 30, queue_for_ms=5_000)),
     "reserve after the window": lambda ledger: run(ledger.reserve(Hold("later", (RPM, Charge("pause/m", 0, 0)), 60_000), T + 60_010)),
     "reserve again": lambda ledger: run(ledger.reserve(Hold("open", CHARGES, 60_000), T + 30)),

@@ -85,6 +85,7 @@ class KnownLedger:
         """This is the ledger here: for the first contact, when none is expected."""
         self._was_read = True
         self._id, self._predecessors, self.acceptance = ledger_id, frozenset(), token_hex(8)
+        self._newest_ms = 0
         with suppress(OSError):
             self._write()
 
