@@ -123,7 +123,7 @@ VALUES = {
     "infinite": lambda value: (struct.pack("<d", float("inf")) * (len(value) // 8 + 1))[: len(value)],
     "other numbers": lambda value: (struct.pack("<d", 1.5e-300) * (len(value) // 8 + 1))[: len(value)],
     "large numbers": lambda value: (struct.pack("<d", -1e300) * (len(value) // 8 + 1))[: len(value)],
-    "other bytes": lambda value: bytes(RANDOM.randrange(1, 256) for _ in value),
+    "other bytes": lambda value: bytes(RANDOM.randrange(128, 256) for _ in value),  # none is a digit
     "text": lambda _: b"mine",
     "JSON": lambda _: b'{"mine":[1]}',
 }
