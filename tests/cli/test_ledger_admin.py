@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import pytest
 
 from cli.programs import start
+from old_schema import make_first_version
 from paymaster.accounting.accounts import Charge, Hold, Post, Record, Settlement
 from paymaster.accounting.corrections import Correction
 from paymaster.accounting.records import AttemptRecord
@@ -90,16 +91,9 @@ def test_status_counts_accounts_and_records(paymaster, filled):
 
 def test_an_older_file_keeps_its_schema_until_it_is_migrated(paymaster, tmp_path, registry):
     paymaster("ask", "Why?", "--model-registry", registry, "--ledger", "sqlite:old.db")
-    with sqlite3.connect(tmp_path / "old.db") as database:
-        database.execute("ALTER TABLE clock RENAME COLUMN next_lease_end_ms TO lease_ms")
-        database.execute("ALTER TABLE clock RENAME COLUMN queue_until_ms TO line_ms")
-        database.execute("DROP TABLE opening")
-        database.execute("ALTER TABLE ticket DROP COLUMN names")
-        database.execute("ALTER TABLE ticket DROP COLUMN since_ms")
-        database.execute("PRAGMA user_version = 1")
-    database.close()
-    assert "1 (this Paymaster writes 4;" in paymaster("ledger", "status", "--ledger", "sqlite:old.db").out
-    assert "from schema version 1 to 4" in paymaster("ledger", "migrate", "--ledger", "sqlite:old.db").out
+    make_first_version(tmp_path / "old.db")
+    assert "1 (this Paymaster writes 5;" in paymaster("ledger", "status", "--ledger", "sqlite:old.db").out
+    assert "from schema version 1 to 5" in paymaster("ledger", "migrate", "--ledger", "sqlite:old.db").out
     assert paymaster("ledger", "verify", "--ledger", "sqlite:old.db").status == 0
     with sqlite3.connect(tmp_path / "old.db") as database:
         database.execute("PRAGMA user_version = 9")
@@ -201,7 +195,7 @@ def test_verify_lists_every_sum_that_differs(paymaster, tmp_path):
     assert "adds up to the nano-dollar: 2 accounts, 50 records" in paymaster("ledger", "verify", "--ledger", "sqlite:books.db").out
     with sqlite3.connect("books.db") as database:
         database.execute("UPDATE account SET settled = settled + 1, held = 7 WHERE name = 'usd/run/a'")
-        database.execute("INSERT INTO account VALUES ('requests/fast', 0, 3, 0, NULL)")
+        database.execute("INSERT INTO account VALUES ('requests/fast', 0, 3, 0)")
     database.close()
     ended = paymaster("ledger", "verify", "--ledger", "sqlite:books.db")
     assert ended.status == 1

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateways import PRICES, ask, served, wait_until, write_registry
+from paymaster.ledgers.sqlite.ledger import SqliteLedger
 from paymaster.ledgers.urls import open_ledger
 from paymaster.providers.scripted.script import Script
 from paymaster.providers.scripted.server import ScriptedServer
@@ -221,7 +222,7 @@ def lost_call(url: str) -> None:
 
 def charged_when_leases_end(ledger: Path) -> list[int]:
     """What unsettled holds are charged, in nano-dollars, once all their leases are over."""
-    books = open_ledger(f"sqlite:///{ledger}", BlockingRuntime().sleep)
+    books = SqliteLedger(ledger, BlockingRuntime().sleep)  # which follows its callers
     lost = run(books.sweep(time.time_ns() // 1_000_000 + 3_600_000))
     run(books.close())
     return [charge.amount for one in lost for charge in one.charges if charge.account == "usd/run/r"]

@@ -1,13 +1,13 @@
 """What an operator does with a ledger is the same for every kind: describe it, move it without loss, shorten its journal."""
 
 import random
-import sqlite3
 from contextlib import ExitStack, closing
 
 import orjson
 import pytest
 import redis
 
+from old_schema import make_first_version
 from paymaster.accounting.accounts import Balance, Charge, Hold, Post, Settlement
 from paymaster.errors import LedgerUnusable
 from paymaster.ledgers.admin.export_format import ExportHead, InvalidExport, OpeningBalance, read_lines, write_lines
@@ -258,20 +258,7 @@ def test_a_file_of_the_first_version_is_brought_up_to_date_in_place(open_another
     live(ledger)
     text = exported(ledger)
     run(ledger.close())
-    with sqlite3.connect(ledger.path) as database:
-        for table in ("identity", "clock_claim"):
-            database.execute(f"DROP TABLE {table}")
-        for column in ("boot_id", "uptime_ms", "claimed_at_ms", "confirmed_at_ms", "dropped_until_ms"):
-            database.execute(f"ALTER TABLE clock DROP COLUMN {column}")
-        database.execute("ALTER TABLE hold DROP COLUMN process")
-        database.execute("ALTER TABLE account ADD COLUMN free_ms INTEGER")
-        database.execute("ALTER TABLE clock RENAME COLUMN next_lease_end_ms TO lease_ms")
-        database.execute("ALTER TABLE clock RENAME COLUMN queue_until_ms TO line_ms")
-        database.execute("DROP TABLE opening")
-        database.execute("ALTER TABLE ticket DROP COLUMN names")
-        database.execute("ALTER TABLE ticket DROP COLUMN since_ms")
-        database.execute("PRAGMA user_version = 1")
-    database.close()
+    make_first_version(ledger.path)
     admin = open_admin(SqliteLedger(ledger.path, None))
     assert admin.describe().version == 1
     assert admin.migrate() == (1, 5)

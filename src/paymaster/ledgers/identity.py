@@ -84,7 +84,7 @@ class KnownLedger:
     def remember(self, ledger_id: str) -> None:
         """This is the ledger here: for the first contact, when none is expected."""
         self._was_read = True
-        self._id, self._predecessors, self.acceptance = ledger_id, frozenset(), token_hex(8)
+        self._id, self._predecessors = ledger_id, frozenset()
         self._newest_ms = 0
         with suppress(OSError):
             self._write()
@@ -99,11 +99,7 @@ class KnownLedger:
         before = self._id
         kept = self._predecessors | {before} if with_waiting and before and ledger_id else frozenset[str]()
         self._id, self._predecessors, self.acceptance = ledger_id, kept - {ledger_id or ""}, token_hex(8)
-        if ledger_id is not None:
-            self._write()
-        elif self._file is not None:
-            self._file.unlink(missing_ok=True)
-            self.acceptance = ""
+        self._write()
         if self._seen_file is not None:
             self._seen_file.unlink(missing_ok=True)
         self._forget_newest()
@@ -191,11 +187,14 @@ def older(label: str, behind_ms: int) -> LedgerReplaced:
     )
 
 
-def _read(path: Path) -> tuple[str, frozenset[str], str]:
-    """The id, its predecessors and the mark of the last acceptance. Raises FileNotFoundError or NotADirectoryError."""
+def _read(path: Path) -> tuple[str | None, frozenset[str], str]:
+    """The id (None: any ledger is accepted), its predecessors and the mark of the last acceptance.
+
+    Raises FileNotFoundError or NotADirectoryError if there is none.
+    """
     try:
         content = orjson.loads(path.read_bytes())
-        if _ID.fullmatch(content["id"]):
+        if content["id"] is None or _ID.fullmatch(content["id"]):
             return content["id"], frozenset(content.get("predecessors", ())), str(content.get("acceptance", ""))
         reason = "there is no id in it"
     except (FileNotFoundError, NotADirectoryError):

@@ -6,7 +6,7 @@ from paymaster.errors import LedgerReplaced
 from paymaster.ledgers.identity import KnownLedger, another, missing, older
 
 # A server that takes over from another may lack this much of the journal, and is still the same ledger (`unit_of_work.lua`).
-MAY_LACK_MS = 10_000
+MAY_LACK_MS = 250
 CAUSES = {
     "MISSING": "FLUSHALL, FLUSHDB, SWAPDB, DEL and RENAME do that, and a restart of a server that keeps nothing on its disk.",
     "ANOTHER": "SWAPDB, an import and a restart with other data do that; or this ledger was removed, and another one made in its place.",

@@ -17,7 +17,7 @@ from paymaster.ledgers.sqlite.file import connect, is_busy, is_empty, locked_for
 from paymaster.ledgers.sqlite.forks import watch_forks
 from paymaster.ledgers.sqlite.group_commit import GroupCommit
 from paymaster.ledgers.sqlite.machine_clock import ReadsMachineTime
-from paymaster.ledgers.sqlite.placement import Placement
+from paymaster.ledgers.sqlite.placement import Placement, file_id
 from paymaster.ledgers.sqlite.store import SqliteStore
 
 T = TypeVar("T")
@@ -199,15 +199,17 @@ class SqliteLedger:
         if self.known.id() is not None and is_empty(self.path):
             self.known.refresh()
             self.known.check(None, 0, label=str(self.path))
+        before = file_id(self.path)
         connection = open_database(self.path)
         try:
+            placement = Placement(self.path, before)
             store = SqliteStore(connection, self._process_name(), self._machine_time, self._note_ahead)
             self._check_identity(store)
         except BaseException:
             connection.close()
             raise
         self._acceptance = self.known.acceptance
-        self._store, self._placement = store, Placement(self.path)
+        self._store, self._placement = store, placement
         return self._store
 
     def _check_identity(self, store: SqliteStore) -> None:

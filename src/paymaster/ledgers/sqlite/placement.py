@@ -19,23 +19,29 @@ BACK = (
     "has them."
 )
 
-FileIds: TypeAlias = tuple[tuple[int, int] | None, ...]
-"""Device and inode of the file, its log and its shared memory; None for one that does not exist."""
+FileId: TypeAlias = tuple[int, int]
+"""Device and inode of a file."""
+FileIds: TypeAlias = tuple[FileId | None, ...]
+"""Those of the file, its log and its shared memory; None for one that does not exist."""
 _FolderState: TypeAlias = tuple[int, int, int]
 
 
 class Placement:
     """The names of the files of a ledger that is open, and what they stood for when it was opened.
 
-    As long as their folder has not changed, no name has: one look instead of three.
+    As long as their folder has not changed, no name has: one look instead of three. `before` is what the file's name stood for before it
+    was opened, None for nothing. Raises LedgerReplaced if that has changed: the file that has the name now may not be the one that was
+    opened.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, before: "FileId | None" = None) -> None:
         self._path = path
         name = str(path.resolve())
         self._names = (name, *(name + log for log in LOGS))
         self._folder = str(path.resolve().parent)
         self._opened = self._look()
+        if before is not None and before != self._opened[0]:
+            raise LedgerReplaced(f"The ledger {path} was replaced by another file while it was opened.", advice=BACK)
         self._seen_folder: _FolderState | None = None
         self._seen_ns = 0
         self._is_sure = False
@@ -55,7 +61,7 @@ class Placement:
         self._is_sure = folder is not None and now_ns - self._seen_ns > TICK_NS
 
     def _look(self) -> FileIds:
-        return tuple(map(_file_id, self._names))
+        return tuple(map(file_id, self._names))
 
     def _describe(self, found: FileIds) -> str:
         path = self._path
@@ -77,7 +83,8 @@ def _folder_state(folder: str) -> _FolderState | None:
     return found.st_dev, found.st_ino, found.st_mtime_ns
 
 
-def _file_id(name: str) -> tuple[int, int] | None:
+def file_id(name: str | Path) -> FileId | None:
+    """What a name stands for; None for nothing."""
     try:
         found = os.stat(name)  # noqa: PTH116 - once per transaction: a Path costs more than the call
     except OSError:
