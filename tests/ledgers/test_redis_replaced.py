@@ -14,7 +14,7 @@ from paymaster.errors import LedgerReplaced, LedgerUnavailable, LedgerUnusable
 from paymaster.ledgers.admin.export_format import read_lines, write_lines
 from paymaster.ledgers.identity import KnownLedger
 from paymaster.ledgers.redis.address import read_address
-from paymaster.ledgers.redis.expectation import Expectation
+from paymaster.ledgers.redis.expectation import REPLICA_MAY_LACK_MS, Expectation
 from paymaster.ledgers.redis.ledger import RedisLedger
 from paymaster.ledgers.spool.ledger import SpoolingLedger
 from paymaster.ledgers.urls import admin_for
@@ -269,11 +269,19 @@ def test_an_older_dump_is_refused_to_running_and_new_processes(older_dump, open_
     assert spent(open_ledger(server, "fresh")) == 3
 
 
-def test_a_server_that_lost_the_last_moment_goes_on_as_after_a_failover(older_dump, open_ledger):
+def test_a_server_that_lost_the_last_moment_is_refused(older_dump, open_ledger):
     server, running = older_dump(lacking_ms=200)
-    assert spent(running) == 3
-    pay(running, "h3")
-    assert spent(open_ledger(server)) == 6
+    for ledger in (running, open_ledger(server)):
+        with pytest.raises(LedgerReplaced):
+            pay(ledger, "h3")
+
+
+@pytest.mark.parametrize(("lacking_ms", "goes_on"), [(0, True), (250, True), (251, False)])
+def test_a_replica_that_takes_over_may_lack_the_last_moment(older_dump, lacking_ms, goes_on):
+    _, running = older_dump(lacking_ms=lacking_ms)
+    running._expectation = Expectation(running.known, running.location, REPLICA_MAY_LACK_MS)
+    with contextlib.nullcontext() if goes_on else pytest.raises(LedgerReplaced):
+        pay(running, "h3")
 
 
 def test_a_person_who_accepts_an_older_copy_lets_running_and_new_processes_go_on(older_dump, open_ledger, tmp_path):

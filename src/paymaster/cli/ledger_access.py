@@ -12,7 +12,7 @@ from paymaster.cli.terminal import write_json
 from paymaster.errors import LedgerReplaced, LedgerUnavailable, LedgerUnusable, UsageMistake
 from paymaster.ledgers.admin.archiving import archive_files, read_archive
 from paymaster.ledgers.admin.export_format import InvalidExport
-from paymaster.ledgers.admin.ledger_admin import ClockAhead
+from paymaster.ledgers.admin.ledger_admin import ClockAhead, LedgerIdentity
 from paymaster.ledgers.identity import missing
 from paymaster.ledgers.memory import MemoryLedger
 from paymaster.ledgers.sqlite.ledger import SqliteLedger
@@ -65,15 +65,12 @@ class LedgerReader:
         """Raise LedgerReplaced if callers of this state directory would be refused, as it knows another ledger here."""
         if self.known.id() is None:
             return
-        description = None if self.is_new else self.admin.describe()
-        if description is None:
-            self.known.check(None, 0, label=self.location)
-        elif description.id:
-            self.known.check(description.id, description.last_record_ms, label=self.location)
+        found = LedgerIdentity("", 0) if self.is_new else self.admin.identify()
+        self.known.check(found.id or None, found.last_record_ms, label=self.location)
 
     def clocks_ahead(self) -> Sequence[ClockAhead]:
         """The processes whose clock is ahead of the ledger's time, and not followed."""
-        return () if self.is_new else self.admin.describe().clocks_ahead
+        return () if self.is_new else self.admin.identify().clocks_ahead
 
     def known_warnings(self) -> tuple[str, ...]:
         """What `check_known` would raise, for commands that only show what is there."""

@@ -24,13 +24,24 @@ class ClockAhead(NamedTuple):
     at_ms: int
 
 
+class LedgerIdentity(NamedTuple):
+    """Which ledger it is, and how new.
+
+    `id` is '' if there is no ledger, or its schema has none yet. `last_record_ms` is when the last record was written, even if it has left
+    the journal; 0 without any.
+    """
+
+    id: str
+    last_record_ms: int
+    clocks_ahead: tuple[ClockAhead, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerDescription:
     """A ledger from outside. `size_bytes` is that of its files, or of its keys in memory; `journal_bytes` the records' part, if known.
 
     `id` is its own, '' if its schema has none yet. `version` is its schema's, `newest_version` the one that this Paymaster writes.
-    `last_record_ms` is when the last record was written, even if it has left the journal; 0 without any. `settings` are the server's, as
-    it reports them; `warnings` name those that don't keep the promise of a hard budget.
+    `settings` are the server's, as it reports them; `warnings` name those that don't keep the promise of a hard budget.
     """
 
     kind: str
@@ -48,7 +59,6 @@ class LedgerDescription:
     newest_ms: int | None
     settings: Mapping[str, str]
     warnings: tuple[str, ...] = ()
-    last_record_ms: int = 0
     clocks_ahead: tuple[ClockAhead, ...] = ()
 
 
@@ -61,6 +71,10 @@ class LedgerAdmin(Protocol):
 
     def describe(self) -> LedgerDescription:
         """What it is and how much is in it. A schema of an earlier version is left as it is."""
+        ...
+
+    def identify(self) -> LedgerIdentity:
+        """Which ledger it is. A schema of an earlier version is left as it is."""
         ...
 
     def migrate(self) -> tuple[int, int]:

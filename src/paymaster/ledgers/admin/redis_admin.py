@@ -12,7 +12,7 @@ import orjson
 from paymaster.accounting.accounts import Charge, Record
 from paymaster.errors import LedgerUnavailable, LedgerUnusable
 from paymaster.ledgers.admin.export_format import AccountSums, ExportHead, Item, OpeningBalance, WindowEntry
-from paymaster.ledgers.admin.ledger_admin import JournalPosition, LedgerDescription, not_empty
+from paymaster.ledgers.admin.ledger_admin import JournalPosition, LedgerDescription, LedgerIdentity, not_empty
 from paymaster.ledgers.identity import new_id
 from paymaster.ledgers.redis.connections import Reply, ThreadConnections
 from paymaster.ledgers.redis.damage import DamagedValue, reading
@@ -82,6 +82,12 @@ class RedisAdmin:
             settings=settings.shown(),
             warnings=settings_warnings(settings, address),
         )
+
+    def identify(self) -> LedgerIdentity:
+        """Which ledger it is."""
+        _, detail = self._ask("identify")
+        last_record_ms, _, ledger_id = detail.decode().partition(" ")
+        return LedgerIdentity(ledger_id, int(last_record_ms))
 
     def migrate(self) -> tuple[int, int]:
         """The scripts refuse every other version, so there is nothing to do if they answer."""

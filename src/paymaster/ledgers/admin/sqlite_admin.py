@@ -10,7 +10,7 @@ import orjson
 
 from paymaster.accounting.accounts import Record
 from paymaster.ledgers.admin.export_format import AccountSums, ExportHead, Item, OpeningBalance, WindowEntry
-from paymaster.ledgers.admin.ledger_admin import ClockAhead, JournalPosition, LedgerDescription, not_empty
+from paymaster.ledgers.admin.ledger_admin import ClockAhead, JournalPosition, LedgerDescription, LedgerIdentity, not_empty
 from paymaster.ledgers.sqlite.file import is_busy, locked_for_long, newest_version, open_as_it_is, open_database, read_statements, to_error
 from paymaster.ledgers.sqlite.store import SEQ_BITS, SqliteStore
 from paymaster.ledgers.store import OpenHold
@@ -44,14 +44,14 @@ class SqliteAdmin:
             with closing(connection):
                 connection.execute(f"PRAGMA busy_timeout = {PATIENCE_MS}")
                 counts = connection.execute(self._sql["count"]).fetchone() if version else (0, 0, 0, 0, None, None)
-                ledger_id, last_record_ms, claims = self._describe_new(connection) if version >= IDENTITY_VERSION else ("", 0, ())
+                identity = _identity(connection, version)
                 journal_mode = connection.execute("PRAGMA journal_mode").fetchone()[0]
         clock_ms, accounts, holds, records, oldest_ms, newest_ms = counts
         files = [self._path.with_name(self._path.name + suffix) for suffix in ("", "-wal")]
         return LedgerDescription(
             kind="SQLite",
             location=str(self._path),
-            id=ledger_id,
+            id=identity.id,
             version=version,
             newest_version=newest_version(),
             size_bytes=sum(file.stat().st_size for file in files if file.exists()),
@@ -63,15 +63,16 @@ class SqliteAdmin:
             oldest_ms=oldest_ms,
             newest_ms=newest_ms,
             settings={"journal_mode": journal_mode, "synchronous": "normal"},
-            last_record_ms=last_record_ms,
-            clocks_ahead=claims,
+            clocks_ahead=identity.clocks_ahead,
         )
 
-    def _describe_new(self, connection: sqlite3.Connection) -> tuple[str, int, tuple[ClockAhead, ...]]:
-        """What only newer schemas have: the id, the time of the last record, and processes whose clock is ahead."""
-        store = SqliteStore(connection)
-        claims = (ClockAhead(claim.process, claim.ahead_ms, claim.at_ms) for claim in store.list_claims())
-        return store.identity(), store.newest_ms()[1], tuple(claims)
+    def identify(self) -> LedgerIdentity:
+        """Which ledger it is."""
+        with self._faults_explained():
+            connection, version = open_as_it_is(self._path)
+            with closing(connection):
+                connection.execute(f"PRAGMA busy_timeout = {PATIENCE_MS}")
+                return _identity(connection, version)
 
     def migrate(self) -> tuple[int, int]:
         """Bring the schema up to date."""
@@ -192,6 +193,14 @@ class SqliteAdmin:
             yield
         except sqlite3.Error as error:
             raise (locked_for_long(self._path, PATIENCE_MS) if is_busy(error) else to_error(error, self._path)) from error
+
+
+def _identity(connection: sqlite3.Connection, version: int) -> LedgerIdentity:
+    if version < IDENTITY_VERSION:
+        return LedgerIdentity("", 0)
+    store = SqliteStore(connection)
+    claims = (ClockAhead(claim.process, claim.ahead_ms, claim.at_ms) for claim in store.list_claims())
+    return LedgerIdentity(store.identity(), store.newest_ms()[1], tuple(claims))
 
 
 def add_up(amounts: Iterable[Mapping[str, int]]) -> dict[str, int]:

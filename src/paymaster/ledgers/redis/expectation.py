@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from paymaster.errors import LedgerReplaced
 from paymaster.ledgers.identity import KnownLedger, another, missing, older
 
-# A server that takes over from another may lack this much of the journal, and is still the same ledger (`unit_of_work.lua`).
-MAY_LACK_MS = 250
+# A replica that takes over from its master may lack this much of the journal, and is still the same ledger.
+REPLICA_MAY_LACK_MS = 250
 CAUSES = {
     "MISSING": "FLUSHALL, FLUSHDB, SWAPDB, DEL and RENAME do that, and a restart of a server that keeps nothing on its disk.",
     "ANOTHER": "SWAPDB, an import and a restart with other data do that; or this ledger was removed, and another one made in its place.",
@@ -15,11 +15,15 @@ CAUSES = {
 
 
 class Expectation:
-    """What `known` has, and the newest record that this process has seen. `location` names the ledger in messages."""
+    """What `known` has, and the newest record that this process has seen. `location` names the ledger in messages.
 
-    def __init__(self, known: KnownLedger, location: str) -> None:
+    `may_lack_ms` is how much older than that record the newest one on the server may be.
+    """
+
+    def __init__(self, known: KnownLedger, location: str, may_lack_ms: int = 0) -> None:
         self._known = known
         self._location = location
+        self._may_lack_ms = may_lack_ms
         self._seen_ms: int | None = None
         # Whether the state directory keeps what was seen. If it had it and no longer does, a person has accepted an older ledger.
         self._is_kept = False
@@ -35,7 +39,7 @@ class Expectation:
         if self._seen_ms is None:
             self._seen_ms = self._known.newest_seen_ms()
             self._is_kept = self._seen_ms > 0
-        return {"ledger": ledger_id, "seen_ms": self._seen_ms} if self._seen_ms else {"ledger": ledger_id}
+        return {"ledger": ledger_id, "seen_ms": self._seen_ms - self._may_lack_ms} if self._seen_ms else {"ledger": ledger_id}
 
     def meet(self, ledger_id: str, newest_ms: int) -> None:
         """This ledger was found while none was expected; from now on it is, unless another process was faster."""
@@ -65,7 +69,7 @@ class Expectation:
         if refusal != "OLDER" or not isinstance(asked_ms, int):
             return False
         if self._seen_ms is not None and self._seen_ms >= asked_ms:
-            if not self._is_kept or self._known.newest_seen_ms() + MAY_LACK_MS >= asked_ms:
+            if not self._is_kept or self._known.newest_seen_ms() >= asked_ms:
                 return False
             self._forget()
         return True

@@ -32,7 +32,7 @@ from paymaster.ledgers.redis.address import Address
 from paymaster.ledgers.redis.connections import Reply
 from paymaster.ledgers.redis.damage import DamagedValue
 from paymaster.ledgers.redis.damage import to_error as damage_error
-from paymaster.ledgers.redis.expectation import Expectation
+from paymaster.ledgers.redis.expectation import REPLICA_MAY_LACK_MS, Expectation
 from paymaster.ledgers.redis.faults import (
     ANOTHER_NAME,
     FAULTS,
@@ -109,7 +109,7 @@ class RedisLedger:
         self._jitter = jitter
         self._worked = False
         self.known = known or KnownLedger()
-        self._expectation = Expectation(self.known, address.location)
+        self._expectation = Expectation(self.known, address.location, REPLICA_MAY_LACK_MS if address.kind in {"sentinel", "cluster"} else 0)
         # Two tries at least fit into the time, even if the first one gets no answer.
         self._runner = ScriptRunner(address, address.patience_ms / 2_000, blocking=blocking)
 

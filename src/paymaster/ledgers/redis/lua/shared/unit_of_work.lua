@@ -237,8 +237,7 @@ local function begin(clock_ms)
     if state.version ~= VERSION then
       return 'VERSION ' .. digits(state.version)
     end
-    local MAY_LACK_MS = 250 -- a server that takes over from another may lack so much of the journal, and is still the same ledger
-    if request.seen_ms and state.record_at_ms < request.seen_ms - MAY_LACK_MS then
+    if request.seen_ms and state.record_at_ms < request.seen_ms then
       return 'OLDER ' .. digits(request.seen_ms - state.record_at_ms)
     end
   elseif request.ledger then
