@@ -2,11 +2,8 @@
 
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from enum import Enum, auto
+from dataclasses import dataclass, field, replace
 from functools import partial
-
-import orjson
 
 from paymaster.jsontypes import JsonObject
 from paymaster.providers.scripted.answers import (
@@ -22,45 +19,20 @@ from paymaster.providers.scripted.answers import (
 from paymaster.providers.scripted.bill import Bill, BillLine, ModelBill
 from paymaster.providers.scripted.embedding import MOST_DIMENSIONS, count_items, dimensions_of, item_tokens, whole_embeddings
 from paymaster.providers.scripted.faults import REFUSALS, is_billed
-from paymaster.providers.scripted.rendering import DONE, chunks, embeddings_usage, event, usage_chunk, usage_object, whole_answer
+from paymaster.providers.scripted.rendering import chunks, embeddings_usage, usage_object, whole_answer
+from paymaster.providers.scripted.responses import (
+    ScriptedResponse,
+    StreamedAnswer,
+    planned_refusal,
+    refusal,
+    reported_usage,
+    streamed_response,
+    whole_response,
+)
 from paymaster.providers.scripted.script import Answer, FaultKind, FaultPlan, Script, ScriptedModel
 from paymaster.providers.scripted.windows import SlidingWindow
 
 NOTHING = TokenCounts(0, 0)
-_JSON = "application/json"
-_EVENTS = "text/event-stream"
-
-
-class End(Enum):
-    """How the provider ends a response."""
-
-    COMPLETE = auto()
-    RESET = auto()
-    SILENT = auto()
-    CUT = auto()
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """Bytes of a body, sent `delay_ms` after the previous piece."""
-
-    delay_ms: int
-    data: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class ScriptedResponse:
-    """The response to one request: the head after `delay_ms`, the pieces, the end. `length` is the announced size of a whole body.
-
-    RESET comes instead of the head; SILENT and CUT come after the pieces (SILENT without pieces: instead of the head).
-    """
-
-    status: int
-    headers: Mapping[str, str]
-    delay_ms: int
-    pieces: tuple[Piece, ...]
-    end: End = End.COMPLETE
-    length: int | None = None
 
 
 @dataclass(slots=True)
@@ -89,6 +61,7 @@ class ScriptEngine:
     def respond(self, body: JsonObject, now_ms: int, attempt: str | None = None, *, embeds: bool = False) -> ScriptedResponse:
         """The response to one request. It is billed now, even if its caller disconnects.
 
+        Except for a stream of a model that stops when the connection closes: it is billed when it has ended, as far as it was sent.
         `attempt` is the caller's name for the request; `embeds`: it asks for vectors.
         """
         name = str(body.get("model"))
@@ -98,7 +71,7 @@ class ScriptEngine:
             model = self.script.model(name)
             if model is None:
                 self._bill(name, body, now_ms, 404, NOTHING, 0)
-                return _refusal(FaultKind.UNKNOWN_MODEL, f"The model {name!r} does not exist. Known: {', '.join(self.script.models)}.")
+                return refusal(FaultKind.UNKNOWN_MODEL, f"The model {name!r} does not exist. Known: {', '.join(self.script.models)}.")
             state = self._states.setdefault(name, _ModelState(model))
             plan = self._due_fault(state, now_ms)
             state.requests += 1
@@ -127,19 +100,19 @@ class ScriptEngine:
         model = state.model
         sizes = item_tokens(model, body) if embeds else [prompt_tokens(model, body)]
         if plan is not None and plan.kind in REFUSALS:
-            refusal = _planned_refusal(plan, model)
+            refused = planned_refusal(plan, model)
             billed = TokenCounts(sum(sizes), 0) if is_billed(plan) else NOTHING
-            self._bill(name, body, now_ms, refusal.status, billed, cost_nanousd(model.prices, billed), plan)
-            return refusal
+            self._bill(name, body, now_ms, refused.status, billed, cost_nanousd(model.prices, billed), plan)
+            return refused
         if model.context_window is not None and max(sizes, default=0) > model.context_window:
             self._bill(name, body, now_ms, 400, NOTHING, 0)
             message = f"This model's maximum context length is {model.context_window} tokens, the prompt has {max(sizes)}."
-            return _refusal(FaultKind.CONTEXT_TOO_LONG, message)
+            return refusal(FaultKind.CONTEXT_TOO_LONG, message)
         if embeds:
             counts, dimensions = count_items(model, body), dimensions_of(model, body)
             if dimensions is None or not sizes:
                 self._bill(name, body, now_ms, 400, NOTHING, 0)
-                return _refusal(FaultKind.BAD_REQUEST, f"dimensions must be from 1 to {MOST_DIMENSIONS}." if sizes else "input is empty.")
+                return refusal(FaultKind.BAD_REQUEST, f"dimensions must be from 1 to {MOST_DIMENSIONS}." if sizes else "input is empty.")
             build = partial(self._vectors, name, state, plan, body, now_ms, dimensions)
         else:
             answer = choose_answer(model, body)
@@ -152,19 +125,23 @@ class ScriptEngine:
             return limited
         billed = counts if plan is None or is_billed(plan) else NOTHING
         status = 0 if plan is not None and plan.kind in {FaultKind.RESET, FaultKind.SILENCE} else 200
-        self._bill(name, body, now_ms, status, billed, cost_nanousd(model.prices, billed), plan)
         state.per_minute.add(1, now_ms)
         state.tokens_per_minute.add(counts.total_tokens, now_ms)
-        own = self.bill.models[name]
+        own = self.bill.models.setdefault(name, ModelBill())
         own.largest_requests_per_minute, own.largest_tokens_per_minute = state.per_minute.largest, state.tokens_per_minute.largest
-        return build(counts)
+        response, cost = build(counts), cost_nanousd(model.prices, billed)
+        if model.stops_on_disconnect and body.get("stream") and not embeds and status == 200:
+            line = self._line(name, body, now_ms, status, billed, cost, plan)
+            return replace(response, ended=partial(self._bill_as_sent, model, response, line))
+        self._bill(name, body, now_ms, status, billed, cost, plan)
+        return response
 
     def _vectors(
         self, name: str, state: _ModelState, plan: FaultPlan | None, body: JsonObject, now_ms: int, dimensions: int, counts: TokenCounts
     ) -> ScriptedResponse:
-        whole = whole_embeddings(body, name, dimensions, _reported_usage(counts, plan, embeddings_usage(counts)))
+        whole = whole_embeddings(body, name, dimensions, reported_usage(counts, plan, embeddings_usage(counts)))
         slow_ms = plan.delay_ms if plan is not None and plan.kind is FaultKind.SLOW_FIRST_TOKEN else 0
-        return _whole_response(self._limit_headers(state, now_ms), state.model.latency_ms + slow_ms, whole, plan)
+        return whole_response(self._limit_headers(state, now_ms), state.model.latency_ms + slow_ms, whole, plan)
 
     def _answer(
         self,
@@ -184,19 +161,21 @@ class ScriptEngine:
         delay_ms = model.latency_ms if answer.latency_ms is None else answer.latency_ms
         if plan is not None and plan.kind is FaultKind.SLOW_FIRST_TOKEN:
             delay_ms += plan.delay_ms
-        usage = _reported_usage(counts, plan, usage_object(counts))
+        usage = reported_usage(counts, plan, usage_object(counts))
         headers = self._limit_headers(state, now_ms)
         if not body.get("stream"):
-            return _whole_response(headers, delay_ms, whole_answer(head, answer_text, choices, usage), plan)
+            return whole_response(headers, delay_ms, whole_answer(head, answer_text, choices, usage), plan)
         chunk_ms = model.chunk_ms if answer.chunk_ms is None else answer.chunk_ms
         options = body.get("stream_options")
         with_usage = isinstance(options, Mapping) and bool(options.get("include_usage"))
-        pieces = list(chunks(head, answer_text, choices, answer.chunks or model.chunks))
-        if plan is not None and plan.kind is FaultKind.EARLY_USAGE:
-            pieces[0]["usage"], usage = usage_object(TokenCounts(counts.prompt_tokens, 1)), None
-        events = [event(piece) for piece in pieces]
-        closing = [event(usage_chunk(head, usage)), DONE] if with_usage and usage is not None else [DONE]
-        return _streamed_response(headers, delay_ms, chunk_ms, events, closing, plan)
+        streamed = StreamedAnswer(
+            head=head,
+            chunks=list(chunks(head, answer_text, choices, answer.chunks or model.chunks)),
+            chunk_ms=chunk_ms,
+            counts=counts,
+            usage=usage if with_usage else None,
+        )
+        return streamed_response(headers, delay_ms, streamed, plan)
 
     def _limited(self, state: _ModelState, counts: TokenCounts, now_ms: int) -> ScriptedResponse | None:
         limits = state.model.limits
@@ -209,7 +188,7 @@ class ScriptEngine:
         if wait_ms == 0:
             return None
         headers = {**self._limit_headers(state, now_ms), "retry-after": str(-(-wait_ms // 1_000)), "retry-after-ms": str(wait_ms)}
-        return _refusal(FaultKind.THROTTLE, f"Rate limit reached. Please try again in {wait_ms}ms.", headers)
+        return refusal(FaultKind.THROTTLE, f"Rate limit reached. Please try again in {wait_ms}ms.", headers)
 
     def _limit_headers(self, state: _ModelState, now_ms: int) -> dict[str, str]:
         limits = state.model.limits
@@ -220,6 +199,13 @@ class ScriptEngine:
                 headers[f"x-ratelimit-remaining-{name}"] = str(window.remaining(cap, now_ms))
                 headers[f"x-ratelimit-reset-{name}"] = f"{window.wait_ms(cap, cap, now_ms)}ms"
         return headers
+
+    def _bill_as_sent(self, model: ScriptedModel, response: ScriptedResponse, line: BillLine, sent: int) -> None:
+        """Bill a stream that has ended, after `sent` of its pieces: the prompt, and the output until then."""
+        tokens = min(line.completion_tokens, response.pieces[sent - 1].tokens if sent else 0)
+        counts = TokenCounts(line.prompt_tokens, tokens, line.cached_tokens)
+        with self._lock:
+            self.bill.add(replace(line, completion_tokens=tokens, billed_nanousd=cost_nanousd(model.prices, counts)))
 
     def _bill(
         self,
@@ -233,108 +219,21 @@ class ScriptEngine:
         *,
         limited: bool = False,
     ) -> None:
-        self.bill.models.setdefault(name, ModelBill())
-        self.bill.add(
-            BillLine(
-                at_ms=now_ms,
-                model=name,
-                status=status,
-                streamed=bool(body.get("stream")),
-                step=step_of(body),
-                prompt_tokens=counts.prompt_tokens,
-                completion_tokens=counts.completion_tokens,
-                cached_tokens=counts.cached_tokens,
-                billed_nanousd=cost,
-                fault=plan.kind if plan is not None else None,
-                limited=limited,
-                attempt=self._attempt,
-            )
+        self.bill.add(replace(self._line(name, body, now_ms, status, counts, cost, plan), limited=limited))
+
+    def _line(
+        self, name: str, body: JsonObject, now_ms: int, status: int, counts: TokenCounts, cost: int, plan: FaultPlan | None
+    ) -> BillLine:
+        return BillLine(
+            at_ms=now_ms,
+            model=name,
+            status=status,
+            streamed=bool(body.get("stream")),
+            step=step_of(body),
+            prompt_tokens=counts.prompt_tokens,
+            completion_tokens=counts.completion_tokens,
+            cached_tokens=counts.cached_tokens,
+            billed_nanousd=cost,
+            fault=plan.kind if plan is not None else None,
+            attempt=self._attempt,
         )
-
-
-def _refusal(kind: FaultKind, message: str | None = None, headers: Mapping[str, str] | None = None) -> ScriptedResponse:
-    refusal = REFUSALS[kind]
-    data = orjson.dumps(refusal.body(message))
-    return ScriptedResponse(refusal.status, {"content-type": _JSON, **(headers or {})}, 0, (Piece(0, data),), length=len(data))
-
-
-def _planned_refusal(plan: FaultPlan, model: ScriptedModel) -> ScriptedResponse:
-    refusal = REFUSALS[plan.kind]
-    data = orjson.dumps(refusal.body(plan.message))
-    headers = {"content-type": _JSON}
-    wait_s = plan.retry_after_s if plan.retry_after_s is not None else 1.0 if plan.kind is FaultKind.THROTTLE else None
-    if wait_s is not None and plan.kind is not FaultKind.THROTTLE_NO_HEADER:
-        headers["retry-after"] = f"{wait_s:g}"
-    return ScriptedResponse(plan.status or refusal.status, headers, model.latency_ms, (Piece(0, data),), length=len(data))
-
-
-def _reported_usage(counts: TokenCounts, plan: FaultPlan | None, usage: dict[str, object]) -> dict[str, object] | None:
-    if plan is not None and plan.kind is FaultKind.NO_USAGE:
-        return None
-    if plan is not None and plan.kind is FaultKind.LYING_USAGE:
-        prompt = counts.prompt_tokens if "completion_tokens" in usage else 0  # a request for vectors has no other figure
-        return {"prompt_tokens": prompt, "completion_tokens": 0, "total_tokens": 1}
-    return usage
-
-
-def _whole_response(headers: Mapping[str, str], delay_ms: int, answer: dict[str, object], plan: FaultPlan | None) -> ScriptedResponse:
-    kind = None if plan is None else plan.kind
-    if kind is FaultKind.EMPTY and "data" in answer:
-        answer["data"] = []
-    elif kind is FaultKind.EMPTY:
-        answer["choices"] = [{"index": 0, "message": {"role": "assistant", "content": ""}, "finish_reason": "stop"}]
-    data = orjson.dumps(answer)
-    if kind is FaultKind.ERROR_IN_STREAM:
-        data = orjson.dumps(REFUSALS[FaultKind.SERVER_ERROR].body())
-    length = len(data)
-    end = End.COMPLETE
-    match kind:
-        case FaultKind.RESET:
-            data, end = b"", End.RESET
-        case FaultKind.SILENCE:
-            data, end = b"", End.SILENT
-        case FaultKind.CUT:
-            data, end = data[: length // 2], End.CUT
-        case FaultKind.STALL:
-            data, end = data[: length // 2], End.SILENT
-        case FaultKind.TRUNCATED_JSON | FaultKind.MALFORMED_CHUNK:
-            data = data[: length // 2]
-            length = len(data)
-        case _:
-            pass
-    pieces = (Piece(0, data),) if data else ()
-    return ScriptedResponse(200, {**headers, "content-type": _JSON}, delay_ms, pieces, end, length)
-
-
-def _streamed_response(
-    headers: Mapping[str, str], delay_ms: int, chunk_ms: int, events: list[bytes], closing: list[bytes], plan: FaultPlan | None
-) -> ScriptedResponse:
-    # The last event, which has the finish reason, is never among them.
-    after = 0 if plan is None else min(plan.after_chunks, len(events) - 1)
-    end = End.COMPLETE
-    match None if plan is None else plan.kind:
-        case FaultKind.RESET:
-            events, closing, end = [], [], End.RESET
-        case FaultKind.SILENCE:
-            events, closing, end = [], [], End.SILENT
-        case FaultKind.CUT:
-            events, closing, end = events[:after], [], End.CUT
-        case FaultKind.STALL:
-            events, closing, end = events[:after], [], End.SILENT
-        case FaultKind.MALFORMED_CHUNK | FaultKind.TRUNCATED_JSON:
-            events.insert(after, events[after][: len(events[after]) // 2] + b"\n\n")
-        case FaultKind.ERROR_IN_STREAM:
-            events, closing = [*events[:after], event(REFUSALS[FaultKind.SERVER_ERROR].body())], [DONE]
-        case FaultKind.MISSING_DONE:
-            closing = closing[:-1]
-        case FaultKind.EMPTY:
-            events = [events[0], _finishing(events[-1])]
-        case _:
-            pass
-    pieces = (*(Piece(chunk_ms if number else 0, data) for number, data in enumerate(events)), *(Piece(0, data) for data in closing))
-    return ScriptedResponse(200, {**headers, "content-type": _EVENTS}, delay_ms, pieces, end)
-
-
-def _finishing(last: bytes) -> bytes:
-    """The last event of an answer without text."""
-    return last.replace(b'"finish_reason":"tool_calls"', b'"finish_reason":"stop"')

@@ -23,6 +23,7 @@ class Refusal:
 REFUSALS: Mapping[FaultKind, Refusal] = {
     FaultKind.THROTTLE: Refusal(429, "Rate limit reached for this model.", "rate_limit_exceeded", "requests"),
     FaultKind.THROTTLE_NO_HEADER: Refusal(429, "Rate limit reached for this model.", "rate_limit_exceeded", "requests"),
+    FaultKind.ABSURD_WAIT: Refusal(429, "Rate limit reached for this model.", "rate_limit_exceeded", "requests"),
     FaultKind.QUOTA: Refusal(429, "You have no credits left on this account.", "insufficient_quota", "insufficient_quota"),
     FaultKind.OVERLOADED: Refusal(503, "The model is overloaded.", "overloaded", "server_error"),
     FaultKind.SERVER_ERROR: Refusal(500, "The server had an error.", "server_error", "server_error"),

@@ -61,19 +61,22 @@ def whole_answer(head: JsonObject, answer_text: AnswerText, choices: int, usage:
     return answer
 
 
-def chunks(head: JsonObject, answer_text: AnswerText, choices: int, pieces: int) -> Iterator[dict[str, object]]:
-    """chat.completion.chunk objects: the text in about `pieces` parts, then the tool calls, then the finish reason."""
+def chunks(head: JsonObject, answer_text: AnswerText, choices: int, pieces: int) -> Iterator[tuple[dict[str, object], int]]:
+    """chat.completion.chunk objects: the text in about `pieces` parts, then the tool calls, then the finish reason.
+
+    Each with the bytes of output in it.
+    """
     for index in range(choices):
-        yield _chunk(head, index, {"role": "assistant", "content": ""})
+        yield _chunk(head, index, {"role": "assistant", "content": ""}), 0
         for name, text in (("reasoning_content", answer_text.reasoning), ("content", answer_text.text), ("refusal", answer_text.refusal)):
             for part in _parts(text, pieces):
-                yield _chunk(head, index, {name: part})
+                yield _chunk(head, index, {name: part}), len(part.encode())
         for number, (call_id, name, arguments) in enumerate(answer_text.calls):
             opening = {"index": number, "id": call_id, "type": "function", "function": {"name": name, "arguments": ""}}
-            yield _chunk(head, index, {"tool_calls": [opening]})
+            yield _chunk(head, index, {"tool_calls": [opening]}), len(name.encode())
             for part in _parts(arguments, pieces):
-                yield _chunk(head, index, {"tool_calls": [{"index": number, "function": {"arguments": part}}]})
-        yield _chunk(head, index, {}, answer_text.finish_reason)
+                yield _chunk(head, index, {"tool_calls": [{"index": number, "function": {"arguments": part}}]}), len(part.encode())
+        yield _chunk(head, index, {}, answer_text.finish_reason), 0
 
 
 def usage_chunk(head: JsonObject, usage: JsonObject) -> dict[str, object]:

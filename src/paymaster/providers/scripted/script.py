@@ -33,19 +33,23 @@ class FaultKind(StrEnum):
     THROTTLE = "throttle"
     THROTTLE_NO_HEADER = "throttle_no_header"
     QUOTA = "quota"
+    ABSURD_WAIT = "absurd_wait"
     OVERLOADED = "overloaded"
     SERVER_ERROR = "server_error"
     RESET = "reset"
     SILENCE = "silence"
     SLOW_FIRST_TOKEN = "slow_first_token"  # noqa: S105 - the name of a fault
     CUT = "cut"
+    LATE_CUT = "late_cut"
     STALL = "stall"
     MALFORMED_CHUNK = "malformed_chunk"
     ERROR_IN_STREAM = "error_in_stream"
     MISSING_DONE = "missing_done"
     NO_USAGE = "no_usage"
     LYING_USAGE = "lying_usage"
+    ABSURD_USAGE = "absurd_usage"
     EARLY_USAGE = "early_usage"
+    EARLY_USAGE_CUT = "early_usage_cut"
     TRUNCATED_JSON = "truncated_json"
     EMPTY = "empty"
     CONTEXT_TOO_LONG = "context_too_long"
@@ -80,6 +84,7 @@ Tokens = Annotated[int, Field(ge=0, le=10**12)]
 Millis = Annotated[int, Field(ge=0, le=86_400_000)]
 Positive = Annotated[int, Field(ge=1, le=10**12)]
 Seconds = Annotated[float, Field(ge=0, le=10**7)]
+ShortText = Annotated[str, Field(max_length=1_000)]
 
 
 class ScriptSection(BaseModel):
@@ -144,7 +149,8 @@ class FaultPlan(ScriptSection):
     """When and how something goes wrong.
 
     It begins after `after` requests to this model and lasts for `times` requests (default 1); or it lasts from `from_s` to `to_s` seconds
-    after the start (with no count, unless `times` is given).
+    after the start (with no count, unless `times` is given). `retry_after` is the header of an absurd wait as it is, `figure` the number of
+    an absurd usage as JSON text.
     """
 
     kind: Annotated[FaultKind, BeforeValidator(_fault_kind)]
@@ -154,6 +160,8 @@ class FaultPlan(ScriptSection):
     from_s: Seconds | None = None
     to_s: Seconds | None = None
     retry_after_s: Annotated[float, Field(ge=0, le=10**7)] | None = None
+    retry_after: ShortText = "0"
+    figure: ShortText = "1e30"
     status: Annotated[int, Field(ge=400, le=599)] | None = None
     message: str | None = None
     delay_ms: Millis = 5_000
@@ -176,7 +184,7 @@ class ProviderLimits(ScriptSection):
 
 
 class ScriptedModel(ScriptSection):
-    """One simulated model."""
+    """One simulated model. `stops_on_disconnect`: a stream whose connection closes is billed as far as it was sent, and not in full."""
 
     prices: ScriptedPrices = ScriptedPrices()
     answers: list[Answer] = Field(default_factory=lambda: [Answer(text="OK.")], min_length=1)
@@ -188,6 +196,7 @@ class ScriptedModel(ScriptSection):
     context_window: Positive | None = None
     max_output_tokens: Positive | None = None
     dimensions: Positive = 8
+    stops_on_disconnect: bool = False
     limits: ProviderLimits = ProviderLimits()
     faults: list[FaultPlan] = Field(default_factory=list)
 

@@ -16,7 +16,8 @@ from aiohttp import web
 
 from paymaster.errors import UsageMistake
 from paymaster.providers.scripted.bill import ATTEMPT_HEADER, Bill
-from paymaster.providers.scripted.engine import End, ScriptedResponse, ScriptEngine
+from paymaster.providers.scripted.engine import ScriptEngine
+from paymaster.providers.scripted.responses import End, ScriptedResponse
 from paymaster.providers.scripted.script import ANY_MODEL, Script, load_script
 
 LARGEST_REQUEST_BYTES = 64 * 1024 * 1024
@@ -192,15 +193,22 @@ async def _send(request: web.Request, response: web.StreamResponse, scripted: Sc
     if scripted.end is End.RESET:
         _reset(request)
         return
-    if scripted.delay_ms:
-        await asyncio.sleep(scripted.delay_ms / 1_000)
-    if scripted.end is End.SILENT and not scripted.pieces:
-        await asyncio.sleep(LONGEST_SILENCE_S)
-    await response.prepare(request)
-    for piece in scripted.pieces:
-        if piece.delay_ms:
-            await asyncio.sleep(piece.delay_ms / 1_000)
-        await response.write(piece.data)
+    sent = 0
+    try:
+        if scripted.delay_ms:
+            await asyncio.sleep(scripted.delay_ms / 1_000)
+        if scripted.end is End.SILENT and not scripted.pieces:
+            await asyncio.sleep(LONGEST_SILENCE_S)
+        await response.prepare(request)
+        for piece in scripted.pieces:
+            if piece.delay_ms:
+                await asyncio.sleep(piece.delay_ms / 1_000)
+            sent += 1  # it was generated, even if the connection closes now
+            await response.write(piece.data)
+        if scripted.end_delay_ms:
+            await asyncio.sleep(scripted.end_delay_ms / 1_000)
+    finally:
+        scripted.ended(sent)
     if scripted.end is End.SILENT:
         await asyncio.sleep(LONGEST_SILENCE_S)
     elif scripted.end is End.CUT:

@@ -9,7 +9,8 @@ import orjson
 from paymaster.flow.ports import Runtime
 from paymaster.operations import Operation
 from paymaster.providers.openai_http import OpenAIHttp
-from paymaster.providers.scripted.engine import End, Piece, ScriptedResponse, ScriptEngine
+from paymaster.providers.scripted.engine import ScriptEngine
+from paymaster.providers.scripted.responses import End, Piece, ScriptedResponse
 from paymaster.providers.scripted.script import load_script
 from paymaster.providers.transport import ExchangeBroken, ExchangeFault, HttpRequest
 
@@ -45,7 +46,11 @@ class ScriptedAnswer:
         self.status = response.status
         self.headers = response.headers
         self._pieces = deque(response.pieces)
+        self._sent = 0
         self._end = response.end
+        self._end_delay_ms = response.end_delay_ms
+        self._ended = response.ended
+        self._is_closed = False
         self._runtime = runtime
 
     async def read(self, wait_ms: int) -> bytes:
@@ -58,17 +63,23 @@ class ScriptedAnswer:
                 raise ExchangeBroken(ExchangeFault.SILENT, "")
             if piece.delay_ms:
                 await self._runtime.sleep(piece.delay_ms)
+            self._sent += 1
             return self._pieces.popleft().data
-        if self._end is End.SILENT:
+        if self._end is End.SILENT or self._end_delay_ms > wait_ms:
             await self._runtime.sleep(wait_ms)
+            self._end_delay_ms -= wait_ms
             raise ExchangeBroken(ExchangeFault.SILENT, "")
         if self._end is End.CUT:
+            await self._runtime.sleep(self._end_delay_ms)
             raise ExchangeBroken(ExchangeFault.LOST, "the script cut the connection")
         return b""
 
     def close(self) -> None:
         """Drop the remaining pieces."""
         self._pieces.clear()
+        if not self._is_closed:
+            self._is_closed = True
+            self._ended(self._sent)
 
 
 class ScriptedTransport:
@@ -91,6 +102,7 @@ class ScriptedTransport:
         silent = response.end is End.SILENT and not response.pieces
         if silent or response.delay_ms > wait_ms:
             await self._runtime.sleep(wait_ms)
+            response.ended(0)
             raise ExchangeBroken(ExchangeFault.SILENT, "")
         if response.delay_ms:
             await self._runtime.sleep(response.delay_ms)
