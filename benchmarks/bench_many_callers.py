@@ -23,9 +23,10 @@ from paymaster import AsyncClient, BudgetExceeded, CallFailed
 from paymaster.accounting.money import NANOUSD_PER_USD
 from paymaster.providers.scripted.script import parse_script
 from paymaster.providers.scripted.server import ScriptedServer
+from paymaster.torture.clients import TorturedClient
 from paymaster.torture.clocks import SkewedClock
 from paymaster.torture.private_server import PrivateServer
-from paymaster.torture.worker import TorturedClient, WorkerConfig
+from paymaster.torture.worker_config import WorkerConfig
 
 PROCESSES, CALLERS = 8, 125
 BUDGET_USD = 4
@@ -114,15 +115,13 @@ def order(registry: Path, ledger: str, folder: Path) -> WorkerConfig:
     return WorkerConfig(
         number=0,
         seed=0,
-        tasks=False,
+        style="threads",
         callers=1,
-        offset_ms=0,
-        jump_ms=0,
-        jump_after=0,
         cancels=False,
         registry=str(registry),
         ledger=ledger,
         state_dir=str(folder),
+        stop_file=str(folder / "stop"),
         lease_ms=LEASE_MS,
         window_ms=60_000,
         ends_s=0,

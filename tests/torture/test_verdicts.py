@@ -7,8 +7,10 @@ import pytest
 from paymaster.accounting.accounts import Balance, Record
 from paymaster.accounting.records import AttemptRecord
 from paymaster.providers.scripted.bill import BillLine
-from paymaster.torture.plans import WINDOW_MS, LedgerKind, Workload, make_plan
-from paymaster.torture.verdicts import ACCOUNT, Evidence, WorkerReports, judge, largest_window
+from paymaster.torture.faults import LedgerKind, TortureFault
+from paymaster.torture.pairing import COMMAND_USER
+from paymaster.torture.plans import LEASE_MS, MAX_ATTEMPTS, WINDOW_MS, Workload, make_plan
+from paymaster.torture.verdicts import ACCOUNT, Evidence, LossReport, WorkerReports, judge, largest_window
 
 PLAN = replace(
     make_plan(1, Workload(ledger_kind=LedgerKind.FILE, workers=1, calls=10, faults=frozenset())),
@@ -19,7 +21,7 @@ PLAN = replace(
 )
 
 
-def line(attempt, cost, at_ms=0, tokens=10):
+def line(attempt, cost, at_ms=0, tokens=10, fault=None):
     return BillLine(
         at_ms=at_ms,
         model="alpha",
@@ -30,13 +32,14 @@ def line(attempt, cost, at_ms=0, tokens=10):
         completion_tokens=0,
         cached_tokens=0,
         billed_nanousd=cost,
+        fault=fault,
         attempt=attempt,
     )
 
 
-def record(hold_id, cost, billed="exact", *, lost=False, number=1, amount=None):
+def record(hold_id, cost, billed="exact", *, lost=False, number=1, amount=None, call=None, user=None):
     body = AttemptRecord(
-        call_id=f"call-{hold_id}",
+        call_id=call or f"call-{hold_id}",
         attempt=number,
         at_ms=0,
         model="alpha",
@@ -48,12 +51,13 @@ def record(hold_id, cost, billed="exact", *, lost=False, number=1, amount=None):
         held_nanousd=cost,
         cost_source="registry",
         run="torture",
+        user=user,
     )
     return Record(hold_id, 0, lost=lost, amounts={ACCOUNT: cost if amount is None else amount}, body=body.to_json())
 
 
 def evidence(**changes):
-    reports = WorkerReports(admitted_at_ms={}, replies={"call-a": {1: 600}}, counts={"answered": 1}, crashes=())
+    reports = WorkerReports(admitted_at_ms={}, lost_at_ms={}, replies={"call-a": {1: 600}}, counts={"answered": 1}, crashes=())
     complete = Evidence(
         plan=PLAN,
         bill=[line("a", 600), line("b", 300)],
@@ -155,6 +159,88 @@ def test_a_worker_that_crashed():
     assert broken(evidence(reports=replace(evidence().reports, crashes=("worker 1 ended with status 1: KeyError",)))) == {
         "no worker crashed"
     }
+
+
+@pytest.mark.parametrize(
+    ("after_ms", "promise"),
+    [(0, {"no hold lost early"}), (LEASE_MS - 300, {"no hold lost early"}), (LEASE_MS - 200, set()), (LEASE_MS, set())],
+)
+def test_a_hold_that_is_charged_as_lost_before_its_lease_is_over(after_ms, promise):
+    reports = replace(evidence().reports, admitted_at_ms={"b": 10_000}, lost_at_ms={"b": 10_000 + after_ms, "unknown": 1})
+    assert broken(evidence(reports=reports)) == promise
+
+
+@pytest.mark.parametrize(
+    ("fault", "promise"), [(None, {"attempts within bounds"}), ("absurd_wait", {"attempts within bounds"}), ("throttle", set())]
+)
+def test_a_call_with_more_attempts_than_the_policy_allows(fault, promise):
+    """A provider that says how long to wait is waited for; any other attempt counts."""
+    names = [f"again-{number}" for number in range(MAX_ATTEMPTS + 1)]
+    bill = [*evidence().bill, *(line(name, 0, at_ms=WINDOW_MS * number, fault=fault) for number, name in enumerate(names, 1))]
+    journal = [*evidence().journal, *(record(name, 0, "none", number=number, call="again") for number, name in enumerate(names))]
+    assert broken(evidence(bill=bill, journal=journal)) == promise
+
+
+LOST = LossReport(TortureFault.REMOVE, at_ms=50_000, restored_at_ms=None, refused=4, went_on=0)
+
+
+def after_loss(loss, *admitted_at_ms, **changes):
+    reports = replace(evidence().reports, admitted_at_ms={f"late-{at_ms}": at_ms for at_ms in admitted_at_ms})
+    return evidence(reports=reports, loss=loss, **changes)
+
+
+def test_a_lost_ledger_is_judged_by_the_bill_and_by_who_refused():
+    run = after_loss(LOST, 49_000, journal=[], balances={})
+    assert broken(run) == set()
+    assert {check.name for check in judge(run)} == {
+        "billed within the budget",
+        "lost ledger refused",
+        "requests within limits",
+        "tokens within limits",
+        "no worker crashed",
+    }
+    assert broken(replace(run, bill=[line("a", 1_001)])) == {"billed within the budget"}
+
+
+@pytest.mark.parametrize(
+    ("loss", "admitted_at_ms", "promise"),
+    [
+        (LOST, (50_100,), set()),  # it was under way
+        (LOST, (50_300,), {"lost ledger refused"}),
+        (replace(LOST, went_on=1), (), {"lost ledger refused"}),
+        (replace(LOST, restored_at_ms=60_000), (59_999,), {"lost ledger refused"}),
+        (replace(LOST, restored_at_ms=60_000), (60_000,), set()),
+        (replace(LOST, kind=TortureFault.WAL), (59_999,), set()),  # the ledger itself is in its place
+        (replace(LOST, kind=TortureFault.WAL, went_on=1), (), {"lost ledger refused"}),
+    ],
+)
+def test_a_lost_ledger_that_workers_go_on_with(loss, admitted_at_ms, promise):
+    assert broken(after_loss(loss, *admitted_at_ms)) == promise
+
+
+def test_a_restored_ledger_is_judged_whole():
+    run = after_loss(replace(LOST, restored_at_ms=60_000), balances={ACCOUNT: Balance(settled=900)})
+    assert broken(run) == {"budget usable", "records add up to the balance"}
+
+
+@pytest.mark.parametrize(
+    ("records", "bill", "promises"),
+    [
+        ([("x", 60, "exact"), ("y", 40, "assumed")], [60, 30], set()),
+        ([("x", 100, "exact")], [], {"records match bills"}),
+        ([("x", 60, "exact"), ("y", 40, "assumed")], [60, 41], {"every request recorded"}),
+        ([("x", 60, "exact"), ("y", 40, "assumed")], [61, 30], {"every request recorded", "records match bills"}),
+        ([("x", 100, "exact")], [100, 1], {"every request recorded"}),
+    ],
+)
+def test_requests_of_the_command_line_are_found_by_their_cost(records, bill, promises):
+    """They don't name their attempt: they are the installed product."""
+    journal = [record("a", 600), record("b", 300), *(record(name, cost, billed, user=COMMAND_USER) for name, cost, billed in records)]
+    lines = [line("a", 600), line("b", 300), *(line(None, cost, at_ms=WINDOW_MS * number) for number, cost in enumerate(bill, 1))]
+    plan = replace(PLAN, budget_nanousd=sum(each.billed_nanousd for each in lines))
+    settled = 900 + sum(cost for _, cost, _ in records)
+    run = evidence(bill=lines, journal=journal, balances={ACCOUNT: Balance(settled=settled)}, plan=plan)
+    assert broken(run) == promises
 
 
 def test_an_entry_leaves_its_window_at_the_end():

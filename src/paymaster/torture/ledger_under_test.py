@@ -11,7 +11,9 @@ from paymaster.errors import UsageMistake
 from paymaster.ledgers.redis.address import read_address
 from paymaster.ledgers.urls import open_ledger
 from paymaster.runtime import BlockingRuntime
-from paymaster.torture.plans import LedgerKind, TorturePlan
+from paymaster.torture.faults import LedgerKind
+from paymaster.torture.losses import LosableFile, LosableLedger, LosableServer
+from paymaster.torture.plans import TorturePlan
 from paymaster.torture.private_server import PrivateServer
 from paymaster.torture.tcp_proxy import TcpProxy
 
@@ -24,12 +26,13 @@ _WORKER_TIMEOUT_MS = 1_500
 
 @dataclass(frozen=True, slots=True)
 class LedgerUnderTest:
-    """A ledger's own URL, the URL that the workers use, and what can be disturbed: the proxy before it, the server itself."""
+    """A ledger's own URL, the URL that the workers use, and what can be disturbed: the proxy before it, the server, the data."""
 
     url: str
     worker_url: str
     proxy: TcpProxy | None = None
     server: PrivateServer | None = None
+    losable: LosableLedger | None = None
 
 
 def kind_of_ledger(url: str) -> LedgerKind:
@@ -66,13 +69,17 @@ def open_ledger_under_test(plan: TorturePlan, url: str, folder: Path, host: str)
     with contextlib.ExitStack() as stack:
         match plan.workload.ledger_kind:
             case LedgerKind.FILE:
-                file = f"sqlite://{(folder / 'disk' / 'ledger.sqlite3').absolute()}"
-                yield LedgerUnderTest(file, file)
+                path = (
+                    folder / "disk" / "books" / "ledger.sqlite3"
+                ).absolute()  # a disk can be mounted, and what is mounted can't be moved
+                yield LedgerUnderTest(f"sqlite://{path}", f"sqlite://{path}", losable=LosableFile(path))
             case LedgerKind.PRIVATE_SERVER:
-                server = stack.enter_context(PrivateServer(folder))
+                (folder / "server").mkdir()
+                server = stack.enter_context(PrivateServer(folder / "server"))
                 proxy = stack.enter_context(TcpProxy(("127.0.0.1", server.port), host))
                 own = f"redis://127.0.0.1:{server.port}"
-                yield LedgerUnderTest(own, f"redis://{host}:{proxy.port}?timeout_ms={_WORKER_TIMEOUT_MS}", proxy, server)
+                worker_url = f"redis://{host}:{proxy.port}?timeout_ms={_WORKER_TIMEOUT_MS}"
+                yield LedgerUnderTest(own, worker_url, proxy, server, LosableServer(server, folder))
             case LedgerKind.SERVER:
                 named = _with_own_name(url)
                 parts = urlsplit(named)

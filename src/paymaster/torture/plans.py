@@ -1,65 +1,51 @@
-"""What one seed means: workers, faults of the provider, disturbances and budget. Pure: it starts nothing and touches nothing."""
+"""What one seed means: workers, provider, disturbances, a loss of the ledger, the budget. Pure: it starts nothing and touches nothing."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from random import Random
 
 from paymaster.accounting.money import NANOUSD_PER_USD
-from paymaster.errors import UsageMistake
-from paymaster.providers.scripted.script import Answer, FaultKind, FaultPlan, Script, ScriptedModel, ScriptedPrices
+from paymaster.providers.scripted.script import Script, ScriptedModel
+from paymaster.registry.schema import ModelSection
+from paymaster.torture.faults import DISTURBANCES, LOSSES, RESTORABLE, LedgerKind, TortureFault
+from paymaster.torture.provider_plans import (
+    BETWEEN_CHUNKS_MS,
+    FIRST_TOKEN_MS,
+    MODELS,
+    USD_PER_1M_INPUT,
+    USD_PER_1M_OUTPUT,
+    make_models,
+)
 
 RUN = "torture"
-MODELS = ("alpha", "beta", "gamma")
-USD_PER_1M_INPUT, USD_PER_1M_OUTPUT = 10, 30
 MEAN_COST_NANOUSD = 2_400_000
-"""About what one call costs, by the lengths below. A worker's calls times this is its part of the budget."""
+"""About what one call costs, by the lengths of prompts and answers. A worker's calls times this is its part of the budget."""
 
 LEASE_MS = 2_500
-TOTAL_MS, FIRST_TOKEN_MS, BETWEEN_CHUNKS_MS = 1_200, 800, 400
+TOTAL_MS = 1_200
 WINDOW_MS = 3_000
 """The minute of a rate limit, shortened so that a run of seconds spans many of them."""
 
-LONGEST_ANSWER_TOKENS = 100
+OWN_LEASE_MS = TOTAL_MS + 30_000
+"""The lease of a call that the command line makes: it is the installed product, whose leases are not shortened."""
+
+LEDGER_AHEAD_MS = 2_000
+"""The time of a ledger on a file may follow one caller's clock so far ahead of the true time, and no further."""
+
+RETRIES_PER_MODEL, MAX_ATTEMPTS = 1, 10
+
+_HOUR_MS, _DAY_MS = 3_600_000, 86_400_000
 
 
-class TortureFault(StrEnum):
-    """The faults that can be switched on: of the provider, the callers, the workers and the ledger."""
+class WorkerStyle(StrEnum):
+    """What a worker is: threads, tasks or both; a process that forks; a gateway and its clients; a caller of the command line."""
 
-    PROVIDER = "provider"
-    CANCEL = "cancel"
-    KILL = "kill"
-    STOP = "stop"
-    CLOCK = "clock"
-    DISK = "disk"
-    RESTART = "restart"
-    STALL = "stall"
-    CUT = "cut"
-
-
-DISTURBANCES = (TortureFault.KILL, TortureFault.STOP, TortureFault.DISK, TortureFault.RESTART, TortureFault.STALL, TortureFault.CUT)
-"""The faults that happen at one moment of the run."""
-
-
-class LedgerKind(StrEnum):
-    """Where the ledger is kept: this decides which faults are possible."""
-
-    MEMORY = "memory"
-    FILE = "file"
-    PRIVATE_SERVER = "private server"
-    SERVER = "server"
-    SERVERS = "servers"
-
-
-_ALWAYS = frozenset({TortureFault.PROVIDER, TortureFault.CANCEL})
-_PROCESSES = _ALWAYS | {TortureFault.KILL, TortureFault.STOP, TortureFault.CLOCK}
-POSSIBLE: dict[LedgerKind, frozenset[TortureFault]] = {
-    LedgerKind.MEMORY: _ALWAYS,
-    LedgerKind.FILE: _PROCESSES | {TortureFault.DISK},
-    LedgerKind.PRIVATE_SERVER: _PROCESSES | {TortureFault.RESTART, TortureFault.STALL, TortureFault.CUT},
-    LedgerKind.SERVER: _PROCESSES | {TortureFault.STALL, TortureFault.CUT},
-    LedgerKind.SERVERS: _PROCESSES,
-}
-"""The possible faults by kind of ledger: a memory ledger is in one process; only a server that we started may be restarted."""
+    THREADS = "threads"
+    TASKS = "tasks"
+    BOTH = "both"
+    FORK = "fork"
+    GATEWAY = "gateway"
+    COMMAND = "command"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,16 +59,39 @@ class Workload:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerPlan:
-    """One worker. `tasks`: it uses the async client. Its clock is `offset_ms` off, and `jump_ms` more after `jump_after` calls."""
+class ClockPlan:
+    """A clock that is `offset_ms` off, jumps by `jump_ms` after `jump_after` calls, and runs at `speed_percent` of the true speed."""
 
-    number: int
-    seed: int
-    tasks: bool
-    callers: int
     offset_ms: int = 0
     jump_ms: int = 0
     jump_after: int = 0
+    speed_percent: int = 100
+
+    @property
+    def is_right(self) -> bool:
+        """Whether it shows the true time."""
+        return self.offset_ms == self.jump_ms == 0 and self.speed_percent == 100
+
+    @property
+    def is_followed(self) -> bool:
+        """Whether a ledger on a file may follow it ahead: it is fast, or a little ahead. One that is far ahead is not believed."""
+        return self.speed_percent > 100 or any(
+            0 < ahead_ms <= LEDGER_AHEAD_MS for ahead_ms in (self.offset_ms, self.offset_ms + self.jump_ms)
+        )
+
+
+RIGHT = ClockPlan()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerPlan:
+    """One worker."""
+
+    number: int
+    seed: int
+    style: WorkerStyle
+    callers: int
+    clock: ClockPlan = RIGHT
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +104,19 @@ class Disturbance:
     worker: int
 
 
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """The ledger is lost when `at_percent` of the budget are billed, and `worker` is killed, so that a new process meets the loss.
+
+    If it `is_restored`, it is put back once every worker has refused to go on, and the run goes on. Else the run ends there.
+    """
+
+    kind: TortureFault
+    at_percent: int
+    worker: int
+    is_restored: bool
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TorturePlan:
     """Everything that a seed decides. Limits are per `WINDOW_MS`; None: no limit."""
@@ -103,6 +125,7 @@ class TorturePlan:
     workload: Workload
     workers: tuple[WorkerPlan, ...]
     disturbances: tuple[Disturbance, ...]
+    loss: Loss | None
     budget_nanousd: int
     rpm: int | None
     tpm: int | None
@@ -110,48 +133,32 @@ class TorturePlan:
 
     @property
     def ahead_ms(self) -> int:
-        """How far the ledger's time may be ahead of the true time."""
-        if self.workload.ledger_kind is not LedgerKind.FILE:
-            return 0
-        return max(max(worker.offset_ms, worker.offset_ms + worker.jump_ms) for worker in self.workers)
+        """How far the ledger's time may be ahead of the true time because of a worker's clock."""
+        is_followed = self.workload.ledger_kind is LedgerKind.FILE and any(worker.clock.is_followed for worker in self.workers)
+        return LEDGER_AHEAD_MS if is_followed else 0
 
-
-def read_faults(text: str, ledger_kind: LedgerKind) -> frozenset[TortureFault]:
-    """The faults that a comma-separated list names: `all` (that are possible for this ledger), `none`, or names.
-
-    Raises UsageMistake for an unknown name, and for a fault that is not possible for this ledger.
-    """
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    if names == ["all"]:
-        return POSSIBLE[ledger_kind]
-    if names == ["none"]:
-        return frozenset()
-    known = ", ".join(TortureFault)
-    chosen = set()
-    for name in names:
-        if name not in set(TortureFault):
-            raise UsageMistake(f"unknown fault {name!r}", advice=f"Faults: {known}; or all, or none.")
-        if TortureFault(name) not in POSSIBLE[ledger_kind]:
-            possible = ", ".join(fault for fault in TortureFault if fault in POSSIBLE[ledger_kind])
-            raise UsageMistake(f"the fault {name!r} is not possible for this kind of ledger", advice=f"Possible faults: {possible}.")
-        chosen.add(TortureFault(name))
-    return frozenset(chosen)
+    @property
+    def longest_lease_ms(self) -> int:
+        """When the last hold is over, at the latest."""
+        return OWN_LEASE_MS if any(worker.style is WorkerStyle.COMMAND for worker in self.workers) else LEASE_MS
 
 
 def make_plan(seed: int, workload: Workload) -> TorturePlan:
     """The plan of a seed: the same for the same load, on every machine."""
     dice = Random(seed)  # noqa: S311 - it must repeat, and is no secret
     limited = dice.random() < 0.6
-    workers = tuple(_worker(dice, number, workload, limited=limited) for number in range(workload.workers))
+    styles = _styles(dice, workload)
+    clocks = _clocks(dice, workload, limited=limited)
     return TorturePlan(
         seed=seed,
         workload=workload,
-        workers=workers,
+        workers=tuple(_worker(dice, number, style, clock) for number, (style, clock) in enumerate(zip(styles, clocks, strict=True))),
         disturbances=_disturbances(dice, workload),
+        loss=_loss(dice, workload),
         budget_nanousd=workload.workers * workload.calls * MEAN_COST_NANOUSD,
         rpm=dice.randint(12, 20) * workload.workers if limited else None,
         tpm=dice.randint(4_000, 8_000) * workload.workers if limited and dice.random() < 0.5 else None,
-        script=Script(models=_models(dice, workload)),
+        script=Script(models=make_models(dice, workload.workers * workload.calls, fails=TortureFault.PROVIDER in workload.faults)),
     )
 
 
@@ -163,37 +170,80 @@ def registry_text(plan: TorturePlan, base_url: str) -> str:
         f"between_chunks_s: {BETWEEN_CHUNKS_MS / 1000}, total_s: {TOTAL_MS / 1000}}}"
     )
     models = "".join(
-        f"    {name}: {{provider: scripted, base_url: {base_url!r}, tokenizer: bytes, capabilities: [], "
+        f"    {name}: {{provider: scripted, base_url: {base_url!r}, tokenizer: bytes, capabilities: []{_disconnect(model)}, "
         f"usd_per_1m_input: {USD_PER_1M_INPUT}, usd_per_1m_output: {USD_PER_1M_OUTPUT}{limits}, timeouts: {timeouts}}}\n"
-        for name in MODELS
+        for name, model in plan.script.models.items()
     )
     return (
         f"model_registry:\n  default: {MODELS[0]}\n  models:\n{models}"
         f"policies:\n  budget_usd_per_run: {plan.budget_nanousd / NANOUSD_PER_USD:.9f}\n  hard_stop_on_budget: true\n"
-        f"  fallback_chain: [{', '.join(MODELS)}]\n  min_output_tokens: 1\n  retries_per_model: 1\n  max_wait_s: 6\n  patience_s: 0.3\n"
+        f"  fallback_chain: [{', '.join(MODELS)}]\n  min_output_tokens: 1\n  retries_per_model: {RETRIES_PER_MODEL}\n"
+        f"  max_attempts: {MAX_ATTEMPTS}\n  max_wait_s: 6\n  patience_s: 0.3\n"
         "  deadline_s: 12\n  backoff_initial_s: 0.02\n  backoff_max_s: 0.2\n  breaker_window_s: 3\n  breaker_pause_s: 0.3\n"
     )
 
 
-def _worker(dice: Random, number: int, workload: Workload, *, limited: bool) -> WorkerPlan:
-    plan = WorkerPlan(number=number, seed=dice.getrandbits(32), tasks=number % 2 == 1, callers=dice.randint(2, 5))
-    if TortureFault.CLOCK not in workload.faults or number == 0:
-        return plan  # at least one clock is right
-    if workload.ledger_kind is LedgerKind.FILE:
-        # A file ledger's time is the latest time of any worker. A worker whose clock is ahead therefore shortens the windows of others,
-        # which no promise excludes. If limits are measured, clocks only lag.
-        offset_ms, jump_ms = dice.choice((0, -600, -60_000)), dice.choice((0, -2_000) if limited else (0, -2_000, 1_500))
-    else:
-        offset_ms, jump_ms = dice.choice((0, -7_200_000, 7_200_000, 90_000)), dice.choice((0, -2_000, 600, 30_000))
-    return WorkerPlan(
-        number=number,
-        seed=plan.seed,
-        tasks=plan.tasks,
-        callers=plan.callers,
-        offset_ms=offset_ms,
-        jump_ms=jump_ms,
+def _disconnect(model: ScriptedModel) -> str:
+    """What the registry states of a model that stops when its connection closes, if registries can state it."""
+    stated = model.stops_on_disconnect and "stops_on_disconnect" in ModelSection.model_fields
+    return ", stops_on_disconnect: true" if stated else ""
+
+
+def _styles(dice: Random, workload: Workload) -> list[WorkerStyle]:
+    """Threads and tasks in turn. Mixed: from the second worker on, some are of another style; one gateway and one command line at most."""
+    styles = [WorkerStyle.TASKS if number % 2 else WorkerStyle.THREADS for number in range(workload.workers)]
+    if TortureFault.MIXED in workload.faults:
+        others = [WorkerStyle.GATEWAY, WorkerStyle.COMMAND, WorkerStyle.BOTH, WorkerStyle.FORK]
+        for number in range(1, workload.workers):
+            if others and dice.random() < 0.6:
+                styles[number] = others.pop(dice.randrange(len(others)))
+    return styles
+
+
+def _worker(dice: Random, number: int, style: WorkerStyle, clock: ClockPlan) -> WorkerPlan:
+    callers = 1 if style is WorkerStyle.COMMAND else dice.randint(2, 5)  # each command is a process of its own
+    if style in {WorkerStyle.FORK, WorkerStyle.GATEWAY, WorkerStyle.COMMAND}:
+        clock = RIGHT  # the child of a fork would be a second process that confirms a wrong clock
+    return WorkerPlan(number=number, seed=dice.getrandbits(32), style=style, callers=callers, clock=clock)
+
+
+def _clocks(dice: Random, workload: Workload, *, limited: bool) -> list[ClockPlan]:
+    """The workers' clocks. The first one is always right.
+
+    On a file one clock at most is far ahead: a second one would confirm it, and the ledger's time would rightly follow. Small steps ahead
+    are followed, which shortens the windows of others by as much; so if limits are measured, no step is small.
+    """
+    if TortureFault.CLOCK not in workload.faults:
+        return [RIGHT] * workload.workers
+    if workload.ledger_kind is not LedgerKind.FILE:
+        return [RIGHT, *(_server_clock(dice) for _ in range(1, workload.workers))]
+    clocks = [RIGHT, *(_late_clock(dice) for _ in range(1, workload.workers))]
+    if workload.workers > 1 and dice.random() < 0.6:
+        clocks[dice.randrange(1, workload.workers)] = _early_clock(dice, limited=limited)
+    return clocks
+
+
+def _server_clock(dice: Random) -> ClockPlan:
+    return ClockPlan(
+        offset_ms=dice.choice((0, -2 * _HOUR_MS, 2 * _HOUR_MS, 90_000, -_DAY_MS)),
+        jump_ms=dice.choice((0, -2_000, 600, 30_000, _HOUR_MS)),
         jump_after=dice.randint(5, 40),
+        speed_percent=dice.choice((100, 100, 300)),
     )
+
+
+def _late_clock(dice: Random) -> ClockPlan:
+    return ClockPlan(
+        offset_ms=dice.choice((0, -600, -60_000, -_DAY_MS)), jump_ms=dice.choice((0, -2_000, -_DAY_MS)), jump_after=dice.randint(5, 40)
+    )
+
+
+def _early_clock(dice: Random, *, limited: bool) -> ClockPlan:
+    far = dice.choice((60_000, _HOUR_MS, _HOUR_MS))
+    choices = [ClockPlan(offset_ms=far), ClockPlan(jump_ms=far), ClockPlan(offset_ms=-_DAY_MS, jump_ms=_DAY_MS + far)]
+    if not limited:
+        choices += [ClockPlan(speed_percent=300), ClockPlan(jump_ms=LEDGER_AHEAD_MS - 500)]
+    return replace(dice.choice(choices), jump_after=dice.randint(5, 40))
 
 
 def _disturbances(dice: Random, workload: Workload) -> tuple[Disturbance, ...]:
@@ -201,11 +251,18 @@ def _disturbances(dice: Random, workload: Workload) -> tuple[Disturbance, ...]:
     if not kinds:
         return ()
     drawn = [dice.choice(kinds) for _ in range(dice.randint(1, 4))]
-    made = [Disturbance(kind, dice.randint(5, 80), _duration_ms(dice, kind), dice.randrange(workload.workers)) for kind in drawn]
+    latest = latest_percent(workload)
+    made = [Disturbance(kind, dice.randint(5, latest), duration_ms(dice, kind), dice.randrange(workload.workers)) for kind in drawn]
     return tuple(sorted(made, key=lambda disturbance: disturbance.at_percent))
 
 
-def _duration_ms(dice: Random, kind: TortureFault) -> int:
+def latest_percent(workload: Workload) -> int:
+    """The latest start of a disturbance. If the provider lies, half of a budget is billed: the rest is charged, as it may have been."""
+    return 40 if TortureFault.PROVIDER in workload.faults else 80
+
+
+def duration_ms(dice: Random, kind: TortureFault) -> int:
+    """How long a disturbance lasts."""
     match kind:
         case TortureFault.STOP:
             return LEASE_MS + dice.randint(100, 900)  # longer than the leases of its holds
@@ -215,51 +272,11 @@ def _duration_ms(dice: Random, kind: TortureFault) -> int:
             return dice.randint(200, 2_500)
 
 
-def _models(dice: Random, workload: Workload) -> dict[str, ScriptedModel]:
-    """Models whose answers have any length, and some of whose requests fail. Only one of the first two may fail for good."""
-    texts = ["x" * dice.randint(4, 4 * LONGEST_ANSWER_TOKENS) for _ in range(5)]
-    closing = dice.choice((*MODELS[:-1], None))
-    return {
-        name: ScriptedModel(
-            prices=ScriptedPrices.model_validate({"usd_per_1m_input": USD_PER_1M_INPUT, "usd_per_1m_output": USD_PER_1M_OUTPUT}),
-            answers=[Answer(text=text) for text in dice.sample(texts, len(texts))],
-            latency_ms=dice.randint(5, 80),
-            chunk_ms=dice.choice((0, 0, 5)),
-            faults=_faults(dice, workload, closes=name == closing) if TortureFault.PROVIDER in workload.faults else [],
-        )
-        for name in MODELS
-    }
-
-
-_CLOSING = (FaultKind.QUOTA, FaultKind.AUTH, FaultKind.PERMISSION, FaultKind.UNKNOWN_MODEL)
-"""These open the model's circuit for longer than a run lasts."""
-
-_TRANSIENT = tuple(kind for kind in FaultKind if kind not in _CLOSING)
-
-_SLOW = (FaultKind.SILENCE, FaultKind.STALL)
-
-
-def _faults(dice: Random, workload: Workload, *, closes: bool) -> list[FaultPlan]:
-    """Faults for about one request in six. Slow ones are rarer, as each costs a caller a second."""
-    expected = workload.workers * workload.calls
-    faults = []
-    for _ in range(max(6, expected // 6)):
-        kind = dice.choice(_TRANSIENT)
-        if kind in _SLOW and dice.random() < 0.5:
-            kind = FaultKind.CUT
-        faults.append(_fault(dice, kind, dice.randrange(expected)))
-    if closes:
-        faults.append(_fault(dice, dice.choice(_CLOSING), dice.randrange(max(1, expected // 2))))
-    return sorted(faults, key=lambda fault: fault.after)
-
-
-def _fault(dice: Random, kind: FaultKind, after: int) -> FaultPlan:
-    return FaultPlan(
-        kind=kind,
-        after=after,
-        retry_after_s=dice.choice((0.05, 0.2)) if kind in {FaultKind.THROTTLE, FaultKind.OVERLOADED} else None,
-        delay_ms=dice.choice((100, FIRST_TOKEN_MS + 100)),
-        after_chunks=dice.randint(0, 6),
-        # A server may fail after it did the work and billed it.
-        billed=True if kind is FaultKind.SERVER_ERROR and dice.random() < 0.5 else None,
-    )
+def _loss(dice: Random, workload: Workload) -> Loss | None:
+    """In one run of three, and in every run if no other disturbance was chosen."""
+    kinds = [kind for kind in LOSSES if kind in workload.faults]
+    if not kinds or (dice.random() > 1 / 3 and any(kind in workload.faults for kind in DISTURBANCES)):
+        return None
+    kind = dice.choice(kinds)
+    at_percent = dice.randint(10, min(60, latest_percent(workload)))  # early enough for everybody to meet it
+    return Loss(kind, at_percent, dice.randrange(workload.workers), kind in RESTORABLE and dice.random() < 0.5)

@@ -8,12 +8,21 @@ from paymaster.accounting.accounts import Balance, Record
 from paymaster.accounting.money import NANOUSD_PER_USD
 from paymaster.accounting.records import AttemptRecord
 from paymaster.providers.scripted.bill import BillLine
+from paymaster.providers.scripted.script import FaultKind
 from paymaster.routing.charges import WINDOW_MARGIN_MS
-from paymaster.torture.plans import RUN, WINDOW_MS, TorturePlan
+from paymaster.torture.faults import PARTIAL, TortureFault
+from paymaster.torture.pairing import paired_bills
+from paymaster.torture.plans import LEASE_MS, MAX_ATTEMPTS, RUN, WINDOW_MS, TorturePlan
 
 ACCOUNT = f"usd/run/{RUN}"
 USABLE_PERCENT = 98
 OUT_OF_TIME = "out of time"
+LOSS_NOTICED_MS = 250
+"""A transaction that began before the loss was complete may still be admitted: the two clocks are read at different moments."""
+
+LEDGER_LAG_MS = 250
+"""The ledger's time may be so far behind the true time when it admits a hold, so the lease ends as much earlier."""
+
 _SHOWN = 3
 
 
@@ -28,39 +37,68 @@ class Check:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerReports:
-    """What the workers reported: the ledger's time of each admission, the costs of each reply by attempt, how calls ended, and crashes."""
+    """What the workers reported, in true time: when they asked for each hold that was admitted, and which holds were charged as lost.
+
+    And the costs of each reply by attempt, how calls ended, and crashes.
+    """
 
     admitted_at_ms: Mapping[str, int]
+    lost_at_ms: Mapping[str, int]
     replies: Mapping[str, Mapping[int, int]]
     counts: Mapping[str, int]
     crashes: Sequence[str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
+class LossReport:
+    """How the ledger was lost, when, and when it was restored (None: never); how many processes refused to go on, and how many went on."""
+
+    kind: TortureFault
+    at_ms: int
+    restored_at_ms: int | None
+    refused: int
+    went_on: int
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the ledger stayed lost."""
+        return self.restored_at_ms is None
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
-    """Everything that is judged. `balances` were read once every lease was over; `journal` is every record in order."""
+    """Everything that is judged. `balances` were read once every lease was over; `journal` is every record in order.
+
+    Both are empty if the ledger stayed lost: then the bill is judged, and that no worker went on.
+    """
 
     plan: TorturePlan
     bill: Sequence[BillLine]
     journal: Sequence[Record]
     balances: Mapping[str, Balance]
     reports: WorkerReports
+    loss: LossReport | None = None
 
 
 def judge(evidence: Evidence) -> tuple[Check, ...]:
-    """Every promise, the most important first."""
-    bills = {line.attempt: line for line in evidence.bill if line.attempt is not None}
+    """Every promise, the most important first. After a loss for good there is no ledger to compare with, and no end of the budget."""
+    if evidence.loss is not None and evidence.loss.is_final:
+        return (_within_budget(evidence), _refused(evidence, evidence.loss), *_windows(evidence), _no_crash(evidence.reports))
     records = {record.hold_id: record for record in evidence.journal}
     read = {hold_id: AttemptRecord.from_json(record.body) for hold_id, record in records.items()}
+    bills = paired_bills(evidence.bill, read)
     return (
         _within_budget(evidence),
         _usable(evidence),
+        *([] if evidence.loss is None else [_refused(evidence, evidence.loss)]),
         *_windows(evidence),
+        _bounded_attempts(evidence.bill, read),
         _every_bill_recorded(evidence.bill, bills, records),
         _records_cost_what_was_billed(bills, records, read),
         _no_duplicates(evidence),
         _balances_add_up(evidence, records),
         _no_open_hold(evidence),
+        _no_early_loss(evidence),
         _every_reply_recorded(evidence.reports, records, read),
         _no_crash(evidence.reports),
     )
@@ -125,7 +163,7 @@ def _tokens(line: BillLine) -> int:
 
 def _every_bill_recorded(lines: Sequence[BillLine], bills: Mapping[str, BillLine], records: Mapping[str, Record]) -> Check:
     missing = [attempt for attempt in bills if attempt not in records]
-    untagged = sum(line.attempt is None for line in lines)
+    untagged = sum(line.attempt is None for line in lines) - sum(line.attempt is None for line in bills.values())
     twice = [attempt for attempt, count in Counter(line.attempt for line in lines).items() if count > 1 and attempt is not None]
     wrong = {"unrecorded": missing, "sent twice": twice, "untagged": ["?"] * untagged}
     return Check("every request recorded", not any(wrong.values()), f"{len(lines)} requests" + _listed(wrong))
@@ -182,6 +220,44 @@ def _every_reply_recorded(reports: WorkerReports, records: Mapping[str, Record],
             elif found[1].cost_nanousd < cost_nanousd or (not found[0].lost and found[1].cost_nanousd != cost_nanousd):
                 wrong["another cost"].append(call_id)
     return Check("every reply recorded", not wrong, f"{len(reports.replies)} replies" + _listed(wrong))
+
+
+def _refused(evidence: Evidence, loss: LossReport) -> Check:
+    """Every process that ran, and a new one, refused; and what they asked for after the loss was not admitted until the restoration.
+
+    A file beside the ledger that is gone makes each process refuse once; the ledger itself may be opened anew.
+    """
+    until_ms = loss.restored_at_ms or max(evidence.reports.admitted_at_ms.values(), default=0) + 1
+    after_ms = loss.at_ms + LOSS_NOTICED_MS
+    late = [hold_id for hold_id, at_ms in evidence.reports.admitted_at_ms.items() if after_ms <= at_ms < until_ms]
+    wrong = {"admitted after it": [] if loss.kind in PARTIAL else late}
+    went_on = f"; {loss.went_on} went on" if loss.went_on else ""
+    restored = "" if loss.is_final else ", then it was restored"
+    detail = f"{loss.kind}: {loss.refused} processes refused{restored}{went_on}" + _listed(wrong)
+    return Check("lost ledger refused", not loss.went_on and not any(wrong.values()), detail)
+
+
+def _bounded_attempts(lines: Sequence[BillLine], read: Mapping[str, AttemptRecord]) -> Check:
+    """A call makes at most `max_attempts` attempts, besides those that the provider throttled with a time to wait."""
+    patient = {line.attempt for line in lines if line.fault in {FaultKind.THROTTLE, FaultKind.OVERLOADED}}
+    counts = Counter(record.call_id for hold_id, record in read.items() if hold_id not in patient)
+    largest = max(counts.values(), default=0)
+    wrong = {"beyond": [call_id for call_id, count in counts.items() if count > MAX_ATTEMPTS]}
+    return Check(
+        "attempts within bounds", not any(wrong.values()), f"at most {largest} of {MAX_ATTEMPTS} attempts in a call" + _listed(wrong)
+    )
+
+
+def _no_early_loss(evidence: Evidence) -> Check:
+    """No hold was charged as lost before its lease was over in true time."""
+    reports, shortest_ms = evidence.reports, LEASE_MS - evidence.plan.ahead_ms - LEDGER_LAG_MS
+    ages_ms = {
+        hold_id: at_ms - reports.admitted_at_ms[hold_id]
+        for hold_id, at_ms in reports.lost_at_ms.items()
+        if hold_id in reports.admitted_at_ms
+    }
+    early = [f"{hold_id} after {age_ms} ms" for hold_id, age_ms in ages_ms.items() if age_ms < shortest_ms]
+    return Check("no hold lost early", not early, f"{len(reports.lost_at_ms)} leases ended while others ran" + _listed({"early": early}))
 
 
 def _no_crash(reports: WorkerReports) -> Check:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import orjson
 
 # Loaded before the fork: each of a run's many processes saves a second of imports.
-from paymaster.torture.worker import WorkerConfig, work
+from paymaster.torture.worker import work
+from paymaster.torture.worker_config import WorkerConfig
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection

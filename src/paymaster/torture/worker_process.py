@@ -14,7 +14,7 @@ from typing import IO
 import orjson
 
 from paymaster.torture.verdicts import WorkerReports
-from paymaster.torture.worker import WorkerConfig
+from paymaster.torture.worker_config import WorkerConfig
 from paymaster.torture.worker_main import run_worker
 
 _LONGEST_STDERR_CHARS = 9_000
@@ -27,6 +27,9 @@ class ReportCollector:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._admitted: dict[str, int] = {}
+        self._admissions: list[tuple[int, int]] = []
+        self._lost: dict[str, int] = {}
+        self._refused: dict[int, int] = {}
         self._replies: dict[str, dict[int, int]] = {}
         self._counts: Counter[str] = Counter()
         self.ready = 0
@@ -36,8 +39,13 @@ class ReportCollector:
         """Add one report."""
         with self._lock:
             match report:
-                case {"admitted": str(hold_id), "at_ms": int(at_ms)}:
+                case {"admitted": str(hold_id), "at_ms": int(at_ms), "by": int(process_id)}:
                     self._admitted[hold_id] = at_ms
+                    self._admissions.append((at_ms, process_id))
+                case {"lost": str(hold_id), "at_ms": int(at_ms)}:
+                    self._lost.setdefault(hold_id, at_ms)
+                case {"refused": int(process_id), "at_ms": int(at_ms)}:
+                    self._refused[process_id] = at_ms
                 case {"reply": str(call_id), "attempts": list(attempts)}:
                     self._replies[call_id] = dict(attempts)
                 case {"counts": dict(counts)}:
@@ -56,7 +64,23 @@ class ReportCollector:
         """Everything reported so far."""
         with self._lock:
             return WorkerReports(
-                admitted_at_ms=dict(self._admitted), replies=dict(self._replies), counts=dict(self._counts), crashes=tuple(self.crashes)
+                admitted_at_ms=dict(self._admitted),
+                lost_at_ms=dict(self._lost),
+                replies=dict(self._replies),
+                counts=dict(self._counts),
+                crashes=tuple(self.crashes),
+            )
+
+    def refused_since(self, at_ms: int) -> frozenset[int]:
+        """The processes whose calls the ledger has refused since then."""
+        with self._lock:
+            return frozenset(process_id for process_id, newest_ms in self._refused.items() if newest_ms >= at_ms)
+
+    def admitted_since(self, at_ms: int, until_ms: int | None = None) -> frozenset[int]:
+        """The processes with a hold that was asked for since then, and was admitted."""
+        with self._lock:
+            return frozenset(
+                process_id for asked_ms, process_id in self._admissions if at_ms <= asked_ms and (until_ms is None or asked_ms < until_ms)
             )
 
 
@@ -68,7 +92,10 @@ def fork_server() -> ForkServerContext:
 
 
 class WorkerProcess:
-    """One process at a time: after a kill, a new one is started. It runs in the network namespace `namespace`, if any."""
+    """One process at a time: after a kill, a new one is started. It runs in the network namespace `namespace`, if any.
+
+    The new one's clock is right: a second process with the same wrong clock would confirm it.
+    """
 
     def __init__(
         self, config: WorkerConfig, collector: ReportCollector, context: ForkServerContext, folder: Path, namespace: str | None = None
@@ -87,13 +114,18 @@ class WorkerProcess:
         """The current process."""
         return self._process.pid or 0
 
+    @property
+    def is_running(self) -> bool:
+        """Whether the process is alive."""
+        return self._process.is_alive()
+
     def has_ended(self) -> bool:
         """Whether the worker is done. After a kill, a new process is started; a crash is reported."""
         if self._process.is_alive():
             return False
         if self._killed:
             self._killed = False
-            self._config = replace(self._config, seed=self._config.seed + _NEW_SEED)
+            self._config = replace(self._config, seed=self._config.seed + _NEW_SEED, offset_ms=0, jump_ms=0, speed_percent=100)
             self._process = self._start()
             return False
         self._join()

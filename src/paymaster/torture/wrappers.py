@@ -1,5 +1,7 @@
-"""Wraps a worker's ledger and providers: shorter leases and windows, and requests that carry their attempt's id."""
+"""Wraps a worker's ledger and providers: shorter leases and windows, reports, and requests that carry their attempt's id."""
 
+import os
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -23,6 +25,11 @@ from paymaster.routing.charges import MINUTE_MS, WINDOW_MARGIN_MS
 from paymaster.routing.failures import Failure
 
 
+def true_now_ms() -> int:
+    """Milliseconds since 1970 by the machine's clock, which is right whatever a worker's clock shows."""
+    return time.time_ns() // 1_000_000
+
+
 @dataclass(frozen=True, slots=True)
 class ShortTimes:
     """The length of a lease, and of what a rate limit calls a minute. The margin of a window is unchanged."""
@@ -34,19 +41,22 @@ class ShortTimes:
 class ShortTimesLedger:
     """`Books` with shorter leases and windows, so that a run of seconds shows what otherwise takes minutes.
 
-    `admitted` is called with each hold's id and the ledger's time of its admission, before anything is sent.
+    It reports each admission before anything is sent, and each hold that was charged because its lease seemed to be over; both in true
+    time, whatever the clocks of the worker and the ledger show. An admission's time is when it was asked for.
     """
 
-    def __init__(self, books: Books, times: ShortTimes, admitted: Callable[[str, int], None]) -> None:
+    def __init__(self, books: Books, times: ShortTimes, emit: Callable[[dict[str, object]], None]) -> None:
         self._books = books
         self._times = times
-        self._admitted = admitted
+        self._emit = emit
 
     async def reserve(self, hold: Hold, now_ms: int, *, queue_for_ms: int = 0) -> ReserveOutcome:
         """See `Books`."""
+        asked_at_ms = true_now_ms()
         outcome = await self._books.reserve(self._shortened(hold), now_ms, queue_for_ms=queue_for_ms)
         if isinstance(outcome, Held):
-            self._admitted(hold.id, outcome.at_ms)
+            self._emit({"admitted": hold.id, "at_ms": asked_at_ms, "by": os.getpid()})
+        self._report(outcome.lost)
         return outcome
 
     async def withdraw(self, hold_id: str) -> None:
@@ -55,7 +65,9 @@ class ShortTimesLedger:
 
     async def settle(self, settlement: Settlement, now_ms: int) -> Settled:
         """See `Books`."""
-        return await self._books.settle(replace(settlement, hold=self._shortened(settlement.hold)), now_ms)
+        settled = await self._books.settle(replace(settlement, hold=self._shortened(settlement.hold)), now_ms)
+        self._report(settled.lost)
+        return settled
 
     async def post(self, posts: Sequence[Post], clears: Sequence[str], now_ms: int) -> tuple[Change, ...]:
         """See `Books`."""
@@ -63,7 +75,9 @@ class ShortTimesLedger:
 
     async def sweep(self, now_ms: int) -> tuple[Lost, ...]:
         """See `Books`."""
-        return await self._books.sweep(now_ms)
+        lost = await self._books.sweep(now_ms)
+        self._report(lost)
+        return lost
 
     async def balances(self, prefix: str, now_ms: int) -> dict[str, Balance]:
         """See `Books`."""
@@ -80,6 +94,10 @@ class ShortTimesLedger:
     async def close(self) -> None:
         """See `Books`."""
         await self._books.close()
+
+    def _report(self, lost: Sequence[Lost]) -> None:
+        for each in lost:
+            self._emit({"lost": each.hold_id, "at_ms": true_now_ms()})
 
     def _shortened(self, hold: Hold) -> Hold:
         return replace(hold, lease_ms=self._times.lease_ms, charges=tuple(self._shorter(charge) for charge in hold.charges))

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 HELP = """Prove on this machine that budgets hold.
 
 Real worker processes spend one hard budget at a provider on loopback that fails and lies. Meanwhile workers are killed and stopped, clocks
-jump, and the ledger is disturbed. The verdict is measured at the provider. Your own files and ledgers are not touched, and nothing leaves
-the machine.
+jump, and the ledger is disturbed or lost. The verdict is measured at the provider. Your own files and ledgers are not touched, and nothing
+leaves the machine.
 
 \b
 Example:
@@ -23,6 +23,10 @@ Example:
 The exit status is 1 if a run is not clean.
 """
 
+FAULTS_HELP = (
+    "all, none, or some of provider, cancel, kill, stop, clock, mixed, disk, restart, stall, cut, remove, rename, move, wal, shm, "
+    "rollback, empty, flush, swapdb; with commas between them."
+)
 DEFAULT_WORKERS, DEFAULT_CALLS = 4, 40
 LARGEST_SEED = 10**9
 FEWEST_CALLS = 25
@@ -52,9 +56,7 @@ def torture(
     seeds: Annotated[int, typer.Option("--seeds", min=1, max=100_000, metavar="N", help="The number of runs, from the seed on.")] = 1,
     faults: Annotated[
         str,
-        typer.Option(
-            "--faults", metavar="LIST", help="all, none, or some of provider,cancel,kill,stop,clock,disk,restart,stall,cut, with commas."
-        ),
+        typer.Option("--faults", metavar="LIST", help=FAULTS_HELP),
     ] = "all",
     hosts: Annotated[
         int,
@@ -95,8 +97,9 @@ def torture(
 def _workload(ledger: str, workers: int | None, calls: int, faults: str, hosts: int) -> "Workload":
     """The workload that the flags describe. Raises UsageMistake if they contradict each other."""
     from paymaster.errors import UsageMistake
+    from paymaster.torture.faults import LedgerKind, read_faults
     from paymaster.torture.ledger_under_test import kind_of_ledger
-    from paymaster.torture.plans import LedgerKind, Workload, read_faults
+    from paymaster.torture.plans import Workload
 
     ledger_kind = kind_of_ledger(ledger)
     if ledger_kind is LedgerKind.MEMORY and workers not in (None, 1):
