@@ -5,8 +5,7 @@ from enum import StrEnum
 from random import Random
 
 from paymaster.accounting.money import NANOUSD_PER_USD
-from paymaster.providers.scripted.script import Script, ScriptedModel
-from paymaster.registry.schema import ModelSection
+from paymaster.providers.scripted.script import Script
 from paymaster.torture.faults import DISTURBANCES, LOSSES, RESTORABLE, LedgerKind, TortureFault
 from paymaster.torture.provider_plans import (
     BETWEEN_CHUNKS_MS,
@@ -170,7 +169,7 @@ def registry_text(plan: TorturePlan, base_url: str) -> str:
         f"between_chunks_s: {BETWEEN_CHUNKS_MS / 1000}, total_s: {TOTAL_MS / 1000}}}"
     )
     models = "".join(
-        f"    {name}: {{provider: scripted, base_url: {base_url!r}, tokenizer: bytes, capabilities: []{_disconnect(model)}, "
+        f"    {name}: {{provider: scripted, base_url: {base_url!r}, tokenizer: bytes, capabilities: [], stops_on_disconnect: {str(model.stops_on_disconnect).lower()}, "
         f"usd_per_1m_input: {USD_PER_1M_INPUT}, usd_per_1m_output: {USD_PER_1M_OUTPUT}{limits}, timeouts: {timeouts}}}\n"
         for name, model in plan.script.models.items()
     )
@@ -181,12 +180,6 @@ def registry_text(plan: TorturePlan, base_url: str) -> str:
         f"  max_attempts: {MAX_ATTEMPTS}\n  max_wait_s: 6\n  patience_s: 0.3\n"
         "  deadline_s: 12\n  backoff_initial_s: 0.02\n  backoff_max_s: 0.2\n  breaker_window_s: 3\n  breaker_pause_s: 0.3\n"
     )
-
-
-def _disconnect(model: ScriptedModel) -> str:
-    """What the registry states of a model that stops when its connection closes, if registries can state it."""
-    stated = model.stops_on_disconnect and "stops_on_disconnect" in ModelSection.model_fields
-    return ", stops_on_disconnect: true" if stated else ""
 
 
 def _styles(dice: Random, workload: Workload) -> list[WorkerStyle]:
