@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pytest
 
-from paymaster.accounting.account_migration import Charged, new_balances
+from paymaster.accounting.account_migration import AccountSplit, Charged, Payer, new_balances, read_charge
 from paymaster.accounting.records import AttemptRecord
 
 
@@ -108,3 +108,44 @@ def test_no_budget_becomes_larger() -> None:
         added = new_balances(spent, kept)
         assert all(added.get(account, 0) >= amount for account, amount in own.items())
         assert all(amount <= spent[f"usd/run/{account[-1]}"] for account, amount in added.items())
+
+
+READ = {
+    "a record": (record(1, "ann", batch="b", instance="i").to_json(), Payer("r", "lab/m", "b", "i", "ann")),
+    "a record without a user": (record(1).to_json(), Payer("r", "lab/m")),
+    "a correction": ('{"correction": "adjust", "account": "usd/run/r"}', None),
+    "a record without a run": ('{"call_id": "c", "model": "m"}', None),
+    "a run that is no text": ('{"call_id": "c", "model": "m", "run": 5}', None),
+    "a user that is no text": ('{"call_id": "c", "model": "m", "run": "r", "user": ["ann"]}', None),
+    "no object": ("[]", None),
+    "no JSON": ("{", None),
+}
+
+
+@pytest.mark.parametrize(("body", "payer"), READ.values(), ids=READ)
+def test_a_record_is_read_for_who_pays(body: str, payer: Payer | None) -> None:
+    for amounts in ({"usd": 1}, '{"usd": 1}'):
+        assert read_charge(body, amounts) == (None if payer is None else Charged(payer, {"usd": 1}))
+
+
+@pytest.mark.parametrize("amounts", ["{", "[]", '{"usd": "1"}', '{"usd": 1.5}'])
+def test_a_record_with_damaged_amounts_is_not_read(amounts: str) -> None:
+    assert read_charge(record(1).to_json(), amounts) is None
+
+
+NEEDED = [
+    ((), True, False),
+    (("usd", "requests/m", "requests/run/r", "usd/day/2026-11-22", "usd/user/ann"), True, False),
+    (("usd/run/r",), False, False),
+    (("usd/run/r",), True, True),
+    (("usd/models/a+b/batch/b",), True, True),
+    (("usd/run/r", "usd/user/-"), False, False),
+    (("usd/run/r", "usd/user/ann"), False, True),
+    (("usd/run/r/day/2026-11-22",), False, True),
+    (("usd/run/%2F",), False, True),
+]
+
+
+@pytest.mark.parametrize(("accounts", "has_users", "needed"), NEEDED)
+def test_records_are_read_only_if_an_account_could_be_split(accounts: tuple[str, ...], has_users: bool, needed: bool) -> None:
+    assert AccountSplit(dict.fromkeys(accounts, 1)).needs_charges(has_users=has_users) is needed

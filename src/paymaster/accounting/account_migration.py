@@ -11,7 +11,10 @@ balance was adjusted by hand), it counts for every user. No new balance is highe
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import NamedTuple
+
+import orjson
 
 from paymaster.accounting.account_names import BUDGET_DIMENSIONS, MONEY, budget_account, dimensions_of, is_money, owner_of
 from paymaster.accounting.records import AttemptRecord
@@ -26,11 +29,45 @@ _UNRECORDED: Mapping[str, re.Pattern[str]] = {
 """Dimensions whose values a record does not have; theirs never had a slash."""
 
 
+_DIMENSIONS = re.compile(f"/(?=(?:models|{'|'.join(BUDGET_DIMENSIONS)})(?:/|$))")
+# What records name comes in runs: this many of the latest answers are kept.
+_REMEMBERED = 4096
+
+
+class Payer(NamedTuple):
+    """What a record has of the values that account names are built from."""
+
+    run: str
+    model: str
+    batch: str | None = None
+    instance: str | None = None
+    user: str | None = None
+
+
 class Charged(NamedTuple):
     """A record of a journal, or the record of an open hold as lost, with what it charged on each account."""
 
-    record: AttemptRecord
+    record: AttemptRecord | Payer
     amounts: Mapping[str, int]
+
+
+def read_charge(body: str, amounts: str | Mapping[str, int]) -> Charged | None:
+    """A record as the journal has it, and what it charged (a text is JSON). None for a correction, and for what can't be read.
+
+    What can't be read counts for every user. There may be millions of records: reading all fields of each would take three times as long.
+    """
+    try:
+        record: object = orjson.loads(body)
+        charged: object = orjson.loads(amounts) if isinstance(amounts, str) else amounts
+    except ValueError:
+        return None
+    if not isinstance(record, dict) or "call_id" not in record or not isinstance(charged, Mapping):
+        return None
+    run, model, *others = map(record.get, Payer._fields)
+    are_names = isinstance(run, str) and isinstance(model, str) and all(name is None or isinstance(name, str) for name in others)
+    if not are_names or not all(isinstance(amount, int) for amount in charged.values()):
+        return None
+    return Charged(Payer(str(run), str(model), *others), charged)
 
 
 def new_balances(balances: Mapping[str, int], charges: Iterable[Charged]) -> dict[str, int]:
@@ -39,28 +76,74 @@ def new_balances(balances: Mapping[str, int], charges: Iterable[Charged]) -> dic
     `balances` has what each old account has settled and held together. `charges` are all records of the journal and all open holds. Memory
     grows with the accounts and users, not with the records.
     """
-    recorded: defaultdict[str, int] = defaultdict(int)
-    own: defaultdict[tuple[str, str], int] = defaultdict(int)
-    users = {user for account in balances if (user := (dimensions_of(account) or {}).get("user", "-")) != "-"}
-    for record, amounts in charges:
-        users |= set() if record.user is None else {record.user}
-        for account, amount in amounts.items():
-            if is_money(account) and (per := _dimensions(account, record)) is not None:
-                recorded[account] += amount
-                for name in _names_today(per, record.user) - {account}:
-                    own[account, name] += amount
-    for account, balance in balances.items():
-        if balance > recorded[account]:
-            for name in _names_of_all(account, users):
-                own.setdefault((account, name), 0)
-    added: defaultdict[str, int] = defaultdict(int)
-    for (account, name), amount in own.items():
-        whole = balances.get(account, 0)
-        added[name] += max(0, min(whole, amount + max(0, whole - recorded[account])))
-    return {name: amount for name, amount in sorted(added.items()) if amount}
+    split = AccountSplit(balances)
+    for charged in charges:
+        split.add(charged)
+    return split.new_balances()
 
 
-def _dimensions(account: str, record: AttemptRecord) -> dict[str, str] | None:
+class AccountSplit:
+    """`new_balances` for charges that come one by one."""
+
+    def __init__(self, balances: Mapping[str, int]) -> None:
+        self._balances = {account: balance for account, balance in balances.items() if is_money(account)}
+        self._concerned = frozenset(filter(_is_concerned, self._balances))
+        self._users = {user for account in self._balances if (user := (dimensions_of(account) or {}).get("user", "-")) != "-"}
+        self._recorded: defaultdict[str, int] = defaultdict(int)
+        self._own: defaultdict[tuple[str, str], int] = defaultdict(int)
+        self._others = lru_cache(_REMEMBERED)(_other_names)
+
+    def needs_charges(self, *, has_users: bool) -> bool:
+        """Whether any account could be split. Otherwise no charge has to be read.
+
+        `has_users`: whether any record or open hold names a user.
+        """
+        names_users = has_users or bool(self._users)
+        return any(names_users or _is_ambiguous(account) for account in self._concerned)
+
+    def add(self, charged: Charged) -> None:
+        """Count a record or an open hold."""
+        record = charged.record
+        if record.user is not None:
+            self._users.add(record.user)
+        for account, amount in charged.amounts.items():
+            if account in self._concerned:
+                others = self._others(account, record.run, record.batch, record.instance, record.user, record.model)
+                if others is not None:
+                    self._recorded[account] += amount
+                    for name in others:
+                        self._own[account, name] += amount
+
+    def new_balances(self) -> dict[str, int]:
+        """What to add to which accounts, when all charges are counted."""
+        for account in self._concerned:
+            if self._balances[account] > self._recorded[account]:
+                for name in _names_of_all(account, self._users):
+                    self._own.setdefault((account, name), 0)
+        added: defaultdict[str, int] = defaultdict(int)
+        for (account, name), amount in self._own.items():
+            whole = self._balances[account]
+            added[name] += max(0, min(whole, amount + max(0, whole - self._recorded[account])))
+        return {name: amount for name, amount in sorted(added.items()) if amount}
+
+
+def _is_concerned(account: str) -> bool:
+    """Whether records can explain another name for it."""
+    return _is_ambiguous(account) or bool((dimensions_of(account) or {}).keys() & _SHARED)
+
+
+def _is_ambiguous(account: str) -> bool:
+    """Whether it could be read in two ways: a value may have had a slash or a percent sign that is escaped today."""
+    return "%" in account or len(_DIMENSIONS.findall(account)) > 1
+
+
+def _other_names(account: str, run: str, batch: str | None, instance: str | None, user: str | None, model: str) -> frozenset[str] | None:
+    """The names of today for what was charged on an old account, without its own; None if the values don't explain it."""
+    per = _dimensions(account, Payer(run, model, batch, instance, user))
+    return None if per is None else frozenset(_names_today(per, user) - {account})
+
+
+def _dimensions(account: str, record: Payer) -> dict[str, str] | None:
     """What an old account was counted for, read with the values that built it; None if this record does not explain it."""
     rest = account.removeprefix(MONEY)
     if rest.startswith("/models/"):
@@ -72,7 +155,7 @@ def _dimensions(account: str, record: AttemptRecord) -> dict[str, str] | None:
     return _walk(rest, record)
 
 
-def _walk(rest: str, record: AttemptRecord) -> dict[str, str] | None:
+def _walk(rest: str, record: Payer) -> dict[str, str] | None:
     group = record.batch or record.run
     values = {
         "run": record.run,

@@ -9,6 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from paymaster.errors import LedgerUnavailable, LedgerUnusable, PaymasterError
+from paymaster.ledgers.sqlite.upgrades import UPGRADES
 
 # "PayM": PRAGMA application_id of a Paymaster ledger, so that no other program's database is ever written to.
 APPLICATION_ID = 0x5061794D
@@ -223,6 +224,8 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
         if version > done:
             for statement in _split(script):
                 connection.execute(statement)
+            if version in UPGRADES and done > 0:  # a new file has nothing that could be brought up to date
+                UPGRADES[version](connection, read_statements("upgrades"))
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version = {newest}")
     connection.execute("COMMIT")

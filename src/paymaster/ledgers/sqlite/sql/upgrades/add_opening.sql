@@ -1,0 +1,1 @@
+INSERT INTO opening (account, amount) VALUES (?, ?) ON CONFLICT (account) DO UPDATE SET amount = amount + excluded.amount

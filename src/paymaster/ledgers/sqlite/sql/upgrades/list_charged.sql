@@ -1,0 +1,1 @@
+SELECT body, amounts FROM record

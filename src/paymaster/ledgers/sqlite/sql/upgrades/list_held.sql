@@ -1,0 +1,1 @@
+SELECT lost_record, charges FROM hold
