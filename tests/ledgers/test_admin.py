@@ -155,7 +155,7 @@ def change(text, old, new):
         (lambda text: text[:200], None, "cut off there"),
         (lambda text: b"".join(text.splitlines(keepends=True)[1:]), 1, "first line"),
         (lambda text: text + text, None, "can't follow"),
-        (lambda text: change(text, b'"paymaster_ledger":2', b'"paymaster_ledger":9'), 1, "later Paymaster"),
+        (lambda text: change(text, b'"paymaster_ledger":3', b'"paymaster_ledger":9'), 1, "later Paymaster"),
         (lambda text: double(text, 1), 3, "a duplicate of an earlier line"),
         (lambda text: double(text, -2), -1, "lines are missing or doubled"),
         (lambda _text: b"", 0, "without its last line"),

@@ -1,10 +1,10 @@
-"""An export of format 1 in today's terms: what its pauses and slots became."""
+"""An export of format 1 in terms of format 2: what its pauses and slots became."""
 
 import pytest
 
 from paymaster.accounting.accounts import Record
 from paymaster.ledgers.admin.export_format import AccountSums, ExportHead, Item, OpeningBalance, WindowEntry
-from paymaster.ledgers.admin.format_1 import up_to_date
+from paymaster.ledgers.admin.format_1 import with_breakers
 from paymaster.ledgers.store import OpenHold
 
 HEAD = ExportHead(1_000, format=1)
@@ -14,8 +14,8 @@ RECORD = Record("r", 800, lost=False)
 
 def converted(*items: Item) -> list[Item]:
     """Everything but the head, which comes first."""
-    head, *others = up_to_date([HEAD, *items])
-    assert head == ExportHead(1_000)
+    head, *others = with_breakers([HEAD, *items])
+    assert head == ExportHead(1_000, format=2)
     return others
 
 
@@ -75,8 +75,3 @@ def test_overloads_of_the_last_minute_have_a_plain_name() -> None:
         AccountSums("overloads-minute/m", 0, 1, 0),
         WindowEntry("overloads-minute/m", 2_000, "", 1),
     ]
-
-
-def test_an_export_of_today_is_passed_on() -> None:
-    items: list[Item] = [ExportHead(1_000), AccountSums("slots/m", 0, 3, 0), WindowEntry("slots/m", 2_000, "", 3), RECORD]
-    assert list(up_to_date(items)) == items

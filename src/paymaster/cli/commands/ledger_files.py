@@ -85,8 +85,8 @@ def import_(flags: Flags, source: Source) -> None:
     from paymaster.cli.ledger_access import invalid_line, open_reader
     from paymaster.cli.terminal import write
     from paymaster.errors import UsageMistake
+    from paymaster.ledgers.admin.earlier_formats import up_to_date
     from paymaster.ledgers.admin.export_format import InvalidExport, read_lines
-    from paymaster.ledgers.admin.format_1 import up_to_date
 
     name = "standard input" if source == STANDARD else source
     counts: dict[str, int] = {}

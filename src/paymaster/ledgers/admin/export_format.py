@@ -1,6 +1,6 @@
 """A ledger as lines of JSON: what each line holds, their order, and what makes one invalid; knows no ledger and no file.
 
-    {"paymaster_ledger": 2, "clock_ms": …}                                              first; an archive's has "archive": true
+    {"paymaster_ledger": 3, "clock_ms": …}                                              first; an archive's has "archive": true
     {"account": "usd/run/a", "settled": …, "live": …, "held": …}                        by name
     {"opening": "usd/run/a", "amount": …}                                               what records that were archived had charged
     {"hold": "…", "at_ms": …, "lease_until_ms": …, "charges": […], "lost_record": "…"}  by lease
@@ -21,7 +21,7 @@ from paymaster.accounting.accounts import Charge, Record
 from paymaster.jsontypes import JsonObject
 from paymaster.ledgers.store import OpenHold
 
-FORMAT, OLDEST_FORMAT = 2, 1
+FORMAT, OLDEST_FORMAT = 3, 1
 ORDER = ("paymaster_ledger", "account", "opening", "hold", "entry", "record", "end")
 _KINDS = ORDER[1:-1]
 _LARGEST = 2**63 - 1

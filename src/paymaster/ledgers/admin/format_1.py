@@ -9,19 +9,18 @@ from collections.abc import Iterable, Iterator
 
 from paymaster.accounting.account_names import BREAKER, PAUSE, PROBE, RECENT_OVERLOADS, SLOTS, account_of, parse
 from paymaster.accounting.accounts import Record
-from paymaster.ledgers.admin.export_format import FORMAT, AccountSums, ExportHead, InvalidExport, Item, WindowEntry
+from paymaster.ledgers.admin.export_format import AccountSums, ExportHead, InvalidExport, Item, WindowEntry
 
 _OPEN = 1_000_000
 _RECENT_OVERLOADS = "unrest"
 
 
-def up_to_date(items: Iterable[Item]) -> Iterator[Item]:
-    """The items of an export of any format as today's has them, in the same order of kinds. Records are passed on one by one."""
+def with_breakers(items: Iterable[Item]) -> Iterator[Item]:
+    """The items of an export in format 1 as format 2 has them, in the same order of kinds. Records are passed on one by one."""
     stream = iter(items)
-    for item in stream:
-        old = isinstance(item, ExportHead) and item.format < FORMAT
-        yield item._replace(format=FORMAT) if isinstance(item, ExportHead) else item
-        yield from _renewed(stream) if old else stream
+    for head in stream:
+        yield head._replace(format=2) if isinstance(head, ExportHead) else head
+        yield from _renewed(stream)
 
 
 def _renewed(stream: Iterator[Item]) -> Iterator[Item]:

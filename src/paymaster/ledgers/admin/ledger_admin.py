@@ -91,6 +91,8 @@ class LedgerAdmin(Protocol):
     def load(self, items: Iterable[Item]) -> None:
         """Fill an empty ledger, whole or not at all: until the last item is in, no caller sees anything of it.
 
+        The sums or the opening balance of an account may come again; the last ones count.
+
         Raises LedgerUnusable if it is not empty, and everything that `items` raises.
         """
         ...

@@ -125,9 +125,9 @@ class SqliteAdmin:
                 case ExportHead():
                     clock_ms = item.clock_ms
                 case AccountSums():
-                    connection.execute(self._sql["insert_account"], item)
+                    connection.execute(self._sql["put_account"], item)
                 case OpeningBalance():
-                    connection.execute(self._sql["insert_opening_balance"], item)
+                    connection.execute(self._sql["put_opening_balance"], item)
                 case OpenHold():
                     store.write_hold(item)
                 case WindowEntry():

@@ -1,1 +1,0 @@
-INSERT INTO account (name, settled, live, held) VALUES (?, ?, ?, ?)

@@ -1,1 +1,0 @@
-INSERT INTO opening (account, amount) VALUES (?, ?)

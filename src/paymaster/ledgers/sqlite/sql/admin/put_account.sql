@@ -1,0 +1,1 @@
+INSERT OR REPLACE INTO account (name, settled, live, held) VALUES (?, ?, ?, ?)
