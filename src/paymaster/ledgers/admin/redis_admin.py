@@ -4,7 +4,6 @@ import random
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from struct import unpack
 from typing import TypeVar
 
 import orjson
@@ -25,8 +24,9 @@ from paymaster.ledgers.redis.messages import (
     next_position,
     pack_charges,
     pairs_of,
-    read_charges,
+    read_hold,
     read_journal,
+    read_row,
     split_reply,
     text_of,
 )
@@ -101,7 +101,7 @@ class RedisAdmin:
         yield ExportHead(clock_ms)
         yield from sorted(self._read(_read_sums, _pairs(accounts)))
         yield from sorted(self._read(_read_opening, _pairs(opening)))
-        yield from sorted(self._read(_read_hold, _pairs(holds)), key=lambda hold: (hold.lease_until_ms, hold.id))
+        yield from sorted(self._read(read_hold, _pairs(holds)), key=lambda hold: (hold.lease_until_ms, hold.id))
         with self._damage_explained():
             yield from _read_windows(windows)
         read = 0
@@ -242,33 +242,14 @@ def _pairs(reply: Reply) -> Iterator[tuple[bytes, bytes]]:
     return pairs_of([bytes_of(each) for each in list_of(reply)])
 
 
-def _read_sums(name: bytes, text: bytes) -> AccountSums:
-    account = text_of(name, "account")
-    with reading("account", account):
-        settled, live, held, _ = map(int, unpack("<dddd", text))
-        return AccountSums(account, settled, live, held)
+def _read_sums(name: bytes, packed: bytes) -> AccountSums:
+    return AccountSums(*read_row(name, packed))
 
 
 def _read_opening(name: bytes, text: bytes) -> OpeningBalance:
     account = text_of(name, "opening balance")
     with reading("opening balance", account):
         return OpeningBalance(account, int(text))
-
-
-def _read_hold(name: bytes, text: bytes) -> OpenHold:
-    hold_id = text_of(name, "hold")
-    with reading("hold", hold_id):
-        at_ms, lease_until_ms, *lengths = map(int, unpack("<dddd", text[:32]))
-        charges, process, lost_record = _split_text(text[32:], *lengths)
-        orjson.loads(lost_record)
-        return OpenHold(hold_id, at_ms, lease_until_ms, tuple(read_charges(orjson.loads(charges))), lost_record, process)
-
-
-def _split_text(text: bytes, first: int, second: int) -> tuple[str, str, str]:
-    """Parts of so many bytes, and the rest."""
-    if first < 0 or second < 0 or first + second > len(text):
-        raise ValueError("it is cut off")
-    return text[:first].decode(), text[first : first + second].decode(), text[first + second :].decode()
 
 
 def _read_windows(reply: Reply) -> Iterator[WindowEntry]:

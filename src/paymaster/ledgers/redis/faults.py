@@ -44,6 +44,8 @@ PASSING = (
 NOT_ALLOWED = ("NOPERM", "No permissions", "can't run this command", "can't access at least one of the keys")
 # A certificate that is not trusted, and a file of trusted certificates that has none.
 CERTIFICATES = ("CERTIFICATE_VERIFY_FAILED", "NO_CERTIFICATE_OR_CRL_FOUND")
+# The version of a ledger that an import fills.
+IMPORTING = "0"
 ANOTHER_NAME = "Name another ledger with ?name=… or another server with --ledger (or PAYMASTER_LEDGER)."
 
 
@@ -108,6 +110,27 @@ def not_reached(error: Fault, label: str, waited_ms: int) -> LedgerUnavailable:
     return LedgerUnavailable(
         f"The ledger on {label} did not answer for {waited_ms / 1000:.1f} s: {_text(error)}.",
         advice=f"Check whether the server runs and can be reached from here: {_ping(label)}. What was sent stays recorded.",
+    )
+
+
+def not_up_to_date(name: str, label: str, waited_ms: int) -> LedgerUnavailable:
+    """The message for a ledger that another client is bringing up to date."""
+    return LedgerUnavailable(
+        f"The ledger {name!r} on {label} is being brought up to date by another process; it was not ready after {waited_ms / 1000:.1f} s.",
+        advice="Try again when that is done. If that process has ended, the next call after a minute does its work.",
+    )
+
+
+def of_another_version(version: str, newest: int, name: str, label: str) -> LedgerUnusable:
+    """The message for a ledger that no script of today works with."""
+    if version == IMPORTING:
+        return LedgerUnusable(
+            f"An import into the ledger {name!r} on {label} has not finished.",
+            advice="Let it finish. If it was stopped, import the same file again: it starts over, and nothing is counted twice.",
+        )
+    return LedgerUnusable(
+        f"The ledger {name!r} on {label} was written by a later Paymaster (schema version {version}; this one knows up to {newest}).",
+        advice="Upgrade with `pip install --upgrade paymaster`. " + ANOTHER_NAME,
     )
 
 

@@ -2,8 +2,10 @@
 
 import random
 import time
+from asyncio import CancelledError
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import suppress
+from secrets import token_hex
 from typing import TypeVar
 from uuid import uuid4
 
@@ -34,13 +36,14 @@ from paymaster.ledgers.redis.damage import DamagedValue
 from paymaster.ledgers.redis.damage import to_error as damage_error
 from paymaster.ledgers.redis.expectation import REPLICA_MAY_LACK_MS, Expectation
 from paymaster.ledgers.redis.faults import (
-    ANOTHER_NAME,
     FAULTS,
     Fault,
     damaged_value,
     is_of_another_type,
     may_pass,
     not_reached,
+    not_up_to_date,
+    of_another_version,
     to_error,
 )
 from paymaster.ledgers.redis.messages import (
@@ -61,15 +64,12 @@ from paymaster.ledgers.redis.messages import (
     settle_request,
     split_reply,
 )
+from paymaster.ledgers.redis.migration import OUTDATED, bring_up_to_date
 from paymaster.ledgers.redis.scripts import NotAcknowledged, ScriptRunner
 
 # What one account counts at most: 9 million dollars in nano-dollars. The scripts count in doubles, which are exact to 2**53.
 LARGEST_FIGURE = 9 * 10**15
 SCHEMA_VERSION = 3
-# The version of a ledger that an import fills.
-IMPORTING = "0"
-# Before the circuit breaker had accounts of its own; before the ledger had an id.
-OLD_VERSIONS = (b"VERSION 1", b"VERSION 2")
 NO_LEDGER = "NONE"
 # Scripts that need a ledger and make it; and those that work whatever ledger it is.
 MAKES = frozenset({"post", "reserve", "settle"})
@@ -330,14 +330,33 @@ class RedisLedger:
                     await self._runner.connections.reset()
             else:
                 self._worked = True
-                if reply not in OLD_VERSIONS:
+                if verb == "migrate" or reply not in OUTDATED:
                     return reply
-                await self._try("migrate", {"new_id": new_id()})
-                continue
+                if await self._bring_up_to_date():
+                    continue
+                waited_ms = max(paused_ms, int((time.monotonic() - started) * 1_000))
+                if waited_ms + longest_ms >= self.address.patience_ms:
+                    raise not_up_to_date(self.address.name, self.address.label, waited_ms)
             pause_ms = 1 + int(self._jitter() * longest_ms)
             await self._pause(pause_ms)
             paused_ms += pause_ms
             longest_ms = min(2 * longest_ms, LONGEST_PAUSE_MS)
+
+    async def _bring_up_to_date(self) -> bool:
+        """Do what has to be done once for a ledger of an earlier version; whether it is done."""
+        token = token_hex(16)
+
+        async def ask(request: ScriptRequest) -> Reply:
+            return await self._try("migrate", {"token": token, **request}, waits=request["step"] == "add")
+
+        try:
+            return await bring_up_to_date(ask)
+        except (PaymasterError, DamagedValue, CancelledError, KeyboardInterrupt) as error:
+            with suppress(*FAULTS):  # so that another caller need not wait until this one counts as dead
+                await self._runner.run("migrate", {"token": token, "step": "leave"})
+            if isinstance(error, DamagedValue):
+                raise self.damaged(error) from error
+            raise
 
     async def _explain(self, error: Fault, verb: str) -> PaymasterError:
         """The message for a fault that will not pass. One about a key's type does not name the key, so the server is asked."""
@@ -363,17 +382,8 @@ class RedisLedger:
     def _fault(self, word: str, detail_bytes: bytes) -> LedgerUnusable:
         """Why a script refused to work, before it wrote anything."""
         detail = detail_bytes.decode(errors="replace")
-        if word == "VERSION" and detail == IMPORTING:
-            return LedgerUnusable(
-                f"An import into the ledger {self.address.name!r} on {self.address.label} has not finished.",
-                advice="Let it finish. If it was stopped, import the same file again: it starts over, and nothing is counted twice.",
-            )
         if word == "VERSION":
-            return LedgerUnusable(
-                f"The ledger {self.address.name!r} on {self.address.label} was written by a later Paymaster "
-                f"(schema version {detail}; this one knows up to {SCHEMA_VERSION}).",
-                advice="Upgrade with `pip install --upgrade paymaster`. " + ANOTHER_NAME,
-            )
+            return of_another_version(detail, SCHEMA_VERSION, self.address.name, self.address.label)
         return too_large(detail)
 
 

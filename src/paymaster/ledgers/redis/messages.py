@@ -24,6 +24,7 @@ from paymaster.accounting.accounts import (
 from paymaster.ledgers.identity import process_name
 from paymaster.ledgers.redis.connections import Reply
 from paymaster.ledgers.redis.damage import reading
+from paymaster.ledgers.store import OpenHold
 
 ScriptRequest: TypeAlias = Mapping[str, object]
 """The fields of a request; each script's first lines list them. One without a value is left out: it is never null."""
@@ -156,7 +157,7 @@ def _read_queued(hold_id: bytes, since_ms: bytes, names: bytes, accounts: bytes)
 def read_journal(reply: Reply) -> tuple[list[tuple[str, Record]], str]:
     """A part of the journal, each record with its position; and the position that the reading ends at."""
     _, last, entries = list_of(reply)
-    return [_read_entry(list_of(entry)) for entry in list_of(entries)], bytes_of(last).decode()
+    return [read_entry(list_of(entry)) for entry in list_of(entries)], bytes_of(last).decode()
 
 
 def next_position(position: str) -> str:
@@ -165,7 +166,8 @@ def next_position(position: str) -> str:
     return f"{at_ms}-{int(number) + 1}"
 
 
-def _read_entry(entry: "list[Reply]") -> tuple[str, Record]:
+def read_entry(entry: "list[Reply]") -> tuple[str, Record]:
+    """A record of the journal with its position."""
     position = bytes_of(entry[0]).decode()
     with reading("record", position):
         values = dict(pairs_of([bytes_of(part) for part in list_of(entry[1])]))
@@ -185,6 +187,31 @@ def _read_lost(parts: "list[Reply]") -> Lost:
         charges = tuple(read_charges(orjson.loads(packed)))
         at_ms, *changed = figures(sums)
         return Lost(hold_id.decode(), at_ms, charges, record.decode(), read_changes((charge.account for charge in charges), changed))
+
+
+def read_row(name: bytes, packed: bytes) -> tuple[str, int, int, int]:
+    """An account, with what it has settled, live and held."""
+    account = text_of(name, "account")
+    with reading("account", account):
+        settled, live, held, _ = map(int, unpack("<dddd", packed))
+        return account, settled, live, held
+
+
+def read_hold(name: bytes, packed: bytes) -> OpenHold:
+    """An open hold as the ledger keeps it."""
+    hold_id = text_of(name, "hold")
+    with reading("hold", hold_id):
+        at_ms, lease_until_ms, *lengths = map(int, unpack("<dddd", packed[:32]))
+        charges, process, lost_record = _split_text(packed[32:], *lengths)
+        orjson.loads(lost_record)
+        return OpenHold(hold_id, at_ms, lease_until_ms, tuple(read_charges(orjson.loads(charges))), lost_record, process)
+
+
+def _split_text(text: bytes, first: int, second: int) -> tuple[str, str, str]:
+    """Parts of so many bytes, and the rest."""
+    if first < 0 or second < 0 or first + second > len(text):
+        raise ValueError("it is cut off")
+    return text[:first].decode(), text[first : first + second].decode(), text[first + second :].decode()
 
 
 def pairs_of(flat: Sequence[bytes]) -> Iterator[tuple[bytes, bytes]]:

@@ -13,7 +13,7 @@ function steps.begin(text)
   local version = text and read_state_of_any_version(text).version or VERSION
   if version ~= IMPORTING then
     if version ~= VERSION then
-      return 'VERSION ' .. digits(version)
+      return version_fault(version)
     end
     local accounts, records = call('HLEN', ACCOUNTS), call('XLEN', RECORDS)
     if accounts + records + call('HLEN', HOLDS) + call('HLEN', OPENING) > 0 then

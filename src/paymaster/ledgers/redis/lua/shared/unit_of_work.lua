@@ -21,6 +21,7 @@
 --   …:lost             hash: those of them that were charged as lost -> the position of the record in the journal
 --   …:records          stream: the journal
 --   …:opening          hash: account -> what records that are no longer in the journal had charged
+--   …:migration        text that expires: which client is bringing the ledger up to date (`migrate.lua`, which has two more keys)
 
 local call, format, pack, unpack_doubles = redis.call, string.format, struct.pack, struct.unpack
 
@@ -44,7 +45,7 @@ end
 -- A local that a function uses, but does not declare, costs each script time: constants of one function are declared in it.
 --
 -- LAYOUT: the order of the fields of everything that is packed. Only this section knows it; all other code uses the names (tickets: see
--- `queue.lua`). Python reads the same in `messages.read_charges` and, for an export, in `RedisAdmin.snapshot`.
+-- `queue.lua`). Python reads the same in `messages.py`: `read_charges`, `read_row` and `read_hold`.
 local STATE, ACCOUNT, HOLD = '<ddddddddd', '<dddd', '<dddd'
 local FIGURES_BYTES, STATE_BYTES, ROW_BYTES, HOLD_BYTES = 72, 104, 32, 32 -- of the state: its figures, all of it
 
@@ -162,8 +163,10 @@ local function pack_hold(at_ms, lease_until_ms, charges, process, lost_record)
   return pack(HOLD, at_ms, lease_until_ms, #charges, #process) .. charges .. process .. lost_record
 end
 
--- IMPORTING is the version of a ledger that an import fills: every script but `import` refuses it.
-local VERSION, IMPORTING = 3, 0
+-- IMPORTING is the version of a ledger that an import fills: every script but `import` refuses it. Versions end at 1000. Beyond, a ledger is
+-- being brought up to date, to the version that is this much lower: every script but `migrate` answers MIGRATING until it is. Earlier
+-- Paymasters take it for a later version.
+local VERSION, IMPORTING, MIGRATING = 3, 0, 1003
 
 local base = string.sub(KEYS[1], 1, -6)
 local ACCOUNTS, HOLDS, QUEUE, WINDOW = base .. 'accounts', base .. 'holds', base .. 'line', base .. 'window:'
@@ -211,31 +214,40 @@ local function read_state_of_any_version(text)
   if size == OLD_STATE_BYTES and version >= 0 and version < FIRST_WITH_ID then
     return read_state(text .. string.rep('\0', FIGURES_BYTES - OLD_STATE_BYTES))
   end
-  if size == STATE_BYTES and (version == VERSION or version == IMPORTING) then
+  if size == STATE_BYTES and (version == VERSION or version == IMPORTING or version == MIGRATING) then
     local found = read_state(text)
     if not string.match(found.id, '^%x+$') then
       damaged('state')
     end
     return found
   end
-  if version > VERSION and version <= LAST_VERSION and version % 1 == 0 then
+  if version > VERSION and version <= 2 * LAST_VERSION and version % 1 == 0 then
     return { version = version, id = '' }
   end
   damaged('state')
 end
 
+-- Why a script can't work with a ledger of this version.
+local function version_fault(version)
+  local LAST_VERSION = 1000
+  if version == MIGRATING then
+    return 'MIGRATING'
+  end
+  return 'VERSION ' .. digits(version > LAST_VERSION and version - LAST_VERSION or version)
+end
+
 -- Read the state and take the later of the clock and the ledger's own time (`UnitOfWork.__init__`). Without `clock_ms` the server's clock
 -- counts. Answers what the script must answer instead: MISSING, ANOTHER or OLDER (than the caller knows) if this is not the ledger that the
--- request names, VERSION and which if it is not of this one.
+-- request names, VERSION and which if it is not of this one, MIGRATING if it will be soon.
 local function begin(clock_ms)
   state_as_read = call('GET', KEYS[1])
   if state_as_read then
     state = read_state_of_any_version(state_as_read)
-    if request.ledger and request.ledger ~= state.id and state.version <= VERSION then
+    if request.ledger and request.ledger ~= state.id and (state.version <= VERSION or state.version == MIGRATING) then
       return 'ANOTHER'
     end
     if state.version ~= VERSION then
-      return 'VERSION ' .. digits(state.version)
+      return version_fault(state.version)
     end
     if request.seen_ms and state.record_at_ms < request.seen_ms then
       return 'OLDER ' .. digits(request.seen_ms - state.record_at_ms)
