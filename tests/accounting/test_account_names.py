@@ -19,6 +19,7 @@ from paymaster.accounting.account_names import (
     key_subject,
     owner_of,
     parse,
+    without_owner,
 )
 
 
@@ -79,6 +80,7 @@ def test_no_value_reads_as_another_budget(per: dict[str, str], models: tuple[str
     assert budget_account(per, models, owner) == name
     assert dimensions_of(name) == {**({"models": "+".join(models)} if models else {}), **per}
     assert owner_of(name) == owner
+    assert without_owner(name) == budget_account(per, models)
 
 
 PIECES = st.sampled_from(
@@ -108,3 +110,4 @@ def test_money_has_a_name_of_its_own() -> None:
     assert not is_money("requests/usd")
     assert dimensions_of("requests/m") is None
     assert owner_of("requests/m") is None
+    assert without_owner("requests/m") == "requests/m"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from paymaster.accounting.accounts import Balance, Record
 from paymaster.accounting.records import AttemptRecord
 from paymaster.views.audit import audit, remarks
@@ -11,15 +13,17 @@ from paymaster.views.reports import GroupBy, Report
 class FakeJournal:
     """A journal with its balances before and after the reading, and its records."""
 
-    def __init__(self, before: int, after: int, *bodies: str) -> None:
-        self.readings = [{"usd/run/a": Balance(settled=before), "slots/m": Balance()}, {"usd/run/a": Balance(settled=after)}]
+    def __init__(self, before: int, after: int, *bodies: str, openings: dict[str, int] | None = None) -> None:
+        opened = {account: Balance(settled=amount) for account, amount in (openings or {}).items()}
+        self.readings = [{"usd/run/a": Balance(settled=before), "slots/m": Balance()}, {**opened, "usd/run/a": Balance(settled=after)}]
         self.bodies = bodies
+        self.opened = openings or {}
 
     def balances(self):
         return self.readings.pop(0)
 
     def openings(self):
-        return {}
+        return self.opened
 
     def records(self):
         return iter(
@@ -50,6 +54,24 @@ def test_calls_that_settle_during_the_reading_are_no_difference():
     assert audit(FakeJournal(5, 12, attempt(5)), Report([GroupBy.MODEL])).agrees
     assert audit(FakeJournal(5, 12, attempt(5), attempt(7)), Report([GroupBy.MODEL])).agrees
     assert not audit(FakeJournal(5, 12, attempt(4)), Report([GroupBy.MODEL])).agrees
+
+
+@pytest.mark.parametrize(
+    ("openings", "is_partial"),
+    [
+        ({}, False),
+        ({"usd/day/2026-11-22": 3}, True),
+        ({"usd/~ann/run/b": 3}, True),
+        ({"usd/~ann/run/a": 3}, False),
+        ({"usd/~ann/run/a": 3, "usd": 3}, True),
+    ],
+)
+def test_what_a_run_came_to_before_it_had_an_owner_is_no_record_that_left(openings: dict[str, int], is_partial: bool) -> None:
+    report = Report([GroupBy.MODEL])
+    result = audit(FakeJournal(5, 5, attempt(5), openings=openings), report)
+    assert (result.is_partial, result.agrees) == (is_partial, True), result.differences
+    assert any("Older records" in sentence for sentence in remarks(report.total(), result)) is is_partial
+    assert not audit(FakeJournal(5, 5, attempt(5), openings=openings), report, []).is_partial
 
 
 def test_unreadable_records_are_counted():

@@ -114,6 +114,12 @@ def owner_of(name: str) -> str | None:
     return None if match is None or match["owner"] is None else _unescaped(match["owner"])
 
 
+def without_owner(name: str) -> str:
+    """The account of the same run, batch or instance as nobody's own."""
+    match = _BUDGET.fullmatch(name)
+    return name if match is None or match["owner"] is None else MONEY + name[match.end("owner") :]
+
+
 def _escape(found: re.Match[str]) -> str:
     return _ESCAPES[found[0]]
 
