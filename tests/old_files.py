@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import redis
 
+from paymaster.accounting.accounts import Charge, Held, Hold
 from paymaster.cli import main
 from paymaster.ledgers.redis.address import read_address
 from paymaster.ledgers.redis.ledger import RedisLedger
@@ -48,12 +49,25 @@ class OldLedger:
 
     def move_to(self, at_ms: int) -> None:
         """Take it to a later moment, as the next call there would."""
+        with self._opened() as ledger:
+            run(ledger.sweep(at_ms))
+
+    def fits(self, account: str, amount: int, cap: int) -> bool:
+        """Whether a call of so much would be admitted."""
+        hold = Hold("to be withdrawn", (Charge(account, amount, cap),), 60_000)
+        with self._opened() as ledger:
+            outcome = run(ledger.reserve(hold, 0))
+            run(ledger.withdraw(hold.id))
+            return isinstance(outcome, Held)
+
+    @contextmanager
+    def _opened(self) -> Iterator[RedisLedger | SqliteLedger]:
         pause = BlockingRuntime().sleep
         if self.url.startswith("redis:"):  # whose clock would be the server's
             ledger = RedisLedger(read_address(self.url), pause, blocking=True, server_clock=False)
         else:
             ledger = SqliteLedger(Path(self.url.removeprefix("sqlite:")), pause)  # which follows its callers
-        run(ledger.sweep(at_ms))
+        yield ledger
         run(ledger.close())
 
     def clock_ms(self) -> int:

@@ -27,6 +27,7 @@ from paymaster.gateway.private_file import NotPrivate
 from paymaster.gateway.request_body import HungUp
 from paymaster.ledgers.admin.export_format import InvalidExport
 from paymaster.ledgers.redis.damage import DamagedValue
+from paymaster.ledgers.redis.migration import Superseded
 from paymaster.ledgers.redis.scripts import NotAcknowledged
 from paymaster.ledgers.sqlite.store import DamagedRow
 from paymaster.providers.scripted.script import ScriptInvalid
@@ -68,6 +69,7 @@ EXAMPLES: list[BaseException] = [
     NotAcknowledged("1 of 2 replicas"),
     DamagedRow("the clock is missing"),
     DamagedValue("account", "usd/run/r"),
+    Superseded(b"TAKEN"),
     NotPrivate("others can write it", "Make it yours."),
     ExchangeBroken(ExchangeFault.LOST, "reset by peer"),
     ExchangeBroken(ExchangeFault.SILENT, ""),

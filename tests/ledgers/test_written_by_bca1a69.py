@@ -109,6 +109,14 @@ def test_its_budgets_limits_and_models_are_where_they_were(open_old, name):
     assert ledger.models() == expected["models"]
 
 
+def test_a_budget_of_a_users_own_run_has_no_more_room_than_the_run_had(open_old):
+    """ann had spent 6,709,000 of 20,000,000 under exp-1, and a key of hers may spend the rest."""
+    ledger = open_old("")
+    account, cap = "usd/~ann/run/exp-1", 20_000_000
+    assert ledger.fits(account, cap - 6_709_000, cap)
+    assert not ledger.fits(account, cap - 6_709_000 + 1, cap)
+
+
 @pytest.mark.parametrize("name", LEDGERS)
 def test_its_report_is_what_it_was(open_old, name):
     assert open_old(name).report() == EXPECTED[LEDGERS[name]]["report"]

@@ -24,7 +24,7 @@ OUTDATED = (b"VERSION 1", b"VERSION 2", b"MIGRATING")
 PUT_AT_ONCE = 500
 
 
-class _StoppedError(Exception):
+class Superseded(Exception):
     """Another client has taken over, or the ledger is up to date or gone: the answer instead of what was asked for."""
 
 
@@ -39,7 +39,7 @@ async def bring_up_to_date(ask: Ask) -> bool:
             await _put(ask, await _new_balances(ask))
         while word in {b"BEGUN", b"ADDING", b"ADDED"}:
             word = await ask({"step": "add"})
-    except _StoppedError as stopped:
+    except Superseded as stopped:
         word = stopped.args[0]
     return word == b"MIGRATED"
 
@@ -98,8 +98,8 @@ async def _hash(ask: Ask, step: str) -> AsyncIterator[tuple[bytes, bytes]]:
 
 
 def _check(reply: Reply, word: bytes) -> "list[Reply]":
-    """The answer, if it is what was asked for. Raises _StoppedError."""
+    """The answer, if it is what was asked for. Raises Superseded."""
     answer: list[Reply] = [reply] if isinstance(reply, bytes) else list_of(reply)
     if answer[0] != word:
-        raise _StoppedError(answer[0])
+        raise Superseded(answer[0])
     return answer
