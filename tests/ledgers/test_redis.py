@@ -15,7 +15,8 @@ from paymaster.accounting.accounts import Balance, Charge, Held, Hold, Post, Ref
 from paymaster.errors import ExtraMissing, LedgerUnavailable, LedgerUnusable, PaymasterError
 from paymaster.ledgers.identity import process_name
 from paymaster.ledgers.redis.address import read_address
-from paymaster.ledgers.redis.ledger import LARGEST_FIGURE, RedisLedger
+from paymaster.ledgers.redis.figures import LARGEST_FIGURE
+from paymaster.ledgers.redis.ledger import RedisLedger
 from paymaster.ledgers.store import OpenHold
 from paymaster.ledgers.urls import admin_for, open_ledger
 from paymaster.runtime import AsyncioRuntime, BlockingRuntime, iterate, run

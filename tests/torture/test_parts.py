@@ -18,7 +18,7 @@ from paymaster.torture.disks import Disk
 from paymaster.torture.faults import RESTORABLE, LedgerKind, TortureFault, read_faults
 from paymaster.torture.loss_course import LossCourse
 from paymaster.torture.losses import LosableFile, LosableServer
-from paymaster.torture.plans import Loss
+from paymaster.torture.plans import Loss, WorkerStyle
 from paymaster.torture.private_server import PrivateServer
 from paymaster.torture.tcp_proxy import TcpProxy
 from paymaster.torture.worker_process import ReportCollector
@@ -241,6 +241,7 @@ class Recorder:
     def __init__(self, process_id=7):
         self.done = []
         self.process_id = process_id
+        self.style = WorkerStyle.THREADS
         self.is_running = True
 
     def copy(self):
@@ -304,6 +305,7 @@ def test_a_loss_that_nobody_notices_ends_the_run_after_a_while(tmp_path, monkeyp
     monkeypatch.setattr("paymaster.torture.loss_course.true_now_ms", lambda: now[0])
     collector = ReportCollector()
     course = course_of(Loss(TortureFault.SHM, 30, 0, is_restored=False), tmp_path, Recorder(), collector)
+    collector.add({"admitted": "early-2", "at_ms": now[0] - 1, "by": 2})  # it has the ledger open
     course.begin()
     for process_id in (101, 2):
         collector.add({"admitted": f"late-{process_id}", "at_ms": now[0] + 1_000, "by": process_id})

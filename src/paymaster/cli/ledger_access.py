@@ -88,13 +88,13 @@ class LedgerReader:
         """The time."""
         return self._runtime.now_ms()
 
-    def balances(self) -> Mapping[str, Balance]:
-        """Every account's balance."""
-        return {} if self.is_new else run(self.ledger.balances("", self.now_ms()))
+    def balances(self, now_ms: int | None = None) -> Mapping[str, Balance]:
+        """Every account's balance, with times by a clock that says `now_ms` (default: the time)."""
+        return {} if self.is_new else run(self.ledger.balances("", self.now_ms() if now_ms is None else now_ms))
 
-    def queue(self) -> Sequence[Queued]:
-        """The calls that wait in the queue."""
-        return () if self.is_new else run(self.ledger.waiting(self.now_ms()))
+    def queue(self, now_ms: int | None = None) -> Sequence[Queued]:
+        """The calls that wait in the queue, with times by the same clock."""
+        return () if self.is_new else run(self.ledger.waiting(self.now_ms() if now_ms is None else now_ms))
 
     def records(self) -> Iterator[Record]:
         """The record of each hold. Holds whose lease is over are charged and recorded first."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from paymaster.torture.faults import PARTIAL, TortureFault
 from paymaster.torture.losses import LosableLedger
-from paymaster.torture.plans import Loss
+from paymaster.torture.plans import Loss, WorkerStyle
 from paymaster.torture.verdicts import LOSS_NOTICED_MS, LossReport
 from paymaster.torture.worker_process import ReportCollector, WorkerProcess
 from paymaster.torture.wrappers import true_now_ms
@@ -61,8 +61,11 @@ class LossCourse:
         if len(running) > 1 and worker in running:
             worker.kill()
             worker.has_ended()  # starts the new process
-        is_opened_anew = self.kind in PARTIAL  # the ledger itself is in its place: a new process may open it
-        self._expected = frozenset(each.process_id for each in running if not (is_opened_anew and each is worker))
+        self._expected = frozenset(each.process_id for each in running)
+        if self.kind in PARTIAL:
+            # The ledger itself is in its place: a new process may open it, and a fork or a command opens it anew.
+            opened_anew = {each.process_id for each in running if each is worker or each.style in {WorkerStyle.FORK, WorkerStyle.COMMAND}}
+            self._expected = (self._expected - opened_anew) & self._collector.admitted_since(0, self._at_ms)
 
     def step(self) -> None:
         """Restore the ledger, or end the run, once everybody has refused."""

@@ -169,7 +169,8 @@ def registry_text(plan: TorturePlan, base_url: str) -> str:
         f"between_chunks_s: {BETWEEN_CHUNKS_MS / 1000}, total_s: {TOTAL_MS / 1000}}}"
     )
     models = "".join(
-        f"    {name}: {{provider: scripted, base_url: {base_url!r}, tokenizer: bytes, capabilities: [], stops_on_disconnect: {str(model.stops_on_disconnect).lower()}, "
+        f"    {name}: {{provider: scripted, base_url: {base_url!r}, tokenizer: bytes, capabilities: [], "
+        f"stops_on_disconnect: {str(model.stops_on_disconnect).lower()}, "
         f"usd_per_1m_input: {USD_PER_1M_INPUT}, usd_per_1m_output: {USD_PER_1M_OUTPUT}{limits}, timeouts: {timeouts}}}\n"
         for name, model in plan.script.models.items()
     )

@@ -110,6 +110,11 @@ class WorkerProcess:
         self._process = self._start()
 
     @property
+    def style(self) -> str:
+        """How it calls: a WorkerStyle."""
+        return self._config.style
+
+    @property
     def process_id(self) -> int:
         """The current process."""
         return self._process.pid or 0

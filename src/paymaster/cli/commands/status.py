@@ -37,7 +37,8 @@ def status(flags: Flags, as_json: AsJson = False) -> None:
     from paymaster.views.ledger_status import ledger_status
 
     with open_reader(flags, as_json=as_json) as reader:
-        balances, queue, now_ms, location = reader.balances(), reader.queue(), reader.now_ms(), reader.location
+        now_ms, location = reader.now_ms(), reader.location
+        balances, queue = reader.balances(now_ms), reader.queue(now_ms)
         backlog, others, warnings = reader.backlog(), reader.other_backlogs(), reader.known_warnings()
         clocks = reader.clocks_ahead()
     ledger = ledger_status(balances, registry_named(flags), run=flags.run_id, queue=queue)

@@ -15,7 +15,8 @@ from paymaster.ledgers.admin.ledger_admin import JournalPosition, LedgerDescript
 from paymaster.ledgers.identity import new_id
 from paymaster.ledgers.redis.connections import Reply, ThreadConnections
 from paymaster.ledgers.redis.damage import DamagedValue, reading
-from paymaster.ledgers.redis.ledger import LARGEST_FIGURE, SCHEMA_VERSION, RedisLedger, too_large
+from paymaster.ledgers.redis.figures import LARGEST_FIGURE, too_large
+from paymaster.ledgers.redis.ledger import SCHEMA_VERSION, RedisLedger
 from paymaster.ledgers.redis.messages import (
     ScriptRequest,
     bytes_of,

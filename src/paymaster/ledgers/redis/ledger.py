@@ -46,6 +46,7 @@ from paymaster.ledgers.redis.faults import (
     of_another_version,
     to_error,
 )
+from paymaster.ledgers.redis.figures import check_size, too_large
 from paymaster.ledgers.redis.messages import (
     ScriptRequest,
     bytes_of,
@@ -67,8 +68,6 @@ from paymaster.ledgers.redis.messages import (
 from paymaster.ledgers.redis.migration import OUTDATED, bring_up_to_date
 from paymaster.ledgers.redis.scripts import NotAcknowledged, ScriptRunner
 
-# What one account counts at most: 9 million dollars in nano-dollars. The scripts count in doubles, which are exact to 2**53.
-LARGEST_FIGURE = 9 * 10**15
 SCHEMA_VERSION = 3
 NO_LEDGER = "NONE"
 # Scripts that need a ledger and make it; and those that work whatever ledger it is.
@@ -127,7 +126,7 @@ class RedisLedger:
         """
         check_hold(hold)
         for charge in hold.charges:
-            _check_size(charge.account, max(charge.amount, charge.cap or 0))
+            check_size(charge.account, max(charge.amount, charge.cap or 0))
         try:
             reply = await self._run("reserve", self._clock(now_ms) | reserve_request(hold, queue_for_ms))
         except LedgerUnavailable as error:
@@ -155,9 +154,9 @@ class RedisLedger:
         """Post the actual amounts and the record, once."""
         check_settlement(settlement)
         for charge, amount in zip(settlement.hold.charges, settlement.amounts, strict=True):
-            _check_size(charge.account, max(charge.amount, amount))
+            check_size(charge.account, max(charge.amount, amount))
         for post in settlement.posts:
-            _check_size(post.account, abs(post.amount))
+            check_size(post.account, abs(post.amount))
         request = self._clock(now_ms) | settle_request(settlement, self.address.keep_ms)
         while True:
             word, detail, lost = self._split(await self._run("settle", request))
@@ -179,7 +178,7 @@ class RedisLedger:
         """Empty windows, then add entries that no hold carries."""
         check_posts(posts)
         for post in posts:
-            _check_size(post.account, abs(post.amount))
+            check_size(post.account, abs(post.amount))
         request = {"token": f"post:{uuid4().hex}", "posts": posts_request(posts), "clears": list(clears)}
         word, detail, _ = self._split(await self._run("post", self._clock(now_ms) | request))
         if word != "POSTED":
@@ -390,16 +389,3 @@ class RedisLedger:
 def _accounts(settlement: Settlement) -> list[str]:
     """The accounts of a settlement in the order of its changes."""
     return [*(charge.account for charge in settlement.hold.charges), *(post.account for post in settlement.posts), *settlement.clears]
-
-
-def _check_size(account: str, figure: int) -> None:
-    if figure > LARGEST_FIGURE:
-        raise too_large(account)
-
-
-def too_large(account: str) -> LedgerUnusable:
-    """The message for more than one account counts here."""
-    return LedgerUnusable(
-        f"A ledger on Redis counts to {LARGEST_FIGURE:,} in one account (9 million dollars in nano-dollars); {account!r} would need more.",
-        advice="Lower the cap, or split the budget by a shorter period; a ledger in a file (sqlite:) counts to 2**62.",
-    )

@@ -30,8 +30,8 @@ class Placement:
     """The names of the files of a ledger that is open, and what they stood for when it was opened.
 
     As long as their folder has not changed, no name has: one look instead of three. `before` is what the file's name stood for before it
-    was opened, None for nothing. Raises LedgerReplaced if that has changed: the file that has the name now may not be the one that was
-    opened.
+    was opened, None for nothing. Raises LedgerReplaced if that has changed, as the file that has the name now may not be the one that was
+    opened; and if one of the names stands for nothing.
     """
 
     def __init__(self, path: Path, before: "FileId | None" = None) -> None:
@@ -42,6 +42,9 @@ class Placement:
         self._opened = self._look()
         if before is not None and before != self._opened[0]:
             raise LedgerReplaced(f"The ledger {path} was replaced by another file while it was opened.", advice=BACK)
+        for name, found in zip(self._names, self._opened, strict=True):
+            if found is None:  # another connection of this process has it open under no name, and SQLite shares that
+                raise LedgerReplaced(f"{name}, which belongs to the ledger {path}, was removed while it was in use.", advice=BACK)
         self._seen_folder: _FolderState | None = None
         self._seen_ns = 0
         self._is_sure = False
