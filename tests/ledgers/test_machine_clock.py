@@ -193,6 +193,19 @@ def test_after_a_restart_of_the_machine_its_clock_is_believed(machine: Machine) 
     assert early.settle(early.reserve(SLOT), SLOT) == later.now_ms()
 
 
+def test_the_first_caller_of_a_migrated_ledger_is_not_believed_while_a_hold_is_open(machine: Machine) -> None:
+    earlier = SqliteLedger(machine.path, BlockingRuntime().sleep)  # as before: it follows the latest of its callers
+    run(earlier.reserve(Hold("open", (USD,), 30_000), machine.now_ms()))
+    run(earlier.close())
+    ahead = machine.process(HOUR_MS)
+    ahead.settle(ahead.reserve(SLOT), SLOT)
+    assert ahead.lost() == []
+    right = machine.process()
+    machine.wait(30_001)
+    right.settle(right.reserve(SLOT), SLOT)
+    assert right.lost() == ["open"]
+
+
 @pytest.mark.parametrize("ahead_ms", [HOUR_MS, -HOUR_MS, 1_000, 0])
 def test_a_reader_sees_the_times_by_its_own_clock(machine: Machine, ahead_ms: int) -> None:
     process, reader = machine.process(), machine.process(ahead_ms)

@@ -6,6 +6,7 @@ a caller who is behind       the ledger's time goes on by the uptime
 a caller who is ahead        believed if nothing is open that the jump could end, or if a second process claims the same
                              and nobody has confirmed the ledger's time since the first claim
 the machine was restarted    the caller is believed: no process that could have an open hold is left
+no machine's clock counted   as on a fresh or migrated ledger: the time goes on from the newest one in it, and the rules above hold
 """
 
 import os

@@ -80,10 +80,11 @@ class SqliteStore:
             clock.boot_id = ""
             return
         boot_id, uptime_ms = self._machine_time()
-        if clock.boot_id != boot_id:
-            clock.now_ms, clock.changed = max(caller_ms, self.newest_ms()[0]), True
-        else:
+        if clock.boot_id == boot_id:
             clock.now_ms += max(0, uptime_ms - clock.uptime_ms)
+        else:
+            newest_ms, clock.changed = self.newest_ms()[0], True
+            clock.now_ms = max(caller_ms, newest_ms) if clock.boot_id else newest_ms
         clock.boot_id, clock.uptime_ms = boot_id, uptime_ms
         ahead_ms = caller_ms - clock.now_ms
         if ahead_ms > TOLERANCE_MS:
