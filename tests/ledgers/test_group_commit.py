@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paymaster.accounting.accounts import Charge, Held, Hold, HoldEnded, Post, Refused, Settlement
-from paymaster.errors import LedgerUnavailable, LedgerUnusable
+from paymaster.errors import LedgerReplaced, LedgerUnavailable, LedgerUnusable
 from paymaster.ledgers import transactions
 from paymaster.ledgers.sqlite.file import open_database
 from paymaster.ledgers.sqlite.ledger import GROUPED_FROM, SqliteLedger
@@ -335,6 +335,18 @@ async def test_every_caller_of_a_group_gets_the_error_of_a_file_that_is_no_ledge
     ledger.path.mkdir()
     answers = await asyncio.wait_for(asyncio.gather(*(ledger.reserve(_hold(f"x{n}"), T) for n in range(3)), return_exceptions=True), 20)
     assert [type(answer) for answer in answers] == [LedgerUnusable] * 3
+
+
+@grouped
+async def test_every_caller_of_a_group_is_refused_when_the_file_was_replaced_and_nothing_else_is_reported(ledger):
+    reported = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
+    kept = ledger.path.rename(ledger.path.with_name("kept"))
+    answers = await asyncio.gather(*(ledger.reserve(_hold(f"h{number}"), T) for number in range(8)), return_exceptions=True)
+    assert [type(answer) for answer in answers] == [LedgerReplaced] * 8
+    kept.rename(ledger.path)
+    assert isinstance(await ledger.reserve(_hold("h"), T), Held)
+    assert reported == []
 
 
 @grouped

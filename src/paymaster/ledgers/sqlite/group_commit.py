@@ -109,7 +109,7 @@ class GroupCommit:
             task = asyncio.get_running_loop().create_task(self._commit_later(group))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        except (ValueError, OverflowError):  # one refused work rolls back the whole group
+        except (ValueError, OverflowError, PaymasterError):  # one refused work rolls back the whole group; or the file was replaced
             _leave_undone(group)
         except BaseException:  # Ctrl-C, or a bug: no caller may wait for an answer that never comes
             _leave_undone(group)
