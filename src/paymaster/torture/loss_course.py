@@ -77,8 +77,9 @@ class LossCourse:
         refused = self._collector.refused_since(self._at_ms) >= self._expected & running
         if self._loss.is_restored:
             if refused or waited:
+                restored_at_ms = true_now_ms()  # callers may be answered as soon as it begins
                 self._ledger.restore(self._loss.kind)
-                self._restored_at_ms = true_now_ms()
+                self._restored_at_ms = restored_at_ms
         elif waited or (refused and now_ms - self._at_ms > QUIET_MS and not self._collector.admitted_since(now_ms - QUIET_MS)):
             self._stop_file.touch()
 

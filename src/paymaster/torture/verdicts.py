@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from paymaster.accounting.accounts import Balance, Record
 from paymaster.accounting.money import NANOUSD_PER_USD
@@ -37,12 +37,13 @@ class Check:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerReports:
-    """What the workers reported, in true time: when they asked for each hold that was admitted, and which holds were charged as lost.
+    """What the workers reported, in true time: when they asked for each hold that was admitted, when they knew, and the lost holds.
 
     And the costs of each reply by attempt, how calls ended, and crashes.
     """
 
     admitted_at_ms: Mapping[str, int]
+    answered_at_ms: Mapping[str, int] = field(default_factory=dict)
     lost_at_ms: Mapping[str, int]
     replies: Mapping[str, Mapping[int, int]]
     counts: Mapping[str, int]
@@ -227,9 +228,14 @@ def _refused(evidence: Evidence, loss: LossReport) -> Check:
 
     A file beside the ledger that is gone makes each process refuse once; the ledger itself may be opened anew.
     """
-    until_ms = loss.restored_at_ms or max(evidence.reports.admitted_at_ms.values(), default=0) + 1
-    after_ms = loss.at_ms + LOSS_NOTICED_MS
-    late = [hold_id for hold_id, at_ms in evidence.reports.admitted_at_ms.items() if after_ms <= at_ms < until_ms]
+    reports, after_ms = evidence.reports, loss.at_ms + LOSS_NOTICED_MS
+    # What was asked for before the restoration, and tried until after it, was admitted by the right ledger.
+    until_ms = loss.restored_at_ms or max((*reports.admitted_at_ms.values(), *reports.answered_at_ms.values()), default=0) + 1
+    late = [
+        hold_id
+        for hold_id, at_ms in reports.admitted_at_ms.items()
+        if after_ms <= at_ms and reports.answered_at_ms.get(hold_id, at_ms) < until_ms
+    ]
     wrong = {"admitted after it": [] if loss.kind in PARTIAL else late}
     went_on = f"; {loss.went_on} went on" if loss.went_on else ""
     restored = "" if loss.is_final else ", then it was restored"

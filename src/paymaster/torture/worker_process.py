@@ -27,6 +27,7 @@ class ReportCollector:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._admitted: dict[str, int] = {}
+        self._answered: dict[str, int] = {}
         self._admissions: list[tuple[int, int]] = []
         self._lost: dict[str, int] = {}
         self._refused: dict[int, int] = {}
@@ -41,6 +42,7 @@ class ReportCollector:
             match report:
                 case {"admitted": str(hold_id), "at_ms": int(at_ms), "by": int(process_id)}:
                     self._admitted[hold_id] = at_ms
+                    self._answered[hold_id] = _whole(report.get("answered_at_ms"), at_ms)
                     self._admissions.append((at_ms, process_id))
                 case {"lost": str(hold_id), "at_ms": int(at_ms)}:
                     self._lost.setdefault(hold_id, at_ms)
@@ -65,6 +67,7 @@ class ReportCollector:
         with self._lock:
             return WorkerReports(
                 admitted_at_ms=dict(self._admitted),
+                answered_at_ms=dict(self._answered),
                 lost_at_ms=dict(self._lost),
                 replies=dict(self._replies),
                 counts=dict(self._counts),
@@ -82,6 +85,10 @@ class ReportCollector:
             return frozenset(
                 process_id for asked_ms, process_id in self._admissions if at_ms <= asked_ms and (until_ms is None or asked_ms < until_ms)
             )
+
+
+def _whole(value: object, otherwise: int) -> int:
+    return value if isinstance(value, int) else otherwise
 
 
 def fork_server() -> ForkServerContext:

@@ -55,7 +55,7 @@ class ShortTimesLedger:
         asked_at_ms = true_now_ms()
         outcome = await self._books.reserve(self._shortened(hold), now_ms, queue_for_ms=queue_for_ms)
         if isinstance(outcome, Held):
-            self._emit({"admitted": hold.id, "at_ms": asked_at_ms, "by": os.getpid()})
+            self._emit({"admitted": hold.id, "at_ms": asked_at_ms, "answered_at_ms": true_now_ms(), "by": os.getpid()})
         self._report(outcome.lost)
         return outcome
 
