@@ -10,6 +10,7 @@ import time
 import orjson
 import pytest
 import redis
+import redis.asyncio
 
 from paymaster.accounting.accounts import Balance, Charge, Held, Hold, Post, Refused, Settlement
 from paymaster.errors import ExtraMissing, LedgerUnavailable, LedgerUnusable, PaymasterError
@@ -475,3 +476,26 @@ def test_a_window_with_thousands_of_moments_is_read_whole(ledger, redis_server):
     refused = run(ledger.reserve(Hold("next", (Charge("requests/m", 1, 100, 60_000),), 60_000), 0))
     assert isinstance(refused, Refused)
     assert refused.retry_at_ms is not None
+
+
+def test_a_connection_that_uvloop_reports_as_closed_is_made_anew(redis_url, monkeypatch):
+    """Without a class of its own for it, uvloop raises a bare RuntimeError."""
+    ledger = RedisLedger(read_address(redis_url), AsyncioRuntime().sleep, blocking=False, server_clock=False)
+    faults = ["unable to perform operation on <TCPTransport closed=True>; the handler is closed"]
+    execute = redis.asyncio.Redis.execute_command
+
+    async def fail_first(client, *command):
+        if faults:
+            raise RuntimeError(faults.pop())
+        return await execute(client, *command)
+
+    async def use():
+        monkeypatch.setattr(redis.asyncio.Redis, "execute_command", fail_first)
+        held = await ledger.reserve(Hold("h", (USD,), 60_000), 1_000)
+        faults.append("cannot reuse already awaited coroutine")
+        with pytest.raises(RuntimeError, match="already awaited"):  # a mistake of the program's
+            await ledger.reserve(Hold("h2", (USD,), 60_000), 1_000)
+        await ledger.close()
+        return held
+
+    assert isinstance(asyncio.run(use()), Held)

@@ -2,6 +2,7 @@
 
 import ctypes
 import faulthandler
+import logging
 import os
 import signal
 from pathlib import Path
@@ -27,6 +28,7 @@ def run_worker(config_json: str, pipe: "Connection[bytes, bytes]", stderr_path: 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent process
     os.dup2(os.open(stderr_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), 2)
     faulthandler.enable()
+    logging.basicConfig(level=logging.ERROR)  # with the tracebacks of a gateway's internal errors
     if namespace is not None:
         _join_namespace(namespace)
     descriptor = pipe.fileno()

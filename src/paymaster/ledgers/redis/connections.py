@@ -19,6 +19,7 @@ import redis.retry
 import redis.sentinel
 from redis.backoff import NoBackoff
 from redis.connection import ConnectionInterface
+from redis.exceptions import ConnectionError as NotConnected
 from redis.exceptions import ResponseError
 
 from paymaster.ledgers.redis.address import Address
@@ -31,6 +32,8 @@ Command: TypeAlias = Sequence[Argument]
 CONNECTIONS = 16
 # Threads have a connection each while they call, however many they are.
 ANY_NUMBER = 2**31
+# What uvloop's bare RuntimeError says of a connection that was closed while it was idle.
+_CLOSED_BY_UVLOOP = "handler is closed"
 # A cluster's client follows so many redirections before it gives up.
 REDIRECTIONS = 3
 
@@ -148,13 +151,15 @@ class LoopConnections:
             client, sentinels = _open_client(redis.asyncio, self._address, self._timeout_s, None)
             loop = self._loops[running] = _LoopClient(client, sentinels, asyncio.Semaphore(CONNECTIONS))
         async with loop.free:
-            if len(commands) == 1 or not isinstance(loop.client, redis.asyncio.Redis):
-                return [await loop.client.execute_command(*command) for command in commands]
-            pipeline = loop.client.pipeline(transaction=False)
-            for command in commands:
-                pipeline.execute_command(*command)
-            answers: list[Reply | Exception] = await pipeline.execute(raise_on_error=False)
-            return answers
+            try:
+                return await _send(loop.client, commands)
+            except RuntimeError as error:
+                if _CLOSED_BY_UVLOOP not in str(error):
+                    raise
+                # Its pool may give the same connection again.
+                if self._loops.get(running) is loop:
+                    del self._loops[running]
+                raise NotConnected(f"a connection was closed: {error}") from error
 
     async def reset(self) -> None:
         """Close the idle connections."""
@@ -168,6 +173,18 @@ class LoopConnections:
         if loop is not None:
             for client in (loop.client, *loop.sentinels):
                 await client.aclose()
+
+
+async def _send(
+    client: "redis.asyncio.Redis | redis.asyncio.cluster.RedisCluster", commands: Sequence[Command]
+) -> "list[Reply | Exception]":
+    if len(commands) == 1 or not isinstance(client, redis.asyncio.Redis):
+        return [await client.execute_command(*command) for command in commands]
+    pipeline = client.pipeline(transaction=False)
+    for command in commands:
+        pipeline.execute_command(*command)
+    answers: list[Reply | Exception] = await pipeline.execute(raise_on_error=False)
+    return answers
 
 
 def _open_client(library: ModuleType, address: Address, timeout_s: float, max_connections: int | None) -> tuple[Any, Sequence[Any]]:
