@@ -332,6 +332,8 @@ def test_a_damaged_value_is_unusable_and_never_unavailable(place: Place, stateme
     run(ledger.reserve(Hold("open", (Charge("usd/run/r", 1, None),), 1), runtime.now_ms()))
     run(ledger.close())
     with closing(sqlite3.connect(place.path)) as database, database:
+        database.execute("UPDATE hold SET lease_until_ms = 1")
+        database.execute("UPDATE clock SET next_lease_end_ms = 1")
         database.execute(statement)
     made, refused = place.new_process(1)
     assert (made, refused.partition(":")[0]) == (0, "LedgerUnusable"), refused
