@@ -269,6 +269,23 @@ def test_an_older_dump_is_refused_to_running_and_new_processes(older_dump, open_
     assert spent(open_ledger(server, "fresh")) == 3
 
 
+def test_an_older_dump_is_refused_to_a_process_that_was_idle_since_before_the_dump(start, open_ledger):
+    server = start(*KEEPS_NOTHING, "--save", "3600 1")
+    idle, busy = open_ledger(server), open_ledger(server)
+    pay(idle, "h1")
+    pay(busy, "h2")
+    with redis.Redis(port=server.port) as client:
+        client.save()
+    kept = shutil.copy(server.folder / "dump.rdb", server.folder / "kept.rdb")
+    pay(busy, "h3")
+    server.stop(kill=True)
+    shutil.copy(kept, server.folder / "dump.rdb")
+    server.start()
+    for ledger in (idle, busy, open_ledger(server)):
+        with pytest.raises(LedgerReplaced, match="lacks its newest records"):
+            pay(ledger, "h4")
+
+
 def test_a_server_that_lost_the_last_moment_is_refused(older_dump, open_ledger):
     server, running = older_dump(lacking_ms=200)
     for ledger in (running, open_ledger(server)):

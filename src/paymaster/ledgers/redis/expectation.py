@@ -36,9 +36,10 @@ class Expectation:
         ledger_id = self._known.id()
         if ledger_id is None:
             return {}
-        if self._seen_ms is None:
-            self._seen_ms = self._known.newest_seen_ms()
-            self._is_kept = self._seen_ms > 0
+        # Other processes of the state directory go on while this one is idle: an older dump may still have all that this one has seen.
+        kept_ms = self._known.newest_seen_ms()
+        self._seen_ms = max(self._seen_ms or 0, kept_ms)
+        self._is_kept = self._is_kept or kept_ms > 0
         return {"ledger": ledger_id, "seen_ms": self._seen_ms - self._may_lack_ms} if self._seen_ms else {"ledger": ledger_id}
 
     def meet(self, ledger_id: str, newest_ms: int) -> None:
