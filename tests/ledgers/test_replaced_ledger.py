@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+import time
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -186,6 +187,21 @@ def test_an_older_copy_is_refused_by_new_processes_and_by_running_ones(place: Pl
         made, refused = place.new_process()
         assert (made, refused.partition(":")[0]) == (0, "LedgerReplaced")
         assert "lacks its newest records" in refused
+        with pytest.raises(LedgerReplaced, match="replaced by another file"):
+            client.complete(HELLO)
+
+
+def test_an_older_copy_is_noticed_though_the_folder_has_its_old_time_again(place: Place) -> None:
+    """`rsync -a` and `tar` put the times of folders back as well."""
+    with place.client() as client:
+        client.complete(HELLO)
+        time.sleep(0.1)
+        client.complete(HELLO)
+        times = place.path.parent.stat()
+        backup = place.copy()
+        client.complete(HELLO)
+        put_in_its_place(place, backup)
+        os.utime(place.path.parent, ns=(times.st_atime_ns, times.st_mtime_ns))
         with pytest.raises(LedgerReplaced, match="replaced by another file"):
             client.complete(HELLO)
 

@@ -12,7 +12,8 @@ from typing import TypeAlias
 from paymaster.errors import LedgerReplaced
 
 LOGS = ("-wal", "-shm")
-# The time of a folder's last change has the resolution of a clock tick: two changes within one look the same.
+# The time of a folder's last change has the resolution of a clock tick: two changes within one look the same. It is the inode's (ctime),
+# which nobody can set: `rsync -a` and `tar` put the folder's own (mtime) back to what it was at the backup.
 TICK_NS = 50_000_000
 BACK = (
     "Put it back as it was, and calls go on. If what is there now is right, say so with `paymaster ledger accept`: budgets are then as it "
@@ -83,7 +84,7 @@ def _folder_state(folder: str) -> _FolderState | None:
         found = os.stat(folder)  # noqa: PTH116 - the same
     except OSError:
         return None
-    return found.st_dev, found.st_ino, found.st_mtime_ns
+    return found.st_dev, found.st_ino, found.st_ctime_ns
 
 
 def file_id(name: str | Path) -> FileId | None:
