@@ -287,6 +287,28 @@ def test_what_waits_for_the_ledger_before_is_posted_to_another_only_if_a_person_
     assert (shown["records"], shown["waiting"]["settlements"]) == (records, 0 if with_waiting else 3)
 
 
+@pytest.mark.parametrize(("with_waiting", "records"), [(False, 1), (True, 4)])
+def test_what_a_running_process_has_waiting_is_posted_to_no_other_ledger_and_not_lost(
+    place: Place, with_waiting: bool, records: int
+) -> None:
+    (place.folder / "registry.yaml").write_text(REGISTRY.format(hard="false"))
+    with place.client() as client:
+        client.complete(HELLO)
+        put_another_there(place)
+        for _ in range(3):
+            client.complete(HELLO)
+        assert place.command("ledger", "accept", *["--with-waiting"][:with_waiting]) == 0
+    with closing(sqlite3.connect(place.path)) as now:
+        found = now.execute("SELECT count(*) FROM record").fetchone()[0]
+    assert found == records
+    if not with_waiting:
+        put_back(place)
+        assert place.command("ledger", "accept") == 0
+        place.new_process(1)
+        with closing(sqlite3.connect(place.path)) as before:
+            assert before.execute("SELECT count(*) FROM record").fetchone()[0] == 5
+
+
 def test_a_file_with_two_names_is_refused_when_it_is_opened(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     place.new_process(1)
     os.link(place.path, place.folder / "other-name.sqlite3")

@@ -223,10 +223,14 @@ class SpoolingLedger:
         if not is_free:
             return False
         try:
+            if self._unposted:
+                self._known.refresh()  # a person may have accepted another ledger, and the one before still looks like the right one
             for hold_id, (settlement, ledger_id) in list(self._unposted.items()):
                 if self._known.takes(ledger_id):
                     await self._post_one(settlement, now_ms)
-                del self._unposted[hold_id]  # what is for another ledger stays in its file
+                else:
+                    self._spool.close()  # what is for another ledger stays in its file
+                del self._unposted[hold_id]
             self._remove_if_empty()
             for orphan in self._spool.orphan_files():
                 await self._post_orphan(orphan, now_ms)
