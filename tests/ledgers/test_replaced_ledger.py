@@ -191,6 +191,22 @@ def test_an_older_copy_is_refused_by_new_processes_and_by_running_ones(place: Pl
             client.complete(HELLO)
 
 
+def test_a_symbolic_link_that_leads_to_another_folder_is_noticed(place: Place) -> None:
+    for name in ("v1", "v2"):
+        (place.folder / name).mkdir()
+    place.path.parent.symlink_to("v1")
+    with place.client() as client:
+        client.complete(HELLO)
+        place.path.parent.unlink()
+        place.path.parent.symlink_to("v2")
+        with pytest.raises(LedgerReplaced, match="removed or replaced while it was in use"):
+            client.complete(HELLO)
+        assert place.new_process()[1].startswith("LedgerReplaced")
+        place.path.parent.unlink()
+        place.path.parent.symlink_to("v1")
+        client.complete(HELLO)
+
+
 def test_an_older_copy_is_noticed_though_the_folder_has_its_old_time_again(place: Place) -> None:
     """`rsync -a` and `tar` put the times of folders back as well."""
     with place.client() as client:

@@ -40,6 +40,8 @@ class Placement:
         name = str(path.resolve())
         self._names = (name, *(name + log for log in LOGS))
         self._folder = str(path.resolve().parent)
+        # A symbolic link on the way may come to lead elsewhere, which changes nothing in the folder.
+        self._link = None if str(path.absolute()) == name else str(path.absolute())
         self._opened = self._look()
         if before is not None and before != self._opened[0]:
             raise LedgerReplaced(f"The ledger {path} was replaced by another file while it was opened.", advice=BACK)
@@ -52,6 +54,8 @@ class Placement:
 
     def check(self) -> None:
         """Raise LedgerReplaced if a name stands for another file now, or for none."""
+        if self._link is not None and file_id(self._link) != self._opened[0]:
+            raise LedgerReplaced(f"The ledger {self._path} was removed or replaced while it was in use.", advice=BACK)
         folder = _folder_state(self._folder)
         if self._is_sure and folder == self._seen_folder:
             return
