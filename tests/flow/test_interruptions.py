@@ -138,6 +138,24 @@ def test_a_caller_who_reads_slowly_is_charged_for_what_the_provider_made_meanwhi
     assert "5,004 output tokens" in str(failed(box).cost_basis)
 
 
+def test_a_tick_of_the_clock_is_no_sign_that_a_slow_reader_has_caught_up() -> None:
+    """Only a wait as long as the reader was busy shows that the chunk was not there all the time."""
+
+    async def scenario(box: Box) -> None:
+        async with aclosing(serve(box.world, Request(messages=HELLO, stream=True), box.scope)) as stream:
+            await anext(stream)
+            assert isinstance(box.runtime, ManualRuntime)
+            box.runtime.advance(50_000)
+            await anext(stream)
+
+    ticked = box_of((100, text("hi")), (1, text("ho")), (10**6, CUT))
+    asyncio.run(scenario(ticked))
+    assert "5,005 output tokens" in str(failed(ticked).cost_basis)
+    waited = box_of((100, text("hi")), (50_000, text("ho")), (10**6, CUT))
+    asyncio.run(scenario(waited))
+    assert " 4 output tokens" in str(failed(waited).cost_basis)
+
+
 def test_a_call_that_ends_before_its_first_chunk_is_charged_since_it_was_sent() -> None:
     box = box_of((2_000, KeyboardInterrupt()))
     with pytest.raises(KeyboardInterrupt) as caught:

@@ -17,7 +17,8 @@ class StreamProgress:
 
     def __init__(self, usage_api: str, sent_ms: int) -> None:
         self._usage = StreamUsage(usage_api)
-        self._caught_up_ms = self._first_ms = self._last_ms = sent_ms
+        self._first_ms = self._last_ms = sent_ms
+        self._behind_ms = 0
         self._served_by: str | None = None
         self._begun = False
         self.answer_id: str | None = None
@@ -28,9 +29,11 @@ class StreamProgress:
             self._usage.feed(chunk.body)
         else:
             self._usage = chunk.so_far
-        # A slow reader lags behind a provider that goes on: only a chunk that had to be waited for is the latest one.
-        if came_ms > asked_ms:
-            self._caught_up_ms = came_ms
+        # A reader lags behind a provider that goes on by the time that it was busy. It has caught up only if it then waited for a chunk at
+        # least as long: a shorter wait may be a tick of the clock, or another thread's turn, with the chunk there all the time.
+        self._behind_ms += max(0, asked_ms - self._last_ms)
+        waited_ms = came_ms - asked_ms
+        self._behind_ms = 0 if waited_ms >= self._behind_ms else self._behind_ms + waited_ms
         if not self._begun:
             self._begun, self._first_ms = True, came_ms
             answer_id = chunk.body.get("id")
@@ -52,7 +55,7 @@ class StreamProgress:
         return Delivered(
             prompt=self._usage.prompt,
             output_tokens=tokens,
-            unseen_ms=max(0, closed_ms - self._caught_up_ms),
+            unseen_ms=max(0, closed_ms - self._last_ms) + self._behind_ms,
             tokens_per_second=tokens * 1_000 // max(_SHORTEST_SPAN_MS, self._last_ms - self._first_ms),
             served_by=self._served_by,
         )
