@@ -432,6 +432,16 @@ def test_every_process_of_a_state_directory_knows_the_newest_record(tmp_path: Pa
     assert [first.takes(each) for each in ("", "a" * 32, "b" * 32, "c" * 32)] == [True, True, True, False]
 
 
+def test_a_running_process_goes_on_noting_its_newest_record_after_a_person_accepts(place: Place) -> None:
+    with place.client() as client:
+        client.complete(HELLO)
+        assert place.command("ledger", "accept") == 0
+        backup = place.copy()
+        client.complete(HELLO)
+    backup.replace(place.path)
+    assert "lacks its newest records" in place.new_process()[1]
+
+
 def test_a_ledger_of_the_default_path_is_known_too(place: Place) -> None:
     with Client("registry.yaml", state_dir=str(place.state), run="r") as client:
         client.complete(HELLO)

@@ -114,6 +114,8 @@ class KnownLedger:
         if self._seen_file is None or self._id is None:
             return
         with suppress(OSError):
+            if self._descriptor is not None and os.fstat(self._descriptor).st_nlink == 0:  # another process accepted a ledger meanwhile
+                self.close()
             if self._descriptor is None:
                 self._seen_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 self._descriptor = os.open(self._seen_file, os.O_WRONLY | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
