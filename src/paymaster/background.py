@@ -6,6 +6,7 @@ import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 
+from paymaster.forks import renew_in_children
 from paymaster.runtime import run
 
 Work = Callable[[Callable[[int], Awaitable[None]]], Coroutine[None, None, None]]
@@ -22,6 +23,11 @@ class BackgroundThreads:
     """For blocking callers: each work in a thread of its own, which ends with the process."""
 
     def __init__(self) -> None:
+        self.renew()
+        renew_in_children(self)
+
+    def renew(self) -> None:
+        """In a forked child: the parent's threads do their work there."""
         self._closed = threading.Event()
         self._threads: set[threading.Thread] = set()
 

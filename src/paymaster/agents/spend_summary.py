@@ -12,6 +12,7 @@ from paymaster.accounting.money import NANOUSD_PER_USD, format_usd
 from paymaster.client import Client
 from paymaster.errors import BudgetExceeded, LedgerUnavailable
 from paymaster.flow.events import AttemptFailed, AttemptSettled, CallGivenUp, Event, FellBack, Throttled
+from paymaster.forks import renew_in_children
 from paymaster.printable import printable_line
 from paymaster.registry.models import Budget
 from paymaster.routing.budgets import MoneyAccount, money_accounts
@@ -37,9 +38,14 @@ class SpendSummary:
     """A listener that adds up this process's spending, waits and fallbacks. Any thread may send it events."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._models: dict[str, ModelSpend] = {}
         self._waits, self._fallbacks = 0, 0
+        self.renew()
+        renew_in_children(self)
+
+    def renew(self) -> None:
+        """In a forked child: nobody holds the lock."""
+        self._lock = threading.Lock()
 
     def __call__(self, event: Event) -> None:
         """Count an event."""
@@ -85,9 +91,14 @@ class CallCount:
     """A listener that counts calls, whatever became of them, and adds up what they cost. Any thread may send it events."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._ids: set[str] = set()
         self._cost_nanousd = 0
+        self.renew()
+        renew_in_children(self)
+
+    def renew(self) -> None:
+        """In a forked child: nobody holds the lock."""
+        self._lock = threading.Lock()
 
     def __call__(self, event: Event) -> None:
         """Count an event."""

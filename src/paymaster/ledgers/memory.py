@@ -9,6 +9,7 @@ from operator import attrgetter
 from threading import Lock
 
 from paymaster.accounting.accounts import Balance, Change, Hold, Lost, Post, Queued, Record, ReserveOutcome, Settled, Settlement
+from paymaster.forks import renew_in_children
 from paymaster.ledgers import transactions
 from paymaster.ledgers.store import AccountRow, Clock, Entry, Known, OpenHold, Ticket, follow_caller
 
@@ -17,8 +18,13 @@ class MemoryLedger:
     """`Books` in memory, safe for threads. Nothing in it ever waits."""
 
     def __init__(self) -> None:
-        self._lock = Lock()
         self._store = MemoryStore()
+        self.renew()
+        renew_in_children(self)
+
+    def renew(self) -> None:
+        """In a forked child: nobody holds the lock. The child has a copy of the ledger, for itself."""
+        self._lock = Lock()
 
     async def reserve(self, hold: Hold, now_ms: int, *, queue_for_ms: int = 0) -> ReserveOutcome:
         """Admit the hold whole or not at all; see `Books`."""

@@ -25,6 +25,7 @@ from typing import Self
 from paymaster.accounting.accounts import Refused, Waiters
 from paymaster.errors import LedgerUnavailable
 from paymaster.flow.ports import Books, Runtime
+from paymaster.forks import renew_in_children
 
 # A head asks at least this often, no matter what it waits for: its ticket in the ledger lapses after a few seconds unless it is renewed.
 RENEW_MS = 2_000
@@ -39,6 +40,11 @@ class ProcessWaitQueue:
     """All queues of one process: `paymaster.flow.ports.WaitQueue`. Threads and tasks of any loop may wait in the same queue."""
 
     def __init__(self) -> None:
+        self.renew()
+        renew_in_children(self)
+
+    def renew(self) -> None:
+        """In a forked child: nobody waits, since the waiting threads are its parent's, and a call would wait behind them in vain."""
         self._lock = threading.Lock()
         self._queues: dict[str, deque[ProcessWaiter]] = {}
         self._names: dict[str, Counter[str]] = {}

@@ -3,6 +3,7 @@
 import threading
 
 from paymaster.flow.ports import Provider, Runtime
+from paymaster.forks import renew_in_children
 from paymaster.providers.openai_http import OpenAIHttp
 from paymaster.providers.scripted.transport import EngineCache, scripted_provider
 from paymaster.registry.models import Model
@@ -20,6 +21,11 @@ class ProviderSet:
         self._own = dict(own or {})
         self._engines = EngineCache(runtime)
         self._opened: dict[str, Provider] = {}
+        self.renew()
+        renew_in_children(self)
+
+    def renew(self) -> None:
+        """In a forked child: nobody holds the lock."""
         self._lock = threading.Lock()
 
     def provider_for(self, model: Model) -> Provider:

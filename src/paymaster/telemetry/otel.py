@@ -29,6 +29,7 @@ from paymaster.flow.events import (
     SettlementFailed,
     Throttled,
 )
+from paymaster.forks import renew_in_children
 from paymaster.registry.models import Model
 from paymaster.scope import Scope
 from paymaster.telemetry import otel_names as words
@@ -69,6 +70,11 @@ class OpenTelemetry:
         self._tracer: Tracer = get_tracer(SCOPE, __version__, tracer_provider)
         self._metrics = Instruments(meter_provider, self._names)
         self._models = models or {}
+        self.renew()
+        renew_in_children(self)
+
+    def renew(self) -> None:
+        """In a forked child: the calls that threads of its parent had open are traced there."""
         self._lock = threading.Lock()
         self._calls: OrderedDict[str, _OpenCall] = OrderedDict()
 

@@ -24,6 +24,7 @@ from paymaster.flow.events import (
     RefusedByAccount,
     Throttled,
 )
+from paymaster.forks import renew_in_children
 from paymaster.telemetry import otel_names as words
 from paymaster.telemetry.otel_names import Names
 from paymaster.version import __version__
@@ -68,11 +69,16 @@ class Instruments:
         )
         self._openings = meter.create_counter("paymaster.breaker.openings", unit="{opening}", description="Breakers that opened.")
         self._lost = meter.create_counter("paymaster.lost_holds", unit="{hold}", description="Holds whose worker died.")
-        self._lock = threading.Lock()
         self._spent_nanousd: Counter[tuple[tuple[str, str], ...]] = Counter()
+        self.renew()
+        renew_in_children(self)
         meter.create_observable_counter(
             "paymaster.cost", [self._observe_cost], unit="USD", description="Charged for attempts, in US dollars."
         )
+
+    def renew(self) -> None:
+        """In a forked child: nobody holds the lock."""
+        self._lock = threading.Lock()
 
     def ended(self, event: AttemptSettled | AttemptFailed, server: Mapping[str, AttributeValue]) -> None:
         """An attempt was answered or failed; `server` has the attributes that name its endpoint."""

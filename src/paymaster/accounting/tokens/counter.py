@@ -17,6 +17,7 @@ from typing import NamedTuple, TypeAlias
 from paymaster.accounting.tokens.content import Weight, compact_json, weigh_message, weigh_tools
 from paymaster.accounting.tokens.families import ANY, BYTES, Tokenizer, tokenizer_for
 from paymaster.errors import RequestInvalid
+from paymaster.forks import renew_in_children
 from paymaster.jsontypes import JsonObject
 
 __all__ = ["ANY", "BYTES", "Encoding", "InputsCount", "PromptCount", "TokenCounter", "Tokenizer", "load_encoding", "tokenizer_for"]
@@ -89,6 +90,11 @@ class TokenCounter:
         self._load = load
         self._encodings: dict[str, Encoding] = {}
         self._counted: OrderedDict[int, _Counted] = OrderedDict()
+        self.renew()
+        renew_in_children(self)
+
+    def renew(self) -> None:
+        """In a forked child: nobody holds the locks. A vocabulary that a thread of the parent was loading is loaded again."""
         self._counted_lock = Lock()
         self._load_lock = Lock()
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+from paymaster.forks import renew_in_children
 from paymaster.jsontypes import JsonObject
 from paymaster.providers.scripted.answers import (
     AnswerText,
@@ -54,9 +55,14 @@ class ScriptEngine:
         self.bill = bill or Bill()
         self._start_ms = start_ms
         self._states: dict[str, _ModelState] = {}
-        self._lock = threading.Lock()
         self._number = 0
         self._attempt: str | None = None
+        self.renew()
+        renew_in_children(self)
+
+    def renew(self) -> None:
+        """In a forked child: nobody holds the lock. What its parent was billed stays, and from then on each has a bill of its own."""
+        self._lock = threading.Lock()
 
     def respond(self, body: JsonObject, now_ms: int, attempt: str | None = None, *, embeds: bool = False) -> ScriptedResponse:
         """The response to one request. It is billed now, even if its caller disconnects.

@@ -7,6 +7,7 @@ from pathlib import Path
 import orjson
 
 from paymaster.flow.ports import Runtime
+from paymaster.forks import renew_in_children
 from paymaster.operations import Operation
 from paymaster.providers.openai_http import OpenAIHttp
 from paymaster.providers.scripted.engine import ScriptEngine
@@ -28,6 +29,11 @@ class EngineCache:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._engines: dict[Path, ScriptEngine] = {}
+        self.renew()
+        renew_in_children(self)
+
+    def renew(self) -> None:
+        """In a forked child: nobody holds the lock."""
         self._lock = threading.Lock()
 
     def open(self, path: str) -> ScriptEngine:
