@@ -53,6 +53,28 @@ def test_the_callers_parameters_stand_above_the_registrys() -> None:
     assert dict(translation.params) == {"temperature": 1, "top_p": 0.5}
 
 
+@pytest.mark.parametrize(
+    "word",
+    ["base_url", "api_base", "api_key", "headers", "custom_llm_provider", "mock_response", "client", "model_list", "aws_sts_endpoint"],
+)
+@pytest.mark.parametrize("where", ["params", "extra_body"])
+def test_a_caller_sets_no_setting_of_litellm(word: str, where: str) -> None:
+    given = {word: "http://127.0.0.1:9"}
+    request = Request(messages=HELLO, params=given if where == "params" else {"extra_body": given})
+    translation = translate(request, model("a", adapter="litellm"))
+    assert translation.impossible == (word,)
+    assert not translation.params
+
+
+def test_the_registry_sets_them_and_a_caller_the_fields_of_providers() -> None:
+    asked = {"temperature": 1, "tool_choice": "auto", "top_k": 5, "api_base": None}
+    translation = translate(
+        Request(messages=HELLO, params=asked), model("a", adapter="litellm", params={"aws_region_name": "eu-central-1"})
+    )
+    assert dict(translation.params) == {"aws_region_name": "eu-central-1", **asked}
+    assert not translation.impossible
+
+
 # --------------------------------------------------------------------------------------------------------------- thinking
 
 BUDGET = {"type": "enabled", "budget_tokens": 4_000}

@@ -19,6 +19,17 @@ HARMLESS_PARAMS = frozenset(
 Vectors are converted to the requested encoding in any case.
 """
 
+LITELLM_PARAMS = HARMLESS_PARAMS | {
+    "audio", "cachedContent", "context_management", "dimensions", "function_call", "functions", "input_type", "logprobs",
+    "max_completion_tokens", "max_tokens", "min_p", "modalities", "n", "output_config", "output_format", "repetition_penalty",
+    "response_format", "safety_settings", "stop", "tool_choice", "top_logprobs", "web_search_options",
+}  # fmt: skip
+"""What a caller may hand to a model that is called through litellm.
+
+All other keywords of litellm are its settings, and the registry's to set, under `params` of the model: some name the address to which the
+request and the provider's key are sent (`base_url`), a file to read, or an answer to make up.
+"""
+
 _SAMPLING = ("temperature", "top_k", "top_p")
 
 LEAST_THINKING_TOKENS = 1_024
@@ -50,6 +61,8 @@ def translate(request: Request, model: Model) -> Translation:
     defaults = {name: value for name, value in model.params.items() if name not in yields}
     wanted = {**defaults, **request.params, **thought}
     refused = [name for name in wanted if name in model.unsupported_params]
+    if model.adapter == "litellm":
+        refused += [name for name, value in request.params.items() if value is not None and name not in {*refused, *LITELLM_PARAMS}]
     dropped = [name for name in refused if name in HARMLESS_PARAMS]
     impossible = tuple(name for name in refused if name not in HARMLESS_PARAMS)
     params = {name: value for name, value in wanted.items() if name not in refused and name not in OUTPUT_LIMIT_NAMES}
