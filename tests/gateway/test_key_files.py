@@ -115,6 +115,8 @@ CONTENTS = {
     "not UTF-8": Broken(text(b'{"version": 1, "keys": "\xff"}'), "keys file"),
     "a list": Broken(text("[]"), "keys file"),
     "null": Broken(text("null"), "keys file"),
+    "no keys": Broken(text('{"version": 1, "keys": []}'), "it has no keys"),
+    "nothing in it": Broken(text("{}"), "it has no keys"),
     "a word that nobody knows": Broken(text('{"key": []}'), "key: Extra inputs"),
     "a later version": Broken(text('{"version": 2, "keys": []}'), "version: Input should be 1"),
     "a key without a digest": Broken(text('{"keys": [{"id": "a", "user": "b", "created_at_ms": 1}]}'), "keys.0.digest"),

@@ -152,13 +152,16 @@ def read_keys(path: Path, trusted_uid: int | None = None) -> KeyFile:
     With `trusted_uid` also if others than this user and root can have written it, as a server asks for.
     """
     try:
-        return KeyFile.model_validate_json(read_private(path, trusted_uid))
+        file = KeyFile.model_validate_json(read_private(path, trusted_uid))
     except FileNotFoundError:
         return KeyFile()
     except NotPrivate as error:
         raise _unusable(path, error.reason, error.advice) from error
     except ValidationError as error:
         raise _unusable(path, _reason(error)) from error
+    if not file.keys:  # nothing here writes such a file
+        raise _unusable(path, "it has no keys")
+    return file
 
 
 class Flag(Protocol):
@@ -219,16 +222,13 @@ class KeyStore:
         if version == self._read_version:
             return
         file = read_keys(self.path, own_uid())
-        if needed and not file.keys:
-            raise UsageMistake(f"the keys file {self.path} has no keys", advice="Restore it, or restart the server.")
         known = {key.id: key for key in self._keys.values()}
         fresh = {entry.id: entry.key() for entry in file.keys if entry.revoked_at_ms is None}
         # An unchanged key stays the same object, so that what was computed for it is kept.
         self._keys = {name: known[name] if known.get(name) == key else key for name, key in fresh.items()}
         self._ids = {user: frozenset(entry.id for entry in file.keys if entry.user == user) for user in {entry.user for entry in file.keys}}
         self._read_version = version
-        if file.keys:
-            self._close()
+        self._close()
 
     def _refresh(self) -> None:
         now_s = self.now_s()

@@ -159,7 +159,10 @@ def serve(
 
         from paymaster.gateway.workers import serve_in_processes
 
-        shared = replace(worker, keys_found=get_context("spawn").Event())
+        found = get_context("spawn").Event()
+        if needs_keys:
+            found.set()  # the file may go before the first worker reads it
+        shared = replace(worker, keys_found=found)
         with _shared_metrics():
             status = serve_in_processes(shared, server_socket, workers, print_address, drain)
         raise typer.Exit(status)
