@@ -86,6 +86,15 @@ def test_a_hard_budget_is_status_3_with_advice_to_continue(registry: Path) -> No
     assert "--run-id exp-1" in ran.stderr
 
 
+@pytest.mark.parametrize("name", ["run", "batch"])
+def test_a_command_has_no_second_budget_in_a_run_of_its_own(name: str, registry: Path) -> None:
+    caller = CALLER.replace("max_retries=0", f"max_retries=0, default_headers={{'x-paymaster-{name}': 'another'}}")
+    ran = run(registry, sys.executable, "-c", caller, "1", flags=("--run-id", "exp-1", "--batch-id", "night-1"))
+    assert f"x-paymaster-{name} can't name another" in ran.stderr
+    same = caller.replace("'another'", "'exp-1'" if name == "run" else "'night-1'")
+    assert run(registry, sys.executable, "-c", same, "1", flags=("--run-id", "exp-1", "--batch-id", "night-1")).returncode == 7
+
+
 def test_an_anthropic_client_uses_the_gateway_too(registry: Path) -> None:
     ran = run(registry, sys.executable, "-c", CLAUDE, ANTHROPIC_AUTH_TOKEN="another")
     assert ran.stdout.strip() == "OK."

@@ -25,7 +25,8 @@ _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]")
 class Key:
     """One client key: its user, budgets, limits and models (none: all models). `digest` is its SHA-256.
 
-    With `operator`, the dashboard shows the calls and budgets of all users, not only of this one.
+    With `operator`, the dashboard shows the calls and budgets of all users, not only of this one. With `pinned`, all calls belong to the
+    server's own run and batch, so that their budgets hold for them.
     """
 
     id: str
@@ -35,6 +36,7 @@ class Key:
     limits: Limits = field(default_factory=Limits)
     models: tuple[str, ...] = ()
     operator: bool = False
+    pinned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,8 @@ def read_caller(headers: Headers, key: Key | None, default_scope: Scope) -> Call
         raise Rejected(
             _forbidden(f"this key belongs to {own_user}: x-paymaster-user can't name another user", "Omit the header, or use a tag.")
         )
+    if key is not None and key.pinned:
+        _check_pinned(names, default_scope)
     scope = replace(
         default_scope,
         run=names.get("run", default_scope.run),
@@ -80,6 +84,14 @@ def read_caller(headers: Headers, key: Key | None, default_scope: Scope) -> Call
         own_names=frozenset() if own_user is None else frozenset(names.keys() & OWN_NAMES),
     )
     return Caller(scope, key, deadline_ms)
+
+
+def _check_pinned(names: dict[str, str], default_scope: Scope) -> None:
+    """Raise Rejected (403) for another run or batch than the server's: each would have a budget of its own."""
+    for name, own in (("run", default_scope.run), ("batch", default_scope.batch)):
+        if names.get(name, own) != own:
+            message = f"every call here belongs to the {name} {own}" if own else f"no call here belongs to a {name}"
+            raise Rejected(_forbidden(f"{message}: x-paymaster-{name} can't name another", "Omit the header, or use a tag."))
 
 
 def shown_secret(headers: Headers) -> str:

@@ -35,7 +35,7 @@ class ExecKey:
         self.secret = f"pm-{secrets.token_urlsafe(32)}"
         self.access = AccessPolicy(find_key=self._find, needs_key=lambda: True)
         self.refused = 0
-        self._key = Key(id="exec", user=None, digest=digest_of(self.secret))
+        self._key = Key(id="exec", user=None, digest=digest_of(self.secret), pinned=True)
 
     def _find(self, secret: str) -> Key | None:
         if matches(secret, self._key.digest):
