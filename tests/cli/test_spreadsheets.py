@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 
 import pytest
 
@@ -48,6 +49,13 @@ def test_a_text_that_a_spreadsheet_would_run_begins_with_an_apostrophe(text: str
 @pytest.mark.parametrize("text", ["exp-1", "a=b", "2026-11-23", "usd/run/x", "", " padded", "1e5", "\u4e2d", "'quoted'", "a\tb"])
 def test_another_text_stays(text: str) -> None:
     assert text_cell(text) == text
+
+
+@pytest.mark.parametrize("separator", [";", "\t", "\n", "\r", "; ", ';"', ";b;"])
+def test_a_formula_behind_a_separator_of_other_countries_is_no_formula(separator: str) -> None:
+    split = text_cell(f"a{separator}=1")
+    assert split is not None
+    assert re.fullmatch(r"a[^'=]*'[^=]*=1", split)
 
 
 def test_control_characters_are_escaped_in_a_cell() -> None:

@@ -1,7 +1,8 @@
 """Writes CSV for spreadsheets: a text stays a text, and no cell is run as a formula; knows rows, and not what they mean.
 
 A spreadsheet runs a cell that begins with `=`, `+`, `-` or `@`, and names in a ledger may come from any caller. Such a text gets an
-apostrophe in front, as OWASP advises (https://owasp.org/www-community/attacks/CSV_Injection).
+apostrophe in front, as OWASP advises (https://owasp.org/www-community/attacks/CSV_Injection). So does what follows a semicolon, a tab or a
+line break in a text: where the decimal sign is a comma, a spreadsheet splits cells at semicolons, quoted or not.
 """
 
 import csv
@@ -14,6 +15,7 @@ from paymaster.printable import printable
 
 _FORMULA = frozenset("=+-@\N{MINUS SIGN}")
 _SPLITS_A_CELL = frozenset("\t\r\n")
+_SEPARATORS = re.compile(r"([;\t\r\n])")
 _SKIPPED = re.compile(
     r"\A[\s\x00-\x20\x7f-\xa0\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff"
     r"\"'`\u2018-\u201f\uff02\uff07]*"
@@ -35,9 +37,10 @@ def text_cell(value: object) -> str | None:
     if value is None:
         return None
     text = str(value)
-    return printable(f"'{text}" if _is_run(text) else text)
+    quoted = "".join(f"'{part}" if _is_run(part) else part for part in _SEPARATORS.split(text))
+    return printable(f"'{quoted}" if text[:1] in _SPLITS_A_CELL else quoted)
 
 
-def _is_run(text: str) -> bool:
-    first = _SKIPPED.sub("", text, count=1)[:1]
-    return text[:1] in _SPLITS_A_CELL or unicodedata.normalize("NFKC", first) in _FORMULA
+def _is_run(part: str) -> bool:
+    first = _SKIPPED.sub("", part, count=1)[:1]
+    return unicodedata.normalize("NFKC", first) in _FORMULA
