@@ -20,9 +20,13 @@ Vectors are converted to the requested encoding in any case.
 """
 
 LITELLM_PARAMS = HARMLESS_PARAMS | {
-    "audio", "cachedContent", "context_management", "dimensions", "function_call", "functions", "input_type", "logprobs",
-    "max_completion_tokens", "max_tokens", "min_p", "modalities", "n", "output_config", "output_format", "repetition_penalty",
-    "response_format", "safety_settings", "stop", "tool_choice", "top_logprobs", "web_search_options",
+    "audio", "cachedContent", "citations", "container", "context_management", "dimensions", "documents", "enable_search",
+    "enable_thinking", "function_call", "functions", "guided_json", "include", "include_reasoning", "inference_geo", "input_type",
+    "length_penalty", "logprobs", "max_completion_tokens", "max_tokens", "min_p", "min_tokens", "modalities", "n", "output_config",
+    "output_format", "priority", "random_seed", "reasoning", "reasoning_format", "repetition_penalty", "response_format", "safe_prompt",
+    "safety_settings", "search_domain_filter", "search_mode", "search_parameters", "speed", "stop", "stop_sequences", "stop_token_ids",
+    "structured_outputs", "system", "thinking_budget", "thinking_config", "tool_choice", "top_a", "top_logprobs", "typical_p", "user_id",
+    "web_search_options",
 }  # fmt: skip
 """What a caller may hand to a model that is called through litellm.
 
