@@ -66,8 +66,9 @@ def status_of_child(work: Callable[[], object]) -> int | None:
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
-def test_a_child_does_not_wait_behind_the_waiting_threads_of_its_parent(registry: Path, tmp_path: Path) -> None:
-    with Client(registry, state_dir=tmp_path) as client:
+@pytest.mark.parametrize("ledger", [None, "memory:"])
+def test_a_child_does_not_wait_for_the_threads_of_its_parent(ledger: str | None, registry: Path, tmp_path: Path) -> None:
+    with Client(registry, state_dir=tmp_path, ledger=ledger) as client:
         threads = [threading.Thread(target=client.complete, args=(HELLO,)) for _ in range(3)]
         for thread in threads:
             thread.start()

@@ -19,12 +19,15 @@ class MemoryLedger:
 
     def __init__(self) -> None:
         self._store = MemoryStore()
-        self.renew()
+        self._lock = Lock()
         renew_in_children(self)
 
     def renew(self) -> None:
-        """In a forked child: nobody holds the lock. The child has a copy of the ledger, for itself."""
+        """In a forked child, whose copy is for itself: nobody holds the lock, and no open call of its parent will be settled here."""
         self._lock = Lock()
+        open_ids = [hold.id for hold in self._store.list_holds()] + [ticket.hold_id for ticket in self._store.list_tickets()]
+        for hold_id in open_ids:
+            transactions.withdraw(self._store, hold_id)
 
     async def reserve(self, hold: Hold, now_ms: int, *, queue_for_ms: int = 0) -> ReserveOutcome:
         """Admit the hold whole or not at all; see `Books`."""
