@@ -5,7 +5,6 @@ urllib3's time per call and a quarter of httpx's (benchmarks/bench_http.py). Its
 """
 
 import http.client
-import os
 import select
 import socket
 import ssl
@@ -16,6 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 from urllib.parse import urlsplit
 
+from paymaster.forks import renew_in_children
 from paymaster.providers.proxies import Proxy, ProxyTable
 from paymaster.providers.rates import plain_headers
 from paymaster.providers.transport import ExchangeBroken, ExchangeFault, HttpRequest, plain_detail
@@ -98,11 +98,15 @@ class SyncTransport:
     """Connections by origin, for any number of threads; proxies are those of the environment."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._process = os.getpid()
-        self._idle: dict[str, list[tuple[http.client.HTTPConnection, float]]] = {}
         self._proxies = ProxyTable()
         self._tls: ssl.SSLContext | None = None
+        self.renew()
+        renew_in_children(self)
+
+    def renew(self) -> None:
+        """In a forked child, which shares the parent's connections: each would read answers to the other's requests."""
+        self._lock = threading.Lock()
+        self._idle: dict[str, list[tuple[http.client.HTTPConnection, float]]] = {}
 
     async def post(self, request: HttpRequest, *, connect_ms: int, wait_ms: int) -> SyncAnswer:
         """Send, and return when the head of the answer arrives."""
@@ -145,9 +149,6 @@ class SyncTransport:
 
     def _reuse(self, origin: str) -> http.client.HTTPConnection | None:
         """The connection that was used last and that the server has not closed."""
-        if self._process != os.getpid():
-            # A forked child shares the parent's connections: each would read answers to the other's requests.
-            self._process, self._lock, self._idle = os.getpid(), threading.Lock(), {}
         oldest = time.monotonic() - _KEEP_IDLE_S
         while True:
             with self._lock:
