@@ -405,6 +405,15 @@ def test_an_id_file_that_cannot_be_read_is_a_clear_error(place: Place) -> None:
     assert place.new_process(1) == (1, "")
 
 
+def test_a_damaged_time_of_the_newest_record_is_a_clear_error(place: Place) -> None:
+    place.new_process(1)
+    [seen] = (place.state / "ledgers").glob("*.seen")
+    seen.write_text("nonsense")
+    assert place.new_process()[1].startswith("LedgerUnusable")
+    assert place.command("ledger", "accept") == 0
+    assert place.new_process(1) == (1, "")
+
+
 def test_a_state_directory_that_cannot_be_written_is_as_a_fresh_one(tmp_path: Path) -> None:
     (tmp_path / "ledgers").write_text("no folder")
     known = KnownLedger(tmp_path / "ledgers", "name")

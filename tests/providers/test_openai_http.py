@@ -407,6 +407,26 @@ def test_usage_of_a_cut_stream_counts_only_if_no_output_came_after_it(caller, ma
     assert (failure.billed, failure.usage is not None) == (billed, billed is Billed.YES)
 
 
+SECOND_CHOICE = b'data: {"id":"a","choices":[{"index":1,"delta":{"content":"Other"},"finish_reason":"stop"}]}\n\n'
+
+
+@pytest.mark.parametrize(
+    ("parts", "is_whole"),
+    [
+        ((FIRST, FINISH, USAGE), False),
+        ((FIRST, FINISH, USAGE, SECOND_CHOICE), True),
+        ((FIRST, FINISH, SECOND_CHOICE, USAGE), True),
+        ((FIRST, FINISH, USAGE, DONE), True),
+    ],
+)
+def test_a_stream_without_done_that_lacks_a_choice_is_not_complete_and_its_usage_unknown(caller, make_call, raw, wire, parts, is_whole):
+    _, outcome = caller.stream(make_call(raw(wire.events(*parts)).base_url, body={"n": 2}))
+    assert isinstance(outcome, ProviderReply if is_whole else Failure)
+    if isinstance(outcome, Failure):
+        assert (outcome.billed, outcome.usage) == (Billed.MAYBE, None)
+        assert "1 of 2 choices" in outcome.message
+
+
 @pytest.mark.parametrize("parts", [(EARLY, SECOND, FINISH, DONE), (EARLY, SECOND, FINISH), (USAGE, FIRST, FINISH, DONE)])
 def test_usage_of_a_whole_stream_counts_only_if_no_output_came_after_it(caller, make_call, raw, wire, parts):
     _, reply = caller.stream(make_call(raw(wire.events(*parts)).base_url))

@@ -101,7 +101,8 @@ class Attempt:
                 self.outcome = call
                 return
             self._call = call
-            self._progress = StreamProgress(self._planned.candidate.model.usage_api, self._sent_ms)
+            candidate = self._planned.candidate
+            self._progress = StreamProgress(candidate.model.usage_api, self._sent_ms, candidate.choices)
             async with aclosing(provider.stream(call)) as items:
                 asked_ms = self._sent_ms
                 async for item in items:

@@ -13,10 +13,11 @@ _SHORTEST_SPAN_MS = 1_000
 
 
 class StreamProgress:
-    """Takes each chunk with the moments at which it was asked for and came; the request went out at `sent_ms`."""
+    """Takes each chunk with the moments at which it was asked for and came; the request for so many `choices` went out at `sent_ms`."""
 
-    def __init__(self, usage_api: str, sent_ms: int) -> None:
+    def __init__(self, usage_api: str, sent_ms: int, choices: int = 1) -> None:
         self._usage = StreamUsage(usage_api)
+        self._choices = choices
         self._first_ms = self._last_ms = sent_ms
         self._behind_ms = 0
         self._served_by: str | None = None
@@ -45,7 +46,8 @@ class StreamProgress:
     def known(self, failure: Failure) -> Failure:
         """The failure with the final usage, if the answer was complete and only its end is missing."""
         usage = self._usage.usage
-        if not (self._usage.finished and isinstance(usage, Usage)):
+        is_whole = self._usage.finished and self._usage.choices >= self._choices
+        if not (is_whole and isinstance(usage, Usage)):
             return failure
         return replace(failure, usage=usage, billed=Billed.YES)
 

@@ -20,6 +20,7 @@ ACCEPT = (
     "If it was replaced by mistake, put the right one back, and calls go on. To go on with what is there now, and with budgets as it has "
     "them: `paymaster ledger accept`."
 )
+_DAMAGED_ADVICE = "Restore it; or `paymaster ledger accept` takes the ledger that is there now."
 _ID = re.compile(r"[0-9a-f]{32}")
 # "id time", always of one length: it is overwritten in place.
 _SEEN = re.compile(rb"([0-9a-f]{32}) (\d{16})\n")
@@ -126,9 +127,12 @@ class KnownLedger:
         if self._seen_file is None or self.id() is None:
             return self._newest_ms
         try:
-            found = _SEEN.fullmatch(self._seen_file.read_bytes())
+            content = self._seen_file.read_bytes()
         except OSError:
-            found = None
+            content = b""
+        found = _SEEN.fullmatch(content)
+        if content and not found:
+            raise LedgerUnusable(f"{self._seen_file} can't be read: there is no time in it.", advice=_DAMAGED_ADVICE)
         return max(self._newest_ms, int(found[2]) if found and found[1].decode() == self._id else 0)
 
     def check(self, found: str | None, newest_ms: int, *, label: str, tolerance_ms: int = 0) -> None:
@@ -207,7 +211,7 @@ def _read(path: Path) -> tuple[str | None, frozenset[str], str]:
         reason = "there is no id in it"
     raise LedgerUnusable(
         f"{path} can't be read: {reason}. It has the id of the ledger that belongs here.",
-        advice="Restore it; or `paymaster ledger accept` takes the ledger that is there now.",
+        advice=_DAMAGED_ADVICE,
     )
 
 

@@ -57,6 +57,11 @@ class Assembly:
         """Whether every choice has its finish reason: only then is the answer complete."""
         return bool(self._choices) and all(choice.finish_reason is not None for choice in self._choices.values())
 
+    @property
+    def choices(self) -> int:
+        """How many choices something has come of."""
+        return len(self._choices)
+
     def add(self, chunk: JsonObject) -> None:
         """Add one chunk."""
         self.usage.feed(chunk)

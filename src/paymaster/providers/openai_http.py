@@ -23,6 +23,7 @@ from paymaster.providers.sse import EventParser, ServerEvent
 from paymaster.providers.transport import ExchangeBroken, ExchangeFault, HttpAnswer, HttpRequest, Transport
 from paymaster.registry.models import Model, Timeouts
 from paymaster.routing.failures import Billed, Failure, FailureKind
+from paymaster.routing.requests import choices_in
 from paymaster.version import __version__
 
 LARGEST_ANSWER_BYTES = 64 * 1024 * 1024
@@ -258,7 +259,8 @@ class _Reading:
         self._parser = EventParser()
         self._events: list[ServerEvent] = []
         self._assembly = Assembly(usage_api_of(exchange.call))
-        self._ended = False
+        self._choices = choices_in(exchange.call.body)
+        self._ended = self._has_done = False
         self._first_token_ms: int | None = None
 
     async def next(self) -> ProviderChunk | Failure | None:
@@ -266,21 +268,30 @@ class _Reading:
         try:
             event = await self._next_event()
         except ExchangeBroken as broken:
-            if self._assembly.finished:
+            if self._is_whole:
                 return None  # the answer is complete; only its usage or its [DONE] is missing
             total = f"total: {self._exchange.call.timeouts.total_ms} ms"
             return self._exchange.broken(broken, limit=total, delivered_chars=self._assembly.delivered_chars)
         if event is None or event.data == _DONE:
+            self._has_done = event is not None
             return None
         return self._read_event(event)
+
+    @property
+    def _is_whole(self) -> bool:
+        """Whether the answer is complete. Without a [DONE], a choice of which nothing has come may still be on its way."""
+        return self._assembly.finished and (self._has_done or self._assembly.choices >= self._choices)
 
     def result(self) -> ProviderReply | Failure:
         """The reply or failure of the stream, at its end."""
         chars = self._assembly.delivered_chars
         body = self._assembly.build()
-        if not self._assembly.finished:
+        if not self._is_whole:
             kind = FailureKind.CONNECTION_LOST if chars else FailureKind.UNUSABLE_ANSWER
             reason = "the stream ended before the answer: it has no finish_reason"
+            if self._assembly.finished:
+                reason = f"the stream ended before the answer: {self._assembly.choices} of {self._choices} choices came, and no [DONE]"
+                body = {}  # its usage may lack the others
             return self._exchange.unusable(self._answer, Unusable(kind, reason), body, delivered_chars=chars)
         return self._exchange.judged(self._answer, body, first_token_ms=self._first_token_ms, delivered_chars=chars)
 
@@ -330,7 +341,7 @@ class _Reading:
 
     def _known(self) -> JsonObject:
         """The answer if it is complete. The rest of an incomplete one may be billed too, and no usage so far counts it."""
-        return self._assembly.build() if self._assembly.finished else {}
+        return self._assembly.build() if self._is_whole else {}
 
 
 def _as_chunk(body: JsonObject) -> JsonObject:

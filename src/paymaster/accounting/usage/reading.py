@@ -117,6 +117,11 @@ class StreamUsage:
         return bool(self._begun) and self._begun == self._ended
 
     @property
+    def choices(self) -> int:
+        """How many choices have begun."""
+        return len(self._begun)
+
+    @property
     def latest(self) -> JsonObject | None:
         """The last usage object, as it came; None if there is none, or output came after it."""
         return None if self._overtaken else self._latest
