@@ -106,6 +106,17 @@ def write(folder: Path, policies: str) -> Path:
     return folder / "registry.yaml"
 
 
+def test_a_reply_without_its_ledger_states_no_budget_left(tmp_path: Path) -> None:
+    ledger = Fickle()
+    books = SpoolingLedger(ledger, tmp_path, posted=lambda *_: None)
+    box = Box(registry(model("a"), budgets=(per_run(1),)), {"a": [answer(), answer()]}, books=books)
+    known = box.ask()
+    ledger.unavailable = True
+    unknown = box.ask()
+    assert known.budget_left_usd is not None
+    assert (unknown.budget_left_usd, unknown.over_budget) == (None, ())
+
+
 @pytest.mark.parametrize("policies", ["hard_stop_on_budget: true", "on_ledger_error: refuse"])
 def test_a_hard_budget_makes_no_call_without_its_ledger(tmp_path: Path, policies: str) -> None:
     url = f"redis://127.0.0.1:{free_port()}/0?timeout_ms=100"

@@ -49,7 +49,7 @@ class CallEvents:
                 lowered_from_tokens=candidate.lowered_from_tokens,
                 dropped_params=candidate.translation.dropped,
                 over_budget=over_budget(candidate.money, charges, held.balances),
-                **remaining(attempt.kinds, charges, () if held.unbooked else held.balances),
+                **remaining(attempt.kinds, charges, held.balances),
             )
         )
         if held.unbooked:
@@ -137,8 +137,7 @@ class CallEvents:
         if ended.failure is not None:
             self._emit(self._failed(record, ended.failure))
         else:
-            balances = () if held.unbooked else held.balances
-            self._emit(self._settled(record, remaining(attempt.kinds, attempt.hold.charges, balances, actual)))
+            self._emit(self._settled(record, remaining(attempt.kinds, attempt.hold.charges, held.balances, actual)))
 
     def _settled(self, record: AttemptRecord, left: Remaining) -> events.AttemptSettled:
         return events.AttemptSettled(

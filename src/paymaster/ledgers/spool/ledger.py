@@ -195,7 +195,7 @@ class SpoolingLedger:
             except OSError as error:
                 raise self._disk_failed(error) from error
             self._unbooked[hold.id] = hold
-        return Held(hold.id, now_ms, now_ms + hold.lease_ms, (Balance(),) * len(hold.charges), unbooked=self._unavailable_reason)
+        return Held(hold.id, now_ms, now_ms + hold.lease_ms, (), unbooked=self._unavailable_reason)
 
     def _keep(self, settlement: Settlement) -> None:
         """Put the settlement on disk."""
