@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import sys
 
 import pytest
@@ -91,6 +92,25 @@ def test_a_wide_value_is_wrapped_on_a_terminal(screen, monkeypatch):
     stream = screen(terminal=True)
     write_tables([Table(title="T", columns=[Column("run")], rows=[["x" * 100]])])
     assert stream.text().count("x") == 100
+
+
+WIDE = Table(
+    title="Where the money went",
+    columns=[Column("instance"), *(Column(f"tokens {title}", figures=True) for title in "abcdef"), Column("cost", figures=True)],
+    rows=[["django__django-12340", *("1,234",) * 6, "$0.001234567"]],
+    total=["total", *("12,345",) * 6, "$12.001234567"],
+)
+
+
+@pytest.mark.parametrize("columns", [200, 100, 80, 66, 60, 40])
+def test_no_figure_is_cut_and_no_name_is_lost_on_a_terminal(screen, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    stream = screen(terminal=True)
+    write_tables([WIDE])
+    text = re.sub(r"\x1b\[[0-9;]*m", "", stream.text())
+    assert [text.count(figure) for figure in ("1,234", "12,345", "$0.001234567", "$12.001234567")] == [6, 6, 1, 1]
+    assert "django" in text
+    assert max(map(len, text.splitlines())) <= columns
 
 
 @pytest.mark.parametrize(("terminal", "term", "pretty"), [(True, "xterm", True), (True, "dumb", False), (False, "xterm", False)])

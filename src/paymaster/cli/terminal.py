@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, TextIO
 from paymaster.printable import json_line_printable, json_printable, printable, printable_line
 
 if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table as RichTable
+    from rich.console import Console, RenderableType
 
 _ASCII: Mapping[str, str] = {
     "\N{HORIZONTAL ELLIPSIS}": "...",
@@ -34,6 +33,8 @@ _ASCII: Mapping[str, str] = {
 }
 _ERRORS = "paymaster.plain"
 _GAP = "  "
+# What is drawn around each column where there is room, and the narrowest that a column of names is folded to.
+_AROUND, _SHORT_NAME = 3, 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +170,7 @@ def write_tables(tables: Iterable[Table]) -> None:
     if is_pretty(sys.stdout):
         console = _console(sys.stdout)
         for table in shown:
-            console.print(_drawn(table))
+            console.print(_drawn(table, console.width))
     elif shown:
         write("\n\n".join(_plain_table(table) for table in shown))
 
@@ -180,12 +181,14 @@ def write_live(tables: Callable[[], Sequence[Table]], every_s: float, title: Cal
     from rich.live import Live
     from rich.text import Text
 
+    console = _console(sys.stdout)
+
     def drawn() -> Group:
         shown = [_printable(table) for table in tables() if table.rows]
         nothing = [] if shown else [Text("Nothing is spent or held yet.", style="dim")]
-        return Group(Text(printable_line(title()), style="bold"), *nothing, *(_drawn(table) for table in shown))
+        return Group(Text(printable_line(title()), style="bold"), *nothing, *(_drawn(table, console.width) for table in shown))
 
-    with suppress(KeyboardInterrupt), Live(drawn(), console=_console(sys.stdout), screen=True, auto_refresh=False) as live:
+    with suppress(KeyboardInterrupt), Live(drawn(), console=console, screen=True, auto_refresh=False) as live:
         while True:
             time.sleep(every_s)
             live.update(drawn(), refresh=True)
@@ -197,20 +200,34 @@ def _console(stream: TextIO) -> "Console":
     return Console(file=stream, highlight=False, markup=False, emoji=False)
 
 
-def _drawn(table: Table) -> "RichTable":
+def _drawn(table: Table, width: int) -> "RenderableType":
+    """The table in a terminal of that width. Names are folded to fit, figures never; if that is not enough, plain lines that wrap."""
     from rich import box
+    from rich.cells import cell_len
+    from rich.padding import Padding
     from rich.table import Table as RichTable
     from rich.text import Text
 
+    body = [*table.rows, *([table.total] if table.total else [])]
+    longest = [max(cell_len(_cell(row[index]).text) for row in body) for index in range(len(table.columns))]
+    fits = sum(max(size, cell_len(column.title)) + _AROUND for size, column in zip(longest, table.columns, strict=True)) <= width
+    narrow = [max(size, *map(cell_len, column.title.split() or [""])) for size, column in zip(longest, table.columns, strict=True)]
+    least = sum(size if column.figures else min(size, _SHORT_NAME) for size, column in zip(narrow, table.columns, strict=True))
+    gap = (width - least) // len(narrow)
+    if not fits and gap < 1:
+        return Text(f"{_plain_table(table)}\n")
     drawn = RichTable(title=Text(table.title), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in table.columns:
-        drawn.add_column(Text(column.title), justify="right" if column.figures else "left", overflow="fold", no_wrap=column.figures)
+    if not fits:
+        drawn.box, drawn.padding = None, (0, min(gap, len(_GAP)), 0, 0)
+    for column, size in zip(table.columns, narrow, strict=True):
+        fixed = size if column.figures and not fits else None
+        drawn.add_column(Text(column.title), justify="right" if column.figures else "left", overflow="fold", width=fixed)
     for row in table.rows:
         drawn.add_row(*(Text(cell.text, style=_STYLES[cell.meaning]) for cell in map(_cell, row)))
     if table.total:
         drawn.add_section()
         drawn.add_row(*(Text(_cell(item).text) for item in table.total), style="bold")
-    return drawn
+    return drawn if fits else Padding(drawn, (0, 0, 1, 0))
 
 
 def _printable(table: Table) -> Table:
