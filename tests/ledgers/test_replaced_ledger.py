@@ -243,12 +243,25 @@ def test_new_processes_refuse_until_a_person_accepts(place: Place, change: str, 
     assert place.new_process(2, state="fresh")[0] == 2  # which can't know
     shutil.rmtree(place.folder / "fresh")
     capsys.readouterr()
-    assert place.command("ledger", "status") in {0, 2}
-    assert "ledger accept" in "".join(capsys.readouterr())
+    for words in (("ledger", "status"), ("ledger", "verify"), ("report",), ("status",)):
+        assert place.command(*words) in {0, 2}
+        if place.path.exists():
+            assert "ledger accept" in capsys.readouterr().err
     assert place.command("ledger", "accept") == 0
     assert place.new_process(2) == (2, "")
     assert place.command("ledger", "accept") == 0
     assert "expected one already" in capsys.readouterr().out
+
+
+def test_a_new_process_names_a_log_that_was_removed_in_use(place: Place) -> None:
+    with place.client() as client:
+        client.complete(HELLO)
+        move_out(place, 1)
+        for _ in range(2):  # the first one leaves an empty log
+            made, refused = place.new_process()
+            assert (made, refused.partition(",")[0]) == (0, f"LedgerReplaced: {place.path}-wal")
+            assert "fuser" in refused
+    assert place.new_process(2) == (2, "")
 
 
 def test_a_running_process_goes_on_when_a_person_accepts(place: Place) -> None:

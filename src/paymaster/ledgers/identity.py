@@ -18,7 +18,7 @@ from paymaster.errors import LedgerReplaced, LedgerUnusable
 
 ACCEPT = (
     "If it was replaced by mistake, put the right one back, and calls go on. To go on with what is there now, and with budgets as it has "
-    "them: `paymaster ledger accept`."
+    "them: `paymaster ledger accept`, with the same --ledger and --state-dir as the callers."
 )
 _DAMAGED_ADVICE = "Restore it; or `paymaster ledger accept` takes the ledger that is there now."
 _ID = re.compile(r"[0-9a-f]{32}")

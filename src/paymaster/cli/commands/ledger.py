@@ -130,7 +130,7 @@ def verify(flags: Flags, as_json: AsJson = False) -> None:
     from paymaster.cli.backlog_tables import backlog_sentences
     from paymaster.cli.ledger_access import check_exists, open_reader
     from paymaster.cli.ledger_tables import difference_lines, reconciled_json
-    from paymaster.cli.terminal import write, write_error, write_json
+    from paymaster.cli.terminal import write, write_error, write_json, write_warnings
     from paymaster.ledgers.admin.reconciling import reconcile
     from paymaster.views.backlog import backlog_in, waiting_ids
 
@@ -139,12 +139,12 @@ def verify(flags: Flags, as_json: AsJson = False) -> None:
         check_exists(reader)
         waiting = waiting_ids(reader.spool)
         found = reconcile(_note_posted(reader.admin.snapshot(), waiting, posted), adds_up=is_money)
-        backlog, location = backlog_in(reader.spool, posted), reader.location
+        backlog, location, warnings = backlog_in(reader.spool, posted), reader.location, reader.known_warnings()
     counts = f"{found.accounts:,} accounts, {found.records:,} records, {found.holds:,} open holds"
     if found.opening_balances:
         counts += f", opening balances of {found.opening_balances:,} accounts"
     if as_json:
-        write_json(reconciled_json(found, backlog, location))
+        write_json({**reconciled_json(found, backlog, location), "replaced": list(warnings)})
     elif found.differences:
         for line in difference_lines(found):
             write_error(line)
@@ -154,6 +154,7 @@ def verify(flags: Flags, as_json: AsJson = False) -> None:
     if not as_json:
         for sentence in backlog_sentences(backlog):
             write(sentence)
+        write_warnings(warnings)
     if found.differences:
         raise typer.Exit(1)
 

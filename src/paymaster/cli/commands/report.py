@@ -81,12 +81,12 @@ def report(  # noqa: PLR0913, PLR0917  each is a flag of its own
 def _print(sums: "Report", result: "Audit", reader: "LedgerReader", only: "RecordFilter", *, as_json: bool, as_csv: bool) -> None:
     from paymaster.cli.backlog_tables import backlog_json, backlog_sentences
     from paymaster.cli.report_tables import correction_table, report_csv, report_json, report_table
-    from paymaster.cli.terminal import write, write_error, write_json, write_note, write_tables
+    from paymaster.cli.terminal import write, write_error, write_json, write_note, write_tables, write_warnings
     from paymaster.views.audit import remarks
 
-    backlog = reader.backlog()
+    backlog, warnings = reader.backlog(), reader.known_warnings()
     if as_json:
-        write_json({**report_json(sums, result, reader.location), "waiting": backlog_json(backlog)})
+        write_json({**report_json(sums, result, reader.location), "replaced": list(warnings), "waiting": backlog_json(backlog)})
     elif as_csv:
         write(report_csv(sums, result.corrections, only))
     else:
@@ -99,5 +99,6 @@ def _print(sums: "Report", result: "Audit", reader: "LedgerReader", only: "Recor
     if not as_json:
         for sentence in backlog_sentences(backlog):
             write_note(sentence)
+        write_warnings(warnings)
     for difference in result.differences:
         write_error(difference)

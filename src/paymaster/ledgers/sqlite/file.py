@@ -8,7 +8,7 @@ from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
 
-from paymaster.errors import LedgerUnavailable, LedgerUnusable, PaymasterError
+from paymaster.errors import LedgerReplaced, LedgerUnavailable, LedgerUnusable, PaymasterError
 from paymaster.ledgers.sqlite.upgrades import UPGRADES
 
 # "PayM": PRAGMA application_id of a Paymaster ledger, so that no other program's database is ever written to.
@@ -93,6 +93,11 @@ def to_error(error: sqlite3.Error, path: Path, *, worked: bool = False) -> Payma
         case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM | sqlite3.SQLITE_AUTH:
             mistake = _not_writable(path, str(error))
             return LedgerUnavailable(mistake.message, advice=mistake.advice) if worked else mistake
+        case sqlite3.SQLITE_IOERR if _lost_log(error, path):
+            return LedgerReplaced(
+                f"{path}-wal, which belongs to the ledger {path}, was removed while another process had the ledger open.",
+                advice=f"Put it back, or end the processes that have the ledger open: `fuser {path}` names them.",
+            )
         case sqlite3.SQLITE_FULL | sqlite3.SQLITE_IOERR:
             return LedgerUnavailable(
                 f"The ledger {path} could not be written: {error}. Nothing of this step was recorded.",
@@ -113,6 +118,15 @@ def locked_for_long(path: Path, waited_ms: int) -> LedgerUnavailable:
 def _code(error: sqlite3.Error) -> int:
     """The primary result code; errors of the Python module itself have none."""
     return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+
+
+def _lost_log(error: sqlite3.Error, path: Path) -> bool:
+    """Whether others have records in a log that has no name any more: their shared memory says so, and the log by that name is empty."""
+    if getattr(error, "sqlite_errorcode", 0) != sqlite3.SQLITE_IOERR_SHORT_READ:
+        return False
+    log = path.resolve()
+    log = log.with_name(f"{log.name}-wal")
+    return not log.exists() or log.stat().st_size == 0
 
 
 def _not_writable(path: Path, reason: str) -> LedgerUnusable:

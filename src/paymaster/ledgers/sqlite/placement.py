@@ -16,8 +16,8 @@ LOGS = ("-wal", "-shm")
 # which nobody can set: `rsync -a` and `tar` put the folder's own (mtime) back to what it was at the backup.
 TICK_NS = 50_000_000
 BACK = (
-    "Put it back as it was, and calls go on. If what is there now is right, say so with `paymaster ledger accept`: budgets are then as it "
-    "has them."
+    "Put it back as it was, and calls go on. If what is there now is right, say so with `paymaster ledger accept`, with the same --ledger "
+    "and --state-dir as the callers: budgets are then as it has them."
 )
 
 FileId: TypeAlias = tuple[int, int]
