@@ -11,7 +11,7 @@ _DRIVES_A_TERMINAL = re.compile(
 )
 """What a text must not bring to a terminal. Joiners and direction marks stay: words of many languages, and emoji, need them."""
 
-_LAST_OF_BMP = 0xFFFF
+_LAST_OF_LATIN_1, _LAST_OF_BMP = 0xFF, 0xFFFF
 
 
 def printable(text: str) -> str:
@@ -35,7 +35,10 @@ def json_line_printable(line: bytes) -> bytes:
 
 
 def _escape(found: re.Match[str]) -> str:
-    return f"\\x{ord(found[0]):02x}"
+    code = ord(found[0])
+    if code <= _LAST_OF_LATIN_1:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code <= _LAST_OF_BMP else f"\\U{code:08x}"
 
 
 def _json_escape(found: re.Match[str]) -> str:

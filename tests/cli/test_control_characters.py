@@ -151,7 +151,7 @@ def test_a_terminal_gets_answers_and_exports_with_visible_escapes(words):
     assert CONTROLS.findall(shown) == []
     assert "1b" in shown
     if words[1] == "Why?" and "refuses" not in words:
-        assert r"an\x1b]8;;http://x\x07 answer\x9b31m\x202e\x0d of two" in shown
+        assert r"an\x1b]8;;http://x\x07 answer\x9b31m\u202e\x0d of two" in shown
         assert "lines\tand tabs" in shown.replace("\r\n", "\n")
 
 

@@ -59,7 +59,7 @@ def test_a_formula_behind_a_separator_of_other_countries_is_no_formula(separator
 
 
 def test_control_characters_are_escaped_in_a_cell() -> None:
-    assert text_cell("a\x1b[2J\x9b\u202e") == r"a\x1b[2J\x9b\x202e"
+    assert text_cell("a\x1b[2J\x9b\u202e") == r"a\x1b[2J\x9b\u202e"
 
 
 def test_figures_stay_figures_and_nothing_stays_empty() -> None:

@@ -292,7 +292,7 @@ def test_an_upstream_error_that_a_reseller_passes_on_is_classified():
 
 
 def test_a_message_has_no_control_characters():
-    assert shown_message("no\x1b[2J\n way\x9b\u202e", ()) == r"no\x1b[2J way\x9b\x202e"
+    assert shown_message("no\x1b[2J\n way\x9b\u202e", ()) == r"no\x1b[2J way\x9b\u202e"
 
 
 def test_a_long_message_is_cut_and_never_ends_in_a_part_of_a_key():

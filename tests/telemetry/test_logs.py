@@ -165,7 +165,7 @@ def test_the_instance_of_a_batch_comes_first(events):
 
 def test_text_from_outside_can_neither_break_the_line_nor_control_the_terminal(events):
     said = sentence(replace(events["failed"], message="one\n\tERROR forged\x1b[31m\x07 \N{RIGHT-TO-LEFT OVERRIDE}"))
-    assert said.endswith(r": one ERROR forged\x1b[31m\x07 \x202e")
+    assert said.endswith(r": one ERROR forged\x1b[31m\x07 \u202e")
     assert printable_line("  a\r\nb  ") == "a b"
 
 
