@@ -206,7 +206,10 @@ def test_check_and_explain_say_hard_or_soft_of_each_budget(write, capsys, flags,
 def test_explain_names_the_kind_of_the_budget_in_the_way(write, hard, why):
     with Client(str(write("budget_usd_per_run: 0.000001")), ledger="memory:", hard_stop_on_budget=hard) as client:
         (verdict,) = client.explain(HELLO)
-    assert why in verdict.why
+        assert why in verdict.why
+        assert verdict.serves is not hard
+        if not hard:
+            assert client.complete(HELLO).model == verdict.model
 
 
 @pytest.mark.parametrize(

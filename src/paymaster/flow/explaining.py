@@ -1,6 +1,6 @@
 """What would happen to a request now, and why: the plan compared with the balances; reserves nothing and sends nothing."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from paymaster.accounting.account_names import BREAKER, PROBE, account_of, is_money
 from paymaster.accounting.accounts import Balance, Refused, Shortfall, shortfalls
@@ -57,6 +57,10 @@ async def explain(world: World, request: Request, scope: Scope) -> tuple[Explana
     explained: list[Explanation] = []
     for candidate in planned.candidates:
         explained.append(_explain(candidate, balances, now_ms, taken=any(each.serves for each in explained)))
+    if not any(each.serves for each in explained):
+        first = next((index for index, each in enumerate(explained) if _passes_soft_budgets_only(each)), None)
+        if first is not None:
+            explained[first] = replace(explained[first], serves=True)
     return (*explained, *(Explanation(skipped.model, serves=False, why=skipped.detail) for skipped in planned.skipped))
 
 
@@ -100,6 +104,11 @@ def _explain(candidate: Candidate, balances: dict[str, Balance], now_ms: int, *,
             for (kind, charge), balance in zip(charged, found, strict=True)
         ),
     )
+
+
+def _passes_soft_budgets_only(explained: Explanation) -> bool:
+    """Whether nothing but soft budgets is in the way: then the model is called if no other can be."""
+    return {(account.kind, account.hard) for account in explained.accounts if not account.fits} == {(ChargeKind.MONEY, False)}
 
 
 def _kind_of_budget(shortfall: Shortfall, candidate: Candidate) -> str:
