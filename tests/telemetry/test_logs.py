@@ -106,7 +106,7 @@ SENTENCES = [
         "budget_exceeded",
         {},
         logging.WARNING,
-        "usd/run/exp-42 is over by $0.17, and the run goes on: $5.10 spent and $0.02 held of $5.00, $0.05 needed",
+        "usd/run/exp-42 is over by $0.17, and the run goes on: $5.10 spent and $0.02 held of $5.00",
     ),
     ("budget_exceeded", {"hard": True}, logging.INFO, "usd/run/exp-42 stops the call: $5.10 spent and $0.02 held of $5.00, $0.05 needed"),
     ("unpriced", {}, logging.WARNING, "local has no price, so its cost is not counted. Add `price: free` to local."),

@@ -168,9 +168,9 @@ def _failed(event: AttemptFailed) -> str:
 
 def _budget_passed(event: BudgetPassed) -> str:
     spent, held, cap = format_usd(event.spent_nanousd), format_usd(event.held_nanousd), format_usd(event.cap_nanousd)
-    state = f"{spent} spent and {held} held of {cap}, {format_usd(event.needed_nanousd)} needed"
+    state = f"{spent} spent and {held} held of {cap}"
     if event.hard:
-        return f"{event.account} stops the call: {state}"
+        return f"{event.account} stops the call: {state}, {format_usd(event.needed_nanousd)} needed"
     return f"{event.account} is over by {format_usd(event.over_nanousd)}, and the run goes on: {state}"
 
 
