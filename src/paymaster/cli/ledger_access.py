@@ -15,6 +15,7 @@ from paymaster.ledgers.admin.export_format import InvalidExport
 from paymaster.ledgers.admin.ledger_admin import ClockAhead, LedgerIdentity
 from paymaster.ledgers.identity import missing
 from paymaster.ledgers.memory import MemoryLedger
+from paymaster.ledgers.sqlite.file import is_empty
 from paymaster.ledgers.sqlite.ledger import SqliteLedger
 from paymaster.ledgers.urls import admin_for, known_ledger, open_ledger, spool_folder, spools_folder
 from paymaster.options import state_directory
@@ -50,8 +51,8 @@ class LedgerReader:
 
     @property
     def is_new(self) -> bool:
-        """Whether there is no file yet. A server is always asked, and reading creates nothing there."""
-        return self.file is not None and not self.file.exists()
+        """Whether there is no file yet, or an empty one. A server is always asked, and reading creates nothing there."""
+        return self.file is not None and is_empty(self.file)
 
     def openings(self) -> Mapping[str, int]:
         """The opening balances, by account: what records that left the journal had charged."""
@@ -134,7 +135,7 @@ def open_reader(flags: Flags, *, creates: bool = False, as_json: bool = False) -
     reader = LedgerReader(ledger, runtime, state_dir)
     try:
         if overrides.ledger and reader.is_new and not creates:
-            error = LedgerUnusable(f"there is no ledger at {reader.location}", advice=f"It was named by {overrides.origins['ledger']}.")
+            error = _no_ledger(reader, f"there is no ledger at {reader.location}", f"It was named by {overrides.origins['ledger']}.")
             raise _with_backlog_of(reader, error, as_json=as_json)
         yield reader
     except LedgerUnavailable as error:
@@ -164,13 +165,18 @@ def _with_backlog_of(reader: LedgerReader, error: LedgerUnavailable | LedgerUnus
 def check_exists(reader: LedgerReader) -> None:
     """Raise LedgerUnusable if the state directory has no ledger yet."""
     if reader.is_new:
-        error = LedgerUnusable(
-            f"there is no ledger at {reader.location} yet", advice="The first call creates one, or `paymaster ledger init`."
+        error = _no_ledger(
+            reader, f"there is no ledger at {reader.location} yet", "The first call creates one, or `paymaster ledger init`."
         )
-        if reader.known.id() is not None:
-            gone = missing(reader.location)
-            error = LedgerUnusable(gone.message, advice=gone.advice)
         raise with_backlog(error, reader.backlog())
+
+
+def _no_ledger(reader: LedgerReader, message: str, advice: str) -> LedgerUnusable:
+    """The error for a ledger that is not there: it is gone if the state directory knows one, else `message`."""
+    if reader.known.id() is None:
+        return LedgerUnusable(message, advice=advice)
+    gone = missing(reader.location)
+    return LedgerUnusable(gone.message, advice=gone.advice)
 
 
 def read_archives(paths: Sequence[Path]) -> Iterator[Record]:
