@@ -219,6 +219,7 @@ def attempt(**more) -> AttemptRecord:
         ([attempt(input_tokens=2, cache_read_tokens=1_000, output_tokens=3)], "tokens 1,002 in (1,000 cached), 3 out; $0.000000005; 0 ms"),
         ([attempt(waited_ms=2_000)], "waited 2.0 s"),
         ([attempt(billed="assumed", outcome="overloaded"), attempt()], "$0.00000001, partly assumed; 0 ms; 2 attempts"),
+        ([attempt(billed="assumed")], "$0.000000005, assumed; 0 ms"),
         (
             [attempt(billed="estimated", outcome="connection_lost"), attempt(billed="assumed", outcome="timed_out"), attempt()],
             "$0.000000015, partly estimated and assumed; 0 ms; 3 attempts",

@@ -64,8 +64,9 @@ def _cost(reply: "Reply") -> str:
     kinds = {record.billed for record in reply.attempts}
     if "unpriced" in kinds:
         return f"{format_usd(reply.cost_nanousd)} and an unknown cost (no price)"
-    partly = [kind for kind in ("estimated", "assumed") if kind in kinds]
-    return format_usd(reply.cost_nanousd) + (f", partly {' and '.join(partly)}" if partly else "")
+    unsure = [kind for kind in ("estimated", "assumed") if kind in kinds]
+    share = "partly " if "exact" in kinds else ""
+    return format_usd(reply.cost_nanousd) + (f", {share}{' and '.join(unsure)}" if unsure else "")
 
 
 def _budget_left(reply: "Reply", client: "Client") -> list[str]:
