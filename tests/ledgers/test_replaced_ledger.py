@@ -223,6 +223,22 @@ def test_an_older_copy_is_noticed_though_the_folder_has_its_old_time_again(place
             client.complete(HELLO)
 
 
+def test_an_older_copy_that_is_copied_over_the_file_is_refused_by_a_running_process(place: Place) -> None:
+    """As `cp` does: the name still stands for the same file. Its log is empty, as after any checkpoint, so nothing else has the records."""
+    with place.client() as client:
+        client.complete(HELLO)
+        backup = place.copy()
+        time.sleep(0.05)  # a copy is older only if its newest record is, and the ledger's time has a resolution of 10 ms
+        client.complete(HELLO)
+        checkpoint = f"import sqlite3; sqlite3.connect({str(place.path)!r}).execute('PRAGMA wal_checkpoint(TRUNCATE)').fetchone()"
+        subprocess.run([sys.executable, "-c", checkpoint], check=True)
+        shutil.copyfile(backup, place.path)
+        for _ in range(2):
+            with pytest.raises(LedgerReplaced, match="lacks its newest records"):
+                client.complete(HELLO)
+    assert place.new_process()[1].startswith("LedgerReplaced")
+
+
 def test_an_older_copy_is_refused_when_nobody_runs(place: Place) -> None:
     place.new_process(1)
     backup = place.copy()

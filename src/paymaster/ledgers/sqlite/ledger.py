@@ -171,6 +171,7 @@ class SqliteLedger:
             connection = store.connection
             connection.execute(begin)
             try:
+                self._check_content(store)
                 result = work(store)
                 connection.execute("COMMIT")
             except BaseException:
@@ -211,6 +212,12 @@ class SqliteLedger:
         self._acceptance = self.known.acceptance
         self._store, self._placement = store, placement
         return self._store
+
+    def _check_content(self, store: SqliteStore) -> None:
+        """Raises LedgerReplaced if the file was overwritten in place by another ledger or an older copy. `store` is in a transaction."""
+        if self._placement is not None and self._placement.may_be_overwritten():
+            self._check_identity(store)
+            self._placement.note_content()
 
     def _check_identity(self, store: SqliteStore) -> None:
         """Raises LedgerReplaced for another ledger than the known one, also if a person has accepted no other since it was read."""

@@ -51,6 +51,19 @@ class Placement:
         self._seen_folder: _FolderState | None = None
         self._seen_ns = 0
         self._is_sure = False
+        self._seen_content = _content_state(self._names[0])
+
+    def may_be_overwritten(self) -> bool:
+        """Whether somebody has written the file since `note_content`: a checkpoint does, and `cp` over it, which keeps its name.
+
+        A change within one clock tick of the last one can't be seen, so the file counts as changed until the tick is over.
+        """
+        found = _content_state(self._names[0])
+        return found != self._seen_content or found is None or time.time_ns() - found[0] < TICK_NS
+
+    def note_content(self) -> None:
+        """The file has the ledger's content as it is now."""
+        self._seen_content = _content_state(self._names[0])
 
     def check(self) -> None:
         """Raise LedgerReplaced if a name stands for another file now, or for none."""
@@ -89,6 +102,14 @@ def _folder_state(folder: str) -> _FolderState | None:
     except OSError:
         return None
     return found.st_dev, found.st_ino, found.st_ctime_ns
+
+
+def _content_state(name: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(name)  # noqa: PTH116 - the same
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size
 
 
 def file_id(name: str | Path) -> FileId | None:
