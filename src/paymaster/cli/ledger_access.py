@@ -66,8 +66,9 @@ class LedgerReader:
         """Raise LedgerReplaced if callers of this state directory would be refused, as it knows another ledger here."""
         if self.known.id() is None:
             return
+        seen_ms = self.known.newest_seen_ms()
         found = LedgerIdentity("", 0) if self.is_new else self.admin.identify()
-        self.known.check(found.id or None, found.last_record_ms, label=self.location)
+        self.known.check(found.id or None, found.last_record_ms, label=self.location, seen_ms=seen_ms)
 
     def clocks_ahead(self) -> Sequence[ClockAhead]:
         """The processes whose clock is ahead of the ledger's time, and not followed."""

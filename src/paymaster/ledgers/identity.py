@@ -135,10 +135,11 @@ class KnownLedger:
             raise LedgerUnusable(f"{self._seen_file} can't be read: there is no time in it.", advice=_DAMAGED_ADVICE)
         return max(self._newest_ms, int(found[2]) if found and found[1].decode() == self._id else 0)
 
-    def check(self, found: str | None, newest_ms: int, *, label: str, tolerance_ms: int = 0) -> None:
+    def check(self, found: str | None, newest_ms: int, *, label: str, tolerance_ms: int = 0, seen_ms: int | None = None) -> None:
         """Compare the ledger with what is expected; one that is expected nowhere is remembered.
 
         `found` is the id of the ledger at `label` (None: there is none, or it is empty), `newest_ms` the time of its newest record.
+        `seen_ms` is `newest_seen_ms` from before the ledger was read, where other processes may write records meanwhile.
         Raises LedgerReplaced if another is expected, or one that has newer records.
         """
         expected = self.id()
@@ -150,7 +151,8 @@ class KnownLedger:
             raise missing(label)
         if found != expected:
             raise another(label)
-        seen_ms = self.newest_seen_ms()
+        if seen_ms is None:
+            seen_ms = self.newest_seen_ms()
         if newest_ms + tolerance_ms < seen_ms:
             raise older(label, seen_ms - newest_ms)
 

@@ -221,11 +221,16 @@ class SqliteLedger:
 
     def _check_identity(self, store: SqliteStore) -> None:
         """Raises LedgerReplaced for another ledger than the known one, also if a person has accepted no other since it was read."""
-        try:
-            self.known.check(store.identity(), store.newest_ms()[1], label=str(self.path))
-        except LedgerReplaced:
-            self.known.refresh()
-            self.known.check(store.identity(), store.newest_ms()[1], label=str(self.path))
+        for is_last in (False, True):
+            seen_ms = self.known.newest_seen_ms()
+            try:
+                self.known.check(store.identity(), store.newest_ms()[1], label=str(self.path), seen_ms=seen_ms)
+            except LedgerReplaced:
+                if is_last:
+                    raise
+                self.known.refresh()
+            else:
+                return
 
     def _note_ahead(self, ahead_ms: int) -> None:
         if not self._logged_ahead:
