@@ -282,6 +282,14 @@ def test_a_new_process_names_a_log_that_was_removed_in_use(place: Place) -> None
     assert place.new_process(2) == (2, "")
 
 
+def test_a_ledger_that_is_made_in_place_of_another_is_no_accepted_one(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    place.new_process(1)
+    place.path.unlink()
+    assert place.command("ledger", "init") == 0
+    assert "ledger accept" in capsys.readouterr().err
+    assert place.new_process()[1].startswith("LedgerReplaced")
+
+
 def test_a_running_process_goes_on_when_a_person_accepts(place: Place) -> None:
     with place.client() as client:
         client.complete(HELLO)

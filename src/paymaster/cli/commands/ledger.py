@@ -69,13 +69,14 @@ def group() -> typer.Typer:
 def init(flags: Flags) -> None:
     """See `INIT_HELP`."""
     from paymaster.cli.ledger_access import open_reader
-    from paymaster.cli.terminal import write
+    from paymaster.cli.terminal import write, write_warnings
 
     with open_reader(flags, creates=True) as reader:
         admin, location = reader.admin, reader.location
         created = admin.make()
         records = 0 if created else admin.describe().records
         write(f"Created a ledger at {location}." if created else f"There is already a ledger at {location} ({records:,} records).")
+        write_warnings(reader.known_warnings())  # callers of this state directory may expect another one
 
 
 @with_flags(*LEDGER)

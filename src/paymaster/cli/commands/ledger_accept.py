@@ -46,6 +46,6 @@ def accept(flags: Flags, with_waiting: WithWaiting = False) -> None:
         elif was_refused:
             write(f"Accepted the ledger at {reader.location} ({description.records if description else 0:,} records).")
         else:
-            write(f"The ledger at {reader.location} is the expected one already.")
+            write(f"The ledger at {reader.location} is the expected one already. Processes that refused it go on.")
         for sentence in backlog_sentences(reader.backlog()):
             write(sentence)
