@@ -33,7 +33,7 @@ def test_processes_find_out_together_how_many_calls_a_provider_takes_and_notice_
 
     with LoopbackProvider(behave) as provider:
         registry_path = registry_file(tmp_path, provider, ", max_parallel: auto")
-        with fleet(registry_path, shared_ledger, tmp_path / "state", processes=2, calls=9, threads=8) as workers:
+        with fleet(registry_path, shared_ledger, tmp_path / "state", processes=2, calls=12, threads=8) as workers:
             workers.go()
             deadline = time.monotonic() + 40
             while len(provider.answered()) < 50 and time.monotonic() < deadline:
@@ -43,7 +43,7 @@ def test_processes_find_out_together_how_many_calls_a_provider_takes_and_notice_
             results = workers.results()
         with Client(registry_path, ledger=shared_ledger, state_dir=tmp_path / "mine", environ={}) as client:
             limit = 4 - client.balances("parallel/")["parallel/a"].settled
-    assert [result["outcome"] for result in results] == ["ok"] * 144
+    assert [result["outcome"] for result in results] == ["ok"] * 192
     before, after = provider.seen[:grew_at], provider.seen[grew_at:]
     refused = [seen for seen in before if seen.status == 429]
     assert 1 <= len(refused) <= 25  # of some 75, with the herd of the first round
