@@ -18,6 +18,10 @@ PASSED_THROUGH = ("mini", "mini-batch", "exec")
 """Commands whose arguments belong to another program."""
 
 
+# From Python 3.12 on, an exception that ends the creation of a class has this note.
+_NOTE_OF_PYTHON = "Error calling __set_name__"
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status. `arguments` does not include the program's name."""
     own, debug = _take_debug(sys.argv[1:] if arguments is None else arguments)
@@ -92,7 +96,7 @@ def _notes(error: BaseException | None) -> list[str]:
     """What the calls that it interrupted were charged: the flow notes it on the exception that ends a call."""
     notes: list[str] = []
     while error is not None:
-        notes += getattr(error, "__notes__", ())
+        notes += (note for note in getattr(error, "__notes__", ()) if not note.startswith(_NOTE_OF_PYTHON))
         error = error.__cause__ or error.__context__
     return list(dict.fromkeys(notes))
 
