@@ -404,7 +404,6 @@ def test_threads_that_are_refused_at_once_all_see_that_a_person_accepted(tmp_pat
     known(tmp_path).accept("b" * 32)
     assert [expectation.has_changed("ANOTHER", asked) for _ in range(2)] == [True, True]
     assert expectation.fields() == {"ledger": "b" * 32}
-    expectation.close()
 
 
 def test_reading_makes_no_ledger_and_needs_none(start, open_ledger, client_of):

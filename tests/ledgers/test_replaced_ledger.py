@@ -11,6 +11,7 @@ import sys
 import textwrap
 import time
 from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -26,9 +27,9 @@ from paymaster.runtime import BlockingRuntime, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 HELLO = [{"role": "user", "content": "Hi"}]
+OPEN_FILES = Path("/proc/self/fd")
 COST_NANOUSD = 22_000
 REGISTRY = """
 default: a
@@ -464,6 +465,18 @@ def test_a_state_directory_that_cannot_be_written_is_as_a_fresh_one(tmp_path: Pa
         known.check("1" * 32, 9, label="here")
     with pytest.raises(LedgerReplaced, match="2 s older"):
         known.check("0" * 32, -1_993, label="here")
+
+
+@pytest.mark.skipif(not OPEN_FILES.is_dir(), reason="needs a list of open files")
+def test_no_file_stays_open_for_threads_to_share(tmp_path: Path) -> None:
+    """One that another thread closes may be another file by the time of the next write."""
+    known = KnownLedger(tmp_path / "ledgers", "name")
+    known.remember("a" * 32)
+    before = len(list(OPEN_FILES.iterdir()))
+    known.note_record(2_000)
+    known.note_record(1_000)  # a settlement that was overtaken takes nothing back
+    assert len(list(OPEN_FILES.iterdir())) == before
+    assert KnownLedger(tmp_path / "ledgers", "name").newest_seen_ms() == 2_000
 
 
 def test_every_process_of_a_state_directory_knows_the_newest_record(tmp_path: Path) -> None:

@@ -60,7 +60,6 @@ class KnownLedger:
         self._predecessors: frozenset[str] = frozenset()
         self.acceptance = ""
         self._was_read = False
-        self._descriptor: int | None = None
         self._newest_ms = 0
 
     def id(self) -> str | None:
@@ -79,7 +78,7 @@ class KnownLedger:
             except (FileNotFoundError, NotADirectoryError):
                 self._id, self._predecessors, self.acceptance = None, frozenset(), ""
             if self.acceptance != before:
-                self._forget_newest()
+                self._newest_ms = 0
         return self._id
 
     def remember(self, ledger_id: str) -> None:
@@ -103,7 +102,7 @@ class KnownLedger:
         self._write()
         if self._seen_file is not None:
             self._seen_file.unlink(missing_ok=True)
-        self._forget_newest()
+        self._newest_ms = 0
 
     def takes(self, ledger_id: str) -> bool:
         """Whether what waits on disk for the ledger with this id may be posted here. An empty id is from before ledgers had one."""
@@ -115,12 +114,12 @@ class KnownLedger:
         if self._seen_file is None or self._id is None:
             return
         with suppress(OSError):
-            if self._descriptor is not None and os.fstat(self._descriptor).st_nlink == 0:  # another process accepted a ledger meanwhile
-                self.close()
-            if self._descriptor is None:
-                self._seen_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                self._descriptor = os.open(self._seen_file, os.O_WRONLY | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
-            _overwrite(self._descriptor, b"%s %016d\n" % (self._id.encode(), at_ms))
+            # Opened each time: a descriptor that threads share may be closed, and stand for another file, before one of them writes.
+            descriptor = os.open(self._seen_file, os.O_WRONLY | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+            try:
+                os.write(descriptor, b"%s %016d\n" % (self._id.encode(), self._newest_ms))
+            finally:
+                os.close(descriptor)
 
     def newest_seen_ms(self) -> int:
         """The time of the newest record that any process of this state directory knows of; 0 if there is none."""
@@ -155,16 +154,6 @@ class KnownLedger:
             seen_ms = self.newest_seen_ms()
         if newest_ms + tolerance_ms < seen_ms:
             raise older(label, seen_ms - newest_ms)
-
-    def _forget_newest(self) -> None:
-        self._newest_ms = 0
-        self.close()
-
-    def close(self) -> None:
-        """Release the file."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
 
     def _write(self) -> None:
         if self._file is None:
@@ -215,15 +204,6 @@ def _read(path: Path) -> tuple[str | None, frozenset[str], str]:
         f"{path} can't be read: {reason}. It has the id of the ledger that belongs here.",
         advice=_DAMAGED_ADVICE,
     )
-
-
-def _overwrite(descriptor: int, text: bytes) -> None:
-    """Write at the beginning of a file."""
-    if hasattr(os, "pwrite"):
-        os.pwrite(descriptor, text, 0)
-    else:  # Windows
-        os.lseek(descriptor, 0, os.SEEK_SET)
-        os.write(descriptor, text)
 
 
 @contextmanager

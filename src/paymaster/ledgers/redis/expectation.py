@@ -86,10 +86,6 @@ class Expectation:
                 error = older(self._location, behind_ms)
         return LedgerReplaced(error.message, advice=f"{CAUSES[word]} {error.advice}")
 
-    def close(self) -> None:
-        """Release files."""
-        self._known.close()
-
     def _note(self, at_ms: int) -> None:
         self._seen_ms = at_ms
         self._known.note_record(at_ms)
@@ -97,5 +93,4 @@ class Expectation:
             self._is_kept = self._known.newest_seen_ms() > 0
 
     def _forget(self) -> None:
-        self._known.close()  # its file may have been removed
         self._seen_ms, self._is_kept = None, False

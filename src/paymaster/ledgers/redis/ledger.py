@@ -224,7 +224,6 @@ class RedisLedger:
 
     async def close(self) -> None:
         """Close the connections. Open holds are left to their lease; another call connects again."""
-        self._expectation.close()
         await self._runner.connections.close()
 
     async def _take_back(self, hold_id: str) -> None:

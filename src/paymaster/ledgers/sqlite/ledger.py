@@ -139,7 +139,6 @@ class SqliteLedger:
         """Close the file. Open holds are left to their lease; another call opens it again."""
         with self._lock:
             self._disconnect()
-        self.known.close()
 
     async def _write(self, work: Callable[[SqliteStore], T], *, may_be_dropped: bool = False) -> T:
         """Do the work in a transaction of its own, or, if an event loop has many open holds, in one with its neighbours."""
