@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 HELLO = [{"role": "user", "content": "Hi"}]
 OPEN_FILES = Path("/proc/self/fd")
-COST_NANOUSD = 22_000
 REGISTRY = """
 default: a
 models:
