@@ -1,9 +1,12 @@
 """A model server on loopback for SWE-agent's tasks: answers chat completions, bills, throttles and fails as configured; knows no Paymaster.
 
     python model_server.py --port 8123 --log calls.jsonl [--rpm N [--window-s S]] [--fault MODEL=KIND[*TIMES][@AFTER]] …
+                           [--outage KIND@AFTER=S]
 
 A marker in the problem statement describes a task: `(task=toy-1 repo=r1 looks=2 trouble=context@3)`. The model looks around `looks` times,
-fixes calc.py, and submits until it is done; `trouble` makes the model fail in that task from the given step on (counted from 0).
+fixes calc.py, and submits until it is done; `trouble` makes the model fail in that task from the given step on (counted from 0). With
+`agent=mini` it submits as mini-swe-agent does. An outage begins after so many answers and lasts so many seconds; `refused` closes the port
+and all connections.
 Each line of the log is one request: its task, model, status and bill. Uses the standard library only.
 """
 
@@ -25,6 +28,8 @@ REFUSALS: Mapping[str, tuple[int, str, str]] = {
     "throttled": (429, "rate_limit_exceeded", "Rate limit reached for requests"),
     "quota": (429, "insufficient_quota", "You exceeded your current quota"),
     "down": (503, "server_error", "Overloaded"),
+    "overloaded": (529, "overloaded_error", "Overloaded"),
+    "crowded": (429, "rate_limit_exceeded", "Too many requests"),
     "broken": (400, "invalid_request_error", "Invalid value for 'temperature'"),
     "key": (401, "invalid_api_key", "Incorrect API key provided"),
     "unknown": (404, "model_not_found", "The model does not exist"),
@@ -69,6 +74,8 @@ def next_move(request: Mapping[str, Any], marker: Mapping[str, str], step: int) 
     command = f"ls /{repo}" if step < looks else fix if step == looks else None
     if not tools:
         return {"role": "assistant", "content": f"DISCUSSION\nStep {step}.\n\n```\n{command or 'submit'}\n```\n"}
+    if command is None and marker.get("agent") == "mini":
+        command = f"cd /{repo} && echo COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT && git diff -- calc.py"
     function = {"name": "submit", "arguments": "{}"} if command is None else {"name": "bash", "arguments": json.dumps({"command": command})}
     answer = {
         "role": "assistant",
@@ -80,11 +87,37 @@ def next_move(request: Mapping[str, Any], marker: Mapping[str, str], step: int) 
     return answer
 
 
-class Faults:
-    """Decides which request fails, and how: by model (so many times, or for ever), by a task's `trouble`, or by the rate limit."""
+class Outage:
+    """A time in which every request fails, by its kind: from the answer after which it begins, for so many seconds."""
 
-    def __init__(self, specs: Sequence[str], rpm: int, window_s: float) -> None:
-        self.rpm, self.window_s = rpm, window_s
+    def __init__(self, spec: str) -> None:
+        self.kind, _, times = spec.partition("@")
+        after, _, seconds = times.partition("=")
+        self._left, self._lasts_s = int(after or 0), float(seconds or 0)
+        self._ends_at: float | None = None
+        self.began = threading.Event()
+
+    def is_on(self) -> bool:
+        """Whether it has begun, and not ended."""
+        return self._ends_at is not None and time.monotonic() < self._ends_at
+
+    def left_s(self) -> float:
+        """How long it will last."""
+        return max(0.0, (self._ends_at or 0) - time.monotonic())
+
+    def answered(self) -> None:
+        """Count an answer."""
+        self._left -= 1
+        if self.kind and self._left <= 0 and self._ends_at is None:
+            self._ends_at = time.monotonic() + self._lasts_s
+            self.began.set()
+
+
+class Faults:
+    """Decides which request fails, and how: by an outage, by model (so many times, or for ever), a task's `trouble`, or a rate limit."""
+
+    def __init__(self, specs: Sequence[str], rpm: int, window_s: float, outage: Outage) -> None:
+        self.rpm, self.window_s, self.outage = rpm, window_s, outage
         self._lock = threading.Lock()
         self._by_model: list[list[Any]] = []
         for spec in specs:
@@ -100,6 +133,8 @@ class Faults:
         if trouble and step >= int(since or 0):
             return trouble, 1
         with self._lock:
+            if self.outage.is_on():
+                return self.outage.kind, 1
             for entry in self._by_model:
                 if entry[0] != model or entry[2] == 0:
                     continue
@@ -108,7 +143,10 @@ class Faults:
                 else:
                     entry[2] -= 1
                     return entry[1], 1
-            return self._rate_limit(model)
+            kind, after_s = self._rate_limit(model)
+            if kind is None:
+                self.outage.answered()
+            return kind, after_s
 
     def _rate_limit(self, model: str) -> tuple[str | None, float]:
         now = time.monotonic()
@@ -138,6 +176,9 @@ class Model(BaseHTTPRequestHandler):
         messages, model = request["messages"], request["model"]
         marker, step = marker_in(messages), sum(message["role"] == "assistant" for message in messages)
         kind, after_s = self.faults.pick(model, marker, step)
+        if kind == "refused":  # the request came over a connection of before the outage
+            self.close_connection = True
+            return
         prompt_tokens = max(1, sum(len(text_of(message)) for message in messages) // 5)
         status = 200 if kind is None else REFUSALS[kind][0]
         self._log(
@@ -189,12 +230,33 @@ def main() -> None:
     parser.add_argument("--window-s", type=float, default=60)
     parser.add_argument("--latency-s", type=float, default=0)
     parser.add_argument("--fault", action="append", default=[])
+    parser.add_argument("--outage", default="")
     given = parser.parse_args()
     given.log.touch()
-    Model.faults, Model.log_path, Model.latency_s = Faults(given.fault, given.rpm, given.window_s), given.log, given.latency_s
-    server = ThreadingHTTPServer(("127.0.0.1", given.port), Model)
-    server.daemon_threads = True
-    server.serve_forever()
+    outage = Outage(given.outage)
+    Model.faults, Model.log_path, Model.latency_s = Faults(given.fault, given.rpm, given.window_s, outage), given.log, given.latency_s
+    first = Server(("127.0.0.1", given.port), Model)
+    if outage.kind == "refused":
+        threading.Thread(target=close_during, args=(outage, first), daemon=True).start()
+        first.serve_forever()
+        time.sleep(outage.left_s())
+        first = Server(("127.0.0.1", given.port), Model)
+    first.serve_forever()
+
+
+class Server(ThreadingHTTPServer):
+    """Serves each connection in a thread."""
+
+    daemon_threads = True
+    block_on_close = False
+    allow_reuse_address = True
+
+
+def close_during(outage: Outage, server: Server) -> None:
+    """Refuse connections from the beginning of the outage."""
+    outage.began.wait()
+    server.shutdown()
+    server.server_close()
 
 
 if __name__ == "__main__":
