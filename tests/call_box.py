@@ -144,14 +144,14 @@ class Box:
             missing_keys=self.missing_keys,
         )
 
-    async def items(self, request: Request, deadline_ms: int | None = None) -> list[ProviderChunk | Reply]:
+    async def items(self, request: Request, deadline_ms: int | None = None, max_wait_ms: int | None = None) -> list[ProviderChunk | Reply]:
         """Everything that the flow yields."""
-        async with aclosing(serve(self.world, request, self.scope, deadline_ms=deadline_ms)) as stream:
+        async with aclosing(serve(self.world, request, self.scope, deadline_ms=deadline_ms, max_wait_ms=max_wait_ms)) as stream:
             return [item async for item in stream]
 
-    def ask(self, request: Request | None = None, *, deadline_ms: int | None = None) -> Reply:
+    def ask(self, request: Request | None = None, *, deadline_ms: int | None = None, max_wait_ms: int | None = None) -> Reply:
         """One call, run to its end; the reply."""
-        items = asyncio.run(self.items(request or Request(messages=HELLO), deadline_ms))
+        items = asyncio.run(self.items(request or Request(messages=HELLO), deadline_ms, max_wait_ms))
         reply = items[-1]
         assert isinstance(reply, Reply)
         return reply

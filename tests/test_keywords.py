@@ -150,6 +150,8 @@ REFUSED = [
     ("deadline", "did you mean deadline_s?"),
     ("deadline_ms", "did you mean deadline_s?"),
     ("deadlines", "did you mean deadline_s?"),
+    ("max_wait", "did you mean max_wait_s?"),
+    ("max_wait_ms", "did you mean max_wait_s?"),
     ("steam", "did you mean stream?"),
 ]
 
@@ -212,6 +214,7 @@ def test_stream_is_a_method_and_no_keyword(client: Client) -> None:
         ("embed", "messages", "call client.complete(…)"),
         ("embed", "tools", "vectors need none"),
         ("explain", "deadline_s", "it sends nothing"),
+        ("explain", "max_wait_s", "it sends nothing"),
     ],
 )
 def test_a_keyword_of_another_method_is_refused(method: str, word: str, expected: str, client: Client) -> None:

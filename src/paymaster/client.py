@@ -23,7 +23,7 @@ from paymaster.options import ClientSettings, configure
 from paymaster.registry.models import Registry
 from paymaster.resources import Options, Resources
 from paymaster.routing.inputs import Inputs
-from paymaster.routing.requests import Request, read_deadline_ms
+from paymaster.routing.requests import Request, read_deadline_ms, read_max_wait_ms
 from paymaster.runtime import AsyncioRuntime, BlockingRuntime, iterate, run
 from paymaster.scope import Scope, ScopeBlocks, ScopeNames
 from paymaster.streams import AsyncStream, Stream, whole
@@ -64,9 +64,10 @@ class _BaseClient(Generic[S]):
         self._calls.check("scope()")
         return self._scopes.open(cast("ScopeNames", check_settings(names, ScopeNames.__annotations__, "scope()")))
 
-    def _serve(self, request: Request, deadline_s: float | None) -> AsyncGenerator[ProviderChunk | Reply]:
+    def _serve(self, request: Request, deadline_s: float | None, max_wait_s: float | None) -> AsyncGenerator[ProviderChunk | Reply]:
         """The flow of a call in the current scope."""
-        return serve(self._resources.world, request, self.current_scope, deadline_ms=read_deadline_ms(deadline_s))
+        deadline_ms, max_wait_ms = read_deadline_ms(deadline_s), read_max_wait_ms(max_wait_s)
+        return serve(self._resources.world, request, self.current_scope, deadline_ms=deadline_ms, max_wait_ms=max_wait_ms)
 
     def _chat(
         self,
@@ -135,15 +136,17 @@ class Client(_BaseClient[Stream]):
         model: str | None = None,
         tools: Sequence[JsonObject] | None = None,
         deadline_s: float | None = None,
+        max_wait_s: float | None = None,
         **params: object,
     ) -> Reply:
         """Get a whole answer. `messages`, `tools` and `params` (`max_tokens`, `temperature`, …) are OpenAI's.
 
         `model` is a name in the registry; None takes the default. `deadline_s` limits the whole call, retries and fallbacks included.
+        `max_wait_s` limits what it waits in all: for limits, pauses and outages; if the registry's is smaller, that counts.
         Raises RequestInvalid, NoModelFits, KeyMissing, BudgetExceeded, NoModelAvailable, RequestRefused, DeadlineExceeded and
         LedgerUnavailable.
         """
-        return self._answer(self._chat("complete", messages, model, tools, params), deadline_s)
+        return self._answer(self._chat("complete", messages, model, tools, params), deadline_s, max_wait_s)
 
     def embed(
         self,
@@ -151,6 +154,7 @@ class Client(_BaseClient[Stream]):
         *,
         model: str | None = None,
         deadline_s: float | None = None,
+        max_wait_s: float | None = None,
         **params: object,
     ) -> Reply:
         """Get the vectors of a text or of a list of texts: `reply.vectors`. A text may also be a list of tokens.
@@ -158,7 +162,7 @@ class Client(_BaseClient[Stream]):
         `params` are OpenAI's (`dimensions`, `encoding_format`, …). Only models with the same vectors can be fallbacks: see `vector_space`
         in docs/registry.md. Raises the same errors as `complete`.
         """
-        return self._answer(self._vectors(input, model, params), deadline_s)
+        return self._answer(self._vectors(input, model, params), deadline_s, max_wait_s)
 
     def stream(
         self,
@@ -167,6 +171,7 @@ class Client(_BaseClient[Stream]):
         model: str | None = None,
         tools: Sequence[JsonObject] | None = None,
         deadline_s: float | None = None,
+        max_wait_s: float | None = None,
         **params: object,
     ) -> Stream:
         """Stream an answer: iterate over OpenAI's chunks, then read `reply`. Close the stream to stop early.
@@ -174,7 +179,7 @@ class Client(_BaseClient[Stream]):
         The first chunk raises the same errors as `complete`; later ones raise StreamBroken if the answer is cut off.
         """
         request = self._chat("stream", messages, model, tools, params, streams=True)
-        return self._remember(Stream(self._whole(iterate(self._serve(request, deadline_s))), self._calls))
+        return self._remember(Stream(self._whole(iterate(self._serve(request, deadline_s, max_wait_s))), self._calls))
 
     def explain(
         self, messages: Sequence[JsonObject], *, model: str | None = None, tools: Sequence[JsonObject] | None = None, **params: object
@@ -201,9 +206,9 @@ class Client(_BaseClient[Stream]):
             for stream in self._open_streams():
                 steps.callback(stream.close)
 
-    def _answer(self, request: Request, deadline_s: float | None) -> Reply:
+    def _answer(self, request: Request, deadline_s: float | None, max_wait_s: float | None) -> Reply:
         reply: ProviderChunk | Reply | None = None
-        with closing(self._whole(iterate(self._serve(request, deadline_s)))) as items:
+        with closing(self._whole(iterate(self._serve(request, deadline_s, max_wait_s)))) as items:
             for item in items:
                 reply = item
         return whole(reply)
@@ -248,10 +253,11 @@ class AsyncClient(_BaseClient[AsyncStream]):
         model: str | None = None,
         tools: Sequence[JsonObject] | None = None,
         deadline_s: float | None = None,
+        max_wait_s: float | None = None,
         **params: object,
     ) -> Reply:
         """See `Client.complete`."""
-        return await self._answer(self._chat("complete", messages, model, tools, params), deadline_s)
+        return await self._answer(self._chat("complete", messages, model, tools, params), deadline_s, max_wait_s)
 
     async def embed(
         self,
@@ -259,10 +265,11 @@ class AsyncClient(_BaseClient[AsyncStream]):
         *,
         model: str | None = None,
         deadline_s: float | None = None,
+        max_wait_s: float | None = None,
         **params: object,
     ) -> Reply:
         """See `Client.embed`."""
-        return await self._answer(self._vectors(input, model, params), deadline_s)
+        return await self._answer(self._vectors(input, model, params), deadline_s, max_wait_s)
 
     def stream(
         self,
@@ -271,11 +278,12 @@ class AsyncClient(_BaseClient[AsyncStream]):
         model: str | None = None,
         tools: Sequence[JsonObject] | None = None,
         deadline_s: float | None = None,
+        max_wait_s: float | None = None,
         **params: object,
     ) -> AsyncStream:
         """See `Client.stream`; iterate with `async for`."""
         request = self._chat("stream", messages, model, tools, params, streams=True)
-        return self._remember(AsyncStream(self._whole(self._serve(request, deadline_s)), self._calls))
+        return self._remember(AsyncStream(self._whole(self._serve(request, deadline_s, max_wait_s)), self._calls))
 
     async def explain(
         self, messages: Sequence[JsonObject], *, model: str | None = None, tools: Sequence[JsonObject] | None = None, **params: object
@@ -301,9 +309,9 @@ class AsyncClient(_BaseClient[AsyncStream]):
 
     aclose = close
 
-    async def _answer(self, request: Request, deadline_s: float | None) -> Reply:
+    async def _answer(self, request: Request, deadline_s: float | None, max_wait_s: float | None) -> Reply:
         reply: ProviderChunk | Reply | None = None
-        async with aclosing(self._whole(self._serve(request, deadline_s))) as items:
+        async with aclosing(self._whole(self._serve(request, deadline_s, max_wait_s))) as items:
             async for item in items:
                 reply = item
         return whole(reply)

@@ -12,7 +12,7 @@ from paymaster.errors import ArgumentInvalid, near
 SYNONYMS: Mapping[str, str] = {"run_id": "run", "batch_id": "batch", "model_registry": "registry"}
 """Settings by the names of their flags and variables, and what a client calls them."""
 
-CALL_KEYWORDS = frozenset({"messages", "model", "tools", "deadline_s", "input"})
+CALL_KEYWORDS = frozenset({"messages", "model", "tools", "deadline_s", "max_wait_s", "input"})
 """What a call takes besides the provider's fields."""
 
 _COMMON_FIELDS = frozenset({"temperature", "max_tokens", "max_completion_tokens", "top_p", "seed", "stop", "n", "stream"})
@@ -47,7 +47,7 @@ _ELSEWHERE: Mapping[str, str] = {
     "timeout": "pass deadline_s to the call, or set timeouts of the model in the registry",
     **{
         word: f"set {word} under policies in the registry"
-        for word in ("fallback_chain", "max_attempts", "max_wait_s", "on_ledger_error", "patience_s", "retries_per_model")
+        for word in ("fallback_chain", "max_attempts", "on_ledger_error", "patience_s", "retries_per_model")
     },
     **{word: f"set {word} of the model in the registry" for word in ("api_key_env", "max_parallel", "timeouts")},
 }
@@ -55,7 +55,8 @@ _ELSEWHERE: Mapping[str, str] = {
 
 _NEAR_OURS: Mapping[str, str] = {
     "budget": "budget_usd", "deadline": "deadline_s", "deadline_ms": "deadline_s", "hard_stop": "hard_stop_on_budget",
-    "max_budget": "budget_usd", "max_cost": "budget_usd", "rpm": "rpm_limit", "run_name": "run", "tpm": "tpm_limit",
+    "max_budget": "budget_usd", "max_cost": "budget_usd", "max_wait": "max_wait_s", "max_wait_ms": "max_wait_s", "rpm": "rpm_limit",
+    "run_name": "run", "tpm": "tpm_limit",
 }  # fmt: skip
 """Words that mean ours, and are not spelled nearly like them."""
 
@@ -70,6 +71,7 @@ _ADVICE = "If the provider has a field of this name, pass it in extra_body={…}
 _OF_ANOTHER_METHOD: Mapping[str, str] = {
     "deadline_s": "it sends nothing",
     "input": "call client.embed(…)",
+    "max_wait_s": "it sends nothing",
     "messages": "call client.complete(…)",
     "tools": "vectors need none",
 }

@@ -14,7 +14,7 @@ from paymaster.operations import Operation
 from paymaster.registry.models import Limits, Model
 from paymaster.routing.failures import Billed, FailureKind
 from paymaster.routing.planning import Candidate, Plan, SkipCause, plan
-from paymaster.routing.requests import Request, check_request, read_deadline_ms
+from paymaster.routing.requests import Request, check_request, read_deadline_ms, read_max_wait_ms
 from paymaster.scope import Scope
 
 HUGE = 10**5_000
@@ -87,6 +87,16 @@ def test_ordinary_figures_and_the_greatest_ones_pass() -> None:
 def test_a_deadline_that_nobody_can_mean_is_refused(deadline_s: object) -> None:
     with pytest.raises(RequestInvalid, match="deadline_s must be a number of seconds, at most 2,592,000, got "):
         read_deadline_ms(deadline_s)
+
+
+@pytest.mark.parametrize("max_wait_s", [float("nan"), float("inf"), -1, 10**400, "5", True, Decimal(5), 2_592_001], ids=shown)
+def test_a_longest_wait_that_nobody_can_mean_is_refused(max_wait_s: object) -> None:
+    with pytest.raises(RequestInvalid, match="max_wait_s must be a number of seconds, from 0 to 2,592,000, got "):
+        read_max_wait_ms(max_wait_s)
+
+
+def test_a_longest_wait_is_whole_milliseconds() -> None:
+    assert [read_max_wait_ms(max_wait_s) for max_wait_s in (None, 0, 0.25, 2_592_000)] == [None, 0, 250, 2_592_000_000]
 
 
 def test_a_deadline_is_whole_milliseconds() -> None:

@@ -36,7 +36,7 @@ def sync() -> None:
         assert_type(reply.attempts, tuple[AttemptRecord, ...])
         vectors = client.embed(["x", "y"], model="embed", dimensions=256, deadline_s=5)
         assert_type(vectors.vectors, list[list[float]])
-        client.embed("x")
+        client.embed("x", max_wait_s=0.5)
         client.embed([[1, 2], [3]])
         with client.scope(instance="task-1", role="agent") as scope:
             assert_type(scope, Scope)
@@ -53,7 +53,7 @@ def sync() -> None:
 async def asynchronous() -> None:
     """The client on a loop."""
     async with AsyncClient(Path("registry.yaml"), budget_usd=Decimal("0.5"), environ={}) as client:
-        assert_type(await client.complete([{"role": "user", "content": "x"}], deadline_s=1.5), Reply)
+        assert_type(await client.complete([{"role": "user", "content": "x"}], deadline_s=1.5, max_wait_s=30), Reply)
         assert_type((await client.embed([1, 2, 3])).vectors, list[list[float]])
         async with client.stream([{"role": "user", "content": "x"}]) as stream:
             async for chunk in stream:

@@ -29,12 +29,15 @@ class AdmittedAttempt:
 
 
 class Patience:
-    """How long one call may still take and wait. `since_ms` is what it waited since its last attempt. All durations in milliseconds."""
+    """How long one call may still take and wait. `since_ms` is what it waited since its last attempt. All durations in milliseconds.
 
-    def __init__(self, world: World, deadline_ms: int | None) -> None:
+    `max_wait_ms` is the caller's own; where the policy has a smaller one, that counts.
+    """
+
+    def __init__(self, world: World, deadline_ms: int | None, max_wait_ms: int | None = None) -> None:
         policy = world.registry.policy
         self._runtime = world.runtime
-        self._max_wait_ms = policy.max_wait_ms
+        self._max_wait_ms = policy.max_wait_ms if max_wait_ms is None else min(max_wait_ms, policy.max_wait_ms)
         self._with_fallback_ms = policy.patience_ms
         self._spent_ms = 0
         self.since_ms = 0

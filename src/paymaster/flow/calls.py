@@ -37,13 +37,18 @@ UNBOUNDED_RETRIES = 1_000_000
 """A throttled model without a fallback is waited for as long as the call may wait."""
 
 
-async def serve(world: World, request: Request, scope: Scope, *, deadline_ms: int | None = None) -> AsyncGenerator[ProviderChunk | Reply]:
-    """Answer the request: yields the chunks of a streamed answer and, last, the reply. `deadline_ms` is a duration for the whole chain.
+async def serve(
+    world: World, request: Request, scope: Scope, *, deadline_ms: int | None = None, max_wait_ms: int | None = None
+) -> AsyncGenerator[ProviderChunk | Reply]:
+    """Answer the request: yields the chunks of a streamed answer and, last, the reply.
+
+    `deadline_ms` is a duration for the whole chain. `max_wait_ms` is how long the call may wait in all: for limits, pauses, circuits,
+    outages and backoff. Of it and the policy's own the smaller counts.
 
     Raises, when it is iterated, RequestInvalid, NoModelFits, KeyMissing, BudgetExceeded, NoModelAvailable, RequestRefused, StreamBroken,
     DeadlineExceeded, LedgerUnavailable.
     """
-    call = _Call(world, request, scope, deadline_ms)
+    call = _Call(world, request, scope, Patience(world, deadline_ms, max_wait_ms))
     try:
         for candidate, has_fallback, enforce_money in call.turns():
             tried = 0
@@ -73,12 +78,12 @@ async def serve(world: World, request: Request, scope: Scope, *, deadline_ms: in
 class _Call:
     """One call under way: what it has tried, and what has refused it so far."""
 
-    def __init__(self, world: World, request: Request, scope: Scope, deadline_ms: int | None) -> None:
+    def __init__(self, world: World, request: Request, scope: Scope, patience: Patience) -> None:
         self._world, self._request, self._scope = world, request, scope
         self._policy, self._runtime = world.registry.policy, world.runtime
         self._id = world.runtime.new_id()
         self.events = CallEvents(world.emit, world.runtime.now_ms, self._id, scope)
-        self.patience = Patience(world, deadline_ms)
+        self.patience = patience
         self._admission = CallAdmission(world, self.events, self.patience)
         self._deferred: list[tuple[int, Candidate]] = []
         self._previous: str | None = None

@@ -246,7 +246,9 @@ class PolicySection(BaseSection):
     min_output_tokens: Count | None = Field(
         None, description="A hard budget shortens answers to what it can still pay for, but never below this. Default 256."
     )
-    max_wait_s: Seconds | None = Field(None, description="The longest total wait of one call for room under limits. Default 300.")
+    max_wait_s: Seconds | None = Field(
+        None, description="The longest total wait of one call: for room under limits, for pauses and for outages. Default 300."
+    )
     patience_s: Seconds | None = Field(None, description="The longest wait for a model that has another fallback. Default 10.")
     deadline_s: Seconds | None = Field(None, description="The deadline of a call over the whole chain, waits included. Default 1800.")
     retries_per_model: CountFromZero | None = Field(None, description="Attempts at one model after the first. Default 2.")

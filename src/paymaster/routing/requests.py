@@ -126,11 +126,21 @@ def _beyond_json(value: object) -> tuple[str, float] | None:
 
 def read_deadline_ms(deadline_s: object) -> int | None:
     """A deadline in milliseconds; None leaves it to the policy. Raises RequestInvalid."""
-    if deadline_s is None:
+    return _read_ms("deadline_s", deadline_s, -MOST_SECONDS)
+
+
+def read_max_wait_ms(max_wait_s: object) -> int | None:
+    """The longest total wait of a call in milliseconds; None leaves it to the policy. Raises RequestInvalid."""
+    return _read_ms("max_wait_s", max_wait_s, 0)
+
+
+def _read_ms(name: str, value: object, least_s: int) -> int | None:
+    if value is None:
         return None
-    seconds = deadline_s if isinstance(deadline_s, int | float) and not isinstance(deadline_s, bool) else None
-    if seconds is None or not -MOST_SECONDS <= seconds <= MOST_SECONDS:
-        raise RequestInvalid(f"deadline_s must be a number of seconds, at most {MOST_SECONDS:,}, got {shown(deadline_s)}")
+    seconds = value if isinstance(value, int | float) and not isinstance(value, bool) else None
+    if seconds is None or not least_s <= seconds <= MOST_SECONDS:
+        bounds = f"at most {MOST_SECONDS:,}" if least_s else f"from 0 to {MOST_SECONDS:,}"
+        raise RequestInvalid(f"{name} must be a number of seconds, {bounds}, got {shown(value)}")
     return int(seconds * 1000)
 
 

@@ -144,6 +144,7 @@ class PaymasterModel:
                         model=self._model,
                         tools=self.tools,
                         deadline_s=None,
+                        max_wait_s=None,
                         **(self._params | request_params(params)),
                     )
             except PaymasterError as error:

@@ -117,7 +117,7 @@ class Session:
         token = self._request_cost.set(request_cost)
         try:
             with self.client.scope(instance=instance_state.instance, role=self._role.get()):
-                reply = self.client.complete(messages, model=model, tools=tools, deadline_s=None, **params)
+                reply = self.client.complete(messages, model=model, tools=tools, deadline_s=None, max_wait_s=None, **params)
         except BudgetExceeded as error:
             self.record_refusal(error)
             raise
