@@ -76,6 +76,18 @@ class Queued:
     since_ms: int
 
 
+class EndedHolder(NamedTuple):
+    """What a process that ended, or is no longer heard of, still holds: so many holds, and the amounts by account.
+
+    The last of it is charged at `charged_at_ms` at the latest, or by the first call after that.
+    """
+
+    process: str
+    holds: int
+    held: Mapping[str, int]
+    charged_at_ms: int
+
+
 class Balance(NamedTuple):
     """An account's state at one instant: `settled` (for good), `live` (in its window) and `held` (of open holds), in its own unit.
 

@@ -9,6 +9,7 @@ from typing import Protocol, Self, TypeVar, runtime_checkable
 from paymaster.accounting.accounts import (
     Balance,
     Change,
+    EndedHolder,
     Hold,
     Lost,
     Post,
@@ -68,6 +69,10 @@ class Books(Protocol):
 
     async def waiting(self, now_ms: int) -> tuple[Queued, ...]:
         """The queue now, in order: the hold at the head of each process's queue, with the callers behind it."""
+        ...
+
+    async def ended_holders(self, now_ms: int) -> tuple[EndedHolder, ...]:
+        """What processes that ended, or are no longer heard of, still hold; reads only. Empty where nothing is known of processes."""
         ...
 
     def records(self, *, after_ms: int = 0) -> AsyncIterator[Record]:

@@ -8,7 +8,19 @@ from itertools import islice
 from operator import attrgetter
 from threading import Lock
 
-from paymaster.accounting.accounts import Balance, Change, Hold, Lost, Post, Queued, Record, ReserveOutcome, Settled, Settlement
+from paymaster.accounting.accounts import (
+    Balance,
+    Change,
+    EndedHolder,
+    Hold,
+    Lost,
+    Post,
+    Queued,
+    Record,
+    ReserveOutcome,
+    Settled,
+    Settlement,
+)
 from paymaster.forks import renew_in_children
 from paymaster.ledgers import transactions
 from paymaster.ledgers.store import AccountRow, Clock, Entry, Known, OpenHold, Ticket, follow_caller
@@ -63,6 +75,10 @@ class MemoryLedger:
         """The queue, first come first."""
         with self._lock:
             return transactions.waiting(self._store, now_ms)
+
+    async def ended_holders(self, now_ms: int) -> tuple[EndedHolder, ...]:
+        """Nothing: the ledger ends with its process."""
+        return ()
 
     async def records(self, *, after_ms: int = 0) -> AsyncGenerator[Record, None]:
         """The records written after that time, in order, up to the last one when the reading begins."""

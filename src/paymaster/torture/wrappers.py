@@ -9,6 +9,7 @@ from paymaster.accounting.accounts import (
     Balance,
     Change,
     Charge,
+    EndedHolder,
     Held,
     Hold,
     Lost,
@@ -86,6 +87,10 @@ class ShortTimesLedger:
     async def waiting(self, now_ms: int) -> tuple[Queued, ...]:
         """See `Books`."""
         return await self._books.waiting(now_ms)
+
+    async def ended_holders(self, now_ms: int) -> tuple[EndedHolder, ...]:
+        """See `Books`."""
+        return await self._books.ended_holders(now_ms)
 
     def records(self, *, after_ms: int = 0) -> AsyncIterator[Record]:
         """See `Books`."""

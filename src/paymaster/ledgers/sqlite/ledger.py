@@ -8,7 +8,20 @@ from pathlib import Path
 from threading import Lock
 from typing import TypeVar
 
-from paymaster.accounting.accounts import Balance, Change, Held, Hold, Lost, Post, Queued, Record, ReserveOutcome, Settled, Settlement
+from paymaster.accounting.accounts import (
+    Balance,
+    Change,
+    EndedHolder,
+    Held,
+    Hold,
+    Lost,
+    Post,
+    Queued,
+    Record,
+    ReserveOutcome,
+    Settled,
+    Settlement,
+)
 from paymaster.errors import LedgerReplaced
 from paymaster.ledgers import transactions
 from paymaster.ledgers.callers_time import balances_as_seen, queue_as_seen
@@ -121,6 +134,10 @@ class SqliteLedger:
     def _time(self, store: SqliteStore, now_ms: int) -> int:
         """The time of a ledger with a clock of its own."""
         return transactions.time(store, now_ms) if self._machine_time else now_ms
+
+    async def ended_holders(self, now_ms: int) -> tuple[EndedHolder, ...]:
+        """What processes that ended still hold."""
+        return ()
 
     async def records(self, *, after_ms: int = 0) -> AsyncGenerator[Record, None]:
         """The records written after that time, in order, up to the last one when the reading begins; other callers write on meanwhile."""
