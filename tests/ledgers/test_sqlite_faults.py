@@ -14,6 +14,7 @@ import pytest
 
 from paymaster.accounting.accounts import Charge, Held, Hold, Settlement
 from paymaster.errors import LedgerUnavailable, LedgerUnusable
+from paymaster.ledgers.identity import process_name
 from paymaster.ledgers.sqlite import file as sqlite_file
 from paymaster.ledgers.sqlite.file import APPLICATION_ID, connect, open_database, to_error
 from paymaster.ledgers.sqlite.ledger import SqliteLedger
@@ -108,8 +109,9 @@ def test_the_file_and_its_folders_are_made_and_only_their_owner_may_read_them(tm
         ledger = SqliteLedger(path, runtime.sleep)
         run(ledger.reserve(HOLD, T))
         files = sorted(path.parent.iterdir())
-        assert [file.name for file in files] == ["ledger.sqlite3", "ledger.sqlite3-shm", "ledger.sqlite3-wal"]
-        assert [stat.S_IMODE(file.stat().st_mode) for file in files] == [0o600, 0o600, 0o600]
+        lock = f"ledger.sqlite3-{process_name()}.lock"
+        assert [file.name for file in files] == ["ledger.sqlite3", lock, "ledger.sqlite3-shm", "ledger.sqlite3-wal"]
+        assert [stat.S_IMODE(file.stat().st_mode) for file in files] == [0o600] * 4
         assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
         run(ledger.close())
     finally:

@@ -22,6 +22,7 @@ ACCEPT = (
 )
 _DAMAGED_ADVICE = "Restore it; or `paymaster ledger accept` takes the ledger that is there now."
 _ID = re.compile(r"[0-9a-f]{32}")
+_PROCESS = re.compile(r"(\d+)-[0-9a-f]{8}")
 # "id time", always of one length: it is overwritten in place.
 _SEEN = re.compile(rb"([0-9a-f]{32}) (\d{16})\n")
 
@@ -29,6 +30,12 @@ _SEEN = re.compile(rb"([0-9a-f]{32}) (\d{16})\n")
 def process_name() -> str:
     """This process, by a name that no other has: the numbers of processes are used again."""
     return _process_name(os.getpid())
+
+
+def process_number(name: str) -> int | None:
+    """The number in a process's name; None if it is no such name."""
+    found = _PROCESS.fullmatch(name)
+    return None if found is None else int(found[1])
 
 
 @cache

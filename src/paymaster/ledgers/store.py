@@ -50,6 +50,13 @@ class OpenHold(NamedTuple):
     process: str = ""
 
 
+class EndedProcess(NamedTuple):
+    """A process that ended, by its name, with the hold ids of tickets in the queue that may be its."""
+
+    name: str
+    tickets: tuple[str, ...] = ()
+
+
 class Ticket(NamedTuple):
     """A hold that waits in the queue: `asks` maps the accounts that refused it to the amounts it needs. The lowest `turn` came first.
 

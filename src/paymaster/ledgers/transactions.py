@@ -4,7 +4,7 @@ Every step runs between the begin and the commit of its ledger, so it reads and 
 the first write.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import groupby
 from operator import attrgetter
 
@@ -12,6 +12,7 @@ from paymaster.accounting.accounts import (
     Balance,
     Change,
     Charge,
+    EndedHolder,
     Held,
     Hold,
     HoldEnded,
@@ -32,12 +33,12 @@ from paymaster.accounting.accounts import (
     recorded_amounts,
     shortfalls,
 )
-from paymaster.ledgers.store import NO_HOLD, AccountRow, Entry, OpenHold, Store
+from paymaster.ledgers.store import NO_HOLD, AccountRow, EndedProcess, Entry, OpenHold, Store
 from paymaster.ledgers.unit_of_work import LedgerQueue, UnitOfWork
 
 
-def reserve(store: Store, hold: Hold, now_ms: int, queue_for_ms: int) -> ReserveOutcome:
-    """Admit the hold whole, or refuse it and keep its ticket in the queue.
+def reserve(store: Store, hold: Hold, now_ms: int, queue_for_ms: int, ended: Collection[EndedProcess] = ()) -> ReserveOutcome:
+    """Admit the hold whole, or refuse it and keep its ticket in the queue. What `ended` processes hold is charged first.
 
     Raises:
         ValueError: the hold is malformed.
@@ -46,9 +47,10 @@ def reserve(store: Store, hold: Hold, now_ms: int, queue_for_ms: int) -> Reserve
     check_hold(hold)
     known = store.find_known(hold.id)
     unit = UnitOfWork(store, known.clock, now_ms)
-    if known.was_lost is not None or (known.open and known.open.lease_until_ms <= unit.now_ms):
+    is_over = _is_over(unit, ended)
+    if known.was_lost is not None or (known.open and is_over(known.open)):
         raise HoldEnded(f"hold {hold.id!r} has already ended; a new attempt needs an id of its own")
-    lost = _sweep(unit)
+    lost = _sweep(unit, ended)
     if known.open:
         held = _held(unit, known.open, lost)
         unit.close()
@@ -81,8 +83,8 @@ def withdraw(store: Store, hold_id: str) -> None:
     unit.close()
 
 
-def settle(store: Store, settlement: Settlement, now_ms: int) -> Settled:
-    """Post the actual amounts and the record; at most once per hold.
+def settle(store: Store, settlement: Settlement, now_ms: int, ended: Collection[EndedProcess] = ()) -> Settled:
+    """Post the actual amounts and the record; at most once per hold. What else `ended` processes hold is charged.
 
     A hold whose lease is over is settled like any other unless a transaction before this one has already charged it as lost.
 
@@ -96,7 +98,7 @@ def settle(store: Store, settlement: Settlement, now_ms: int) -> Settled:
     is_settled = known.was_lost is False
     if known.open:
         store.drop_hold(hold_id)
-    lost = _sweep(unit)
+    lost = _sweep(unit, ended)
     if is_settled:
         unit.close()
         return Settled(hold_id, unit.now_ms, (), again=True, lost=lost)
@@ -131,16 +133,16 @@ def post(store: Store, posts: Sequence[Post], clears: Sequence[str], now_ms: int
     return tuple(changes)
 
 
-def sweep(store: Store, now_ms: int) -> tuple[Lost, ...]:
-    """Charge and record the holds whose lease is over."""
+def sweep(store: Store, now_ms: int, ended: Collection[EndedProcess] = ()) -> tuple[Lost, ...]:
+    """Charge and record the holds whose lease is over, and those of `ended` processes."""
     unit = UnitOfWork(store, store.find_known(NO_HOLD).clock, now_ms)
-    lost = _sweep(unit)
+    lost = _sweep(unit, ended)
     unit.close()
     return lost
 
 
 def balances(store: Store, prefix: str, now_ms: int) -> dict[str, Balance]:
-    """The accounts as a sweep would leave them, without writing anything: the caller that sweeps reports the lost holds."""
+    """The accounts as the leases leave them, without writing anything: the caller that sweeps reports the lost holds."""
     clock = store.find_known(NO_HOLD).clock
     store.set_time(clock, now_ms)
     now_ms = clock.now_ms
@@ -154,6 +156,20 @@ def balances(store: Store, prefix: str, now_ms: int) -> dict[str, Balance]:
     asks = [ticket.asks for ticket in store.list_tickets() if ticket.until_ms > now_ms] if clock.queue_until_ms > now_ms else []
     windows = {name: tuple(entries) for name, entries in groupby(store.list_all_entries(prefix), key=attrgetter("account"))}
     return {name: _view(row, windows.get(name, ()), now_ms, sum(ask.get(name, 0) for ask in asks)) for name, row in rows.items()}
+
+
+def ended_holders(store: Store, processes: Collection[str], now_ms: int) -> tuple[EndedHolder, ...]:
+    """What these processes hold, which the next call charges; without holds whose lease is over."""
+    now_ms = time(store, now_ms)
+    holds: dict[str, int] = {}
+    held: dict[str, dict[str, int]] = {}
+    for hold in store.list_holds() if processes else ():
+        if hold.process in processes and hold.lease_until_ms > now_ms:
+            holds[hold.process] = holds.get(hold.process, 0) + 1
+            amounts = held.setdefault(hold.process, {})
+            for charge in hold.charges:
+                amounts[charge.account] = amounts.get(charge.account, 0) + charge.amount
+    return tuple(EndedHolder(process, count, held[process], now_ms) for process, count in sorted(holds.items()))
 
 
 def time(store: Store, now_ms: int) -> int:
@@ -317,20 +333,32 @@ def _post(unit: UnitOfWork, posts: Sequence[Post], clears: Sequence[str]) -> lis
     return posted + cleared
 
 
-def _sweep(unit: UnitOfWork) -> tuple[Lost, ...]:
-    """Charge every hold whose lease is over in full and write its record.
+def _is_over(unit: UnitOfWork, ended: Collection[EndedProcess]) -> Callable[[OpenHold], bool]:
+    """Whether an open hold is lost: its lease is over, or its process ended."""
+    now_ms, names = unit.now_ms, {process.name for process in ended}
+    return lambda hold: hold.lease_until_ms <= now_ms or hold.process in names
+
+
+def _sweep(unit: UnitOfWork, ended: Collection[EndedProcess] = ()) -> tuple[Lost, ...]:
+    """Charge every hold that is over in full and write its record; drop the tickets of ended processes.
 
     `next_lease_end_ms` may lie before the first lease's end, as a settlement does not look at the other holds; never after it.
     """
     clock, now_ms = unit.clock, unit.now_ms
-    if clock.next_lease_end_ms is None or clock.next_lease_end_ms > now_ms:
+    if not ended and (clock.next_lease_end_ms is None or clock.next_lease_end_ms > now_ms):
         return ()
+    for ticket in [ticket for process in ended for ticket in process.tickets]:
+        unit.store.drop_ticket(ticket)
     lost: list[Lost] = []
+    is_over = _is_over(unit, ended)
     clock.next_lease_end_ms = None
     for hold in unit.store.list_holds():
-        if hold.lease_until_ms > now_ms:
-            clock.next_lease_end_ms = hold.lease_until_ms
-            break
+        if not is_over(hold):
+            if clock.next_lease_end_ms is None:
+                clock.next_lease_end_ms = hold.lease_until_ms
+            if not ended:
+                break
+            continue
         amounts = [charge.amount for charge in hold.charges]
         unit.store.drop_hold(hold.id)
         changes = _fold(unit, hold, amounts)

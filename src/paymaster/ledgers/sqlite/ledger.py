@@ -3,7 +3,9 @@
 import logging
 import random
 import sqlite3
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 from typing import TypeVar
@@ -18,20 +20,23 @@ from paymaster.accounting.accounts import (
     Post,
     Queued,
     Record,
+    Refused,
     ReserveOutcome,
     Settled,
     Settlement,
 )
-from paymaster.errors import LedgerReplaced
+from paymaster.errors import LedgerReplaced, LedgerUnavailable
 from paymaster.ledgers import transactions
-from paymaster.ledgers.callers_time import balances_as_seen, queue_as_seen
+from paymaster.ledgers.callers_time import balances_as_seen, holders_as_seen, queue_as_seen
 from paymaster.ledgers.identity import KnownLedger, process_name
 from paymaster.ledgers.sqlite.file import connect, is_busy, is_empty, locked_for_long, open_database, to_error
 from paymaster.ledgers.sqlite.forks import watch_forks
 from paymaster.ledgers.sqlite.group_commit import GroupCommit
 from paymaster.ledgers.sqlite.machine_clock import ReadsMachineTime
 from paymaster.ledgers.sqlite.placement import Placement, file_id
+from paymaster.ledgers.sqlite.process_locks import ClaimedFile, ProcessLocks
 from paymaster.ledgers.sqlite.store import SqliteStore
+from paymaster.ledgers.store import EndedProcess
 
 T = TypeVar("T")
 _LOGGER = logging.getLogger("paymaster.ledgers")
@@ -41,6 +46,9 @@ LONGEST_PAUSE_MS = 32
 
 # From so many open holds on, callers of an event loop share transactions; below that the wait for neighbours costs more than it saves.
 GROUPED_FROM = 4
+
+# How often a process looks for others that ended, in passing; and at most, if what they hold may be why it was refused.
+LOOK_MS, LOOK_WHEN_REFUSED_MS = 1_000, 250
 
 
 class SqliteLedger:
@@ -72,6 +80,7 @@ class SqliteLedger:
         self._jitter = jitter
         self._lock = Lock()
         self._store: SqliteStore | None = None
+        self._locks: ProcessLocks | None = None
         self._worked = False
         self.known = known or KnownLedger()
         self._machine_time = machine_time
@@ -90,11 +99,20 @@ class SqliteLedger:
 
     async def reserve(self, hold: Hold, now_ms: int, *, queue_for_ms: int = 0) -> ReserveOutcome:
         """Admit the hold whole or not at all; see `Books`."""
-        answer = await self._write(lambda store: transactions.reserve(store, hold, now_ms, queue_for_ms), may_be_dropped=True)
+        answer = await self._ask(hold, now_ms, queue_for_ms, LOOK_MS)
+        if isinstance(answer, Refused) and self._is_time_to_look(LOOK_WHEN_REFUSED_MS):
+            with suppress(LedgerUnavailable):  # the refusal stands
+                again = await self._ask(hold, now_ms, queue_for_ms, LOOK_WHEN_REFUSED_MS)
+                answer = replace(again, lost=answer.lost + again.lost)
         if isinstance(answer, Held):
             self._forget_expired(now_ms)
             self._open_holds[hold.id] = now_ms + hold.lease_ms
         return answer
+
+    async def _ask(self, hold: Hold, now_ms: int, queue_for_ms: int, look_every_ms: int) -> ReserveOutcome:
+        return await self._write_after_ended(
+            lambda store, ended: transactions.reserve(store, hold, now_ms, queue_for_ms, ended), look_every_ms, may_be_dropped=True
+        )
 
     async def withdraw(self, hold_id: str) -> None:
         """Give up a ticket in the queue, or an open hold of which nothing was sent."""
@@ -104,7 +122,7 @@ class SqliteLedger:
     async def settle(self, settlement: Settlement, now_ms: int) -> Settled:
         """Post the actual amounts and the record, once."""
         try:
-            settled = await self._write(lambda store: transactions.settle(store, settlement, now_ms))
+            settled = await self._write_after_ended(lambda store, ended: transactions.settle(store, settlement, now_ms, ended), LOOK_MS)
         finally:
             self._open_holds.pop(settlement.hold.id, None)
         if not settled.again:
@@ -116,8 +134,8 @@ class SqliteLedger:
         return await self._write(lambda store: transactions.post(store, posts, clears, now_ms))
 
     async def sweep(self, now_ms: int) -> tuple[Lost, ...]:
-        """Charge and record the holds whose lease is over."""
-        return await self._transact(lambda store: transactions.sweep(store, now_ms))
+        """Charge and record the holds whose lease is over, and those of processes that ended."""
+        return await self._write_after_ended(lambda store, ended: transactions.sweep(store, now_ms, ended), 0)
 
     async def balances(self, prefix: str, now_ms: int) -> dict[str, Balance]:
         """The accounts whose names start so, as a sweep would leave them."""
@@ -136,8 +154,17 @@ class SqliteLedger:
         return transactions.time(store, now_ms) if self._machine_time else now_ms
 
     async def ended_holders(self, now_ms: int) -> tuple[EndedHolder, ...]:
-        """What processes that ended still hold."""
-        return ()
+        """What processes that ended still hold, until the next call charges it."""
+        claimed = self._claim_ended(0)
+        for file in claimed:
+            file.release()
+        names = {file.ended.name for file in claimed}
+        if not names:
+            return ()
+        return await self._transact(
+            lambda store: holders_as_seen(transactions.ended_holders(store, names, now_ms), self._time(store, now_ms), now_ms),
+            begin="BEGIN",
+        )
 
     async def records(self, *, after_ms: int = 0) -> AsyncGenerator[Record, None]:
         """The records written after that time, in order, up to the last one when the reading begins; other callers write on meanwhile."""
@@ -155,7 +182,42 @@ class SqliteLedger:
     async def close(self) -> None:
         """Close the file. Open holds are left to their lease; another call opens it again."""
         with self._lock:
+            if self._locks is not None:
+                self._locks.give_up(holds_something=bool(self._open_holds))
             self._disconnect()
+
+    async def _write_after_ended(
+        self, work: Callable[[SqliteStore, Collection[EndedProcess]], T], look_every_ms: int, *, may_be_dropped: bool = False
+    ) -> T:
+        """Do the work with the processes that ended, if it is time to look for them. It has to leave nothing that they hold."""
+        claimed = self._claim_ended(look_every_ms)
+        ended = tuple([file.ended for file in claimed])
+        try:
+            result = await self._write(lambda store: work(store, ended), may_be_dropped=may_be_dropped)
+        except BaseException:
+            for file in claimed:
+                file.release()
+            raise
+        for file in claimed:
+            file.remove()
+        return result
+
+    def _is_time_to_look(self, every_ms: int) -> bool:
+        """A file that is opened is looked at first."""
+        return self._locks is None or self._locks.is_time_to_look(every_ms)
+
+    def _claim_ended(self, every_ms: int) -> list[ClaimedFile]:
+        """The files of ended processes, claimed by this one; none if it is not time to look for them."""
+        if not self._is_time_to_look(every_ms):
+            return []
+        with self._lock:
+            return self._process_locks().claim_ended()
+
+    def _process_locks(self) -> ProcessLocks:
+        """The locks under the name that this process has, which a forked child has another of."""
+        if self._locks is None:
+            self._locks = ProcessLocks(self.path, self._process_name(), self)
+        return self._locks
 
     async def _write(self, work: Callable[[SqliteStore], T], *, may_be_dropped: bool = False) -> T:
         """Do the work in a transaction of its own, or, if an event loop has many open holds, in one with its neighbours."""
@@ -220,7 +282,7 @@ class SqliteLedger:
         connection = open_database(self.path)
         try:
             placement = Placement(self.path, before)
-            store = SqliteStore(connection, self._process_name(), self._machine_time, self._note_ahead)
+            store = SqliteStore(connection, self._process_name(), self._machine_time, self._note_ahead, self._process_locks())
             self._check_identity(store)
         except BaseException:
             connection.close()
@@ -280,6 +342,7 @@ class SqliteLedger:
         if self._store is not None:
             self._store.connection.close()
             self._store = self._placement = None
+        self._locks = None
 
 
 class _Reader:

@@ -11,6 +11,7 @@ import orjson
 from paymaster.accounting.accounts import Charge, Record
 from paymaster.ledgers.sqlite.file import read_statements
 from paymaster.ledgers.sqlite.machine_clock import TOLERANCE_MS, Claim, ReadsMachineTime, is_agreed
+from paymaster.ledgers.sqlite.process_locks import ProcessLocks
 from paymaster.ledgers.store import AccountRow, Clock, Entry, Known, OpenHold, Ticket, follow_caller
 
 # A record's position in the journal is its time in milliseconds, with this many bits for the number within the millisecond.
@@ -41,7 +42,7 @@ class SqliteStore:
     """`Store` over one connection. `connection` is the caller's to begin, commit and close.
 
     With `machine_time` the ledger's time follows its callers within bounds (`machine_clock`), else the latest of them; `note_ahead` is
-    called when this caller is ahead and not believed.
+    called when this caller is ahead and not believed. `locks` shows others that this process lives, from before its first hold.
     """
 
     def __init__(
@@ -50,11 +51,13 @@ class SqliteStore:
         process: str = "",
         machine_time: ReadsMachineTime | None = None,
         note_ahead: Callable[[int], None] = lambda _: None,
+        locks: ProcessLocks | None = None,
     ) -> None:
         self.connection = connection
         self.process = process
         self._machine_time = machine_time
         self._note_ahead = note_ahead
+        self._locks = locks
         self._sql = read_statements()
         self._read_accounts: dict[int, str] = {}
         self._claim: Claim | None = None
@@ -163,6 +166,8 @@ class SqliteStore:
         self._run("drop_settled", account)
 
     def write_hold(self, hold: OpenHold) -> None:
+        if self._locks is not None:
+            self._locks.take()
         self._run("write_hold", hold.id, hold.at_ms, hold.lease_until_ms, _pack(hold.charges), hold.lost_record, hold.process)
 
     def drop_hold(self, hold_id: str) -> None:
@@ -192,6 +197,8 @@ class SqliteStore:
         ]
 
     def write_ticket(self, ticket: Ticket) -> None:
+        if self._locks is not None:
+            self._locks.note_ticket(ticket.hold_id)
         asks, names = orjson.dumps(ticket.asks).decode(), orjson.dumps(ticket.names).decode()
         self._run("write_ticket", ticket.hold_id, ticket.turn, ticket.until_ms, asks, names, ticket.since_ms)
 
@@ -225,6 +232,7 @@ class GroupStore(SqliteStore):
     def __init__(self, store: SqliteStore) -> None:
         self.connection, self._sql, self._read_accounts = store.connection, store._sql, store._read_accounts  # noqa: SLF001  a store of the same room
         self.process, self._machine_time, self._note_ahead = store.process, store._machine_time, store._note_ahead  # noqa: SLF001  the same
+        self._locks = store._locks  # noqa: SLF001  the same
         self._claim = None
         self._rows: dict[str, AccountRow] = {}
         self._changed: dict[str, AccountRow] = {}
