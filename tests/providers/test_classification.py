@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paymaster.providers.classification import classify, classify_error_object
+from paymaster.providers.classification import classify, classify_error_object, if_silent
 from paymaster.providers.error_bodies import shown_message
-from paymaster.routing.failures import Billed, FailureKind
+from paymaster.routing.failures import Billed, Failure, FailureKind
 
 NOW_MS = 1_760_000_000_000
 K = FailureKind
@@ -329,6 +329,26 @@ def test_an_error_with_status_200_may_have_been_billed(value, kind):
     assert (failure.kind if failure else None) is kind
     if failure:
         assert (failure.billed, failure.request_id) == (Billed.MAYBE, "r1")
+
+
+@pytest.mark.parametrize(
+    ("silent_ms", "limit_ms", "is_silent"),
+    [
+        (0, 90_000, False),
+        (10_000, 90_000, False),
+        (10_001, 90_000, True),
+        (10_001, 600_000, True),
+        (1_000, 3_000, False),
+        (1_001, 3_000, True),
+        (1_001, 0, True),
+    ],
+)
+def test_a_lost_connection_was_silent_after_ten_seconds_or_a_third_of_the_limit(silent_ms, limit_ms, is_silent):
+    lost = Failure(FailureKind.CONNECTION_LOST, Billed.MAYBE, "lost", duration_ms=7)
+    found = if_silent(lost, silent_ms=silent_ms, limit_ms=limit_ms)
+    assert (found.kind is FailureKind.TIMED_OUT) == is_silent
+    assert (found.billed, found.duration_ms) == (Billed.MAYBE, 7)
+    assert ("after a silence of" in found.message) == is_silent
 
 
 JSON = st.recursive(

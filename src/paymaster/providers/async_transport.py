@@ -9,12 +9,13 @@ import aiohttp
 
 from paymaster.providers.proxies import ProxyTable
 from paymaster.providers.rates import plain_headers
-from paymaster.providers.transport import ExchangeBroken, ExchangeFault, HttpRequest, plain_detail
+from paymaster.providers.transport import SWITCHED_PROTOCOLS, ExchangeBroken, ExchangeFault, HttpRequest, plain_detail
 from paymaster.runtime import TaskLimit
 
 _KEEP_IDLE_S = 15.0
 """Connections idle for longer are not reused: many servers close theirs after 20 s to 75 s, just when a POST may be sent."""
 
+_SWITCHING_PROTOCOLS = 101
 _SURELY_OPEN_S = 0.02
 _TURNS = 3
 """Turns of the loop: one to wake the caller, one to read the end, one to drop the connection."""
@@ -72,18 +73,16 @@ class AsyncTransport:
         limits = aiohttp.ClientTimeout(total=None, connect=connect_ms / 1_000)
         try:
             async with asyncio.timeout(wait_ms / 1_000):
-                return AsyncAnswer(
-                    await self._opened().request(
-                        request.method,
-                        request.url,
-                        data=request.body or None,
-                        headers=headers,
-                        timeout=limits,
-                        allow_redirects=False,
-                        proxy=proxy.url if proxy else None,
-                        proxy_headers=proxy.headers if proxy and secure else None,
-                        ssl=self._trust() if secure else True,
-                    )
+                response = await self._opened().request(
+                    request.method,
+                    request.url,
+                    data=request.body or None,
+                    headers=headers,
+                    timeout=limits,
+                    allow_redirects=False,
+                    proxy=proxy.url if proxy else None,
+                    proxy_headers=proxy.headers if proxy and secure else None,
+                    ssl=self._trust() if secure else True,
                 )
         except aiohttp.ConnectionTimeoutError as error:
             raise ExchangeBroken(ExchangeFault.CONNECT_TIMEOUT, "") from error
@@ -95,6 +94,10 @@ class AsyncTransport:
             raise ExchangeBroken(ExchangeFault.MALFORMED, plain_detail(error)) from error
         except (aiohttp.ClientError, OSError) as error:
             raise ExchangeBroken(ExchangeFault.LOST, plain_detail(error)) from error
+        if response.status == _SWITCHING_PROTOCOLS:
+            response.close()
+            raise ExchangeBroken(ExchangeFault.MALFORMED, SWITCHED_PROTOCOLS)
+        return AsyncAnswer(response)
 
     async def close(self) -> None:
         """Close all connections."""

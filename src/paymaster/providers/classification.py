@@ -6,11 +6,15 @@ Together, Qwen, vLLM, SGLang, llama.cpp, Ollama, LM Studio). The first rule that
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from paymaster.providers.error_bodies import ErrorBody, find_error, read_error, shown_message
 from paymaster.providers.rates import read_retry_after
 from paymaster.routing.failures import Billed, Failure, FailureKind
+
+SILENT_FROM_MS, SILENT_PART = 10_000, 3
+"""A connection that is lost after this long without a sign of the answer, or after this part of the time limit, was silent. A server that
+restarts, or that closed an idle connection, loses it at once; one that took longer would take as long again."""
 
 REFUSALS = frozenset(range(400, 500))
 REQUEST_ID_HEADERS = ("x-request-id", "request-id", "apim-request-id", "x-generation-id", "x-amzn-requestid", "cf-ray")
@@ -187,6 +191,17 @@ def classify_error_object(value: object, headers: Mapping[str, str], *, now_ms: 
         return None
     failure = _failure(_status_in(error), headers, error, now_ms, tuple(secrets))
     return Failure(failure.kind, Billed.MAYBE, failure.message, failure.status, failure.retry_after_ms, request_id=failure.request_id)
+
+
+def if_silent(failure: Failure, *, silent_ms: int, limit_ms: int) -> Failure:
+    """The failure of a connection that ended before its answer: timed out, if nothing of the answer had come for long.
+
+    `silent_ms` is the time since the request was sent, or since the last sign of the answer: its head, a part of its body, an event.
+    Comments and blank lines that keep the connection alive are none. `limit_ms` is how long a silence may last.
+    """
+    if silent_ms <= min(SILENT_FROM_MS, limit_ms // SILENT_PART):
+        return failure
+    return replace(failure, kind=FailureKind.TIMED_OUT, message=f"{failure.message}, after a silence of {silent_ms / 1_000:.1f} s")
 
 
 def request_id_in(headers: Mapping[str, str]) -> str | None:

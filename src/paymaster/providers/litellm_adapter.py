@@ -23,7 +23,7 @@ from paymaster.jsontypes import JsonObject
 from paymaster.operations import Operation
 from paymaster.providers.answers import Unusable, judge_answer, usage_api_of
 from paymaster.providers.assembly import Assembly
-from paymaster.providers.classification import request_id_in
+from paymaster.providers.classification import if_silent, request_id_in
 from paymaster.providers.error_bodies import shown_message
 from paymaster.providers.litellm_failures import failure_of
 from paymaster.providers.rates import plain_headers, read_rate_signals
@@ -120,8 +120,9 @@ class LitellmProvider:
         try:
             answer = await self._ask(call, stream=True, wait_ms=wait_ms)
         except Exception as error:  # noqa: BLE001 -- litellm may raise anything
-            yield self._failed(error, call, began_ms)
+            yield self._failed(error, call, began_ms, silence_limit_ms=wait_ms)
             return
+        heard_ms, silence_limit_ms = began_ms, wait_ms
         try:
             while True:
                 remaining_ms = call.timeouts.total_ms - (self._now_ms() - began_ms)
@@ -129,18 +130,23 @@ class LitellmProvider:
                 try:
                     chunk = await self._next(answer, min(remaining_ms, limit_ms))
                 except Exception as error:  # noqa: BLE001 -- litellm may raise anything
-                    yield _after(assembly, self._failed(error, call, began_ms))
+                    failure = self._failed(error, call, began_ms, heard_ms=heard_ms, silence_limit_ms=silence_limit_ms)
+                    yield _after(assembly, failure)
                     return
                 if chunk is None:
                     break
                 body = _dumped(chunk, call)
                 if "usage" in body and not _usage_is_final(answer):
                     del body["usage"]
-                first_token_ms = self._now_ms() - began_ms if first_token_ms is None else first_token_ms
+                heard_ms, silence_limit_ms = self._now_ms(), call.timeouts.between_chunks_ms
+                first_token_ms = heard_ms - began_ms if first_token_ms is None else first_token_ms
                 reported = _report_usage(answer, reported, assembly, call)
                 assembly.add(body)
                 yield ProviderChunk(body, so_far=assembly.usage)
-            yield self._ended(answer, assembly, call, began_ms, first_token_ms)
+            ended = self._ended(answer, assembly, call, began_ms, first_token_ms)
+            if isinstance(ended, Failure) and _is_cut(answer, assembly):
+                ended = if_silent(ended, silent_ms=self._now_ms() - heard_ms, limit_ms=silence_limit_ms)
+            yield ended
         finally:
             await self._leave(answer)
 
@@ -178,9 +184,7 @@ class LitellmProvider:
     def _ended(
         self, answer: object, assembly: Assembly, call: ProviderCall, began_ms: int, first_token_ms: int | None
     ) -> ProviderReply | Failure:
-        # Without a finish reason, litellm adds its own "stop", so a cut answer would look complete.
-        cut = getattr(answer, "received_finish_reason", "") is None
-        if cut or not assembly.finished:
+        if _is_cut(answer, assembly):
             return Failure(
                 FailureKind.CONNECTION_LOST if assembly.delivered_chars else FailureKind.UNUSABLE_ANSWER,
                 Billed.MAYBE,
@@ -214,9 +218,15 @@ class LitellmProvider:
             rate=read_rate_signals(headers, self._now_ms()),
         )
 
-    def _failed(self, error: Exception, call: ProviderCall, began_ms: int) -> Failure:
-        failure = failure_of(error, now_ms=self._now_ms(), secrets=_secrets(call))
-        return replace(failure, duration_ms=self._now_ms() - began_ms)
+    def _failed(
+        self, error: Exception, call: ProviderCall, began_ms: int, *, heard_ms: int | None = None, silence_limit_ms: int | None = None
+    ) -> Failure:
+        now_ms = self._now_ms()
+        failure = replace(failure_of(error, now_ms=now_ms, secrets=_secrets(call)), duration_ms=now_ms - began_ms)
+        if failure.kind is not FailureKind.CONNECTION_LOST:
+            return failure
+        silent_ms = now_ms - (began_ms if heard_ms is None else heard_ms)
+        return if_silent(failure, silent_ms=silent_ms, limit_ms=silence_limit_ms or call.timeouts.total_ms)
 
 
 def litellm_name(model: Model) -> str:
@@ -298,6 +308,11 @@ def _report_usage(answer: object, seen: int, assembly: Assembly, call: ProviderC
         if (usage := getattr(chunk, "usage", None)) is not None:
             assembly.usage.report(_without_own_cost(usage.model_dump(exclude_none=True), call))
     return len(chunks)
+
+
+def _is_cut(answer: object, assembly: Assembly) -> bool:
+    """Whether a stream that ended has no finish reason. litellm adds its own "stop" then, so a cut answer would look complete."""
+    return getattr(answer, "received_finish_reason", "") is None or not assembly.finished
 
 
 def _after(assembly: Assembly, failure: Failure) -> Failure:

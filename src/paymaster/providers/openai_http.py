@@ -15,7 +15,7 @@ from paymaster.jsontypes import JsonObject
 from paymaster.operations import Operation
 from paymaster.providers.answers import Unusable, Usable, judge_answer, parse_object, usage_api_of
 from paymaster.providers.assembly import Assembly
-from paymaster.providers.classification import classify, classify_error_object, request_id_in
+from paymaster.providers.classification import classify, classify_error_object, if_silent, request_id_in
 from paymaster.providers.endpoints import endpoint_url, prepare, request_headers
 from paymaster.providers.error_bodies import shown_message
 from paymaster.providers.rates import read_rate_signals
@@ -74,6 +74,7 @@ class OpenAIHttp:
             return request
         try:
             answer = await self._transport.post(request, connect_ms=call.timeouts.connect_ms, wait_ms=exchange.remaining_ms())
+            exchange.hear()
             try:
                 body = await exchange.read_all(answer)
             finally:
@@ -84,17 +85,18 @@ class OpenAIHttp:
 
     async def stream(self, call: ProviderCall) -> AsyncGenerator[ProviderChunk | ProviderReply | Failure]:
         """Request a stream. The answer is complete when every choice has its finish reason; a stream that ends earlier is a failure."""
-        exchange = _Exchange(call, self._now_ms)
+        first_ms = min(call.timeouts.first_token_ms, call.timeouts.total_ms)
+        exchange = _Exchange(call, self._now_ms, silence_limit_ms=first_ms)
         request = prepare(call, self._url(call), stream=True, user_agent=_USER_AGENT)
         if isinstance(request, Failure):
             yield request
             return
-        first_ms = min(call.timeouts.first_token_ms, call.timeouts.total_ms)
         try:
             answer = await self._transport.post(request, connect_ms=call.timeouts.connect_ms, wait_ms=first_ms)
         except ExchangeBroken as broken:
             yield exchange.broken(broken, limit=f"first_token: {first_ms} ms")
             return
+        exchange.hear()
         try:
             if answer.status >= 300 or "json" in answer.headers.get("content-type", ""):
                 # An error, or an endpoint that can't stream and sends a whole answer.
@@ -142,15 +144,29 @@ class OpenAIHttp:
 
 @dataclass(slots=True)
 class _Exchange:
-    """One attempt: its clock, and how answers and faults become replies and failures."""
+    """One attempt: its clock, and how answers and faults become replies and failures.
+
+    `heard_ms` is when the last sign of the answer came, `silence_limit_ms` how long the next one may take.
+    """
 
     call: ProviderCall
     now_ms: Callable[[], int]
+    silence_limit_ms: int = 0
     began_ms: int = 0
+    heard_ms: int = 0
     size: int = 0
 
     def __post_init__(self) -> None:
-        self.began_ms = self.now_ms()
+        self.began_ms = self.heard_ms = self.now_ms()
+        self.silence_limit_ms = self.silence_limit_ms or self.call.timeouts.total_ms
+
+    def hear(self) -> None:
+        """Note a sign of the answer."""
+        self.heard_ms = self.now_ms()
+
+    def lost(self, failure: Failure) -> Failure:
+        """The failure of a connection that ended before the answer, now."""
+        return if_silent(failure, silent_ms=self.now_ms() - self.heard_ms, limit_ms=self.silence_limit_ms)
 
     @property
     def secrets(self) -> Iterable[str]:
@@ -181,19 +197,22 @@ class _Exchange:
         parts = []
         while data := await self.read(answer, self.remaining_ms()):
             parts.append(data)
+            if not data.isspace():
+                self.hear()
         return b"".join(parts)
 
     def broken(self, broken: ExchangeBroken, *, limit: str = "", delivered_chars: int = 0) -> Failure:
         """A fault of the transport as a failure. `limit` names the exceeded time limit, for a silence."""
         kind, billed, words = _FAULTS[broken.fault]
         detail = shown_message(broken.detail, self.secrets) or (limit if broken.fault is ExchangeFault.SILENT else "")
-        return Failure(
+        failure = Failure(
             kind,
             billed,
             f"{words} ({detail})" if detail else words,
             duration_ms=self.elapsed_ms(),
             delivered_chars=delivered_chars,
         )
+        return self.lost(failure) if broken.fault is ExchangeFault.LOST else failure
 
     def whole(self, answer: HttpAnswer, body: bytes) -> ProviderReply | Failure:
         """A whole body as a reply or a failure."""
@@ -202,7 +221,8 @@ class _Exchange:
             return replace(failure, duration_ms=self.elapsed_ms())
         parsed = parse_object(body)
         if isinstance(parsed, Unusable):
-            return self.unusable(answer, parsed, {})
+            failure = self.unusable(answer, parsed, {})
+            return self.lost(failure) if not body or body.isspace() else failure
         if ("data" if self.call.operation is Operation.EMBEDDINGS else "choices") not in parsed:
             error = self.error_in(answer, parsed)
             if error is not None:
@@ -292,7 +312,8 @@ class _Reading:
             if self._assembly.finished:
                 reason = f"the stream ended before the answer: {self._assembly.choices} of {self._choices} choices came, and no [DONE]"
                 body = {}  # its usage may lack the others
-            return self._exchange.unusable(self._answer, Unusable(kind, reason), body, delivered_chars=chars)
+            failure = self._exchange.unusable(self._answer, Unusable(kind, reason), body, delivered_chars=chars)
+            return failure if self._has_done else self._exchange.lost(failure)
         return self._exchange.judged(self._answer, body, first_token_ms=self._first_token_ms, delivered_chars=chars)
 
     async def _next_event(self) -> ServerEvent | None:
@@ -336,6 +357,8 @@ class _Reading:
             return failure
         if self._first_token_ms is None:
             self._first_token_ms = self._exchange.elapsed_ms()
+            self._exchange.silence_limit_ms = self._exchange.call.timeouts.between_chunks_ms
+        self._exchange.hear()
         self._assembly.add(chunk)
         return ProviderChunk(chunk, more=bool(self._events), so_far=self._assembly.usage)
 

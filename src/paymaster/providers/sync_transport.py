@@ -1,7 +1,7 @@
 """HTTP for blocking callers, with a pool of the standard library's connections; knows nothing about the content.
 
 This pool knows whether a request was sent before an error, which decides whether it may have been billed. It takes less than half of
-urllib3's time per call and a quarter of httpx's (benchmarks/bench_http.py). Its coroutines never suspend.
+urllib3's time per call and a quarter of httpx's (benchmarks/bench_http.py). Its coroutines never suspend. Its sockets keep the time limits.
 """
 
 import http.client
@@ -12,13 +12,14 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import cast
 from urllib.parse import urlsplit
 
 from paymaster.forks import renew_in_children
 from paymaster.providers.proxies import Proxy, ProxyTable
 from paymaster.providers.rates import plain_headers
-from paymaster.providers.transport import ExchangeBroken, ExchangeFault, HttpRequest, plain_detail
+from paymaster.providers.sockets import LimitedSocket, TimeLimit, connect, encrypt, open_tunnel, trust
+from paymaster.providers.transport import SWITCHED_PROTOCOLS, ExchangeBroken, ExchangeFault, HttpRequest, plain_detail
 
 _KEEP_IDLE_S = 15.0
 """Connections idle for longer are not reused: many servers close theirs after 20 s to 75 s, just when a POST may be sent."""
@@ -29,12 +30,16 @@ _ANY_ZLIB = 47
 """zlib's window bits for gzip or deflate, by the header."""
 
 
-class _Socket(Protocol):
-    """The part of a socket, plain or TLS, that this module needs."""
+class _Response(http.client.HTTPResponse):
+    """The final answer: interim ones (100 Continue, 103 Early Hints) are skipped, of which http.client skips the first kind only."""
 
-    def settimeout(self, value: float | None) -> None: ...
-
-    def fileno(self) -> int: ...
+    def begin(self) -> None:
+        super().begin()
+        while 100 <= self.status < 200:
+            if self.status == http.client.SWITCHING_PROTOCOLS:
+                raise http.client.HTTPException(SWITCHED_PROTOCOLS)
+            self.headers = self.msg = None  # type: ignore[assignment]  # as before the first head, or `begin` does nothing
+            super().begin()
 
 
 class SyncAnswer:
@@ -46,7 +51,7 @@ class SyncAnswer:
         self,
         response: http.client.HTTPResponse,
         connection: http.client.HTTPConnection,
-        sock: _Socket,
+        sock: LimitedSocket,
         give_back: Callable[[http.client.HTTPConnection], None],
     ) -> None:
         self._response = response
@@ -61,10 +66,9 @@ class SyncAnswer:
 
     async def read(self, wait_ms: int) -> bytes:
         """The next bytes; empty at the end."""
+        self._socket.limit = TimeLimit(wait_ms)
         while True:
             try:
-                if not self._response.isclosed():
-                    self._socket.settimeout(_seconds(wait_ms))
                 data = self._response.read1(_READ_BYTES)
                 if not data and self._response.length:
                     raise ExchangeBroken(ExchangeFault.LOST, f"the connection ended {self._response.length} bytes before the answer did")
@@ -110,7 +114,7 @@ class SyncTransport:
 
     async def post(self, request: HttpRequest, *, connect_ms: int, wait_ms: int) -> SyncAnswer:
         """Send, and return when the head of the answer arrives."""
-        began = time.monotonic()
+        limit = TimeLimit(wait_ms)
         parts = urlsplit(request.url)
         origin = f"{parts.scheme}://{parts.netloc}"
         proxy = self._proxies.proxy_for(parts)
@@ -121,8 +125,8 @@ class SyncTransport:
             target, headers = request.url, {**headers, **proxy.headers}
         try:
             # http.client drops the socket of an answer that ends its connection; the time limits still need it.
-            sock: _Socket = connection.sock
-            sock.settimeout(_seconds(wait_ms - round((time.monotonic() - began) * 1_000)))
+            sock = cast("LimitedSocket", connection.sock)
+            sock.limit = limit
             connection.request(request.method, target, body=request.body or None, headers=headers)
             response = connection.getresponse()
         except TimeoutError as error:
@@ -169,29 +173,32 @@ class SyncTransport:
             surplus.close()
 
     def _connect(self, origin: str, proxy: Proxy | None, connect_ms: int) -> http.client.HTTPConnection:
-        connection = self._new_connection(origin, proxy, _seconds(connect_ms))
+        limit, parts = TimeLimit(connect_ms), urlsplit(origin)
+        host, secure = parts.hostname or "", parts.scheme != "http"
+        port = parts.port or (443 if secure else 80)
+        sock: LimitedSocket | None = None
         try:
-            connection.connect()
-        except TimeoutError as error:
-            connection.close()
-            raise ExchangeBroken(ExchangeFault.CONNECT_TIMEOUT, "") from error
-        except (OSError, http.client.HTTPException, UnicodeError) as error:
-            connection.close()
-            raise ExchangeBroken(ExchangeFault.REFUSED, plain_detail(error)) from error
+            sock = plain = connect(*((proxy.host, proxy.port) if proxy else (host, port)), limit)
+            if secure and proxy:
+                open_tunnel(plain, host, port, proxy)
+            if secure:
+                sock = encrypt(plain, host, self._trust(), limit)
+        except BaseException as error:  # Ctrl-C as well: the socket is closed now, and not when it is collected
+            if sock is not None:
+                sock.close()
+            if isinstance(error, TimeoutError):
+                raise ExchangeBroken(ExchangeFault.CONNECT_TIMEOUT, "") from error
+            if isinstance(error, OSError | http.client.HTTPException | UnicodeError):
+                raise ExchangeBroken(ExchangeFault.REFUSED, plain_detail(error)) from error
+            raise
+        connection = http.client.HTTPSConnection(host, port, context=self._trust()) if secure else http.client.HTTPConnection(host, port)
+        connection.sock, connection.response_class = sock, _Response
         return connection
 
-    def _new_connection(self, origin: str, proxy: Proxy | None, timeout_s: float) -> http.client.HTTPConnection:
-        parts = urlsplit(origin)
-        host = parts.hostname or ""
-        if parts.scheme == "http":
-            return http.client.HTTPConnection(*((proxy.host, proxy.port) if proxy else (host, parts.port or 80)), timeout=timeout_s)
+    def _trust(self) -> ssl.SSLContext:
         if self._tls is None:
-            self._tls = ssl.create_default_context()
-        if proxy is None:
-            return http.client.HTTPSConnection(host, parts.port or 443, timeout=timeout_s, context=self._tls)
-        tunnel = http.client.HTTPSConnection(proxy.host, proxy.port, timeout=timeout_s, context=self._tls)
-        tunnel.set_tunnel(host, parts.port or 443, headers=proxy.headers)
-        return tunnel
+            self._tls = trust()
+        return self._tls
 
 
 def _readable(sock: socket.socket | None) -> bool:
@@ -203,7 +210,3 @@ def _readable(sock: socket.socket | None) -> bool:
         poll.register(sock, select.POLLIN)
         return bool(poll.poll(0))
     return bool(select.select([sock], [], [], 0)[0])
-
-
-def _seconds(duration_ms: int) -> float:
-    return max(duration_ms, 1) / 1_000

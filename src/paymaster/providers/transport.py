@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
+SWITCHED_PROTOCOLS = "the server switched to another protocol (HTTP 101)"
+"""Of the interim answers (1xx), this one is not skipped: no answer in HTTP follows it."""
+
 
 class ExchangeFault(StrEnum):
     """How an exchange failed, distinguished by how much may have reached the server."""
