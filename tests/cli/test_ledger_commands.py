@@ -47,12 +47,25 @@ def test_sums_agree_with_the_ledger_for_every_grouping(paymaster, by):
 def test_a_report_is_a_table_with_remarks(paymaster):
     ended = paymaster("report")
     assert ended.status == 0
-    title, head, *rows = ended.out.splitlines()
+    sums, _, inexact = ended.out.partition("\n\n")
+    title, head, *rows = sums.splitlines()
+    assert inexact.splitlines()[0] == "Charged without an exact figure"
+    assert "the whole hold: " in inexact
     assert title == "Where the money went"
     assert head.split()[:3] == ["model", "calls", "failed"]
     assert {row.split()[0] for row in rows} == {"fast", "backup", "faulty", "cut", "total"}
     assert "agree with the ledger's 3 budgets to the nano-dollar" in ended.err
     assert "assumed" in ended.err
+
+
+@pytest.mark.usefixtures("spent")
+def test_a_report_lists_what_was_charged_without_an_exact_figure(paymaster):
+    shown = json.loads(paymaster("report", "--json").out)
+    listed, total = shown["inexact"], shown["total"]
+    assert shown["inexact_count"] == len(listed) > 0
+    assert {record["billed"] for record in listed} <= {"assumed", "estimated"}
+    assert sum(record["cost_nanousd"] for record in listed) == total["assumed_nanousd"] + total["estimated_nanousd"]
+    assert all(record["counted"] and record["call_id"] and record["held_nanousd"] for record in listed)
 
 
 @pytest.mark.usefixtures("spent")

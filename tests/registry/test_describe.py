@@ -56,6 +56,12 @@ def test_each_value_has_its_origin(table):
         "$2.5 in, $10 out, $1.25 cached per million tokens; from 100,001 prompt tokens $5 in, $10 out, $1.25 cached", "registry line 7"
     )
     assert dict(gpt.limits) == {"rpm": DescribedValue("60", "registry line 6"), "tpm": DescribedValue("9,000", "flag --tpm-limit")}
+    assert {key: shown.value for key, shown in gpt.timeouts.items()} == {
+        "timeouts.connect_s": "10",
+        "timeouts.first_token_s": "90",
+        "timeouts.between_chunks_s": "60",
+        "timeouts.total_s": "600",
+    }
     assert gpt.context_window.value == "128,000"
     assert gpt.context_window.origin.startswith("litellm ")
     assert gpt.endpoint == DescribedValue("https://api.openai.com/v1", "provider openai")

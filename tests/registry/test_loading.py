@@ -255,6 +255,24 @@ policies:
     assert model.origins["timeouts.connect_s"] == "registry line 1"
 
 
+@pytest.mark.parametrize(
+    ("section", "first_token_ms"),
+    [
+        ("{provider: openai, model_id: gpt-4o}", 90_000),
+        ("{provider: anthropic, model_id: claude-sonnet-5-5}", 90_000),
+        ("{provider: openai, model_id: m, base_url: 'http://127.0.0.1:9/v1'}", 90_000),  # a proxy, more often than a model
+        *[(f"{{provider: {name}, model_id: m}}", 300_000) for name in ("vllm", "ollama", "llamacpp", "sglang", "lmstudio")],
+        ("{provider: vllm, model_id: m, base_url: 'http://gpu-box:8000'}", 300_000),
+        ("{provider: vllm, model_id: m, timeouts: {connect_s: 1}}", 300_000),
+        ("{provider: vllm, model_id: m, timeouts: {total_s: 60}}", 60_000),
+        ("{provider: vllm, model_id: m, timeouts: {first_token_s: 20}}", 20_000),
+        ("{provider: openai, model_id: gpt-4o, timeouts: {total_s: 1000}}", 90_000),
+    ],
+)
+def test_a_first_token_is_waited_for_by_where_the_model_runs(load, section, first_token_ms):
+    assert load(f"default: a\nmodels: {{a: {section}}}").models["a"].timeouts.first_token_ms == first_token_ms
+
+
 def test_names_that_look_like_numbers_are_names(load):
     registry = load(
         "default: 4.10\nmodels: {4.10: {provider: ollama, model_id: 7}, 2: {provider: ollama}}\npolicies: {fallback_chain: [4.10, 2]}"

@@ -166,6 +166,7 @@ def test_an_estimate_is_billed_as_one_and_frees_the_rest_of_every_hold() -> None
             "Charged $0.0003: 12 prompt tokens and 1,080 output tokens, as reported.",
         ),
         ({"billed": "estimated", "cost_basis": "12 prompt tokens as reported"}, "Charged $0.0003: 12 prompt tokens as reported."),
+        ({"billed": "estimated"}, "Charged $0.0003: at most what can have been billed."),
         ({"billed": "assumed", "cost_basis": "it is so"}, "Charged $0.0003, the whole hold: it is so."),
         ({"billed": "assumed"}, "Charged $0.0003, the whole hold: the provider reported no usage that counts."),
     ],

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paymaster.accounting.records import AttemptRecord
-from paymaster.views.reports import GroupBy, RecordFilter, Report
+from paymaster.views.reports import MOST_INEXACT, GroupBy, RecordFilter, Report
 
 DAY_MS = 86_400_000
 NOON = 20_000 * DAY_MS + DAY_MS // 2  # 2024-10-04
@@ -117,6 +117,16 @@ def test_an_empty_report_has_no_row_and_a_zero_total():
     assert made.rows() == ()
     total = made.total()
     assert (total.calls, total.cost_nanousd, total.first_at_ms, total.last_at_ms) == (0, 0, None, None)
+
+
+def test_the_most_expensive_inexact_charges_are_kept():
+    made = report(GroupBy.MODEL)
+    assert (made.inexact(), made.inexact_count) == ((TIMED_OUT, LOST), 2)
+    many = [replace(LOST, call_id=f"c-{number}", cost_nanousd=number) for number in range(1, 2 * MOST_INEXACT)]
+    found = report(records=[*many, LOST, LOST])
+    assert found.inexact_count == len(many) + 2
+    assert [record.cost_nanousd for record in found.inexact()] == list(range(2 * MOST_INEXACT - 1, MOST_INEXACT - 1, -1))
+    assert report(records=[LOST], only=RecordFilter(run="other")).inexact() == ()
 
 
 def test_two_attempts_at_a_fallback_count_as_one_fallback():

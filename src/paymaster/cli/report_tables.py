@@ -9,15 +9,17 @@ from paymaster.accounting.account_names import dimensions_of, is_money, owner_of
 from paymaster.accounting.corrections import Correction
 from paymaster.accounting.decimals import plain, unscaled
 from paymaster.accounting.money import USD_DECIMALS, format_usd
-from paymaster.accounting.records import shown_run
+from paymaster.accounting.records import AttemptRecord, shown_run
 from paymaster.cli.spreadsheets import write_csv
 from paymaster.cli.terminal import Cell, Column, Table
 from paymaster.errors import UsageMistake, near
+from paymaster.routing.interruptions import describe_counting
 from paymaster.views.audit import Audit
 from paymaster.views.reports import GroupBy, RecordFilter, Report, ReportRow
 from paymaster.views.words import duration
 
 _CORRECTION_COLUMNS = ("account", "correction", "corrected_by", "reason")
+_MOST_INEXACT_SHOWN = 10
 _NOT_SUMS = ("group", "first_at_ms", "last_at_ms")
 
 
@@ -71,6 +73,34 @@ def correction_table(corrections: Sequence[Correction], only: RecordFilter) -> T
     )
 
 
+def inexact_table(report: Report) -> Table:
+    """The most expensive attempts that were charged without an exact figure, for a person: what was charged, and how it was counted."""
+    shown = report.inexact()[:_MOST_INEXACT_SHOWN]
+    more = f", the {len(shown)} most expensive of {report.inexact_count:,}" if report.inexact_count > len(shown) else ""
+    return Table(
+        title=f"Charged without an exact figure{more}",
+        columns=[
+            Column("when"),
+            Column("model"),
+            Column("outcome"),
+            Column("charged", figures=True),
+            Column("billed"),
+            Column("counted as"),
+        ],
+        rows=[
+            [
+                _utc(record.at_ms) or "-",
+                record.model,
+                record.outcome.replace("_", " "),
+                format_usd(record.cost_nanousd),
+                record.billed,
+                describe_counting(record),
+            ]
+            for record in shown
+        ],
+    )
+
+
 def report_json(report: Report, audit: Audit, ledger: str) -> dict[str, object]:
     """The whole report for a program, money also as text in dollars; `ledger_agrees` is null if nothing could be compared."""
     return {
@@ -78,6 +108,8 @@ def report_json(report: Report, audit: Audit, ledger: str) -> dict[str, object]:
         "by": [by.value for by in report.by],
         "rows": [_values(row, report.by) for row in ordered_rows(report)],
         "total": _values(report.total(), ()),
+        "inexact": [_inexact_values(record) for record in report.inexact()],
+        "inexact_count": report.inexact_count,
         "ledger_agrees": False if audit.differences else True if audit.checked else None,
         "differences": list(audit.differences),
         "corrections": [asdict(correction) for correction in audit.corrections],
@@ -96,6 +128,11 @@ def report_csv(report: Report, corrections: Sequence[Correction] = (), only: Rec
     ]
     names = [*(by.value for by in report.by), *_values(report.total(), ()), *_CORRECTION_COLUMNS]
     return write_csv(names, rows, texts=(*(by.value for by in report.by), *_CORRECTION_COLUMNS))
+
+
+def _inexact_values(record: AttemptRecord) -> dict[str, object]:
+    names = ("call_id", "attempt", "model", "run", "instance", "user", "outcome", "billed", "cost_nanousd", "held_nanousd", "cost_basis")
+    return {"at": _utc(record.at_ms), **{name: getattr(record, name) for name in names}, "counted": describe_counting(record)}
 
 
 def _concerns(correction: Correction, only: RecordFilter) -> bool:

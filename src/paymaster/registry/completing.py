@@ -15,7 +15,7 @@ from paymaster.accounting.tokens.counter import tokenizer_for
 from paymaster.registry.checking import default_model, names_of
 from paymaster.registry.disconnects import StopsOnDisconnect
 from paymaster.registry.model_data import ModelFacts
-from paymaster.registry.models import Limits, Model, Registry, Timeouts
+from paymaster.registry.models import LOCAL_FIRST_TOKEN_MS, Limits, Model, Registry, Timeouts
 from paymaster.registry.named_variables import named_variables
 from paymaster.registry.overrides import Overrides
 from paymaster.registry.policies import DEFAULT, budgets_of, complete_policy, milliseconds, override_policy
@@ -156,7 +156,7 @@ def _complete_model(draft: _Draft, names: Mapping[str, str], sources: Sources) -
         price=_price(draft, speaks, model_id, sources),
         budgets=budgets_of(section, draft.written.model_path(name), names, own=name),
         params=section.params or {},
-        timeouts=_timeouts(draft),
+        timeouts=_timeouts(draft, speaks),
         fallbacks=None if section.fallbacks is None else tuple(names[called] for called in section.fallbacks),
         extra_headers=section.extra_headers or {},
         tokenizer=tokenizer_for(facts.id, section.tokenizer or model_id),
@@ -285,8 +285,11 @@ def _price(draft: _Draft, speaks: Connection, model_id: str, sources: Sources) -
     return None
 
 
-def _timeouts(draft: _Draft) -> Timeouts:
+def _timeouts(draft: _Draft, speaks: Connection) -> Timeouts:
     section, defaults = draft.section.timeouts, Timeouts()
+    if speaks.local and not speaks.by_address:
+        defaults = replace(defaults, first_token_ms=LOCAL_FIRST_TOKEN_MS)
+        draft.note("timeouts.first_token_s", f"default of local provider {draft.section.provider}")
     if section is None:
         return defaults
     total_ms = milliseconds(section.total_s, defaults.total_ms)

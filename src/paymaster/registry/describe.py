@@ -13,6 +13,7 @@ from paymaster.registry.provider_keys import header_variables, missing_key
 DEFAULT = "default"
 _LIMITS = ("rpm", "tpm", "input_tpm", "output_tpm", "rpd", "max_parallel")
 _TIMES = ("max_wait", "patience", "deadline", "backoff_initial", "backoff_max", "breaker_window", "breaker_pause")
+_TIMEOUTS = ("connect", "first_token", "between_chunks", "total")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,7 @@ class ModelDescription:
     max_output_tokens: DescribedValue
     capabilities: DescribedValue
     limits: Mapping[str, DescribedValue]
+    timeouts: Mapping[str, DescribedValue]
     keys: tuple[DescribedKey, ...]
     key_missing: str | None
     budgets: tuple[DescribedValue, ...]
@@ -134,12 +136,19 @@ def _model_row(model: Model, registry: Registry, environ: Mapping[str, str]) -> 
         max_output_tokens=shown("max_output_tokens", "none" if model.embeds else model.max_output_tokens),
         capabilities=shown("capabilities", capabilities),
         limits={name: shown(name, value) for name, value in limits.items() if value is not None},
+        timeouts=_timeouts(model),
         keys=tuple(DescribedKey(name, bool(environ.get(name, "").strip())) for name in variables),
         key_missing=missing_key(model, environ),
         budgets=tuple(_budget(budget, registry.policy, f"registry {budget.key}") for budget in model.budgets),
         aliases=model.aliases,
         fallbacks=model.fallbacks,
     )
+
+
+def _timeouts(model: Model) -> dict[str, DescribedValue]:
+    """The time limits in seconds, by their keys in the registry."""
+    limits = {f"timeouts.{name}_s": getattr(model.timeouts, f"{name}_ms") / 1000 for name in _TIMEOUTS}
+    return {key: DescribedValue(f"{limit_s:g}", model.origins.get(key, DEFAULT)) for key, limit_s in limits.items()}
 
 
 def _budget(budget: Budget, policy: Policy, origin: str) -> DescribedValue:

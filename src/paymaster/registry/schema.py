@@ -108,7 +108,9 @@ class TimeoutsSection(BaseSection):
     """Time limits of one attempt, in seconds."""
 
     connect_s: Seconds | None = Field(None, description="To connect. Default 10.", examples=[10])
-    first_token_s: Seconds | None = Field(None, description="To the first token of a stream. Default 120.", examples=[60])
+    first_token_s: Seconds | None = Field(
+        None, description="To the first token of a stream. Default 90; 300 for vllm, ollama and other local providers.", examples=[60]
+    )
     between_chunks_s: Seconds | None = Field(None, description="Between two chunks of a stream. Default 60.", examples=[30])
     total_s: Seconds | None = Field(None, description="For the whole answer. Default 600.", examples=[300])
 

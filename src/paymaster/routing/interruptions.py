@@ -114,10 +114,19 @@ def describe_charge(record: AttemptRecord) -> str:
             return "Nothing was charged."
         case "unpriced":
             return "Its cost is unknown: the model has no price."
+        case "exact" | "estimated":
+            return f"{charged}: {describe_counting(record)}."
+        case _:
+            return f"{charged}, {describe_counting(record)}."
+
+
+def describe_counting(record: AttemptRecord) -> str:
+    """How the charge of an attempt was counted: by the provider's figure, as an upper bound, or as the whole hold and why."""
+    match record.billed:
         case "exact":
             prompt = record.input_tokens + record.cache_read_tokens + record.cache_write_tokens
-            return f"{charged}: {prompt:,} prompt tokens and {record.output_tokens:,} output tokens, as reported."
+            return f"{prompt:,} prompt tokens and {record.output_tokens:,} output tokens, as reported"
         case "estimated":
-            return f"{charged}: {record.cost_basis}."
+            return record.cost_basis or "at most what can have been billed"
         case _:
-            return f"{charged}, the whole hold: {record.cost_basis or 'the provider reported no usage that counts'}."
+            return f"the whole hold: {record.cost_basis or 'the provider reported no usage that counts'}"

@@ -1,5 +1,6 @@
 """Where the money went: attempts added up by model, run, day and so on; knows records, and neither their storage nor a table."""
 
+import heapq
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -8,6 +9,8 @@ from enum import StrEnum
 from paymaster.accounting.records import AttemptRecord
 
 _DAY_MS = 86_400_000
+MOST_INEXACT = 100
+"""How many attempts that were charged without an exact figure a report keeps: the most expensive ones."""
 
 
 class GroupBy(StrEnum):
@@ -97,6 +100,8 @@ class Report:
         self._only = only
         self._parts = tuple(_PARTS[column] for column in self.by)
         self._groups: dict[tuple[str | int | None, ...], _GroupSums] = {}
+        self._inexact: list[tuple[int, int, str, int, int, AttemptRecord]] = []
+        self.inexact_count = 0
 
     def add(self, record: AttemptRecord) -> None:
         """Count one attempt, if the filter admits it."""
@@ -107,6 +112,8 @@ class Report:
         if sums is None:
             sums = self._groups[group] = _GroupSums()
         sums.add(record)
+        if record.billed in _INEXACT and record.cost_nanousd:
+            self._keep_inexact(record)
 
     def extend(self, records: Iterable[AttemptRecord]) -> None:
         """Count many."""
@@ -125,6 +132,15 @@ class Report:
         for sums in self._groups.values():
             whole.merge(sums)
         return whole.row(())
+
+    def inexact(self) -> tuple[AttemptRecord, ...]:
+        """The attempts that were charged an estimate or their whole hold, the most expensive first, at most `MOST_INEXACT`."""
+        return tuple(entry[-1] for entry in sorted(self._inexact, reverse=True))
+
+    def _keep_inexact(self, record: AttemptRecord) -> None:
+        self.inexact_count += 1
+        entry = (record.cost_nanousd, record.at_ms, record.call_id, record.attempt, self.inexact_count, record)
+        (heapq.heappush if len(self._inexact) < MOST_INEXACT else heapq.heappushpop)(self._inexact, entry)
 
     def _named(self, group: tuple[str | int | None, ...]) -> tuple[str | None, ...]:
         return tuple(_date(part) if isinstance(part, int) else part for part in group)
@@ -217,6 +233,7 @@ class _GroupSums:
         )
 
 
+_INEXACT = frozenset({"assumed", "estimated"})
 _SUMS = (
     "attempts",
     "answered",

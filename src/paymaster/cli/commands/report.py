@@ -80,7 +80,7 @@ def report(  # noqa: PLR0913, PLR0917  each is a flag of its own
 
 def _print(sums: "Report", result: "Audit", reader: "LedgerReader", only: "RecordFilter", *, as_json: bool, as_csv: bool) -> None:
     from paymaster.cli.backlog_tables import backlog_json, backlog_sentences
-    from paymaster.cli.report_tables import correction_table, report_csv, report_json, report_table
+    from paymaster.cli.report_tables import correction_table, inexact_table, report_csv, report_json, report_table
     from paymaster.cli.terminal import write, write_error, write_json, write_note, write_tables, write_warnings
     from paymaster.views.audit import remarks
 
@@ -93,7 +93,7 @@ def _print(sums: "Report", result: "Audit", reader: "LedgerReader", only: "Recor
         table = report_table(sums)
         if not table.rows:
             write(f"No calls{' yet' if result.is_empty else ' that match'} in {reader.location}.")
-        write_tables([table, correction_table(result.corrections, only)])
+        write_tables([table, inexact_table(sums), correction_table(result.corrections, only)])
         for remark in remarks(sums.total(), result):
             write_note(remark)
     if not as_json:
