@@ -22,10 +22,11 @@ QUEUE_MS = 5_000
 
 @dataclass(frozen=True, slots=True)
 class AdmittedAttempt:
-    """An attempt and its hold."""
+    """An attempt and its hold. `at_ms` is when the ledger admitted it, on the caller's clock."""
 
     attempt: PlannedAttempt
     held: Held
+    at_ms: int
 
 
 class Patience:
@@ -71,6 +72,7 @@ class CallAdmission:
         self._world, self._runtime, self._books, self._queue = world, world.runtime, world.books, world.wait_queue
         self._events = events
         self._patience = patience
+        self._admitted_at_ms = 0
         self.budget_refusals = list[BudgetRefusal]()
         self.over_budget: list[Candidate] = []
         self.skipped: list[Skipped] = []
@@ -94,7 +96,7 @@ class CallAdmission:
                     if isinstance(answer, Held):
                         if waiter is not None:
                             waiter.served()
-                        return AdmittedAttempt(asked, answer)
+                        return AdmittedAttempt(asked, answer, self._admitted_at_ms)
                     match on_refusal(asked.candidate, answer, enforce_money=enforce_money, min_output_tokens=min_output_tokens):
                         case Lowered(candidate):
                             attempt = replace(asked, candidate=candidate)
@@ -174,20 +176,30 @@ class CallAdmission:
 
     async def _reserve(self, attempt: PlannedAttempt, *, queue_for_ms: int) -> Held | Refused:
         """Ask the ledger. A cancellation in between gives the hold back: nothing was sent."""
+        asked_at_ms = self._runtime.now_ms()
         try:
-            answer = await self._books.reserve(attempt.hold, self._runtime.now_ms(), queue_for_ms=queue_for_ms)
+            answer = await self._books.reserve(attempt.hold, asked_at_ms, queue_for_ms=queue_for_ms)
         except LedgerUnavailable:
             raise  # it was tried for long enough; if the hold was taken all the same, its lease ends it
         except BaseException:
             with suppress(LedgerUnavailable):
                 await self._runtime.finish(self._books.withdraw(attempt.hold.id))
             raise
+        if isinstance(answer, Held):
+            self._admitted_at_ms = self._time_of(answer, asked_at_ms)
         if answer.lost:
             self._events.lost(answer.lost)
             changes = [change for hold in answer.lost for change in hold.changes]
             candidate = attempt.candidate
             self._events.crossed(candidate.money, changes, self._world.registry.policy.warn_at_percent, hard=candidate.hard)
         return answer
+
+    def _time_of(self, held: Held, asked_at_ms: int) -> int:
+        """When the hold was admitted, on the caller's clock. One that no ledger has is as old as its answer."""
+        now_ms = self._runtime.now_ms()
+        if held.unbooked:
+            return now_ms
+        return self._world.admission_time.admitted_at_ms(held.at_ms, asked_at_ms=asked_at_ms, answered_at_ms=now_ms)
 
     def _skip(self, candidate: Candidate, skip: SkipModel) -> Skipped:
         self._events.refused(candidate.model.name, skip.shortfall)

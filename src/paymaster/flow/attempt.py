@@ -5,7 +5,7 @@ from contextlib import aclosing, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from paymaster.accounting.accounts import Change, Settled
+from paymaster.accounting.accounts import Change, Hold, Settled
 from paymaster.accounting.usage.record import Usage
 from paymaster.errors import LedgerUnavailable, PaymasterError, StreamBroken
 from paymaster.flow.admission import AdmittedAttempt
@@ -26,7 +26,6 @@ from paymaster.routing.planning import Candidate
 from paymaster.routing.requests import Request
 from paymaster.routing.settling import (
     Ended,
-    PlannedAttempt,
     attempt_record,
     bill,
     circuit_at,
@@ -58,7 +57,7 @@ class Attempt:
         self._world, self._runtime, self._policy = world, world.runtime, world.registry.policy
         self._events = events
         self._request = request
-        self._planned, self._held = admitted.attempt, admitted.held
+        self._planned, self._held, self._admitted_at_ms = admitted.attempt, admitted.held, admitted.at_ms
         self._tried = tried
         self._deadline_at_ms = deadline_at_ms
         self._sent_ms = 0
@@ -134,7 +133,8 @@ class Attempt:
 
     def _provider_call(self) -> ProviderCall | Failure:
         candidate, now_ms = self._planned.candidate, self._runtime.now_ms()
-        if _is_stale(self._planned, now_ms):
+        if _is_stale(self._planned.hold, now_ms - self._admitted_at_ms):
+            self._world.admission_time.doubt()
             return Failure(FailureKind.STALE_HOLD, Billed.NO, "the hold went stale before the request was sent")
         timeouts, left_ms = candidate.model.timeouts, max(1, self._deadline_at_ms - now_ms)
         return ProviderCall(
@@ -231,11 +231,10 @@ class Attempt:
             self._world.wait_queue.wake()
 
 
-def _is_stale(attempt: PlannedAttempt, now_ms: int) -> bool:
+def _is_stale(hold: Hold, age_ms: int) -> bool:
     """Whether the hold is too old to be sent: its windows may have moved on; without windows, its lease may be over."""
-    hold = attempt.hold
     has_windows = any(charge.window_ms for charge in hold.charges)
-    return now_ms - attempt.at_ms > (WINDOW_MARGIN_MS if has_windows else hold.lease_ms)
+    return age_ms > (WINDOW_MARGIN_MS if has_windows else hold.lease_ms)
 
 
 def _ended(outcome: ProviderReply | Failure, duration_ms: int, backoff_ms: int) -> Ended:

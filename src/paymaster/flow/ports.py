@@ -23,6 +23,7 @@ from paymaster.accounting.accounts import (
 )
 from paymaster.accounting.usage.reading import StreamUsage
 from paymaster.accounting.usage.record import UnknownUsage, Usage
+from paymaster.flow.admission_time import AdmissionTime
 from paymaster.flow.events import Event
 from paymaster.jsontypes import JsonObject
 from paymaster.operations import Operation
@@ -278,3 +279,4 @@ class World:
     key_of: Callable[[Model, Scope], str | None]
     missing_keys: Mapping[str, str] = field(default_factory=dict)
     run_later: RunLater | None = None
+    admission_time: AdmissionTime = field(default_factory=AdmissionTime)
