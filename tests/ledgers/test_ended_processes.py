@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from paymaster.accounting.accounts import Charge, EndedHolder, Held, Hold, HoldEnded, Refused, Settlement
+from paymaster.errors import LedgerUnavailable
+from paymaster.ledgers import transactions
 from paymaster.ledgers.identity import process_name, process_number
 from paymaster.ledgers.sqlite import process_locks
 from paymaster.ledgers.sqlite.ledger import SqliteLedger
-from paymaster.ledgers.store import EndedProcess
-from paymaster.ledgers.transactions import reserve
 from paymaster.runtime import iterate, run
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such locks: leases count")
@@ -141,9 +141,11 @@ def test_a_hold_that_was_charged_is_corrected_when_it_settles_after_all(opened):
 
 
 def test_asking_again_for_a_hold_of_an_ended_process_is_refused_as_for_any_that_ended(opened):
-    ask(opened(DEAD), "h1", BUDGET)
+    dead = opened(DEAD)
+    ask(dead, "h1", BUDGET)
+    end(dead)
     with pytest.raises(HoldEnded):
-        run(opened()._transact(lambda store: reserve(store, Hold("h1", (BUDGET,), 600_000), T, 0, (EndedProcess(DEAD),))))
+        ask(opened(), "h1", BUDGET)
 
 
 def test_its_tickets_leave_the_queue(opened):
@@ -342,12 +344,17 @@ def test_a_process_that_is_killed_after_it_charged_leaves_its_work_to_the_next(p
     assert lock_files(path) == []
 
 
-def test_a_call_that_fails_leaves_the_file_to_the_next(path, opened):
+def test_a_call_that_fails_leaves_the_file_to_the_next(path, opened, monkeypatch):
+    def refuse(*_):
+        raise LedgerUnavailable("the disk is full")
+
     dead = opened(DEAD)
     ask(dead, "h1", BUDGET)
     end(dead)
-    with pytest.raises(ValueError, match="twice"):
-        ask(opened(), "h2", BUDGET, BUDGET)
+    monkeypatch.setattr(transactions, "sweep", refuse)
+    with pytest.raises(LedgerUnavailable):
+        ask(opened(), "h2", BUDGET)
+    monkeypatch.undo()
     assert lock_files(path) == [lock_file(path, DEAD).name]
     assert len(run(opened().sweep(T))) == 1
 

@@ -65,7 +65,21 @@ class Books(Protocol):
         ...
 
     async def balances(self, prefix: str, now_ms: int) -> dict[str, Balance]:
-        """Every account whose name starts with `prefix`, as a sweep would leave it."""
+        """Every account whose name starts with `prefix`, as a sweep would leave it.
+
+        Like all reading it happens in pages, which need not be of one instant: nothing that is read decides about money.
+        """
+        ...
+
+    def balance_pages(self, prefixes: Sequence[str], now_ms: int) -> AsyncIterator[Mapping[str, Balance]]:
+        """The accounts whose names start with one of these, a page at a time, for views: each account once, in no order.
+
+        Of `free_at` a page has the first and the last moment, without amounts (0). Reading a page takes a millisecond or two.
+        """
+        ...
+
+    async def balances_of(self, accounts: Sequence[str], now_ms: int) -> dict[str, Balance]:
+        """These accounts, as a sweep would leave them; those that were never written are left out."""
         ...
 
     async def waiting(self, now_ms: int) -> tuple[Queued, ...]:

@@ -2,7 +2,7 @@
 # ruff: noqa: D102 - the methods of a store are documented in `Store`
 
 from bisect import insort
-from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from operator import attrgetter
@@ -23,7 +23,9 @@ from paymaster.accounting.accounts import (
 )
 from paymaster.forks import renew_in_children
 from paymaster.ledgers import transactions
+from paymaster.ledgers.account_views import PAGE, sum_window
 from paymaster.ledgers.store import AccountRow, Clock, Entry, Known, OpenHold, Ticket, follow_caller
+from paymaster.ledgers.transactions import Unfinished, with_lost
 
 
 class MemoryLedger:
@@ -43,8 +45,13 @@ class MemoryLedger:
 
     async def reserve(self, hold: Hold, now_ms: int, *, queue_for_ms: int = 0) -> ReserveOutcome:
         """Admit the hold whole or not at all; see `Books`."""
-        with self._lock:
-            return transactions.reserve(self._store, hold, now_ms, queue_for_ms)
+        lost: tuple[Lost, ...] = ()
+        while True:
+            with self._lock:
+                outcome = transactions.reserve(self._store, hold, now_ms, queue_for_ms)
+            if not isinstance(outcome, Unfinished):
+                return with_lost(outcome, lost)
+            lost += outcome.lost
 
     async def withdraw(self, hold_id: str) -> None:
         """Give up a ticket in the queue, or an open hold of which nothing was sent."""
@@ -63,13 +70,34 @@ class MemoryLedger:
 
     async def sweep(self, now_ms: int) -> tuple[Lost, ...]:
         """Charge and record the holds whose lease is over."""
-        with self._lock:
-            return transactions.sweep(self._store, now_ms)
+        lost: tuple[Lost, ...] = ()
+        while True:
+            with self._lock:
+                some = transactions.sweep(self._store, now_ms)
+            if not some:
+                return lost
+            lost += some
 
     async def balances(self, prefix: str, now_ms: int) -> dict[str, Balance]:
         """The accounts whose names start so, as a sweep would leave them."""
         with self._lock:
             return transactions.balances(self._store, prefix, now_ms)
+
+    async def balance_pages(self, prefixes: Sequence[str], now_ms: int) -> AsyncGenerator[Mapping[str, Balance], None]:
+        """The accounts whose names start so, page by page, with windows in short."""
+        with self._lock:
+            seen = transactions.views(self._store, now_ms)
+            names = self._store.account_names(tuple(prefixes))
+        for first in range(0, len(names), PAGE):
+            with self._lock:
+                rows = self._store.read_accounts(names[first : first + PAGE])
+                page = {row.name: seen.short(row, sum_window(self._store.list_entries(row.name), seen.now_ms)) for row in rows}
+            yield page
+
+    async def balances_of(self, accounts: Sequence[str], now_ms: int) -> dict[str, Balance]:
+        """These accounts, as a sweep would leave them."""
+        with self._lock:
+            return transactions.balances_of(self._store, accounts, now_ms)
 
     async def waiting(self, now_ms: int) -> tuple[Queued, ...]:
         """The queue, first come first."""
@@ -120,6 +148,10 @@ class MemoryStore:
     def read_accounts(self, names: Sequence[str]) -> Iterable[AccountRow]:
         return [replace(self._accounts[name]) for name in names if name in self._accounts]
 
+    def account_names(self, prefixes: tuple[str, ...]) -> Sequence[str]:
+        """The names that start with one of these, in no order."""
+        return [name for name in self._accounts if name.startswith(prefixes)]
+
     def list_accounts(self, prefix: str) -> Sequence[AccountRow]:
         return [replace(row) for name, row in sorted(self._accounts.items()) if name.startswith(prefix)]
 
@@ -145,10 +177,15 @@ class MemoryStore:
             if self._next_expiry_ms is None or entry.free_at_ms < self._next_expiry_ms:
                 self._next_expiry_ms = entry.free_at_ms
 
-    def take_expired(self, now_ms: int) -> Sequence[Entry]:
-        expired = [entry for window in self._entries.values() for entry in window.drop_expired(now_ms)]
+    def take_expired(self, now_ms: int, most: int) -> Sequence[Entry]:
+        expired: list[Entry] = []
+        for window in self._entries.values():
+            expired += window.drop_expired(now_ms, most - len(expired))
         self._next_expiry_ms = min((entry.free_at_ms for window in self._entries.values() for entry in islice(window, 1)), default=None)
         return expired
+
+    def has_expired(self, now_ms: int) -> bool:
+        return self._next_expiry_ms is not None and self._next_expiry_ms <= now_ms
 
     def drop_settled(self, account: str) -> None:
         if account in self._entries:
@@ -162,6 +199,15 @@ class MemoryStore:
 
     def list_holds(self) -> Sequence[OpenHold]:
         return sorted(self._holds.values(), key=attrgetter("lease_until_ms", "id"))
+
+    def list_expired_holds(self, now_ms: int, most: int) -> Sequence[OpenHold]:
+        return [hold for hold in self.list_holds() if hold.lease_until_ms <= now_ms][:most]
+
+    def list_holds_of(self, processes: Collection[str], most: int) -> Sequence[OpenHold]:
+        return [hold for hold in self.list_holds() if hold.process in processes][:most]
+
+    def next_lease_end_ms(self) -> int | None:
+        return min((hold.lease_until_ms for hold in self._holds.values()), default=None)
 
     def find_charged(self, hold_id: str) -> Mapping[str, int]:
         return self.records[hold_id].amounts
@@ -202,8 +248,8 @@ class _Window:
             insort(self._order, key)
         self._entries[key] = entry
 
-    def drop_expired(self, now_ms: int) -> list[Entry]:
-        count = next((at for at, key in enumerate(self._order) if key[0] > now_ms), len(self._order))
+    def drop_expired(self, now_ms: int, most: int) -> list[Entry]:
+        count = next((at for at, key in enumerate(self._order[:most]) if key[0] > now_ms), min(most, len(self._order)))
         expired = [self._entries.pop(key) for key in self._order[:count]]
         del self._order[:count]
         return expired

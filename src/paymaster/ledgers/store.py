@@ -3,7 +3,7 @@
 Rows that are only read are named tuples: they are made in a fraction of a dataclass's time, and every call makes a dozen.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -144,8 +144,12 @@ class Store(Protocol):
         """Keep these entries, new or not."""
         ...
 
-    def take_expired(self, now_ms: int) -> Sequence[Entry]:
-        """Remove the entries, of all accounts, that left their window by `now_ms`."""
+    def take_expired(self, now_ms: int, most: int) -> Sequence[Entry]:
+        """Remove the entries, of all accounts, that left their window by `now_ms`; at most so many, those that left first."""
+        ...
+
+    def has_expired(self, now_ms: int) -> bool:
+        """Whether there are entries that left their window by `now_ms`."""
         ...
 
     def drop_settled(self, account: str) -> None:
@@ -162,6 +166,18 @@ class Store(Protocol):
 
     def list_holds(self) -> Sequence[OpenHold]:
         """All open holds, by the end of their lease."""
+        ...
+
+    def list_expired_holds(self, now_ms: int, most: int) -> Sequence[OpenHold]:
+        """The open holds whose lease is over by `now_ms`, by its end; at most so many."""
+        ...
+
+    def list_holds_of(self, processes: Collection[str], most: int) -> Sequence[OpenHold]:
+        """The first open holds of these processes, and no more than that."""
+        ...
+
+    def next_lease_end_ms(self) -> int | None:
+        """When the first lease of an open hold ends; None if no hold is open."""
         ...
 
     def find_charged(self, hold_id: str) -> Mapping[str, int]:

@@ -4,8 +4,9 @@ Every step runs between the begin and the commit of its ledger, so it reads and 
 the first write.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from itertools import groupby
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby, islice
 from operator import attrgetter
 
 from paymaster.accounting.accounts import (
@@ -33,12 +34,30 @@ from paymaster.accounting.accounts import (
     recorded_amounts,
     shortfalls,
 )
-from paymaster.ledgers.store import NO_HOLD, AccountRow, EndedProcess, Entry, OpenHold, Store
-from paymaster.ledgers.unit_of_work import LedgerQueue, UnitOfWork
+from paymaster.ledgers.account_views import AccountViews, by_time
+from paymaster.ledgers.store import NO_HOLD, EndedProcess, Entry, OpenHold, Store
+from paymaster.ledgers.unit_of_work import LOST_AT_ONCE, LedgerQueue, UnitOfWork
+
+# As many holds as there are.
+ALL = 2**31
+# A refusal looks at so many entries of a window.
+LEAVING_AT_ONCE = 512
 
 
-def reserve(store: Store, hold: Hold, now_ms: int, queue_for_ms: int, ended: Collection[EndedProcess] = ()) -> ReserveOutcome:
-    """Admit the hold whole, or refuse it and keep its ticket in the queue. What `ended` processes hold is charged first.
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """There is more to clean up than one transaction does, and what is left may be in the way: ask again at once. `lost` was charged."""
+
+    lost: tuple[Lost, ...]
+
+
+def with_lost(outcome: ReserveOutcome, lost: tuple[Lost, ...]) -> ReserveOutcome:
+    """The outcome, with what transactions before it charged as lost."""
+    return replace(outcome, lost=lost + outcome.lost) if lost else outcome
+
+
+def reserve(store: Store, hold: Hold, now_ms: int, queue_for_ms: int) -> ReserveOutcome | Unfinished:
+    """Admit the hold whole, or refuse it and keep its ticket in the queue.
 
     Raises:
         ValueError: the hold is malformed.
@@ -47,10 +66,9 @@ def reserve(store: Store, hold: Hold, now_ms: int, queue_for_ms: int, ended: Col
     check_hold(hold)
     known = store.find_known(hold.id)
     unit = UnitOfWork(store, known.clock, now_ms)
-    is_over = _is_over(unit, ended)
-    if known.was_lost is not None or (known.open and is_over(known.open)):
+    if known.was_lost is not None or (known.open and known.open.lease_until_ms <= unit.now_ms):
         raise HoldEnded(f"hold {hold.id!r} has already ended; a new attempt needs an id of its own")
-    lost = _sweep(unit, ended)
+    lost = _sweep(unit)
     if known.open:
         held = _held(unit, known.open, lost)
         unit.close()
@@ -59,6 +77,9 @@ def reserve(store: Store, hold: Hold, now_ms: int, queue_for_ms: int, ended: Col
     charges = hold.charges
     rows = unit.load([charge.account for charge in charges])
     if any(excess(charge, row.total + queue.ahead(row.name)) > 0 for charge, row in zip(charges, rows, strict=True)):
+        if unit.is_unfinished:
+            unit.close()
+            return Unfinished(lost)
         before = [Balance(row.settled, row.live, row.held, queue.ahead(row.name)) for row in rows]
         refused = Refused(hold.id, unit.now_ms, _explain(unit, charges, before), lost)
         queue.stay(refused, queue_for_ms, hold.waiters)
@@ -83,8 +104,8 @@ def withdraw(store: Store, hold_id: str) -> None:
     unit.close()
 
 
-def settle(store: Store, settlement: Settlement, now_ms: int, ended: Collection[EndedProcess] = ()) -> Settled:
-    """Post the actual amounts and the record; at most once per hold. What else `ended` processes hold is charged.
+def settle(store: Store, settlement: Settlement, now_ms: int) -> Settled:
+    """Post the actual amounts and the record; at most once per hold.
 
     A hold whose lease is over is settled like any other unless a transaction before this one has already charged it as lost.
 
@@ -98,7 +119,7 @@ def settle(store: Store, settlement: Settlement, now_ms: int, ended: Collection[
     is_settled = known.was_lost is False
     if known.open:
         store.drop_hold(hold_id)
-    lost = _sweep(unit, ended)
+    lost = _sweep(unit)
     if is_settled:
         unit.close()
         return Settled(hold_id, unit.now_ms, (), again=True, lost=lost)
@@ -134,28 +155,34 @@ def post(store: Store, posts: Sequence[Post], clears: Sequence[str], now_ms: int
 
 
 def sweep(store: Store, now_ms: int, ended: Collection[EndedProcess] = ()) -> tuple[Lost, ...]:
-    """Charge and record the holds whose lease is over, and those of `ended` processes."""
+    """Charge and record some of the holds of `ended` processes and of those whose lease is over; none is left if it answers nothing."""
     unit = UnitOfWork(store, store.find_known(NO_HOLD).clock, now_ms)
     lost = _sweep(unit, ended)
     unit.close()
     return lost
 
 
-def balances(store: Store, prefix: str, now_ms: int) -> dict[str, Balance]:
-    """The accounts as the leases leave them, without writing anything: the caller that sweeps reports the lost holds."""
+def views(store: Store, now_ms: int) -> AccountViews:
+    """How accounts look now, for a caller with this time."""
     clock = store.find_known(NO_HOLD).clock
     store.set_time(clock, now_ms)
     now_ms = clock.now_ms
-    rows = {row.name: row for row in store.list_accounts(prefix)}
-    if clock.next_lease_end_ms is not None and clock.next_lease_end_ms <= now_ms:
-        for hold in store.list_holds():
-            if hold.lease_until_ms <= now_ms:
-                for charge in hold.charges:
-                    if charge.account in rows:
-                        _view_lost(rows[charge.account], charge, hold, now_ms)
-    asks = [ticket.asks for ticket in store.list_tickets() if ticket.until_ms > now_ms] if clock.queue_until_ms > now_ms else []
+    is_due = clock.next_lease_end_ms is not None and clock.next_lease_end_ms <= now_ms
+    tickets = [ticket for ticket in store.list_tickets() if ticket.until_ms > now_ms] if clock.queue_until_ms > now_ms else []
+    return AccountViews(now_ms, store.list_expired_holds(now_ms, ALL) if is_due else (), tickets)
+
+
+def balances(store: Store, prefix: str, now_ms: int) -> dict[str, Balance]:
+    """The accounts as a sweep would leave them, without writing anything: the caller that sweeps reports the lost holds."""
+    seen = views(store, now_ms)
     windows = {name: tuple(entries) for name, entries in groupby(store.list_all_entries(prefix), key=attrgetter("account"))}
-    return {name: _view(row, windows.get(name, ()), now_ms, sum(ask.get(name, 0) for ask in asks)) for name, row in rows.items()}
+    return {row.name: seen.whole(row, windows.get(row.name, ())) for row in store.list_accounts(prefix)}
+
+
+def balances_of(store: Store, accounts: Sequence[str], now_ms: int) -> dict[str, Balance]:
+    """The same of these accounts alone; those never written are left out."""
+    seen = views(store, now_ms)
+    return {row.name: seen.whole(row, store.list_entries(row.name)) for row in store.read_accounts(list(dict.fromkeys(accounts)))}
 
 
 def ended_holders(store: Store, processes: Collection[str], now_ms: int) -> tuple[EndedHolder, ...]:
@@ -163,8 +190,8 @@ def ended_holders(store: Store, processes: Collection[str], now_ms: int) -> tupl
     now_ms = time(store, now_ms)
     holds: dict[str, int] = {}
     held: dict[str, dict[str, int]] = {}
-    for hold in store.list_holds() if processes else ():
-        if hold.process in processes and hold.lease_until_ms > now_ms:
+    for hold in store.list_holds_of(processes, ALL):
+        if hold.lease_until_ms > now_ms:
             holds[hold.process] = holds.get(hold.process, 0) + 1
             amounts = held.setdefault(hold.process, {})
             for charge in hold.charges:
@@ -188,32 +215,6 @@ def waiting(store: Store, now_ms: int) -> tuple[Queued, ...]:
     return tuple(Queued(ticket.hold_id, tuple(sorted(ticket.asks)), ticket.names, ticket.since_ms) for ticket in tickets)
 
 
-def _view_lost(row: AccountRow, charge: Charge, hold: OpenHold, now_ms: int) -> None:
-    """Move what an expired hold has on an account from held to settled or live."""
-    if charge.window_ms is None:
-        row.held -= charge.amount
-        row.settled += charge.amount
-    elif charge.window_ms == 0:
-        row.held -= charge.amount
-    elif hold.at_ms + charge.window_ms > now_ms:
-        row.held -= charge.amount
-        row.live += charge.amount
-
-
-def _view(row: AccountRow, entries: Iterable[Entry], now_ms: int, ahead: int) -> Balance:
-    """An account without those of its entries that have left their window."""
-    live, held = row.live, row.held
-    staying: list[Entry] = []
-    for entry in entries:
-        if entry.free_at_ms > now_ms:
-            staying.append(entry)
-        elif entry.is_open:
-            held -= entry.amount
-        else:
-            live -= entry.amount
-    return Balance(row.settled, live, held, ahead, tuple(_by_time(staying)))
-
-
 def _held(unit: UnitOfWork, hold: OpenHold, lost: tuple[Lost, ...], ahead: Callable[[str], int] = lambda _account: 0) -> Held:
     """The answer for a hold that is open."""
     rows = unit.load([charge.account for charge in hold.charges])
@@ -229,16 +230,18 @@ def _explain(unit: UnitOfWork, charges: Sequence[Charge], balances: Sequence[Bal
 
 
 def _leaving(unit: UnitOfWork, reason: Shortfall) -> tuple[tuple[int, int], ...]:
-    """What must leave the window for the charge to fit."""
-    return leaving_until_it_fits(reason.charge, reason.balance, _by_time(unit.store.list_entries(reason.charge.account)))
+    """What must leave the window for the charge to fit.
 
-
-def _by_time(entries: Iterable[Entry]) -> Iterable[tuple[int, int]]:
-    """One pair per moment: what leaves together is one amount, and left out if that is 0."""
-    for free_at_ms, together in groupby(entries, key=attrgetter("free_at_ms")):
-        amount = sum(entry.amount for entry in together)
-        if amount:
-            yield free_at_ms, amount
+    Beyond so many entries what is missing comes with the last of them, if the window has as much: the caller asks again then.
+    """
+    charge, balance = reason.charge, reason.balance
+    entries = list(islice(unit.store.list_entries(charge.account), LEAVING_AT_ONCE))
+    needed = leaving_until_it_fits(charge, balance, by_time(entries))
+    left = sum(amount for _, amount in needed)
+    missing = excess(charge, balance.total + balance.ahead) - left
+    if len(entries) == LEAVING_AT_ONCE and 0 < missing <= balance.live + balance.held - left:
+        return (*needed, (entries[-1].free_at_ms, missing))
+    return needed
 
 
 def _open(unit: UnitOfWork, hold: OpenHold) -> None:
@@ -267,7 +270,7 @@ def _fold(unit: UnitOfWork, hold: OpenHold, amounts: Sequence[int]) -> list[Chan
             row.settled += amount
         elif window_ms == 0:
             row.held -= charge.amount
-        elif hold.at_ms + window_ms > unit.now_ms and (charge.amount or amount):
+        elif (charge.amount or amount) and unit.still_counts(charge.account, hold.at_ms + window_ms, hold.id):
             row.held -= charge.amount
             row.live += amount
             unit.enter(Entry(charge.account, hold.at_ms + window_ms, hold.id, amount, is_open=False))
@@ -333,15 +336,10 @@ def _post(unit: UnitOfWork, posts: Sequence[Post], clears: Sequence[str]) -> lis
     return posted + cleared
 
 
-def _is_over(unit: UnitOfWork, ended: Collection[EndedProcess]) -> Callable[[OpenHold], bool]:
-    """Whether an open hold is lost: its lease is over, or its process ended."""
-    now_ms, names = unit.now_ms, {process.name for process in ended}
-    return lambda hold: hold.lease_until_ms <= now_ms or hold.process in names
-
-
 def _sweep(unit: UnitOfWork, ended: Collection[EndedProcess] = ()) -> tuple[Lost, ...]:
-    """Charge every hold that is over in full and write its record; drop the tickets of ended processes.
+    """Charge holds that are over in full and write their records, at most `LOST_AT_ONCE`: those of ended processes, then the oldest.
 
+    The tickets of ended processes are dropped.
     `next_lease_end_ms` may lie before the first lease's end, as a settlement does not look at the other holds; never after it.
     """
     clock, now_ms = unit.clock, unit.now_ms
@@ -350,18 +348,12 @@ def _sweep(unit: UnitOfWork, ended: Collection[EndedProcess] = ()) -> tuple[Lost
     for ticket in [ticket for process in ended for ticket in process.tickets]:
         unit.store.drop_ticket(ticket)
     lost: list[Lost] = []
-    is_over = _is_over(unit, ended)
-    clock.next_lease_end_ms = None
-    for hold in unit.store.list_holds():
-        if not is_over(hold):
-            if clock.next_lease_end_ms is None:
-                clock.next_lease_end_ms = hold.lease_until_ms
-            if not ended:
-                break
-            continue
+    holds = unit.store.list_holds_of({process.name for process in ended}, LOST_AT_ONCE) if ended else ()
+    for hold in holds or unit.store.list_expired_holds(now_ms, LOST_AT_ONCE):
         amounts = [charge.amount for charge in hold.charges]
         unit.store.drop_hold(hold.id)
         changes = _fold(unit, hold, amounts)
         unit.store.write_record(Record(hold.id, now_ms, lost=True, amounts=recorded_amounts(hold.charges, amounts), body=hold.lost_record))
         lost.append(Lost(hold.id, now_ms, hold.charges, hold.lost_record, tuple(changes)))
+    clock.next_lease_end_ms = unit.store.next_lease_end_ms()
     return tuple(lost)

@@ -5,6 +5,12 @@ from collections.abc import Sequence
 from paymaster.accounting.accounts import Refused, Waiters
 from paymaster.ledgers.store import AccountRow, Clock, Entry, Store, Ticket
 
+# One transaction cleans up so much at most, which takes some milliseconds: entries that left their window, and lost holds. What is left
+# counts until a later transaction takes it, so a cap is kept all the same.
+EXPIRED_AT_ONCE, LOST_AT_ONCE = 500, 50
+# Accounts that are read with one statement.
+ACCOUNTS_AT_ONCE = 500
+
 
 class UnitOfWork:
     """The accounts a transaction works on, each read once and written back once. What has left its window is taken off them first."""
@@ -27,8 +33,9 @@ class UnitOfWork:
         rows = self._rows
         missing = [name for name in names if name not in rows]
         if missing:
-            for row in self.store.read_accounts(missing):
-                rows[row.name] = row
+            for first in range(0, len(missing), ACCOUNTS_AT_ONCE):
+                for row in self.store.read_accounts(missing[first : first + ACCOUNTS_AT_ONCE]):
+                    rows[row.name] = row
             for name in missing:
                 if name not in rows:
                     rows[name] = AccountRow(name)
@@ -37,13 +44,29 @@ class UnitOfWork:
     def _free_expired(self) -> None:
         """Take what has left its window off the sums of its account."""
         if self.clock.next_expiry_ms is not None and self.clock.next_expiry_ms <= self.now_ms:
-            expired = self.store.take_expired(self.now_ms)
+            expired = self.store.take_expired(self.now_ms, EXPIRED_AT_ONCE)
+            self.load(list(dict.fromkeys(entry.account for entry in expired)))
             for entry, row in zip(expired, self.load([entry.account for entry in expired]), strict=True):
                 if entry.is_open:
                     row.held -= entry.amount
                 else:
                     row.live -= entry.amount
                 row.changed = True
+
+    def still_counts(self, account: str, free_at_ms: int, owner: str) -> bool:
+        """Whether an open hold's entry is in its account's window: one that has left it may not have been taken off yet."""
+        if free_at_ms > self.now_ms:
+            return True
+        next_ms = self.clock.next_expiry_ms
+        return next_ms is not None and next_ms <= free_at_ms and self.store.find_entry(account, free_at_ms, owner) is not None
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether there is more to clean up than one transaction does."""
+        lease_ms, expiry_ms = self.clock.next_lease_end_ms, self.clock.next_expiry_ms
+        if lease_ms is not None and lease_ms <= self.now_ms:
+            return True
+        return expiry_ms is not None and expiry_ms <= self.now_ms and self.store.has_expired(self.now_ms)
 
     def enter(self, entry: Entry) -> None:
         """Put an entry into its account's window; the caller changes the sums."""

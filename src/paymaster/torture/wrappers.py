@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from paymaster.accounting.accounts import (
@@ -83,6 +83,14 @@ class ShortTimesLedger:
     async def balances(self, prefix: str, now_ms: int) -> dict[str, Balance]:
         """See `Books`."""
         return await self._books.balances(prefix, now_ms)
+
+    def balance_pages(self, prefixes: Sequence[str], now_ms: int) -> AsyncIterator[Mapping[str, Balance]]:
+        """See `Books`."""
+        return self._books.balance_pages(prefixes, now_ms)
+
+    async def balances_of(self, accounts: Sequence[str], now_ms: int) -> dict[str, Balance]:
+        """See `Books`."""
+        return await self._books.balances_of(accounts, now_ms)
 
     async def waiting(self, now_ms: int) -> tuple[Queued, ...]:
         """See `Books`."""

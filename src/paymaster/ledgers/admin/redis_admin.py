@@ -10,6 +10,7 @@ import orjson
 
 from paymaster.accounting.accounts import Charge, Record
 from paymaster.errors import LedgerUnavailable, LedgerUnusable
+from paymaster.ledgers.account_views import PAGE
 from paymaster.ledgers.admin.export_format import AccountSums, ExportHead, Item, OpeningBalance, WindowEntry
 from paymaster.ledgers.admin.ledger_admin import JournalPosition, LedgerDescription, LedgerIdentity, not_empty
 from paymaster.ledgers.identity import new_id
@@ -21,6 +22,7 @@ from paymaster.ledgers.redis.messages import (
     ScriptRequest,
     bytes_of,
     figures,
+    int_of,
     list_of,
     next_position,
     pack_charges,
@@ -31,15 +33,14 @@ from paymaster.ledgers.redis.messages import (
     split_reply,
     text_of,
 )
+from paymaster.ledgers.redis.reading import read_hash
 from paymaster.ledgers.redis.settings import ask_settings, settings_warnings
 from paymaster.ledgers.store import OpenHold
 from paymaster.runtime import run
 
 # So much goes over the wire at once: the server does nothing else meanwhile, so it is a matter of milliseconds.
-RECORDS_AT_ONCE, DROPPED_AT_ONCE = 500, 400
+RECORDS_AT_ONCE, DROPPED_AT_ONCE, OPENINGS_AT_ONCE = 500, 400, 1000
 PART_ITEMS, PART_BYTES = 500, 250_000
-# Eight figures of a description; the ledger's id follows.
-DESCRIBED_BYTES = 64
 Row = TypeVar("Row")
 _MEMBER = re.compile(r"(-?\d+)([:@])(.*)", re.DOTALL)
 
@@ -57,8 +58,7 @@ class RedisAdmin:
 
     def describe(self) -> LedgerDescription:
         """What it is and how much is in it."""
-        _, detail = self._ask("describe")
-        packed, ledger_id = detail[:DESCRIBED_BYTES], detail[DESCRIBED_BYTES:].decode()
+        packed, ledger_id, window_bytes = self._described()
         clock_ms, accounts, holds, records, oldest_ms, newest_ms, journal_bytes, other_bytes = figures(packed)
         address = self._ledger.address
         connections = ThreadConnections(address, address.patience_ms / 2_000)
@@ -72,7 +72,7 @@ class RedisAdmin:
             id=ledger_id,
             version=SCHEMA_VERSION,
             newest_version=SCHEMA_VERSION,
-            size_bytes=journal_bytes + other_bytes,
+            size_bytes=journal_bytes + other_bytes + window_bytes,
             journal_bytes=journal_bytes,
             clock_ms=clock_ms,
             accounts=accounts,
@@ -84,6 +84,17 @@ class RedisAdmin:
             warnings=settings_warnings(settings, address),
         )
 
+    def _described(self) -> tuple[bytes, str, int]:
+        """The figures of the ledger, its id, and the memory of all windows."""
+        cursor, window_bytes = "0", 0
+        while True:
+            reply = run(self._ledger.ask("describe", {"cursor": cursor, "count": PAGE}))
+            _, after, some_bytes, packed, ledger_id = list_of(reply)
+            window_bytes += int_of(some_bytes)
+            cursor = bytes_of(after).decode()
+            if cursor == "0":
+                return bytes_of(packed), bytes_of(ledger_id).decode(), window_bytes
+
     def identify(self) -> LedgerIdentity:
         """Which ledger it is."""
         _, detail = self._ask("identify")
@@ -92,7 +103,7 @@ class RedisAdmin:
 
     def migrate(self) -> tuple[int, int]:
         """The scripts refuse every other version, so there is nothing to do if they answer."""
-        self._ask("describe")
+        self._ask("identify")
         return SCHEMA_VERSION, SCHEMA_VERSION
 
     def snapshot(self) -> Iterator[Item]:
@@ -152,8 +163,14 @@ class RedisAdmin:
 
     def opening_balances(self) -> Mapping[str, int]:
         """What the records that are no longer in the journal had charged."""
-        _, balances = list_of(run(self._ledger.ask("opening_balances")))
-        return {each.account: each.amount for each in self._read(_read_opening, _pairs(balances))}
+        found: dict[str, int] = {}
+        cursor = "0"
+        while True:
+            reply = run(self._ledger.ask("opening_balances", {"cursor": cursor, "count": OPENINGS_AT_ONCE}))
+            cursor, pairs = read_hash(reply)
+            found.update((each.account, each.amount) for each in self._read(_read_opening, pairs))
+            if cursor == "0":
+                return found
 
     def oldest_records(self, before_ms: int, count: int) -> list[tuple[JournalPosition, Record]]:
         """The first records of the journal."""

@@ -3,7 +3,7 @@
 import random
 import time
 from asyncio import CancelledError
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from secrets import token_hex
 from typing import TypeVar
@@ -29,7 +29,6 @@ from paymaster.accounting.accounts import (
     check_settlement,
 )
 from paymaster.errors import LedgerUnavailable, LedgerUnusable, PaymasterError
-from paymaster.ledgers.callers_time import balances_as_seen, queue_as_seen
 from paymaster.ledgers.identity import KnownLedger, new_id
 from paymaster.ledgers.redis.address import Address
 from paymaster.ledgers.redis.connections import Reply
@@ -53,20 +52,16 @@ from paymaster.ledgers.redis.messages import (
     bytes_of,
     figures,
     list_of,
-    next_position,
     posts_request,
-    read_balances,
     read_changes,
     read_held,
-    read_journal,
     read_refused,
-    read_time,
-    read_waiting,
     reserve_request,
     settle_request,
     split_reply,
 )
 from paymaster.ledgers.redis.migration import OUTDATED, bring_up_to_date
+from paymaster.ledgers.redis.reading import RedisReading
 from paymaster.ledgers.redis.scripts import NotAcknowledged, ScriptRunner
 
 SCHEMA_VERSION = 3
@@ -76,11 +71,11 @@ MAKES = frozenset({"post", "reserve", "settle"})
 ABOUT_NO_LEDGER = frozenset({"import", "server"})
 # Waits for an unavailable server double up to this length; each is drawn anew, so that workers don't come back all at once.
 FIRST_PAUSE_MS, LONGEST_PAUSE_MS = 10, 400
-JOURNAL_PAGE = 500
 # What is acknowledged as the address asks. What frees a hold is not: lost in a failover, it counts too much rather than too little. Nor is
 # the making of a ledger: one that is lost before it is written to is missed.
 WAITED_FOR = frozenset({"drop", "import", "migrate", "post", "reserve", "settle", "sweep"})
 Parsed = TypeVar("Parsed")
+R = TypeVar("R", bound="Reply | list[Reply]")
 
 
 class RedisLedger:
@@ -112,6 +107,7 @@ class RedisLedger:
         self._expectation = Expectation(self.known, address.location, REPLICA_MAY_LACK_MS if address.kind in {"sentinel", "cluster"} else 0)
         # Two tries at least fit into the time, even if the first one gets no answer.
         self._runner = ScriptRunner(address, address.patience_ms / 2_000, blocking=blocking)
+        self._reading = RedisReading(self._run_list, self._parse, server_clock=server_clock)
 
     @property
     def location(self) -> str:
@@ -128,18 +124,22 @@ class RedisLedger:
         check_hold(hold)
         for charge in hold.charges:
             check_size(charge.account, max(charge.amount, charge.cap or 0))
+        request = self._clock(now_ms) | reserve_request(hold, queue_for_ms)
+        before: tuple[Lost, ...] = ()
         try:
-            reply = await self._run("reserve", self._clock(now_ms) | reserve_request(hold, queue_for_ms))
+            word, detail, lost = self._split(await self._run("reserve", request))
+            while word == "MORE":
+                before += lost
+                word, detail, lost = self._split(await self._run("reserve", request))
         except LedgerUnavailable as error:
             if isinstance(error.__cause__, NotAcknowledged):
                 await self._take_back(hold.id)
             raise
-        word, detail, lost = self._split(reply)
         match word:
             case "HELD":
-                return read_held(hold, detail, lost)
+                return read_held(hold, detail, before + lost)
             case "REFUSED":
-                return read_refused(hold, detail, lost)
+                return read_refused(hold, detail, before + lost)
             case "ENDED":
                 raise HoldEnded(f"hold {hold.id!r} has already ended; a new attempt needs an id of its own")
             case _:
@@ -169,7 +169,7 @@ class RedisLedger:
                 case "AGAIN":
                     return Settled(settlement.hold.id, figures(detail)[0], (), again=True, lost=lost)
                 case "FORGOTTEN":
-                    request["journal"] = await self._look_up(settlement)
+                    request["journal"] = await self._reading.look_up(settlement)
                     if request["journal"] == "settled":
                         return Settled(settlement.hold.id, now_ms, (), again=True, lost=await self.sweep(now_ms))
                 case _:
@@ -188,44 +188,46 @@ class RedisLedger:
 
     async def sweep(self, now_ms: int) -> tuple[Lost, ...]:
         """Charge and record the holds whose lease is over."""
-        word, detail, lost = self._split(await self._run("sweep", self._clock(now_ms)))
-        if word == NO_LEDGER:
-            return ()
-        if word != "SWEPT":
-            raise self._fault(word, detail)
-        return lost
+        lost: tuple[Lost, ...] = ()
+        while True:
+            word, detail, some = self._split(await self._run("sweep", self._clock(now_ms)))
+            lost += some
+            match word:
+                case "MORE":
+                    continue
+                case "SWEPT":
+                    return lost
+                case "NONE":
+                    return ()
+                case _:
+                    raise self._fault(word, detail)
 
     async def balances(self, prefix: str, now_ms: int) -> dict[str, Balance]:
-        """The accounts whose names start so, as a sweep would leave them."""
-        reply = await self._run_list("balances", self._clock(now_ms) | {"prefix": prefix})
-        return balances_as_seen(self._parse(read_balances, reply), self._time(reply, now_ms), now_ms)
+        """The accounts whose names start so, as a sweep would leave them; read in pages, so not all at one instant."""
+        return await self._reading.balances(prefix, now_ms)
+
+    def balance_pages(self, prefixes: Sequence[str], now_ms: int) -> AsyncGenerator[Mapping[str, Balance], None]:
+        """The same page by page, with windows in short."""
+        return self._reading.balance_pages(prefixes, now_ms)
+
+    async def balances_of(self, accounts: Sequence[str], now_ms: int) -> dict[str, Balance]:
+        """These accounts, as a sweep would leave them."""
+        return await self._reading.balances_of(accounts, now_ms)
 
     async def waiting(self, now_ms: int) -> tuple[Queued, ...]:
         """The queue, first come first."""
-        reply = await self._run_list("waiting", self._clock(now_ms))
-        return queue_as_seen(self._parse(read_waiting, reply), self._time(reply, now_ms), now_ms)
+        return await self._reading.waiting(now_ms)
 
     async def ended_holders(self, now_ms: int) -> tuple[EndedHolder, ...]:
         """What processes that are no longer heard of still hold."""
         return ()
 
-    def _time(self, reply: Reply, now_ms: int) -> int:
-        """The time of a ledger with a clock of its own; an answer about no ledger has none."""
-        return self._parse(read_time, reply) if self._server_clock and len(list_of(reply)) > 1 else now_ms
-
-    async def records(self, *, after_ms: int = 0) -> AsyncGenerator[Record, None]:
+    def records(self, *, after_ms: int = 0) -> AsyncGenerator[Record, None]:
         """The records written after that time, in order, up to the last one when the reading begins; other callers write on meanwhile.
 
         A record that is corrected during the reading is left out if it was not read yet.
         """
-        position, last = f"{after_ms + 1}-0", ""
-        while True:
-            page, last = await self._read_page(position, last)
-            for _, record in page:
-                yield record
-            if len(page) < JOURNAL_PAGE:
-                return
-            position = next_position(page[-1][0])
+        return self._reading.records(after_ms)
 
     async def close(self) -> None:
         """Close the connections. Open holds are left to their lease; another call connects again."""
@@ -239,23 +241,6 @@ class RedisLedger:
     def _clock(self, now_ms: int) -> dict[str, object]:
         """The clock that counts, as a part of a request: the server's, if there is none in it."""
         return {} if self._server_clock else {"clock_ms": now_ms}
-
-    async def _look_up(self, settlement: Settlement) -> str:
-        """What the journal has of a hold that the ledger no longer remembers: "new" (nothing), "settled" or its position as lost."""
-        position, last = f"{max(0, settlement.held_at_ms)}-0", ""
-        while True:
-            page, last = await self._read_page(position, last)
-            for found, record in page:
-                if record.hold_id == settlement.hold.id:
-                    return found if record.lost else "settled"
-            if len(page) < JOURNAL_PAGE:
-                return "new"
-            position = next_position(page[-1][0])
-
-    async def _read_page(self, first: str, last: str) -> tuple[list[tuple[str, Record]], str]:
-        """A page of the journal from `first` on, and where the reading ends (`last`, or the newest record now)."""
-        until = {"last": last} if last else {}
-        return self._parse(read_journal, await self._run_list("records", {"first": first, "count": JOURNAL_PAGE} | until))
 
     async def make(self) -> bool:
         """Make the ledger, if there is none; whether it was made now. Raises LedgerReplaced if one was expected here."""
@@ -285,7 +270,7 @@ class RedisLedger:
         """The message for a value that can't be read."""
         return damage_error(value, self.address.location)
 
-    async def _run_list(self, verb: str, request: ScriptRequest) -> Reply:
+    async def _run_list(self, verb: str, request: ScriptRequest) -> "list[Reply]":
         """Run a script whose answer is a list, unless it is a fault."""
         reply = await self._run(verb, request)
         if not isinstance(reply, list):
@@ -372,7 +357,7 @@ class RedisLedger:
             return damage_error(value, self.address.location, str(error))
         return to_error(error, self.address.label, worked=self._worked)
 
-    def _parse(self, read: Callable[[Reply], Parsed], reply: Reply) -> Parsed:
+    def _parse(self, read: Callable[[R], Parsed], reply: R) -> Parsed:
         """What `read` makes of an answer. Raises LedgerUnusable for values that can't be read."""
         try:
             return read(reply)

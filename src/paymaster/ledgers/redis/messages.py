@@ -14,7 +14,6 @@ from paymaster.accounting.accounts import (
     Hold,
     Lost,
     Post,
-    Queued,
     Record,
     Refused,
     Settlement,
@@ -24,7 +23,7 @@ from paymaster.accounting.accounts import (
 from paymaster.ledgers.identity import process_name
 from paymaster.ledgers.redis.connections import Reply
 from paymaster.ledgers.redis.damage import reading
-from paymaster.ledgers.store import OpenHold
+from paymaster.ledgers.store import OpenHold, Ticket
 
 ScriptRequest: TypeAlias = Mapping[str, object]
 """The fields of a request; each script's first lines list them. One without a value is left out: it is never null."""
@@ -130,28 +129,20 @@ def read_time(reply: Reply) -> int:
     return int(bytes_of(list_of(reply)[0]).partition(b" ")[2])
 
 
-def read_balances(reply: Reply) -> dict[str, Balance]:
-    """Every account with what leaves its window and when."""
-    return dict(_read_balances([bytes_of(item) for item in list_of(reply)[1:]]))
+def read_tickets(reply: Reply) -> tuple[str, list[Ticket]]:
+    """A part of the queue, and the cursor of the next one."""
+    _, cursor, *items = list_of(reply)
+    parts = [bytes_of(item) for item in items]
+    tickets = zip(parts[::5], parts[1::5], parts[2::5], parts[3::5], parts[4::5], strict=True)
+    return bytes_of(cursor).decode(), [_read_ticket(*ticket) for ticket in tickets]
 
 
-def _read_balances(items: Sequence[bytes]) -> Iterator[tuple[str, Balance]]:
-    for name, packed in pairs_of(items):
-        settled, live, held, ahead, *leaving = figures(packed)
-        yield text_of(name, "account"), Balance(settled, live, held, ahead, tuple(zip(leaving[::2], leaving[1::2], strict=True)))
-
-
-def read_waiting(reply: Reply) -> tuple[Queued, ...]:
-    """The queue."""
-    items = [bytes_of(item) for item in list_of(reply)[1:]]
-    tickets = zip(items[::4], items[1::4], items[2::4], items[3::4], strict=True)
-    return tuple(_read_queued(*ticket) for ticket in tickets)
-
-
-def _read_queued(hold_id: bytes, since_ms: bytes, names: bytes, accounts: bytes) -> Queued:
+def _read_ticket(hold_id: bytes, times: bytes, names: bytes, accounts: bytes, amounts: bytes) -> Ticket:
     with reading("ticket", hold_id.decode(errors="replace")):
+        turn, until_ms, since_ms = figures(times)
         # An empty table of the scripts may be a list or an object.
-        return Queued(hold_id.decode(), tuple(orjson.loads(accounts)), dict(orjson.loads(names)), int(since_ms))
+        asks = dict(zip(orjson.loads(accounts), figures(amounts), strict=True))
+        return Ticket(hold_id.decode(), turn, until_ms, asks, dict(orjson.loads(names)), since_ms)
 
 
 def read_journal(reply: Reply) -> tuple[list[tuple[str, Record]], str]:
@@ -229,6 +220,13 @@ def bytes_of(reply: Reply) -> bytes:
     """A text of an answer. Raises TypeError."""
     if not isinstance(reply, bytes):
         raise TypeError(f"a script answered {reply!r} where text was expected")
+    return reply
+
+
+def int_of(reply: Reply) -> int:
+    """A number of an answer. Raises TypeError."""
+    if not isinstance(reply, int):
+        raise TypeError(f"a script answered {reply!r} where a number was expected")
     return reply
 
 

@@ -10,7 +10,7 @@ A ledger takes the settlement of a hold once: what is posted again, after a cras
 import os
 import threading
 from asyncio import CancelledError
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -142,6 +142,14 @@ class SpoolingLedger:
     async def balances(self, prefix: str, now_ms: int) -> dict[str, Balance]:
         """Every account whose name starts with `prefix`, without what waits on disk."""
         return await self._books.balances(prefix, now_ms)
+
+    def balance_pages(self, prefixes: Sequence[str], now_ms: int) -> AsyncIterator[Mapping[str, Balance]]:
+        """The accounts whose names start so, page by page."""
+        return self._books.balance_pages(prefixes, now_ms)
+
+    async def balances_of(self, accounts: Sequence[str], now_ms: int) -> dict[str, Balance]:
+        """These accounts."""
+        return await self._books.balances_of(accounts, now_ms)
 
     async def waiting(self, now_ms: int) -> tuple[Queued, ...]:
         """The queue."""

@@ -3,9 +3,10 @@
 import logging
 import random
 import sqlite3
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence, Sized
+from contextlib import aclosing, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import TypeVar
@@ -29,16 +30,28 @@ from paymaster.errors import LedgerReplaced, LedgerUnavailable
 from paymaster.ledgers import transactions
 from paymaster.ledgers.callers_time import balances_as_seen, holders_as_seen, queue_as_seen
 from paymaster.ledgers.identity import KnownLedger, process_name
-from paymaster.ledgers.sqlite.file import connect, is_busy, is_empty, locked_for_long, open_database, to_error
+from paymaster.ledgers.sqlite.file import is_busy, is_empty, locked_for_long, open_database, to_error
 from paymaster.ledgers.sqlite.forks import watch_forks
 from paymaster.ledgers.sqlite.group_commit import GroupCommit
 from paymaster.ledgers.sqlite.machine_clock import ReadsMachineTime
 from paymaster.ledgers.sqlite.placement import Placement, file_id
 from paymaster.ledgers.sqlite.process_locks import ClaimedFile, ProcessLocks
+from paymaster.ledgers.sqlite.reading import (
+    AccountReading,
+    Reading,
+    ReadsAccounts,
+    RecordReading,
+    here,
+    in_thread,
+    read_named,
+    read_short,
+    read_whole,
+)
 from paymaster.ledgers.sqlite.store import SqliteStore
-from paymaster.ledgers.store import EndedProcess
 
 T = TypeVar("T")
+R = TypeVar("R", bound=Reading)
+P = TypeVar("P", bound=Sized)
 _LOGGER = logging.getLogger("paymaster.ledgers")
 
 # Waits for a locked file double up to this length; each is drawn anew, so that waiting processes don't wake at the same moment.
@@ -89,6 +102,7 @@ class SqliteLedger:
         self._logged_ahead = False
         self._process_name = process_name
         self._groups = GroupCommit(self._attempt, self._transact) if grouped else None
+        self._off_the_loop = in_thread if grouped else here
         self._open_holds: dict[str, int] = {}
         watch_forks(self)
 
@@ -99,20 +113,27 @@ class SqliteLedger:
 
     async def reserve(self, hold: Hold, now_ms: int, *, queue_for_ms: int = 0) -> ReserveOutcome:
         """Admit the hold whole or not at all; see `Books`."""
-        answer = await self._ask(hold, now_ms, queue_for_ms, LOOK_MS)
-        if isinstance(answer, Refused) and self._is_time_to_look(LOOK_WHEN_REFUSED_MS):
+        lost = await self._charge_ended(now_ms, LOOK_MS) or ()
+        answer = await self._ask(hold, now_ms, queue_for_ms)
+        if isinstance(answer, Refused):
             with suppress(LedgerUnavailable):  # the refusal stands
-                again = await self._ask(hold, now_ms, queue_for_ms, LOOK_WHEN_REFUSED_MS)
-                answer = replace(again, lost=answer.lost + again.lost)
+                ended = await self._charge_ended(now_ms, LOOK_WHEN_REFUSED_MS)
+                if ended is not None:
+                    answer, lost = replace(answer, lost=()), lost + answer.lost + ended
+                    answer = await self._ask(hold, now_ms, queue_for_ms)
+        answer = transactions.with_lost(answer, lost)
         if isinstance(answer, Held):
             self._forget_expired(now_ms)
             self._open_holds[hold.id] = now_ms + hold.lease_ms
         return answer
 
-    async def _ask(self, hold: Hold, now_ms: int, queue_for_ms: int, look_every_ms: int) -> ReserveOutcome:
-        return await self._write_after_ended(
-            lambda store, ended: transactions.reserve(store, hold, now_ms, queue_for_ms, ended), look_every_ms, may_be_dropped=True
-        )
+    async def _ask(self, hold: Hold, now_ms: int, queue_for_ms: int) -> ReserveOutcome:
+        lost: tuple[Lost, ...] = ()
+        while True:
+            found = await self._write(lambda store: transactions.reserve(store, hold, now_ms, queue_for_ms), may_be_dropped=True)
+            if not isinstance(found, transactions.Unfinished):
+                return transactions.with_lost(found, lost)
+            lost += found.lost
 
     async def withdraw(self, hold_id: str) -> None:
         """Give up a ticket in the queue, or an open hold of which nothing was sent."""
@@ -122,12 +143,13 @@ class SqliteLedger:
     async def settle(self, settlement: Settlement, now_ms: int) -> Settled:
         """Post the actual amounts and the record, once."""
         try:
-            settled = await self._write_after_ended(lambda store, ended: transactions.settle(store, settlement, now_ms, ended), LOOK_MS)
+            lost = await self._charge_ended(now_ms, LOOK_MS) or ()
+            settled = await self._write(lambda store: transactions.settle(store, settlement, now_ms))
         finally:
             self._open_holds.pop(settlement.hold.id, None)
         if not settled.again:
             self.known.note_record(settled.at_ms)
-        return settled
+        return replace(settled, lost=lost + settled.lost) if lost else settled
 
     async def post(self, posts: Sequence[Post], clears: Sequence[str], now_ms: int) -> tuple[Change, ...]:
         """Empty windows, then add entries that no hold carries."""
@@ -135,13 +157,32 @@ class SqliteLedger:
 
     async def sweep(self, now_ms: int) -> tuple[Lost, ...]:
         """Charge and record the holds whose lease is over, and those of processes that ended."""
-        return await self._write_after_ended(lambda store, ended: transactions.sweep(store, now_ms, ended), 0)
+        lost = await self._charge_ended(now_ms, 0) or ()
+        while some := await self._transact(lambda store: transactions.sweep(store, now_ms)):
+            lost += some
+        return lost
 
     async def balances(self, prefix: str, now_ms: int) -> dict[str, Balance]:
-        """The accounts whose names start so, as a sweep would leave them."""
-        return await self._transact(
-            lambda store: balances_as_seen(transactions.balances(store, prefix, now_ms), self._time(store, now_ms), now_ms), begin="BEGIN"
-        )
+        """The accounts whose names start so, as a sweep would leave them; all at one instant."""
+        return await self._collect(partial(read_whole, (prefix,)), now_ms)
+
+    def balance_pages(self, prefixes: Sequence[str], now_ms: int) -> AsyncGenerator[Mapping[str, Balance], None]:
+        """The same page by page, with windows in short; all pages are of one instant."""
+        return self._accounts(partial(read_short, tuple(prefixes)), now_ms)
+
+    async def balances_of(self, accounts: Sequence[str], now_ms: int) -> dict[str, Balance]:
+        """These accounts, as a sweep would leave them."""
+        return await self._collect(partial(read_named, tuple(accounts)), now_ms)
+
+    async def _collect(self, read: ReadsAccounts, now_ms: int) -> dict[str, Balance]:
+        return {account: balance async for page in self._accounts(read, now_ms) for account, balance in page.items()}
+
+    async def _accounts(self, read: ReadsAccounts, now_ms: int) -> AsyncGenerator[Mapping[str, Balance], None]:
+        reading = await self._begin_reading(lambda: AccountReading(self.path, self._machine_time, now_ms, read))
+        at_ms = reading.at_ms if self._machine_time else now_ms
+        async with aclosing(self._pages(reading, reading.next_page)) as pages:
+            async for page in pages:
+                yield balances_as_seen(page, at_ms, now_ms)
 
     async def waiting(self, now_ms: int) -> tuple[Queued, ...]:
         """The queue, first come first."""
@@ -168,16 +209,25 @@ class SqliteLedger:
 
     async def records(self, *, after_ms: int = 0) -> AsyncGenerator[Record, None]:
         """The records written after that time, in order, up to the last one when the reading begins; other callers write on meanwhile."""
-        # The ledger's own connection may not stay inside a transaction, and a snapshot needs one: so it has a connection of its own.
-        # Reading through its first row takes the snapshot and is the only step that can find the file locked.
-        reader = await self._transact(lambda _store: _Reader(self.path, after_ms), begin="BEGIN")
+        reading = await self._begin_reading(lambda: RecordReading(self.path, after_ms))
+        async with aclosing(self._pages(reading, reading.next_page)) as pages:
+            async for page in pages:
+                for record in page:
+                    yield record
+
+    async def _begin_reading(self, make: Callable[[], R]) -> R:
+        """A reading of the ledger that was opened. Raises as every call does; once it is made, it never finds the file locked."""
+        return await self._transact(lambda _store: make(), begin="BEGIN")
+
+    async def _pages(self, reading: Reading, next_page: Callable[[], P]) -> AsyncGenerator[P, None]:
+        """The pages of a reading up to the first empty one; on an event loop each is read in a thread."""
         try:
-            while (record := reader.next()) is not None:
-                yield record
+            while page := await self._off_the_loop(next_page):
+                yield page
         except sqlite3.Error as error:
             raise to_error(error, self.path) from error
         finally:
-            reader.close()
+            reading.close()
 
     async def close(self) -> None:
         """Close the file. Open holds are left to their lease; another call opens it again."""
@@ -186,21 +236,23 @@ class SqliteLedger:
                 self._locks.give_up(holds_something=bool(self._open_holds))
             self._disconnect()
 
-    async def _write_after_ended(
-        self, work: Callable[[SqliteStore, Collection[EndedProcess]], T], look_every_ms: int, *, may_be_dropped: bool = False
-    ) -> T:
-        """Do the work with the processes that ended, if it is time to look for them. It has to leave nothing that they hold."""
+    async def _charge_ended(self, now_ms: int, look_every_ms: int) -> tuple[Lost, ...] | None:
+        """Charge what ended processes hold, and drop their tickets, if it is time to look for them; None if there was no such process."""
         claimed = self._claim_ended(look_every_ms)
+        if not claimed:
+            return None
         ended = tuple([file.ended for file in claimed])
+        lost: tuple[Lost, ...] = ()
         try:
-            result = await self._write(lambda store: work(store, ended), may_be_dropped=may_be_dropped)
+            while some := await self._transact(lambda store: transactions.sweep(store, now_ms, ended)):
+                lost += some
         except BaseException:
             for file in claimed:
                 file.release()
             raise
         for file in claimed:
             file.remove()
-        return result
+        return lost
 
     def _is_time_to_look(self, every_ms: int) -> bool:
         """A file that is opened is looked at first."""
@@ -343,24 +395,3 @@ class SqliteLedger:
             self._store.connection.close()
             self._store = self._placement = None
         self._locks = None
-
-
-class _Reader:
-    """One reading of the journal, on a connection of its own."""
-
-    def __init__(self, path: Path, after_ms: int) -> None:
-        self._connection = connect(path)
-        try:
-            self._records = iter(SqliteStore(self._connection).read_records(after_ms))
-            self._first = next(self._records, None)
-        except BaseException:
-            self._connection.close()
-            raise
-
-    def next(self) -> Record | None:
-        """The next record, None at the end."""
-        record, self._first = self._first, None
-        return record or next(self._records, None)
-
-    def close(self) -> None:
-        self._connection.close()

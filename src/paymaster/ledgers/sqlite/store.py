@@ -2,13 +2,15 @@
 # ruff: noqa: D102 - the methods of a store are documented in `Store`
 
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import NoneType
 from typing import Any
 
 import orjson
 
 from paymaster.accounting.accounts import Charge, Record
+from paymaster.ledgers.account_views import WindowSum
 from paymaster.ledgers.sqlite.file import read_statements
 from paymaster.ledgers.sqlite.machine_clock import TOLERANCE_MS, Claim, ReadsMachineTime, is_agreed
 from paymaster.ledgers.sqlite.process_locks import ProcessLocks
@@ -134,12 +136,23 @@ class SqliteStore:
         count = len(names)
         sql = self._read_accounts.get(count)
         if sql is None:
-            sql = self._sql["read_accounts"].replace("(:names)", f"({', '.join('?' * count)})")
-            self._read_accounts[count] = sql
+            sql = self._read_accounts[count] = _for_names(self._sql["read_accounts"], count)
         return _accounts(self.connection.execute(sql, names).fetchall())
 
     def list_accounts(self, prefix: str) -> Sequence[AccountRow]:
         return _accounts(self._run("list_accounts", prefix, prefix + LAST_CHARACTER).fetchall())
+
+    def read_all_accounts(self, prefix: str) -> Iterable[AccountRow]:
+        """The accounts whose names start so, by name, read as they are consumed."""
+        for values in self._run("list_accounts", prefix, prefix + LAST_CHARACTER):
+            yield from _accounts([values])
+
+    def list_windows(self, prefix: str, now_ms: int) -> Iterable[tuple[AccountRow, WindowSum | None]]:
+        """The same, each with its window in short (None: it is empty)."""
+        bounds = {"first": prefix, "last": prefix + LAST_CHARACTER, "now_ms": now_ms}
+        for *values, open_sum, settled_sum, first_ms, last_ms in self.connection.execute(self._sql["list_windows"], bounds):
+            (row,) = _accounts([tuple(values)])
+            yield row, None if open_sum is None else _window(row.name, open_sum, settled_sum, first_ms, last_ms)
 
     def write_accounts(self, rows: Sequence[AccountRow]) -> None:
         self._run_many("write_account", [(row.name, row.settled, row.live, row.held) for row in rows])
@@ -150,6 +163,10 @@ class SqliteStore:
     def list_all_entries(self, prefix: str) -> Iterable[Entry]:
         return map(_entry, self._run("list_all_entries", prefix, prefix + LAST_CHARACTER))
 
+    def list_entries_of(self, accounts: Sequence[str]) -> Iterable[Entry]:
+        """The entries of these accounts, by account and the time they leave."""
+        return map(_entry, self.connection.execute(_for_names(self._sql["list_entries_of"], len(accounts)), accounts))
+
     def find_entry(self, account: str, free_at_ms: int, owner: str) -> Entry | None:
         values = self._one("find_entry", free_at_ms, account, owner)
         return _entry(values) if values else None
@@ -157,10 +174,14 @@ class SqliteStore:
     def write_entries(self, entries: Sequence[Entry]) -> None:
         self._run_many("write_entry", entries)
 
-    def take_expired(self, now_ms: int) -> Sequence[Entry]:
-        expired = [_entry(values) for values in self._run("list_expired", now_ms)]
-        self._run("drop_expired", now_ms)
+    def take_expired(self, now_ms: int, most: int) -> Sequence[Entry]:
+        expired = [_entry(values) for values in self._run("list_expired", now_ms, most)]
+        if expired:
+            self._run("drop_expired", expired[-1].free_at_ms, expired[-1].account, expired[-1].owner)
         return expired
+
+    def has_expired(self, now_ms: int) -> bool:
+        return bool(self._only("has_expired", now_ms)[0])
 
     def drop_settled(self, account: str) -> None:
         self._run("drop_settled", account)
@@ -175,6 +196,16 @@ class SqliteStore:
 
     def list_holds(self) -> Sequence[OpenHold]:
         return [_hold(*values) for values in self._run("list_holds")]
+
+    def list_expired_holds(self, now_ms: int, most: int) -> Sequence[OpenHold]:
+        return [_hold(*values) for values in self._run("list_expired_holds", now_ms, most)]
+
+    def list_holds_of(self, processes: Collection[str], most: int) -> Sequence[OpenHold]:
+        return [_hold(*values) for values in self._run("list_holds_of", orjson.dumps(sorted(processes)).decode(), most)]
+
+    def next_lease_end_ms(self) -> int | None:
+        lease_until_ms: int | None = self._only("next_lease_end")[0]
+        return lease_until_ms
 
     def find_charged(self, hold_id: str) -> Mapping[str, int]:
         return _amounts(hold_id, self._one("find_charged", hold_id)[0])
@@ -227,7 +258,10 @@ class SqliteStore:
 
 
 class GroupStore(SqliteStore):
-    """The store of several works in one transaction: accounts and the clock are read once for all of them, and written by `flush`."""
+    """The store of several works in one transaction: accounts and the clock are read once for all of them, and written by `flush`.
+
+    What they clean up in passing is bounded for all of them together.
+    """
 
     def __init__(self, store: SqliteStore) -> None:
         self.connection, self._sql, self._read_accounts = store.connection, store._sql, store._read_accounts  # noqa: SLF001  a store of the same room
@@ -238,6 +272,17 @@ class GroupStore(SqliteStore):
         self._changed: dict[str, AccountRow] = {}
         self._clock: Clock | None = None
         self._clock_changed = False
+        self._taken = self._swept = 0
+
+    def take_expired(self, now_ms: int, most: int) -> Sequence[Entry]:
+        expired = super().take_expired(now_ms, most - self._taken) if self._taken < most else ()
+        self._taken += len(expired)
+        return expired
+
+    def list_expired_holds(self, now_ms: int, most: int) -> Sequence[OpenHold]:
+        expired = super().list_expired_holds(now_ms, most - self._swept) if self._swept < most else ()
+        self._swept += len(expired)
+        return expired
 
     def find_known(self, hold_id: str) -> Known:
         known = super().find_known(hold_id)
@@ -269,6 +314,11 @@ class GroupStore(SqliteStore):
             super().write_clock(self._clock)
 
 
+def _for_names(sql: str, count: int) -> str:
+    """A statement with so many names."""
+    return sql.replace("(:names)", f"({', '.join('?' * count)})")
+
+
 def _accounts(rows: Sequence[tuple[str, int, int, int]]) -> list[AccountRow]:
     name = ""
     try:
@@ -284,6 +334,12 @@ def _entry(values: tuple[str, int, str, int, int]) -> Entry:
     if not (type(free_at_ms) is type(amount) is int):
         raise DamagedRow(f"an entry in the window of {account!r} is no whole number")
     return Entry(account, free_at_ms, owner, amount, bool(is_open))
+
+
+def _window(account: str, open_sum: int, settled_sum: int, first_ms: int | None, last_ms: int | None) -> WindowSum:
+    if any(type(figure) not in {int, NoneType} for figure in (open_sum, settled_sum, first_ms, last_ms)):
+        raise DamagedRow(f"an entry in the window of {account!r} is no whole number")
+    return WindowSum(open_sum, settled_sum, first_ms, last_ms)
 
 
 def _hold(hold_id: str, at_ms: int, lease_until_ms: int, charges: str, lost_record: str, process: str) -> OpenHold:

@@ -1,94 +1,83 @@
--- The accounts as a sweep would leave them, without writing anything: the caller that sweeps reports the lost holds
--- (`transactions.balances`).
--- Request: clock_ms (absent: the server's), prefix (how the names begin).
--- Answers BALANCES at, and for each account its name and: settled live held ahead (at amount)…
--- Needs: queue, reading.
+-- A page of the accounts, as they are written: without what a sweep would do, and with windows in short. Nothing is written.
+-- Request: clock_ms (absent: the server's), count, and either accounts (their names) or prefixes (how the names begin) and cursor ("0" at
+--   first).
+-- Answers BALANCES at, the next cursor ("0" at the end), 1 if leases may be over (else 0), 1 if holds wait in the queue (else 0), and for
+--   each account its name and: settled live held; if it has a window, also open settled first last (what of its entries has left, of open
+--   holds and of others, and when the first and the last of the rest leave; 0: none), or -1 if that is too long to add up here.
+-- Needs: reading.
 
 local fault = begin_reading(request.clock_ms)
 if fault then
   return fault
 end
-local prefix, names = request.prefix, {}
-for account, text in pairs(read_pairs(call('HGETALL', ACCOUNTS))) do
-  if string.sub(account, 1, #prefix) == prefix then
-    names[#names + 1] = account
-    rows[account] = read_row(account, text)
-  end
-end
-table.sort(names)
+-- So many entries that have left their windows are added up at most, of one account and of all.
+local OF_ONE, OF_ALL = 64, 256
 
--- Move what an expired hold has on an account from held to settled or live (`transactions._view_lost`).
-local function view_lost(hold, account, amount, window_ms)
-  local row = rows[account]
-  if row and window_ms < 0 then
-    row.held, row.settled = row.held - amount, row.settled + amount
-  elseif row and window_ms == 0 then
-    row.held = row.held - amount
-  elseif row and hold.at_ms + window_ms > now_ms then
-    row.held, row.live = row.held - amount, row.live + amount
+local function window_in_short(account)
+  local window, open_sum, settled_sum = WINDOW .. account, 0, 0
+  local left = call('ZRANGEBYSCORE', window, '-inf', now_ms, 'LIMIT', 0, math.min(OF_ONE, OF_ALL) + 1)
+  OF_ALL = OF_ALL - #left
+  if #left > OF_ONE or OF_ALL < 0 then
+    OF_ALL = math.max(OF_ALL, 0)
+    return -1
   end
-end
-
-if state.next_lease_end_ms > 0 and state.next_lease_end_ms <= now_ms then
-  for id, text in pairs(read_pairs(call('HGETALL', HOLDS))) do
-    local hold = read_hold(id, text)
-    if hold.lease_until_ms <= now_ms then
-      local charges, count = read_kept_charges(hold.charges, 'hold', id)
-      for number = 1, count do
-        view_lost(hold, charges[number], charges[AMOUNT * count + number], charges[WINDOW_MS * count + number])
-      end
+  for _, member in ipairs(left) do
+    local amount, owner = read_entry(account, member)
+    if is_open(owner) then
+      open_sum = open_sum + amount
+    else
+      settled_sum = settled_sum + amount
     end
   end
-end
-
-local ahead = {}
-if state.queue_until_ms > now_ms then
-  for _, ticket in ipairs(read_tickets()) do
-    for account, amount in pairs(ticket.asks) do
-      ahead[account] = (ahead[account] or 0) + amount
+  local first_ms, last_ms = 0, 0
+  for _, entry in ipairs({
+    call('ZRANGEBYSCORE', window, '(' .. digits(now_ms), '+inf', 'WITHSCORES', 'LIMIT', 0, 1),
+    call('ZRANGE', window, -1, -1, 'WITHSCORES'),
+  }) do
+    local at_ms = tonumber(entry[2] or 0)
+    if entry[1] then
+      read_entry(account, entry[1])
     end
-  end
-end
-
--- An account without the entries that have left their window, as figures (`transactions._view`).
-local function view(account)
-  local row, leaving, moment, together = rows[account], {}, nil, 0
-  local function add_moment()
-    if moment and together ~= 0 then
-      leaving[#leaving + 1] = moment
-      leaving[#leaving + 1] = together
-    end
-  end
-  local entries = row.free_at_ms > 0 and call('ZRANGE', WINDOW .. account, 0, -1, 'WITHSCORES') or {}
-  for at = 1, #entries, 2 do
-    local amount, owner = read_entry(account, entries[at])
-    local free_at_ms = tonumber(entries[at + 1])
-    if not are_figures(free_at_ms, 0, 0, 0) then
+    if not are_figures(at_ms, 0, 0, 0) then
       damaged('window', account)
     end
-    if free_at_ms > now_ms then
-      if free_at_ms ~= moment then
-        add_moment()
-        moment, together = free_at_ms, 0
-      end
-      together = together + amount
-    elseif is_open(owner) then
-      row.held = row.held - amount
-    else
-      row.live = row.live - amount
+    if at_ms > now_ms then
+      first_ms, last_ms = first_ms > 0 and first_ms or at_ms, at_ms
     end
   end
-  add_moment()
-  local figures = { row.settled, row.live, row.held, ahead[account] or 0 }
-  for _, figure in ipairs(leaving) do
-    figures[#figures + 1] = figure
-  end
-  return figures
+  return open_sum, settled_sum, first_ms, last_ms
 end
 
-local answer = { 'BALANCES ' .. digits(now_ms) }
-for _, account in ipairs(names) do
-  answer[#answer + 1] = account
-  answer[#answer + 1] = doubles(view(account))
+local cursor, found = '0', {}
+if request.accounts then
+  for at, text in ipairs(call('HMGET', ACCOUNTS, unpack(request.accounts))) do
+    if text then
+      found[#found + 1] = request.accounts[at]
+      found[#found + 1] = text
+    end
+  end
+else
+  cursor, found = unpack(call('HSCAN', ACCOUNTS, request.cursor, 'COUNT', request.count))
+end
+
+local function is_wanted(account)
+  for _, prefix in ipairs(request.prefixes or { '' }) do
+    if string.sub(account, 1, #prefix) == prefix then
+      return true
+    end
+  end
+  return false
+end
+
+local is_due = state.next_lease_end_ms > 0 and state.next_lease_end_ms <= now_ms
+local answer = { 'BALANCES ' .. digits(now_ms), cursor, is_due and 1 or 0, state.queue_until_ms > now_ms and 1 or 0 }
+for at = 1, #found, 2 do
+  local account = found[at]
+  if is_wanted(account) then
+    local row = read_row(account, found[at + 1])
+    answer[#answer + 1] = account
+    answer[#answer + 1] = row.free_at_ms > 0 and doubles({ row.settled, row.live, row.held, window_in_short(account) })
+      or pack('<ddd', row.settled, row.live, row.held)
+  end
 end
 return answer

@@ -1,7 +1,7 @@
--- How much is in the ledger. It reads every account, so it is for an operator, not for every call.
--- Request: nothing.
--- Answers DESCRIBED and: time, accounts, open holds, records, first and last record's time (0: none), bytes of the journal, of all else;
--- then the ledger's id.
+-- How much is in the ledger, with the memory of a part of its windows.
+-- Request: cursor ("0" at first), count (accounts at once).
+-- Answers DESCRIBED, the next cursor ("0" at the end), the bytes of these accounts' windows, and as figures: time, accounts, open holds,
+--   records, first and last record's time (0: none), bytes of the journal, of all else but windows; then the ledger's id.
 -- Needs: reading.
 
 local fault = begin_reading(0)
@@ -20,16 +20,16 @@ local other_bytes = 0
 for _, key in ipairs({ KEYS[1], ACCOUNTS, HOLDS, QUEUE, ENDED, LOST, OPENING }) do
   other_bytes = other_bytes + bytes(key)
 end
-local accounts = 0
-for account, text in pairs(read_pairs(call('HGETALL', ACCOUNTS))) do
-  accounts = accounts + 1
-  if read_row(account, text).free_at_ms > 0 then
-    other_bytes = other_bytes + bytes(WINDOW .. account)
+local cursor, found = unpack(call('HSCAN', ACCOUNTS, request.cursor, 'COUNT', request.count))
+local window_bytes = 0
+for at = 1, #found, 2 do
+  if read_row(found[at], found[at + 1]).free_at_ms > 0 then
+    window_bytes = window_bytes + bytes(WINDOW .. found[at])
   end
 end
 local figures = doubles({
   now_ms,
-  accounts,
+  state.accounts,
   call('HLEN', HOLDS),
   call('XLEN', RECORDS),
   at_ms(call('XRANGE', RECORDS, '-', '+', 'COUNT', 1)),
@@ -37,4 +37,4 @@ local figures = doubles({
   bytes(RECORDS),
   other_bytes,
 })
-return 'DESCRIBED ' .. figures .. state.id
+return { 'DESCRIBED', cursor, window_bytes, figures, state.id }

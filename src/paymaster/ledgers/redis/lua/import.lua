@@ -23,7 +23,7 @@ function steps.begin(text)
   for _, account in ipairs(call('HKEYS', ACCOUNTS)) do
     call('DEL', WINDOW .. account)
   end
-  call('DEL', ACCOUNTS, HOLDS, QUEUE, ENDED, LOST, RECORDS, OPENING)
+  call('DEL', ACCOUNTS, HOLDS, QUEUE, ENDED, LOST, RECORDS, OPENING, SWEEP)
   state = read_state(string.rep('\0', FIGURES_BYTES))
   state.version, state.now_ms, state.id = IMPORTING, request.token, request.new_id
   call('SET', KEYS[1], pack_state(state))
@@ -91,7 +91,7 @@ function steps.drop()
   for _, account in ipairs(call('HKEYS', ACCOUNTS)) do
     call('DEL', WINDOW .. account)
   end
-  call('DEL', KEYS[1], ACCOUNTS, HOLDS, QUEUE, ENDED, LOST, RECORDS, OPENING)
+  call('DEL', KEYS[1], ACCOUNTS, HOLDS, QUEUE, ENDED, LOST, RECORDS, OPENING, SWEEP)
   return 'DROPPED'
 end
 

@@ -1,7 +1,8 @@
 -- Admit a hold whole, or refuse it and keep its ticket in the queue (`transactions.reserve`).
 -- Request: clock_ms (absent: the server's), hold, lease_ms, charges, process (which holds it; absent: not known), lost_record,
 --   queue_for_ms, waiters (absent, or names and waited_ms).
--- Answers HELD at lease (settled live held ahead)…, REFUSED at (charge settled live held ahead count (at amount)…)…, ENDED, or LARGE account.
+-- Answers HELD at lease (settled live held ahead)…, REFUSED at (charge settled live held ahead count (at amount)…)…, ENDED, LARGE account, or
+--   MORE if it did not fit, and there is more to clean up than one script does: ask again at once.
 -- Needs: queue.
 
 local fault = begin_writing(request.clock_ms)
@@ -57,19 +58,29 @@ elseif state.queue_until_ms > 0 then
   state.queue_until_ms = 0
 end
 
--- What must leave the window for the charge to fit, as figures; and whether that is enough (`transactions._leaving`).
-local function leaving(account, missing)
+-- What must leave the window for the charge to fit, as figures; and whether that is enough (`transactions._leaving`). Beyond so many entries
+-- what is missing is answered with the last of them, if the window has as much: the caller asks again then.
+local function leaving(account, missing, in_window)
   flush()
+  local LEAVING_AT_ONCE = 512
   local figures, from, moment, together = {}, 0, nil, 0
   local function add_moment()
     if moment and together ~= 0 then
       figures[#figures + 1] = moment
       figures[#figures + 1] = together
-      missing = missing - together
+      missing, in_window = missing - together, in_window - together
     end
     return missing <= 0
   end
   while true do
+    if from == LEAVING_AT_ONCE then
+      if not add_moment() and missing <= in_window then
+        figures[#figures + 1] = moment
+        figures[#figures + 1] = missing
+        missing = 0
+      end
+      return figures, missing <= 0
+    end
     local some = call('ZRANGE', WINDOW .. account, from, from + 63, 'WITHSCORES')
     if #some == 0 then
       return figures, add_moment()
@@ -96,7 +107,7 @@ for number = 1, count do
   local total = row.settled + row.live + row.held
   local missing = cap >= 0 and total + before + amount - cap or 0
   if missing > 0 then
-    local figures, enough = leaving(account, missing)
+    local figures, enough = leaving(account, missing, row.live + row.held)
     if amount + row.settled > cap or not (enough or row.held + before > 0) then
       waiting_helps = false
     end
@@ -137,6 +148,14 @@ local function stay()
   state.queue_until_ms = math.max(state.queue_until_ms, ticket.until_ms)
 end
 
+local is_unfinished = is_sweeping
+for number = 1, count do
+  local free_at_ms = rows[charges[number]].free_at_ms
+  is_unfinished = is_unfinished or free_at_ms > 0 and free_at_ms <= now_ms
+end
+if #short > 1 and is_unfinished then
+  return close('MORE', nil, lost)
+end
 if #short > 1 then
   if not waiting_helps then
     leave()

@@ -1,9 +1,9 @@
--- Charge and record the holds whose lease is over (`transactions.sweep`).
--- Request: clock_ms (absent: the server's). Answers SWEPT at, and the lost holds.
+-- Charge and record some of the holds whose lease is over (`transactions.sweep`).
+-- Request: clock_ms (absent: the server's). Answers SWEPT, or MORE if it did not get to all, and the lost holds.
 
 local fault = begin_writing(request.clock_ms)
 if fault then
   return fault
 end
 local lost = sweep()
-return close('SWEPT', pack('<d', now_ms), lost)
+return close(is_sweeping and 'MORE' or 'SWEPT', nil, lost)

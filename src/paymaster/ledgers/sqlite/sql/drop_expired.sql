@@ -1,1 +1,2 @@
-DELETE FROM entry WHERE free_ms <= ?
+-- The last entry that was listed.
+DELETE FROM entry WHERE (free_ms, account, owner) <= (?, ?, ?)

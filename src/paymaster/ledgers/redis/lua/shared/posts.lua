@@ -1,13 +1,16 @@
 -- What no hold carries.
 
 -- Read the accounts of charges, posts and clears, and the windows that are to be emptied. Whatever of it is damaged ends the script before
--- it writes.
+-- it writes. A window in which no open hold has anything is dropped as a whole, and not read.
 local function load_all(charges, count, posts, clears)
   local accounts = { unpack(charges, 1, count) }
   for _, account in ipairs(clears) do
     accounts[#accounts + 1] = account
-    for _, member in ipairs(call('ZRANGE', WINDOW .. account, 0, -1)) do
-      read_entry(account, member)
+    call('ZCARD', WINDOW .. account)
+    if read_row(account, call('HGET', ACCOUNTS, account)).held ~= 0 then
+      for _, member in ipairs(call('ZRANGE', WINDOW .. account, 0, -1)) do
+        read_entry(account, member)
+      end
     end
   end
   for _, entry in ipairs(posts) do
@@ -24,10 +27,14 @@ local function post(posts, clears, changes)
   local cleared = {}
   for _, account in ipairs(clears) do
     local row, window = rows[account], WINDOW .. account
-    for _, member in ipairs(call('ZRANGE', window, 0, -1)) do
-      local _, owner = read_entry(account, member)
-      if not is_open(owner) then
-        call('ZREM', window, member)
+    if row.held == 0 then
+      call('UNLINK', window)
+    else
+      for _, member in ipairs(call('ZRANGE', window, 0, -1)) do
+        local _, owner = read_entry(account, member)
+        if not is_open(owner) then
+          call('ZREM', window, member)
+        end
       end
     end
     cleared[#cleared + 1] = row.settled + row.live

@@ -21,6 +21,7 @@
 --   …:lost             hash: those of them that were charged as lost -> the position of the record in the journal
 --   …:records          stream: the journal
 --   …:opening          hash: account -> what records that are no longer in the journal had charged
+--   …:sweep            text: how far an unfinished sweep has come
 --   …:migration        text that expires: which client is bringing the ledger up to date (`migrate.lua`, which has two more keys)
 
 local call, format, pack, unpack_doubles = redis.call, string.format, struct.pack, struct.unpack
@@ -28,6 +29,9 @@ local call, format, pack, unpack_doubles = redis.call, string.format, struct.pac
 local request = cjson.decode(ARGV[1])
 local state, state_as_read, now_ms
 local rows, changed, has_checked = {}, {}, false
+-- One script takes so many entries out of windows at most (`EXPIRED_AT_ONCE`): the server does nothing else meanwhile. What is left counts
+-- until a later script takes it, so a cap is kept all the same. `is_sweeping`: there are leases that the script did not get to.
+local expired_left, is_sweeping = 500, false
 
 -- One account holds this much at most: 9 million dollars in nano-dollars. Up to 2^53 there is room for bills beyond their hold.
 local LARGEST, EXACT = 9000000000000000, 9007199254740992
@@ -170,6 +174,7 @@ local VERSION, IMPORTING, MIGRATING = 3, 0, 1003
 
 local base = string.sub(KEYS[1], 1, -6)
 local ACCOUNTS, HOLDS, QUEUE, WINDOW = base .. 'accounts', base .. 'holds', base .. 'line', base .. 'window:'
+local SWEEP = base .. 'sweep'
 local ENDED, LOST, RECORDS, OPENING = base .. 'ended', base .. 'lost', base .. 'records', base .. 'opening'
 
 local function digits(number)
@@ -333,9 +338,10 @@ local function first_free_at_ms(account)
   return free_at_ms
 end
 
--- Take what has left the window off the sums (`UnitOfWork._free`); `load` removes it.
+-- Take what has left the window off the sums (`UnitOfWork._free_expired`), as far as the script may. `load` removes so many as this answers.
 local function free(account, row)
-  for _, member in ipairs(call('ZRANGEBYSCORE', WINDOW .. account, '-inf', now_ms)) do
+  local members = call('ZRANGEBYSCORE', WINDOW .. account, '-inf', now_ms, 'LIMIT', 0, expired_left)
+  for _, member in ipairs(members) do
     local amount, owner = read_entry(account, member)
     if row.held > 0 and is_open(owner) then
       row.held = row.held - amount
@@ -343,6 +349,8 @@ local function free(account, row)
       row.live = row.live - amount
     end
   end
+  expired_left = expired_left - #members
+  return #members
 end
 
 -- Read the first so many accounts of a list, unless they were read before (`UnitOfWork.load`).
@@ -371,14 +379,15 @@ local function load(accounts, count)
     end
     local row = read_row(account, texts[at])
     rows[account] = row
-    if row.free_at_ms > 0 and row.free_at_ms <= now_ms then
-      free(account, row)
+    if row.free_at_ms > 0 and row.free_at_ms <= now_ms and expired_left > 0 then
       freed = freed or {}
-      freed[#freed + 1] = account
+      freed[account] = free(account, row)
     end
   end
-  for _, account in ipairs(freed or {}) do -- after all of them were read
-    call('ZREMRANGEBYSCORE', WINDOW .. account, '-inf', now_ms)
+  for account, count in pairs(freed or {}) do -- after all of them were read
+    if count > 0 then
+      call('ZREMRANGEBYRANK', WINDOW .. account, 0, count - 1)
+    end
     rows[account].free_at_ms = first_free_at_ms(account)
     changed[account] = true
   end
@@ -403,6 +412,21 @@ local function write_hold(id, at_ms, lease_until_ms, charges, process, lost_reco
   if state.next_lease_end_ms == 0 or lease_until_ms < state.next_lease_end_ms then
     state.next_lease_end_ms = lease_until_ms
   end
+  if is_sweeping then -- the sweep may not meet this hold
+    local cursor, next_ms = string.match(call('GET', SWEEP), '^(%d+) (%d+)$')
+    if next_ms == '0' or lease_until_ms < tonumber(next_ms) then
+      call('SET', SWEEP, cursor .. ' ' .. digits(lease_until_ms))
+    end
+  end
+end
+
+-- Whether an open hold's entry counts in its account's window (`UnitOfWork.still_counts`).
+local function still_counts(account, row, free_at_ms, amount, id)
+  return free_at_ms > now_ms
+    or amount ~= 0
+      and row.free_at_ms > 0
+      and row.free_at_ms <= free_at_ms
+      and call('ZSCORE', WINDOW .. account, format('%.0f:%s', amount, id))
 end
 
 -- End a hold: free what it held, count the actual amounts (`transactions._fold`). Answers before and after, for each charge.
@@ -418,7 +442,7 @@ local function fold(id, at_ms, charges, count, amounts, was_held)
       row.held, row.settled = row.held - held, row.settled + amount
     elseif window_ms == 0 then
       row.held = row.held - held
-    elseif at_ms + window_ms > now_ms then
+    elseif still_counts(account, row, at_ms + window_ms, held, id) then
       row.held, row.live = row.held - held, row.live + amount
       if held ~= amount then
         if held ~= 0 then
@@ -449,23 +473,43 @@ local function write_record(id, lost, amounts, body)
   return position
 end
 
--- Charge every hold but one whose lease is over in full, and write its record (`transactions._sweep`). `next_lease_end_ms` may lie before
--- the first lease's end, never after it.
+-- The open holds but one whose lease is over, of a part of all open holds: the first to end, and at most `LOST_AT_ONCE`. SWEEP keeps how
+-- far the scripts have come, and when the first lease ends of those that they left open; it is gone when they have seen all.
+local function next_expired(but)
+  local LOST_AT_ONCE, HOLDS_AT_ONCE = 50, 200
+  local cursor, next_ms = string.match(call('GET', SWEEP) or '0 0', '^(%d+) (%d+)$')
+  cursor, next_ms = cursor or '0', tonumber(next_ms or 0)
+  local after, found = unpack(call('HSCAN', HOLDS, cursor, 'COUNT', HOLDS_AT_ONCE))
+  local expired = {}
+  for at = 1, #found, 2 do
+    local hold = read_hold(found[at], found[at + 1])
+    if hold.lease_until_ms > now_ms then
+      next_ms = next_ms > 0 and math.min(next_ms, hold.lease_until_ms) or hold.lease_until_ms
+    elseif hold.id ~= but then
+      expired[#expired + 1] = hold
+    end
+  end
+  table.sort(expired, function(a, b)
+    return a.lease_until_ms < b.lease_until_ms or (a.lease_until_ms == b.lease_until_ms and a.id < b.id)
+  end)
+  if #expired > LOST_AT_ONCE then
+    after = cursor -- again: those that are charged now are not met any more
+    expired = { unpack(expired, 1, LOST_AT_ONCE) }
+    is_sweeping = true
+  end
+  is_sweeping = is_sweeping or after ~= '0'
+  return expired, after, next_ms
+end
+
+-- Charge holds but one whose lease is over in full, and write their records (`transactions._sweep`). `next_lease_end_ms` may lie before the
+-- first lease's end, never after it.
 local function sweep(but)
   local lost = {}
   if state.next_lease_end_ms == 0 or state.next_lease_end_ms > now_ms then
     return lost
   end
   flush()
-  local expired, next_lease_end_ms = {}, 0
-  for id, text in pairs(read_pairs(call('HGETALL', HOLDS))) do
-    local hold = read_hold(id, text)
-    if hold.lease_until_ms <= now_ms then
-      expired[#expired + 1] = id ~= but and hold or nil
-    elseif next_lease_end_ms == 0 or hold.lease_until_ms < next_lease_end_ms then
-      next_lease_end_ms = hold.lease_until_ms
-    end
-  end
+  local expired, cursor, next_ms = next_expired(but)
   call('HLEN', LOST)
   local of_all, wanted = {}, {}
   for _, hold in ipairs(expired) do
@@ -486,10 +530,12 @@ local function sweep(but)
     local some = { unpack(of_all, first, math.min(first + 999, #of_all)) }
     load(some, #some)
   end
-  state.next_lease_end_ms = next_lease_end_ms
-  table.sort(expired, function(a, b)
-    return a.lease_until_ms < b.lease_until_ms or (a.lease_until_ms == b.lease_until_ms and a.id < b.id)
-  end)
+  if is_sweeping then
+    call('SET', SWEEP, cursor .. ' ' .. digits(next_ms))
+  else
+    call('DEL', SWEEP)
+    state.next_lease_end_ms = next_ms
+  end
   for _, hold in ipairs(expired) do
     local charges, count = hold.parts, hold.count
     local amounts = {}
