@@ -113,14 +113,14 @@ class SqliteLedger:
 
     async def reserve(self, hold: Hold, now_ms: int, *, queue_for_ms: int = 0) -> ReserveOutcome:
         """Admit the hold whole or not at all; see `Books`."""
-        lost = await self._charge_ended(now_ms, LOOK_MS) or ()
+        claimed = self._claim_ended(LOOK_MS)
+        lost = await self._charge_ended(claimed, now_ms) if claimed else ()
         answer = await self._ask(hold, now_ms, queue_for_ms)
-        if isinstance(answer, Refused):
+        if isinstance(answer, Refused) and (claimed := self._claim_ended(LOOK_WHEN_REFUSED_MS)):
             with suppress(LedgerUnavailable):  # the refusal stands
-                ended = await self._charge_ended(now_ms, LOOK_WHEN_REFUSED_MS)
-                if ended is not None:
-                    answer, lost = replace(answer, lost=()), lost + answer.lost + ended
-                    answer = await self._ask(hold, now_ms, queue_for_ms)
+                ended = await self._charge_ended(claimed, now_ms)
+                answer, lost = replace(answer, lost=()), lost + answer.lost + ended
+                answer = await self._ask(hold, now_ms, queue_for_ms)
         answer = transactions.with_lost(answer, lost)
         if isinstance(answer, Held):
             self._forget_expired(now_ms)
@@ -142,8 +142,9 @@ class SqliteLedger:
 
     async def settle(self, settlement: Settlement, now_ms: int) -> Settled:
         """Post the actual amounts and the record, once."""
+        claimed = self._claim_ended(LOOK_MS)
         try:
-            lost = await self._charge_ended(now_ms, LOOK_MS) or ()
+            lost = await self._charge_ended(claimed, now_ms) if claimed else ()
             settled = await self._write(lambda store: transactions.settle(store, settlement, now_ms))
         finally:
             self._open_holds.pop(settlement.hold.id, None)
@@ -157,10 +158,7 @@ class SqliteLedger:
 
     async def sweep(self, now_ms: int) -> tuple[Lost, ...]:
         """Charge and record the holds whose lease is over, and those of processes that ended."""
-        lost = await self._charge_ended(now_ms, 0) or ()
-        while some := await self._transact(lambda store: transactions.sweep(store, now_ms)):
-            lost += some
-        return lost
+        return await self._charge_ended(self._claim_ended(0), now_ms)
 
     async def balances(self, prefix: str, now_ms: int) -> dict[str, Balance]:
         """The accounts whose names start so, as a sweep would leave them; all at one instant."""
@@ -236,11 +234,8 @@ class SqliteLedger:
                 self._locks.give_up(holds_something=bool(self._open_holds))
             self._disconnect()
 
-    async def _charge_ended(self, now_ms: int, look_every_ms: int) -> tuple[Lost, ...] | None:
-        """Charge what ended processes hold, and drop their tickets, if it is time to look for them; None if there was no such process."""
-        claimed = self._claim_ended(look_every_ms)
-        if not claimed:
-            return None
+    async def _charge_ended(self, claimed: Sequence[ClaimedFile], now_ms: int) -> tuple[Lost, ...]:
+        """Charge what these ended processes hold, and all holds whose lease is over; drop the tickets of the processes."""
         ended = tuple([file.ended for file in claimed])
         lost: tuple[Lost, ...] = ()
         try:
