@@ -5,7 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import sqlite3
+import subprocess
+import sys
 from datetime import UTC, datetime
 
 import pytest
@@ -177,6 +180,36 @@ def test_status_of_one_run(paymaster, registry):
 @pytest.mark.usefixtures("spent")
 def test_status_without_a_registry_knows_no_caps(paymaster):
     assert {budget["cap_nanousd"] for budget in json.loads(paymaster("status", "--json").out)["budgets"]} == {None}
+
+
+KILLED = """
+import os, sys, time
+from pathlib import Path
+from paymaster.accounting.accounts import Charge, Hold
+from paymaster.ledgers.sqlite.ledger import SqliteLedger
+from paymaster.runtime import BlockingRuntime, run
+charges = (Charge("usd/run/two", 180_000_000, None), Charge("usd", 180_000_000, None), Charge("slots/m", 1, None, 0))
+run(SqliteLedger(Path(sys.argv[1]), BlockingRuntime().sleep).reserve(Hold("h", charges, 600_000), time.time_ns() // 1_000_000))
+os.kill(os.getpid(), 9)
+"""
+
+
+def test_status_shows_what_a_process_that_ended_holds(paymaster, spent):
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+    with subprocess.Popen([sys.executable, "-c", KILLED, str(spent)], env=environment) as killed:
+        killed.wait()
+    for _ in range(2):  # it only looks
+        shown = paymaster("status")
+        assert f"$0.18 is held by a process that ended (pid {killed.pid}); charged by the next call." in " ".join(
+            f"{shown.out} {shown.err}".split()
+        )
+    (holder,) = json.loads(paymaster("status", "--json").out)["ended_holders"]
+    assert (holder["pid"], holder["holds"]) == (killed.pid, 1)
+    assert holder["held"] == {"usd/run/two": 180_000_000, "usd": 180_000_000, "slots/m": 1}
+    (holder,) = json.loads(paymaster("status", "--run-id", "two", "--json").out)["ended_holders"]
+    assert holder["held"] == {"usd/run/two": 180_000_000, "slots/m": 1}
+    paymaster("report")
+    assert json.loads(paymaster("status", "--json").out)["ended_holders"] == []
 
 
 def test_status_of_an_unknown_run(paymaster):

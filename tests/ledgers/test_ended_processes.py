@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from paymaster.accounting.accounts import Charge, EndedHolder, Held, Hold, HoldEnded, Refused, Settlement
+from paymaster.accounting.process_names import process_number
 from paymaster.errors import LedgerUnavailable
 from paymaster.ledgers import transactions
-from paymaster.ledgers.identity import process_name, process_number
+from paymaster.ledgers.identity import process_name
 from paymaster.ledgers.sqlite import process_locks
 from paymaster.ledgers.sqlite.ledger import SqliteLedger
 from paymaster.runtime import iterate, run

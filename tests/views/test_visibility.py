@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from paymaster.accounting.account_names import budget_account
+from paymaster.accounting.accounts import EndedHolder
 from paymaster.views.ledger_status import BudgetState, LedgerStatus, LimitState, ModelState, QueueState
 from paymaster.views.visibility import A_BUDGET, Reader, visible_to
 
@@ -82,6 +83,10 @@ def test_every_part_of_a_status_is_filtered() -> None:
         limits=tuple(map(limit, names)),
         models=tuple(map(model, names)),
         queue=(QueueState(model="a", calls=3, since_ms=1, accounts=accounts), QueueState(model="c", calls=1, since_ms=1, accounts=())),
+        ended=(
+            EndedHolder("1-00000000", 2, {"usd/~ben/run/r": 5, "usd/~ann/run/r": 3, "slots/a": 1, "slots/c": 1}, 1),
+            EndedHolder("2-00000000", 1, {"usd/~ben/run/r": 5, "slots/key/k3": 1}, 1),
+        ),
     )
     seen = visible_to(CAREFUL, status)
     assert [each.account for each in seen.budgets] == ["usd/~ann/run/r"]
@@ -89,4 +94,5 @@ def test_every_part_of_a_status_is_filtered() -> None:
     assert [each.model for each in seen.models] == ["a", "key/k1"]
     assert [each.accounts for each in seen.queue] == [(A_BUDGET, "requests/a", "usd/month/2026-11")]
     assert seen.queue[0].wait_for == "a budget, rpm, usd/month/2026-11"
+    assert [each.held for each in seen.ended] == [{"usd/~ann/run/r": 3, "slots/a": 1}]
     assert visible_to(EVERYBODY, status) == status

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from paymaster.accounting.accounts import Balance, Queued, Record
+from paymaster.accounting.accounts import Balance, EndedHolder, Queued, Record
 from paymaster.cli.backlog_tables import backlog_json, backlog_sentences
 from paymaster.cli.flags import Flags
 from paymaster.cli.terminal import write_json
@@ -97,6 +97,10 @@ class LedgerReader:
     def queue(self, now_ms: int | None = None) -> Sequence[Queued]:
         """The calls that wait in the queue, with times by the same clock."""
         return () if self.is_new else run(self.ledger.waiting(self.now_ms() if now_ms is None else now_ms))
+
+    def ended_holders(self, now_ms: int) -> Sequence[EndedHolder]:
+        """What processes that ended still hold, with times by the same clock."""
+        return () if self.is_new else run(self.ledger.ended_holders(now_ms))
 
     def records(self) -> Iterator[Record]:
         """The record of each hold. Holds whose lease is over are charged and recorded first."""

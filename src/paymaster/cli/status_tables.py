@@ -3,7 +3,9 @@
 from dataclasses import asdict
 
 from paymaster.accounting.money import format_usd
+from paymaster.accounting.process_names import process_number
 from paymaster.cli.terminal import Cell, Column, Table
+from paymaster.routing.ended_holders import describe_ended
 from paymaster.views.ledger_status import BudgetState, LedgerStatus, LimitState, ModelState, QueueState
 from paymaster.views.states import StateWords, budget_name, budget_state, model_state, waited
 from paymaster.views.words import duration
@@ -31,7 +33,13 @@ def status_json(status: LedgerStatus, now_ms: int, ledger: str) -> dict[str, obj
         "limits": [asdict(limit) for limit in status.limits],
         "models": [{**asdict(model), "half_open": model.half_open} for model in status.models],
         "queued": [asdict(waiting) for waiting in status.queue],
+        "ended_holders": [{**each._asdict(), "pid": process_number(each.process)} for each in status.ended],
     }
+
+
+def ended_sentences(status: LedgerStatus, now_ms: int) -> list[str]:
+    """What processes that ended still hold."""
+    return [f"{sentence}." for sentence in describe_ended(status.ended, now_ms)]
 
 
 def _budget_table(budgets: tuple[BudgetState, ...]) -> Table:

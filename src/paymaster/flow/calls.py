@@ -9,14 +9,14 @@ It is written once, as an asynchronous generator over the ports. An async caller
 ports that never suspend. It yields the chunks of a streamed answer and, last, the `Reply`.
 """
 
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
 from paymaster.accounting.accounts import Hold
 from paymaster.accounting.records import AttemptRecord
 from paymaster.accounting.usage.record import Usage
-from paymaster.errors import BudgetExceeded, PaymasterError, RequestRefused
+from paymaster.errors import BudgetExceeded, LimitReached, PaymasterError, RequestRefused
 from paymaster.flow.admission import AdmittedAttempt, CallAdmission, Patience
 from paymaster.flow.attempt import Attempt
 from paymaster.flow.call_events import CallEvents
@@ -25,6 +25,8 @@ from paymaster.flow.replies import Reply
 from paymaster.operations import Operation
 from paymaster.routing.budgets import BudgetsLeft
 from paymaster.routing.call_errors import describe_failure, no_model_error
+from paymaster.routing.charges import charges
+from paymaster.routing.ended_holders import blocking, describe_ended
 from paymaster.routing.failures import RULES, Failure, FailureKind, Then, TryAgain, counts_as_attempt, next_step, pause_ms
 from paymaster.routing.on_refusal import Deferred
 from paymaster.routing.planning import Candidate, SkipCause, Skipped, assess
@@ -69,7 +71,7 @@ async def serve(
                     return
                 if not await call.tries_again(attempt, attempt.outcome, candidate, tried, has_fallback=has_fallback):
                     break
-        raise call.error()
+        raise await call.error()
     except PaymasterError as error:
         call.events.gave_up(error, call.records)
         raise
@@ -91,6 +93,7 @@ class _Call:
         self._outgrown_tokens = 0
         self._counted = 0
         self._throttled: Skipped | None = None
+        self._considered: list[Candidate] = []
         self.records = list[AttemptRecord]()
 
     def turns(self) -> Iterator[tuple[Candidate, bool, bool]]:
@@ -117,6 +120,7 @@ class _Call:
         if (obstacle := self._obstacle(candidate)) is not None:
             self._skip_or_defer(candidate, obstacle, has_fallback=has_fallback)
             return None
+        self._considered.append(candidate)
         planned = self._next_attempt(candidate, has_fallback=has_fallback)
         admission = await self._admission.admit(planned, enforce_money=enforce_money)
         if not isinstance(admission, AdmittedAttempt):
@@ -188,12 +192,25 @@ class _Call:
             over_budget=left.over,
         )
 
-    def error(self) -> PaymasterError:
+    async def error(self) -> PaymasterError:
         """Why nobody answered."""
         error = no_model_error(self._request, self._admission.skipped, self._admission.budget_refusals, self.records)
+        if isinstance(error, BudgetExceeded | LimitReached) and (ended := await self._ended_holders()):
+            error = no_model_error(self._request, self._admission.skipped, self._admission.budget_refusals, self.records, ended)
         if isinstance(error, BudgetExceeded):
             self.events.stopped(error)
         return error
+
+    async def _ended_holders(self) -> Sequence[str]:
+        """What processes that ended hold on the accounts of this call, in words; nothing if the ledger can't be asked."""
+        now_ms = self._runtime.now_ms()
+        try:
+            holders = await self._world.books.ended_holders(now_ms)
+        except PaymasterError:
+            return ()
+        charged = (charges(candidate, enforce_money=True, as_probe=True) for candidate in self._considered)
+        accounts = {charge.account for each in charged for _, charge in each}
+        return describe_ended(blocking(holders, accounts.__contains__), now_ms)
 
     def _skip_or_defer(self, candidate: Candidate, why: Skipped | Deferred, *, has_fallback: bool) -> None:
         """Go on without the candidate; a deferred one is tried again after the others, if there are any."""

@@ -65,7 +65,8 @@ class DashboardData:
             balances, queue = await world.books.balances("", now_ms), await world.books.waiting(now_ms)
             notes = await asyncio.to_thread(read_call_notes, [options.events or default_path(options.state_dir, options.scope.run)])
             timelines = [self._spending.timeline(by, now_ms - RANGES_MS[range_name], now_ms + 1) for by in CHARTED]
-            status = ledger_status(balances, world.registry, queue=queue)
+            ended = await world.books.ended_holders(now_ms)
+            status = ledger_status(balances, world.registry, queue=queue, ended=ended)
             view = dashboard(reader, status, world.registry, timelines, self._recent_calls.calls(notes), now_ms, range_name)
             self._views[range_name, reader] = now_ms, view
             return view

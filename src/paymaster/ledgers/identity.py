@@ -14,6 +14,7 @@ from secrets import token_hex
 
 import orjson
 
+from paymaster.accounting.process_names import name_process
 from paymaster.errors import LedgerReplaced, LedgerUnusable
 
 ACCEPT = (
@@ -22,7 +23,6 @@ ACCEPT = (
 )
 _DAMAGED_ADVICE = "Restore it; or `paymaster ledger accept` takes the ledger that is there now."
 _ID = re.compile(r"[0-9a-f]{32}")
-_PROCESS = re.compile(r"(\d+)-[0-9a-f]{8}")
 # "id time", always of one length: it is overwritten in place.
 _SEEN = re.compile(rb"([0-9a-f]{32}) (\d{16})\n")
 
@@ -32,15 +32,9 @@ def process_name() -> str:
     return _process_name(os.getpid())
 
 
-def process_number(name: str) -> int | None:
-    """The number in a process's name; None if it is no such name."""
-    found = _PROCESS.fullmatch(name)
-    return None if found is None else int(found[1])
-
-
 @cache
 def _process_name(number: int) -> str:
-    return f"{number}-{token_hex(4)}"
+    return name_process(number, token_hex(4))
 
 
 def new_id() -> str:

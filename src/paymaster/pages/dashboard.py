@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from paymaster.accounting.account_names import key_of
 from paymaster.registry.models import Registry
+from paymaster.routing.ended_holders import describe_ended
 from paymaster.views.ledger_status import BudgetState, LedgerStatus, LimitState, QueueState, kind_of, most_relevant
 from paymaster.views.recent_calls import RecentCall
 from paymaster.views.spending import Timeline
@@ -68,7 +69,10 @@ class DashboardModel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dashboard:
-    """Everything that is live. `held_nanousd` is what the reader's open calls hold: of overlapping kinds of budgets, the largest sum."""
+    """Everything that is live. `ended` says what processes that ended still hold.
+
+    `held_nanousd` is what the reader's open calls hold: of overlapping kinds of budgets, the largest sum.
+    """
 
     now_ms: int
     range_name: str
@@ -78,6 +82,7 @@ class Dashboard:
     waiting: int
     budgets: Sequence[DashboardBudget]
     hidden_budgets: int
+    ended: Sequence[str]
     models: Sequence[DashboardModel]
     timelines: Sequence[Timeline]
     calls: Sequence[RecentCall]
@@ -111,6 +116,7 @@ def dashboard(
         waiting=sum(waiting.calls for waiting in status.queue),
         budgets=[_budget(budget) for budget in shown],
         hidden_budgets=len(status.budgets) - len(shown),
+        ended=describe_ended(status.ended, now_ms),
         models=_models(status, models_for(reader, registry), now_ms),
         timelines=timelines,
         calls=calls,

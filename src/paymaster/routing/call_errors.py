@@ -71,18 +71,23 @@ def describe_wait(refused: Refused | None, patience_ms: int) -> str:
 
 
 def no_model_error(
-    request: Request, skipped: Sequence[Skipped], refusals: Sequence[BudgetRefusal], records: Sequence[AttemptRecord]
+    request: Request,
+    skipped: Sequence[Skipped],
+    refusals: Sequence[BudgetRefusal],
+    records: Sequence[AttemptRecord],
+    ended: Sequence[str] = (),
 ) -> PaymasterError:
     """The error for a call without an answer, by the obstacles that it met.
 
     If the last obstacle was a hard budget, the call is a budget stop, even after failed attempts: with more money it would have gone on. If
-    a model failed, or had to be waited for, after the budget's refusal, it is not: retrying later may work.
+    a model failed, or had to be waited for, after the budget's refusal, it is not: retrying later may work. `ended` says what processes
+    that ended hold of the budgets and limits of the call.
     """
     reasons = [(each.model, each.detail) for each in skipped]
     kinds = {each.cause for each in skipped}
     listed = "\n".join(f"  {model}: {detail}" for model, detail in reasons)
     if refusals and _last_obstacle(skipped) is SkipCause.BUDGET:
-        return _budget_error(refusals[0], [*_attempts(records), *_unattempted(skipped, records)])
+        return _budget_error(refusals[0], [*_attempts(records), *_unattempted(skipped, records), *ended])
     if kinds <= {SkipCause.CAPABILITY, SkipCause.VECTORS, SkipCause.CONTEXT, SkipCause.PARAMETER, SkipCause.LIMIT}:
         needs = ", ".join(sorted(needed_capabilities(request)))
         advice = "Add a model that can, or correct `capabilities` and the token limits in the registry."
@@ -97,7 +102,8 @@ def no_model_error(
     retry_in_ms = min((each.retry_in_ms for each in skipped if each.retry_in_ms is not None), default=None)
     if SkipCause.WAIT in kinds and not kinds & {SkipCause.PAUSED, SkipCause.FAILED}:
         advice = "Ask again later, raise the limits or policies.max_wait_s, or add a fallback. `paymaster status` shows the limits."
-        return LimitReached(f"every model is at its limit:\n{listed}", reasons, advice=advice, retry_after_ms=retry_in_ms)
+        held = "".join(f"\n  {sentence}" for sentence in ended)
+        return LimitReached(f"every model is at its limit:\n{listed}{held}", reasons, advice=advice, retry_after_ms=retry_in_ms)
     advice = f"{_charged(records)}See `paymaster status` for limits and pauses, and `paymaster report` for the attempts."
     return NoModelAvailable(f"no model answered:\n{listed}", reasons, advice=advice, retry_after_ms=retry_in_ms)
 

@@ -21,9 +21,10 @@ from paymaster.accounting.account_names import (
     owner_of,
     parse,
 )
-from paymaster.accounting.accounts import Balance, Queued
+from paymaster.accounting.accounts import Balance, EndedHolder, Queued
 from paymaster.registry.models import Limits, Registry
 from paymaster.routing import breaker
+from paymaster.routing.ended_holders import blocking
 
 _WINDOWS: Mapping[str, str] = {
     REQUESTS: "rpm",
@@ -121,17 +122,27 @@ class LedgerStatus:
     limits: tuple[LimitState, ...]
     models: tuple[ModelState, ...]
     queue: tuple[QueueState, ...] = ()
+    ended: tuple[EndedHolder, ...] = ()
 
 
 def ledger_status(
-    balances: Mapping[str, Balance], registry: Registry | None = None, *, run: str | None = None, queue: Sequence[Queued] = ()
+    balances: Mapping[str, Balance],
+    registry: Registry | None = None,
+    *,
+    run: str | None = None,
+    queue: Sequence[Queued] = (),
+    ended: Sequence[EndedHolder] = (),
 ) -> LedgerStatus:
-    """What the balances and the queue show; with a registry also the caps. `run` leaves only the budgets of that run."""
+    """What the balances and the queue show; with a registry also the caps. `run` leaves only the budgets of that run.
+
+    `ended` is what processes that ended still hold, of which is shown what others wait for.
+    """
     return LedgerStatus(
         budgets=tuple(_budgets(balances, registry, run)),
         limits=tuple(_limits(balances, registry)),
         models=_models(balances, registry),
         queue=_queue(queue),
+        ended=blocking(ended, lambda account: not is_money(account) or _is_of_run(account, run)),
     )
 
 
@@ -165,9 +176,7 @@ def most_relevant(budgets: Sequence[BudgetState], most: int) -> tuple[BudgetStat
 def _budgets(balances: Mapping[str, Balance], registry: Registry | None, run: str | None) -> Iterator[BudgetState]:
     for account, balance in sorted(balances.items()):
         of, owner = dimensions_of(account), owner_of(account)
-        if of is None:
-            continue
-        if run is not None and not (_belongs(of, run) or (owner is not None and _belongs(of, run.removeprefix(f"{owner}/")))):
+        if of is None or not _is_of_run(account, run):
             continue
         yield BudgetState(
             account=account,
@@ -177,6 +186,12 @@ def _budgets(balances: Mapping[str, Balance], registry: Registry | None, run: st
             cap_nanousd=_cap(of, registry),
             owner=owner,
         )
+
+
+def _is_of_run(account: str, run: str | None) -> bool:
+    """Whether a budget's account belongs to the run, as it is shown; None is any."""
+    of, owner = dimensions_of(account) or {}, owner_of(account)
+    return run is None or _belongs(of, run) or (owner is not None and _belongs(of, run.removeprefix(f"{owner}/")))
 
 
 def budget_kind(account: str) -> str:

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass, replace
 
-from paymaster.accounting.account_names import dimensions_of, is_money, key_of, owner_of
+from paymaster.accounting.account_names import dimensions_of, is_money, key_of, owner_of, parse
 from paymaster.registry.models import Registry
+from paymaster.routing.ended_holders import blocking
 from paymaster.views.ledger_status import LedgerStatus, QueueState
 
 _PERSONAL = frozenset({"run", "batch", "instance", "user", "key"})
@@ -32,6 +33,10 @@ class Reader:
             return False
         return self.user in {owner_of(account), of.get("user")} or of.get("key") in self.keys or not of.keys() & _PERSONAL
 
+    def sees_account(self, account: str) -> bool:
+        """Whether a budget, or a limit of a model or a key, may be shown."""
+        return self.sees_budget(account) if is_money(account) else self.sees_model(parse(account).subject)
+
     def is_own_budget(self, account: str) -> bool:
         """Whether a budget counts nobody else's calls. For a reader who sees everything all are."""
         return self.user is None or (self.sees_budget(account) and bool((dimensions_of(account) or {}).keys() & _PERSONAL))
@@ -51,6 +56,7 @@ def visible_to(reader: Reader, status: LedgerStatus) -> LedgerStatus:
         limits=tuple(limit for limit in status.limits if reader.sees_model(limit.model)),
         models=tuple(model for model in status.models if reader.sees_model(model.model)),
         queue=tuple(_visible_queue(reader, queue) for queue in status.queue if reader.sees_model(queue.model)),
+        ended=blocking(status.ended, reader.sees_account),
     )
 
 

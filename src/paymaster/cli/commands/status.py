@@ -32,16 +32,16 @@ def status(flags: Flags, as_json: AsJson = False) -> None:
     )
     from paymaster.cli.ledger_access import open_reader
     from paymaster.cli.ledger_tables import clock_sentences
-    from paymaster.cli.status_tables import status_json, status_tables
+    from paymaster.cli.status_tables import ended_sentences, status_json, status_tables
     from paymaster.cli.terminal import write, write_json, write_note, write_tables, write_warnings
     from paymaster.views.ledger_status import ledger_status
 
     with open_reader(flags, as_json=as_json) as reader:
         now_ms, location = reader.now_ms(), reader.location
-        balances, queue = reader.balances(now_ms), reader.queue(now_ms)
+        balances, queue, ended = reader.balances(now_ms), reader.queue(now_ms), reader.ended_holders(now_ms)
         backlog, others, warnings = reader.backlog(), reader.other_backlogs(), reader.known_warnings()
         clocks = reader.clocks_ahead()
-    ledger = ledger_status(balances, registry_named(flags), run=flags.run_id, queue=queue)
+    ledger = ledger_status(balances, registry_named(flags), run=flags.run_id, queue=queue, ended=ended)
     if as_json:
         waiting = {"waiting": backlog_json(backlog), "waiting_elsewhere": other_backlogs_json(others)}
         clocks_json = [each._asdict() for each in clocks]
@@ -49,7 +49,12 @@ def status(flags: Flags, as_json: AsJson = False) -> None:
         return
     tables = [*status_tables(ledger, now_ms), backlog_table(backlog)]
     write_tables(tables)
-    for sentence in (*clock_sentences(clocks), *backlog_sentences(backlog), *other_backlog_sentences(others)):
+    for sentence in (
+        *ended_sentences(ledger, now_ms),
+        *clock_sentences(clocks),
+        *backlog_sentences(backlog),
+        *other_backlog_sentences(others),
+    ):
         write_note(sentence)
     write_warnings(warnings)
     if not any(table.rows for table in tables):

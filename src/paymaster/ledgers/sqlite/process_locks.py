@@ -20,8 +20,8 @@ from weakref import WeakSet
 
 import orjson
 
+from paymaster.accounting.process_names import process_number
 from paymaster.forks import renew_in_children
-from paymaster.ledgers.identity import process_number
 from paymaster.ledgers.store import EndedProcess
 
 if sys.platform != "win32":
@@ -168,7 +168,7 @@ class _OwnLock:
                 self._write_tickets()
 
     def _write_tickets(self) -> None:
-        # Whoever reads it reads the first line only: what is left of a longer one is behind it.
+        # Its readers read the first line only: what is left of a longer one is behind it.
         if self.descriptor is not None:
             with suppress(OSError):
                 os.pwrite(self.descriptor, orjson.dumps(list(self._tickets)) + b"\n", 0)
