@@ -3,7 +3,7 @@
 import logging
 import threading
 import warnings
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack, ExitStack, aclosing, asynccontextmanager, closing, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -189,11 +189,14 @@ class Client(_BaseClient[Stream]):
         with self._call():
             return run(explain(self._resources.world, request, self.current_scope))
 
-    def balances(self, prefix: str = "") -> dict[str, Balance]:
-        """Read the accounts whose name starts with `prefix`, each in its unit (`usd/…` in nano-dollars)."""
+    def balances(self, prefix: str = "", *, accounts: Collection[str] | None = None) -> dict[str, Balance]:
+        """Read the accounts whose name starts with `prefix`, or `accounts` alone, each in its unit (`usd/…` in nano-dollars).
+
+        Balances of very many accounts are read one after the other, so they need not be of one instant.
+        """
         self._calls.check("balances()")
         with self._call():
-            return run(self._resources.books.balances(prefix, self._resources.runtime.now_ms()))
+            return run(_read_balances(self._resources, prefix, accounts))
 
     def close(self) -> None:
         """Close all connections and files. Later calls raise ClientClosed; closing twice is fine.
@@ -293,11 +296,11 @@ class AsyncClient(_BaseClient[AsyncStream]):
         async with self._call():
             return await explain(self._resources.world, request, self.current_scope)
 
-    async def balances(self, prefix: str = "") -> dict[str, Balance]:
+    async def balances(self, prefix: str = "", *, accounts: Collection[str] | None = None) -> dict[str, Balance]:
         """See `Client.balances`."""
         self._calls.check("balances()")
         async with self._call():
-            return await self._resources.books.balances(prefix, self._resources.runtime.now_ms())
+            return await _read_balances(self._resources, prefix, accounts)
 
     async def close(self) -> None:
         """See `Client.close`; the calls of other tasks end as usual."""
@@ -342,3 +345,11 @@ class AsyncClient(_BaseClient[AsyncStream]):
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Close it."""
         await self.close()
+
+
+async def _read_balances(resources: Resources, prefix: str, accounts: Collection[str] | None) -> dict[str, Balance]:
+    books, now_ms = resources.books, resources.runtime.now_ms()
+    if accounts is None:
+        return await books.balances(prefix, now_ms)
+    found = await books.balances_of([account for account in accounts if account.startswith(prefix)], now_ms)
+    return dict(sorted(found.items()))

@@ -185,10 +185,10 @@ def test_without_the_ledger_metrics_still_have_counters(tmp_path):
     with running as alive:
         books = alive.service.active.world.books
 
-        async def fail(*_: object) -> None:
+        def fail(*_: object) -> None:
             raise LedgerUnavailable("the ledger did not answer")
 
-        object.__setattr__(books, "balances", fail)
+        object.__setattr__(books, "balance_pages", fail)
         status, text, _ = fetch(url + "/")
         assert (status, text) == (503, "the ledger did not answer\n")
         status, text, _ = fetch(url + "/metrics")

@@ -102,16 +102,39 @@ def budget_account(per: Mapping[str, str], models: Sequence[str] = (), owner: st
     return "/".join([MONEY, *owned, *named])
 
 
+class BudgetName(NamedTuple):
+    """What a budget is counted for (see `dimensions_of`), and whose own the run, batch or instance is, if it is somebody's."""
+
+    of: dict[str, str]
+    owner: str | None
+
+
+def read_budget(name: str) -> BudgetName | None:
+    """The parts of a budget's name; None if it is no budget."""
+    match = _BUDGET.fullmatch(name)
+    if match is None:
+        return None
+    owner, *values = match.groups()
+    of = {part: _unescaped(value) for part, value in zip(_PARTS, values, strict=True) if value is not None}
+    return BudgetName(of, None if owner is None else _unescaped(owner))
+
+
+def prefixes_of_run(run: str) -> tuple[str, ...]:
+    """How the names begin of all accounts that may be of a run, or of a batch of this name; others begin so, too."""
+    named = ({"run": run}, {"batch": run}, {"instance": f"{run}:"})
+    return (f"{MONEY}/{_OWNER}", f"{MONEY}/models/", *(budget_account(per) for per in named))
+
+
 def dimensions_of(name: str) -> dict[str, str] | None:
     """What a budget is counted for, `{"run": "exp-42"}`, with `models` first if it is limited to some. None if it is no budget."""
-    match = _BUDGET.fullmatch(name)
-    return None if match is None else {part: _unescaped(match[part]) for part in _PARTS if match[part] is not None}
+    found = read_budget(name)
+    return None if found is None else found.of
 
 
 def owner_of(name: str) -> str | None:
     """The user whose own run, batch or instance a budget is counted for; None if it is nobody's own."""
-    match = _BUDGET.fullmatch(name)
-    return None if match is None or match["owner"] is None else _unescaped(match["owner"])
+    found = read_budget(name)
+    return None if found is None else found.owner
 
 
 def without_owner(name: str) -> str:
@@ -125,4 +148,4 @@ def _escape(found: re.Match[str]) -> str:
 
 
 def _unescaped(written: str) -> str:
-    return _ESCAPED.sub(lambda found: _UNESCAPED[found[0]], written)
+    return _ESCAPED.sub(lambda found: _UNESCAPED[found[0]], written) if "%" in written else written

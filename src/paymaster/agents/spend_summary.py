@@ -197,7 +197,7 @@ def _budgets(client: Client, instance: str | None, *, per_instance: bool) -> lis
         accounts |= {
             account.account: account for account in money_accounts(replace(model, budgets=chosen(model.budgets)), policy, scope, now_ms)
         }
-    balances = client.balances("usd/") if accounts else {}
+    balances = client.balances(accounts=accounts) if accounts else {}
     return [(account, balances.get(name, Balance())) for name, account in accounts.items()]
 
 

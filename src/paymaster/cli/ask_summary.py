@@ -76,7 +76,7 @@ def _budget_left(reply: "Reply", client: "Client") -> list[str]:
     if not budgets:
         return []
     try:
-        balances = client.balances("usd")
+        balances = client.balances(accounts=[each.account for each in budgets])
     except LedgerUnavailable:  # the call went on without it, and the log has a warning
         return []
     remaining = [(each.cap_nanousd - (balances[each.account].total if each.account in balances else 0), each) for each in budgets]

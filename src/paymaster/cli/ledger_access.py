@@ -5,7 +5,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from paymaster.accounting.accounts import Balance, EndedHolder, Queued, Record
+from paymaster.accounting.account_names import MONEY
+from paymaster.accounting.accounts import Balance, Record
 from paymaster.cli.backlog_tables import backlog_json, backlog_sentences
 from paymaster.cli.flags import Flags
 from paymaster.cli.terminal import write_json
@@ -21,6 +22,8 @@ from paymaster.ledgers.urls import admin_for, known_ledger, open_ledger, spool_f
 from paymaster.options import state_directory
 from paymaster.runtime import BlockingRuntime, iterate, run
 from paymaster.views.backlog import Backlog, backlog_in, other_backlogs
+from paymaster.views.ledger_status import LedgerStatus, StatusBuilder
+from paymaster.views.status_reading import read_status
 
 if TYPE_CHECKING:
     from paymaster.ledgers.redis.ledger import RedisLedger
@@ -90,17 +93,17 @@ class LedgerReader:
         """The time."""
         return self._runtime.now_ms()
 
-    def balances(self, now_ms: int | None = None) -> Mapping[str, Balance]:
-        """Every account's balance, with times by a clock that says `now_ms` (default: the time)."""
-        return {} if self.is_new else run(self.ledger.balances("", self.now_ms() if now_ms is None else now_ms))
+    def balances(self) -> Mapping[str, Balance]:
+        """The balance of every budget."""
+        return {} if self.is_new else run(self.ledger.balances(MONEY, self.now_ms()))
 
-    def queue(self, now_ms: int | None = None) -> Sequence[Queued]:
-        """The calls that wait in the queue, with times by the same clock."""
-        return () if self.is_new else run(self.ledger.waiting(self.now_ms() if now_ms is None else now_ms))
+    def all_balances(self) -> Mapping[str, Balance]:
+        """The balance of every account."""
+        return {} if self.is_new else run(self.ledger.balances("", self.now_ms()))
 
-    def ended_holders(self, now_ms: int) -> Sequence[EndedHolder]:
-        """What processes that ended still hold, with times by the same clock."""
-        return () if self.is_new else run(self.ledger.ended_holders(now_ms))
+    def status(self, builder: StatusBuilder, now_ms: int, of_run: str | None) -> LedgerStatus:
+        """The ledger's status, with times by a clock that says `now_ms`; of a run, if one is named."""
+        return builder.status() if self.is_new else run(read_status(self.ledger, now_ms, [builder], run=of_run))[0]
 
     def records(self) -> Iterator[Record]:
         """The record of each hold. Holds whose lease is over are charged and recorded first."""

@@ -23,8 +23,9 @@ from paymaster.registry.models import Registry
 from paymaster.runtime import BlockingRuntime, run
 from paymaster.views.backlog import backlog_in
 from paymaster.views.journal_tail import JournalTail
-from paymaster.views.ledger_status import ledger_status, most_relevant
+from paymaster.views.ledger_status import StatusBuilder, most_relevant
 from paymaster.views.recent_calls import RecentCall, RecentCalls, newest_files, read_call_notes
+from paymaster.views.status_reading import read_status
 from paymaster.views.words import duration
 
 _LOOK_BACK_MS = 24 * 3_600_000
@@ -59,8 +60,8 @@ class LedgerWatch:
             return [backlog_table(backlog_in(self._spool))]
         try:
             now_ms = self._runtime.now_ms()
-            balances = run(self._books.balances("", now_ms))
-            queue = run(self._books.waiting(now_ms))
+            builder = StatusBuilder(self._registry, run=self._run, most=_MAX_BUDGETS)
+            (status,) = run(read_status(self._books, now_ms, [builder], run=self._run))
             run(self._journal_tail.catch_up())
         except LedgerUnavailable as error:
             raise with_backlog(error, backlog_in(self._spool)) from error
@@ -68,11 +69,12 @@ class LedgerWatch:
         calls = [call for call in self._recent_calls.calls(notes) if self._run in (None, call.run, shown_run(call.run, call.user))][
             : self._max_calls
         ]
-        status = ledger_status(balances, self._registry, run=self._run, queue=queue)
         shown = replace(status, budgets=most_relevant(status.budgets, _MAX_BUDGETS))
         budgets, limits, models, waiting = status_tables(shown, now_ms)
-        if len(status.budgets) > _MAX_BUDGETS:
-            budgets = replace(budgets, title=f"Budgets ({_MAX_BUDGETS} of {len(status.budgets):,}; `paymaster status` shows all)")
+        if status.hidden_budgets:
+            budgets = replace(
+                budgets, title=f"Budgets ({_MAX_BUDGETS} of {len(status.budgets) + status.hidden_budgets:,}; `paymaster status` shows all)"
+            )
         return [budgets, models, waiting, limits, backlog_table(backlog_in(self._spool)), _call_table(calls)]
 
 

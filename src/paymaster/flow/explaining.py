@@ -1,5 +1,6 @@
 """What would happen to a request now, and why: the plan compared with the balances; reserves nothing and sends nothing."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from paymaster.accounting.account_names import BREAKER, PROBE, account_of, is_money
@@ -53,7 +54,7 @@ async def explain(world: World, request: Request, scope: Scope) -> tuple[Explana
     """Every model of the chain, in order, with why it would be called now or not. Raises what `plan` raises."""
     now_ms = world.runtime.now_ms()
     planned = plan(request, world.registry, scope, now_ms, world.counter, world.missing_keys)
-    balances = await world.books.balances("", now_ms)
+    balances = await world.books.balances_of(_accounts(planned.candidates), now_ms)
     explained: list[Explanation] = []
     for candidate in planned.candidates:
         explained.append(_explain(candidate, balances, now_ms, taken=any(each.serves for each in explained)))
@@ -62,6 +63,16 @@ async def explain(world: World, request: Request, scope: Scope) -> tuple[Explana
         if first is not None:
             explained[first] = replace(explained[first], serves=True)
     return (*explained, *(Explanation(skipped.model, serves=False, why=skipped.detail) for skipped in planned.skipped))
+
+
+def _accounts(candidates: Sequence[Candidate]) -> list[str]:
+    """Every account that one of them would be charged to, and those of its circuit."""
+    found: list[str] = []
+    for candidate in candidates:
+        found += (account_of(kind, candidate.model.name) for kind in (BREAKER, PROBE))
+        for as_probe in (False, True):
+            found += (charge.account for _, charge in charges(candidate, enforce_money=True, as_probe=as_probe))
+    return found
 
 
 def _explain(candidate: Candidate, balances: dict[str, Balance], now_ms: int, *, taken: bool) -> Explanation:

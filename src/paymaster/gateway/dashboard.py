@@ -13,11 +13,11 @@ from paymaster.errors import LedgerUnavailable
 from paymaster.gateway.dashboard_auth import BASIC_CHALLENGE, reader_of
 from paymaster.gateway.http_errors import Rejected
 from paymaster.gateway.service import Service
+from paymaster.gateway.status_readings import StatusReadings
 from paymaster.pages.dashboard import DEFAULT_RANGE, RANGES_MS, Dashboard, dashboard
 from paymaster.pages.rendering import Pages, asset
 from paymaster.telemetry.jsonlines import default_path
 from paymaster.views.journal_tail import JournalTail
-from paymaster.views.ledger_status import ledger_status
 from paymaster.views.recent_calls import RecentCalls, read_call_notes
 from paymaster.views.spending import CHARTED, Spending
 from paymaster.views.visibility import Reader
@@ -41,8 +41,9 @@ _ASSETS = {"style.css": "text/css", "live.js": "text/javascript"}
 class DashboardData:
     """The recent calls and spending of one user, or of all; read from the first request on, because many gateways have no viewer."""
 
-    def __init__(self, service: Service, user: str | None) -> None:
+    def __init__(self, service: Service, readings: StatusReadings, user: str | None) -> None:
         self._service = service
+        self._readings = readings
         books = service.active.world.books
         self._runtime = service.active.world.runtime
         self._spending, self._recent_calls = Spending(only_user=user), RecentCalls(only_user=user)
@@ -62,11 +63,9 @@ class DashboardData:
                 return known[1]
             world, options = self._service.active.world, self._service.active.resources.options
             await self._journal_tail.catch_up(partial(asyncio.sleep, 0))
-            balances, queue = await world.books.balances("", now_ms), await world.books.waiting(now_ms)
             notes = await asyncio.to_thread(read_call_notes, [options.events or default_path(options.state_dir, options.scope.run)])
             timelines = [self._spending.timeline(by, now_ms - RANGES_MS[range_name], now_ms + 1) for by in CHARTED]
-            ended = await world.books.ended_holders(now_ms)
-            status = ledger_status(balances, world.registry, queue=queue, ended=ended)
+            status = (await self._readings.status(reader)).status
             view = dashboard(reader, status, world.registry, timelines, self._recent_calls.calls(notes), now_ms, range_name)
             self._views[range_name, reader] = now_ms, view
             return view
@@ -75,8 +74,9 @@ class DashboardData:
 class DashboardPages:
     """The dashboard of one gateway."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, readings: StatusReadings) -> None:
         self._service = service
+        self._readings = readings
         self._data: dict[str | None, DashboardData] = {}
         self._pages = Pages(duration=duration, clock=_clock, iso=_iso, ranges=tuple(RANGES_MS))
 
@@ -121,7 +121,7 @@ class DashboardPages:
         range_name = request.query_params.get("range", DEFAULT_RANGE)
         data = self._data.get(reader.user)
         if data is None:
-            data = self._data[reader.user] = DashboardData(self._service, reader.user)
+            data = self._data[reader.user] = DashboardData(self._service, self._readings, reader.user)
         return await data.view(range_name if range_name in RANGES_MS else DEFAULT_RANGE, reader)
 
 

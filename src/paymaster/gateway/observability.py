@@ -14,11 +14,12 @@ from paymaster.errors import ExtraMissing, LedgerUnavailable
 from paymaster.gateway.dashboard import DashboardPages
 from paymaster.gateway.dashboard_auth import check_operator
 from paymaster.gateway.service import Service
+from paymaster.gateway.status_readings import StatusReadings
 from paymaster.registry.models import Registry
 from paymaster.resources import Options
 from paymaster.telemetry.prometheus import PrometheusMetrics
 from paymaster.telemetry.prometheus_ledger import LedgerGauges
-from paymaster.views.ledger_status import ledger_status
+from paymaster.views.visibility import Reader
 
 if TYPE_CHECKING:
     from paymaster.telemetry.otel_export import Export
@@ -43,7 +44,9 @@ class Observability:
 
     def routes(self, service: Service) -> Sequence[BaseRoute]:
         """`/metrics`, which with keys needs an operator's, and the dashboard."""
-        return [Route("/metrics", self._exposition(service), methods=["GET"]), *DashboardPages(service).routes()]
+        readings = StatusReadings(lambda: service.active.world, service.active.world.runtime)
+        metrics = Route("/metrics", self._exposition(service, readings), methods=["GET"])
+        return [metrics, *DashboardPages(service, readings).routes()]
 
     def wrap(self, app: ASGIApp) -> ASGIApp:
         """The application; if traces are exported, its calls continue the callers' traces."""
@@ -58,16 +61,13 @@ class Observability:
         if self._export is not None:
             self._export.close()
 
-    def _exposition(self, service: Service) -> Callable[[Request], Awaitable[Response]]:
+    def _exposition(self, service: Service, readings: StatusReadings) -> Callable[[Request], Awaitable[Response]]:
         async def exposition(request: Request) -> Response:
             check_operator(service, request.scope)
-            world = service.active.world
-            now_ms = world.runtime.now_ms()
             gauges: list[LedgerGauges] = []
             with suppress(LedgerUnavailable):  # the counters of this process matter most while the ledger is unavailable
-                queue = await world.books.waiting(now_ms)
-                status = ledger_status(await world.books.balances("", now_ms), world.registry, queue=queue)
-                gauges.append(LedgerGauges(lambda: (status, now_ms), world.registry))
+                read = await readings.status(Reader())
+                gauges.append(LedgerGauges(lambda: (read.status, read.at_ms), service.active.world.registry))
             text, content_type = self._metrics.exposition(*gauges, accept=request.headers.get("accept", ""))
             return Response(text, headers={"content-type": content_type, "cache-control": "no-store"})
 

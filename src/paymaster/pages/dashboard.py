@@ -102,8 +102,9 @@ def dashboard(
     now_ms: int,
     range_name: str,
 ) -> Dashboard:
-    """The dashboard of this instant, with the part of the status that the reader may see."""
-    status, held = visible_to(reader, whole), dict[str, int]()
+    """The dashboard of this instant, with the part of the status that the reader may see. Budgets that it hides are the reader's."""
+    status = visible_to(reader, whole)
+    held = dict(status.hidden_held_nanousd)
     for budget in (each for each in status.budgets if reader.is_own_budget(each.account)):
         held[kind_of(budget.of)] = held.get(kind_of(budget.of), 0) + budget.held_nanousd
     shown = most_relevant(status.budgets, MAX_BUDGETS)
@@ -115,7 +116,7 @@ def dashboard(
         open_calls=sum(model.open_calls for model in status.models if key_of(model.model) is None),
         waiting=sum(waiting.calls for waiting in status.queue),
         budgets=[_budget(budget) for budget in shown],
-        hidden_budgets=len(status.budgets) - len(shown),
+        hidden_budgets=status.hidden_budgets + len(status.budgets) - len(shown),
         ended=describe_ended(status.ended, now_ms),
         models=_models(status, models_for(reader, registry), now_ms),
         timelines=timelines,

@@ -5,8 +5,8 @@ period counts.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from operator import attrgetter
 
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
@@ -16,7 +16,7 @@ from paymaster.accounting.money import NANOUSD_PER_USD
 from paymaster.registry.models import Registry
 from paymaster.routing.breaker import State
 from paymaster.version import __version__
-from paymaster.views.ledger_status import BudgetState, LedgerStatus, ModelState, kind_of
+from paymaster.views.ledger_status import LedgerStatus, ModelState
 
 _BREAKER_STATES = ("closed", "open", "half_open", "paused")
 
@@ -42,30 +42,9 @@ class LedgerGauges(Collector):
         yield info
 
 
-@dataclass(slots=True)
-class _Kind:
-    """The budgets of one kind, added up; `cap_nanousd` only of those whose cap is known, `fullest_ppm` in parts per million of the cap."""
-
-    accounts: int = 0
-    spent_nanousd: int = 0
-    held_nanousd: int = 0
-    fullest_ppm: int | None = None
-
-    def add(self, budget: BudgetState) -> None:
-        self.accounts += 1
-        self.spent_nanousd += budget.spent_nanousd
-        self.held_nanousd += budget.held_nanousd
-        if budget.cap_nanousd and _still_matters(budget):
-            ppm = (budget.spent_nanousd + budget.held_nanousd) * 1_000_000 // budget.cap_nanousd
-            self.fullest_ppm = ppm if self.fullest_ppm is None else max(self.fullest_ppm, ppm)
-
-
 def _budgets(status: LedgerStatus, now_ms: int) -> Iterator[Metric]:
     today = datetime.fromtimestamp(now_ms / 1000, UTC).date().isoformat()
-    kinds: dict[tuple[str, str], _Kind] = {}
-    for budget in status.budgets:
-        if budget.of.get("day", today) == today and budget.of.get("month", today[:7]) == today[:7]:
-            kinds.setdefault((kind_of(budget.of), budget.of.get("model", "")), _Kind()).add(budget)
+    current = (sums for sums in status.sums if sums.day in {None, today} and sums.month in {None, today[:7]})
     labels = ("budget", "model")
     accounts = GaugeMetricFamily("paymaster_budget_accounts", "Budgets of this kind that were ever charged.", labels=labels)
     spent = GaugeMetricFamily("paymaster_budget_spent_usd", "Settled on the budgets of this kind, in US dollars.", labels=labels)
@@ -75,18 +54,14 @@ def _budgets(status: LedgerStatus, now_ms: int) -> Iterator[Metric]:
         "Spent and held of the cap, of the fullest budget of this kind; runs, batches and instances count while they have open calls.",
         labels=labels,
     )
-    for names, kind in sorted(kinds.items()):
+    for kind in sorted(current, key=attrgetter("kind", "model")):
+        names = (kind.kind, kind.model)
         accounts.add_metric(names, kind.accounts)
         spent.add_metric(names, kind.spent_nanousd / NANOUSD_PER_USD)
         held.add_metric(names, kind.held_nanousd / NANOUSD_PER_USD)
         if kind.fullest_ppm is not None:
             fullest.add_metric(names, kind.fullest_ppm / 1_000_000)
     yield from (accounts, spent, held, fullest)
-
-
-def _still_matters(budget: BudgetState) -> bool:
-    """A run that ended at its cap would otherwise raise an alarm for ever."""
-    return budget.held_nanousd > 0 or not budget.of.keys() & {"run", "batch", "instance"}
 
 
 def _limits(status: LedgerStatus) -> Iterator[Metric]:

@@ -1,7 +1,7 @@
 """The status of a ledger by its balances: budgets, limits, circuits, waiting calls; knows caps, and no ledger and no terminal."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from paymaster.accounting.account_names import (
     BREAKER,
@@ -16,10 +16,11 @@ from paymaster.accounting.account_names import (
     REQUESTS_PER_DAY,
     SLOTS,
     TOKENS,
+    BudgetName,
     dimensions_of,
     is_money,
-    owner_of,
     parse,
+    read_budget,
 )
 from paymaster.accounting.accounts import Balance, EndedHolder, Queued
 from paymaster.registry.models import Limits, Registry
@@ -33,6 +34,8 @@ _WINDOWS: Mapping[str, str] = {
     INPUT_TOKENS: "input_tpm",
     OUTPUT_TOKENS: "output_tpm",
 }
+LIMIT_KINDS = tuple(_WINDOWS)
+MODEL_KINDS = (SLOTS, PAUSE, BREAKER, PROBE, FAILURES)
 _WAITS: Mapping[str, str] = {
     **_WINDOWS,
     SLOTS: "max_parallel",
@@ -41,6 +44,10 @@ _WAITS: Mapping[str, str] = {
     BREAKER: "a probe",
     PROBE: "a probe",
 }
+# What a budget can be for that ends.
+_ENDING = frozenset({"run", "batch", "instance"})
+# So many budgets more than will be shown are collected before the least relevant are hidden.
+_SPARE = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,15 +121,49 @@ class QueueState:
         return ", ".join(dict.fromkeys(_WAITS.get(kind, kind) for kind in kinds))
 
 
+@dataclass(slots=True, kw_only=True)
+class BudgetSums:
+    """The budgets of one kind (`user/month`), of one model if they are per model, and of one period if they are per day or month, added up.
+
+    `fullest_ppm` is in parts per million of the cap, of the fullest budget; runs, batches and instances count while they have open calls:
+    one that ended at its cap would otherwise raise an alarm for ever.
+    """
+
+    kind: str
+    model: str
+    day: str | None
+    month: str | None
+    accounts: int = 0
+    spent_nanousd: int = 0
+    held_nanousd: int = 0
+    fullest_ppm: int | None = None
+
+    def add(self, budget: BudgetState) -> None:
+        """Count one."""
+        self.accounts += 1
+        self.spent_nanousd += budget.spent_nanousd
+        self.held_nanousd += budget.held_nanousd
+        if budget.cap_nanousd and (budget.held_nanousd > 0 or not budget.of.keys() & _ENDING):
+            ppm = (budget.spent_nanousd + budget.held_nanousd) * 1_000_000 // budget.cap_nanousd
+            self.fullest_ppm = ppm if self.fullest_ppm is None else max(self.fullest_ppm, ppm)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerStatus:
-    """Everything at one instant."""
+    """A ledger now. Its accounts are read in pages, so two of them need not be of one instant.
+
+    `budgets` are all of them, or the most relevant; `hidden_budgets` is how many others there are, and `hidden_held_nanousd` what those of
+    them hold that are the reader's own, by kind. `sums` counts all budgets.
+    """
 
     budgets: tuple[BudgetState, ...]
     limits: tuple[LimitState, ...]
     models: tuple[ModelState, ...]
     queue: tuple[QueueState, ...] = ()
     ended: tuple[EndedHolder, ...] = ()
+    hidden_budgets: int = 0
+    hidden_held_nanousd: Mapping[str, int] = field(default_factory=dict)
+    sums: tuple[BudgetSums, ...] = ()
 
 
 def ledger_status(
@@ -137,13 +178,119 @@ def ledger_status(
 
     `ended` is what processes that ended still hold, of which is shown what others wait for.
     """
-    return LedgerStatus(
-        budgets=tuple(_budgets(balances, registry, run)),
-        limits=tuple(_limits(balances, registry)),
-        models=_models(balances, registry),
-        queue=_queue(queue),
-        ended=blocking(ended, lambda account: not is_money(account) or _is_of_run(account, run)),
-    )
+    builder = StatusBuilder(registry, run=run)
+    builder.add(balances)
+    return builder.status(queue, ended)
+
+
+class StatusBuilder:
+    """Makes a status of pages of balances, and keeps what will be shown: the budgets of one `run`, if given, and `most` of them.
+
+    `sees` says which budgets are shown, and `owns` which of them are the reader's own. `accounts` counts what it was given.
+    """
+
+    def __init__(
+        self,
+        registry: Registry | None = None,
+        *,
+        run: str | None = None,
+        most: int | None = None,
+        sees: Callable[[BudgetName], bool] = lambda _: True,
+        owns: Callable[[BudgetName], bool] = lambda _: True,
+    ) -> None:
+        self.accounts = 0
+        self._registry, self._run, self._most = registry, run, most
+        self._sees, self._owns = sees, owns
+        self._caps: dict[tuple[tuple[str, ...], str | None, str | None], int | None] = {}
+        self._budgets: list[BudgetState] = []
+        self._hidden = 0
+        self._hidden_held: dict[str, int] = {}
+        self._sums: dict[tuple[str, str, str | None, str | None], BudgetSums] = {}
+        self._limits: dict[str, LimitState] = {}
+        self._models: dict[str, dict[str, Balance]] = {}
+
+    def add(self, balances: Mapping[str, Balance]) -> None:
+        """Take in a page. No account comes twice."""
+        self.accounts += len(balances)
+        for account, balance in balances.items():
+            if is_money(account):
+                self._add_budget(account, balance)
+            elif balance.total:
+                self._add_limit(account, balance)
+
+    def status(self, queue: Sequence[Queued] = (), ended: Sequence[EndedHolder] = ()) -> LedgerStatus:
+        """What the pages, the queue, and what processes that ended still hold show."""
+        self._hide_least_relevant()
+        return LedgerStatus(
+            budgets=tuple(sorted(self._budgets, key=lambda budget: budget.account)),
+            limits=tuple(limit for _, limit in sorted(self._limits.items())),
+            models=tuple(_model_state(model, kinds, self._registry) for model, kinds in sorted(self._models.items())),
+            queue=_queue(queue),
+            ended=blocking(ended, self._is_shown),
+            hidden_budgets=self._hidden,
+            hidden_held_nanousd=self._hidden_held,
+            sums=tuple(self._sums.values()),
+        )
+
+    def _add_budget(self, account: str, balance: Balance) -> None:
+        name = read_budget(account)
+        if name is None or not self._is_shown_budget(name):
+            return
+        of, owner = name
+        budget = BudgetState(
+            account=account,
+            of=of,
+            spent_nanousd=balance.settled + balance.live,
+            held_nanousd=balance.held,
+            cap_nanousd=self._cap(of),
+            owner=owner,
+        )
+        key = (kind_of(of), of.get("model", ""), of.get("day"), of.get("month"))
+        sums = self._sums.get(key)
+        if sums is None:
+            sums = self._sums[key] = BudgetSums(kind=key[0], model=key[1], day=key[2], month=key[3])
+        sums.add(budget)
+        self._budgets.append(budget)
+        if self._most is not None and len(self._budgets) > 2 * self._most + _SPARE:
+            self._hide_least_relevant()
+
+    def _is_shown(self, account: str) -> bool:
+        name = read_budget(account)
+        return name is None or self._is_shown_budget(name)
+
+    def _is_shown_budget(self, name: BudgetName) -> bool:
+        return (self._run is None or _is_of_run(name, self._run)) and self._sees(name)
+
+    def _hide_least_relevant(self) -> None:
+        if self._most is None or len(self._budgets) <= self._most:
+            return
+        ordered = most_relevant(self._budgets, len(self._budgets))
+        self._budgets = list(ordered[: self._most])
+        for budget in ordered[self._most :]:
+            self._hidden += 1
+            if budget.held_nanousd and self._owns(BudgetName(dict(budget.of), budget.owner)):
+                kind = kind_of(budget.of)
+                self._hidden_held[kind] = self._hidden_held.get(kind, 0) + budget.held_nanousd
+
+    def _cap(self, of: Mapping[str, str]) -> int | None:
+        key = (tuple(of), of.get("model"), of.get("models"))
+        if key not in self._caps:
+            self._caps[key] = _cap(of, self._registry)
+        return self._caps[key]
+
+    def _add_limit(self, account: str, balance: Balance) -> None:
+        name = parse(account)
+        if name.subject and name.kind in _WINDOWS:
+            limits = _limits_of(name.subject, self._registry)
+            self._limits[account] = LimitState(
+                model=name.subject,
+                limit=_WINDOWS[name.kind],
+                used=balance.total,
+                cap=None if limits is None else getattr(limits, _WINDOWS[name.kind]),
+                free_at_ms=balance.free_at[0][0] if balance.free_at else None,
+            )
+        elif name.subject and name.kind in MODEL_KINDS:
+            self._models.setdefault(name.subject, {})[name.kind] = balance
 
 
 def _queue(queue: Sequence[Queued]) -> tuple[QueueState, ...]:
@@ -170,28 +317,8 @@ def most_relevant(budgets: Sequence[BudgetState], most: int) -> tuple[BudgetStat
         share_ppm = used * 1_000_000 // budget.cap_nanousd if budget.cap_nanousd else 0
         return budget.held_nanousd > 0, share_ppm, used
 
-    return tuple(sorted(budgets, key=relevance, reverse=True)[:most])
-
-
-def _budgets(balances: Mapping[str, Balance], registry: Registry | None, run: str | None) -> Iterator[BudgetState]:
-    for account, balance in sorted(balances.items()):
-        of, owner = dimensions_of(account), owner_of(account)
-        if of is None or not _is_of_run(account, run):
-            continue
-        yield BudgetState(
-            account=account,
-            of=of,
-            spent_nanousd=balance.settled + balance.live,
-            held_nanousd=balance.held,
-            cap_nanousd=_cap(of, registry),
-            owner=owner,
-        )
-
-
-def _is_of_run(account: str, run: str | None) -> bool:
-    """Whether a budget's account belongs to the run, as it is shown; None is any."""
-    of, owner = dimensions_of(account) or {}, owner_of(account)
-    return run is None or _belongs(of, run) or (owner is not None and _belongs(of, run.removeprefix(f"{owner}/")))
+    by_account = sorted(budgets, key=lambda budget: budget.account)
+    return tuple(sorted(by_account, key=relevance, reverse=True)[:most])
 
 
 def budget_kind(account: str) -> str:
@@ -208,6 +335,11 @@ def limit_kind(account: str) -> str:
 def kind_of(of: Mapping[str, str]) -> str:
     """The same for the `of` of a budget's state."""
     return "/".join(of) or "total"
+
+
+def _is_of_run(name: BudgetName, run: str) -> bool:
+    of, owner = name
+    return _belongs(of, run) or (owner is not None and _belongs(of, run.removeprefix(f"{owner}/")))
 
 
 def _belongs(of: Mapping[str, str], run: str) -> bool:
@@ -233,29 +365,6 @@ def _covers(models: tuple[str, ...], of: Mapping[str, str]) -> bool:
     if "model" in of:
         return not models or of["model"] in models
     return of.get("models", "") == "+".join(sorted(models))
-
-
-def _limits(balances: Mapping[str, Balance], registry: Registry | None) -> Iterator[LimitState]:
-    for account, balance in sorted(balances.items()):
-        name = parse(account)
-        if name.subject and name.kind in _WINDOWS and balance.total:
-            limits = _limits_of(name.subject, registry)
-            yield LimitState(
-                model=name.subject,
-                limit=_WINDOWS[name.kind],
-                used=balance.total,
-                cap=None if limits is None else getattr(limits, _WINDOWS[name.kind]),
-                free_at_ms=balance.free_at[0][0] if balance.free_at else None,
-            )
-
-
-def _models(balances: Mapping[str, Balance], registry: Registry | None) -> tuple[ModelState, ...]:
-    found: dict[str, dict[str, Balance]] = {}
-    for account, balance in sorted(balances.items()):
-        name = parse(account)
-        if name.subject and name.kind in (SLOTS, PAUSE, BREAKER, PROBE, FAILURES) and balance.total:
-            found.setdefault(name.subject, {})[name.kind] = balance
-    return tuple(_model_state(model, kinds, registry) for model, kinds in sorted(found.items()))
 
 
 def _model_state(model: str, kinds: Mapping[str, Balance], registry: Registry | None) -> ModelState:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from paymaster.accounting.account_names import dimensions_of, is_money, key_of, owner_of, parse
+from paymaster.accounting.account_names import BudgetName, is_money, key_of, parse, read_budget
 from paymaster.registry.models import Registry
 from paymaster.routing.ended_holders import blocking
 from paymaster.views.ledger_status import LedgerStatus, QueueState
@@ -25,13 +25,18 @@ class Reader:
 
     def sees_budget(self, account: str) -> bool:
         """A user sees the budgets of the user, the user's own runs and keys, and those that are counted for nobody in particular."""
-        of = dimensions_of(account)
-        if self.user is None or of is None:
-            return self.user is None
+        budget = read_budget(account)
+        return self.user is None if budget is None else self.sees(budget)
+
+    def sees(self, budget: BudgetName) -> bool:
+        """The same, of a name that was read."""
+        if self.user is None:
+            return True
+        of = budget.of
         models = {*of.get("models", "").split("+"), of.get("model", "")} - {""}
         if not all(self.sees_model(model) for model in models):
             return False
-        return self.user in {owner_of(account), of.get("user")} or of.get("key") in self.keys or not of.keys() & _PERSONAL
+        return self.user in {budget.owner, of.get("user")} or of.get("key") in self.keys or not of.keys() & _PERSONAL
 
     def sees_account(self, account: str) -> bool:
         """Whether a budget, or a limit of a model or a key, may be shown."""
@@ -39,7 +44,12 @@ class Reader:
 
     def is_own_budget(self, account: str) -> bool:
         """Whether a budget counts nobody else's calls. For a reader who sees everything all are."""
-        return self.user is None or (self.sees_budget(account) and bool((dimensions_of(account) or {}).keys() & _PERSONAL))
+        budget = read_budget(account)
+        return self.user is None or (budget is not None and self.owns(budget))
+
+    def owns(self, budget: BudgetName) -> bool:
+        """The same, of a name that was read."""
+        return self.user is None or (self.sees(budget) and bool(budget.of.keys() & _PERSONAL))
 
     def sees_model(self, subject: str) -> bool:
         """Whether a model, or a key that has limits of its own, may be shown."""
@@ -51,7 +61,8 @@ class Reader:
 
 def visible_to(reader: Reader, status: LedgerStatus) -> LedgerStatus:
     """The part of a status that the reader may see. The state of a shared model is everybody's: its limits, circuit and open calls."""
-    return LedgerStatus(
+    return replace(
+        status,
         budgets=tuple(budget for budget in status.budgets if reader.sees_budget(budget.account)),
         limits=tuple(limit for limit in status.limits if reader.sees_model(limit.model)),
         models=tuple(model for model in status.models if reader.sees_model(model.model)),

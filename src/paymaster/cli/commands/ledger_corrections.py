@@ -59,7 +59,7 @@ def adjust(flags: Flags, account: Account, usd: Usd = "", reason: Reason = "", n
         raise UsageMistake("an adjustment needs a reason", advice='Add --reason "…"; the report shows it.')
     with open_reader(flags) as reader:
         check_exists(reader)
-        balances = reader.balances()
+        balances = reader.all_balances()
         if not is_money(account) and account in balances:
             raise UsageMistake(f"{account} counts no money", advice=f"`paymaster ledger reset {account}` empties it.")
         if not new or not is_money(account):
@@ -79,7 +79,7 @@ def reset(flags: Flags, account: Account, yes: Yes = False, reason: Reason = "")
 
     with open_reader(flags) as reader:
         check_exists(reader)
-        balances = reader.balances()
+        balances = reader.all_balances()
         _check_known(account, balances, may_be_new=False)
         balance = balances[account]
         clears = [name for name in _emptied_with(account) if name in balances and balances[name].live]

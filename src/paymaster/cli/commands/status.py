@@ -34,14 +34,13 @@ def status(flags: Flags, as_json: AsJson = False) -> None:
     from paymaster.cli.ledger_tables import clock_sentences
     from paymaster.cli.status_tables import ended_sentences, status_json, status_tables
     from paymaster.cli.terminal import write, write_json, write_note, write_tables, write_warnings
-    from paymaster.views.ledger_status import ledger_status
+    from paymaster.views.ledger_status import StatusBuilder
 
     with open_reader(flags, as_json=as_json) as reader:
         now_ms, location = reader.now_ms(), reader.location
-        balances, queue, ended = reader.balances(now_ms), reader.queue(now_ms), reader.ended_holders(now_ms)
+        ledger = reader.status(StatusBuilder(registry_named(flags), run=flags.run_id), now_ms, flags.run_id)
         backlog, others, warnings = reader.backlog(), reader.other_backlogs(), reader.known_warnings()
         clocks = reader.clocks_ahead()
-    ledger = ledger_status(balances, registry_named(flags), run=flags.run_id, queue=queue, ended=ended)
     if as_json:
         waiting = {"waiting": backlog_json(backlog), "waiting_elsewhere": other_backlogs_json(others)}
         clocks_json = [each._asdict() for each in clocks]
