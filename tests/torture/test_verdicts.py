@@ -171,6 +171,20 @@ def test_a_hold_that_is_charged_as_lost_before_its_lease_is_over(after_ms, promi
 
 
 @pytest.mark.parametrize(
+    ("kind", "heard_of_at_ms", "promise"),
+    [
+        (LedgerKind.FILE, 10_099, set()),
+        (LedgerKind.FILE, 10_100, {"no hold lost early"}),
+        (LedgerKind.PRIVATE_SERVER, 10_099, {"no hold lost early"}),
+    ],
+)
+def test_a_hold_in_a_file_may_be_charged_as_soon_as_its_process_ended(kind, heard_of_at_ms, promise):
+    reports = replace(evidence().reports, admitted_at_ms={"b": 10_000}, lost_at_ms={"b": 10_100}, heard_of_at_ms={"b": heard_of_at_ms})
+    plan = replace(evidence().plan, workload=replace(evidence().plan.workload, ledger_kind=kind))
+    assert broken(replace(evidence(reports=reports), plan=plan)) == promise
+
+
+@pytest.mark.parametrize(
     ("fault", "promise"), [(None, {"attempts within bounds"}), ("absurd_wait", {"attempts within bounds"}), ("throttle", set())]
 )
 def test_a_call_with_more_attempts_than_the_policy_allows(fault, promise):

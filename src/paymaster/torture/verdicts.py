@@ -10,7 +10,7 @@ from paymaster.accounting.records import AttemptRecord
 from paymaster.providers.scripted.bill import BillLine
 from paymaster.providers.scripted.script import FaultKind
 from paymaster.routing.charges import WINDOW_MARGIN_MS
-from paymaster.torture.faults import PARTIAL, TortureFault
+from paymaster.torture.faults import PARTIAL, LedgerKind, TortureFault
 from paymaster.torture.pairing import paired_bills
 from paymaster.torture.plans import LEASE_MS, MAX_ATTEMPTS, RUN, WINDOW_MS, TorturePlan
 
@@ -39,12 +39,13 @@ class Check:
 class WorkerReports:
     """What the workers reported, in true time: when they asked for each hold that was admitted, when they knew, and the lost holds.
 
-    And the costs of each reply by attempt, how calls ended, and crashes.
+    And when the process of a hold was last heard of, the costs of each reply by attempt, how calls ended, and crashes.
     """
 
     admitted_at_ms: Mapping[str, int]
     answered_at_ms: Mapping[str, int] = field(default_factory=dict)
     lost_at_ms: Mapping[str, int]
+    heard_of_at_ms: Mapping[str, int] = field(default_factory=dict)
     replies: Mapping[str, Mapping[int, int]]
     counts: Mapping[str, int]
     crashes: Sequence[str]
@@ -255,15 +256,20 @@ def _bounded_attempts(lines: Sequence[BillLine], read: Mapping[str, AttemptRecor
 
 
 def _no_early_loss(evidence: Evidence) -> Check:
-    """No hold was charged as lost before its lease was over in true time."""
+    """No hold was charged as lost before its lease was over in true time; in a file, unless its process was not heard of any more."""
     reports, shortest_ms = evidence.reports, LEASE_MS - evidence.plan.ahead_ms - LEDGER_LAG_MS
     ages_ms = {
         hold_id: at_ms - reports.admitted_at_ms[hold_id]
         for hold_id, at_ms in reports.lost_at_ms.items()
         if hold_id in reports.admitted_at_ms
     }
-    early = [f"{hold_id} after {age_ms} ms" for hold_id, age_ms in ages_ms.items() if age_ms < shortest_ms]
-    return Check("no hold lost early", not early, f"{len(reports.lost_at_ms)} leases ended while others ran" + _listed({"early": early}))
+    ended = {
+        hold_id
+        for hold_id, at_ms in reports.lost_at_ms.items()
+        if evidence.plan.workload.ledger_kind is LedgerKind.FILE and reports.heard_of_at_ms.get(hold_id, at_ms) < at_ms
+    }
+    early = [f"{hold_id} after {age_ms} ms" for hold_id, age_ms in ages_ms.items() if age_ms < shortest_ms and hold_id not in ended]
+    return Check("no hold lost early", not early, f"{len(reports.lost_at_ms)} holds lost while others ran" + _listed({"early": early}))
 
 
 def _no_crash(reports: WorkerReports) -> Check:

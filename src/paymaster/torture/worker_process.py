@@ -30,6 +30,7 @@ class ReportCollector:
         self._answered: dict[str, int] = {}
         self._admissions: list[tuple[int, int]] = []
         self._lost: dict[str, int] = {}
+        self._process_of: dict[str, int] = {}
         self._refused: dict[int, int] = {}
         self._replies: dict[str, dict[int, int]] = {}
         self._counts: Counter[str] = Counter()
@@ -42,6 +43,7 @@ class ReportCollector:
             match report:
                 case {"admitted": str(hold_id), "at_ms": int(at_ms), "by": int(process_id)}:
                     self._admitted[hold_id] = at_ms
+                    self._process_of[hold_id] = process_id
                     self._answered[hold_id] = _whole(report.get("answered_at_ms"), at_ms)
                     self._admissions.append((at_ms, process_id))
                 case {"lost": str(hold_id), "at_ms": int(at_ms)}:
@@ -65,10 +67,14 @@ class ReportCollector:
     def collected(self) -> WorkerReports:
         """Everything reported so far."""
         with self._lock:
+            heard_of_at_ms: dict[int, int] = {}
+            for hold_id, process_id in self._process_of.items():
+                heard_of_at_ms[process_id] = max(self._answered[hold_id], heard_of_at_ms.get(process_id, 0))
             return WorkerReports(
                 admitted_at_ms=dict(self._admitted),
                 answered_at_ms=dict(self._answered),
                 lost_at_ms=dict(self._lost),
+                heard_of_at_ms={hold_id: heard_of_at_ms[process_id] for hold_id, process_id in self._process_of.items()},
                 replies=dict(self._replies),
                 counts=dict(self._counts),
                 crashes=tuple(self.crashes),
