@@ -14,7 +14,10 @@ from paymaster import Client
 from paymaster.accounting.tokens.counter import TokenCounter
 from paymaster.agents.spend_summary import CallCount, SpendSummary
 from paymaster.background import BackgroundThreads
+from paymaster.ledgers.identity import KnownLedger
 from paymaster.ledgers.memory import MemoryLedger
+from paymaster.ledgers.redis.expectation import Expectation
+from paymaster.ledgers.redis.renewal import SHORT, LeaseRenewal
 from paymaster.ledgers.wait_queue import ProcessWaitQueue
 from paymaster.providers.provider_set import ProviderSet
 from paymaster.providers.scripted.engine import ScriptEngine
@@ -109,6 +112,7 @@ SHARED = {
     "memory": (MemoryLedger, "_lock"),
     "counts": (TokenCounter, "_counted_lock"),
     "vocabularies": (TokenCounter, "_load_lock"),
+    "leases": (lambda: LeaseRenewal(lambda: None, Expectation(KnownLedger(), "redis://there"), SHORT), "_lock"),  # type: ignore[arg-type,return-value]  none connects
     "summary": (SpendSummary, "_lock"),
     "calls": (CallCount, "_lock"),
 }

@@ -173,7 +173,7 @@ def test_what_earlier_versions_stored_is_read_and_kept_in_their_format(ledger, r
         assert (version, queue_until_ms, number, serial, forgotten_ms) == (3, now_ms + 60_000, 0, 8, 0)
         assert (accounts, admin_for(ledger).describe().id) == (2, ledger_id.decode())
         assert held.at_ms <= at_ms == record_ms
-        assert lease_end_ms == now_ms + 60_000
+        assert lease_end_ms == held.lease_until_ms == held.at_ms + 45_000
         process = process_name().encode()
         lease = struct.pack("<dddd", held.at_ms, held.lease_until_ms, len(charges), len(process))
         assert client.hgetall(key + "holds") == {b"next": lease + charges + process + b'{"lost":1}'}

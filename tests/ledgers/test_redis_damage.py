@@ -98,6 +98,8 @@ VERBS = {
     "settle a lost one": lambda ledger: settle(ledger, "lost", T + 1, T + 30, (USD, SLOT)),
     "settle again": lambda ledger: settle(ledger, "settled", T, T + 30),
     "settle an unknown one": lambda ledger: settle(ledger, "unknown", T, T + 30),
+    "renew": lambda ledger: run(ledger.ask("renew", {"clock_ms": T + 30, "holds": ["open"], "own_ms": [90_000], "lease_ms": 70_000})),
+    "holders": lambda ledger: run(ledger.ask("holders", {"clock_ms": T + 30, "cursor": "0", "count": 9, "within_ms": 90_000})),
     "withdraw": lambda ledger: run(ledger.withdraw("open")),
     "withdraw a waiter": lambda ledger: run(ledger.withdraw("waits")),
     "post": lambda ledger: run(ledger.post(POSTS, CLEARS, T + 30)),
@@ -217,7 +219,7 @@ def test_accounts_that_were_removed_stop_every_verb_that_needs_them(whole):
     """Without them a budget would begin again."""
     key = whole.key("accounts")
     met = all_outcomes(whole, lambda client: client.delete(key))
-    assert VERBS.keys() - met.keys() == {"withdraw a waiter", "make", "drop records"}
+    assert VERBS.keys() - met.keys() == {"renew", "withdraw a waiter", "make", "drop records"}
     assert all(f"the key {key.decode()} lacks what it had" in message for message in met.values())
     for account in whole.accounts:
         met = all_outcomes(whole, lambda client, account=account: client.hdel(key, account))

@@ -22,7 +22,7 @@ class Expectation:
 
     def __init__(self, known: KnownLedger, location: str, may_lack_ms: int = 0) -> None:
         self._known = known
-        self._location = location
+        self.location = location
         self._may_lack_ms = may_lack_ms
         self._seen_ms: int | None = None
         # Whether the state directory keeps what was seen. If it had it and no longer does, a person has accepted an older ledger.
@@ -45,7 +45,7 @@ class Expectation:
     def meet(self, ledger_id: str, newest_ms: int) -> None:
         """This ledger was found while none was expected; from now on it is, unless another process was faster."""
         if self._known.refresh() is None:
-            self._known.check(ledger_id, newest_ms, label=self._location)
+            self._known.check(ledger_id, newest_ms, label=self.location)
             self.note_record(newest_ms)
 
     def replace(self, ledger_id: str) -> None:
@@ -79,11 +79,11 @@ class Expectation:
         """The message for an answer MISSING, ANOTHER or OLDER (by so much)."""
         match word:
             case "MISSING":
-                error = missing(self._location)
+                error = missing(self.location)
             case "ANOTHER":
-                error = another(self._location)
+                error = another(self.location)
             case _:
-                error = older(self._location, behind_ms)
+                error = older(self.location, behind_ms)
         return LedgerReplaced(error.message, advice=f"{CAUSES[word]} {error.advice}")
 
     def _note(self, at_ms: int) -> None:

@@ -5,6 +5,7 @@ import time
 from asyncio import CancelledError
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from secrets import token_hex
 from typing import TypeVar
 from uuid import uuid4
@@ -34,6 +35,7 @@ from paymaster.ledgers.redis.address import Address
 from paymaster.ledgers.redis.connections import Reply
 from paymaster.ledgers.redis.damage import DamagedValue
 from paymaster.ledgers.redis.damage import to_error as damage_error
+from paymaster.ledgers.redis.ended_holders import find_ended_holders, read_pages
 from paymaster.ledgers.redis.expectation import REPLICA_MAY_LACK_MS, Expectation
 from paymaster.ledgers.redis.faults import (
     FAULTS,
@@ -46,10 +48,11 @@ from paymaster.ledgers.redis.faults import (
     of_another_version,
     to_error,
 )
-from paymaster.ledgers.redis.figures import check_size, too_large
+from paymaster.ledgers.redis.figures import check_hold_size, check_posts_size, check_settlement_size, too_large
 from paymaster.ledgers.redis.messages import (
     ScriptRequest,
     bytes_of,
+    changed_accounts,
     figures,
     list_of,
     posts_request,
@@ -62,18 +65,13 @@ from paymaster.ledgers.redis.messages import (
 )
 from paymaster.ledgers.redis.migration import OUTDATED, bring_up_to_date
 from paymaster.ledgers.redis.reading import RedisReading
-from paymaster.ledgers.redis.scripts import NotAcknowledged, ScriptRunner
+from paymaster.ledgers.redis.renewal import SHORT, UNRENEWED, LeaseRenewal, LeaseTimes
+from paymaster.ledgers.redis.scripts import ABOUT_NO_LEDGER, MAKES, WAITED_FOR, NotAcknowledged, ScriptRunner
 
 SCHEMA_VERSION = 3
 NO_LEDGER = "NONE"
-# Scripts that need a ledger and make it; and those that work whatever ledger it is.
-MAKES = frozenset({"post", "reserve", "settle"})
-ABOUT_NO_LEDGER = frozenset({"import", "server"})
 # Waits for an unavailable server double up to this length; each is drawn anew, so that workers don't come back all at once.
 FIRST_PAUSE_MS, LONGEST_PAUSE_MS = 10, 400
-# What is acknowledged as the address asks. What frees a hold is not: lost in a failover, it counts too much rather than too little. Nor is
-# the making of a ledger: one that is lost before it is written to is missed.
-WAITED_FOR = frozenset({"drop", "import", "migrate", "post", "reserve", "settle", "sweep"})
 Parsed = TypeVar("Parsed")
 R = TypeVar("R", bound="Reply | list[Reply]")
 
@@ -85,7 +83,7 @@ class RedisLedger:
     that cannot be reached is tried again for the address's `patience_ms` in all, as every script may be repeated; then LedgerUnavailable.
     What will not pass, such as a wrong password, a newer schema or a damaged value, raises LedgerUnusable; another ledger than the one that
     is `known`, an older copy of it, or none in its place, LedgerReplaced. Reading makes no ledger. With `server_clock=False` the time of
-    the ledger is that of its callers, as in a file; this is for tests and replays.
+    the ledger is that of its callers, as in a file, and no lease is renewed; this is for tests and replays.
     """
 
     def __init__(
@@ -97,6 +95,7 @@ class RedisLedger:
         server_clock: bool = True,
         jitter: Callable[[], float] = random.random,
         known: KnownLedger | None = None,
+        leases: LeaseTimes = SHORT,
     ) -> None:
         self.address = address
         self._pause = pause
@@ -106,7 +105,10 @@ class RedisLedger:
         self.known = known or KnownLedger()
         self._expectation = Expectation(self.known, address.location, REPLICA_MAY_LACK_MS if address.kind in {"sentinel", "cluster"} else 0)
         # Two tries at least fit into the time, even if the first one gets no answer.
-        self._runner = ScriptRunner(address, address.patience_ms / 2_000, blocking=blocking)
+        connect = partial(ScriptRunner, address, address.patience_ms / 2_000)
+        self._runner = connect(blocking=blocking)
+        times = leases if server_clock else UNRENEWED
+        self._leases = LeaseRenewal(partial(connect, blocking=True), self._expectation, times)
         self._reading = RedisReading(self._run_list, self._parse, server_clock=server_clock)
 
     @property
@@ -122,9 +124,8 @@ class RedisLedger:
             LedgerUnavailable: also if the hold is not acknowledged as the address asks; it is then taken back.
         """
         check_hold(hold)
-        for charge in hold.charges:
-            check_size(charge.account, max(charge.amount, charge.cap or 0))
-        request = self._clock(now_ms) | reserve_request(hold, queue_for_ms)
+        check_hold_size(hold)
+        request = self._clock(now_ms) | reserve_request(hold, queue_for_ms, self._leases.lease_ms(hold))
         before: tuple[Lost, ...] = ()
         try:
             word, detail, lost = self._split(await self._run("reserve", request))
@@ -137,6 +138,7 @@ class RedisLedger:
             raise
         match word:
             case "HELD":
+                self._leases.add(hold)
                 return read_held(hold, detail, before + lost)
             case "REFUSED":
                 return read_refused(hold, detail, before + lost)
@@ -147,17 +149,21 @@ class RedisLedger:
 
     async def withdraw(self, hold_id: str) -> None:
         """Give up a ticket in the queue, or an open hold of which nothing was sent."""
+        self._leases.remove(hold_id)
         word, detail, _ = self._split(await self._run("withdraw", {"hold": hold_id}))
         if word not in {"OK", NO_LEDGER}:
             raise self._fault(word, detail)
 
     async def settle(self, settlement: Settlement, now_ms: int) -> Settled:
-        """Post the actual amounts and the record, once."""
+        """Post the actual amounts and the record, once. Until then the lease is renewed, and no longer if the ledger does not take it."""
+        try:
+            return await self._settle(settlement, now_ms)
+        finally:
+            self._leases.remove(settlement.hold.id)
+
+    async def _settle(self, settlement: Settlement, now_ms: int) -> Settled:
         check_settlement(settlement)
-        for charge, amount in zip(settlement.hold.charges, settlement.amounts, strict=True):
-            check_size(charge.account, max(charge.amount, amount))
-        for post in settlement.posts:
-            check_size(post.account, abs(post.amount))
+        check_settlement_size(settlement)
         request = self._clock(now_ms) | settle_request(settlement, self.address.keep_ms)
         while True:
             word, detail, lost = self._split(await self._run("settle", request))
@@ -165,7 +171,7 @@ class RedisLedger:
                 case "SETTLED":
                     at_ms, *sums = figures(detail)
                     self._expectation.note_record(at_ms)
-                    return Settled(settlement.hold.id, at_ms, read_changes(_accounts(settlement), sums), lost=lost)
+                    return Settled(settlement.hold.id, at_ms, read_changes(changed_accounts(settlement), sums), lost=lost)
                 case "AGAIN":
                     return Settled(settlement.hold.id, figures(detail)[0], (), again=True, lost=lost)
                 case "FORGOTTEN":
@@ -178,8 +184,7 @@ class RedisLedger:
     async def post(self, posts: Sequence[Post], clears: Sequence[str], now_ms: int) -> tuple[Change, ...]:
         """Empty windows, then add entries that no hold carries."""
         check_posts(posts)
-        for post in posts:
-            check_size(post.account, abs(post.amount))
+        check_posts_size(posts)
         request = {"token": f"post:{uuid4().hex}", "posts": posts_request(posts), "clears": list(clears)}
         word, detail, _ = self._split(await self._run("post", self._clock(now_ms) | request))
         if word != "POSTED":
@@ -220,7 +225,10 @@ class RedisLedger:
 
     async def ended_holders(self, now_ms: int) -> tuple[EndedHolder, ...]:
         """What processes that are no longer heard of still hold."""
-        return ()
+        if not self._server_clock:
+            return ()
+        pages = await read_pages(partial(self._run_list, "holders"), self._leases.times.missed_ms)
+        return self._parse(partial(find_ended_holders, now_ms=now_ms), pages)
 
     def records(self, *, after_ms: int = 0) -> AsyncGenerator[Record, None]:
         """The records written after that time, in order, up to the last one when the reading begins; other callers write on meanwhile.
@@ -231,6 +239,7 @@ class RedisLedger:
 
     async def close(self) -> None:
         """Close the connections. Open holds are left to their lease; another call connects again."""
+        self._leases.close()
         await self._runner.connections.close()
 
     async def _take_back(self, hold_id: str) -> None:
@@ -373,8 +382,3 @@ class RedisLedger:
         if word == "VERSION":
             return of_another_version(detail, SCHEMA_VERSION, self.address.name, self.address.label)
         return too_large(detail)
-
-
-def _accounts(settlement: Settlement) -> list[str]:
-    """The accounts of a settlement in the order of its changes."""
-    return [*(charge.account for charge in settlement.hold.charges), *(post.account for post in settlement.posts), *settlement.clears]

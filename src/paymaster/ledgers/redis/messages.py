@@ -29,11 +29,11 @@ ScriptRequest: TypeAlias = Mapping[str, object]
 """The fields of a request; each script's first lines list them. One without a value is left out: it is never null."""
 
 
-def reserve_request(hold: Hold, queue_for_ms: int) -> dict[str, object]:
-    """The request of `reserve`, without the clock."""
+def reserve_request(hold: Hold, queue_for_ms: int, lease_ms: int | None = None) -> dict[str, object]:
+    """The request of `reserve`, without the clock; `lease_ms` is the first lease (None: as long as the hold's)."""
     request: dict[str, object] = {
         "hold": hold.id,
-        "lease_ms": hold.lease_ms,
+        "lease_ms": hold.lease_ms if lease_ms is None else lease_ms,
         "charges": pack_charges(hold.charges),
         "process": process_name(),
         "lost_record": hold.lost_record,
@@ -62,6 +62,11 @@ def settle_request(settlement: Settlement, keep_ms: int | None) -> dict[str, obj
     if keep_ms is not None:
         request["keep_ms"] = keep_ms
     return request
+
+
+def changed_accounts(settlement: Settlement) -> list[str]:
+    """The accounts of a settlement in the order of its changes."""
+    return [*(charge.account for charge in settlement.hold.charges), *(post.account for post in settlement.posts), *settlement.clears]
 
 
 def posts_request(posts: Sequence[Post]) -> list[dict[str, object]]:
