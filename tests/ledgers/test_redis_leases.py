@@ -263,7 +263,7 @@ def test_a_renewal_that_fails_is_tried_again_over_a_new_connection_and_reported_
     opened_before = server.opened
     until(lambda: server.opened == server.closed + 1 and server.opened <= opened_before + 1)
     assert len(caplog.records) == 1
-    assert "The leases of 1 open calls on redis://there can't be renewed" in caplog.text
+    assert "The leases on redis://there can't be renewed (open calls: 1)" in caplog.text
 
 
 def test_an_outage_shorter_than_a_round_is_not_reported(renewing, caplog):

@@ -69,6 +69,15 @@ class Address:
         """The key that every script is given; the ledger's other keys share its hash tag."""
         return f"{{paymaster:{self.name}}}:state"
 
+    @property
+    def absent_key(self) -> str:
+        """A key that no ledger has, which every script is given too.
+
+        A slot that a cluster is moving lacks it, so neither node runs a script there while some keys are at the other: a script that
+        did would take them for missing, or end half done.
+        """
+        return f"{{paymaster:{self.name}}}:absent"
+
 
 def read_address(url: str) -> Address:
     """The address a URL names.

@@ -3,11 +3,13 @@
 from typing import TypeAlias
 
 from redis.exceptions import (
+    AskError,
     AuthenticationError,
     AuthorizationError,
     ClusterDownError,
     ClusterError,
     MasterDownError,
+    MovedError,
     NoPermissionError,
     OutOfMemoryError,
     ReadOnlyError,
@@ -40,6 +42,8 @@ PASSING = (
     "TRYAGAIN",
     "UNBLOCKED",
 )
+# What a script meets in a cluster while its slot is moved, or while the cluster has no majority.
+PASSING_IN_SCRIPTS = ("non local key", "cluster is down")
 # Messages for a known user who may not do this: from the server, and from within a script.
 NOT_ALLOWED = ("NOPERM", "No permissions", "can't run this command", "can't access at least one of the keys")
 # A certificate that is not trusted, and a file of trusted certificates that has none.
@@ -55,11 +59,13 @@ def may_pass(error: Fault) -> bool:
         return False
     if damaged_value(error) is not None:  # its name may have any word in it
         return False
-    if isinstance(error, (NotAcknowledged, ReadOnlyError, OutOfMemoryError, MasterDownError, TryAgainError)):
+    if isinstance(error, MovedError):  # a cluster's client follows it; any other asks a node that does not have the ledger
+        return False
+    if isinstance(error, (NotAcknowledged, ReadOnlyError, OutOfMemoryError, MasterDownError, TryAgainError, AskError)):
         return True
     if isinstance(error, (NotConnected, NotInTime, OSError, ClusterDownError, ClusterError, RedisClusterException)):
         return not _refuses_access(str(error)) and "Cluster mode is not enabled" not in str(error)
-    return isinstance(error, ResponseError) and any(word in str(error) for word in PASSING)
+    return isinstance(error, ResponseError) and any(word in str(error) for word in (*PASSING, *PASSING_IN_SCRIPTS))
 
 
 def damaged_value(error: Fault) -> DamagedValue | None:
@@ -86,6 +92,12 @@ def to_error(error: Fault, label: str, *, worked: bool = False) -> PaymasterErro
         return refused(
             f"The Redis server {label} refuses the user or the password of the ledger's URL.",
             advice="Write redis://user:password@host:port/db, with special characters percent-encoded, or set PAYMASTER_LEDGER.",
+        )
+    if isinstance(error, MovedError):
+        moved = LedgerUnavailable if worked else LedgerUnusable
+        return moved(
+            f"The Redis server {label} is a node of a cluster, and another node has the ledger: {text}.",
+            advice="Write redis+cluster://host:port,host:port with the cluster's nodes in the ledger's URL.",
         )
     if any(word in text for word in CERTIFICATES):
         return LedgerUnusable(

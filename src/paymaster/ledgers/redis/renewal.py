@@ -177,9 +177,9 @@ class LeaseRenewal:
 
     def _warn(self, error: Exception) -> None:
         _LOGGER.warning(
-            "The leases of %d open calls on %s can't be renewed: %s: %s. A call whose lease ends is charged in full until it settles.",
-            len(self._open),
+            "The leases on %s can't be renewed (open calls: %d): %s: %s. A call whose lease ends is charged in full until it settles.",
             self._expected.location,
+            len(self._open),
             type(error).__name__,
-            error,
+            str(error).rstrip("."),
         )

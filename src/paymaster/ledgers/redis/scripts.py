@@ -82,7 +82,7 @@ class ScriptRunner:
 
     def __init__(self, address: Address, timeout_s: float, *, blocking: bool) -> None:
         self.scripts = read_scripts()
-        self._key = address.state_key
+        self._keys = (address.state_key, address.absent_key)
         self._waits = _waits(address)
         timeout_s += len(self._waits) * (address.wait_ms + LATE_MS) / 1_000
         self.connections: Connections = ThreadConnections(address, timeout_s) if blocking else LoopConnections(address, timeout_s)
@@ -95,9 +95,9 @@ class ScriptRunner:
         script, packed = self.scripts[verb], orjson.dumps(request)
         needed = self._waits if waits else ()
         try:
-            return await self._send(("EVALSHA", script.digest, 1, self._key, packed), needed)
+            return await self._send(("EVALSHA", script.digest, len(self._keys), *self._keys, packed), needed)
         except NoScriptError:
-            return await self._send(("EVAL", script.text, 1, self._key, packed), needed)
+            return await self._send(("EVAL", script.text, len(self._keys), *self._keys, packed), needed)
 
     async def _send(self, command: Command, waits: Sequence[_Wait]) -> Reply:
         reply, *acknowledged = map(_raised, await self.connections.send([command, *(wait.command for wait in waits)]))

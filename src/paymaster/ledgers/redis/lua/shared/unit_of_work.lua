@@ -2,7 +2,8 @@
 -- the other shared files that it needs. A function that a script has costs it time even if it is not called.
 -- The rule is that of `ledgers/transactions.py`; each function names its twin there, or in `ledgers/unit_of_work.py`.
 --
--- KEYS[1] is the ledger's state; the other keys share its hash tag, so that a cluster keeps them on one node.
+-- KEYS[1] is the ledger's state; the other keys share its hash tag, so that a cluster keeps them on one node. KEYS[2] never exists
+-- (`Address.absent_key`).
 -- ARGV[1] is the request, a JSON object; each verb lists its fields. Texts to be stored as they are (charges, records) are texts in it.
 -- Every request may have `ledger`, the id of the ledger that its caller knows, and `seen_ms`, when the newest record was written that the
 -- caller knows of. A verb that writes does nothing without the former.
