@@ -10,13 +10,15 @@ from pathlib import Path
 
 from tenacity import RetryCallState, Retrying, wait_random_exponential
 
+from paymaster.accounting.accounts import Settlement
 from paymaster.accounting.tokens.counter import TokenCounter
 from paymaster.background import BackgroundTasks, BackgroundThreads
-from paymaster.flow.call_events import emit_posted
+from paymaster.flow.call_events import emit_posted, emit_set_aside
 from paymaster.flow.events import Event
 from paymaster.flow.ports import Books, Runtime, World
 from paymaster.ledgers.memory import MemoryLedger
 from paymaster.ledgers.spool.ledger import SpoolingLedger
+from paymaster.ledgers.spool.lines import Unreadable
 from paymaster.ledgers.urls import full_location, open_ledger, spool_folder
 from paymaster.ledgers.wait_queue import ProcessWaitQueue
 from paymaster.providers.provider_set import ProviderSet
@@ -120,7 +122,19 @@ def _books(options: Options, runtime: Runtime, emit: Callable[[Event], None], *,
     if isinstance(ledger, MemoryLedger):
         return ledger
     folder = spool_folder(ledger, options.state_dir)
-    return SpoolingLedger(ledger, folder, known=ledger.known, posted=partial(emit_posted, emit), location=full_location(ledger))
+
+    def set_aside(found: Settlement | Unreadable, reason: str) -> None:
+        emit_set_aside(emit, found if isinstance(found, Settlement) else None, reason, runtime.now_ms())
+
+    return SpoolingLedger(
+        ledger,
+        folder,
+        known=ledger.known,
+        posted=partial(emit_posted, emit),
+        set_aside=set_aside,
+        location=full_location(ledger),
+        background=BackgroundThreads() if blocking else BackgroundTasks(),
+    )
 
 
 def backoff(policy: Policy) -> Callable[[int], int]:

@@ -210,3 +210,45 @@ def test_the_backlog_of_a_locked_file_is_posted_when_it_is_unlocked(paymaster, t
         assert shown["waiting"]["settlements"] == 1
         other.execute("ROLLBACK")
     assert "Posted 1 call of $0.001" in paymaster("ledger", "post", "--ledger", url).out
+
+
+@pytest.fixture
+def with_refused(ledger, tmp_path):
+    """An ended process's settlement that can be posted, one that never fits, and a line that can't be read."""
+    spool = spool_for(ledger, tmp_path)
+    spool.keep_settlement(Settlement(hold("good"), T, (1_000_000, 1), record(1_000_000)))
+    spool.keep_settlement(Settlement(hold("huge"), T, (2**62 + 1, 1), record(2_000_000)))
+    spool.close()
+    [path] = (tmp_path / "state" / "spool").rglob("*.jsonl")
+    with path.open("ab") as file:
+        file.write(b"nonsense\n")
+    return ledger
+
+
+def test_what_cannot_be_posted_is_set_aside_shown_and_dropped(paymaster, with_refused, tmp_path):
+    ended = paymaster("ledger", "post", "--ledger", with_refused)
+    assert ended.status == 0
+    assert "Posted 1 call of $0.001" in ended.out
+    said = "1 settlement and 1 unreadable line of $0.002, in "
+    for words in ("ledger post", *READING):
+        shown = paymaster(*words.split(), "--ledger", with_refused)
+        assert shown.status == 0
+        if words != "top --once":
+            assert said in shown.out + shown.err
+            assert "`paymaster ledger post --set-aside` posts it" in shown.out + shown.err
+    aside = json.loads(paymaster("ledger", "status", "--json", "--ledger", with_refused).out)["waiting"]["set_aside"]
+    assert (aside["settlements"], aside["unreadable"], aside["cost_nanousd"]) == (1, 1, 2_000_000)
+    assert any("2**62" in reason for reason in aside["reasons"])
+    again = paymaster("ledger", "post", "--set-aside", "--ledger", with_refused)
+    assert (again.status, said in again.out) == (0, True)
+    dropped = paymaster("ledger", "post", "--drop-set-aside", "--ledger", with_refused)
+    assert "Dropped 2 lines of $0.002: no budget counts them." in dropped.out
+    assert "Nothing was set aside." in paymaster("ledger", "post", "--drop-set-aside", "--ledger", with_refused).out
+    assert list((tmp_path / "state" / "spool").rglob("*.*")) == []
+    assert json.loads(paymaster("ledger", "status", "--json", "--ledger", with_refused).out)["waiting"]["set_aside"] is None
+
+
+def test_post_takes_one_word_about_what_was_set_aside(paymaster, ledger):
+    ended = paymaster("ledger", "post", "--set-aside", "--drop-set-aside", "--ledger", ledger)
+    assert ended.status == 2
+    assert "exclude each other" in ended.err

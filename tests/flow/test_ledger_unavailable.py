@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 
 from call_box import Box, answer, failure, model, per_run, registry
-from paymaster import Client, LedgerUnavailable
+from paymaster import Client, LedgerUnavailable, LedgerUnusable
 from paymaster.accounting.accounts import Settled, Settlement
 from paymaster.gateway.auth import Key
 from paymaster.gateway.service import registry_for_key
 from paymaster.ledgers.memory import MemoryLedger
 from paymaster.ledgers.spool.ledger import SpoolingLedger
 from paymaster.routing.failures import FailureKind
+from paymaster.runtime import iterate
 from paymaster.testing import ManualRuntime
 from redis_servers import RedisServer, free_port, server_program
 
@@ -77,6 +78,24 @@ def test_a_settlement_that_can_t_be_kept_anywhere_is_reported(tmp_path: Path) ->
     assert box.ask().text == "Hi"
     [reported] = [event for event in box.events if event.kind == "settlement_failed"]
     assert not reported.spooled  # type: ignore[union-attr]  # the kind says which event it is
+
+
+def test_an_answer_is_delivered_and_its_cost_kept_where_the_ledger_turns_unusable(tmp_path: Path) -> None:
+    ledger = Fickle()
+    box = box_of(ledger, tmp_path, [answer()])
+
+    async def settle(*_: object) -> Settled:
+        raise LedgerUnusable("a value in it is damaged")
+
+    real, ledger.settle = ledger.settle, settle  # type: ignore[method-assign]  # as a damaged value does
+    reply = box.ask()
+    [reported] = [event for event in box.events if event.kind == "settlement_failed"]
+    assert (reply.text, reported.spooled) == ("Hi", True)  # type: ignore[union-attr]  # the kind says which event it is
+    assert "damaged" in reported.message  # type: ignore[union-attr]  # the same
+    ledger.settle = real  # type: ignore[method-assign]  # it is repaired
+    box.ask()
+    assert len(list(iterate(ledger.records()))) == 2
+    assert list(tmp_path.glob("*.jsonl")) == []
 
 
 def test_a_key_with_a_hard_budget_makes_no_call_where_its_soft_neighbours_on_the_same_ledger_go_on(tmp_path: Path) -> None:

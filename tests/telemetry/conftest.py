@@ -23,6 +23,7 @@ from paymaster.flow.events import (
     RefusedByAccount,
     SettlementFailed,
     SettlementPosted,
+    SettlementSetAside,
     ThresholdCrossed,
     Throttled,
     Unbooked,
@@ -95,6 +96,7 @@ LOST = HoldLost(**COMMON, model="gpt-4o", cost_nanousd=51_200_000, hold_id="h-1"
 UNSETTLED = SettlementFailed(**COMMON, model="gpt-4o", held_nanousd=51_200_000, message="the database is locked")
 UNBOOKED = Unbooked(**COMMON, model="gpt-4o", held_nanousd=51_200_000, message="the database is locked")
 POSTED = SettlementPosted(**COMMON, model="gpt-4o", cost_nanousd=51_200_000, hold_id="h-1")
+SET_ASIDE = SettlementSetAside(**COMMON, model="gpt-4o", cost_nanousd=51_200_000, hold_id="h-1", reason="it is too large")
 
 EVENTS: tuple[Event, ...] = (
     ADMITTED,
@@ -115,6 +117,7 @@ EVENTS: tuple[Event, ...] = (
     UNSETTLED,
     UNBOOKED,
     POSTED,
+    SET_ASIDE,
 )
 
 

@@ -144,6 +144,18 @@ SENTENCES = [
         logging.WARNING,
         "ledger available again: $0.0512 of a call to gpt-4o, which waited on disk, are recorded",
     ),
+    (
+        "settlement_set_aside",
+        {},
+        logging.ERROR,
+        "$0.0512 of a call to gpt-4o can't be recorded and is set aside, see `paymaster ledger status`: it is too large",
+    ),
+    (
+        "settlement_set_aside",
+        {"model": "", "reason": "no JSON"},
+        logging.ERROR,
+        "a line of the spool can't be recorded and is set aside, see `paymaster ledger status`: no JSON",
+    ),
 ]
 
 

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 from paymaster.accounting.money import format_usd
 from paymaster.cli.terminal import Cell, Column, Table
-from paymaster.views.backlog import Backlog
+from paymaster.views.backlog import Backlog, SetAside
 from paymaster.views.words import utc_time
 
 POST = "paymaster ledger post"
+POST_SET_ASIDE, DROP_SET_ASIDE = f"{POST} --set-aside", f"{POST} --drop-set-aside"
 ACCEPT = "paymaster ledger accept --with-waiting"
 
 
@@ -52,6 +53,7 @@ def backlog_json(backlog: Backlog) -> dict[str, object]:
             }
             for file in backlog.files
         ],
+        "set_aside": None if backlog.set_aside is None else _set_aside_json(backlog.set_aside),
     }
 
 
@@ -62,8 +64,9 @@ def other_backlogs_json(others: Sequence[Backlog]) -> list[dict[str, object]]:
 
 def backlog_sentences(backlog: Backlog) -> list[str]:
     """What waits, and who will post it; nothing if nothing waits."""
+    aside = [] if backlog.set_aside is None else [_set_aside_sentence(backlog.set_aside)]
     if not backlog.files:
-        return []
+        return aside
     sentences = [f"Not yet posted: {_amounts(backlog)} on disk for this ledger, in {backlog.folder}."]
     ended = backlog.ended_processes
     running = sum(file.is_running for file in backlog.files)
@@ -77,12 +80,42 @@ def backlog_sentences(backlog: Backlog) -> list[str]:
             f"What {_processes(backlog.for_another)} left is for the ledger that was here before. It is posted when that ledger is "
             f"available again, or with `{ACCEPT}` to the present one."
         )
-    return sentences
+    return [*sentences, *aside]
 
 
 def other_backlog_sentences(others: Sequence[Backlog]) -> list[str]:
     """What waits for other ledgers of the same state directory."""
-    return [f"For another ledger, {_location(backlog) or 'name unknown'}: {_amounts(backlog)} in {backlog.folder}." for backlog in others]
+    return [
+        f"For another ledger, {_location(backlog) or 'name unknown'}: {_amounts(backlog)} in {backlog.folder}."
+        for backlog in others
+        if backlog.files
+    ]
+
+
+def _set_aside_json(aside: SetAside) -> dict[str, object]:
+    return {
+        "path": str(aside.path),
+        "settlements": aside.settlements,
+        "unreadable": aside.unreadable,
+        "cost_nanousd": aside.cost_nanousd,
+        "reasons": list(aside.reasons),
+    }
+
+
+def _set_aside_sentence(aside: SetAside) -> str:
+    """What can't be posted, why, and what to do."""
+    counts = [
+        f"{count:,} {word if count == 1 else f'{word}s'}"
+        for count, word in ((aside.settlements, "settlement"), (aside.unreadable, "unreadable line"))
+        if count
+    ]
+    money = f" of {format_usd(aside.cost_nanousd)}" if aside.settlements else ""
+    more = f" (and {len(aside.reasons) - 1:,} other reasons)" if len(aside.reasons) > 1 else ""
+    return (
+        f"Set aside, because the ledger did not take it: {' and '.join(counts)}{money}, in {aside.path}: "
+        f"{aside.reasons[0].rstrip('.')}{more}. "
+        f"When the cause is fixed, `{POST_SET_ASIDE}` posts it; `{DROP_SET_ASIDE}` removes it without counting it."
+    )
 
 
 def _amounts(backlog: Backlog) -> str:

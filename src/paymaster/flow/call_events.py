@@ -253,18 +253,42 @@ def emit_lost(emit: Callable[[events.Event], None], holds: tuple[Lost, ...]) -> 
 
 def emit_posted(emit: Callable[[events.Event], None], settlement: Settlement, settled: Settled) -> None:
     """The ledger took what had waited on disk, maybe of another process. The event has the scope of its own call."""
-    record = AttemptRecord.from_json(settlement.record)
+    if (record := _attempt_in(settlement)) is not None:
+        emit(
+            events.SettlementPosted(
+                at_ms=settled.at_ms,
+                call_id=record.call_id,
+                scope=_scope_of(record),
+                model=record.model,
+                cost_nanousd=record.cost_nanousd,
+                hold_id=settled.hold_id,
+            )
+        )
+    emit_lost(emit, settled.lost)
+
+
+def emit_set_aside(emit: Callable[[events.Event], None], settlement: Settlement | None, reason: str, at_ms: int) -> None:
+    """What had waited on disk can't be posted; None for a line that can't be read."""
+    record = None if settlement is None else _attempt_in(settlement)
     emit(
-        events.SettlementPosted(
-            at_ms=settled.at_ms,
-            call_id=record.call_id,
-            scope=_scope_of(record),
-            model=record.model,
-            cost_nanousd=record.cost_nanousd,
-            hold_id=settled.hold_id,
+        events.SettlementSetAside(
+            at_ms=at_ms,
+            call_id="" if record is None else record.call_id,
+            scope=Scope(run="") if record is None else _scope_of(record),
+            model="" if record is None else record.model,
+            cost_nanousd=0 if record is None else record.cost_nanousd,
+            hold_id="" if settlement is None else settlement.hold.id,
+            reason=reason,
         )
     )
-    emit_lost(emit, settled.lost)
+
+
+def _attempt_in(settlement: Settlement) -> AttemptRecord | None:
+    """The record of the attempt; None for that of a correction, or of a later version."""
+    try:
+        return AttemptRecord.from_json(settlement.record)
+    except ValueError:
+        return None
 
 
 def _scope_of(record: AttemptRecord) -> Scope:

@@ -358,6 +358,21 @@ class SettlementPosted(_CallEvent):
     """The hold that was settled."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettlementSetAside(_CallEvent):
+    """What had waited on disk can't be posted, although the ledger works: it is set aside until a person posts it again or drops it."""
+
+    kind: ClassVar[str] = "settlement_set_aside"
+    model: str
+    """The model that was called; empty, as `call_id` and `run` are, if the line can't be read."""
+    cost_nanousd: int
+    """What it would charge."""
+    hold_id: str
+    """The hold that it would settle; empty if the line can't be read."""
+    reason: str
+    """What the ledger answered, or why the line can't be read."""
+
+
 Event: TypeAlias = (
     Admitted
     | Throttled
@@ -377,4 +392,5 @@ Event: TypeAlias = (
     | SettlementFailed
     | Unbooked
     | SettlementPosted
+    | SettlementSetAside
 )

@@ -32,6 +32,7 @@ from paymaster.flow.events import (
     RefusedByAccount,
     SettlementFailed,
     SettlementPosted,
+    SettlementSetAside,
     ThresholdCrossed,
     Throttled,
     Unbooked,
@@ -101,6 +102,7 @@ class PrometheusMetrics:
         self._unsettled = Counter("paymaster_failed_settlements", "Settlements that the ledger did not take.", ("model",), registry=own)
         self._unbooked = Counter("paymaster_unbooked_attempts", "Attempts made while the ledger was unavailable.", ("model",), registry=own)
         self._posted = Counter("paymaster_posted_settlements", "Settlements that waited on disk and were posted.", ("model",), registry=own)
+        self._set_aside = Counter("paymaster_set_aside_settlements", "Settlements that can't be posted.", ("model",), registry=own)
         self._reductions = Counter(
             "paymaster_concurrency_reductions", "Overloads that lowered the calls made at once.", ("model",), registry=own
         )
@@ -129,7 +131,7 @@ class PrometheusMetrics:
                 self._skipped.labels(event.model, event.cause).inc()
             case FellBack():
                 self._fallbacks.labels(event.model, event.to_model).inc()
-            case HoldLost() | SettlementFailed() | Unbooked() | SettlementPosted():
+            case HoldLost() | SettlementFailed() | Unbooked() | SettlementPosted() | SettlementSetAside():
                 self._take_from_the_ledger(event)
             case _:
                 self._take_rare(event)
@@ -155,7 +157,7 @@ class PrometheusMetrics:
             case _:
                 assert_never(event)
 
-    def _take_from_the_ledger(self, event: HoldLost | SettlementFailed | Unbooked | SettlementPosted) -> None:
+    def _take_from_the_ledger(self, event: HoldLost | SettlementFailed | Unbooked | SettlementPosted | SettlementSetAside) -> None:
         match event:
             case HoldLost():
                 self._lost.labels(event.model).inc()
@@ -166,6 +168,8 @@ class PrometheusMetrics:
                 self._unbooked.labels(event.model).inc()
             case SettlementPosted():
                 self._posted.labels(event.model).inc()
+            case SettlementSetAside():
+                self._set_aside.labels(event.model).inc()
             case _:
                 assert_never(event)
 

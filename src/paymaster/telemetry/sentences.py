@@ -22,6 +22,7 @@ from paymaster.flow.events import (
     RefusedByAccount,
     SettlementFailed,
     SettlementPosted,
+    SettlementSetAside,
     ThresholdCrossed,
     Throttled,
     Unbooked,
@@ -60,6 +61,7 @@ _LOGGERS_AND_LEVELS: Mapping[type[Event], tuple[str, int]] = {
     SettlementFailed: ("budgets", logging.ERROR),
     Unbooked: ("budgets", logging.ERROR),
     SettlementPosted: ("budgets", logging.WARNING),
+    SettlementSetAside: ("budgets", logging.ERROR),
 }
 
 
@@ -114,7 +116,7 @@ def _words(event: Event) -> str:
             return f"{event.model}: circuit closed, it answers again"
         case ConcurrencyLowered():
             return f"{event.model}: concurrency limit lowered from {event.from_parallel:,} to {event.to_parallel:,} ({event.reason})"
-        case HoldLost() | SettlementFailed() | Unbooked() | SettlementPosted():
+        case HoldLost() | SettlementFailed() | Unbooked() | SettlementPosted() | SettlementSetAside():
             return _about_the_ledger(event)
         case _:
             assert_never(event)
@@ -174,7 +176,7 @@ def _budget_passed(event: BudgetPassed) -> str:
     return f"{event.account} is over by {format_usd(event.over_nanousd)}, and the run goes on: {state}"
 
 
-def _about_the_ledger(event: HoldLost | SettlementFailed | Unbooked | SettlementPosted) -> str:
+def _about_the_ledger(event: HoldLost | SettlementFailed | Unbooked | SettlementPosted | SettlementSetAside) -> str:
     match event:
         case HoldLost():
             return f"a worker died during a call to {event.model}: its whole hold is charged, {format_usd(event.cost_nanousd)}"
@@ -189,6 +191,9 @@ def _about_the_ledger(event: HoldLost | SettlementFailed | Unbooked | Settlement
         case SettlementPosted():
             cost = format_usd(event.cost_nanousd)
             return f"ledger available again: {cost} of a call to {event.model}, which waited on disk, are recorded"
+        case SettlementSetAside():
+            what = f"{format_usd(event.cost_nanousd)} of a call to {event.model}" if event.model else "a line of the spool"
+            return f"{what} can't be recorded and is set aside, see `paymaster ledger status`: {event.reason}"
 
 
 def _without(params: tuple[str, ...]) -> str:

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import orjson
 
-from paymaster.ledgers.spool.files import file_lines, is_orphan, ledger_of
+from paymaster.ledgers.spool.files import file_lines, is_orphan, ledger_of, posted_so_far
+from paymaster.ledgers.spool.lines import Waiting, read_line
 
 
 class SpooledCall(NamedTuple):
@@ -70,16 +71,24 @@ def spool_folders(root: Path, but: Path) -> Iterator[Path]:
 
 
 def _read(path: Path, worth_of: Callable[[str], int]) -> tuple[str, list[SpooledCall]]:
-    """The ledger that a file names, and what waits in it. Half a line, as a crash leaves it, is skipped."""
-    ledger, found = "", dict[str, SpooledCall]()
+    """The ledger that a file names, and what waits in it. What was posted before is not; lines that can't be read are skipped."""
+    ledger, found, offset, posted_to = "", dict[str, SpooledCall](), 0, posted_so_far(path)
     for text in file_lines(path):
-        try:
-            line = orjson.loads(text)
-        except orjson.JSONDecodeError:
+        offset += len(text)
+        line = read_line(text)
+        if not isinstance(line, Waiting):
+            ledger = ledger or _named_ledger(text)
             continue
-        if "hold" not in line:
-            ledger = str(line.get("ledger", ""))
-            continue
-        hold_id, settled = line["hold"][0], "record" in line
-        found[hold_id] = SpooledCall(hold_id, line["at_ms"], worth_of(line["record"] if settled else line["lost_record"]), settled)
+        settlement = line.settlement
+        if line.is_settled and offset <= posted_to:
+            found.pop(settlement.hold.id, None)
+        else:
+            found[settlement.hold.id] = SpooledCall(settlement.hold.id, settlement.held_at_ms, worth_of(settlement.record), line.is_settled)
     return ledger, list(found.values())
+
+
+def _named_ledger(text: bytes) -> str:
+    try:
+        return str(orjson.loads(text).get("ledger", ""))
+    except (orjson.JSONDecodeError, AttributeError):
+        return ""

@@ -3,14 +3,14 @@
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
 
-from paymaster.accounting.accounts import Charge, Hold, Settlement
+from paymaster.accounting.accounts import Hold, Settlement
+from paymaster.ledgers.spool.lines import CUT, Found, hold_line, posted_up_to, progress_line, settlement_line, settlements
 
 if sys.platform == "win32":
     import msvcrt
@@ -20,27 +20,59 @@ else:
 # Beyond the end of any file: on Windows, bytes that are locked can't be read.
 _LOCKED_BYTE = 1 << 40
 
+_NOTE_BYTES = 64 * 1024
+_TAIL_BYTES = 100
 
-@dataclass(frozen=True, slots=True)
+
 class OrphanFile:
-    """A file whose process is dead, claimed by this one: what it could not post. `drop` it when all of it is posted.
+    """A file whose process is dead, claimed by this one. `drop` it when nothing in it waits any more, else `release` it.
 
     `ledger_id` is that of the ledger it is for; '' in files from before ledgers had one, and if the process never met its ledger.
     """
 
-    path: Path
-    ledger_id: str
-    settlements: tuple[Settlement, ...]
-    descriptor: int
+    def __init__(self, path: Path, descriptor: int) -> None:
+        """Raises OSError if the file can't be read."""
+        self.path = path
+        self.ledger_id = ledger_of(path)
+        self._descriptor = descriptor
+        self._posted_to = self._noted_to = posted_so_far(path)
+        self._read_to = 0
+
+    def found(self) -> Iterator[Found]:
+        """What waits in it; see `settlements`. Raises OSError."""
+        return settlements(self._lines(), self._posted_to)
+
+    def note_progress(self) -> None:
+        """What was found so far, but for the last, is posted or set aside: the next process need not do it again, if the disk takes it."""
+        if self._read_to > self._noted_to + _NOTE_BYTES:
+            self._note()
 
     def drop(self) -> None:
         """Remove the file: the ledger has every one of its settlements."""
         self.path.unlink(missing_ok=True)
-        os.close(self.descriptor)
+        unlock_file(self._descriptor)
+        os.close(self._descriptor)
 
     def release(self) -> None:
         """Leave it to the next process."""
-        os.close(self.descriptor)
+        if self._read_to > self._noted_to:
+            self._note()
+        unlock_file(self._descriptor)
+        os.close(self._descriptor)
+
+    def _lines(self) -> Iterator[bytes]:
+        end = 0
+        for text in file_lines(self.path):
+            # The line before was dealt with when the next one is asked for.
+            self._read_to, end = max(end, self._posted_to), end + len(text)
+            yield text
+
+    def _note(self) -> None:
+        with suppress(OSError):
+            end = os.lseek(self._descriptor, 0, os.SEEK_END)
+            is_whole = end > 0 and os.pread(self._descriptor, 1, end - 1) == b"\n"
+            write_whole(self._descriptor, (b"" if is_whole else CUT) + progress_line(self._read_to), sync=False)
+            self._noted_to = self._read_to
 
 
 class Spool:
@@ -64,12 +96,11 @@ class Spool:
 
     def keep_hold(self, hold: Hold, at_ms: int) -> None:
         """A call is about to be sent that no ledger knows. If it is never settled here, its full hold is posted."""
-        self._append({"hold": _packed(hold), "at_ms": at_ms, "lost_record": hold.lost_record})
+        self._append(hold_line(hold, at_ms))
 
     def keep_settlement(self, settlement: Settlement) -> None:
         """What a call came to. Its posts, such as a pause, are not kept: they would be over by then."""
-        line = {"hold": _packed(settlement.hold), "at_ms": settlement.held_at_ms, "amounts": settlement.amounts}
-        self._append({**line, "record": settlement.record})
+        self._append(settlement_line(settlement))
 
     def empty(self) -> None:
         """Remove this process's file: the ledger has all of it. A file that can't be removed stays; none of it is posted twice."""
@@ -92,11 +123,19 @@ class Spool:
         for path in paths:
             if path != self._path and (descriptor := _claim(path)) is not None:
                 try:
-                    ledger_id, found = ledger_of(path), tuple(settlements(file_lines(path)))
+                    orphan = OrphanFile(path, descriptor)
                 except OSError:
                     os.close(descriptor)
                     continue
-                yield OrphanFile(path, ledger_id, found, descriptor)
+                yield orphan
+
+    def has_others(self) -> bool:
+        """Whether there are files of other processes, dead or not."""
+        try:
+            with os.scandir(self.folder) as entries:
+                return any(entry.name.endswith(".jsonl") and (self._path is None or entry.name != self._path.name) for entry in entries)
+        except OSError:
+            return False
 
     def _append(self, line: dict[str, object]) -> None:
         text = orjson.dumps(line) + b"\n"
@@ -109,12 +148,10 @@ class Spool:
                 self._file_is_for = ledger_id
                 text = orjson.dumps({"ledger": self._location, "id": ledger_id}) + b"\n" + text
             descriptor = self._open() if self._descriptor is None else self._descriptor
-            unwritten = b"\n" + text if self._has_half_a_line else text
-            while unwritten:
-                self._has_half_a_line = True
-                unwritten = unwritten[os.write(descriptor, unwritten) :]
+            unwritten = CUT + text if self._has_half_a_line else text
+            self._has_half_a_line = True
+            write_whole(descriptor, unwritten)
             self._has_half_a_line = False
-            os.fsync(descriptor)
 
     def _own_lock(self) -> threading.Lock:
         # A fork copies the lock as it was, and the file, whose lines are the parent's: the child makes its own of both.
@@ -129,49 +166,17 @@ class Spool:
             path = self.folder / f"{self._process}-{os.urandom(4).hex()}.jsonl"
             descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o600)
             # Between the two steps another process may have claimed, read and removed the empty file.
-            if _lock(descriptor) and path.exists():
+            if lock_file(descriptor) and path.exists():
                 break
             os.close(descriptor)
         self._path, self._descriptor = path, descriptor
-        _sync_folder(self.folder)
+        sync_folder(self.folder)
         return descriptor
 
     def _forget(self) -> None:
         if self._descriptor is not None:
             os.close(self._descriptor)
         self._path = self._descriptor = None
-
-
-def settlements(lines: Iterable[bytes]) -> Iterator[Settlement]:
-    """What a dead process's lines come to: each settlement, then each hold without one, in full.
-
-    A line that was cut while it was written had not been acted on, and is skipped.
-    """
-    unsettled: dict[str, Settlement] = {}
-    for text in lines:
-        try:
-            line = orjson.loads(text)
-        except orjson.JSONDecodeError:
-            continue
-        if "hold" not in line:
-            continue
-        hold = _unpacked(line["hold"])
-        if "record" in line:
-            unsettled.pop(hold.id, None)
-            yield Settlement(hold, line["at_ms"], tuple(line["amounts"]), line["record"])
-        else:
-            amounts = tuple(charge.amount for charge in hold.charges)
-            unsettled[hold.id] = Settlement(hold, line["at_ms"], amounts, line["lost_record"])
-    yield from unsettled.values()
-
-
-def _packed(hold: Hold) -> Sequence[object]:
-    return hold.id, hold.lease_ms, [(charge.account, charge.amount, charge.cap, charge.window_ms) for charge in hold.charges]
-
-
-def _unpacked(packed: tuple[str, int, Sequence[tuple[str, int, int | None, int | None]]]) -> Hold:
-    hold_id, lease_ms, charges = packed
-    return Hold(hold_id, tuple(Charge(*parts) for parts in charges), lease_ms)
 
 
 def ledger_of(path: Path) -> str:
@@ -184,6 +189,13 @@ def ledger_of(path: Path) -> str:
     return ""
 
 
+def posted_so_far(path: Path) -> int:
+    """The byte up to which a file was posted. Raises OSError."""
+    with path.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
+        return posted_up_to(file.read())
+
+
 def file_lines(path: Path) -> Iterator[bytes]:
     """The lines of a file, read as they are consumed. Raises OSError."""
     with path.open("rb") as file:
@@ -194,7 +206,7 @@ def is_orphan(path: Path) -> bool:
     """Whether the process that wrote the file is dead. Raises OSError if there is no such file."""
     descriptor = os.open(path, os.O_RDWR)
     try:
-        return _lock(descriptor)
+        return lock_file(descriptor)
     finally:
         os.close(descriptor)
 
@@ -205,13 +217,13 @@ def _claim(path: Path) -> int | None:
         descriptor = os.open(path, os.O_RDWR)
     except OSError:
         return None
-    if _lock(descriptor) and path.exists():
+    if lock_file(descriptor) and path.exists():
         return descriptor
     os.close(descriptor)
     return None
 
 
-def _lock(descriptor: int) -> bool:
+def lock_file(descriptor: int) -> bool:
     """Lock the file while the descriptor is open, in this process and its children; False if another process has locked it."""
     try:
         if sys.platform == "win32":
@@ -224,7 +236,26 @@ def _lock(descriptor: int) -> bool:
     return True
 
 
-def _sync_folder(folder: Path) -> None:
+def unlock_file(descriptor: int) -> None:
+    """Unlock it, also where a forked child still has it open."""
+    with suppress(OSError):
+        if sys.platform == "win32":
+            os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)
+            msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
+        else:
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+
+def write_whole(descriptor: int, content: bytes, *, sync: bool = True) -> None:
+    """Write all of it, on the disk when this returns. Raises OSError, when a part of it may be written."""
+    unwritten = memoryview(content)
+    while unwritten:
+        unwritten = unwritten[os.write(descriptor, unwritten) :]
+    if sync:
+        os.fsync(descriptor)
+
+
+def sync_folder(folder: Path) -> None:
     """Put the new file's name on the disk as well, if the system can."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)

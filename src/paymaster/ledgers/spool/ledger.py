@@ -2,19 +2,22 @@
 
     unavailable   a call raised LedgerUnavailable, which every ledger raises only after it has tried for its own `patience_ms`
     unbooked      a hold that no ledger has: the call is sent all the same, because the policy allows it
-    spooled       a settlement that waits on disk
+    spooled       a settlement that waits on disk, because the ledger could not take it, for whatever reason
+    set aside     what can't be posted although the ledger works: damaged, or refused for good; a person decides
 
 A ledger takes the settlement of a hold once: what is posted again, after a crash between two steps, changes nothing.
 """
 
+import logging
 import os
 import threading
+import time
 from asyncio import CancelledError
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import suppress
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 from paymaster.accounting.accounts import (
     Balance,
@@ -30,15 +33,24 @@ from paymaster.accounting.accounts import (
     Settled,
     Settlement,
 )
-from paymaster.errors import LedgerUnavailable
-from paymaster.flow.ports import Books
+from paymaster.background import BackgroundTasks, BackgroundThreads
+from paymaster.errors import LedgerUnavailable, PaymasterError
+from paymaster.flow.ports import Books, Pause
 from paymaster.ledgers.identity import KnownLedger
-from paymaster.ledgers.spool.files import OrphanFile, Spool
+from paymaster.ledgers.spool.files import Spool
+from paymaster.ledgers.spool.lines import Unreadable
+from paymaster.ledgers.spool.posting import Poster, Unposted, reason_of
 
 # One call of the process asks an unavailable ledger again after this long; the pause doubles up to the second figure.
 FIRST_PAUSE_MS, LONGEST_PAUSE_MS = 2_000, 30_000
 # How often a process looks for the files of dead processes.
 LOOK_MS = 60_000
+# What waits is posted behind the calls in turns: for so long, and then a pause in which calls and the loop go on.
+TURN_S, PAUSE_MS = 0.001, 4
+# How long closing goes on posting; what still waits then is posted by the next process.
+CLOSE_S = 2.0
+
+_LOGGER = logging.getLogger("paymaster")
 
 ADVICE = (
     "A hard budget is kept by its ledger, so no call is made without it; with `on_ledger_error: spool` under `policies` calls go on, "
@@ -46,19 +58,13 @@ ADVICE = (
 )
 
 
-class _Unposted(NamedTuple):
-    """A settlement that waits, and the id of the ledger that it is for."""
-
-    settlement: Settlement
-    ledger_id: str
-
-
 class SpoolingLedger:
     """`Books` in front of `books`; what waits is in `folder`, one folder for one ledger.
 
     While the ledger is unavailable, only holds that may go unbooked are admitted; settlements are spooled either way. `posted` is called
-    for each that the ledger took later; `location` names the ledger in the files. LedgerUnavailable is raised for all other holds, and if
-    the disk does not take what must wait. What waits is for the `known` ledger of that moment, and posted to no other.
+    for each that the ledger took later, `set_aside` for what it never will, with the reason; `location` names the ledger in the files.
+    LedgerUnavailable is raised for all other holds, and if the disk does not take what must wait. What waits is for the `known` ledger of
+    that moment, and posted to no other. `background` posts behind the calls; without it, the next call posts all of it before it asks.
     """
 
     def __init__(
@@ -67,29 +73,34 @@ class SpoolingLedger:
         folder: Path,
         *,
         posted: Callable[[Settlement, Settled], None],
+        set_aside: Callable[[Settlement | Unreadable, str], None] = lambda *_: None,
         known: KnownLedger | None = None,
         location: str = "",
+        background: BackgroundThreads | BackgroundTasks | None = None,
     ) -> None:
         self._books = books
         self._known = known or KnownLedger()
-        self._posted = posted
+        self._background = background
         self._spool = Spool(folder, location, self._known.id)
+        self._poster = Poster(
+            books, self._spool, self._known, first=self._first_unposted, forget=self._forget, posted=posted, set_aside=set_aside
+        )
         self._lock = threading.Lock()
         self._posting = threading.Lock()
         self._process = os.getpid()
         self._unbooked: dict[str, Hold] = {}
-        self._unposted: dict[str, _Unposted] = {}
+        self._unposted = OrderedDict[str, Unposted]()
         self._unavailable_reason = ""
         self._pause_ms = FIRST_PAUSE_MS
         self._asks_at_ms = 0
-        self._looks_at_ms = 0
+        self._looks_at_ms = self._posts_at_ms = 0
 
     async def reserve(self, hold: Hold, now_ms: int, *, queue_for_ms: int = 0) -> ReserveOutcome:
         """Admit the hold whole or not at all; see `Books`. While the ledger is unavailable, one that may is admitted unbooked."""
         if self._unavailable_reason and hold.may_go_unbooked and not self._takes_the_turn_to_ask(now_ms):
             return self._admit_unbooked(hold, now_ms)
         try:
-            if self._unposted or now_ms >= self._looks_at_ms:
+            if self._background is None and self._has_work(now_ms):
                 await self._post_all(now_ms)
             answer = await self._books.reserve(hold, now_ms, queue_for_ms=queue_for_ms)
         except LedgerUnavailable as error:
@@ -98,6 +109,8 @@ class SpoolingLedger:
             self._mark_unavailable(error, now_ms)
             return self._admit_unbooked(hold, now_ms)
         self._mark_available()
+        if self._background is not None and self._has_work(now_ms):
+            self._post_behind(now_ms)
         return answer
 
     async def withdraw(self, hold_id: str) -> None:
@@ -106,7 +119,7 @@ class SpoolingLedger:
             await self._books.withdraw(hold_id)
 
     async def settle(self, settlement: Settlement, now_ms: int) -> Settled:
-        """Post the actual amounts and the record, once: now, or on disk until the ledger is available again."""
+        """Post the actual amounts and the record, once: now, or on disk until the ledger takes it, whatever it raises."""
         hold_id = settlement.hold.id
         if not self._unavailable_reason:
             try:
@@ -120,6 +133,8 @@ class SpoolingLedger:
                 with suppress(LedgerUnavailable):  # a full disk does not stop the cancellation: the hold's lease ends it
                     self._keep(settlement)
                 raise
+            except Exception as error:  # noqa: BLE001  what may have been billed is not lost, whatever is wrong with the ledger
+                reason = reason_of(error)
             else:
                 if self._unbooked.pop(hold_id, None) is not None:
                     self._remove_if_empty()
@@ -164,7 +179,7 @@ class SpoolingLedger:
         return self._books.records(after_ms=after_ms)
 
     async def post_all_spooled(self, now_ms: int) -> None:
-        """Post what this process and dead processes have on disk. Raises LedgerUnavailable if the ledger is still unavailable."""
+        """Post what this process and dead processes have on disk. Raises LedgerUnavailable; LedgerUnusable if the ledger takes nothing."""
         had_unposted = bool(self._unposted)
         if await self._post_all(now_ms) and had_unposted:
             self._mark_available()
@@ -174,16 +189,22 @@ class SpoolingLedger:
 
         For a process that may make no call for long, to be awaited every few seconds.
         """
-        if self._unposted or now_ms >= self._looks_at_ms:
+        if not self._has_work(now_ms):
+            return
+        if self._background is not None:
+            self._post_behind(now_ms)
+        else:
             with suppress(LedgerUnavailable):
                 await self.post_all_spooled(now_ms)
 
     async def close(self) -> None:
         """Release files and connections, after a last try; what still waits is posted by the next process that uses this ledger."""
         try:
+            if self._background is not None:
+                await self._background.close()
             if self._unposted:
-                with suppress(LedgerUnavailable):
-                    await self._post_all(0)
+                with suppress(PaymasterError):
+                    await self._post_all(0, until_s=time.monotonic() + CLOSE_S)
         finally:
             self._spool.close()
             await self._books.close()
@@ -192,7 +213,7 @@ class SpoolingLedger:
         # A fork copies the locks as they were, maybe taken by a thread that the child lacks; and what waits is the parent's to post.
         if self._process != os.getpid():
             self._lock, self._posting, self._process = threading.Lock(), threading.Lock(), os.getpid()
-            self._unbooked, self._unposted = {}, {}
+            self._unbooked, self._unposted = {}, OrderedDict()
         return self._lock
 
     def _takes_the_turn_to_ask(self, now_ms: int) -> bool:
@@ -226,7 +247,7 @@ class SpoolingLedger:
         """Put the settlement on disk."""
         with self._own_lock():
             # A pause or a counted failure that is posted later would hold calls back for something long past.
-            self._unposted[settlement.hold.id] = _Unposted(replace(settlement, posts=(), clears=()), self._known.id() or "")
+            self._unposted[settlement.hold.id] = Unposted(replace(settlement, posts=(), clears=()), self._known.id() or "")
             self._unbooked.pop(settlement.hold.id, None)
             try:
                 self._spool.keep_settlement(settlement)
@@ -241,45 +262,76 @@ class SpoolingLedger:
             advice="Look for a full disk, or name another state directory with PAYMASTER_STATE_DIR.",
         )
 
-    async def _post_all(self, now_ms: int) -> bool:
-        """Post what waits, of this process and of dead ones; False if another call is doing it. Raises LedgerUnavailable."""
-        with self._own_lock():
-            is_free = self._posting.acquire(blocking=False)
-        if not is_free:
+    def _has_work(self, now_ms: int) -> bool:
+        """Whether something waits, or it is time to look for the files of dead processes and there are files."""
+        if now_ms < self._posts_at_ms or (not self._unposted and now_ms < self._looks_at_ms):
             return False
+        with self._own_lock():
+            if self._posting.locked():
+                return False
+        if self._unposted:
+            return True
+        if self._spool.has_others():
+            return True
+        self._looks_at_ms = now_ms + LOOK_MS
+        return False
+
+    def _post_behind(self, now_ms: int) -> None:
+        """Start to post what waits behind the calls."""
+        if self._background is not None:
+            self._background(lambda pause: self._post_in_turns(now_ms, pause))
+
+    async def _post_in_turns(self, now_ms: int, pause: Pause) -> None:
+        had_unposted = bool(self._unposted)
         try:
-            if self._unposted:
-                self._known.refresh()  # a person may have accepted another ledger, and the one before still looks like the right one
-            for hold_id, (settlement, ledger_id) in list(self._unposted.items()):
-                if self._known.takes(ledger_id):
-                    await self._post_one(settlement, now_ms)
-                else:
-                    self._spool.close()  # what is for another ledger stays in its file
-                del self._unposted[hold_id]
-            self._remove_if_empty()
-            for orphan in self._spool.orphan_files():
-                await self._post_orphan(orphan, now_ms)
+            if await self._post_all(now_ms, pause) and had_unposted:
+                self._mark_available()
+        except LedgerUnavailable:
+            self._posts_at_ms = now_ms + FIRST_PAUSE_MS
+        except PaymasterError as error:
+            self._posts_at_ms = now_ms + LOOK_MS
+            _LOGGER.warning("waiting settlements can't be posted to the ledger: %s", error)
+
+    async def _post_all(self, now_ms: int, pause: Pause | None = None, *, until_s: float | None = None) -> bool:
+        """Post what waits, of this process and of dead ones; False if another call is doing it, or the time was over before the end.
+
+        With `pause` in turns. Raises LedgerUnavailable, LedgerUnusable if the ledger takes nothing.
+        """
+        with self._own_lock():
+            posting = self._posting
+            if not posting.acquire(blocking=False):
+                return False
+        try:
+            turn_began_s = time.monotonic()
+            async with aclosing(self._steps(now_ms)) as steps:
+                async for _ in steps:
+                    at_s = time.monotonic()
+                    if until_s is not None and at_s > until_s:
+                        return False
+                    if pause is not None and at_s - turn_began_s > TURN_S:
+                        await pause(PAUSE_MS)
+                        turn_began_s = time.monotonic()
             self._looks_at_ms = now_ms + LOOK_MS
         finally:
-            self._posting.release()
+            posting.release()
         return True
 
-    async def _post_orphan(self, orphan: OrphanFile, now_ms: int) -> None:
-        if not self._known.takes(orphan.ledger_id):
-            orphan.release()
-            return
-        try:
-            for settlement in orphan.settlements:
-                await self._post_one(settlement, now_ms)
-        except BaseException:
-            orphan.release()
-            raise
-        orphan.drop()
+    async def _steps(self, now_ms: int) -> AsyncGenerator[None]:
+        async with aclosing(self._poster.own_steps(now_ms)) as steps:
+            async for _ in steps:
+                yield
+        self._remove_if_empty()
+        async with aclosing(self._poster.orphan_steps(now_ms)) as steps:
+            async for _ in steps:
+                yield
 
-    async def _post_one(self, settlement: Settlement, now_ms: int) -> None:
-        settled = await self._books.settle(settlement, now_ms)
-        if not settled.again:
-            self._posted(settlement, settled)
+    def _first_unposted(self) -> Unposted | None:
+        with self._own_lock():
+            return next(iter(self._unposted.values()), None)
+
+    def _forget(self, hold_id: str) -> None:
+        with self._own_lock():
+            self._unposted.pop(hold_id, None)
 
     def _remove_if_empty(self) -> None:
         """Remove this process's file if nothing in it is still needed."""
