@@ -39,10 +39,10 @@ def start_up(kind: str, registry: str, directory: str) -> None:
 
         module.LiteLLMModel(module.GenericAPIModelConfig(name="openai/m-plain", **settings), ToolConfig())
     else:
-        from paymaster.agents.sweagent import launcher
+        from paymaster.agents.sweagent import launcher, registry_run
 
         flags = launcher.parse_flags(["run", f"--model-registry={registry}", f"--state-dir={directory}"])
-        plan = launcher.read_plan(flags, launcher.split_command(flags.args, [], Path(directory)))
+        plan = registry_run.read_plan(flags, launcher.split_command(flags.args, [], Path(directory)))
         from sweagent.agent import models as module
         from sweagent.tools.tools import ToolConfig
 
@@ -69,7 +69,7 @@ def models(base: str, registry: str, directory: str) -> tuple[Callable[[], objec
     from sweagent.agent import models as module
     from sweagent.tools.tools import ToolConfig
 
-    from paymaster.agents.sweagent import launcher
+    from paymaster.agents.sweagent import launcher, registry_run
     from paymaster.agents.sweagent.model import PaymasterLiteLLMModel
     from paymaster.agents.sweagent.patches import ModelRequest
     from paymaster.agents.sweagent.registry import RequestedModel
@@ -78,7 +78,7 @@ def models(base: str, registry: str, directory: str) -> tuple[Callable[[], objec
     free = {"per_instance_cost_limit": 0, "total_cost_limit": 0, "max_input_tokens": 100_000}
     plain = module.LiteLLMModel(module.GenericAPIModelConfig(name="openai/m-plain", api_base=base, api_key="sk-none", **free), tools)
     flags = launcher.parse_flags(["run", f"--model-registry={registry}", f"--state-dir={directory}"])
-    plan = launcher.read_plan(flags, launcher.split_command(flags.args, [], Path(directory)))
+    plan = registry_run.read_plan(flags, launcher.split_command(flags.args, [], Path(directory)))
     session = plan.open_session(ModelRequest((RequestedModel(name="primary", calls_functions=True),)))
     ours = type("Bound", (PaymasterLiteLLMModel,), {"session": session})(module.GenericAPIModelConfig(name="primary", **free), tools)
     return (lambda: plain.query(HISTORY)), (lambda: ours.query(HISTORY))

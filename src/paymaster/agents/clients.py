@@ -5,17 +5,18 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from paymaster.agents.call_endings import Tally
 from paymaster.client import Client
-from paymaster.flow.events import AttemptFailed, AttemptSettled
 from paymaster.options import registry_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from paymaster.agents.batch_client import AgentClient
     from paymaster.flow.events import Event
     from paymaster.options import ClientSettings
     from paymaster.registry.models import Registry
@@ -24,28 +25,20 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger("paymaster.agents")
 
 
-@dataclass(slots=True)
-class Tally:
-    """The cost of calls so far, in nano-dollars, and the number of attempts that were sent."""
-
-    attempts: int = 0
-    cost_nanousd: int = 0
-
-
 class ClientCache:
     """Opens each client once per process, and gives it what only a launcher knows.
 
     `flags` are the launcher's command line, which wins over an agent's own config. `listeners` get every event of every client. `embedded`
-    are registries inside other config files, by the absolute path of the file.
+    are registries inside other config files, by the absolute path of the file. `make` opens a client; a batch has a class of its own.
     """
 
     def __init__(self) -> None:
         self._reset()
         self._tally: ContextVar[Tally | None] = ContextVar("paymaster_tally", default=None)
         self._lock = threading.Lock()
-        self._open: dict[tuple[str | None, tuple[tuple[str, object], ...]], Client] = {}
+        self._open: dict[tuple[str | None, tuple[tuple[str, object], ...]], AgentClient] = {}
 
-    def client(self, registry: str | None, settings: "ClientSettings") -> Client:
+    def client(self, registry: str | None, settings: "ClientSettings") -> "AgentClient":
         """The client for these settings; any thread may call this. Raises RegistryInvalid, UsageMistake."""
         path = None if registry is None else absolute(registry)
         key = path, tuple(sorted((name, value) for name, value in settings.items() if value is not None))
@@ -55,7 +48,7 @@ class ClientCache:
                 for warning in loaded.warnings:
                     _LOGGER.warning("%s", warning)
                 options: ClientSettings = {**settings, "listeners": (*self.listeners, self._on_event)}
-                self._open[key] = Client(with_long_waits(loaded), **options)
+                self._open[key] = self.make(with_long_waits(loaded), **options)
             return self._open[key]
 
     @contextmanager
@@ -77,16 +70,15 @@ class ClientCache:
             client.close()
 
     def _on_event(self, event: "Event") -> None:
-        """Every event is emitted in the thread of its call."""
-        tally = self._tally.get()
-        if tally is not None and isinstance(event, AttemptSettled | AttemptFailed):
-            tally.attempts += 1
-            tally.cost_nanousd += event.cost_nanousd
+        """Every event is emitted with the context variables of its call."""
+        if (tally := self._tally.get()) is not None:
+            tally.record(event)
 
     def _reset(self) -> None:
         self.flags: Mapping[str, str] = {}
         self.listeners: tuple[Callable[[Event], None], ...] = ()
         self.embedded: Mapping[str, Document] = {}
+        self.make: Callable[..., AgentClient] = Client
 
 
 def absolute(path: str | Path) -> str:

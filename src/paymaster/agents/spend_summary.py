@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from paymaster.accounting.accounts import Balance
 from paymaster.accounting.money import NANOUSD_PER_USD, format_usd
-from paymaster.client import Client
 from paymaster.errors import BudgetExceeded, LedgerUnavailable
 from paymaster.flow.events import AttemptFailed, AttemptSettled, CallGivenUp, Event, FellBack, Throttled
 from paymaster.forks import renew_in_children
@@ -20,6 +19,8 @@ from paymaster.scope import Scope
 
 if TYPE_CHECKING:
     from rich.text import Text
+
+    from paymaster.agents.batch_client import AgentClient
 
 _PER_INSTANCE = "instance"
 _REFRESH_S = 1.0
@@ -69,7 +70,7 @@ class SpendSummary:
             failed = f", {_count(spent.failures, 'failed attempt')}" if spent.failures else ""
             yield f"{model}: {_count(spent.answers, 'answer')}{failed}, {format_usd(spent.cost_nanousd)}"
 
-    def progress(self, client: Client) -> str:
+    def progress(self, client: "AgentClient") -> str:
         """One line for a display: money spent, held and left of the tightest budget, waits and fallbacks."""
         spent_nanousd = sum(spent.cost_nanousd for spent in self._copy().values())
         parts = [f"{_short_usd(spent_nanousd)} spent"]
@@ -147,12 +148,12 @@ class ProgressLine:
             shown.append(self)
 
 
-def run_budgets(client: Client) -> list[tuple[MoneyAccount, Balance]]:
+def run_budgets(client: "AgentClient") -> list[tuple[MoneyAccount, Balance]]:
     """Each budget of this run or batch as a whole (not those of its instances), with its balance."""
     return _budgets(client, None, per_instance=False)
 
 
-def budget_lines(client: Client) -> Iterator[str]:
+def budget_lines(client: "AgentClient") -> Iterator[str]:
     """One line for each budget of this run or batch that was used, with the amount spent."""
     for budget, balance in run_budgets(client):
         if balance.total:
@@ -161,7 +162,7 @@ def budget_lines(client: Client) -> Iterator[str]:
             yield f"{format_usd(balance.settled)} of {format_usd(budget.cap_nanousd)} spent{over} ({budget.key or budget.account})"
 
 
-def is_per_instance(client: Client, instance: str, error: BudgetExceeded) -> bool:
+def is_per_instance(client: "AgentClient", instance: str, error: BudgetExceeded) -> bool:
     """Whether the budget that refused a call is one that each instance has for itself."""
     return error.account in {budget.account for budget, _ in _budgets(client, instance, per_instance=True)}
 
@@ -184,7 +185,7 @@ def resume_flags(scope: Scope) -> str:
     return f"--run-id {scope.run}" + (f" --batch-id {scope.batch}" if scope.batch else "")
 
 
-def _budgets(client: Client, instance: str | None, *, per_instance: bool) -> list[tuple[MoneyAccount, Balance]]:
+def _budgets(client: "AgentClient", instance: str | None, *, per_instance: bool) -> list[tuple[MoneyAccount, Balance]]:
     registry, now_ms = client.registry, time.time_ns() // 1_000_000
     scope = client.current_scope if instance is None else replace(client.current_scope, instance=instance)
 

@@ -15,6 +15,7 @@ from typing import TextIO, cast
 
 from pydantic import ValidationError
 
+from paymaster.agents.batch_client import AgentClient, BatchClient
 from paymaster.agents.clients import CLIENTS, absolute
 from paymaster.agents.flags import ParsedFlags, parse_flags
 from paymaster.agents.mini.checks import check_config, problem_lines
@@ -32,7 +33,6 @@ from paymaster.agents.mini.config_specs import (
 from paymaster.agents.mini.config_specs import section as section_of
 from paymaster.agents.spend_summary import SpendSummary, budget_lines
 from paymaster.agents.stderr import StandardError, write_stderr
-from paymaster.client import Client
 from paymaster.errors import ExtraMissing, LedgerUnavailable, PaymasterError, UsageMistake
 from paymaster.registry.overrides import flag_of, variable_of
 from paymaster.telemetry.logs import configure_logging
@@ -44,7 +44,10 @@ _LOGGER = logging.getLogger("paymaster.agents")
 
 @dataclass(frozen=True, slots=True)
 class MiniCommand:
-    """One of mini's commands: its module, mini's and our name for it, its parameter for the model, and its default classes."""
+    """One of mini's commands: its module, mini's and our name for it, its parameter for the model, and its default classes.
+
+    `batched`: it makes calls in many threads.
+    """
 
     module: str
     name: str
@@ -52,6 +55,7 @@ class MiniCommand:
     model_parameter: str
     agent: str
     environment: str
+    batched: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +70,7 @@ class PreparedCommand:
     parameters: Mapping[str, object]
     specs: list[str]
     config: PaymasterModelConfig
-    client: Client
+    client: AgentClient
     summary: SpendSummary
 
 
@@ -89,6 +93,8 @@ def launch(command: MiniCommand, args: Sequence[str], run: Callable[[PreparedCom
     # On its first start mini asks for a default model and its key; the registry has both.
     os.environ.setdefault("MSWEA_CONFIGURED", "true")
     CLIENTS.flags = flags.settings
+    if command.batched:
+        CLIENTS.make = BatchClient
     if embedded is not None and is_named:
         _LOGGER.warning("the model_registry: of %s is not used: a flag or a variable names another one", embedded.file)
     elif embedded is not None:
@@ -200,10 +206,15 @@ def _prepare(command: MiniCommand, module: ModuleType, main: Callable[..., objec
     model_classes = import_module(TOOL_MODEL.rpartition(".")[0])
     keys = {key: value for key, value in section.items() if key not in {"model_class", "model_name"}}
     model = getattr(model_classes, kind.rpartition(".")[2])(**keys, model_name=name)
-    model.require_usable_model()
+    model.require_usable_model([str(text) for text in _templates(section_of(config, "agent"))])
     shown_name = model.client.registry.default if name == DEFAULT else name  # the name in predictions and trajectories
     new_parameters = {**parameters, "model_class": kind, command.model_parameter: shown_name}
     return PreparedCommand(module, main, new_parameters, specs, model.config, model.client, summary)
+
+
+def _templates(agent: Mapping[str, object]) -> list[object]:
+    """The templates of the first two messages."""
+    return [agent.get(f"{message}_template") or "" for message in ("system", "instance")]
 
 
 def _check(command: MiniCommand, config: Mapping[str, object], parameters: Mapping[str, object], default_config: str) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from minisweagent.exceptions import FormatError, LimitsExceeded, TimeExceeded
+from minisweagent.exceptions import FormatError, InterruptAgentFlow, LimitsExceeded, TimeExceeded
 from minisweagent.models import GLOBAL_MODEL_STATS
 from minisweagent.models.utils.actions_text import format_observation_messages, parse_regex_actions
 from minisweagent.models.utils.actions_toolcall import BASH_TOOL, format_toolcall_observation_messages, parse_toolcall_actions
@@ -21,7 +21,8 @@ from minisweagent.models.utils.openai_multimodal import expand_multimodal_conten
 
 from paymaster.accounting.bounds import limit_usd
 from paymaster.accounting.money import NANOUSD_PER_USD, cap_nanousd, format_usd
-from paymaster.agents.clients import CLIENTS, Tally
+from paymaster.agents.call_endings import PERMANENT, Ending, Tally, ending_of
+from paymaster.agents.clients import CLIENTS
 from paymaster.agents.git_diff import git_diff
 from paymaster.agents.mini.config import (
     PaymasterModelConfig,
@@ -31,10 +32,11 @@ from paymaster.agents.mini.config import (
     request_params,
     requested_model,
 )
-from paymaster.errors import BudgetExceeded, PaymasterError, UsageMistake
+from paymaster.agents.model_checks import ModelNeed, require_usable_models
+from paymaster.errors import BudgetExceeded, PaymasterError
 
 if TYPE_CHECKING:
-    from paymaster.client import Client
+    from paymaster.agents.batch_client import AgentClient
     from paymaster.flow.replies import Reply
 
 
@@ -44,22 +46,32 @@ _WITHOUT_TOOLS = (
 )
 
 
+_EXIT_STATUS: Mapping[Ending, str] = {
+    Ending.TOO_LONG: "ContextWindowExceededError",
+    Ending.CONTENT_POLICY: "ContentPolicyViolationError",
+    Ending.BAD_REQUEST: "BadRequestError",
+    Ending.UNFIT: "UnsupportedParamsError",
+}
+"""The exit statuses that mini itself records for these refusals: the names of litellm's errors."""
+
+
 class PaymasterModel:
     """Implements `minisweagent.Model`: commands are tool calls, or are in the text if the config has an `action_regex`.
 
     Raises UsageMistake, RegistryInvalid. `answers` counts the paid answers. `stopped_by` is the refusal of a hard budget that ended the
-    run, `failure` any other error of Paymaster's that ended it; `unanswered` is the cost of that last call. Costs are exact in the ledger;
-    mini gets them as floats.
+    run, `failure` any other error of Paymaster's that ended it, `ending` what either means for the task; `unanswered` is the cost of that
+    last call. Costs are exact in the ledger; mini gets them as floats.
     """
 
     config_class: ClassVar[type[PaymasterModelConfig]] = PaymasterModelConfig
 
     def __init__(self, **keys: object) -> None:
         self.config = read_config(self.config_class, keys)
-        self.client: Client = CLIENTS.client(self.config.registry, self.config.settings())
+        self.client: AgentClient = CLIENTS.client(self.config.registry, self.config.settings())
         self.answers = 0
         self.stopped_by: BudgetExceeded | None = None
         self.failure: PaymasterError | None = None
+        self.ending = Ending.DONE
         self.unanswered = Tally()
         self.tools = () if self.config.action_regex else (BASH_TOOL,)
         self._model = requested_model(self.config.model_name, self.client.registry)
@@ -67,17 +79,17 @@ class PaymasterModel:
         self._cache_mode = cache_mode(self.config, self._model, self.client.registry)
         self._cwd: str | None = None
 
-    def require_usable_model(self) -> None:
-        """Check before anything starts. Raises UsageMistake if no model of the chain could ever serve this agent's calls."""
-        verdicts = self.client.explain([{"role": "user", "content": "."}], model=self._model, tools=self.tools, **self._params)
-        if any(verdict.held_nanousd is not None for verdict in verdicts):
-            return
-        listed = "\n".join(f"  {verdict.model}: {verdict.why}" for verdict in verdicts)
-        lacks_tools = any("function_calling" in verdict.why for verdict in verdicts)
-        raise UsageMistake(f"no model can serve this agent:\n{listed}", advice=_WITHOUT_TOOLS if lacks_tools else "")
+    def require_usable_model(self, prompt: Sequence[str] = ()) -> None:
+        """Check before anything starts; `prompt` are the templates of the first messages. Raises UsageMistake: see `model_checks`."""
+        need = ModelNeed(model=self._model, tools=self.tools, params=self._params, prompt=prompt, without_tools=_WITHOUT_TOOLS)
+        require_usable_models(self.client, [need])
 
     def query(self, messages: list[dict[str, object]], **params: object) -> dict[str, object]:
-        """Get the next step. Raises mini's LimitsExceeded if a hard budget refuses the call, FormatError, and Paymaster's other errors."""
+        """Get the next step.
+
+        Raises mini's LimitsExceeded if a hard budget refuses the call, InterruptAgentFlow if no model could ever serve it, FormatError, and
+        Paymaster's other errors.
+        """
         if (limit := _reached_limit_of_mini()) is not None:
             raise self.end_run(limit)
         reply = self._complete(messages, params)
@@ -98,9 +110,8 @@ class PaymasterModel:
 
         It is TimeExceeded: after mini's other kind, mini asks the user for new limits of its own, which are not the ones that were reached.
         """
-        self.stopped_by = error
-        submission = git_diff(self._cwd) if self._cwd is not None else ""
-        return TimeExceeded({"role": "exit", "content": str(error), "extra": {"exit_status": "LimitsExceeded", "submission": submission}})
+        self.stopped_by, self.ending = error, Ending.BUDGET
+        return TimeExceeded(self._last_message(error, "LimitsExceeded"))
 
     def format_message(self, **fields: object) -> dict[str, object]:
         """A message that the agent itself writes."""
@@ -153,8 +164,15 @@ class PaymasterModel:
                     _add_to_minis_stats(tally.cost_nanousd / NANOUSD_PER_USD)
                 if isinstance(error, BudgetExceeded):
                     raise self.end_run(error) from error
-                self.failure = error
+                self.failure, self.ending = error, ending_of(error, tally)
+                if self.ending in PERMANENT:
+                    raise InterruptAgentFlow(self._last_message(error, _EXIT_STATUS[self.ending])) from error
                 raise
+
+    def _last_message(self, error: PaymasterError, exit_status: str) -> dict[str, object]:
+        """The message that ends a run, with the work so far as its submission."""
+        submission = git_diff(self._cwd) if self._cwd is not None else ""
+        return {"role": "exit", "content": str(error), "extra": {"exit_status": exit_status, "submission": submission}}
 
     def _actions(self, reply: "Reply") -> list[dict[str, object]]:
         shape = {

@@ -1,4 +1,4 @@
-"""Saves the work of an agent of mini's that a limit ends, as a `git diff`, and the cost of its last call; knows mini's agents."""
+"""Saves the work of an agent of mini's that a refusal ends, as a `git diff`, and the cost of its last call; knows mini's agents."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -35,8 +35,8 @@ class Agent(Protocol):
 
 
 def keep_work(agent: Agent) -> None:
-    """Change an agent of mini's: if a limit ends it, its work becomes the submission; a failed call is counted in its figures."""
-    from minisweagent.exceptions import LimitsExceeded
+    """Change an agent of mini's: if a limit or a refusal ends it, its work becomes the submission; a failed call is in its figures."""
+    from minisweagent.exceptions import InterruptAgentFlow
 
     original_query = agent.query
 
@@ -44,11 +44,12 @@ def keep_work(agent: Agent) -> None:
         calls = agent.n_calls
         try:
             return original_query()
-        except LimitsExceeded as end:
-            _correct_figures(agent, calls)
-            extra = end.messages[-1]["extra"]
-            if not extra.get("submission"):
-                extra["submission"] = find_diff(agent.env, agent.messages)
+        except InterruptAgentFlow as end:
+            if end.messages[-1].get("role") == "exit":  # others go on, as after an answer that mini can't read
+                _correct_figures(agent, calls)
+                extra = end.messages[-1]["extra"]
+                if not extra.get("submission"):
+                    extra["submission"] = find_diff(agent.env, agent.messages)
             raise
         except PaymasterError:
             _correct_figures(agent, calls)

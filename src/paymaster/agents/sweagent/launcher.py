@@ -3,45 +3,34 @@
 Without a registry, and for commands that call no model, SWE-agent runs as if it had been called by its own name.
 """
 
-import logging
 import os
-import re
-import shlex
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from importlib import import_module, metadata
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO, cast
+from typing import TextIO, cast
 
 from paymaster.agents.flags import ParsedFlags, parse_flags
 from paymaster.agents.stderr import StandardError, write_stderr
-from paymaster.agents.sweagent.config import SplitCommand, command_of, config_files, may_hold_registry, needs_default_model, split_command
+from paymaster.agents.sweagent.config import COMMANDS, command_of, config_files, may_hold_registry, needs_default_model, split_command
 from paymaster.errors import ExtraMissing, PaymasterError, UsageMistake
-from paymaster.registry.overrides import Overrides, flag_of, read_overrides, variable_of
-
-# Modules that only a run under a registry needs are imported when there is one.
-if TYPE_CHECKING:
-    from paymaster.agents.sweagent.patches import ModelRequest
-    from paymaster.agents.sweagent.session import Session
-    from paymaster.options import ClientSettings
-    from paymaster.registry.completing import Sources
-    from paymaster.registry.models import Registry
+from paymaster.registry.overrides import flag_of, variable_of
 
 DONE, FAILED = 0, 1
 OLDEST_SWEAGENT = (1, 1)
 _INSTALL = "Install it from its repository: git clone https://github.com/SWE-agent/SWE-agent && pip install --editable ./SWE-agent"
-_LOGGER = logging.getLogger("paymaster.agents")
 
 
 def main(args: Sequence[str]) -> int:
-    """Run `sweagent` with these arguments and return the exit status: 0 done, 1 failed, 2 wrong arguments, 130 Ctrl-C.
+    """Run `sweagent` with these arguments and return the exit status: 0 done, 1 failed, 2 wrong arguments, 143 SIGTERM.
 
-    Raises PaymasterError; for BudgetExceeded the message has the next steps. Ctrl-C may also be raised as KeyboardInterrupt.
+    Raises PaymasterError; for BudgetExceeded the message has the next steps. Ctrl-C is raised as KeyboardInterrupt.
     """
+    if COMMANDS.keys().isdisjoint(args):
+        _require_sweagent()
+        return _run(args)
     flags = parse_flags(args)
     command = command_of(flags.args)
     _require_sweagent()
@@ -55,11 +44,13 @@ def main(args: Sequence[str]) -> int:
         if split.document is None and not _has_registry(flags):
             return _run_without_registry(flags, args)
         _show_log(flags.verbosity)
+        from paymaster.agents.sweagent.registry_run import read_plan, run_under_registry
+
         plan = read_plan(flags, split)
         sweagent_args = list(split.args)
         if command != "shell" and needs_default_model(sweagent_args, split, _default_config()):
             sweagent_args.append("--agent.model.name=default")
-        return _run_under_registry(command, sweagent_args, plan)
+        return run_under_registry(command, sweagent_args, plan, _run)
 
 
 def _show_log(verbosity: int) -> None:
@@ -125,134 +116,6 @@ def _run(args: Sequence[str]) -> int:
 
 def _status(code: object) -> int:
     return code if isinstance(code, int) else DONE if code is None else FAILED
-
-
-# ---------------------------------------------------------------------------------------------------------- under a registry
-
-
-@dataclass(slots=True)
-class LaunchPlan:
-    """What a session is opened with, once SWE-agent has read its config; and the session."""
-
-    registry: "Registry"
-    overrides: Overrides
-    sources: "Sources"
-    settings: Mapping[str, str]
-    batched: bool = False
-    session: "Session | None" = field(default=None)
-
-    def open_session(self, requested: "ModelRequest") -> "Session":
-        """Raises UsageMistake, RegistryInvalid, KeyMissing, LedgerUnusable."""
-        from paymaster.agents.sweagent.registry import prepare_registry
-        from paymaster.agents.sweagent.session import Session
-
-        prepared = prepare_registry(
-            self.registry,
-            requested.models,
-            self.overrides,
-            self.sources,
-            loop_limit_usd=requested.loop_limit_usd,
-            provider_of=_litellm_provider,
-        )
-        for warning in (*prepared.registry.warnings, *prepared.notes):
-            _LOGGER.warning("%s", warning)
-        self.session = Session(prepared.registry, self._client_settings(prepared.keys), batched=self.batched)
-        return self.session
-
-    def _client_settings(self, keys: Mapping[str, str]) -> "ClientSettings":
-        overrides = self.overrides
-        return {
-            "run": overrides.run_id,
-            "batch": overrides.batch_id,
-            "user": overrides.user,
-            "ledger": overrides.ledger,
-            "events": overrides.events,
-            "state_dir": overrides.state_dir,
-            "environ": {**os.environ, **keys},
-        }
-
-
-def read_plan(flags: ParsedFlags, split: SplitCommand) -> LaunchPlan:
-    """Read and check the registry, before SWE-agent is imported. A flag wins over the environment, and that over a config file."""
-    from paymaster.accounting.prices.catalogue import Catalogue
-    from paymaster.registry.completing import Sources
-    from paymaster.registry.loading import load_registry, read_registry
-    from paymaster.registry.model_data import ModelData
-
-    overrides = read_overrides(flags.settings, os.environ)
-    at = datetime.now(UTC)
-    sources = Sources(catalogue=Catalogue(), model_data=ModelData(), environ=os.environ, at=at, directory=split.directory)
-    if overrides.model_registry is None and split.document is not None:
-        registry = read_registry(split.document, overrides, sources)
-    elif overrides.model_registry is not None:
-        if split.document is not None:
-            origin = overrides.origins["model_registry"]
-            _LOGGER.warning("the model_registry: of %s is not used: %s names another one", split.document.file, origin)
-        path = Path(overrides.model_registry).expanduser()
-        registry = load_registry(path, overrides, catalogue=sources.catalogue, model_data=sources.model_data, environ=os.environ, at=at)
-    else:
-        raise UsageMistake("no model registry")
-    return LaunchPlan(registry, overrides, sources, flags.settings)
-
-
-def _litellm_provider(name: str) -> str | None:
-    """The provider that litellm would call for a model of this name. SWE-agent has imported litellm by then."""
-    litellm = import_module("litellm")
-    try:
-        _, provider, _, _ = litellm.get_llm_provider(name)
-    except litellm.exceptions.BadRequestError:
-        return None
-    return str(provider)
-
-
-def _run_under_registry(command: str, args: Sequence[str], plan: LaunchPlan) -> int:
-    # Prices come from the registry: litellm must not fetch its own from the network when SWE-agent imports it.
-    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
-    plan.batched = command == "run-batch"
-    patches = import_module("paymaster.agents.sweagent.patches")
-    try:
-        with patches.installed(command, plan.open_session):
-            status = _run(args)
-        return _finish(plan, status)
-    finally:
-        if plan.session is not None:
-            plan.session.close()
-
-
-def _finish(plan: LaunchPlan, status: int) -> int:
-    """Report the spending, and return the exit status. Raises BudgetExceeded if a hard budget ended the run."""
-    session = plan.session
-    if session is None:
-        return status
-    if plan.batched:
-        write_stderr("")  # without a terminal, SWE-agent's progress display does not end its last line
-    for line in session.spend_lines():
-        write_stderr(f"Paymaster: {line}")
-    if session.stopped_by is not None:
-        from paymaster.agents.spend_summary import with_next_steps
-
-        raise with_next_steps(session.stopped_by, "\n".join(_next_steps(plan, session)))
-    return status
-
-
-def _next_steps(plan: LaunchPlan, session: "Session") -> Iterator[str]:
-    """What is done, and the commands to continue after a hard budget ended the run."""
-    from paymaster.agents.spend_summary import resume_flags
-
-    scope, interrupted = session.client.current_scope, session.interrupted()
-    state_flag = f" --state-dir {shlex.quote(plan.settings['state_dir'])}" if "state_dir" in plan.settings else ""
-    same_command = f"the same command with a larger budget and {resume_flags(scope)}"
-    if plan.batched:
-        if interrupted:
-            # These first: SWE-agent then writes a preds.json of these alone, and the command without a filter merges all of them again.
-            names = "|".join(re.escape(name).replace(r"\-", "-") for name in interrupted)
-            redo = f"first {same_command} --redo_existing=True --instances.filter='^({names})$'"
-            yield f"Interrupted, with the work so far submitted: {', '.join(interrupted)}. To redo them: {redo}"
-        yield f"Instances that had not begun wrote nothing. To continue with them: {same_command}, and the same --output_dir"
-    else:
-        yield f"The agent's work so far is submitted. To redo the run: {same_command}"
-    scope_flag = f"--batch-id {scope.batch}" if scope.batch else f"--run-id {scope.run}"
-    yield f"Where the money went: paymaster report --by instance {scope_flag}{state_flag}"
 
 
 def _as_program() -> int:

@@ -22,11 +22,11 @@ from sweagent.exceptions import (
 from sweagent.utils.log import get_logger
 
 from paymaster.accounting.money import NANOUSD_PER_USD, cap_nanousd, format_usd
+from paymaster.agents.call_endings import Ending, Tally
 from paymaster.agents.sweagent.messages import HistoryItem, as_messages, as_output, request_params
 from paymaster.agents.sweagent.registry import TOTAL_LIMIT
-from paymaster.agents.sweagent.session import RequestCost, Session, was_too_long
-from paymaster.errors import BudgetExceeded, NoModelFits, PaymasterError, RequestRefused, UsageMistake
-from paymaster.routing.failures import FailureKind
+from paymaster.agents.sweagent.session import Session
+from paymaster.errors import BudgetExceeded, PaymasterError, UsageMistake
 from paymaster.routing.planning import resolve
 
 if TYPE_CHECKING:
@@ -62,12 +62,7 @@ class PaymasterLiteLLMModel(LiteLLMModel):  # type: ignore[misc]  # SWE-agent's 
         self.model_max_output_tokens = _first(config.max_output_tokens, model.max_output_tokens)
         self._functions = model.capabilities is None or "function_calling" in model.capabilities
         self._params = request_params(config.completion_kwargs, max_output_tokens=config.max_output_tokens)
-        # SWE-agent has a default for each. Sending it would always override the `params` of the registry's models.
-        self._sampling = {
-            name: getattr(config, name)
-            for name in ("temperature", "top_p")
-            if name in config.model_fields_set and getattr(config, name) is not None
-        }
+        self._sampling = sampling_of(config)
         self._cost_nanousd = 0
         self._notes: list[dict[str, object]] = []
 
@@ -98,13 +93,13 @@ class PaymasterLiteLLMModel(LiteLLMModel):  # type: ignore[misc]  # SWE-agent's 
         if self.config.delay > 0:
             self._sleep()
         tools = self.tools.tools if self.tools.use_function_calling and self._functions else ()
-        request_cost = RequestCost()
+        tally = Tally()
         try:
-            reply = self.session.complete(request_cost, messages, model=self.config.name, tools=tools, params=params)
+            reply = self.session.complete(tally, messages, model=self.config.name, tools=tools, params=params)
         except PaymasterError as error:
-            raise self._translated(error, request_cost, messages, tools) from error
+            raise self._translated(error) from error
         finally:
-            self._count(request_cost)
+            self._count(tally)
         self._note(reply)
         return as_output(reply, with_tool_calls=self.tools.use_function_calling)
 
@@ -119,6 +114,7 @@ class PaymasterLiteLLMModel(LiteLLMModel):  # type: ignore[misc]  # SWE-agent's 
             stripped = [{key: value for key, value in message.items() if key in ("role", "content", "tool_calls")} for message in messages]
             tokens = litellm.utils.token_counter(model=self.config.name, messages=stripped, custom_tokenizer=self.custom_tokenizer)
         if tokens > limit:
+            self.session.instance_state.ending = Ending.TOO_LONG
             raise ContextWindowExceededError(f"Input tokens {tokens} exceed max tokens {limit}")
 
     def _check_limits(self) -> None:
@@ -133,28 +129,18 @@ class PaymasterLiteLLMModel(LiteLLMModel):  # type: ignore[misc]  # SWE-agent's 
             self.session.record_refusal(error)
             raise self._stop(error) from error
 
-    def _translated(
-        self,
-        error: PaymasterError,
-        request_cost: RequestCost,
-        messages: Sequence[Mapping[str, object]],
-        tools: Sequence[Mapping[str, object]],
-    ) -> Exception:
+    def _translated(self, error: PaymasterError) -> Exception:
         """The error of SWE-agent's that leads to the right reaction of SWE-agent."""
+        if isinstance(error, BudgetExceeded):
+            return self._stop(error)
         kind: type[Exception]
-        match error:
-            case BudgetExceeded():
-                return self._stop(error)
-            case RequestRefused(kind=FailureKind.CONTENT_POLICY.value):
+        match self.session.instance_state.ending:
+            case Ending.CONTENT_POLICY:
                 kind = ContentPolicyViolationError
-            case _ if was_too_long(request_cost):
+            case Ending.TOO_LONG:
                 kind = ContextWindowExceededError
-            case NoModelFits() if self.session.is_too_long(error, messages, model=self.config.name, tools=tools):
-                kind = ContextWindowExceededError
-            case UsageMistake():
-                kind = ModelConfigurationError
             case _:
-                kind = Unanswered
+                kind = ModelConfigurationError if isinstance(error, UsageMistake) else Unanswered
         return kind(str(error))
 
     def _stop(self, error: BudgetExceeded) -> Exception:
@@ -162,16 +148,16 @@ class PaymasterLiteLLMModel(LiteLLMModel):  # type: ignore[misc]  # SWE-agent's 
 
         SWE-agent's error that stops a batch loses the instance's work, so it is raised only before an instance's first answer.
         """
-        ends_batch = self.session.batched and not self.session.instance_state.answered and not self.session.is_per_instance(error)
+        ends_batch = self.session.batched and not self.session.instance_state.answers and not self.session.is_per_instance(error)
         kind: type[Exception] = TotalCostLimitExceededError if ends_batch else InstanceCostLimitExceededError
         return kind(str(error))
 
-    def _count(self, request_cost: RequestCost) -> None:
+    def _count(self, tally: Tally) -> None:
         """Add to SWE-agent's figures what a request cost, whether it was answered or not."""
-        self._cost_nanousd += request_cost.cost_nanousd
+        self._cost_nanousd += tally.cost_nanousd
         self.stats.instance_cost = self._cost_nanousd / NANOUSD_PER_USD
-        self.stats.tokens_sent += request_cost.prompt_tokens
-        self.stats.tokens_received += request_cost.output_tokens
+        self.stats.tokens_sent += tally.prompt_tokens
+        self.stats.tokens_received += tally.output_tokens
         with GLOBAL_STATS_LOCK:
             GLOBAL_STATS.total_cost = self.session.spent_nanousd / NANOUSD_PER_USD
             GLOBAL_STATS.last_query_timestamp = time.time()
@@ -186,6 +172,12 @@ class PaymasterLiteLLMModel(LiteLLMModel):  # type: ignore[misc]  # SWE-agent's 
             format_usd(self._cost_nanousd),
             self.stats.api_calls,
         )
+
+
+def sampling_of(config: Any) -> dict[str, object]:  # noqa: ANN401  SWE-agent's own type
+    """Temperature and top_p where somebody set them. SWE-agent's defaults would always override the `params` of the registry's models."""
+    names = ("temperature", "top_p")
+    return {name: getattr(config, name) for name in names if name in config.model_fields_set and getattr(config, name) is not None}
 
 
 def _first(*values: int | None) -> int | None:

@@ -8,13 +8,15 @@
 | `Reviewer.review`, `Chooser/Preselector.choose` | the role of a call                                             |
 | `DefaultAgent.add_step_to_trajectory`           | which model answered, in the trajectory                        |
 | `RunBatchProgressManager.__init__`              | a line for money in the progress display                       |
+| `DefaultAgent.attempt_autosubmission_after_…`   | of a batch: what the next start does again                     |
+| `run_batch.save_predictions`                    | the same: no empty patch                                       |
 
 `installed` makes the replacements, and undoes all of them when the run is over.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import wraps
 from importlib import import_module
@@ -22,6 +24,7 @@ from typing import Any
 
 from paymaster.accounting.bounds import limit_usd
 from paymaster.agents.spend_summary import ProgressLine
+from paymaster.agents.sweagent.messages import request_params
 from paymaster.agents.sweagent.registry import RequestedModel
 from paymaster.agents.sweagent.session import Session
 from paymaster.errors import ExtraMissing
@@ -66,8 +69,13 @@ def _patch_run(command: str, open_session: OpenSession, undo: ExitStack) -> None
         _patch_agents(session, undo)
         if command == "run-batch":
             _patch_progress(session, undo)
+            _patch_results(session, module, undo)
         run = original(config)
         run.add_hook(_run_hook(session))
+        if command == "run-batch":
+            session.not_begun = lambda: _without_trajectory(run)
+        else:
+            undo.callback(_close_environment, run, session)
         return run
 
     _replace(undo, run_class, "from_config", classmethod(from_config))
@@ -139,6 +147,42 @@ def _patch_progress(session: Session, undo: ExitStack) -> None:
     _replace(undo, progress, "__init__", begin)
 
 
+_EARLY_EXIT = "early_exit"
+"""SWE-agent's exit status of an unfinished instance: the next start of the batch does it again."""
+
+
+def _patch_results(session: Session, run_batch: Any, undo: ExitStack) -> None:  # noqa: ANN401  SWE-agent's own module
+    """Let the next start do the instances again that no model answered. Their work so far stays their prediction until then."""
+    agent_class = import_module("sweagent.agent.agents").DefaultAgent
+    submit, save = agent_class.attempt_autosubmission_after_error, run_batch.save_predictions
+
+    def submit_after_error(self: Any, step: Any) -> Any:  # noqa: ANN401  SWE-agent's own types
+        step = submit(self, step)
+        if session.will_be_asked_again:
+            step.exit_status = _EARLY_EXIT
+        return step
+
+    def save_unless_empty(directory: Any, instance: str, result: Any) -> None:  # noqa: ANN401  as above
+        if result.info.get("submission") or not session.will_be_asked_again:
+            save(directory, instance, result)
+
+    _replace(undo, agent_class, "attempt_autosubmission_after_error", submit_after_error)
+    _replace(undo, run_batch, "save_predictions", save_unless_empty)
+
+
+def _without_trajectory(run: Any) -> list[str]:  # noqa: ANN401  SWE-agent's own type
+    """The instances of a batch that have no trajectory."""
+    names = [str(instance.problem_statement.id) for instance in run.instances]
+    return [name for name in names if not (run.output_dir / name / f"{name}.traj").exists()]
+
+
+def _close_environment(run: Any, session: Session) -> None:  # noqa: ANN401  SWE-agent's own type
+    """Close the environment of a single run that a signal ended: SWE-agent itself leaves it open."""
+    if session.stop.number is not None:
+        with suppress(Exception):
+            run.env.close()
+
+
 def _run_hook(session: Session) -> object:
     """A run hook that sets the instance of each thread."""
     from sweagent.run.hooks.abstract import RunHook
@@ -164,34 +208,47 @@ def _replace(undo: ExitStack, owner: Any, name: str, value: object) -> None:  # 
 def model_request(agent: Any) -> ModelRequest:  # noqa: ANN401  SWE-agent's own types
     """The models and limits of an agent's config, for all of SWE-agent's kinds of agents."""
     if agent.type != "retry":
-        return ModelRequest(tuple(_requested([agent.model], functions=agent.tools.use_function_calling)))
+        return ModelRequest(tuple(_attempt(agent, "agent.model.name")))
     loop = agent.retry_loop
-    others = [loop.model] if loop.type == "score" else [loop.chooser.model]
-    if loop.type == "chooser" and loop.chooser.preselector is not None:
-        others.append(loop.chooser.preselector.model)
     attempts = [
-        model for config in agent.agent_configs for model in _requested([config.model], functions=config.tools.use_function_calling)
+        model
+        for number, config in enumerate(agent.agent_configs)
+        for model in _attempt(config, f"agent.agent_configs[{number}].model.name")
     ]
-    return ModelRequest((*attempts, *_requested(others, functions=False)), limit_usd(loop.cost_limit))
+    if loop.type == "score":
+        others = list(_requested(loop.model, "agent.retry_loop.model.name"))
+    else:
+        others = list(_requested(loop.chooser.model, "agent.retry_loop.chooser.model.name"))
+        if loop.chooser.preselector is not None:
+            others += _requested(loop.chooser.preselector.model, "agent.retry_loop.chooser.preselector.model.name")
+    return ModelRequest((*attempts, *others), limit_usd(loop.cost_limit))
 
 
-def _requested(models: Sequence[Any], *, functions: bool) -> Iterator[RequestedModel]:
-    from paymaster.agents.sweagent.model import read_price_file
+def _attempt(agent: Any, setting: str) -> Iterator[RequestedModel]:  # noqa: ANN401  as above
+    """The model of an agent that works on a task itself."""
+    for model in _requested(agent.model, setting):
+        prompt = (agent.templates.system_template, agent.templates.instance_template)
+        yield replace(model, calls_functions=agent.tools.use_function_calling, prompt=prompt)
 
-    for model in models:
-        if model.name in _NO_MODELS:
-            continue
-        kwargs: Mapping[str, Any] = model.completion_kwargs
-        yield RequestedModel(
-            name=model.name,
-            calls_functions=functions,
-            per_instance_usd=limit_usd(model.per_instance_cost_limit),
-            total_usd=limit_usd(model.total_cost_limit),
-            base_url=model.api_base or kwargs.get("api_base") or kwargs.get("base_url"),
-            api_version=model.api_version,
-            keys=tuple(model.get_api_keys()),
-            headers={str(name): str(value) for name, value in (kwargs.get("extra_headers") or {}).items()},
-            max_input_tokens=model.max_input_tokens or None,
-            price_file=read_price_file(model.litellm_model_registry),
-            fallbacks=bool(model.fallbacks),
-        )
+
+def _requested(model: Any, setting: str) -> Iterator[RequestedModel]:  # noqa: ANN401  as above
+    """The model that a config names, unless under this name SWE-agent calls none."""
+    from paymaster.agents.sweagent.model import read_price_file, sampling_of
+
+    if model.name in _NO_MODELS:
+        return
+    kwargs: Mapping[str, Any] = model.completion_kwargs
+    yield RequestedModel(
+        name=model.name,
+        setting=setting,
+        per_instance_usd=limit_usd(model.per_instance_cost_limit),
+        total_usd=limit_usd(model.total_cost_limit),
+        base_url=model.api_base or kwargs.get("api_base") or kwargs.get("base_url"),
+        api_version=model.api_version,
+        keys=tuple(model.get_api_keys()),
+        headers={str(name): str(value) for name, value in (kwargs.get("extra_headers") or {}).items()},
+        max_input_tokens=model.max_input_tokens or None,
+        price_file=read_price_file(model.litellm_model_registry),
+        fallbacks=bool(model.fallbacks),
+        params={**sampling_of(model), **request_params(kwargs, max_output_tokens=model.max_output_tokens)},
+    )

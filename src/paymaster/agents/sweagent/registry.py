@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal, InvalidOperation
 
 from paymaster.accounting.money import cap_nanousd, format_usd
+from paymaster.agents.model_checks import require_function_calling
 from paymaster.errors import RequestInvalid, UsageMistake, near
 from paymaster.registry.completing import Sources
 from paymaster.registry.loading import read_registry
@@ -17,7 +18,7 @@ from paymaster.registry.models import Budget, Model, Policy, Registry
 from paymaster.registry.overrides import Overrides, flag_of
 from paymaster.registry.providers import find_provider
 from paymaster.registry.yamltext import Document, Plain
-from paymaster.routing.planning import chain, resolve
+from paymaster.routing.planning import resolve
 
 INSTANCE_LIMIT = "agent.model.per_instance_cost_limit"
 TOTAL_LIMIT = "agent.model.total_cost_limit"
@@ -37,10 +38,12 @@ _LITELLM_PRICES = {
 class RequestedModel:
     """One `model:` of a SWE-agent config. Limits are in dollars; 0 is no limit, as in SWE-agent.
 
-    `calls_functions`: the agent requires function calling. `price_file` is the text of the JSON file that `litellm_model_registry` names.
+    `setting` is where the config has the name. `calls_functions`: the agent requires function calling. `price_file` is the text of the JSON
+    file that `litellm_model_registry` names. `params` and `prompt` are what its requests have: parameters, and templates they begin with.
     """
 
     name: str
+    setting: str = "agent.model.name"
     calls_functions: bool = False
     per_instance_usd: Decimal = Decimal(0)
     total_usd: Decimal = Decimal(0)
@@ -51,6 +54,8 @@ class RequestedModel:
     max_input_tokens: int | None = None
     price_file: str | None = None
     fallbacks: bool = False
+    params: Mapping[str, object] = field(default_factory=dict)
+    prompt: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,13 +83,15 @@ def prepare_registry(
     """
     keys: dict[str, str] = {}
     notes: list[str] = []
+    written = registry
     for model in {one.name: one for one in reversed(requested_models)}.values():
         if _has_model(registry, model.name):
             registry = _with_headers(registry, model)
             notes += _ignored_keys(registry, model)
         else:
-            added = _unregistered(model, registry, overrides, sources, provider_of, keys)
+            added, warnings = _unregistered(model, written, overrides, sources, provider_of, keys)
             registry = replace(registry, models={**registry.models, model.name: added})
+            notes += warnings
     for model in requested_models:
         _require_function_calling(registry, model, overrides.model_registry)
     policy, limit_notes = _with_limits(registry, requested_models, overrides, loop_limit_usd)
@@ -132,8 +139,8 @@ def _unregistered(
     sources: Sources,
     provider_of: Callable[[str], str | None],
     keys: dict[str, str],
-) -> Model:
-    """A model that only SWE-agent's config describes; it has no fallbacks."""
+) -> tuple[Model, list[str]]:
+    """A model that only SWE-agent's config describes; it has no fallbacks. And the warnings that a model of a registry would have."""
     provider, model_id = _provider_and_id(requested, registry, provider_of)
     section: dict[str, Plain] = {"provider": provider, "model_id": model_id, "fallbacks": []}
     if requested.base_url:
@@ -149,7 +156,8 @@ def _unregistered(
     section |= _litellm_data(requested, model_id)
     tree: Plain = {"models": {requested.name: section}}
     sources = replace(sources, environ={**sources.environ, **keys})
-    return read_registry(Document("agent.model of SWE-agent's config", tree), overrides, sources).models[requested.name]
+    read = read_registry(Document("agent.model of SWE-agent's config", tree), overrides, sources)
+    return read.models[requested.name], [f"{warning} (in the registry, as a model of its own)" for warning in read.warnings]
 
 
 def _provider_and_id(requested: RequestedModel, registry: Registry, provider_of: Callable[[str], str | None]) -> tuple[str, str]:
@@ -163,10 +171,12 @@ def _provider_and_id(requested: RequestedModel, registry: Registry, provider_of:
         return facts.id, model_id if slash and prefix == provider else requested.name
     known = [*registry.models, *(alias for model in registry.models.values() for alias in model.aliases)]
     advice = (
-        f"--agent.model.name may be one of {', '.join(registry.models)}, `default`, or provider/model as in openai/gpt-4o "
-        f"({near(requested.name, known)})."
+        f"{requested.setting} may be one of {', '.join(registry.models)}, `default`, or provider/model as in openai/gpt-4o "
+        f"({near(requested.name, known)}). Or let a model of the registry answer to this name: `aliases: [{requested.name}]`."
     )
-    raise UsageMistake(f"the registry {registry.source} has no model {requested.name!r}, and its provider is not known", advice=advice)
+    raise UsageMistake(
+        f"{requested.setting}: the registry {registry.source} has no model {requested.name!r}, and its provider is not known", advice=advice
+    )
 
 
 def _litellm_data(requested: RequestedModel, model_id: str) -> dict[str, Plain]:
@@ -188,20 +198,19 @@ def _litellm_data(requested: RequestedModel, model_id: str) -> dict[str, Plain]:
 
 
 def _require_function_calling(registry: Registry, requested: RequestedModel, own_file: str | None) -> None:
-    """Checked before an environment starts. A model with unknown capabilities passes. `own_file` is a file with nothing but a registry."""
-    if not requested.calls_functions:
-        return
-    names = chain(registry, requested.name)
-    if any(known is None or "function_calling" in known for known in (registry.models[name].capabilities for name in names)):
-        return
+    """`own_file` is a file with nothing but a registry."""
+    if requested.calls_functions:
+        setting = "agent.tools.parse_function.type: function_calling"
+        require_function_calling(registry, requested.name, setting=setting, advice=without_function_calling(own_file))
+
+
+def without_function_calling(own_file: str | None) -> str:
+    """What to do where no model can call functions."""
     file, moved = (shlex.quote(own_file), "") if own_file else ("registry.yaml", ", once the registry is in its own file")
-    raise UsageMistake(
-        f"{', '.join(names)}: no function calling, but the agent's config requires it (agent.tools.parse_function.type: function_calling)",
-        advice=(
-            f"Use a config that reads commands from the text; this writes one{moved}:\n"
-            f"  paymaster init --for sweagent --model-registry {file} --parser thought_action\n"
-            "If a model can call functions, add `capabilities: [function_calling]` to it in the registry."
-        ),
+    return (
+        f"Use a config that reads commands from the text; this writes one{moved}:\n"
+        f"  paymaster init --for sweagent --model-registry {file} --parser thought_action\n"
+        "If a model can call functions, add `capabilities: [function_calling]` to it in the registry."
     )
 
 

@@ -4,24 +4,24 @@ It knows Paymaster's client, and that each instance runs in a thread; it knows n
 """
 
 import threading
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from paymaster.accounting.tokens.counter import TokenCounter
+from paymaster.agents.batch_client import AgentClient, BatchClient
+from paymaster.agents.call_endings import ASKED_AGAIN, Ending, Tally, ending_of
 from paymaster.agents.clients import with_long_waits
 from paymaster.agents.spend_summary import SpendSummary, budget_lines, is_per_instance
+from paymaster.agents.stop_signals import Stop
 from paymaster.client import Client
-from paymaster.errors import BudgetExceeded, NoModelFits
-from paymaster.flow.events import AttemptFailed, AttemptSettled, Event
+from paymaster.errors import BudgetExceeded, PaymasterError
+from paymaster.flow.events import Event
 from paymaster.flow.replies import Reply
 from paymaster.jsontypes import JsonObject
-from paymaster.routing.failures import FailureKind
-from paymaster.routing.planning import SkipCause, plan, resolve
-from paymaster.routing.requests import Request
+from paymaster.routing.planning import resolve
 
 if TYPE_CHECKING:
     from paymaster.options import ClientSettings
@@ -32,21 +32,13 @@ AGENT = "agent"
 
 @dataclass(slots=True)
 class InstanceState:
-    """The state of one instance: whether it has had an answer, and the refusal of a budget that ended it."""
+    """The state of one instance: its answers, how its last call ended it (DONE if it was answered), and the refusal of a budget."""
 
     instance: str | None = None
-    answered: bool = False
+    answers: int = 0
+    ending: Ending = Ending.DONE
+    completed: bool = False
     refused_by: BudgetExceeded | None = None
-
-
-@dataclass(slots=True)
-class RequestCost:
-    """The cost of one request, answered or not: nano-dollars, tokens as the providers counted them, and the failures of its attempts."""
-
-    cost_nanousd: int = 0
-    prompt_tokens: int = 0
-    output_tokens: int = 0
-    failures: list[str] = field(default_factory=list)
 
 
 class Session:
@@ -59,7 +51,7 @@ class Session:
     def __init__(self, registry: "Registry", settings: "ClientSettings", *, batched: bool) -> None:
         self._summary = SpendSummary()
         self._lock = threading.Lock()
-        self._request_cost: ContextVar[RequestCost | None] = ContextVar("paymaster_request_cost", default=None)
+        self._tally: ContextVar[Tally | None] = ContextVar("paymaster_request_tally", default=None)
         self._instance_state: ContextVar[InstanceState | None] = ContextVar("paymaster_instance_state", default=None)
         self._role: ContextVar[str] = ContextVar("paymaster_role", default=AGENT)
         self._shared_state = InstanceState()
@@ -67,9 +59,12 @@ class Session:
         self.batched = batched
         self.spent_nanousd = 0
         self.stopped_by: BudgetExceeded | None = None
+        self.stop = Stop()
+        self.not_begun: Callable[[], Sequence[str]] = tuple  # the instances without a trajectory
         self._interrupted: dict[str, None] = {}
+        self._instances: dict[str, InstanceState] = {}
         options: ClientSettings = {**settings, "listeners": (*settings.get("listeners", ()), self._summary, self._on_event)}
-        self.client = Client(with_long_waits(registry), **options)
+        self.client: AgentClient = (BatchClient if batched else Client)(with_long_waits(registry), **options)
 
     # ---------------------------------------------------------------------------------------------- the instance of a thread
 
@@ -80,11 +75,37 @@ class Session:
 
     def begin_instance(self, instance: str) -> None:
         """Attribute this thread's calls to this instance from now on."""
-        self._instance_state.set(InstanceState(instance))
+        state = self._instances[instance] = InstanceState(instance)
+        self._instance_state.set(state)
 
     def end_instance(self) -> None:
-        """This thread's instance is done."""
+        """This thread's instance has its result."""
+        self.instance_state.completed = True
         self._instance_state.set(None)
+
+    @property
+    def will_be_asked_again(self) -> bool:
+        """Whether what ended this thread's instance says nothing about it, so that the same command does it again."""
+        return self.stop.at_once or self.instance_state.ending in ASKED_AGAIN
+
+    def endings(self) -> dict[str, Ending]:
+        """How the instances of this process ended that had no result before."""
+        return {
+            **dict.fromkeys(self.not_begun(), Ending.NOT_BEGUN),
+            **{name: self._ending(state) for name, state in self._instances.items()},
+        }
+
+    @property
+    def answers(self) -> int:
+        """The answers of all instances."""
+        return sum(state.answers for state in self._instances.values())
+
+    def _ending(self, state: InstanceState) -> Ending:
+        if state.ending is Ending.BUDGET:
+            return Ending.BUDGET if state.answers or state.completed else Ending.NOT_BEGUN
+        if state.ending is not Ending.DONE or state.completed:
+            return state.ending
+        return Ending.FAILED if self.stop.number is None else Ending.CUT_OFF
 
     @contextmanager
     def as_role(self, role: str) -> Iterator[None]:
@@ -99,44 +120,51 @@ class Session:
 
     def complete(
         self,
-        request_cost: RequestCost,
+        tally: Tally,
         messages: Sequence[JsonObject],
         *,
         model: str,
         tools: Sequence[JsonObject],
         params: Mapping[str, object],
     ) -> Reply:
-        """One request through `Client.complete`. `request_cost` gets its cost, even if it raises. Raises what `Client.complete` raises.
+        """One request through `Client.complete`. `tally` gets its cost, even if it raises. Raises what `Client.complete` raises.
 
         An instance that a budget has refused stays refused, and no instance begins once the session is stopped: the same refusal is raised
         without another call.
         """
         instance_state = self.instance_state
-        if (refusal := instance_state.refused_by or (None if instance_state.answered else self.stopped_by)) is not None:
+        if (refusal := instance_state.refused_by or (None if instance_state.answers else self.stopped_by)) is not None:
+            instance_state.ending = Ending.BUDGET
             raise refusal
-        token = self._request_cost.set(request_cost)
+        token = self._tally.set(tally)
         try:
             with self.client.scope(instance=instance_state.instance, role=self._role.get()):
                 reply = self.client.complete(messages, model=model, tools=tools, deadline_s=None, max_wait_s=None, **params)
-        except BudgetExceeded as error:
-            self.record_refusal(error)
+        except PaymasterError as error:
+            instance_state.ending = ending_of(error, tally)
+            if isinstance(error, BudgetExceeded):
+                self.record_refusal(error)
+            raise
+        except KeyboardInterrupt:
+            instance_state.ending = Ending.CUT_OFF
             raise
         finally:
-            self._request_cost.reset(token)
+            self._tally.reset(token)
             with self._lock:
-                self.spent_nanousd += request_cost.cost_nanousd
-        instance_state.answered = True
+                self.spent_nanousd += tally.cost_nanousd
+        instance_state.answers += 1
+        instance_state.ending = Ending.DONE
         return reply
 
     def record_refusal(self, error: BudgetExceeded) -> None:
         """End this thread's instance. If the budget is wider than one instance, let no other begin."""
         instance_state = self.instance_state
-        instance_state.refused_by = error
+        instance_state.refused_by, instance_state.ending = error, Ending.BUDGET
         stops_session = not self.is_per_instance(error)
         with self._lock:
             if stops_session:
                 self.stopped_by = self.stopped_by or error
-            if instance_state.answered and instance_state.instance is not None:
+            if instance_state.answers and instance_state.instance is not None:
                 self._interrupted.setdefault(instance_state.instance)
 
     def interrupted(self) -> list[str]:
@@ -152,12 +180,6 @@ class Session:
         """The most likely token count of the prompt for this model."""
         registry = self.client.registry
         return self._counter.count(messages, (), registry.models[resolve(registry, model)].tokenizer).likely_tokens
-
-    def is_too_long(self, error: NoModelFits, messages: Sequence[JsonObject], *, model: str, tools: Sequence[JsonObject]) -> bool:
-        """Whether no model fits because the prompt is too long."""
-        request = Request(messages=messages, model=model, tools=tuple(tools))
-        skipped = plan(request, self.client.registry, self.client.current_scope, _now_ms(), self._counter).skipped
-        return bool(error.reasons) and any(model.cause is SkipCause.CONTEXT for model in skipped)
 
     # --------------------------------------------------------------------------------------------------------- reporting
 
@@ -175,26 +197,6 @@ class Session:
         self.client.close()
 
     def _on_event(self, event: Event) -> None:
-        """Every event is emitted in the thread of its call."""
-        request_cost = self._request_cost.get()
-        match event:
-            case _ if request_cost is None:
-                pass
-            case AttemptSettled():
-                request_cost.cost_nanousd += event.cost_nanousd
-                request_cost.prompt_tokens += event.input_tokens + event.cache_read_tokens + event.cache_write_tokens
-                request_cost.output_tokens += event.output_tokens
-            case AttemptFailed():
-                request_cost.cost_nanousd += event.cost_nanousd
-                request_cost.failures.append(event.failure)
-            case _:
-                pass
-
-
-def was_too_long(request_cost: RequestCost) -> bool:
-    """Whether a provider refused the prompt as too long."""
-    return FailureKind.CONTEXT_TOO_LONG.value in request_cost.failures
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
+        """Every event is emitted with the context variables of its call."""
+        if (tally := self._tally.get()) is not None:
+            tally.record(event)
