@@ -195,12 +195,24 @@ class CallFailed(PaymasterError):
 
 
 class NoModelAvailable(CallFailed):
-    """Every candidate failed or was skipped; `reasons` says why each did."""
+    """Every candidate failed or was skipped; `reasons` says why each did.
+
+    `failure` is the kind of the last failure, of this call or of another that keeps a model from being called; empty if none is known.
+    """
 
     http_status = 503
 
-    def __init__(self, message: str, reasons: Sequence[tuple[str, str]], *, advice: str = "", retry_after_ms: int | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        reasons: Sequence[tuple[str, str]],
+        *,
+        advice: str = "",
+        retry_after_ms: int | None = None,
+        failure: str = "",
+    ) -> None:
         self.reasons = tuple(reasons)
+        self.failure = failure
         super().__init__(message, advice=advice, retry_after_ms=retry_after_ms)
 
 

@@ -77,7 +77,7 @@ def test_why_a_model_was_skipped_is_reported_for_every_call() -> None:
     assert box.ask().model == "second"
     reported = box.events[0]
     assert (reported.kind, reported.model, reported.cause) == ("skipped", "first", "paused")
-    assert reported.reason.startswith("circuit open after failures, for 14.")
+    assert reported.reason.startswith("circuit open after failures, for 15.")
 
 
 def test_a_model_that_asks_for_time_gets_it_and_is_back_when_it_said() -> None:

@@ -6,15 +6,15 @@ from call_box import failure
 from paymaster.accounting.accounts import Balance, Change, Charge, Post, Refused, Shortfall, shortfalls
 from paymaster.routing import breaker
 from paymaster.routing.breaker import HALF_OPEN_MS, TRANSITIONS, CircuitEvent, State
-from paymaster.routing.failures import RULES, FailureKind
+from paymaster.routing.failures import OPERATOR_KINDS, RULES, FailureKind
 
 OPEN = Balance(live=1, free_at=((5_000, 1),))
 NOTHING = Balance()
 
 
-def posts(state: State, event: CircuitEvent, *, pause_ms: int = 15_000, longest_call_ms: int = 10) -> tuple[Post, ...]:
+def posts(state: State, event: CircuitEvent, *, pause_ms: int = 15_000, half_open_ms: int = 10) -> tuple[Post, ...]:
     """What the end of an attempt at `m` adds."""
-    return breaker.posts("m", state, event, pause_ms=pause_ms, longest_call_ms=longest_call_ms, window_ms=30_000)
+    return breaker.posts("m", state, event, pause_ms=pause_ms, half_open_ms=half_open_ms, window_ms=30_000)
 
 
 def test_every_admitted_state_has_a_row_for_every_signal() -> None:
@@ -63,8 +63,8 @@ def test_no_cap_of_a_registry_and_no_amount_but_one_is_involved() -> None:
 
 
 def test_one_probe_at_a_time_for_as_long_as_a_call_may_take() -> None:
-    slow = posts(State.CLOSED, CircuitEvent.LIMIT_REACHED, pause_ms=1_000, longest_call_ms=400_000)
-    quick = posts(State.CLOSED, CircuitEvent.LIMIT_REACHED, pause_ms=1_000, longest_call_ms=10)
+    slow = posts(State.CLOSED, CircuitEvent.LIMIT_REACHED, pause_ms=1_000, half_open_ms=400_000)
+    quick = posts(State.CLOSED, CircuitEvent.LIMIT_REACHED, pause_ms=1_000, half_open_ms=10)
     assert [{post.account: post.for_ms for post in found} for found in (slow, quick)] == [
         {"probe/m": 1_000, "breaker/m": 401_000},
         {"probe/m": 1_000, "breaker/m": 1_000 + HALF_OPEN_MS},
@@ -72,40 +72,42 @@ def test_one_probe_at_a_time_for_as_long_as_a_call_may_take() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "retry_after_ms", "has_fallback", "adapts", "event"),
+    ("kind", "retry_after_ms", "adapts", "event"),
     [
-        (FailureKind.SERVER_ERROR, None, False, False, CircuitEvent.FAILED),
-        (FailureKind.CONTEXT_TOO_LONG, None, True, False, CircuitEvent.NOTHING),
-        (FailureKind.CANCELLED, None, False, False, CircuitEvent.NOTHING),
-        (FailureKind.QUOTA_EXHAUSTED, None, False, False, CircuitEvent.OPERATOR),
-        (FailureKind.AUTHENTICATION, 5_000, True, False, CircuitEvent.OPERATOR),
-        (FailureKind.THROTTLED, None, True, False, CircuitEvent.FAILED),
-        (FailureKind.THROTTLED, 2_000, True, False, CircuitEvent.NOTHING),
-        (FailureKind.THROTTLED, None, False, False, CircuitEvent.NOTHING),
-        (FailureKind.THROTTLED, None, True, True, CircuitEvent.NOTHING),
-        (FailureKind.THROTTLED, 0, True, False, CircuitEvent.FAILED),
-        (FailureKind.THROTTLED, 10**12, True, False, CircuitEvent.FAILED),
-        (FailureKind.THROTTLED, 3_600_000, False, False, CircuitEvent.NOTHING),
-        (FailureKind.THROTTLED, 3_600_001, False, True, CircuitEvent.LONG_WAIT),
-        (FailureKind.OVERLOADED, 7_200_000, False, False, CircuitEvent.FAILED),
+        (FailureKind.SERVER_ERROR, None, False, CircuitEvent.FAILED),
+        (FailureKind.CONTEXT_TOO_LONG, None, False, CircuitEvent.NOTHING),
+        (FailureKind.CANCELLED, None, False, CircuitEvent.NOTHING),
+        (FailureKind.QUOTA_EXHAUSTED, None, False, CircuitEvent.OPERATOR),
+        (FailureKind.AUTHENTICATION, 5_000, False, CircuitEvent.OPERATOR),
+        (FailureKind.THROTTLED, None, False, CircuitEvent.FAILED),
+        (FailureKind.THROTTLED, 2_000, False, CircuitEvent.NOTHING),
+        (FailureKind.THROTTLED, None, True, CircuitEvent.NOTHING),
+        (FailureKind.THROTTLED, 0, False, CircuitEvent.FAILED),
+        (FailureKind.THROTTLED, 10**12, False, CircuitEvent.FAILED),
+        (FailureKind.THROTTLED, 3_600_000, False, CircuitEvent.NOTHING),
+        (FailureKind.THROTTLED, 3_600_001, True, CircuitEvent.LONG_WAIT),
+        (FailureKind.OVERLOADED, 7_200_000, False, CircuitEvent.FAILED),
     ],
 )
-def test_what_a_failure_says_about_the_model(
-    kind: FailureKind, retry_after_ms: int | None, has_fallback: bool, adapts: bool, event: CircuitEvent
-) -> None:
-    found = breaker.event_of(failure(kind, retry_after_ms=retry_after_ms), has_fallback=has_fallback, adapts=adapts)
+def test_what_a_failure_says_about_the_model(kind: FailureKind, retry_after_ms: int | None, adapts: bool, event: CircuitEvent) -> None:
+    found = breaker.event_of(failure(kind, retry_after_ms=retry_after_ms), adapts=adapts)
     assert found is event
 
 
 def test_every_kind_of_failure_has_a_signal_and_an_answer_has_its_own() -> None:
-    assert all(breaker.event_of(failure(kind), has_fallback=False, adapts=False) for kind in RULES)
-    assert breaker.event_of(None, has_fallback=False, adapts=False) is CircuitEvent.ANSWERED
+    assert all(breaker.event_of(failure(kind), adapts=False) for kind in RULES)
+    assert breaker.event_of(None, adapts=False) is CircuitEvent.ANSWERED
 
 
 def test_an_answer_in_a_closed_circuit_clears_failures_alone_and_only_if_there_are_any() -> None:
     assert breaker.clears("m", State.CLOSED, CircuitEvent.ANSWERED, NOTHING) == ()
     assert breaker.clears("m", State.CLOSED, CircuitEvent.ANSWERED, Balance(live=2)) == ("failures/m",)
-    assert breaker.clears("m", State.HALF_OPEN, CircuitEvent.ANSWERED, NOTHING) == ("failures/m", "breaker/m", "probe/m")
+    assert breaker.clears("m", State.HALF_OPEN, CircuitEvent.ANSWERED, NOTHING) == (
+        "failures/m",
+        "breaker/m",
+        "probe/m",
+        *(charge.account for charge in breaker.reason_charges("m")),
+    )
     assert breaker.clears("m", State.HALF_OPEN, CircuitEvent.FAILED, Balance(live=2)) == ()
 
 
@@ -138,6 +140,43 @@ def test_a_refusal_by_the_circuit_differs_from_a_provider_that_asked_to_wait() -
 
 def test_a_circuit_stays_half_open_for_as_long_as_the_provider_asked() -> None:
     found = breaker.posts(
-        "m", State.CLOSED, CircuitEvent.LONG_WAIT, pause_ms=3_600_000, longest_call_ms=10, window_ms=30_000, asked_ms=10_000_000
+        "m", State.CLOSED, CircuitEvent.LONG_WAIT, pause_ms=3_600_000, half_open_ms=10, window_ms=30_000, asked_ms=10_000_000
     )
     assert {post.account: post.for_ms for post in found} == {"probe/m": 3_600_000, "breaker/m": 10_000_000}
+
+
+@pytest.mark.parametrize(
+    ("longest_ms", "pauses_ms"),
+    [
+        (15_000, [1_000, 1_500, 2_250, 3_375, 5_062, 7_593, 11_389, 15_000, 15_000, 15_000]),
+        (300, [300] * 10),
+        (120_000, [7_500, 11_250, 16_875, 25_312, 37_968, 56_952, 85_428, 120_000, 120_000, 120_000]),
+    ],
+)
+def test_the_pauses_of_an_outage_grow_up_to_the_longest(longest_ms: int, pauses_ms: list[int]) -> None:
+    assert [breaker.outage_pause_ms(openings, longest_ms) for openings in range(10)] == pauses_ms
+
+
+@pytest.mark.parametrize("longest_ms", [15_000, 120_000, 600_000])
+def test_a_circuit_remembers_its_openings_for_as_long_as_its_pauses_grow(longest_ms: int) -> None:
+    """Replayed on a clock: each entry of `breaker/m` counts until it ends, and the pause never becomes shorter."""
+    now_ms, ends_ms, pauses_ms = 0, list[int](), list[int]()
+    for _ in range(30):
+        pause_ms = breaker.outage_pause_ms(sum(end_ms > now_ms for end_ms in ends_ms), longest_ms)
+        found = breaker.posts(
+            "m", State.HALF_OPEN, CircuitEvent.FAILED, pause_ms=pause_ms, half_open_ms=breaker.half_open_ms(10, longest_ms), window_ms=1
+        )
+        pauses_ms.append(pause_ms)
+        ends_ms.extend(now_ms + (post.for_ms or 0) for post in found if post.account == "breaker/m")
+        now_ms += pause_ms
+    assert pauses_ms == sorted(pauses_ms)
+    assert pauses_ms[-1] == longest_ms
+
+
+@pytest.mark.parametrize("kind", OPERATOR_KINDS)
+def test_a_refused_probe_says_what_an_operator_has_to_fix(kind: FailureKind) -> None:
+    [_, _, reason] = breaker.posts("m", State.CLOSED, CircuitEvent.OPERATOR, pause_ms=25_000, half_open_ms=10, window_ms=1, reason=kind)
+    [charge] = [charge for charge in breaker.reason_charges("m") if charge.account == reason.account]
+    asked = Refused("h", 10_000, (Shortfall(charge, Balance(live=1), 10_000 + 21_000),))
+    assert breaker.operator_needed(asked) == breaker.OperatorNeeded(kind, 4_000, 21_000)
+    assert breaker.operator_needed(refused("probe/m", "breaker/m")) is None

@@ -8,15 +8,19 @@ from paymaster.routing.failures import (
     LONGEST_WAIT_MS,
     PROBE_EVERY_MS,
     RULES,
+    Billed,
     FailureKind,
     NextStep,
     Then,
     TryAgain,
     asks_for_long,
     counts_as_attempt,
+    may_cost,
+    needs_operator,
     next_step,
     pause_ms,
     wait_ms,
+    waits_out,
 )
 
 
@@ -114,3 +118,42 @@ def test_no_pause_lasts_longer_than_until_the_next_probe() -> None:
     for kind in RULES:
         found = pause_ms(failure(kind, retry_after_ms=LONGEST_WAIT_MS), 100)
         assert found is None or found == PROBE_EVERY_MS
+
+
+@pytest.mark.parametrize(
+    ("kind", "billed", "retry_after_ms", "costly_left", "waits"),
+    [
+        (FailureKind.OVERLOADED, Billed.NO, None, 0, True),
+        (FailureKind.SERVER_ERROR, Billed.NO, None, 0, True),
+        (FailureKind.SERVER_ERROR, Billed.MAYBE, None, 1, True),
+        (FailureKind.SERVER_ERROR, Billed.MAYBE, None, 0, False),
+        (FailureKind.CONNECTION_REFUSED, Billed.NO, None, 0, True),
+        (FailureKind.CONNECTION_LOST, Billed.MAYBE, None, 0, False),
+        (FailureKind.THROTTLED, Billed.NO, None, 0, True),
+        (FailureKind.TIMED_OUT, Billed.NO, None, 0, True),  # no connection within the time limit
+        (FailureKind.TIMED_OUT, Billed.MAYBE, None, 9, False),
+        (FailureKind.UNUSABLE_ANSWER, Billed.YES, None, 9, False),
+        (FailureKind.QUOTA_EXHAUSTED, Billed.NO, None, 9, False),
+        (FailureKind.QUOTA_EXHAUSTED, Billed.NO, 30_000, 0, True),
+        (FailureKind.AUTHENTICATION, Billed.NO, 30_000, 9, False),
+        (FailureKind.CONTEXT_TOO_LONG, Billed.NO, None, 9, False),
+    ],
+)
+def test_which_failures_are_waited_out(
+    kind: FailureKind, billed: Billed, retry_after_ms: int | None, costly_left: int, waits: bool
+) -> None:
+    found = failure(kind, billed, retry_after_ms=retry_after_ms)
+    assert waits_out(found, costly=may_cost(found, is_free=False), costly_left=costly_left) is waits
+
+
+def test_an_attempt_costs_nothing_if_it_was_not_billed_or_the_model_is_free() -> None:
+    assert may_cost(failure(FailureKind.SERVER_ERROR, Billed.MAYBE), is_free=False)
+    assert not may_cost(failure(FailureKind.SERVER_ERROR, Billed.MAYBE), is_free=True)
+    assert not may_cost(failure(FailureKind.OVERLOADED, Billed.NO), is_free=False)
+
+
+def test_a_quota_that_comes_back_by_itself_needs_no_operator() -> None:
+    assert needs_operator(failure(FailureKind.QUOTA_EXHAUSTED))
+    assert not needs_operator(failure(FailureKind.QUOTA_EXHAUSTED, retry_after_ms=60_000))
+    assert needs_operator(failure(FailureKind.PERMISSION, retry_after_ms=60_000))
+    assert not needs_operator(failure(FailureKind.OVERLOADED))

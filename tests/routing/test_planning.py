@@ -170,7 +170,15 @@ def test_what_a_call_is_charged_to() -> None:
     [soft] = [charge for kind, charge in charges(candidate, enforce_money=False) if kind is ChargeKind.MONEY]
     assert soft.cap is None
     probe = {charge.account: charge for _, charge in charges(candidate, enforce_money=True, as_probe=True)}
-    assert (probe["probe/a"].amount, probe["probe/a"].cap, "breaker/a" in probe) == (1, 1, False)
+    assert (probe["probe/a"].amount, probe["probe/a"].cap, probe["breaker/a"].cap) == (1, 1, None)
+    reasons = {
+        charge.account: (charge.amount, charge.cap)
+        for kind, charge in charges(candidate, enforce_money=True, as_probe=True)
+        if kind is ChargeKind.REASON
+    }
+    assert reasons == dict.fromkeys(
+        ["operator-quota-exhausted/a", "operator-authentication/a", "operator-permission/a", "operator-unknown-model/a"], (0, 0)
+    )
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,7 @@ def test_a_record_has_the_owner_of_its_run(own_names: set[str], owner: str | Non
         (ChargeKind.PROBE, FailureKind.SERVER_ERROR, ["probe/a", "breaker/a"]),
         (ChargeKind.BREAKER, FailureKind.SERVER_ERROR, []),  # no probe: whether the circuit opens depends on the count of failures
         (ChargeKind.PROBE, FailureKind.CANCELLED, []),  # says nothing about the provider
-        (ChargeKind.BREAKER, FailureKind.QUOTA_EXHAUSTED, ["probe/a", "breaker/a"]),
+        (ChargeKind.BREAKER, FailureKind.QUOTA_EXHAUSTED, ["probe/a", "breaker/a", "operator-quota-exhausted/a"]),
     ],
 )
 def test_a_failure_that_opens_the_circuit_opens_it_in_its_own_settlement(circuit: ChargeKind, kind: FailureKind, opened: list[str]) -> None:
@@ -125,7 +125,7 @@ def test_an_error_that_requires_operator_action_opens_the_circuit_for_25_seconds
         pauses.append({post.account: post.for_ms for post in written.posts})
     longest_ms = 600_000
     assert pauses == [
-        {"probe/a": 25_000, "breaker/a": 25_000 + longest_ms},
+        {"probe/a": 25_000, "breaker/a": 25_000 + longest_ms, "operator-quota-exhausted/a": 25_000},
         {"probe/a": 3_600_000, "breaker/a": 3_600_000 + longest_ms},
     ]
 
@@ -136,5 +136,6 @@ def test_the_answer_of_a_probe_closes_the_circuit() -> None:
     written = settlement(
         probe, ended, bill(probe.candidate, ended), attempt_record(probe, ended, bill(probe.candidate, ended)), held, Policy()
     )
-    assert written.clears == ("failures/a", "breaker/a", "probe/a")
+    assert written.clears[:3] == ("failures/a", "breaker/a", "probe/a")
+    assert {account.partition("-")[0] for account in written.clears[3:]} == {"operator"}
     assert (circuit_at(probe), circuit_at(attempt(model("a")))) == (State.HALF_OPEN, State.CLOSED)

@@ -7,6 +7,7 @@ usd/~ann/run/exp-42                      the same for a run that is ann's own: a
 requests/gpt-4o                          an account of a model: its kind, then the model
 requests/gpt-4o/endpoint/eu              the same for one endpoint of the model
 requests/key/k1                          a limit of one gateway key over all models
+operator-authentication/gpt-4o           a circuit's reason: what an operator has to fix
 
 A budget's name reads back as what it was built from, whatever its values are. A slash of a value is written `%2F` where a dimension's name
 follows it (`usd/run/a%2Fuser/b` is the run `a/user/b`), and so is every slash of an owner. `%25` is a percent sign before such an escape.
@@ -30,6 +31,7 @@ PAUSE: Final = "pause"
 BREAKER: Final = "breaker"
 PROBE: Final = "probe"
 FAILURES: Final = "failures"
+OPERATOR: Final = "operator"
 PARALLEL: Final = "parallel"
 OVERLOADS: Final = "overloads"
 RECENT_OVERLOADS: Final = "overloads-minute"
@@ -60,6 +62,17 @@ class AccountName(NamedTuple):
 def account_of(kind: str, subject: str, endpoint: str | None = None) -> str:
     """The account of this kind of a model, or of one of its endpoints. `subject` may also be `key_subject(…)`."""
     return f"{kind}/{subject}" if endpoint is None else f"{kind}/{subject}{_ENDPOINT}{endpoint}"
+
+
+def operator_account(model: str, reason: str) -> str:
+    """The account with an entry while a model is not called because an operator has to act; the reason is in the name."""
+    return account_of(f"{OPERATOR}-{reason.replace('_', '-')}", model)
+
+
+def operator_reason(account: str) -> str | None:
+    """The reason in the name of such an account; None for any other account."""
+    kind, _, reason = parse(account).kind.partition("-")
+    return reason.replace("-", "_") if kind == OPERATOR and reason else None
 
 
 def key_subject(key: str) -> str:

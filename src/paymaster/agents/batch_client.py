@@ -6,7 +6,7 @@ cancels the tasks, and each is settled as a cancelled call.
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Sequence
+from collections.abc import Collection, Coroutine, Sequence
 from concurrent.futures import CancelledError
 from contextlib import AbstractContextManager
 from typing import Any, Protocol, TypeVar, Unpack
@@ -49,6 +49,7 @@ class AgentClient(Protocol):
         model: str | None = None,
         tools: Sequence[JsonObject] | None = None,
         deadline_s: float | None = None,
+        max_wait_s: float | None = None,
         **params: object,
     ) -> Reply:
         """Get a whole answer."""
@@ -60,8 +61,8 @@ class AgentClient(Protocol):
         """What each model would do with this request."""
         ...
 
-    def balances(self, prefix: str = "") -> dict[str, Balance]:
-        """The accounts whose name starts with `prefix`."""
+    def balances(self, prefix: str = "", *, accounts: Collection[str] | None = None) -> dict[str, Balance]:
+        """The accounts whose name starts with `prefix`, or these alone."""
         ...
 
     def close(self) -> None:
@@ -105,12 +106,14 @@ class BatchClient:
         model: str | None = None,
         tools: Sequence[JsonObject] | None = None,
         deadline_s: float | None = None,
+        max_wait_s: float | None = None,
         **params: object,
     ) -> Reply:
         """See `Client.complete`. Raises KeyboardInterrupt once the calls were ended: agents stop at it without a retry."""
         if self._ended:
             raise KeyboardInterrupt
-        return self._run(self._open(self._client.complete(messages, model=model, tools=tools, deadline_s=deadline_s, **params)))
+        call = self._client.complete(messages, model=model, tools=tools, deadline_s=deadline_s, max_wait_s=max_wait_s, **params)
+        return self._run(self._open(call))
 
     def explain(
         self, messages: Sequence[JsonObject], *, model: str | None = None, tools: Sequence[JsonObject] | None = None, **params: object
@@ -118,9 +121,9 @@ class BatchClient:
         """See `Client.explain`."""
         return self._run(self._client.explain(messages, model=model, tools=tools, **params))
 
-    def balances(self, prefix: str = "") -> dict[str, Balance]:
+    def balances(self, prefix: str = "", *, accounts: Collection[str] | None = None) -> dict[str, Balance]:
         """See `Client.balances`."""
-        return self._run(self._client.balances(prefix))
+        return self._run(self._client.balances(prefix, accounts=accounts))
 
     def end_calls(self) -> None:
         """Cancel every open call, let none begin, and wait until each is settled."""

@@ -2,19 +2,34 @@
 
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from paymaster.accounting.account_names import BREAKER, PAUSE, PROBE, SLOTS, account_of
 from paymaster.accounting.accounts import Held, HoldEnded, Refused
 from paymaster.errors import DeadlineExceeded, LedgerUnavailable
-from paymaster.flow.call_events import CallEvents
+from paymaster.flow.call_events import CallEvents, Outlook
 from paymaster.flow.ports import Waiter, World
+from paymaster.flow.wait_reports import WaitReports
 from paymaster.routing import breaker
 from paymaster.routing.adaptive_concurrency import floor_posts
 from paymaster.routing.call_errors import BudgetRefusal
 from paymaster.routing.charges import charges
-from paymaster.routing.on_refusal import Deferred, GoOnOverBudget, Lowered, SkipModel, WaitFor, deferred, on_refusal, waits_too_long
+from paymaster.routing.on_refusal import (
+    Deferred,
+    GoOnOverBudget,
+    Hopeless,
+    Lowered,
+    SkipModel,
+    WaitFor,
+    deferred,
+    on_refusal,
+    waits_too_long,
+)
 from paymaster.routing.planning import LEASE_MARGIN_MS, Candidate, Skipped
 from paymaster.routing.settling import PlannedAttempt, lost_record
+
+if TYPE_CHECKING:
+    from paymaster.routing.waiting import Awaited
 
 QUEUE_MS = 5_000
 """How long a waiter keeps its turn in the ledger after its last renewal, should its process die."""
@@ -45,6 +60,11 @@ class Patience:
         self.started_ms = world.runtime.now_ms()
         self.deadline_at_ms = self.started_ms + (policy.deadline_ms if deadline_ms is None else deadline_ms)
 
+    @property
+    def spent_ms(self) -> int:
+        """What the call waited so far."""
+        return self._spent_ms
+
     def waited(self, duration_ms: int) -> None:
         """Count a wait."""
         self._spent_ms += duration_ms
@@ -66,7 +86,10 @@ class Patience:
 
 
 class CallAdmission:
-    """The admissions of one call. `budget_refusals` are of hard budgets, `over_budget` are candidates that soft ones can't pay for."""
+    """The admissions of one call. `budget_refusals` are of hard budgets, `over_budget` are candidates that soft ones can't pay for.
+
+    `skipped` are the models that won't serve it; `awaited`, by name, those that it still waits for.
+    """
 
     def __init__(self, world: World, events: CallEvents, patience: Patience) -> None:
         self._world, self._runtime, self._books, self._queue = world, world.runtime, world.books, world.wait_queue
@@ -76,19 +99,25 @@ class CallAdmission:
         self.budget_refusals = list[BudgetRefusal]()
         self.over_budget: list[Candidate] = []
         self.skipped: list[Skipped] = []
+        self.awaited: dict[str, Awaited] = {}
 
-    async def admit(self, attempt: PlannedAttempt, *, enforce_money: bool) -> AdmittedAttempt | Skipped | Deferred:
-        """Get a hold for the attempt. `enforce_money` says that soft budgets are kept.
+    async def admit(
+        self, attempt: PlannedAttempt, *, enforce_money: bool, until_ms: int | None, outlook: Outlook
+    ) -> AdmittedAttempt | Skipped | Deferred:
+        """Get a hold for the attempt, and wait for it until `until_ms` at most. `enforce_money` says that soft budgets are kept.
 
         Raises DeadlineExceeded, LedgerUnavailable.
         """
         patience_ms = self._patience.left_ms(has_fallback=attempt.has_fallback)
         give_up_at_ms = self._runtime.now_ms() + patience_ms
-        model, min_output_tokens = attempt.candidate.model.name, self._world.registry.policy.min_output_tokens
+        if until_ms is not None and until_ms < give_up_at_ms:
+            give_up_at_ms, patience_ms = until_ms, max(0, until_ms - self._runtime.now_ms())
+        waits = WaitReports(self._events, model := attempt.candidate.model.name, outlook)
+        min_output_tokens = self._world.registry.policy.min_output_tokens
         waiter: Waiter | None = None
         async with AsyncExitStack() as stack:
             while True:
-                self._patience.check(self.skipped)
+                self.check_deadline()
                 asked = self._with_hold(attempt, enforce_money=enforce_money, waiter=waiter)
                 account, refused = None if waiter else self._busy_account(asked), None
                 if account is None:
@@ -104,6 +133,8 @@ class CallAdmission:
                         case GoOnOverBudget():
                             enforce_money = False
                             continue
+                        case Hopeless(skipped):
+                            return skipped
                         case SkipModel() as skip:
                             return self._skip(asked.candidate, skip)
                         case WaitFor(account):
@@ -114,9 +145,13 @@ class CallAdmission:
                 if waiter is None:
                     waiter = self._queue.join(account, attempt.hold.id, self._books, self._runtime, model)
                     await stack.enter_async_context(waiter)
-                    self._events.waiting(model, account, refused)
+                waits.report(account, refused)
                 if not await self._wait(waiter, refused, give_up_at_ms):
                     return deferred(model, refused, self._runtime.now_ms(), patience_ms)
+
+    def check_deadline(self) -> None:
+        """Raise DeadlineExceeded, with what kept each model from answering."""
+        self._patience.check([*self.skipped, *(each.why for each in self.awaited.values())])
 
     def _busy_account(self, attempt: PlannedAttempt) -> str | None:
         """The account for which earlier callers wait already, behind whom this call has to queue.
@@ -154,7 +189,7 @@ class CallAdmission:
         """Ask the ledger once; as a probe where the circuit is not closed. The attempt comes back as it was asked for."""
         as_probe = False
         while True:
-            self._patience.check(self.skipped)
+            self.check_deadline()
             try:
                 # A probe keeps no turn in the ledger: a call that waits for something else as well would keep other probes out.
                 answer = await self._reserve(attempt, queue_for_ms=0 if waiter is None or as_probe else QUEUE_MS)

@@ -48,7 +48,8 @@ CANCELLED = Failure(FailureKind.CANCELLED, Billed.MAYBE, "the caller cancelled t
 
 class Attempt:
     """An admitted attempt: drive `send`, or `chunks` for a stream; then `outcome` is the provider's reply or the failure, and `record` says
-    what was charged. `booked` is False where the ledger has not taken the settlement, and with it no pause.
+    what was charged. `booked` is False where the ledger has not taken the settlement, and with it no pause. `opened_ms` is for how
+    long the attempt opened the circuit of its model, 0 if it did not.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Attempt:
         self.outcome: ProviderReply | Failure = UNSENT
         self.record: AttemptRecord | None = None
         self.booked = True
+        self.opened_ms = 0
         self.left = BudgetsLeft()
         self.backoff_ms = 0
 
@@ -205,16 +207,20 @@ class Attempt:
             if circuit_at(planned) is breaker.State.HALF_OPEN and self.booked:
                 self._events.breaker_closed(model)
             return
-        pause_ms = circuit_pause_ms(planned, failure, ended.backoff_ms, self._policy)
+        pause_ms = circuit_pause_ms(planned, self._held, failure, ended.backoff_ms, self._policy)
         # A settlement that opens the circuit does it itself: no other call finds room for a probe, and the circuit not yet open.
         if opens_circuit(planned, failure):
             if self.booked:
-                self._events.breaker_opened(model, failure.kind.value, pause_ms)
+                self._opened(failure, pause_ms)
         elif breaker.reaches_limit(model, changes, self._policy.breaker_failures):
-            posts = circuit_posts(planned, breaker.CircuitEvent.LIMIT_REACHED, failure, ended.backoff_ms, self._policy)
+            posts = circuit_posts(planned, self._held, breaker.CircuitEvent.LIMIT_REACHED, failure, ended.backoff_ms, self._policy)
             with suppress(LedgerUnavailable):  # then only this call's own backoff keeps it off the model
                 await self._world.books.post(posts, (), self._runtime.now_ms())
-                self._events.breaker_opened(model, failure.kind.value, pause_ms)
+                self._opened(failure, pause_ms)
+
+    def _opened(self, failure: Failure, pause_ms: int) -> None:
+        self.opened_ms = pause_ms
+        self._events.breaker_opened(self._planned.candidate.model.name, failure.kind.value, pause_ms)
 
     async def _move_concurrency(self, ended: Ended, changes: tuple[Change, ...]) -> None:
         """Where the limit of calls at once is being found out, move it for every worker."""

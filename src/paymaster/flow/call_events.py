@@ -1,6 +1,7 @@
 """Builds the events of one call from the flow's own values; decides nothing, and knows no listener."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TypedDict
 
 from paymaster.accounting.accounts import Change, Held, Lost, Refused, Settled, Settlement, Shortfall
@@ -23,6 +24,15 @@ class _Head(TypedDict):
     at_ms: int
     call_id: str
     scope: Scope
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What is known of a wait besides its account: the model's last failure in words, since when it fails, and when the call gives up."""
+
+    failure: str | None
+    failing_since_ms: int | None
+    gives_up_at_ms: int
 
 
 class CallEvents:
@@ -71,20 +81,31 @@ class CallEvents:
             )
         )
 
-    def waiting(self, model: str, account: str, refused: Refused | None) -> None:
+    def waiting(self, model: str, account: str, refused: Refused | None, outlook: Outlook) -> None:
         """The call waits in the queue; `refused` is the ledger's answer, None where earlier callers wait for the account."""
         if refused is None:
-            self._throttled(model, account, None, "earlier calls wait for the same limit")
+            self._throttled(model, account, None, "earlier calls wait for the same limit", outlook)
             return
         wait_ms = None if refused.retry_at_ms is None else max(0, refused.retry_at_ms - refused.at_ms)
-        self._throttled(model, account, wait_ms, describe_limit(refused.shortfalls[0]))
+        self._throttled(model, account, wait_ms, describe_limit(refused.shortfalls[0]), outlook)
 
-    def retrying(self, model: str, wait_ms: int, reason: str) -> None:
+    def retrying(self, model: str, wait_ms: int, reason: str, outlook: Outlook) -> None:
         """The call backs off and tries the same model again."""
-        self._throttled(model, "", wait_ms, f"trying again after: {reason}")
+        self._throttled(model, "", wait_ms, f"trying again after: {reason}", outlook)
 
-    def _throttled(self, model: str, account: str, wait_ms: int | None, reason: str) -> None:
-        self._emit(events.Throttled(**self._head(), model=model, account=account, wait_ms=wait_ms, reason=reason))
+    def _throttled(self, model: str, account: str, wait_ms: int | None, reason: str, outlook: Outlook) -> None:
+        self._emit(
+            events.Throttled(
+                **self._head(),
+                model=model,
+                account=account,
+                wait_ms=wait_ms,
+                reason=reason,
+                failure=outlook.failure,
+                failing_since_ms=outlook.failing_since_ms,
+                gives_up_at_ms=outlook.gives_up_at_ms,
+            )
+        )
 
     def skipped(self, skipped: Skipped) -> None:
         """A model is not called at all."""

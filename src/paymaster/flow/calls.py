@@ -11,7 +11,7 @@ ports that never suspend. It yields the chunks of a streamed answer and, last, t
 
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from paymaster.accounting.accounts import Hold
 from paymaster.accounting.records import AttemptRecord
@@ -19,24 +19,54 @@ from paymaster.accounting.usage.record import Usage
 from paymaster.errors import BudgetExceeded, LimitReached, PaymasterError, RequestRefused
 from paymaster.flow.admission import AdmittedAttempt, CallAdmission, Patience
 from paymaster.flow.attempt import Attempt
-from paymaster.flow.call_events import CallEvents
+from paymaster.flow.call_events import CallEvents, Outlook
 from paymaster.flow.ports import ProviderChunk, ProviderReply, World
 from paymaster.flow.replies import Reply
 from paymaster.operations import Operation
 from paymaster.routing.budgets import BudgetsLeft
-from paymaster.routing.call_errors import describe_failure, no_model_error
+from paymaster.routing.call_errors import describe_failure, name_failure, no_model_error
 from paymaster.routing.charges import charges
 from paymaster.routing.ended_holders import blocking, describe_ended
-from paymaster.routing.failures import RULES, Failure, FailureKind, Then, TryAgain, counts_as_attempt, next_step, pause_ms
+from paymaster.routing.failures import (
+    RULES,
+    Failure,
+    FailureKind,
+    Then,
+    TryAgain,
+    counts_as_attempt,
+    next_step,
+    pause_ms,
+    wait_ms,
+    waits_out,
+)
 from paymaster.routing.on_refusal import Deferred
 from paymaster.routing.planning import Candidate, SkipCause, Skipped, assess
 from paymaster.routing.requests import Request
-from paymaster.routing.settling import PlannedAttempt
+from paymaster.routing.settling import PlannedAttempt, costs
+from paymaster.routing.waiting import LOOK_AGAIN_MS, Awaited, Turn, next_turn
 from paymaster.scope import Scope
 from paymaster.vectors import FLOAT, written_as
 
-UNBOUNDED_RETRIES = 1_000_000
-"""A throttled model without a fallback is waited for as long as the call may wait."""
+_WORTH_MENTIONING_MS = 1_000
+"""A call that waited for less than this does not mention it in its error."""
+
+
+@dataclass(slots=True)
+class _Tries:
+    """The attempts of a call at one model: all of them, those that bound it, and those that may have cost something."""
+
+    made: int = 0
+    bounding: int = 0
+    costly: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Failing:
+    """What a model last failed with in this call, that a wait may help, and since when it fails."""
+
+    skipped: Skipped
+    failure: Failure
+    since_ms: int
 
 
 async def serve(
@@ -52,11 +82,9 @@ async def serve(
     """
     call = _Call(world, request, scope, Patience(world, deadline_ms, max_wait_ms))
     try:
-        for candidate, has_fallback, enforce_money in call.turns():
-            tried = 0
-            while (admitted := await call.admit(candidate, has_fallback=has_fallback, enforce_money=enforce_money)) is not None:
-                tried += 1
-                attempt = Attempt(world, call.events, request, admitted, tried, call.patience.deadline_at_ms)
+        for turn in call.turns():
+            while (admitted := await call.admit(turn)) is not None:
+                attempt = Attempt(world, call.events, request, admitted, call.tries(turn).made, call.patience.deadline_at_ms)
                 try:
                     if request.stream:
                         async with aclosing(attempt.chunks()) as chunks:
@@ -67,9 +95,9 @@ async def serve(
                 finally:
                     call.ended(attempt)
                 if isinstance(attempt.outcome, ProviderReply):
-                    yield call.reply(attempt.outcome, candidate.model.name, attempt.left)
+                    yield call.reply(attempt.outcome, turn.candidate.model.name, attempt.left)
                     return
-                if not await call.tries_again(attempt, attempt.outcome, candidate, tried, has_fallback=has_fallback):
+                if not await call.tries_again(attempt, attempt.outcome, turn):
                     break
         raise await call.error()
     except PaymasterError as error:
@@ -87,49 +115,73 @@ class _Call:
         self.events = CallEvents(world.emit, world.runtime.now_ms, self._id, scope)
         self.patience = patience
         self._admission = CallAdmission(world, self.events, self.patience)
-        self._deferred: list[tuple[int, Candidate]] = []
+        self._awaited = self._admission.awaited
+        self._orders: dict[str, int] = {}
+        self._tries: dict[str, _Tries] = {}
+        self._failing: dict[str, _Failing] = {}
         self._previous: str | None = None
         self._fallback_reason = ""
         self._outgrown_tokens = 0
         self._counted = 0
-        self._throttled: Skipped | None = None
         self._considered: list[Candidate] = []
+        self._went_over_budget = False
         self.records = list[AttemptRecord]()
 
-    def turns(self) -> Iterator[tuple[Candidate, bool, bool]]:
-        """Which candidate is tried, in order, whether another model is left after it, and whether budgets are kept.
+    def turns(self) -> Iterator[Turn]:
+        """Which candidate is tried, in order, and how long it is waited for.
 
-        First every candidate of the chain, with little patience; then those that were deferred; then, under soft budgets, the first one
-        that is over its budget.
+        First every candidate of the chain, with little patience; then those that may serve later, the one expected first, for as long
+        as the call may wait. Under soft budgets the first one that is over its budget comes before those that fail.
         """
         world = self._world
         assessed = assess(self._request, world.registry, self._scope, self.patience.started_ms, world.counter, world.missing_keys)
-        for after, candidate in assessed:
+        for order, (after, candidate) in enumerate(assessed):
             if isinstance(candidate, Skipped):
                 self.events.skipped(candidate)
                 self._admission.skipped.append(candidate)
             else:
-                yield candidate, after > 0 or bool(self._deferred), True
-        for _, candidate in sorted(self._deferred, key=lambda entry: entry[0]):
-            yield candidate, False, True
-        for candidate in self._admission.over_budget[:1]:
-            yield candidate, False, False
+                self._orders[candidate.model.name] = order
+                yield Turn(candidate=candidate, order=order, has_fallback=after > 0 or bool(self._awaited))
+        while (turn := self._next_turn()) is not None:
+            yield turn
 
-    async def admit(self, candidate: Candidate, *, has_fallback: bool, enforce_money: bool) -> AdmittedAttempt | None:
-        """A hold for another attempt at the candidate; None if it is skipped, or deferred until the others have been tried."""
+    def _next_turn(self) -> Turn | None:
+        now_ms = self._runtime.now_ms()
+        over = None if self._went_over_budget else next(iter(self._admission.over_budget), None)
+        awaited = [each for each in self._awaited.values() if over is None or not each.outage]
+        turn = next_turn(awaited, now_ms, now_ms + self.patience.left_ms(has_fallback=False))
+        if turn is None and over is not None:
+            self._went_over_budget = True
+            return Turn(candidate=over, order=self._orders[over.model.name], enforce_money=False)
+        return turn
+
+    def tries(self, turn: Turn) -> _Tries:
+        """The attempts at the model of this turn."""
+        return self._tries.setdefault(turn.candidate.model.name, _Tries())
+
+    async def admit(self, turn: Turn) -> AdmittedAttempt | None:
+        """A hold for another attempt at the candidate; None if it is skipped, or awaited until the others have been tried."""
+        candidate, name = turn.candidate, turn.candidate.model.name
+        if (left_ms := turn.not_before_ms - self._runtime.now_ms()) > 0:
+            await self._back_off(left_ms, name)
         if (obstacle := self._obstacle(candidate)) is not None:
-            self._skip_or_defer(candidate, obstacle, has_fallback=has_fallback)
+            self._skip(turn, obstacle)
+            return None
+        if (used_up := self._used_up(turn)) is not None:
+            if turn.has_fallback and self._policy.max_attempts is None:
+                self._await(turn, used_up, self._runtime.now_ms(), outage=True)
+            else:
+                self._skip(turn, used_up)
             return None
         self._considered.append(candidate)
-        planned = self._next_attempt(candidate, has_fallback=has_fallback)
-        admission = await self._admission.admit(planned, enforce_money=enforce_money)
+        planned = self._next_attempt(candidate, has_fallback=turn.has_fallback)
+        outlook = self._outlook(name)
+        admission = await self._admission.admit(planned, enforce_money=turn.enforce_money, until_ms=turn.until_ms, outlook=outlook)
         if not isinstance(admission, AdmittedAttempt):
-            if isinstance(admission, Deferred):  # a refusal by a budget or a limit has its own event
-                self.events.skipped(admission.skipped)
-            self._skip_or_defer(candidate, admission, has_fallback=has_fallback)
+            self._not_admitted(turn, admission)
             return None
-        name = candidate.model.name
-        if self._previous is not None and self._previous != name:
+        self.tries(turn).made += 1
+        if self._previous is not None and self._previous != name and not turn.again:
             self.events.fell_back(self._previous, candidate, self._fallback_reason)
         self._previous = name
         self.events.admitted(admission.attempt, admission.held)
@@ -141,39 +193,65 @@ class _Call:
             self.records.append(attempt.record)
             self.patience.since_ms = 0
 
-    async def tries_again(self, attempt: Attempt, failure: Failure, candidate: Candidate, tried: int, *, has_fallback: bool) -> bool:
-        """Whether the same model is tried again, after any backoff; otherwise the call leaves it. Raises RequestRefused."""
-        name, policy = candidate.model.name, self._policy
+    async def tries_again(self, attempt: Attempt, failure: Failure, turn: Turn) -> bool:
+        """Whether the same model is tried again at once, after any backoff; otherwise the call leaves it. Raises RequestRefused."""
+        name, policy, tries = turn.candidate.model.name, self._policy, self.tries(turn)
+        costly = costs(turn.candidate, failure)
+        waits = self._waits_out(failure, tries, costly=costly)
+        tries.costly += costly
+        tries.bounding += costly or not waits
         self._counted += counts_as_attempt(failure)
-        throttled = failure.kind is FailureKind.THROTTLED
-        waits_for_it = throttled and not has_fallback and policy.retries_per_model > 0
         step = next_step(
             failure,
-            tried=tried,
-            retries=UNBOUNDED_RETRIES if waits_for_it else policy.retries_per_model,
+            tried=tries.made if turn.has_fallback else tries.bounding,
+            retries=policy.retries,
             backoff_ms=attempt.backoff_ms,
-            patience_ms=self.patience.left_ms(has_fallback=has_fallback),
+            patience_ms=self.patience.left_ms(has_fallback=turn.has_fallback),
             next_on_content_policy=policy.fall_back_on_content_policy,
         )
+        throttled = failure.kind is FailureKind.THROTTLED
+        cause = SkipCause.WAIT if throttled else SkipCause.FAILED
         retry_in_ms = pause_ms(failure, attempt.backoff_ms) if throttled else None
-        skipped = Skipped(name, SkipCause.WAIT if throttled else SkipCause.FAILED, describe_failure(failure), retry_in_ms)
-        self._throttled = skipped if throttled else None
+        skipped = Skipped(name, cause, describe_failure(failure), retry_in_ms, failure.kind)
+        # A pause or a circuit that is in the ledger makes the next admission wait.
+        in_ledger = bool(attempt.opened_ms) or (RULES[failure.kind].pauses and attempt.booked)
         match step:
-            case TryAgain(after_ms):
-                # A pause that is in the ledger makes the next admission wait.
-                if not (RULES[failure.kind].pauses and attempt.booked):
-                    await self._back_off(after_ms, name, failure.kind.value)
-                return True
             case Then.GIVE_UP:
                 raise RequestRefused(f"{name}: {describe_failure(failure)}", kind=failure.kind.value, status=failure.status)
+            case TryAgain(after_ms) if turn.has_fallback:
+                self._note_failing(name, skipped, failure)
+                if not in_ledger:
+                    await self._back_off(after_ms, name)
+                return True
             case Then.NEXT_LARGER_CONTEXT:
-                self._outgrown_tokens = max(self._outgrown_tokens, candidate.model.max_input_tokens or candidate.model.context_window or 0)
-                self._skip_or_defer(candidate, skipped, has_fallback=has_fallback)
-            case _ if retry_in_ms is not None:
-                self._skip_or_defer(candidate, Deferred(skipped, self._runtime.now_ms() + retry_in_ms), has_fallback=has_fallback)
+                self._outgrown_tokens = max(
+                    self._outgrown_tokens, turn.candidate.model.max_input_tokens or turn.candidate.model.context_window or 0
+                )
+                self._skip(turn, skipped)
+            case _ if waits or isinstance(step, TryAgain):
+                self._note_failing(name, skipped, failure)
+                wait_for_ms = attempt.opened_ms or pause_ms(failure, attempt.backoff_ms) or wait_ms(failure, attempt.backoff_ms)
+                if costly and tries.costly > policy.retries:  # each may cost something, so few of them have to outlast the outage
+                    in_ledger, wait_for_ms = False, max(wait_for_ms, policy.breaker_pause_ms)
+                self._await(turn, skipped, self._runtime.now_ms() + wait_for_ms, outage=not throttled, backs_off=not in_ledger)
+            case _ if throttled and turn.has_fallback:
+                self._await(turn, skipped, self._runtime.now_ms() + (retry_in_ms or 0))
             case _:
-                self._skip_or_defer(candidate, skipped, has_fallback=has_fallback)
+                self._skip(turn, skipped)
         return False
+
+    def _waits_out(self, failure: Failure, tries: _Tries, *, costly: bool) -> bool:
+        """Whether the call, once no other model is left, waits until this one answers. `retries_per_model: 0` means: never ask again.
+
+        Attempts that may have cost something are bounded, by all values that the user set.
+        """
+        policy = self._policy
+        if policy.retries_per_model == 0:
+            return False
+        left = policy.most_attempts - 1 - sum(each.costly for each in self._tries.values())
+        if policy.retries_per_model is not None:
+            left = min(left, policy.retries_per_model - tries.costly)
+        return waits_out(failure, costly=costly, costly_left=left)
 
     def reply(self, outcome: ProviderReply, model: str, left: BudgetsLeft) -> Reply:
         """The answer, with what the whole call cost and what it leaves."""
@@ -194,9 +272,10 @@ class _Call:
 
     async def error(self) -> PaymasterError:
         """Why nobody answered."""
-        error = no_model_error(self._request, self._admission.skipped, self._admission.budget_refusals, self.records)
+        skipped = [*self._admission.skipped, *map(self._given_up, sorted(self._awaited.values(), key=lambda each: each.order))]
+        error = no_model_error(self._request, skipped, self._admission.budget_refusals, self.records)
         if isinstance(error, BudgetExceeded | LimitReached) and (ended := await self._ended_holders()):
-            error = no_model_error(self._request, self._admission.skipped, self._admission.budget_refusals, self.records, ended)
+            error = no_model_error(self._request, skipped, self._admission.budget_refusals, self.records, ended)
         if isinstance(error, BudgetExceeded):
             self.events.stopped(error)
         return error
@@ -212,30 +291,81 @@ class _Call:
         accounts = {charge.account for each in charged for _, charge in each}
         return describe_ended(blocking(holders, accounts.__contains__), now_ms)
 
-    def _skip_or_defer(self, candidate: Candidate, why: Skipped | Deferred, *, has_fallback: bool) -> None:
-        """Go on without the candidate; a deferred one is tried again after the others, if there are any."""
-        skipped = why.skipped if isinstance(why, Deferred) else why
+    def _given_up(self, awaited: Awaited) -> Skipped:
+        """Why a model that was waited for does not serve, with how long that was."""
+        why, waited_ms = awaited.why, self.patience.spent_ms
+        if not awaited.outage or awaited.why.failure is None:
+            return why
+        waited = f"; the call waited {waited_ms / 1000:,.1f} s in all" if waited_ms >= _WORTH_MENTIONING_MS else ""
+        return replace(why, detail=why.detail + waited, retry_in_ms=max(LOOK_AGAIN_MS, awaited.expected_at_ms - self._runtime.now_ms()))
+
+    def _skip(self, turn: Turn, skipped: Skipped) -> None:
+        """Go on without the candidate."""
         self._fallback_reason = skipped.detail
-        if isinstance(why, Deferred) and has_fallback:
-            self._deferred.append((why.retry_at_ms, candidate))
-        else:
-            self._admission.skipped.append(skipped)
+        self._awaited.pop(skipped.model, None)
+        self._admission.skipped.append(skipped)
+
+    def _await(self, turn: Turn, why: Skipped, expected_at_ms: int, *, outage: bool = False, backs_off: bool = False) -> None:
+        """Go on without the candidate for now: it is tried again after the others, or at once if there are none."""
+        self._fallback_reason = why.detail
+        self._awaited[why.model] = Awaited(
+            candidate=turn.candidate,
+            order=turn.order,
+            why=why,
+            expected_at_ms=expected_at_ms,
+            outage=outage,
+            backs_off=backs_off,
+            enforce_money=turn.enforce_money,
+            again=not turn.has_fallback,
+        )
+
+    def _not_admitted(self, turn: Turn, why: Skipped | Deferred) -> None:
+        """The candidate got no hold: it is skipped, or awaited. A refusal by a budget or a limit has its own event."""
+        skipped = why.skipped if isinstance(why, Deferred) else why
+        if not turn.again and skipped.cause in (SkipCause.PAUSED, SkipCause.WAIT):
+            self.events.skipped(skipped)
+        if not isinstance(why, Deferred):
+            self._skip(turn, skipped)
+            return
+        failing = self._failing.get(skipped.model)
+        if failing is not None and skipped.cause is SkipCause.PAUSED:  # what it failed with says more than that nobody may call it
+            skipped = replace(failing.skipped, retry_in_ms=skipped.retry_in_ms)
+        soonest_ms = self._runtime.now_ms() + (0 if turn.has_fallback else LOOK_AGAIN_MS)
+        self._await(turn, skipped, max(why.retry_at_ms, soonest_ms), outage=why.outage)
+
+    def _note_failing(self, model: str, skipped: Skipped, failure: Failure) -> None:
+        """Remember what the model failed with, for reports of the waits that follow."""
+        since_ms = self._failing[model].since_ms if model in self._failing else self._runtime.now_ms()
+        self._failing[model] = _Failing(skipped, failure, since_ms)
+
+    def _outlook(self, model: str) -> Outlook:
+        failing = self._failing.get(model)
+        gives_up_at_ms = self._runtime.now_ms() + self.patience.left_ms(has_fallback=False)
+        if failing is None:
+            return Outlook(None, None, gives_up_at_ms)
+        return Outlook(name_failure(failing.failure), failing.since_ms, gives_up_at_ms)
 
     def _obstacle(self, candidate: Candidate) -> Skipped | None:
-        """What the attempts so far hold against another one here: a context that was too short, too many attempts in all.
-
-        A provider that throttles and says how long may be asked any number of times: its waits bound the call.
-        """
+        """What the attempts so far hold against another one here: a context that was too short."""
         name, context = candidate.model.name, candidate.model.max_input_tokens or candidate.model.context_window
         if self._outgrown_tokens and context is not None and context <= self._outgrown_tokens:
             return Skipped(name, SkipCause.CONTEXT, "the prompt was too long for a model with this context")
-        if self._counted >= self._policy.max_attempts:
-            used_up = f"the call has used up its attempts (max_attempts = {self._policy.max_attempts})"
-            throttled = self._throttled
-            if throttled is not None and throttled.model == name:
-                return replace(throttled, detail=f"{throttled.detail}; {used_up}")
-            return Skipped(name, SkipCause.FAILED, used_up)
         return None
+
+    def _used_up(self, turn: Turn) -> Skipped | None:
+        """The candidate, if the call may make no more attempts at it.
+
+        A provider that throttles and says how long may be asked any number of times: its waits bound the call. So may, once no other model
+        is left, one that fails without a bill, unless the user set `max_attempts`.
+        """
+        policy, name = self._policy, turn.candidate.model.name
+        every = turn.has_fallback or policy.max_attempts is not None
+        if (self._counted if every else sum(each.costly for each in self._tries.values())) < policy.most_attempts:
+            return None
+        used_up = f"the call has used up its attempts (max_attempts = {policy.most_attempts})"
+        if (failing := self._failing.get(name)) is not None:
+            return replace(failing.skipped, detail=f"{failing.skipped.detail}; {used_up}")
+        return Skipped(name, SkipCause.FAILED, used_up)
 
     def _next_attempt(self, candidate: Candidate, *, has_fallback: bool) -> PlannedAttempt:
         return PlannedAttempt(
@@ -252,7 +382,7 @@ class _Call:
             has_fallback=has_fallback,
         )
 
-    async def _back_off(self, duration_ms: int, model: str, reason: str) -> None:
-        self.events.retrying(model, duration_ms, reason)
+    async def _back_off(self, duration_ms: int, model: str) -> None:
+        self.events.retrying(model, duration_ms, self._failing[model].failure.kind.value, self._outlook(model))
         await self._runtime.sleep(min(duration_ms, max(0, self.patience.deadline_at_ms - self._runtime.now_ms())))
         self.patience.waited(duration_ms)

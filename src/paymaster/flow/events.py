@@ -72,6 +72,12 @@ class Throttled(_CallEvent):
     """How long at most; null if only the end of other calls makes room."""
     reason: str
     """Why, in a few words."""
+    failure: str | None = None
+    """What the model last failed with in this call, such as `overloaded (HTTP 529)`; null if it has not failed."""
+    failing_since_ms: int | None = None
+    """When it first did so."""
+    gives_up_at_ms: int | None = None
+    """When the call gives up waiting."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

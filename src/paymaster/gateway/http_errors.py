@@ -55,7 +55,7 @@ class Rejected(Exception):
 
 def http_error_of(error: PaymasterError, failures: tuple[str, ...]) -> HttpError:
     """The HTTP error for an error of the flow. `failures` are the kinds of this call's failed attempts, in order."""
-    last = failures[-1] if failures else ""
+    last = failures[-1] if failures else error.failure if isinstance(error, NoModelAvailable) else ""
     match error:
         case BudgetExceeded():
             return _http_error(402, "budget_exceeded", error)

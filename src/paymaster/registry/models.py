@@ -116,14 +116,19 @@ class Model:
         return self.capabilities is None or "reasoning" in self.capabilities
 
 
+DEFAULT_RETRIES = 2
+DEFAULT_ATTEMPTS = 10
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """How much may be spent, and which fallbacks to use when a model can't serve.
 
     A threshold event is emitted at each of `warn_at_percent` of a budget. A call waits at most `max_wait_ms` in total for room under
-    limits, at most `patience_ms` for a model that has a fallback, and takes at most `deadline_ms`. `retries_per_model` counts attempts
-    after the first at one model, `max_attempts` all attempts of a call except throttled ones whose wait is stated. The breaker opens for
-    `breaker_pause_ms` after `breaker_failures` failures within `breaker_window_ms`. `on_ledger_error` is `refuse`, `spool` or None, which
+    limits and for outages, at most `patience_ms` for a model that has a fallback, and takes at most `deadline_ms`. `retries_per_model`
+    counts attempts after the first at one model, `max_attempts` all attempts of a call except throttled ones whose wait is stated; None is
+    the default, which bounds no unbilled attempt once no other model is left. The breaker opens for at most `breaker_pause_ms` after
+    `breaker_failures` failures within `breaker_window_ms`. `on_ledger_error` is `refuse`, `spool` or None, which
     follows from `hard_stop_on_budget`. `estimates_interrupted`: an interrupted call is charged by an estimate where the provider's facts
     allow it, else always by its hold.
     `key_limits` are the limits of the caller's client key, over all models.
@@ -137,8 +142,8 @@ class Policy:
     max_wait_ms: int = 300_000
     patience_ms: int = 10_000
     deadline_ms: int = 1_800_000
-    retries_per_model: int = 2
-    max_attempts: int = 10
+    retries_per_model: int | None = None
+    max_attempts: int | None = None
     backoff_initial_ms: int = 500
     backoff_max_ms: int = 20_000
     breaker_failures: int = 5
@@ -148,6 +153,16 @@ class Policy:
     on_ledger_error: str | None = None
     estimates_interrupted: bool = True
     key_limits: Limits | None = None
+
+    @property
+    def retries(self) -> int:
+        """Attempts at one model after the first, while another model is left."""
+        return DEFAULT_RETRIES if self.retries_per_model is None else self.retries_per_model
+
+    @property
+    def most_attempts(self) -> int:
+        """All attempts of a call, while another model is left."""
+        return DEFAULT_ATTEMPTS if self.max_attempts is None else self.max_attempts
 
     @property
     def goes_on_without_ledger(self) -> bool:

@@ -11,11 +11,15 @@
                          │                             └─────── LONG_WAIT ──────┤
                          └──────────────── ANSWERED, or the period is over ─────┘
 
-The state is kept in three accounts, shared by every process of a ledger:
+The state is kept in accounts, shared by every process of a ledger:
 
     breaker/M    cap 0    has an entry until the circuit closes, so that an ordinary hold is refused
     probe/M      cap 1    charged by probes, 1 each; has an entry while the circuit is open, so that no probe fits
     failures/M   no cap   the failures since the last answer, each for the policy's window
+    operator-REASON/M   cap 0   has an entry while the circuit is open for this reason, which only an operator can fix
+
+A probe alone asks the last ones, so that its refusal says whether waiting can help; a healthy model costs nothing more. It also reads how
+many entries `breaker/M` has, one for each time the circuit opened since the last answer: the pauses of an outage grow with them.
 
 An ordinary hold is refused while either of the first two has anything: a circuit is not closed before its last probe has ended, however
 long that takes. The call then asks again as a probe. A waiter renews its turn in the ledger by its ordinary hold alone, which asks for
@@ -27,15 +31,25 @@ involved, so registries with different limits share a breaker.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 
-from paymaster.accounting.account_names import BREAKER, FAILURES, PROBE, account_of, parse
+from paymaster.accounting.account_names import BREAKER, FAILURES, PROBE, account_of, operator_account, operator_reason, parse
 from paymaster.accounting.accounts import Balance, Change, Charge, Post, Refused
-from paymaster.routing.failures import RULES, Failure, FailureKind, asks_for_long
+from paymaster.routing.failures import OPERATOR_KINDS, OPERATOR_PROBE_MS, RULES, Failure, FailureKind, asks_for_long
 
 HALF_OPEN_MS = 60_000
 """How long a circuit stays half open at least, unless a probe is answered earlier: longer where one call may take longer."""
+
+FIRST_PAUSE_MS = 1_000
+"""How long a circuit stays open at first, if somebody waits for the model and a probe costs nothing."""
+
+_SHARE = 16
+"""The first pause is at least the longest one divided by this."""
+
+_OPENINGS = 8
+"""A circuit remembers its openings for as many of the longest pauses, by when 1.5 to this power has exceeded `_SHARE`."""
 
 
 class State(StrEnum):
@@ -91,6 +105,54 @@ def admission_charges(model: str, *, as_probe: bool) -> tuple[Charge, ...]:
     return Charge(account_of(BREAKER, model), 0, 0, 0), Charge(account_of(PROBE, model), 0, 0, 0), failures
 
 
+def reason_charges(model: str) -> tuple[Charge, ...]:
+    """What a probe asks besides: whether the circuit is open for a reason that only an operator can fix."""
+    return tuple(Charge(account, 0, 0, 0) for account in _reason_accounts(model))
+
+
+def openings_charge(model: str) -> Charge:
+    """What a probe reads besides: how often the circuit opened since the last answer."""
+    return Charge(account_of(BREAKER, model), 0, None, 0)
+
+
+def _reason_accounts(model: str) -> tuple[str, ...]:
+    return tuple(operator_account(model, kind.value) for kind in OPERATOR_KINDS)
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorNeeded:
+    """Why the circuit is open: the kind of failure, how long ago it was met, and when the next probe may go."""
+
+    kind: FailureKind
+    ago_ms: int
+    probe_in_ms: int
+
+
+def operator_needed(refused: Refused) -> OperatorNeeded | None:
+    """What an operator has to fix before the model can serve, if that is why a probe was refused."""
+    for shortfall in refused.shortfalls:
+        if (reason := operator_reason(shortfall.charge.account)) is not None and shortfall.retry_at_ms is not None:
+            probe_in_ms = max(0, shortfall.retry_at_ms - refused.at_ms)
+            return OperatorNeeded(FailureKind(reason), max(0, OPERATOR_PROBE_MS - probe_in_ms), probe_in_ms)
+    return None
+
+
+def outage_pause_ms(openings: int, longest_ms: int) -> int:
+    """How long a circuit stays open if somebody waits for the model: half as long again each time it opens, up to `longest_ms`.
+
+    So an outage is noticed to be over after at most half of its length, or `longest_ms`.
+    """
+    pause_ms = max(FIRST_PAUSE_MS, longest_ms // _SHARE)
+    for _ in range(min(openings, _OPENINGS)):
+        pause_ms = pause_ms * 3 // 2
+    return min(longest_ms, pause_ms)
+
+
+def half_open_ms(longest_call_ms: int, longest_pause_ms: int) -> int:
+    """How long a circuit stays half open at least: a probe may take so long, and the openings of an outage are remembered for so long."""
+    return max(longest_call_ms, _OPENINGS * longest_pause_ms)
+
+
 def refuses(model: str, refused: Refused) -> bool:
     """Whether the circuit is among what refused a hold."""
     accounts = account_of(BREAKER, model), account_of(PROBE, model)
@@ -104,11 +166,11 @@ def describe(account: str, balance: Balance) -> str:
     return "circuit open after failures"
 
 
-def event_of(failure: Failure | None, *, has_fallback: bool, adapts: bool) -> CircuitEvent:
+def event_of(failure: Failure | None, *, adapts: bool) -> CircuitEvent:
     """What an attempt's end says about the model. `adapts`: the number of calls at once is being found out (`max_parallel: auto`).
 
-    A 429 that names no time counts while another model can answer: otherwise every call would wait for a model that is full. It does not
-    count where the number of calls at once is being found out: there it is the measurement.
+    A 429 that names no time counts: otherwise every call would ask a model that is full. It does not count where the number of calls at
+    once is being found out: there it is the measurement.
     """
     if failure is None:
         return CircuitEvent.ANSWERED
@@ -117,16 +179,25 @@ def event_of(failure: Failure | None, *, has_fallback: bool, adapts: bool) -> Ci
     if asks_for_long(failure):
         return CircuitEvent.LONG_WAIT
     if failure.kind is FailureKind.THROTTLED:
-        return CircuitEvent.FAILED if has_fallback and failure.asked_ms is None and not adapts else CircuitEvent.NOTHING
+        return CircuitEvent.FAILED if failure.asked_ms is None and not adapts else CircuitEvent.NOTHING
     return CircuitEvent.FAILED if RULES[failure.kind].breaker else CircuitEvent.NOTHING
 
 
 def posts(
-    model: str, state: State, event: CircuitEvent, *, pause_ms: int, longest_call_ms: int, window_ms: int, asked_ms: int = 0
+    model: str,
+    state: State,
+    event: CircuitEvent,
+    *,
+    pause_ms: int,
+    half_open_ms: int,
+    window_ms: int,
+    asked_ms: int = 0,
+    reason: FailureKind | None = None,
 ) -> tuple[Post, ...]:
     """What the end of an attempt adds: a failure that counts; and, where the circuit opens, its pause and the half-open period after it.
 
-    The circuit stays half open for as long as the provider asked to wait (`asked_ms`), unless a probe is answered.
+    The circuit stays half open for `half_open_ms` at least, and for as long as the provider asked to wait (`asked_ms`), unless a probe is
+    answered. `reason` is what an operator has to fix.
     """
     counted = (Post(account_of(FAILURES, model), 1, window_ms),) if event is CircuitEvent.FAILED else ()
     if TRANSITIONS[state, event] is not State.OPEN:
@@ -134,7 +205,8 @@ def posts(
     return (
         *counted,
         Post(account_of(PROBE, model), 1, pause_ms),
-        Post(account_of(BREAKER, model), 1, max(asked_ms, pause_ms + max(HALF_OPEN_MS, longest_call_ms))),
+        Post(account_of(BREAKER, model), 1, max(asked_ms, pause_ms + max(HALF_OPEN_MS, half_open_ms))),
+        *(() if reason is None else (Post(operator_account(model, reason.value), 1, pause_ms),)),
     )
 
 
@@ -143,7 +215,7 @@ def clears(model: str, state: State, event: CircuitEvent, failures: Balance) -> 
     if event is not CircuitEvent.ANSWERED:
         return ()
     if state is State.HALF_OPEN:
-        return account_of(FAILURES, model), account_of(BREAKER, model), account_of(PROBE, model)
+        return account_of(FAILURES, model), account_of(BREAKER, model), account_of(PROBE, model), *_reason_accounts(model)
     return (account_of(FAILURES, model),) if failures.live else ()
 
 

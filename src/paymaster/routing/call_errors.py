@@ -10,7 +10,7 @@ from paymaster.accounting.records import AttemptRecord
 from paymaster.errors import BudgetExceeded, KeyMissing, LimitReached, NoModelAvailable, NoModelFits, PaymasterError
 from paymaster.routing import breaker
 from paymaster.routing.budgets import MoneyAccount
-from paymaster.routing.failures import RULES, Failure
+from paymaster.routing.failures import Failure, needs_operator
 from paymaster.routing.interruptions import describe_charge
 from paymaster.routing.planning import Candidate, SkipCause, Skipped
 from paymaster.routing.requests import Request, needed_capabilities
@@ -27,9 +27,21 @@ class BudgetRefusal:
 
 def describe_failure(failure: Failure) -> str:
     """One sentence about a failed attempt."""
-    status = f" (HTTP {failure.status})" if failure.status else ""
-    needs_operator = "; requires operator action" if RULES[failure.kind].needs_operator else ""
-    return f"{failure.kind.value.replace('_', ' ')}{status}: {failure.message}{needs_operator}"
+    action = "; requires operator action" if needs_operator(failure) else ""
+    return f"{name_failure(failure)}: {failure.message}{action}"
+
+
+def name_failure(failure: Failure) -> str:
+    """Its kind, with the status that the provider answered: `overloaded (HTTP 529)`."""
+    return failure.kind.value.replace("_", " ") + (f" (HTTP {failure.status})" if failure.status else "")
+
+
+def describe_operator_needed(needed: breaker.OperatorNeeded) -> str:
+    """One sentence about a failure of another call that only an operator can fix."""
+    return (
+        f"{needed.kind.value.replace('_', ' ')}, as another call found {needed.ago_ms / 1000:,.1f} s ago; requires operator action; "
+        f"a call may try again in {needed.probe_in_ms / 1000:,.1f} s"
+    )
 
 
 def describe_limit(shortfall: Shortfall) -> str:
@@ -104,8 +116,9 @@ def no_model_error(
         advice = "Ask again later, raise the limits or policies.max_wait_s, or add a fallback. `paymaster status` shows the limits."
         held = "".join(f"\n  {sentence}" for sentence in ended)
         return LimitReached(f"every model is at its limit:\n{listed}{held}", reasons, advice=advice, retry_after_ms=retry_in_ms)
+    failed = next((each.failure.value for each in reversed(skipped) if each.failure is not None), "")
     advice = f"{_charged(records)}See `paymaster status` for limits and pauses, and `paymaster report` for the attempts."
-    return NoModelAvailable(f"no model answered:\n{listed}", reasons, advice=advice, retry_after_ms=retry_in_ms)
+    return NoModelAvailable(f"no model answered:\n{listed}", reasons, advice=advice, retry_after_ms=retry_in_ms, failure=failed)
 
 
 _NEVER = frozenset(

@@ -17,7 +17,7 @@ from paymaster.accounting.account_names import (
 from paymaster.accounting.accounts import Balance, Charge
 from paymaster.registry.models import Limits
 from paymaster.routing.adaptive_concurrency import concurrency_charges
-from paymaster.routing.breaker import admission_charges
+from paymaster.routing.breaker import admission_charges, openings_charge, reason_charges
 from paymaster.routing.planning import Candidate
 
 MINUTE_MS = 60_000
@@ -40,6 +40,8 @@ class ChargeKind(StrEnum):
     BREAKER = "breaker"
     PROBE = "probe"
     FAILURES = "failures"
+    REASON = "reason"
+    OPENINGS = "openings"
     CONCURRENCY = "concurrency"
 
 
@@ -68,6 +70,9 @@ def charges(candidate: Candidate, *, enforce_money: bool, as_probe: bool = False
     kinds.extend([(ChargeKind.PROBE if as_probe else ChargeKind.BREAKER, charge) for charge in circuit])
     kinds.append((ChargeKind.SLOT, Charge(account_of(SLOTS, model.name), 1, model.limits.max_parallel, 0)))
     kinds.append((ChargeKind.FAILURES, failures))
+    if as_probe:
+        kinds.extend([(ChargeKind.REASON, charge) for charge in reason_charges(model.name)])
+        kinds.append((ChargeKind.OPENINGS, openings_charge(model.name)))
     kinds.extend(_windows(candidate, model.name, model.limits))
     kinds.extend([(ChargeKind.CONCURRENCY, charge) for charge in concurrency_charges(model)])
     for subject, limits in candidate.caller:

@@ -84,13 +84,25 @@ class Then(StrEnum):
     GIVE_UP = "give_up"
 
 
+class WaitOut(StrEnum):
+    """Whether a call with no other model left waits until the model answers again, for as long as it may wait.
+
+    `BOUNDED`: yes, but `max_attempts` bounds the attempts that may cost something.
+    """
+
+    NEVER = "never"
+    UNBILLED = "if the attempt was surely not billed"
+    BOUNDED = "yes"
+    IF_STATED = "if the provider states when"
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     """What one kind of failure means.
 
     `again`: the same model may be tried again. `pause_ms`: no worker calls the model for that long (None: as long as the provider or
     the backoff says). `breaker`: it counts towards opening the breaker. `needs_operator`: only an operator can fix the cause.
-    `at_once`: nothing was sent, so that there is nothing to wait for.
+    `at_once`: nothing was sent, so that there is nothing to wait for. `wait_out`: what a call without another model does.
     """
 
     again: bool
@@ -100,20 +112,23 @@ class Rule:
     breaker: bool = False
     needs_operator: bool = False
     at_once: bool = False
+    wait_out: WaitOut = WaitOut.NEVER
 
 
 OPERATOR_PROBE_MS = 25_000
 """How often one call finds out whether an operator has fixed the cause: a top-up or a new key is noticed within half a minute."""
 
 RULES: dict[FailureKind, Rule] = {
-    FailureKind.THROTTLED: Rule(again=True, then=Then.NEXT, pauses=True),
-    FailureKind.QUOTA_EXHAUSTED: Rule(again=False, then=Then.NEXT, pauses=True, pause_ms=OPERATOR_PROBE_MS, needs_operator=True),
-    FailureKind.OVERLOADED: Rule(again=True, then=Then.NEXT, breaker=True),
-    FailureKind.SERVER_ERROR: Rule(again=True, then=Then.NEXT, breaker=True),
-    FailureKind.CONNECTION_REFUSED: Rule(again=True, then=Then.NEXT, breaker=True),
-    FailureKind.CONNECTION_LOST: Rule(again=True, then=Then.NEXT, breaker=True),
+    FailureKind.THROTTLED: Rule(again=True, then=Then.NEXT, pauses=True, wait_out=WaitOut.BOUNDED),
+    FailureKind.QUOTA_EXHAUSTED: Rule(
+        again=False, then=Then.NEXT, pauses=True, pause_ms=OPERATOR_PROBE_MS, needs_operator=True, wait_out=WaitOut.IF_STATED
+    ),
+    FailureKind.OVERLOADED: Rule(again=True, then=Then.NEXT, breaker=True, wait_out=WaitOut.BOUNDED),
+    FailureKind.SERVER_ERROR: Rule(again=True, then=Then.NEXT, breaker=True, wait_out=WaitOut.BOUNDED),
+    FailureKind.CONNECTION_REFUSED: Rule(again=True, then=Then.NEXT, breaker=True, wait_out=WaitOut.BOUNDED),
+    FailureKind.CONNECTION_LOST: Rule(again=True, then=Then.NEXT, breaker=True, wait_out=WaitOut.BOUNDED),
     FailureKind.UNUSABLE_ANSWER: Rule(again=True, then=Then.NEXT, breaker=True),
-    FailureKind.TIMED_OUT: Rule(again=False, then=Then.NEXT, breaker=True),
+    FailureKind.TIMED_OUT: Rule(again=False, then=Then.NEXT, breaker=True, wait_out=WaitOut.UNBILLED),
     FailureKind.CONTEXT_TOO_LONG: Rule(again=False, then=Then.NEXT_LARGER_CONTEXT),
     FailureKind.CONTENT_POLICY: Rule(again=False, then=Then.GIVE_UP),
     FailureKind.AUTHENTICATION: Rule(again=False, then=Then.NEXT, pauses=True, pause_ms=OPERATOR_PROBE_MS, needs_operator=True),
@@ -168,6 +183,37 @@ def pause_ms(failure: Failure, backoff_ms: int) -> int | None:
 def counts_as_attempt(failure: Failure) -> bool:
     """Whether a failed attempt counts towards `max_attempts`: all but a throttled one whose provider says how long to wait."""
     return failure.kind is not FailureKind.THROTTLED or failure.asked_ms is None
+
+
+def may_cost(failure: Failure, *, is_free: bool) -> bool:
+    """Whether the attempt may have cost something. `is_free`: the model's price is 0."""
+    return failure.billed is not Billed.NO and not is_free
+
+
+def waits_out(failure: Failure, *, costly: bool, costly_left: int) -> bool:
+    """Whether a call with no other model left waits until this model answers again.
+
+    `costly`: the attempt may have cost something; `costly_left` is how many more of that kind the call may make.
+    """
+    match RULES[failure.kind].wait_out:
+        case WaitOut.NEVER:
+            return False
+        case WaitOut.UNBILLED:
+            return failure.billed is Billed.NO
+        case WaitOut.BOUNDED:
+            return not costly or costly_left > 0
+        case WaitOut.IF_STATED:
+            return failure.asked_ms is not None
+
+
+def needs_operator(failure: Failure) -> bool:
+    """Whether only an operator can fix the cause: a quota that comes back at a time that the provider states is not among them."""
+    rule = RULES[failure.kind]
+    return rule.needs_operator and not (rule.wait_out is WaitOut.IF_STATED and failure.asked_ms is not None)
+
+
+OPERATOR_KINDS = tuple(kind for kind, rule in RULES.items() if rule.needs_operator)
+"""The kinds of failures that only an operator can fix."""
 
 
 def asks_for_long(failure: Failure) -> bool:

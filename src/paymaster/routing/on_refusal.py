@@ -6,7 +6,7 @@ from typing import TypeAlias
 from paymaster.accounting.account_names import PAUSE, account_of
 from paymaster.accounting.accounts import Refused, Shortfall
 from paymaster.routing import breaker
-from paymaster.routing.call_errors import BudgetRefusal, describe_budget, describe_limit, describe_wait
+from paymaster.routing.call_errors import BudgetRefusal, describe_budget, describe_limit, describe_operator_needed, describe_wait
 from paymaster.routing.planning import Candidate, SkipCause, Skipped, lowered_to
 
 
@@ -32,6 +32,13 @@ class SkipModel:
 
 
 @dataclass(frozen=True, slots=True)
+class Hopeless:
+    """An operator has to act before the model can serve anybody: skip the model at once."""
+
+    skipped: Skipped
+
+
+@dataclass(frozen=True, slots=True)
 class WaitFor:
     """Waiting helps: room on this account, the first that refused."""
 
@@ -40,17 +47,24 @@ class WaitFor:
 
 @dataclass(frozen=True, slots=True)
 class Deferred:
-    """Not now: the wait is longer than the call's patience while another candidate is left. Worth another try at `retry_at_ms`."""
+    """Not now: the wait is longer than the call's patience while another candidate is left. Worth another try at `retry_at_ms`.
+
+    `outage`: the model's circuit is open, so that nobody knows when it answers again.
+    """
 
     skipped: Skipped
     retry_at_ms: int
+    outage: bool = False
 
 
-Decision: TypeAlias = Lowered | GoOnOverBudget | SkipModel | WaitFor
+Decision: TypeAlias = Lowered | GoOnOverBudget | SkipModel | Hopeless | WaitFor
 
 
 def on_refusal(candidate: Candidate, refused: Refused, *, enforce_money: bool, min_output_tokens: int) -> Decision:
     """The decision on a refusal. `min_output_tokens` is the least output that is worth a call."""
+    if (needed := breaker.operator_needed(refused)) is not None:
+        detail = describe_operator_needed(needed)
+        return Hopeless(Skipped(candidate.model.name, SkipCause.PAUSED, detail, failure=needed.kind))
     caps = {budget.account: budget for budget in candidate.money} if enforce_money else {}
     money = [shortfall for shortfall in refused.shortfalls if shortfall.charge.account in caps]
     hopeless = [shortfall for shortfall in money if not shortfall.waiting_helps]
@@ -85,6 +99,7 @@ def waits_too_long(model: str, refused: Refused, now_ms: int, give_up_at_ms: int
 def deferred(model: str, refused: Refused | None, now_ms: int, patience_ms: int) -> Deferred:
     """The model after a wait that was, or would be, too long. `refused` is None for a call that never reached the head of the queue."""
     retry_in_ms = 0 if refused is None or refused.retry_at_ms is None else refused.retry_at_ms - refused.at_ms
-    paused = refused is not None and (breaker.refuses(model, refused) or refused.shortfalls[0].charge.account == account_of(PAUSE, model))
+    outage = refused is not None and breaker.refuses(model, refused)
+    paused = refused is not None and (outage or refused.shortfalls[0].charge.account == account_of(PAUSE, model))
     cause = SkipCause.PAUSED if paused else SkipCause.WAIT
-    return Deferred(Skipped(model, cause, describe_wait(refused, patience_ms), retry_in_ms), now_ms + retry_in_ms)
+    return Deferred(Skipped(model, cause, describe_wait(refused, patience_ms), retry_in_ms), now_ms + retry_in_ms, outage)

@@ -18,6 +18,7 @@ from paymaster.operations import Operation
 from paymaster.registry.models import Limits, Model, Policy, Registry
 from paymaster.routing.budgets import MoneyAccount, money_accounts
 from paymaster.routing.embedding import too_long, too_many, wrong_kind, wrong_space
+from paymaster.routing.failures import FailureKind
 from paymaster.routing.inputs import items_of
 from paymaster.routing.requests import Request, check_request, choices_in, needed_capabilities
 from paymaster.routing.translation import Translation, translate
@@ -50,12 +51,16 @@ class SkipCause(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A model that will not serve this request, and why, in a sentence for a person. `retry_in_ms` is when it may, where that is known."""
+    """A model that will not serve this request, and why, in a sentence for a person. `retry_in_ms` is when it may, where that is known.
+
+    `failure` is what it failed with, for this call or for another.
+    """
 
     model: str
     cause: SkipCause
     detail: str
     retry_in_ms: int | None = None
+    failure: FailureKind | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ from paymaster.registry.models import Policy
 from paymaster.routing import breaker
 from paymaster.routing.adaptive_concurrency import NOT_STATED, RateHeadroom, overload_posts
 from paymaster.routing.charges import ChargeKind
-from paymaster.routing.failures import RULES, Billed, Failure, FailureKind, pause_ms
+from paymaster.routing.failures import RULES, Billed, Failure, FailureKind, may_cost, needs_operator, pause_ms
 from paymaster.routing.interruptions import Estimate, WholeHold
 from paymaster.routing.planning import Candidate
 from paymaster.scope import Scope
@@ -121,7 +121,7 @@ def settlement(
         held_at_ms=held.at_ms,
         amounts=actual_amounts(attempt.kinds, attempt.hold.charges, ended, charged.cost_nanousd),
         record=record.to_json(),
-        posts=() if ended.failure is None else _posts(attempt, ended.failure, ended.backoff_ms, policy),
+        posts=() if ended.failure is None else _posts(attempt, held, ended.failure, ended.backoff_ms, policy),
         clears=breaker.clears(model, state, event, _balance(attempt, held, ChargeKind.FAILURES)),
     )
 
@@ -156,18 +156,29 @@ def circuit_at(attempt: PlannedAttempt) -> breaker.State:
 
 def circuit_event_of(attempt: PlannedAttempt, failure: Failure | None) -> breaker.CircuitEvent:
     """What the end of the attempt means for the circuit."""
-    return breaker.event_of(failure, has_fallback=attempt.has_fallback, adapts=attempt.candidate.model.limits.adapts)
+    return breaker.event_of(failure, adapts=attempt.candidate.model.limits.adapts)
 
 
-def circuit_pause_ms(attempt: PlannedAttempt, failure: Failure, backoff_ms: int, policy: Policy) -> int:
-    """How long a circuit that this failure opens stays open."""
+def circuit_pause_ms(attempt: PlannedAttempt, held: Held, failure: Failure, backoff_ms: int, policy: Policy) -> int:
+    """How long a circuit that this failure opens stays open.
+
+    A call without another model waits for the model, so the first pauses are short, unless each probe may cost something.
+    """
     if circuit_event_of(attempt, failure) in (breaker.CircuitEvent.OPERATOR, breaker.CircuitEvent.LONG_WAIT):
         return pause_ms(failure, backoff_ms) or policy.breaker_pause_ms
-    return policy.breaker_pause_ms
+    if attempt.has_fallback or costs(attempt.candidate, failure):
+        return policy.breaker_pause_ms
+    return breaker.outage_pause_ms(_balance(attempt, held, ChargeKind.OPENINGS).live, policy.breaker_pause_ms)
+
+
+def costs(candidate: Candidate, failure: Failure) -> bool:
+    """Whether the attempt may have cost something."""
+    price = candidate.model.price
+    return may_cost(failure, is_free=price is not None and price.is_free)
 
 
 def circuit_posts(
-    attempt: PlannedAttempt, event: breaker.CircuitEvent, failure: Failure, backoff_ms: int, policy: Policy
+    attempt: PlannedAttempt, held: Held, event: breaker.CircuitEvent, failure: Failure, backoff_ms: int, policy: Policy
 ) -> tuple[Post, ...]:
     """What the failure adds to the circuit's accounts, with `event` for what it means."""
     model = attempt.candidate.model
@@ -175,10 +186,11 @@ def circuit_posts(
         model.name,
         circuit_at(attempt),
         event,
-        pause_ms=circuit_pause_ms(attempt, failure, backoff_ms, policy),
-        longest_call_ms=model.timeouts.total_ms,
+        pause_ms=circuit_pause_ms(attempt, held, failure, backoff_ms, policy),
+        half_open_ms=breaker.half_open_ms(model.timeouts.total_ms, policy.breaker_pause_ms),
         window_ms=policy.breaker_window_ms,
         asked_ms=failure.asked_ms or 0,
+        reason=failure.kind if event is breaker.CircuitEvent.OPERATOR and needs_operator(failure) else None,
     )
 
 
@@ -232,11 +244,13 @@ def _tokens(kind: ChargeKind, usage: Usage | UnknownUsage | None, held: int) -> 
             return usage.total_tokens
 
 
-def _posts(attempt: PlannedAttempt, failure: Failure, backoff_ms: int, policy: Policy) -> tuple[Post, ...]:
+def _posts(attempt: PlannedAttempt, held: Held, failure: Failure, backoff_ms: int, policy: Policy) -> tuple[Post, ...]:
     model, event = attempt.candidate.model, circuit_event_of(attempt, failure)
     stays_off_ms = None if RULES[failure.kind].needs_operator else pause_ms(failure, backoff_ms)
+    if failure.asked_ms is None and opens_circuit(attempt, failure):
+        stays_off_ms = None  # the circuit's own pause is enough, and grows for all workers alike
     pause = (Post(account_of(PAUSE, model.name), 1, stays_off_ms),) if stays_off_ms else ()
-    return (*pause, *circuit_posts(attempt, event, failure, backoff_ms, policy), *overload_posts(model, failure.kind))
+    return (*pause, *circuit_posts(attempt, held, event, failure, backoff_ms, policy), *overload_posts(model, failure.kind))
 
 
 def _record(attempt: PlannedAttempt, ended: Ended, charged: AttemptCost, outcome: str) -> AttemptRecord:
