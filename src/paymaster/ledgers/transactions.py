@@ -355,5 +355,6 @@ def _sweep(unit: UnitOfWork, ended: Collection[EndedProcess] = ()) -> tuple[Lost
         changes = _fold(unit, hold, amounts)
         unit.store.write_record(Record(hold.id, now_ms, lost=True, amounts=recorded_amounts(hold.charges, amounts), body=hold.lost_record))
         lost.append(Lost(hold.id, now_ms, hold.charges, hold.lost_record, tuple(changes)))
-    clock.next_lease_end_ms = unit.store.next_lease_end_ms()
+    if len(lost) < LOST_AT_ONCE:  # otherwise there may be more: the next transaction looks
+        clock.next_lease_end_ms = unit.store.next_lease_end_ms()
     return tuple(lost)

@@ -7,7 +7,7 @@ from paymaster.ledgers.store import AccountRow, Clock, Entry, Store, Ticket
 
 # One transaction cleans up so much at most, which takes some milliseconds: entries that left their window, and lost holds. What is left
 # counts until a later transaction takes it, so a cap is kept all the same.
-EXPIRED_AT_ONCE, LOST_AT_ONCE = 500, 50
+EXPIRED_AT_ONCE, LOST_AT_ONCE = 500, 20
 # Accounts that are read with one statement.
 ACCOUNTS_AT_ONCE = 500
 

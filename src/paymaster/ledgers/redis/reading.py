@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from typing import NamedTuple, Protocol, TypeAlias, TypeVar
 
 from paymaster.accounting.accounts import Balance, Queued, Record, Settlement
-from paymaster.ledgers.account_views import PAGE, AccountViews, WindowSum, distinct_prefixes
+from paymaster.ledgers.account_views import PAGE, AccountViews, WindowSum, distinct_prefixes, sum_window
 from paymaster.ledgers.callers_time import balances_as_seen, queue_as_seen
 from paymaster.ledgers.redis.connections import Reply
 from paymaster.ledgers.redis.messages import (
@@ -126,16 +126,20 @@ class RedisReading:
             if page.has_expired or behind:
                 behind.append(read)
             else:
-                yield self._view(AccountViews(page.at_ms, (), tickets), *read, now_ms)
+                yield self._view(AccountViews(page.at_ms, (), tickets), *read, now_ms, whole=whole)
         if behind:
             seen = AccountViews(0, await self._expired_holds(now_ms), tickets)
             for page, windows in behind:
-                yield self._view(seen.at(page.at_ms), page, windows, now_ms)
+                yield self._view(seen.at(page.at_ms), page, windows, now_ms, whole=whole)
 
-    def _view(self, seen: AccountViews, page: _Page, windows: Mapping[str, list[Entry]], now_ms: int) -> dict[str, Balance]:
-        balances = {
-            row.name: seen.whole(row, windows[row.name]) if row.name in windows else seen.short(row, window) for row, window in page.rows
-        }
+    def _view(self, seen: AccountViews, page: _Page, windows: Mapping[str, list[Entry]], now_ms: int, *, whole: bool) -> dict[str, Balance]:
+        balances: dict[str, Balance] = {}
+        for row, window in page.rows:
+            entries = windows.get(row.name)
+            if entries is None:
+                balances[row.name] = seen.short(row, window)
+            else:
+                balances[row.name] = seen.whole(row, entries) if whole else seen.short(row, sum_window(entries, page.at_ms))
         return balances_as_seen(balances, self._time(page.at_ms, now_ms), now_ms)
 
     async def _account_pages(self, wanted: ScriptRequest, now_ms: int) -> AsyncGenerator[_Page, None]:

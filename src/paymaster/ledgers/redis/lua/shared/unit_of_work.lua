@@ -477,7 +477,7 @@ end
 -- The open holds but one whose lease is over, of a part of all open holds: the first to end, and at most `LOST_AT_ONCE`. SWEEP keeps how
 -- far the scripts have come, and when the first lease ends of those that they left open; it is gone when they have seen all.
 local function next_expired(but)
-  local LOST_AT_ONCE, HOLDS_AT_ONCE = 50, 200
+  local LOST_AT_ONCE, HOLDS_AT_ONCE = 20, 200
   local cursor, next_ms = string.match(call('GET', SWEEP) or '0 0', '^(%d+) (%d+)$')
   cursor, next_ms = cursor or '0', tonumber(next_ms or 0)
   local after, found = unpack(call('HSCAN', HOLDS, cursor, 'COUNT', HOLDS_AT_ONCE))
