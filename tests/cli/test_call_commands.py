@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import sys
 import types
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from cli.programs import start
+from fleet import LoopbackProvider, registry_file
 from paymaster import Client, Reply
 from paymaster.accounting.records import AttemptRecord
 from paymaster.cli.ask_summary import summary
@@ -30,6 +32,19 @@ def test_the_answer_goes_to_standard_output_and_its_cost_to_standard_error(payma
     assert ended.err.startswith("fast: tokens ")
     assert "$0.0000" in ended.err
     assert "left of $0.05 (policies.budget_usd_per_run)" in ended.err
+
+
+@pytest.mark.parametrize("words", [(), ("-q",), ("--json",), ("--no-stream",)])
+def test_who_waits_sees_for_what_and_until_when_on_standard_error(paymaster, tmp_path, words):
+    statuses = iter([503] * 5)
+    with LoopbackProvider(lambda _: (next(statuses, 200), {})) as provider:
+        file = registry_file(tmp_path, provider, policies=", backoff_initial_s: 0.01, backoff_max_s: 0.02")
+        ended = paymaster("ask", "Why?", "--model-registry", file, "--ledger", "memory:", *words)
+    assert ended.status == 0
+    assert "waiting" not in ended.out
+    clock = r"\d\d:\d\d:\d\d"
+    line = rf"^waiting for a: overloaded \(HTTP 503\) since {clock}; next try {clock}; gives up {clock}$"
+    assert len(re.findall(line, ended.err, re.MULTILINE)) == (0 if "-q" in words else 1)
 
 
 def test_quiet_does_not_print_the_cost(paymaster, registry):

@@ -90,9 +90,7 @@ def _words(event: Event) -> str:
         case Admitted():
             return _admitted(event)
         case Throttled():
-            how_long = f"up to {duration(event.wait_ms)}" if event.wait_ms is not None else "until another call ends"
-            where = f" ({event.account})" if event.account and limit_kind(event.account) not in _SAID_BY_THE_REASON else ""
-            return f"{event.model} waits {how_long}: {event.reason}{where}"
+            return _throttled(event)
         case RefusedByAccount() | ModelSkipped() | FellBack():
             return _another_model(event)
         case AttemptSettled():
@@ -130,6 +128,15 @@ def _admitted(event: Admitted) -> str:
         f"{event.model}, attempt {event.attempt}: {format_usd(event.held_nanousd)} held for {event.prompt_tokens:,} tokens in "
         f"and {room} out{lowered}{_without(event.dropped_params)}{over}"
     )
+
+
+def _throttled(event: Throttled) -> str:
+    how_long = f"up to {duration(event.wait_ms)}" if event.wait_ms is not None else "until another call ends"
+    where = f" ({event.account})" if event.account and limit_kind(event.account) not in _SAID_BY_THE_REASON else ""
+    since_ms = event.at_ms if event.failing_since_ms is None else event.failing_since_ms
+    failing = "" if event.failure is None else f"; {event.failure} for {duration(event.at_ms - since_ms)}"
+    gives_up = "" if event.gives_up_at_ms is None else f"; gives up in {duration(max(0, event.gives_up_at_ms - event.at_ms))}"
+    return f"{event.model} waits {how_long}: {event.reason}{where}{failing}{gives_up}"
 
 
 def _another_model(event: RefusedByAccount | ModelSkipped | FellBack) -> str:

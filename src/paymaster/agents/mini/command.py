@@ -36,6 +36,7 @@ from paymaster.agents.stderr import StandardError, write_stderr
 from paymaster.errors import ExtraMissing, LedgerUnavailable, PaymasterError, UsageMistake
 from paymaster.registry.overrides import flag_of, variable_of
 from paymaster.telemetry.logs import configure_logging
+from paymaster.telemetry.wait_lines import WaitLines
 
 DONE, FAILED, STOPPED_BY_BUDGET = 0, 1, 3
 OLDEST_MINI = (2, 4)
@@ -202,7 +203,7 @@ def _prepare(command: MiniCommand, module: ModuleType, main: Callable[..., objec
     kind = model_class(str(parameters.get("model_class") or section.get("model_class") or ""), config)
     name = parameters.get(command.model_parameter) or model_name_in(specs) or DEFAULT
     summary = SpendSummary()
-    CLIENTS.listeners = (summary,)
+    CLIENTS.listeners = (summary, WaitLines(lambda line: write_stderr(f"Paymaster: {line}")))
     model_classes = import_module(TOOL_MODEL.rpartition(".")[0])
     keys = {key: value for key, value in section.items() if key not in {"model_class", "model_name"}}
     model = getattr(model_classes, kind.rpartition(".")[2])(**keys, model_name=name)

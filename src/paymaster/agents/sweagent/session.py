@@ -15,6 +15,7 @@ from paymaster.agents.batch_client import AgentClient, BatchClient
 from paymaster.agents.call_endings import ASKED_AGAIN, Ending, Tally, ending_of
 from paymaster.agents.clients import with_long_waits
 from paymaster.agents.spend_summary import SpendSummary, budget_lines, is_per_instance
+from paymaster.agents.stderr import write_stderr
 from paymaster.agents.stop_signals import Stop
 from paymaster.client import Client
 from paymaster.errors import BudgetExceeded, PaymasterError
@@ -22,6 +23,7 @@ from paymaster.flow.events import Event
 from paymaster.flow.replies import Reply
 from paymaster.jsontypes import JsonObject
 from paymaster.routing.planning import resolve
+from paymaster.telemetry.wait_lines import WaitLines
 
 if TYPE_CHECKING:
     from paymaster.options import ClientSettings
@@ -63,7 +65,8 @@ class Session:
         self.not_begun: Callable[[], Sequence[str]] = tuple  # the instances without a trajectory
         self._interrupted: dict[str, None] = {}
         self._instances: dict[str, InstanceState] = {}
-        options: ClientSettings = {**settings, "listeners": (*settings.get("listeners", ()), self._summary, self._on_event)}
+        wait_lines = WaitLines(lambda line: write_stderr(f"Paymaster: {line}"))
+        options: ClientSettings = {**settings, "listeners": (*settings.get("listeners", ()), self._summary, self._on_event, wait_lines)}
         self.client: AgentClient = (BatchClient if batched else Client)(with_long_waits(registry), **options)
 
     # ---------------------------------------------------------------------------------------------- the instance of a thread

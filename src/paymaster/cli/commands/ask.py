@@ -56,13 +56,16 @@ def ask(
     from paymaster.cli.inputs import check_text, read_text
     from paymaster.cli.terminal import write_json, write_note, write_warnings
     from paymaster.client import Client
+    from paymaster.telemetry.wait_lines import WaitLines
 
     text = check_text(read_text(prompt) if prompt == STANDARD_INPUT else prompt, "the prompt")
     messages: list[JsonObject] = [] if system is None else [{"role": "system", "content": check_text(system, "--system")}]
     question: _Question = {"messages": [*messages, {"role": "user", "content": text}], "model": model}
     if max_tokens is not None:
         question["max_tokens"] = max_tokens
-    with Client(flags.model_registry, **flags.settings()) as client:
+    settings = flags.settings()
+    settings["listeners"] = (WaitLines(write_note),)
+    with Client(flags.model_registry, **settings) as client:
         if flags.verbosity >= 0:
             write_warnings(client.registry.warnings)
         if as_json:

@@ -39,6 +39,7 @@ def exec_(
     from paymaster.cli.extras import require_gateway
     from paymaster.cli.terminal import write_note, write_stderr, write_warning, write_warnings
     from paymaster.options import configure, new_run_id
+    from paymaster.telemetry.wait_lines import WaitLines
 
     require_gateway()
     from paymaster.gateway.exec_gateway import ExecKey, client_environment, run_command
@@ -47,7 +48,7 @@ def exec_(
     summary, calls, refusals = SpendSummary(), CallCount(), _BudgetRefusals()
     settings = flags.settings()
     settings["run"] = settings.get("run") or flags.overrides().run_id or new_run_id()
-    settings["listeners"] = (summary, calls, refusals)
+    settings["listeners"] = (summary, calls, refusals, WaitLines(lambda line: write_note(f"Paymaster: {line}")))
     key = ExecKey()
     config = GatewayConfig(read_options=lambda: configure(flags.model_registry, settings), access=key.access)
     with listen("127.0.0.1", 0) as server_socket, in_background(config, server_socket) as running:
