@@ -1,5 +1,7 @@
 """Which model a call waits for, by when each is expected, and until when."""
 
+from dataclasses import replace
+
 import pytest
 
 from call_box import HELLO, model, registry
@@ -35,18 +37,31 @@ def awaited(number: int, expected_at_ms: int, *, again: bool = True, backs_off: 
     ],
 )
 def test_the_model_that_is_expected_first_is_waited_for(found: list[Awaited], model_name: str, until_ms: int) -> None:
-    turn = next_turn(found, NOW_MS, GIVE_UP_MS)
+    turn = next_turn(found, NOW_MS, GIVE_UP_MS, GIVE_UP_MS)
     assert turn is not None
     assert (turn.candidate.model.name, turn.until_ms, turn.has_fallback) == (model_name, min(until_ms, GIVE_UP_MS), False)
 
 
 @pytest.mark.parametrize("found", [[], [awaited(0, GIVE_UP_MS + 1)], [awaited(0, 10**9), awaited(1, 10**9)]])
 def test_nobody_is_waited_for_in_vain(found: list[Awaited]) -> None:
-    assert next_turn(found, NOW_MS, GIVE_UP_MS) is None
+    assert next_turn(found, NOW_MS, GIVE_UP_MS, GIVE_UP_MS) is None
 
 
 def test_a_backoff_is_slept_and_a_circuit_is_waited_for_in_the_queue() -> None:
-    backing_off, queued = (next_turn([awaited(0, 12_000, backs_off=backs_off)], NOW_MS, GIVE_UP_MS) for backs_off in (True, False))
+    backing_off, queued = (
+        next_turn([awaited(0, 12_000, backs_off=backs_off)], NOW_MS, GIVE_UP_MS, GIVE_UP_MS) for backs_off in (True, False)
+    )
     assert backing_off is not None
     assert queued is not None
     assert (backing_off.not_before_ms, queued.not_before_ms) == (12_000, 0)
+
+
+def test_a_model_that_fails_is_waited_for_until_the_outage_may_last_and_others_longer() -> None:
+    limited = replace(awaited(1, 50_000), outage=False)
+    turn = next_turn([awaited(0, 20_000), limited], NOW_MS, GIVE_UP_MS, 30_000)
+    assert turn is not None
+    assert (turn.candidate.model.name, turn.until_ms) == ("a", 30_000)
+    turn = next_turn([awaited(0, 40_000), limited], NOW_MS, GIVE_UP_MS, 30_000)
+    assert turn is not None
+    assert (turn.candidate.model.name, turn.until_ms) == ("b", GIVE_UP_MS)
+    assert next_turn([awaited(0, 40_000)], NOW_MS, GIVE_UP_MS, 30_000) is None

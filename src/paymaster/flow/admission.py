@@ -47,13 +47,14 @@ class AdmittedAttempt:
 class Patience:
     """How long one call may still take and wait. `since_ms` is what it waited since its last attempt. All durations in milliseconds.
 
-    `max_wait_ms` is the caller's own; where the policy has a smaller one, that counts.
+    `max_wait_ms` is the caller's own; where the policy has a smaller one, that counts. `max_outage_ms` counts if the policy has none.
     """
 
-    def __init__(self, world: World, deadline_ms: int | None, max_wait_ms: int | None = None) -> None:
+    def __init__(self, world: World, deadline_ms: int | None, max_wait_ms: int | None = None, max_outage_ms: int | None = None) -> None:
         policy = world.registry.policy
         self._runtime = world.runtime
         self._max_wait_ms = policy.max_wait_ms if max_wait_ms is None else min(max_wait_ms, policy.max_wait_ms)
+        self._max_outage_ms = max_outage_ms if policy.max_outage_ms is None else policy.max_outage_ms
         self._with_fallback_ms = policy.patience_ms
         self._spent_ms = 0
         self.since_ms = 0
@@ -74,6 +75,10 @@ class Patience:
         """The longest wait worth it for one model: `patience` while another model is left, else all that the call may wait."""
         left_ms = max(0, min(self._max_wait_ms - self._spent_ms, self.deadline_at_ms - self._runtime.now_ms()))
         return min(self._with_fallback_ms, left_ms) if has_fallback else left_ms
+
+    def outage_until_ms(self, give_up_at_ms: int) -> int:
+        """Until when the call waits for a model that fails, if it may wait until `give_up_at_ms`."""
+        return give_up_at_ms if self._max_outage_ms is None else min(give_up_at_ms, self.started_ms + self._max_outage_ms)
 
     def check(self, skipped: list[Skipped]) -> None:
         """Raise DeadlineExceeded when the time for the whole call is up."""
@@ -139,6 +144,7 @@ class CallAdmission:
                             return self._skip(asked.candidate, skip)
                         case WaitFor(account):
                             refused = answer
+                    give_up_at_ms = self._until_ms(model, answer, give_up_at_ms)
                     if waits_too_long(model, answer, self._runtime.now_ms(), give_up_at_ms, has_fallback=attempt.has_fallback):
                         return deferred(model, answer, self._runtime.now_ms(), patience_ms)
                 attempt = asked
@@ -152,6 +158,10 @@ class CallAdmission:
     def check_deadline(self) -> None:
         """Raise DeadlineExceeded, with what kept each model from answering."""
         self._patience.check([*self.skipped, *(each.why for each in self.awaited.values())])
+
+    def _until_ms(self, model: str, refused: Refused, give_up_at_ms: int) -> int:
+        """Until when the model is waited for after this refusal."""
+        return self._patience.outage_until_ms(give_up_at_ms) if breaker.refuses(model, refused) else give_up_at_ms
 
     def _busy_account(self, attempt: PlannedAttempt) -> str | None:
         """The account for which earlier callers wait already, behind whom this call has to queue.

@@ -70,17 +70,24 @@ class _Failing:
 
 
 async def serve(
-    world: World, request: Request, scope: Scope, *, deadline_ms: int | None = None, max_wait_ms: int | None = None
+    world: World,
+    request: Request,
+    scope: Scope,
+    *,
+    deadline_ms: int | None = None,
+    max_wait_ms: int | None = None,
+    max_outage_ms: int | None = None,
 ) -> AsyncGenerator[ProviderChunk | Reply]:
     """Answer the request: yields the chunks of a streamed answer and, last, the reply.
 
     `deadline_ms` is a duration for the whole chain. `max_wait_ms` is how long the call may wait in all: for limits, pauses, circuits,
-    outages and backoff. Of it and the policy's own the smaller counts.
+    outages and backoff. Of it and the policy's own the smaller counts. `max_outage_ms` is how long after its beginning it still waits for
+    models that fail, unless the policy says that itself.
 
     Raises, when it is iterated, RequestInvalid, NoModelFits, KeyMissing, BudgetExceeded, NoModelAvailable, RequestRefused, StreamBroken,
     DeadlineExceeded, LedgerUnavailable.
     """
-    call = _Call(world, request, scope, Patience(world, deadline_ms, max_wait_ms))
+    call = _Call(world, request, scope, Patience(world, deadline_ms, max_wait_ms, max_outage_ms))
     try:
         for turn in call.turns():
             while (admitted := await call.admit(turn)) is not None:
@@ -149,7 +156,8 @@ class _Call:
         now_ms = self._runtime.now_ms()
         over = None if self._went_over_budget else next(iter(self._admission.over_budget), None)
         awaited = [each for each in self._awaited.values() if over is None or not each.outage]
-        turn = next_turn(awaited, now_ms, now_ms + self.patience.left_ms(has_fallback=False))
+        give_up_at_ms = now_ms + self.patience.left_ms(has_fallback=False)
+        turn = next_turn(awaited, now_ms, give_up_at_ms, self.patience.outage_until_ms(give_up_at_ms))
         if turn is None and over is not None:
             self._went_over_budget = True
             return Turn(candidate=over, order=self._orders[over.model.name], enforce_money=False)

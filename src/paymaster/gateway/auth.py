@@ -17,6 +17,7 @@ _TAG = "tag-"
 _SCOPE_NAMES = ("run", "batch", "instance", "user", "role")
 OWN_NAMES = frozenset({"run", "batch", "instance"})
 """What is its user's own if a caller with a key names it. The server's own run is everybody's: its budget holds for all callers."""
+_LONGEST_S = 86_400.0
 _MAX_TEXT = 200
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -41,30 +42,33 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who is calling. `deadline_ms` is a duration; `key` is None if the server has no keys."""
+    """Who is calling. `deadline_ms` and `max_wait_ms` are durations; `key` is None if the server has no keys."""
 
     scope: Scope
     key: Key | None = None
     deadline_ms: int | None = None
+    max_wait_ms: int | None = None
 
 
 def read_caller(headers: Headers, key: Key | None, default_scope: Scope) -> Caller:
     """The caller from its key and its `x-paymaster-…` headers, over the server's default scope. Raises Rejected."""
     names: dict[str, str] = {}
     tags: dict[str, str] = {}
-    deadline_ms = None
+    deadline_ms = max_wait_ms = None
     for name, value in headers.items():
         if not name.startswith(PREFIX):
             continue
         suffix = name.removeprefix(PREFIX)
         if suffix == "deadline":
-            deadline_ms = _deadline_ms(value)
+            deadline_ms = max(1, _duration_ms(name, value, "more than 0", above_s=0.0))
+        elif suffix == "max-wait":
+            max_wait_ms = _duration_ms(name, value, "0 or more")
         elif suffix in _SCOPE_NAMES:
             names[suffix] = _text(name, value)
         elif suffix.startswith(_TAG) and len(suffix) > len(_TAG):
             tags[suffix.removeprefix(_TAG)] = _text(name, value)
     if not (names or tags or key):
-        return Caller(default_scope, None, deadline_ms)
+        return Caller(default_scope, None, deadline_ms, max_wait_ms)
     own_user = None if key is None else key.user
     if own_user is not None and names.get("user", own_user) != own_user:
         raise Rejected(
@@ -83,7 +87,7 @@ def read_caller(headers: Headers, key: Key | None, default_scope: Scope) -> Call
         key=None if key is None else key.id,
         own_names=frozenset() if own_user is None else frozenset(names.keys() & OWN_NAMES),
     )
-    return Caller(scope, key, deadline_ms)
+    return Caller(scope, key, deadline_ms, max_wait_ms)
 
 
 def _check_pinned(names: dict[str, str], default_scope: Scope) -> None:
@@ -143,14 +147,14 @@ def _host_in(url: str) -> str:
         return "?"
 
 
-def _deadline_ms(value: str) -> int:
+def _duration_ms(name: str, value: str, least: str, *, above_s: float = -1.0) -> int:
     try:
         seconds = float(value)
     except ValueError:
         seconds = -1.0
-    if not 0 < seconds <= 86_400:
-        raise Rejected(invalid("x-paymaster-deadline must be seconds, more than 0 and at most 86400", "x-paymaster-deadline"))
-    return max(1, int(seconds * 1000))
+    if not (max(0.0, above_s) <= seconds <= _LONGEST_S and seconds > above_s):
+        raise Rejected(invalid(f"{name} must be seconds, {least} and at most {_LONGEST_S:,.0f}", name))
+    return int(seconds * 1000)
 
 
 def _text(name: str, value: str) -> str:

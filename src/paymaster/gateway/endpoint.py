@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager, suppress
 
 from starlette.types import Receive, Send
@@ -49,7 +49,7 @@ class Endpoint:
         asked = self._dialect.read(parse_body(await read_body(receive, headers, self._service.bounds)))
         with self._service.call(caller) as (world, observer):
             check_model(world, asked.request.model, caller)
-            call = _EndpointCall(self._dialect, asked, world, observer, caller)
+            call = _EndpointCall(self._dialect, asked, world, observer, caller, self._service.max_outage_ms)
             async with until_hangup(receive):
                 if asked.request.stream:
                     await call.stream(out)
@@ -83,10 +83,13 @@ async def at_edge(service: Service, dialect: Dialect, send: Send, work: Callable
 class _EndpointCall:
     """One call of the flow, and what is written of it."""
 
-    def __init__(self, dialect: Dialect, asked: DialectRequest, world: World, observer: CallObserver, caller: Caller) -> None:
+    def __init__(
+        self, dialect: Dialect, asked: DialectRequest, world: World, observer: CallObserver, caller: Caller, max_outage_ms: int | None
+    ) -> None:
         self._dialect, self._asked, self._world, self._observer, self._caller = dialect, asked, world, observer, caller
         deadline_ms, most_ms = caller.deadline_ms, world.registry.policy.deadline_ms
         self._deadline_ms = None if deadline_ms is None else min(deadline_ms, most_ms)
+        self._max_outage_ms = max_outage_ms if caller.max_wait_ms is None else None
 
     def receipt(self, reply: Reply) -> Receipt:
         """What the call came to."""
@@ -98,11 +101,21 @@ class _EndpointCall:
             budget_left_nanousd=self._observer.budget_left_nanousd,
         )
 
+    def _serve(self) -> AsyncGenerator[ProviderChunk | Reply]:
+        return serve(
+            self._world,
+            self._asked.request,
+            self._caller.scope,
+            deadline_ms=self._deadline_ms,
+            max_wait_ms=self._caller.max_wait_ms,
+            max_outage_ms=self._max_outage_ms,
+        )
+
     async def whole(self) -> Reply:
         """The reply. Raises Rejected."""
         reply: ProviderChunk | Reply | None = None
         try:
-            async with aclosing(serve(self._world, self._asked.request, self._caller.scope, deadline_ms=self._deadline_ms)) as items:
+            async with aclosing(self._serve()) as items:
                 async for item in items:
                     reply = item
         except PaymasterError as error:
@@ -116,7 +129,7 @@ class _EndpointCall:
         pieces = self._dialect.pieces(self._asked)
         together = b""  # what came in one piece goes on in one piece: each writing costs as much as all else for a chunk
         try:
-            async with aclosing(serve(self._world, self._asked.request, self._caller.scope, deadline_ms=self._deadline_ms)) as items:
+            async with aclosing(self._serve()) as items:
                 async for item in items:
                     if isinstance(item, Reply):
                         if not out.begun:

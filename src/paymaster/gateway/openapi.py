@@ -98,8 +98,9 @@ def _operation(summary: str, properties: Mapping[str, object], *required: str) -
         for name in ("run", "batch", "instance", "user")
     ]
     deadline = {"name": "x-paymaster-deadline", "in": "header", "required": False, "schema": {"type": "number", "exclusiveMinimum": 0}}
+    max_wait = {"name": "x-paymaster-max-wait", "in": "header", "required": False, "schema": {"type": "number", "minimum": 0}}
     body = {"required": True, "content": {"application/json": {"schema": schema}}}
-    return {**_responses(summary), "parameters": [*headers, deadline], "requestBody": body}
+    return {**_responses(summary), "parameters": [*headers, deadline, max_wait], "requestBody": body}
 
 
 def _responses(summary: str) -> JsonObject:

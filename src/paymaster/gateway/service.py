@@ -54,13 +54,19 @@ class ServedRegistry:
 
 
 class Service:
-    """The gateway's state in one process. `default_scope` is the scope of callers that name none."""
+    """The gateway's state in one process. `default_scope` is the scope of callers that name none.
 
-    def __init__(self, options: Options, runtime: Runtime, *, access: AccessPolicy, bounds: Bounds | None = None) -> None:
+    `max_outage_ms` is how long callers wait for models that fail, unless they or the registry say it; None: as long as for anything else.
+    """
+
+    def __init__(
+        self, options: Options, runtime: Runtime, *, access: AccessPolicy, bounds: Bounds | None = None, max_outage_ms: int | None = None
+    ) -> None:
         self._runtime = runtime
         self.default_scope = options.scope
         self.access = access
         self.bounds = bounds or Bounds()
+        self.max_outage_ms = max_outage_ms
         self.active = ServedRegistry(Resources(options, runtime, blocking=False))
         self.draining = False
         self._retired: dict[ServedRegistry, asyncio.Task[None]] = {}

@@ -37,13 +37,15 @@ POST_SPOOLED_S = 2.0
 class GatewayConfig:
     """What a gateway is started with. `read_options` reads the registry, at the start and at every SIGHUP.
 
-    `extra_routes` are routes of other parts; `wrap` wraps the whole application after the first options were read.
+    `extra_routes` are routes of other parts; `wrap` wraps the whole application after the first options were read. `max_outage_ms` is how
+    long a caller waits in an outage, unless the caller or the registry says it: somebody looks at a screen, or a client has a time limit.
     """
 
     read_options: Callable[[], Options]
     access: AccessPolicy = field(default_factory=AccessPolicy)
     bounds: Bounds = field(default_factory=Bounds)
     drain_s: float = 30.0
+    max_outage_ms: int | None = 30_000
     extra_routes: tuple[Routes, ...] = ()
     wrap: Callable[[ASGIApp], ASGIApp] = lambda app: app
 
@@ -102,7 +104,7 @@ def in_background(config: GatewayConfig, server_socket: socket.socket) -> Iterat
 
 
 async def _serve(config: GatewayConfig, options: Options, server_socket: socket.socket, ready: Callable[[RunningGateway], None]) -> None:
-    service = Service(options, AsyncioRuntime(), access=config.access, bounds=config.bounds)
+    service = Service(options, AsyncioRuntime(), access=config.access, bounds=config.bounds, max_outage_ms=config.max_outage_ms)
     server = _Server(
         uvicorn.Config(
             config.wrap(build_app(service, config.extra_routes)),

@@ -125,12 +125,12 @@ class Policy:
     """How much may be spent, and which fallbacks to use when a model can't serve.
 
     A threshold event is emitted at each of `warn_at_percent` of a budget. A call waits at most `max_wait_ms` in total for room under
-    limits and for outages, at most `patience_ms` for a model that has a fallback, and takes at most `deadline_ms`. `retries_per_model`
-    counts attempts after the first at one model, `max_attempts` all attempts of a call except throttled ones whose wait is stated; None is
-    the default, which bounds no unbilled attempt once no other model is left. The breaker opens for at most `breaker_pause_ms` after
-    `breaker_failures` failures within `breaker_window_ms`. `on_ledger_error` is `refuse`, `spool` or None, which
-    follows from `hard_stop_on_budget`. `estimates_interrupted`: an interrupted call is charged by an estimate where the provider's facts
-    allow it, else always by its hold.
+    limits and for outages, at most `max_outage_ms` for outages (None: as the caller says, else like any wait), at most `patience_ms` for a
+    model that has a fallback, and takes at most `deadline_ms`. `retries_per_model` counts attempts after the first at one model,
+    `max_attempts` all attempts of a call except throttled ones whose wait is stated; None is the default, which bounds no unbilled attempt
+    once no other model is left. The breaker opens for at most `breaker_pause_ms` after `breaker_failures` failures within
+    `breaker_window_ms`. `on_ledger_error` is `refuse`, `spool` or None, which follows from `hard_stop_on_budget`.
+    `estimates_interrupted`: an interrupted call is charged by an estimate where the provider's facts allow it, else always by its hold.
     `key_limits` are the limits of the caller's client key, over all models.
     """
 
@@ -140,6 +140,7 @@ class Policy:
     warn_at_percent: tuple[int, ...] = (50, 80, 95)
     min_output_tokens: int = 256
     max_wait_ms: int = 300_000
+    max_outage_ms: int | None = None
     patience_ms: int = 10_000
     deadline_ms: int = 1_800_000
     retries_per_model: int | None = None

@@ -251,6 +251,13 @@ class PolicySection(BaseSection):
     max_wait_s: Seconds | None = Field(
         None, description="The longest total wait of one call: for room under limits, for pauses and for outages. Default 300."
     )
+    max_outage_s: Seconds | None = Field(
+        None,
+        description=(
+            "How long a call waits, once no other model is left, for models that fail: outages, open circuits. Default: `max_wait_s`; "
+            "30 for the callers of `paymaster serve`."
+        ),
+    )
     patience_s: Seconds | None = Field(None, description="The longest wait for a model that has another fallback. Default 10.")
     deadline_s: Seconds | None = Field(None, description="The deadline of a call over the whole chain, waits included. Default 1800.")
     retries_per_model: CountFromZero | None = Field(None, description="Attempts at one model after the first. Default 2.")

@@ -44,12 +44,17 @@ class Awaited:
     again: bool = False
 
 
-def next_turn(awaited: Collection[Awaited], now_ms: int, give_up_at_ms: int) -> Turn | None:
+def next_turn(awaited: Collection[Awaited], now_ms: int, give_up_at_ms: int, outage_until_ms: int) -> Turn | None:
     """The turn of the model that may answer first, in the order of the chain: until another may answer, or the call gives up.
 
+    A model that fails is waited for until `outage_until_ms`, any other until `give_up_at_ms`.
     None if no model may answer before that. A model that was not yet waited for is asked in any case.
     """
-    hopeful = [each for each in awaited if not each.again or each.expected_at_ms <= give_up_at_ms]
+
+    def until_ms(each: Awaited) -> int:
+        return outage_until_ms if each.outage else give_up_at_ms
+
+    hopeful = [each for each in awaited if not each.again or each.expected_at_ms <= until_ms(each)]
     if not hopeful:
         return None
     chosen = min(hopeful, key=lambda each: (max(each.expected_at_ms, now_ms), each.order))
@@ -59,6 +64,6 @@ def next_turn(awaited: Collection[Awaited], now_ms: int, give_up_at_ms: int) -> 
         order=chosen.order,
         enforce_money=chosen.enforce_money,
         not_before_ms=chosen.expected_at_ms if chosen.backs_off else 0,
-        until_ms=min([give_up_at_ms, *others]),
+        until_ms=min([until_ms(chosen), *others]),
         again=chosen.again,
     )

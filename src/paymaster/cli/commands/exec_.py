@@ -50,7 +50,7 @@ def exec_(
     settings["run"] = settings.get("run") or flags.overrides().run_id or new_run_id()
     settings["listeners"] = (summary, calls, refusals, WaitLines(lambda line: write_note(f"Paymaster: {line}")))
     key = ExecKey()
-    config = GatewayConfig(read_options=lambda: configure(flags.model_registry, settings), access=key.access)
+    config = GatewayConfig(read_options=lambda: configure(flags.model_registry, settings), access=key.access, max_outage_ms=None)
     with listen("127.0.0.1", 0) as server_socket, in_background(config, server_socket) as running:
         registry, scope = running.service.active.world.registry, running.service.default_scope
         if flags.verbosity >= 0:
