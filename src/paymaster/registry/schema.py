@@ -216,6 +216,21 @@ class ModelSection(RatesSection):
     )
 
 
+RETRIES = (
+    "Attempts at one model after the first, while another model is left. Default 2. With no other left, a model that fails is tried until "
+    "`max_wait_s`, as long as it costs nothing; attempts that may be billed stay bounded, by this number if it is set, else by "
+    "`max_attempts`. 0: the same model is never tried again, whatever happens."
+)
+ATTEMPTS = (
+    "All attempts of one call, except a 429 that says how long to wait. Default 10. If it is set, it also bounds an outage with no other "
+    "model left; otherwise only attempts that may be billed count there."
+)
+BREAKER_PAUSE = (
+    "How long the circuit stays open before a probe. Default 15. If a call has no other model, and a probe costs nothing, the first pauses "
+    "are shorter: from a second on, each half as long again."
+)
+
+
 class PolicySection(BaseSection):
     """How much may be spent, and which fallbacks to use when a model can't serve."""
 
@@ -260,13 +275,13 @@ class PolicySection(BaseSection):
     )
     patience_s: Seconds | None = Field(None, description="The longest wait for a model that has another fallback. Default 10.")
     deadline_s: Seconds | None = Field(None, description="The deadline of a call over the whole chain, waits included. Default 1800.")
-    retries_per_model: CountFromZero | None = Field(None, description="Attempts at one model after the first. Default 2.")
-    max_attempts: Count | None = Field(None, description="All attempts of one call, except a 429 that says how long to wait. Default 10.")
+    retries_per_model: CountFromZero | None = Field(None, description=RETRIES)
+    max_attempts: Count | None = Field(None, description=ATTEMPTS)
     backoff_initial_s: Seconds | None = Field(None, description="The first wait before a retry, if the provider names none. Default 0.5.")
     backoff_max_s: Seconds | None = Field(None, description="The longest wait before a retry. Default 20.")
     breaker_failures: Count | None = Field(None, description="Failures in a row that open a model's circuit. Default 5.")
     breaker_window_s: Seconds | None = Field(None, description="The time within which those failures must happen. Default 30.")
-    breaker_pause_s: Seconds | None = Field(None, description="How long the circuit stays open before a probe. Default 15.")
+    breaker_pause_s: Seconds | None = Field(None, description=BREAKER_PAUSE)
     on_ledger_error: Literal["refuse", "spool"] | None = Field(
         None,
         description=(

@@ -99,11 +99,18 @@ def reset(flags: Flags, account: Account, yes: Yes = False, reason: Reason = "")
 
 
 def _emptied_with(account: str) -> tuple[str, ...]:
-    """The account and those that are emptied with it: with a circuit its probe and its failures, or one failure would open it again."""
+    """The account and those that are emptied with it.
+
+    With a circuit these are its probe and its failures, or one failure would open it again, and its reason, or callers would not ask.
+    """
     from paymaster.accounting.account_names import BREAKER, FAILURES, PROBE, account_of, parse
+    from paymaster.routing.breaker import reason_charges
 
     kind, model, endpoint = parse(account)
-    return tuple(account_of(each, model, endpoint) for each in (BREAKER, PROBE, FAILURES)) if kind == BREAKER else (account,)
+    if kind != BREAKER:
+        return (account,)
+    reasons = (charge.account for charge in reason_charges(model)) if endpoint is None else ()
+    return (*(account_of(each, model, endpoint) for each in (BREAKER, PROBE, FAILURES)), *reasons)
 
 
 def _correct(
