@@ -385,6 +385,14 @@ def test_a_turn_of_posting_is_short(tmp_path, folder):
     assert sorted(turns)[int(0.99 * len(turns))] < 0.01
 
 
+def test_a_process_with_one_short_call_posts_a_short_file_when_it_closes(books, folder):
+    leave(folder, *[settlement(f"old{number}") for number in range(20)])
+    made, _ = spooling(books, folder, BackgroundThreads())
+    run(made.reserve(hold("new"), T))
+    run(made.close())
+    assert (books.spent(), list(folder.iterdir())) == (140, [])
+
+
 def test_what_waits_is_posted_behind_a_client_without_calls(books, folder):
     leave(folder, settlement("old"))
     made, _ = spooling(books, folder, BackgroundThreads())

@@ -47,8 +47,8 @@ FIRST_PAUSE_MS, LONGEST_PAUSE_MS = 2_000, 30_000
 LOOK_MS = 60_000
 # What waits is posted behind the calls in turns: for so long, and then a pause in which calls and the loop go on.
 TURN_S, PAUSE_MS = 0.001, 4
-# How long closing goes on posting; what still waits then is posted by the next process.
-CLOSE_S = 2.0
+# How long closing goes on posting what this process has, and what dead processes left: the next process posts what still waits then.
+CLOSE_S, CLOSE_ORPHANS_S = 2.0, 0.5
 
 _LOGGER = logging.getLogger("paymaster")
 
@@ -90,6 +90,7 @@ class SpoolingLedger:
         self._process = os.getpid()
         self._unbooked: dict[str, Hold] = {}
         self._unposted = OrderedDict[str, Unposted]()
+        self._is_unfinished = False
         self._unavailable_reason = ""
         self._pause_ms = FIRST_PAUSE_MS
         self._asks_at_ms = 0
@@ -202,9 +203,9 @@ class SpoolingLedger:
         try:
             if self._background is not None:
                 await self._background.close()
-            if self._unposted:
+            if self._unposted or (self._is_unfinished and not self._unavailable_reason):
                 with suppress(PaymasterError):
-                    await self._post_all(0, until_s=time.monotonic() + CLOSE_S)
+                    await self._post_all(0, until_s=time.monotonic() + (CLOSE_S if self._unposted else CLOSE_ORPHANS_S))
         finally:
             self._spool.close()
             await self._books.close()
@@ -279,6 +280,7 @@ class SpoolingLedger:
     def _post_behind(self, now_ms: int) -> None:
         """Start to post what waits behind the calls."""
         if self._background is not None:
+            self._is_unfinished = True
             self._background(lambda pause: self._post_in_turns(now_ms, pause))
 
     async def _post_in_turns(self, now_ms: int, pause: Pause) -> None:
@@ -312,6 +314,7 @@ class SpoolingLedger:
                         await pause(PAUSE_MS)
                         turn_began_s = time.monotonic()
             self._looks_at_ms = now_ms + LOOK_MS
+            self._is_unfinished = False
         finally:
             posting.release()
         return True
