@@ -319,3 +319,10 @@ def test_what_a_settlement_posts_for_good_is_in_its_record(books):
     assert first.amounts == {USD: 20, RPM: 1, "usd": 3}
     assert second.amounts == {"usd": -3}
     assert (books.balance(USD), books.balance("usd").settled) == (Balance(settled=20), 0)
+
+
+def test_a_living_process_is_no_ended_holder(books):
+    books.reserve("h1", Charge("usd/run/a", 10, 100), Charge("slots/m", 1, 1, 0))
+    assert run(books.ledger.ended_holders(T)) == ()
+    books.settle("h1", (Charge("usd/run/a", 10, 100), 4), (Charge("slots/m", 1, 1, 0), 0))
+    assert run(books.ledger.ended_holders(T)) == ()

@@ -1,5 +1,6 @@
 """A process that ended is known at once on a file: what it holds is charged by the next call of anybody, and nothing else is."""
 
+import asyncio
 import os
 import shutil
 import signal
@@ -199,7 +200,7 @@ def test_a_damaged_list_of_tickets_is_none(path, opened):
     assert [each.hold_id for each in run(alive.sweep(T))] == ["h1"]
 
 
-@pytest.mark.parametrize("damage", [*UNKNOWN, "a copy"])
+@pytest.mark.parametrize("damage", ["no file", "a link", "another name", "a copy"])
 def test_a_living_process_makes_its_file_again(path, opened, damage):
     alive, other = opened(), opened(DEAD)
     ask(alive, "h1", BUDGET)
@@ -207,8 +208,6 @@ def test_a_living_process_makes_its_file_again(path, opened, damage):
     if damage == "a copy":
         shutil.copy(file, file.with_name("copy"))
         file.with_name("copy").replace(file)
-    elif damage == "a folder":
-        pytest.skip("nobody puts a folder there, and it can't be replaced")
     else:
         UNKNOWN[damage](file)
     run(alive.sweep(T))
@@ -419,6 +418,27 @@ def test_a_call_makes_no_more_statements_than_before(opened):
     ask(ledger, "h1", BUDGET, SLOT)
     run(ledger.settle(Settlement(Hold("h1", (BUDGET, SLOT), 1), T, (1, 1), "{}"), T))
     assert len([each for each in statements if not each.startswith(("SELECT id FROM identity", "-- The latest time"))]) == 15
+
+
+def test_a_group_of_calls_charges_it_once(path, opened):
+    asyncio.run(charged_by_a_group(path, opened))
+
+
+async def charged_by_a_group(path, opened):
+    dead = opened(DEAD)
+    held = [Hold(f"d{number}", (Charge("usd/run/d", 1, None),), 600_000) for number in range(3)]
+    for hold in held:
+        await dead.reserve(hold, T)
+    alive = SqliteLedger(path, asyncio.sleep, grouped=True, process_name=lambda: ALIVE)
+    holds = [Hold(f"h{number}", (Charge("usd/run/b", 1, None),), 600_000) for number in range(12)]
+    for hold in holds[:4]:
+        await alive.reserve(hold, T)
+    end(dead)
+    alive._looks_at_ns = process_locks._own_locks().find(path.resolve(), ALIVE).looked_at_ns = -(10**18)
+    answers = await asyncio.gather(*(alive.reserve(hold, T) for hold in holds[4:]))
+    assert [lost.hold_id for answer in answers for lost in answer.lost] == ["d0", "d1", "d2"]
+    assert lock_files(path) == [lock_file(path, ALIVE).name]
+    await alive.close()
 
 
 def alive_and_dead(path):

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import shutil
+import subprocess
+import sys
 import time
 import urllib.error
 import urllib.parse
@@ -135,6 +138,31 @@ def test_with_keys_the_dashboard_and_metrics_need_one(guarded, path):
         assert "exp-0" not in text
     for headers in (basic("pm-all-secret"), {"authorization": "Bearer pm-all-secret"}, {"x-api-key": "pm-all-secret"}):
         assert fetch(guarded.url + path, **headers)[0] == 200
+
+
+KILLED = """
+import os, sys, time
+from pathlib import Path
+from paymaster.accounting.accounts import Charge, Hold
+from paymaster.ledgers.sqlite.ledger import SqliteLedger
+from paymaster.runtime import BlockingRuntime, run
+charges = (Charge("usd/~ann/run/r", 180_000_000, None), Charge("usd/~ben/run/r", 900_000_000, None))
+run(SqliteLedger(Path(sys.argv[1]), BlockingRuntime().sleep).reserve(Hold("h", charges, 600_000), time.time_ns() // 1_000_000))
+os.kill(os.getpid(), 9)
+"""
+
+
+def test_it_says_what_a_process_that_ended_still_holds_of_what_the_reader_may_see(tmp_path):
+    key = Key(id="k1", user="ann", digest=digest_of("pm-ann-secret"), operator=False)
+    access = AccessPolicy(find_key=lambda shown: key if matches(shown, key.digest) else None, needs_key=lambda: True)
+    running, url = begin(tmp_path, access)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+    with running:
+        with subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path / "state" / "ledger.sqlite3")], env=environment) as killed:
+            killed.wait()
+        status, text, _ = fetch(f"{url}/dashboard/live", authorization="Bearer pm-ann-secret")
+    assert status == 200
+    assert f"$0.18 is held by a process that ended (pid {killed.pid}); charged by the next call." in text
 
 
 def test_a_browser_gets_a_password_prompt(guarded):

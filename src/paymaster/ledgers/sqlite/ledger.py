@@ -3,6 +3,7 @@
 import logging
 import random
 import sqlite3
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence, Sized
 from contextlib import aclosing, suppress
 from dataclasses import replace
@@ -94,6 +95,7 @@ class SqliteLedger:
         self._lock = Lock()
         self._store: SqliteStore | None = None
         self._locks: ProcessLocks | None = None
+        self._looks_at_ns = 0  # what each call compares: the locks know the rest
         self._worked = False
         self.known = known or KnownLedger()
         self._machine_time = machine_time
@@ -113,7 +115,7 @@ class SqliteLedger:
 
     async def reserve(self, hold: Hold, now_ms: int, *, queue_for_ms: int = 0) -> ReserveOutcome:
         """Admit the hold whole or not at all; see `Books`."""
-        claimed = self._claim_ended(LOOK_MS)
+        claimed = self._claim_ended(LOOK_MS) if time.monotonic_ns() >= self._looks_at_ns else ()
         lost = await self._charge_ended(claimed, now_ms) if claimed else ()
         answer = await self._ask(hold, now_ms, queue_for_ms)
         if isinstance(answer, Refused) and (claimed := self._claim_ended(LOOK_WHEN_REFUSED_MS)):
@@ -142,7 +144,7 @@ class SqliteLedger:
 
     async def settle(self, settlement: Settlement, now_ms: int) -> Settled:
         """Post the actual amounts and the record, once."""
-        claimed = self._claim_ended(LOOK_MS)
+        claimed = self._claim_ended(LOOK_MS) if time.monotonic_ns() >= self._looks_at_ns else ()
         try:
             lost = await self._charge_ended(claimed, now_ms) if claimed else ()
             settled = await self._write(lambda store: transactions.settle(store, settlement, now_ms))
@@ -258,7 +260,10 @@ class SqliteLedger:
         if not self._is_time_to_look(every_ms):
             return []
         with self._lock:
-            return self._process_locks().claim_ended()
+            locks = self._process_locks()
+            claimed = locks.claim_ended()
+            self._looks_at_ns = locks.looks_at_ns(LOOK_MS)
+            return claimed
 
     def _process_locks(self) -> ProcessLocks:
         """The locks under the name that this process has, which a forked child has another of."""
@@ -389,4 +394,4 @@ class SqliteLedger:
         if self._store is not None:
             self._store.connection.close()
             self._store = self._placement = None
-        self._locks = None
+        self._locks, self._looks_at_ns = None, 0

@@ -91,8 +91,11 @@ class ProcessLocks:
 
     def is_time_to_look(self, every_ms: int) -> bool:
         """Whether any user in this process looked for ended processes longer ago than that; 0 is always."""
-        own, now_ns = self._own, time.monotonic_ns()
-        return not every_ms or (now_ns >= own.looked_at_ns + every_ms * 1_000_000 and now_ns >= own.idle_until_ns)
+        return not every_ms or time.monotonic_ns() >= self.looks_at_ns(every_ms)
+
+    def looks_at_ns(self, every_ms: int) -> int:
+        """When that is, by the monotonic clock."""
+        return max(self._own.looked_at_ns + every_ms * 1_000_000, self._own.idle_until_ns)
 
     def claim_ended(self) -> list[ClaimedFile]:
         """The files of ended processes, each to be removed or released."""
