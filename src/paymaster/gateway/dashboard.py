@@ -52,7 +52,7 @@ class DashboardData:
         self._views: dict[tuple[str, Reader], tuple[int, Dashboard]] = {}
 
     async def view(self, range_name: str, reader: Reader) -> Dashboard:
-        """The dashboard of this instant, or at most a second old. `reader` is this user, with one of the user's keys.
+        """The dashboard of this instant, or one that was made at most a second ago. `reader` is this user, with one of the user's keys.
 
         Raises LedgerUnavailable.
         """
@@ -67,7 +67,7 @@ class DashboardData:
             timelines = [self._spending.timeline(by, now_ms - RANGES_MS[range_name], now_ms + 1) for by in CHARTED]
             status = (await self._readings.status(reader)).status
             view = dashboard(reader, status, world.registry, timelines, self._recent_calls.calls(notes), now_ms, range_name)
-            self._views[range_name, reader] = now_ms, view
+            self._views[range_name, reader] = self._runtime.now_ms(), view
             return view
 
 
@@ -78,6 +78,8 @@ class DashboardPages:
         self._service = service
         self._readings = readings
         self._data: dict[str | None, DashboardData] = {}
+        self._drawing = asyncio.Lock()
+        self._drawn: tuple[Dashboard, str] | None = None
         self._pages = Pages(duration=duration, clock=_clock, iso=_iso, ranges=tuple(RANGES_MS))
 
     def routes(self) -> list[BaseRoute]:
@@ -108,14 +110,24 @@ class DashboardPages:
     async def _page(self, request: Request, reader: Reader) -> Response:
         view = await self._view(request, reader)
         subtitle = "All calls and budgets" if reader.user is None else f"The calls and budgets of {reader.user}"
-        text = await asyncio.to_thread(self._pages.render, "dashboard.html", view=view, subtitle=subtitle)
+        async with self._drawing:
+            text = await asyncio.to_thread(self._pages.render, "dashboard.html", view=view, subtitle=subtitle)
         return Response(text, headers=_HEADERS, media_type="text/html")
 
     async def _live(self, request: Request, reader: Reader) -> Response:
         view = await self._view(request, reader)
-        # Charts take tens of milliseconds to draw: open calls must not wait for them.
-        text = await asyncio.to_thread(self._pages.render, "live.html", view=view)
+        text = await self._draw(view)
         return Response(text, headers={**_HEADERS, "x-paymaster-clock": _clock(view.now_ms)}, media_type="text/html")
+
+    async def _draw(self, view: Dashboard) -> str:
+        """The live part, drawn once for all who see the same.
+
+        Charts take tens of milliseconds to draw: open calls must not wait for them. Nor for many threads that take turns, so one draws.
+        """
+        async with self._drawing:
+            if self._drawn is None or self._drawn[0] is not view:
+                self._drawn = view, await asyncio.to_thread(self._pages.render, "live.html", view=view)
+            return self._drawn[1]
 
     async def _view(self, request: Request, reader: Reader) -> Dashboard:
         range_name = request.query_params.get("range", DEFAULT_RANGE)

@@ -29,14 +29,18 @@ class AccountViews:
 
     def __init__(self, now_ms: int, expired: Iterable[OpenHold] = (), tickets: Iterable[Ticket] = ()) -> None:
         self.now_ms = now_ms
-        self._lost: dict[str, list[tuple[OpenHold, Charge]]] = {}
-        for hold in expired:
-            for charge in hold.charges:
-                self._lost.setdefault(charge.account, []).append((hold, charge))
+        self._lost: dict[str, list[tuple[int, Charge]]] = {}
+        self.add_expired(expired)
         self._ahead: dict[str, int] = {}
         for ticket in tickets:
             for account, amount in ticket.asks.items():
                 self._ahead[account] = self._ahead.get(account, 0) + amount
+
+    def add_expired(self, holds: Iterable[OpenHold]) -> None:
+        """Count more holds as a sweep would."""
+        for hold in holds:
+            for charge in hold.charges:
+                self._lost.setdefault(charge.account, []).append((hold.at_ms, charge))
 
     def at(self, now_ms: int) -> "AccountViews":
         """The same at another time."""
@@ -66,12 +70,12 @@ class AccountViews:
 
     def _balance(self, row: AccountRow, expired_open: int, expired_settled: int, free_at: tuple[tuple[int, int], ...]) -> Balance:
         settled, live, held = row.settled, row.live - expired_settled, row.held - expired_open
-        for hold, charge in self._lost.get(row.name, ()):
+        for held_at_ms, charge in self._lost.get(row.name, ()):
             window_ms = charge.window_ms
             if window_ms is None:
                 settled += charge.amount
             elif window_ms > 0:
-                if hold.at_ms + window_ms <= self.now_ms:
+                if held_at_ms + window_ms <= self.now_ms:
                     continue  # it has left the window, and is among the entries that have
                 live += charge.amount
             held -= charge.amount

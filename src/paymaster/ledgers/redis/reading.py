@@ -44,7 +44,6 @@ class _Page(NamedTuple):
     """Some accounts at `at_ms`. A window is None if it is empty, and -1 as its sum of open holds if it was too long to add up."""
 
     at_ms: int
-    cursor: str
     has_expired: bool
     has_tickets: bool
     rows: list[tuple[AccountRow, WindowSum | None]]
@@ -116,42 +115,43 @@ class RedisReading:
         Holds whose lease is over are read behind the accounts: each that is open then was open when its accounts were read, so it is not
         counted twice if somebody charges it meanwhile.
         """
-        tickets: Sequence[Ticket] = ()
-        behind: list[tuple[_Page, dict[str, list[Entry]]]] = []
-        async for page in self._account_pages(wanted, now_ms):
-            if page.has_tickets and not tickets:
-                tickets = (await self._tickets(now_ms))[1]
-            long = [row.name for row, window in page.rows if window is _LONG or (whole and window is not None)]
-            read = page, await self._windows(long, now_ms)
+        seen, names = AccountViews(0), set[str]()
+        behind: list[list[Reply]] = []
+        async for reply in self._account_pages(wanted, now_ms):
+            page = self._parse(_read_page, reply)
+            if page.has_tickets and not names:
+                seen = AccountViews(0, (), (await self._tickets(now_ms))[1])
             if page.has_expired or behind:
-                behind.append(read)
+                behind.append(reply)  # as it was answered: objects by the hundred thousand would keep the garbage collector busy
             else:
-                yield self._view(AccountViews(page.at_ms, (), tickets), *read, now_ms, whole=whole)
+                yield await self._view(seen, page, names, now_ms, whole=whole)
         if behind:
-            seen = AccountViews(0, await self._expired_holds(now_ms), tickets)
-            for page, windows in behind:
-                yield self._view(seen.at(page.at_ms), page, windows, now_ms, whole=whole)
+            async for holds in self._expired_holds(now_ms):
+                seen.add_expired(holds)
+            for reply in behind:
+                yield await self._view(seen, self._parse(_read_page, reply), names, now_ms, whole=whole)
 
-    def _view(self, seen: AccountViews, page: _Page, windows: Mapping[str, list[Entry]], now_ms: int, *, whole: bool) -> dict[str, Balance]:
-        balances: dict[str, Balance] = {}
-        for row, window in page.rows:
+    async def _view(self, seen: AccountViews, page: _Page, names: set[str], now_ms: int, *, whole: bool) -> dict[str, Balance]:
+        """The accounts of a page that are not among the `names` that were read: the server may answer one twice."""
+        rows = [(row, window) for row, window in page.rows if row.name not in names]
+        names.update(row.name for row, _ in rows)
+        windows = await self._windows([row.name for row, window in rows if window is _LONG or (whole and window is not None)], now_ms)
+        then, balances = seen.at(page.at_ms), dict[str, Balance]()
+        for row, window in rows:
             entries = windows.get(row.name)
             if entries is None:
-                balances[row.name] = seen.short(row, window)
+                balances[row.name] = then.short(row, window)
             else:
-                balances[row.name] = seen.whole(row, entries) if whole else seen.short(row, sum_window(entries, page.at_ms))
+                balances[row.name] = then.whole(row, entries) if whole else then.short(row, sum_window(entries, page.at_ms))
         return balances_as_seen(balances, self._time(page.at_ms, now_ms), now_ms)
 
-    async def _account_pages(self, wanted: ScriptRequest, now_ms: int) -> AsyncGenerator[_Page, None]:
-        """Accounts as they are written, each once: the server may answer one twice."""
-        cursor, seen = "0", set[str]()
+    async def _account_pages(self, wanted: ScriptRequest, now_ms: int) -> "AsyncGenerator[list[Reply], None]":
+        """Accounts as they are written, page by page."""
+        cursor = "0"
         while True:
-            request = {**self._clock(now_ms), **wanted, "cursor": cursor, "count": PAGE}
-            page = self._parse(_read_page, await self._ask("balances", request))
-            rows = [(row, window) for row, window in page.rows if row.name not in seen]
-            seen.update(row.name for row, _ in rows)
-            yield page._replace(rows=rows)
-            cursor = page.cursor
+            reply = await self._ask("balances", {**self._clock(now_ms), **wanted, "cursor": cursor, "count": PAGE})
+            yield reply
+            cursor = self._parse(_read_cursor, reply)
             if cursor == "0":
                 return
 
@@ -169,15 +169,16 @@ class RedisReading:
             rest = rest[done:]
         return found
 
-    async def _expired_holds(self, now_ms: int) -> list[OpenHold]:
-        found: dict[str, OpenHold] = {}
-        cursor = "0"
+    async def _expired_holds(self, now_ms: int) -> AsyncGenerator[list[OpenHold], None]:
+        """The open holds whose lease is over, each once."""
+        seen, cursor = set[str](), "0"
         while True:
             reply = await self._ask("expired_holds", {**self._clock(now_ms), "cursor": cursor, "count": HOLDS})
             cursor, holds = self._parse(_read_holds, reply)
-            found.update((hold.id, hold) for hold in holds)
+            yield [hold for hold in holds if hold.id not in seen]
+            seen.update(hold.id for hold in holds)
             if cursor == "0":
-                return list(found.values())
+                return
 
     async def _tickets(self, now_ms: int) -> tuple[int, list[Ticket]]:
         """The ledger's time, and the tickets by turn."""
@@ -199,13 +200,17 @@ class RedisReading:
         return at_ms if self._server_clock else now_ms
 
 
+def _read_cursor(reply: "list[Reply]") -> str:
+    return bytes_of(reply[1]).decode()
+
+
 def _read_page(reply: "list[Reply]") -> _Page:
-    _, cursor, has_expired, has_tickets, *items = reply
+    _, _, has_expired, has_tickets, *items = reply
     rows: list[tuple[AccountRow, WindowSum | None]] = []
     for name, packed in pairs_of([bytes_of(item) for item in items]):
         settled, live, held, *window = figures(packed)
         rows.append((AccountRow(text_of(name, "account"), settled, live, held), _read_window(window)))
-    return _Page(read_time(reply), bytes_of(cursor).decode(), has_expired == 1, has_tickets == 1, rows)
+    return _Page(read_time(reply), has_expired == 1, has_tickets == 1, rows)
 
 
 def _read_window(sums: Sequence[int]) -> WindowSum | None:
