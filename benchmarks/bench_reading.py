@@ -8,6 +8,7 @@ charges them is measured. How many accounts is the first argument. The exit stat
 
 import asyncio
 import contextlib
+import gc
 import multiprocessing
 import sys
 import tempfile
@@ -23,10 +24,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from paymaster.accounting.accounts import Charge, Hold, Post
+from paymaster.cli.commands.serve import GC_THRESHOLD
 from paymaster.gateway import status_readings
 from paymaster.gateway.observability import Observability
 from paymaster.gateway.service import Service
-from paymaster.gateway.serving import GatewayConfig, listen, serve_here
+from paymaster.gateway.serving import GatewayConfig, RunningGateway, listen, serve_here
 from paymaster.ledgers.admin.export_format import AccountSums, ExportHead, Item, WindowEntry
 from paymaster.ledgers.store import OpenHold
 from paymaster.ledgers.urls import admin_for, open_ledger
@@ -97,7 +99,14 @@ def serve(folder: Path, ledger: str, ready: Connection) -> None:
         extra_routes=(observability.routes, heartbeat.routes),
     )
     server_socket = listen("127.0.0.1", 0)
-    serve_here(config, server_socket, lambda _: ready.send(server_socket.getsockname()[1]))
+
+    def begin(_: RunningGateway) -> None:
+        gc.collect()  # as `paymaster serve` does
+        gc.freeze()
+        gc.set_threshold(GC_THRESHOLD, 20, 20)
+        ready.send(server_socket.getsockname()[1])
+
+    serve_here(config, server_socket, begin)
 
 
 def fetch(url: str) -> bytes:

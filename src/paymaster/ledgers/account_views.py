@@ -5,7 +5,7 @@ from itertools import groupby
 from operator import attrgetter
 from typing import NamedTuple
 
-from paymaster.accounting.accounts import Balance, Charge
+from paymaster.accounting.accounts import Balance
 from paymaster.ledgers.store import AccountRow, Entry, OpenHold, Ticket
 
 # So many accounts are a page: reading and looking at them takes a millisecond or two.
@@ -29,7 +29,7 @@ class AccountViews:
 
     def __init__(self, now_ms: int, expired: Iterable[OpenHold] = (), tickets: Iterable[Ticket] = ()) -> None:
         self.now_ms = now_ms
-        self._lost: dict[str, list[tuple[int, Charge]]] = {}
+        self._lost: dict[str, list[tuple[int, int, int | None]]] = {}
         self.add_expired(expired)
         self._ahead: dict[str, int] = {}
         for ticket in tickets:
@@ -40,7 +40,7 @@ class AccountViews:
         """Count more holds as a sweep would."""
         for hold in holds:
             for charge in hold.charges:
-                self._lost.setdefault(charge.account, []).append((hold.at_ms, charge))
+                self._lost.setdefault(charge.account, []).append((hold.at_ms, charge.amount, charge.window_ms))
 
     def at(self, now_ms: int) -> "AccountViews":
         """The same at another time."""
@@ -70,15 +70,14 @@ class AccountViews:
 
     def _balance(self, row: AccountRow, expired_open: int, expired_settled: int, free_at: tuple[tuple[int, int], ...]) -> Balance:
         settled, live, held = row.settled, row.live - expired_settled, row.held - expired_open
-        for held_at_ms, charge in self._lost.get(row.name, ()):
-            window_ms = charge.window_ms
+        for held_at_ms, amount, window_ms in self._lost.get(row.name, ()):
             if window_ms is None:
-                settled += charge.amount
+                settled += amount
             elif window_ms > 0:
                 if held_at_ms + window_ms <= self.now_ms:
                     continue  # it has left the window, and is among the entries that have
-                live += charge.amount
-            held -= charge.amount
+                live += amount
+            held -= amount
         return Balance(settled, live, held, self._ahead.get(row.name, 0), free_at)
 
 
