@@ -148,20 +148,23 @@ def test_a_circuit_stays_half_open_for_as_long_as_the_provider_asked() -> None:
 @pytest.mark.parametrize(
     ("longest_ms", "pauses_ms"),
     [
-        (15_000, [1_000, 1_500, 2_250, 3_375, 5_062, 7_593, 11_389, 15_000, 15_000, 15_000]),
-        (300, [300] * 10),
-        (120_000, [7_500, 11_250, 16_875, 25_312, 37_968, 56_952, 85_428, 120_000, 120_000, 120_000]),
+        (15_000, [1_000, 1_250, 1_562, 1_952, 2_440, 3_050, 3_812, 4_765, 5_956, 7_445, 9_306, 11_632, 14_540, 15_000, 15_000]),
+        (300, [300] * 15),
+        (
+            120_000,
+            [7_500, 9_375, 11_718, 14_647, 18_308, 22_885, 28_606, 35_757, 44_696, 55_870, 69_837, 87_296, 109_120, 120_000, 120_000],
+        ),
     ],
 )
 def test_the_pauses_of_an_outage_grow_up_to_the_longest(longest_ms: int, pauses_ms: list[int]) -> None:
-    assert [breaker.outage_pause_ms(openings, longest_ms) for openings in range(10)] == pauses_ms
+    assert [breaker.outage_pause_ms(openings, longest_ms) for openings in range(15)] == pauses_ms
 
 
 @pytest.mark.parametrize("longest_ms", [15_000, 120_000, 600_000])
 def test_a_circuit_remembers_its_openings_for_as_long_as_its_pauses_grow(longest_ms: int) -> None:
     """Replayed on a clock: each entry of `breaker/m` counts until it ends, and the pause never becomes shorter."""
     now_ms, ends_ms, pauses_ms = 0, list[int](), list[int]()
-    for _ in range(30):
+    for _ in range(60):
         pause_ms = breaker.outage_pause_ms(sum(end_ms > now_ms for end_ms in ends_ms), longest_ms)
         found = breaker.posts(
             "m", State.HALF_OPEN, CircuitEvent.FAILED, pause_ms=pause_ms, half_open_ms=breaker.half_open_ms(10, longest_ms), window_ms=1

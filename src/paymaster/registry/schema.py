@@ -227,7 +227,7 @@ ATTEMPTS = (
 )
 BREAKER_PAUSE = (
     "How long the circuit stays open before a probe. Default 15. If a call has no other model, and a probe costs nothing, the first pauses "
-    "are shorter: from a second on, each half as long again."
+    "are shorter: from a second on, each a quarter longer."
 )
 
 

@@ -48,8 +48,8 @@ FIRST_PAUSE_MS = 1_000
 _SHARE = 16
 """The first pause is at least the longest one divided by this."""
 
-_OPENINGS = 8
-"""A circuit remembers its openings for as many of the longest pauses, by when 1.5 to this power has exceeded `_SHARE`."""
+_OPENINGS = 13
+"""A circuit remembers its openings for as many of the longest pauses: 1.25 to this power exceeds `_SHARE`."""
 
 
 class State(StrEnum):
@@ -138,13 +138,13 @@ def operator_needed(refused: Refused) -> OperatorNeeded | None:
 
 
 def outage_pause_ms(openings: int, longest_ms: int) -> int:
-    """How long a circuit stays open if somebody waits for the model: half as long again each time it opens, up to `longest_ms`.
+    """How long a circuit stays open if somebody waits for the model: a quarter longer each time it opens, up to `longest_ms`.
 
-    So an outage is noticed to be over after at most half of its length, or `longest_ms`.
+    So the end of an outage is noticed within some quarter of its length.
     """
     pause_ms = max(FIRST_PAUSE_MS, longest_ms // _SHARE)
     for _ in range(min(openings, _OPENINGS)):
-        pause_ms = pause_ms * 3 // 2
+        pause_ms = pause_ms * 5 // 4
     return min(longest_ms, pause_ms)
 
 
