@@ -19,6 +19,7 @@ from paymaster.accounting.account_names import (
     key_subject,
     owner_of,
     parse,
+    prefixes_of_run,
     without_owner,
 )
 
@@ -111,3 +112,13 @@ def test_money_has_a_name_of_its_own() -> None:
     assert dimensions_of("requests/m") is None
     assert owner_of("requests/m") is None
     assert without_owner("requests/m") == "requests/m"
+
+
+@pytest.mark.parametrize("run", ["exp-1", "a/user/b", "~ann", "50%2F", "ann/exp"])
+@pytest.mark.parametrize("owner", [None, "ann"])
+@pytest.mark.parametrize("models", [(), ("a", "b")])
+@pytest.mark.parametrize("dimension", ["run", "batch", "instance"])
+def test_the_accounts_of_a_run_begin_with_one_of_its_prefixes(run, owner, models, dimension):
+    value = f"{run}:i1" if dimension == "instance" else run
+    assert budget_account({dimension: value, "user": "x"}, models, owner).startswith(prefixes_of_run(run))
+    assert not budget_account({"run": "other"}).startswith(prefixes_of_run(run))
