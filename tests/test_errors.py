@@ -28,6 +28,7 @@ from paymaster.gateway.request_body import HungUp
 from paymaster.ledgers.admin.export_format import InvalidExport
 from paymaster.ledgers.redis.damage import DamagedValue
 from paymaster.ledgers.redis.migration import Superseded
+from paymaster.ledgers.redis.renewal import NotRenewed
 from paymaster.ledgers.redis.scripts import NotAcknowledged
 from paymaster.ledgers.sqlite.store import DamagedRow
 from paymaster.providers.scripted.script import ScriptInvalid
@@ -70,6 +71,7 @@ EXAMPLES: list[BaseException] = [
     DamagedRow("the clock is missing"),
     DamagedValue("account", "usd/run/r"),
     Superseded(b"TAKEN"),
+    NotRenewed("OTHER"),
     NotPrivate("others can write it", "Make it yours."),
     ExchangeBroken(ExchangeFault.LOST, "reset by peer"),
     ExchangeBroken(ExchangeFault.SILENT, ""),
