@@ -19,6 +19,7 @@ pytest.importorskip("minisweagent", reason="mini-swe-agent is not installed: pip
 from agents.batches import NAMES, Batch, model, wait
 from agents.steps import SUBMIT
 from paymaster.cli import main as command_line
+from paymaster.client import Client
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -131,15 +132,128 @@ def test_a_mistake_ends_with_status_2_before_an_instance_begins(
     assert server.bill()["requests"] == 0
 
 
-def test_ctrl_c_begins_no_more_instances_and_ends_with_status_130(batch: Batch, serve: Serve, registry: Write) -> None:
-    server = serve(m=model(batch, latency_ms=800))
-    process = batch.start("--model-registry", str(registry(server, "m")), workers=1)
-    while not server.bill()["requests"]:
+def failing(kind: str, **more: object) -> dict[str, object]:
+    return {"faults": [{"kind": kind, "always": True, **more}]}
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [
+        ("context_too_long", "ContextWindowExceededError"),
+        ("content_filter", "ContentPolicyViolationError"),
+        ("bad_request", "BadRequestError"),
+    ],
+)
+def test_a_refusal_of_the_request_is_recorded_with_the_work_and_never_paid_for_again(
+    batch: Batch, serve: Serve, registry: Write, kind: str, status: str
+) -> None:
+    server = serve(m=model(batch, **failing(kind, after=6)))
+    args = ["--model-registry", str(registry(server, "m")), "--run-id", "r"]
+    ended = batch.run(*args, workers=1)
+    assert ended.status == 0, ended
+    statuses = {name: saved["info"]["exit_status"] for name, saved in batch.trajectories().items()}
+    assert [statuses[name] for name in NAMES] == ["Submitted", "Submitted", *[status] * 4]
+    assert set(batch.predictions()) == set(NAMES)
+    assert "Instances: 2 done, 4 " in ended.err
+    assert "with the work so far as the result: toy-3, toy-4, toy-5, toy-6." in ended.err
+    assert "Traceback" not in ended.out + ended.err
+    before = server.bill()["requests"]
+    assert batch.run(*args).status == 0
+    assert server.bill()["requests"] == before
+
+
+def test_the_work_before_an_overflow_is_the_prediction(batch: Batch, serve: Serve, registry: Write) -> None:
+    server = serve(m=model(batch, **failing("context_too_long", after=1)))
+    ended = batch.run("--model-registry", str(registry(server, "m")), "--filter", "toy-1", workers=1)
+    assert ended.status == 0, ended
+    assert batch.is_own_patch("toy-1", batch.predictions()["toy-1"])
+    assert batch.trajectories()["toy-1"]["info"]["submission"] == batch.predictions()["toy-1"]
+
+
+@pytest.mark.parametrize(("kind", "redo"), [("context_too_long", True), ("auth", False), ("overloaded", False)])
+def test_a_batch_without_an_answer_does_not_end_well_and_says_how_to_ask_again(
+    batch: Batch, serve: Serve, registry: Write, kind: str, *, redo: bool
+) -> None:
+    server = serve(m=model(batch, **failing(kind)))
+    path = registry(server, "m", retries_per_model=0, max_wait_s=1)
+    ended = batch.run("--model-registry", str(path), "--run-id", "r", "--slice", "0:2", workers=2)
+    assert ended.status == 1, ended
+    assert "the same command with --run-id r" in ended.err
+    assert ("--redo-existing" in ended.err) == redo
+    assert bool(batch.predictions()) == redo
+
+
+def test_a_larger_model_that_is_down_may_serve_later(batch: Batch, serve: Serve, registry: Write) -> None:
+    path = registry(
+        serve(small=failing("context_too_long"), large=failing("overloaded")), "small", "large", retries_per_model=0, max_wait_s=1
+    )
+    registered = json.loads(path.read_text())
+    registered["models"]["large"]["context_window"] = 128_000
+    path.write_text(json.dumps(registered))
+    ended = batch.run("--model-registry", str(path), "--slice", "0:1", workers=1)
+    assert ended.status == 1, ended
+    assert "No model answered for toy-1" in ended.err
+    assert not batch.predictions()
+
+
+def when_asked(server: ScriptedServer, process: subprocess.Popen[str], number: int, *, requests: int = 1) -> None:
+    """Send a signal once the server has had that many requests."""
+    while server.bill()["requests"] < requests:  # type: ignore[operator]  # the bill's figures are integers
         time.sleep(0.05)
-    os.kill(process.pid, signal.SIGINT)
+        assert process.poll() is None
+    os.kill(process.pid, number)
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_begins_no_more_instances_and_prints_the_way_on(
+    batch: Batch, serve: Serve, registry: Write, number: int, status: int
+) -> None:
+    server = serve(m=model(batch, latency_ms=500))
+    path = registry(server, "m")
+    process = batch.start("--model-registry", str(path), "--run-id", "r", "--budget-usd", "1", workers=1)
+    when_asked(server, process, number)
     ended = wait(process)
-    assert ended.status == 130, ended
+    assert ended.status == status, ended
     assert list(batch.predictions()) == ["toy-1"]
+    assert "Instances: 1 done, 5 not begun." in ended.err
+    assert "To do the rest: the same command with --run-id r" in ended.err
+    assert f"stopped by {'Ctrl-C' if number == signal.SIGINT else 'SIGTERM'}" in ended.err
+    assert batch.run("--model-registry", str(path), "--run-id", "r", "--budget-usd", "1").status == 0
+    assert set(batch.predictions()) == set(NAMES)
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_second_signal_settles_the_open_calls_and_records_no_unfinished_instance(
+    batch: Batch, serve: Serve, registry: Write, number: int, status: int
+) -> None:
+    server = serve(m=model(batch, latency_ms=60_000))
+    path = registry(server, "m")
+    args = ["--model-registry", str(path), "--run-id", "r", "--budget-usd", "1"]
+    process = batch.start(*args, workers=3)
+    when_asked(server, process, number, requests=3)
+    time.sleep(0.5)  # the second signal of a person, or of a supervisor
+    os.kill(process.pid, number)
+    ended = wait(process)
+    assert ended.status == status, ended
+    assert not batch.predictions()
+    assert "Instances: 3 cut off, 3 not begun." in ended.err
+    assert "the same command with --run-id r" in ended.err
+    with Client(path) as client:
+        balance = client.balances("usd/")["usd/run/r"]
+    assert balance.held == 0
+    assert balance.settled > 0
+
+
+def test_sigterm_cuts_off_what_does_not_end_in_time(batch: Batch, serve: Serve, registry: Write) -> None:
+    server = serve(m=model(batch, latency_ms=60_000))
+    path = registry(server, "m")
+    process = batch.start("--model-registry", str(path), "--run-id", "r", "--budget-usd", "1", workers=2)
+    when_asked(server, process, signal.SIGTERM, requests=2)
+    ended = wait(process)
+    assert ended.status == 143, ended
+    assert "2 cut off" in ended.err
+    with Client(path) as client:
+        assert client.balances("usd/")["usd/run/r"].held == 0
 
 
 def outcome(batch: Batch, command: list[str]) -> tuple[int, dict[str, str], str]:

@@ -273,20 +273,71 @@ def test_without_a_registry_mini_is_unchanged(tmp_path: Path, repository: Path, 
     assert outcome(paymaster("mini", *common), trajectory, repository) == expected
 
 
-def test_ctrl_c_ends_an_unattended_run_with_status_130(serve: Serve, registry: Write, trajectory: Path, repository: Path) -> None:
-    path = registry(serve(m={"answers": [bash("true")], "latency_ms": 20_000}), "m")
-    args = ["mini", *BY_ITSELF, "-o", str(trajectory), "--model-registry", str(path), "-v", "-v"]
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [
+        ("context_too_long", "ContextWindowExceededError"),
+        ("content_filter", "ContentPolicyViolationError"),
+        ("bad_request", "BadRequestError"),
+    ],
+)
+def test_a_refusal_of_the_request_ends_the_run_with_its_status_and_the_work(
+    serve: Serve, registry: Write, trajectory: Path, capsys: pytest.CaptureFixture[str], kind: str, status: str
+) -> None:
+    server = serve(m={"answers": [FIX], "faults": [{"kind": kind, "after": 1, "always": True}]})
+    path = registry(server, "m")
+    assert command_line(["mini", *BY_ITSELF, "-o", str(trajectory), "--model-registry", str(path)]) == 1
+    ended = ending(trajectory)
+    assert ended["status"] == status
+    assert "+    return a + b" in ended["submission"]
+    err = capsys.readouterr().err
+    assert "as a patch in the trajectory's `submission`" in err
+    assert f"mini ended with {status}." in err
+    assert server.bill()["requests"] == 2
+
+
+@pytest.mark.parametrize(
+    ("model", "reason"),
+    [
+        ({"api_key_env": "NO_SUCH_KEY"}, "NO_SUCH_KEY is not set"),
+        ({"usd_per_1m_input": None, "usd_per_1m_output": None}, "its price is unknown and the budget is hard"),
+        ({"capabilities": []}, "it lacks function_calling"),
+        ({"context_window": 300, "max_output_tokens": 50, "tokenizer": "gpt-4o"}, "tokens; the model takes 300"),
+    ],
+)
+def test_a_model_that_can_serve_no_call_is_refused_before_anything_starts(
+    tmp_path: Path, trajectory: Path, capsys: pytest.CaptureFixture[str], model: dict[str, object], reason: str
+) -> None:
+    usable = {"provider": "openai", "model_id": "no-such-model", "api_key_env": "PATH", "usd_per_1m_input": 1, "usd_per_1m_output": 1}
+    path = tmp_path / "registry.yaml"
+    section = {key: value for key, value in {**usable, "context_window": 60_000, **model}.items() if value is not None}
+    path.write_text(json.dumps({"models": {"m": section}}))
+    args = ["mini", *BY_ITSELF, "-o", str(trajectory), "--model-registry", str(path), "--budget-usd", "1"]
+    assert command_line(args) == 2
+    assert reason in capsys.readouterr().err
+    assert not trajectory.exists()
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_an_unattended_run_settled_and_prints_the_way_on(
+    serve: Serve, registry: Write, trajectory: Path, repository: Path, number: int, status: int
+) -> None:
+    server = serve(m={"answers": [bash("true")], "latency_ms": 20_000})
+    path = registry(server, "m")
+    args = ["mini", *BY_ITSELF, "-o", str(trajectory), "--model-registry", str(path), "--run-id", "s", "--budget-usd", "1"]
     process = subprocess.Popen(
         paymaster(*args), cwd=repository, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
     assert process.stderr is not None
-    seen = ""
-    while "held for" not in seen:
-        line = process.stderr.readline()
-        assert line, seen
-        seen += line
-    time.sleep(0.2)
-    os.kill(process.pid, signal.SIGINT)
+    while not server.bill()["requests"]:
+        assert process.poll() is None
+        time.sleep(0.05)
+    os.kill(process.pid, number)
     remaining = process.stderr.read()
     process.stderr.close()
-    assert process.wait(120) == 130, seen + remaining
+    assert process.wait(120) == status, remaining
+    assert "To go on: the same command with --run-id s" in remaining
+    with Client(path) as client:
+        balance = client.balances("usd/")["usd/run/s"]
+    assert balance.held == 0
+    assert balance.settled > 0

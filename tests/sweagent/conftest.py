@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from paymaster.client import Client
+
 HERE = Path(__file__).resolve().parent
 BASE = "http://127.0.0.1:8123/v1"
 CALC = "def add(a, b):\n    return a - b\n\n\ndef mul(a, b):\n    return a * b\n\n\n# {name}\n"
@@ -92,6 +94,11 @@ class Outcome:
         prediction = json.loads((self.directory / run / task / f"{task}.pred").read_text())
         patch = prediction["model_patch"] or ""
         return f"index {blob}" in patch and FIXED in patch
+
+    def held_nanousd(self, account: str) -> int:
+        """What is held on an account of the ledger."""
+        with Client(self.directory / "registry.yaml", state_dir=str(self.directory / "state")) as client:
+            return client.balances(account)[account].held
 
     def billed_nanousd(self) -> int:
         """What the model server billed."""
@@ -172,12 +179,16 @@ class Bench:
         ]
         self.commands.append([*self._program(plain=plain), *args, *self._config(config), *flags])
 
-    def run(self, *server: str, environ: dict[str, str] | None = None) -> Outcome:
-        """Run the added commands at the same time, against a model server with these arguments."""
+    def run(self, *server: str, environ: dict[str, str] | None = None, signals: Sequence[tuple[int, int]] = ()) -> Outcome:
+        """Run the added commands at the same time, against a model server with these arguments.
+
+        `signals` are sent in turn, each after so many calls. An empty value in `environ` unsets a variable.
+        """
         plan = {
             "keep": str(self.directory),
             "visible": [str(HERE.parent.parent), str(self.venv), str(self.source)],
-            "env": self._environment(environ or {}),
+            "env": {name: value for name, value in self._environment(environ or {}).items() if value},
+            "signals": list(signals),
             "server": list(server),
             "commands": self.commands,
             "timeout_s": self.timeout_s,

@@ -2,7 +2,8 @@
 
     unshare --mount --net --propagation private python sandbox.py PLAN.json
 
-The plan names the directory that is kept (`keep`), the model server's arguments, and the commands, which run at the same time. SWE-agent's
+The plan names the directory that is kept (`keep`), the model server's arguments, the commands, which run at the same time, and the signals
+that they get, each once the server has logged so many calls. SWE-agent's
 local deployment writes to /root and to a directory of the root, so without a sandbox its runs would change this machine. Needs root.
 Results: `keep`/N.log and `keep`/N.status for each command, counted from 0.
 """
@@ -59,6 +60,12 @@ def wait_for_server() -> None:
     sys.exit("the model server did not start")
 
 
+def wait_for_calls(log: Path, calls: int, running: list[subprocess.Popen[bytes]]) -> None:
+    while log.read_text().count("\n") < calls and any(process.poll() is None for process in running):
+        time.sleep(0.1)
+    time.sleep(0.5)  # two signals of a person are not at the same moment
+
+
 def main() -> None:
     plan: dict[str, Any] = json.loads(Path(sys.argv[1]).read_text())
     keep = Path(plan["keep"])
@@ -75,6 +82,10 @@ def main() -> None:
         for number, args in enumerate(plan["commands"]):
             log = (keep / f"{number}.log").open("w")
             running.append(subprocess.Popen(args, env=plan["env"], stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT))
+        for calls, number in plan["signals"]:
+            wait_for_calls(keep / "calls.jsonl", calls, running)
+            for process in running:
+                process.send_signal(number)
         for number, process in enumerate(running):
             (keep / f"{number}.status").write_text(str(process.wait(timeout=plan["timeout_s"])))
     finally:

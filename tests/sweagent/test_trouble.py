@@ -89,20 +89,20 @@ def test_a_fallback_answers_for_a_throttled_and_then_failing_primary(bench):
 
 
 @pytest.mark.parametrize(
-    ("trouble", "exit_status", "requests"),
+    ("trouble", "exit_status", "requests", "status"),
     [
-        ("context@2", "submitted (exit_context)", None),
-        ("content@2", "submitted (exit_format)", None),
-        ("broken@2", "submitted (exit_error)", 3),
-        ("key@2", "submitted (exit_error)", None),
-        ("unknown@2", "submitted (exit_error)", None),
-        ("quota@2", "submitted (exit_error)", None),
+        ("context@2", "submitted (exit_context)", None, 0),
+        ("content@2", "submitted (exit_format)", None, 0),
+        ("broken@2", "submitted (exit_error)", 3, 0),
+        ("key@2", "submitted (exit_error)", None, 1),
+        ("unknown@2", "submitted (exit_error)", None, 1),
+        ("quota@2", "submitted (exit_error)", None, 1),
     ],
 )
-def test_each_failure_ends_an_instance_with_its_exit_status_and_work_submitted(bench, trouble, exit_status, requests):
+def test_each_failure_ends_an_instance_with_its_exit_status_and_work_submitted(bench, trouble, exit_status, requests, status):
     bench.single(bench.task(looks=1, marker=f"trouble={trouble}"), f"--model-registry={bench.registry()}")
     outcome = bench.run()
-    assert outcome.statuses == [0], outcome.logs[0][-3000:]
+    assert outcome.statuses == [status], outcome.logs[0][-3000:]
     assert outcome.info("toy-1")["exit_status"] == exit_status
     assert outcome.has_own_patch("toy-1")
     if requests is not None:
