@@ -96,18 +96,18 @@ def test_what_passes_is_asked_again_and_what_does_not_is_recorded_and_no_paid_pa
     batch = [bench.task("toy-1"), bench.task("toy-2", marker="trouble=context@1"), bench.task("toy-3", marker="trouble=down@1")]
     policy = "    retries_per_model: 0\n    max_wait_s: 1\n"
     flags = [f"--model-registry={bench.registry(policy)}", "--run-id=r"]
-    bench.batch(batch, *flags, workers=1)
+    bench.batch(batch, *flags, workers=3)
     outcome = bench.run()
     assert outcome.statuses == [1], outcome.logs[0][-3000:]
     assert statuses(outcome, batch) == {"toy-1": "submitted", "toy-2": "submitted (exit_context)", "toy-3": "early_exit"}
     assert all(outcome.has_own_patch(task.name) for task in batch)
     assert "Instances: 1 done, 1 context too long, 1 no model answered." in outcome.logs[0]
-    bench.batch(batch, *flags, workers=1)
+    bench.batch(batch, *flags, workers=3)
     later = bench.run()
     assert later.statuses == [1], later.logs[0][-3000:]
     assert set(Counter(call["task"] for call in later.calls)) == {"toy-3"}
     assert all(later.has_own_patch(task.name) for task in batch)
-    bench.batch(batch, *flags, workers=1)
+    bench.batch(batch, *flags, workers=3)
     down = bench.run("--fault=m-primary=down", "--fault=m-fallback=down")
     assert down.statuses == [1], down.logs[0][-3000:]
     assert all(down.has_own_patch(task.name) for task in batch)
@@ -128,6 +128,7 @@ def test_a_signal_ends_a_batch_and_the_same_command_does_the_rest(bench, number,
     bench.batch(batch, *flags, workers=3)
     later = bench.run()
     assert later.statuses == [0], later.logs[0][-3000:]
+    assert statuses(later, batch) == dict.fromkeys((task.name for task in batch), "submitted"), later.logs[0][-6000:]
     assert all(later.has_own_patch(task.name) for task in batch)
 
 

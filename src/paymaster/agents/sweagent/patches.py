@@ -10,10 +10,12 @@
 | `RunBatchProgressManager.__init__`              | a line for money in the progress display                       |
 | `DefaultAgent.attempt_autosubmission_after_…`   | of a batch: what the next start does again                     |
 | `run_batch.save_predictions`                    | the same: no empty patch                                       |
+| `RunBatch.should_skip`                          | a result without its prediction: a signal came between both    |
 
 `installed` makes the replacements, and undoes all of them when the run is over.
 """
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -166,6 +168,17 @@ def _patch_results(session: Session, run_batch: Any, undo: ExitStack) -> None:  
         if result.info.get("submission") or not session.will_be_asked_again:
             save(directory, instance, result)
 
+    should_skip = run_batch.RunBatch.should_skip
+
+    def skip_with_prediction(self: Any, instance: Any) -> Any:  # noqa: ANN401  as above
+        if status := should_skip(self, instance):
+            name = str(instance.problem_statement.id)
+            if not (self.output_dir / name / f"{name}.pred").exists():
+                saved = json.loads((self.output_dir / name / f"{name}.traj").read_text())
+                save(self.output_dir, name, run_batch.AgentRunResult(info=saved["info"], trajectory=saved["trajectory"]))
+        return status
+
+    _replace(undo, run_batch.RunBatch, "should_skip", skip_with_prediction)
     _replace(undo, agent_class, "attempt_autosubmission_after_error", submit_after_error)
     _replace(undo, run_batch, "save_predictions", save_unless_empty)
 
