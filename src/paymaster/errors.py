@@ -134,12 +134,26 @@ class RequestInvalid(UsageMistake):
     """The request is invalid: no provider could serve it."""
 
 
-class NoModelFits(UsageMistake):
-    """No model can serve the request; `reasons` says what each lacks. `too_long`: a shorter prompt could be served."""
+@dataclass(frozen=True, slots=True)
+class PromptSize:
+    """The tokens of a prompt that is too long, and the most that the model takes; None where unknown."""
 
-    def __init__(self, message: str, reasons: Sequence[tuple[str, str]], *, advice: str = "", too_long: bool = False) -> None:
+    prompt_tokens: int | None = None
+    window_tokens: int | None = None
+
+
+class NoModelFits(UsageMistake):
+    """No model can serve the request; `reasons` says what each lacks. `too_long`: a shorter prompt could be served.
+
+    `size` is then what is known of the model that takes most.
+    """
+
+    def __init__(
+        self, message: str, reasons: Sequence[tuple[str, str]], *, advice: str = "", too_long: bool = False, size: PromptSize | None = None
+    ) -> None:
         self.reasons = tuple(reasons)
         self.too_long = too_long
+        self.size = size or PromptSize()
         super().__init__(message, advice=advice)
 
 
@@ -198,6 +212,7 @@ class NoModelAvailable(CallFailed):
     """Every candidate failed or was skipped; `reasons` says why each did.
 
     `failure` is the kind of the last failure, of this call or of another that keeps a model from being called; empty if none is known.
+    `too_long`: the prompt was too long for each that could have served it, so a shorter one could be served; `size` has the figures.
     """
 
     http_status = 503
@@ -210,9 +225,13 @@ class NoModelAvailable(CallFailed):
         advice: str = "",
         retry_after_ms: int | None = None,
         failure: str = "",
+        too_long: bool = False,
+        size: PromptSize | None = None,
     ) -> None:
         self.reasons = tuple(reasons)
         self.failure = failure
+        self.too_long = too_long
+        self.size = size or PromptSize()
         super().__init__(message, advice=advice, retry_after_ms=retry_after_ms)
 
 

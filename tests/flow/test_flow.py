@@ -25,7 +25,7 @@ from paymaster.flow.ports import ProviderChunk
 from paymaster.flow.replies import Reply
 from paymaster.ledgers.memory import MemoryLedger
 from paymaster.registry.models import Limits, Model, Registry
-from paymaster.routing.failures import Billed, FailureKind
+from paymaster.routing.failures import Billed, FailureKind, SizeFigures
 from paymaster.routing.requests import Request
 from paymaster.testing import ManualRuntime
 
@@ -305,12 +305,10 @@ def test_a_content_policy_gives_up_unless_the_policy_says_next() -> None:
     assert lenient.ask().model == "b"
 
 
-def test_a_context_that_is_too_long_goes_to_a_larger_one_only() -> None:
+def test_a_context_that_is_too_long_goes_to_a_model_that_takes_what_was_counted() -> None:
     models = (model("a", context_window=1000), model("small", context_window=900), model("large", context_window=9000))
-    box = Box(
-        registry(*models, min_output_tokens=1),
-        {"a": [failure(FailureKind.CONTEXT_TOO_LONG)], "small": [answer()], "large": [answer()]},
-    )
+    too_long = failure(FailureKind.CONTEXT_TOO_LONG, size=SizeFigures(window_tokens=1000, prompt_tokens=1200))
+    box = Box(registry(*models, min_output_tokens=1), {"a": [too_long], "small": [answer()], "large": [answer()]})
     assert box.ask().model == "large"
     assert box.called() == ["a", "large"]
 

@@ -82,7 +82,8 @@ def test_the_hold_is_the_worst_case_of_prompt_and_output() -> None:
 @pytest.mark.parametrize(
     ("settings", "output_tokens", "sent"),
     [
-        ({"max_output_tokens": None, "context_window": 5000}, 4900, False),
+        ({"max_output_tokens": None, "context_window": 5000}, 4900, True),
+        ({"max_output_tokens": None, "context_window": 5000, "price": None}, 4900, False),
         ({"max_output_tokens": None, "context_window": 500_000}, 16_384, True),
         ({"max_output_tokens": None}, 16_384, True),
         ({"max_output_tokens": None, "price": None}, 16_384, False),
@@ -99,7 +100,7 @@ def test_a_prompt_that_does_not_fit_is_passed_over_only_where_the_count_is_exact
     small = model("a", context_window=1000, max_input_tokens=900)
     assert against(Request(messages=HELLO), small, Counts(950)) == (SkipCause.CONTEXT, "the prompt has 950 tokens; the model takes 900")
     assert against(Request(messages=HELLO), model("a", context_window=1000), Counts(1000))[0] is SkipCause.CONTEXT
-    assert only(Request(messages=HELLO), small, Counts(4000, likely=2000, exact=False)).output_tokens == 1000
+    assert only(Request(messages=HELLO), small, Counts(4000, likely=2000, exact=False)).output_tokens == 256
 
 
 def test_parts_that_no_rule_bounds_hold_the_whole_context() -> None:

@@ -206,7 +206,7 @@ def test_a_model_without_a_price_is_named_once(events, caplog):
 
 
 HEARS_NOTHING = """
-from paymaster.flow.events import HoldLost
+from paymaster.flow.ledger_events import HoldLost
 from paymaster.scope import Scope
 from paymaster.telemetry.logs import EventLog
 

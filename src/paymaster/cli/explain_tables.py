@@ -45,6 +45,7 @@ def verdict_tables(verdicts: Sequence[Explanation]) -> list[Table]:
 
 def _row(verdict: Explanation) -> list[str | Cell]:
     dropped = f"; without {', '.join(verdict.dropped_params)}" if verdict.dropped_params else ""
+    lowered = f"; answer {verdict.output_lowered}" if verdict.output_lowered else ""
     serves = Cell("yes", "good") if verdict.serves else Cell("no", "weak")
     if verdict.held_nanousd is None:
         return [verdict.model, serves, _NOTHING, _NOTHING, _NOTHING, _NOTHING, f"{verdict.why}{dropped}"]
@@ -56,7 +57,7 @@ def _row(verdict: Explanation) -> list[str | Cell]:
         f"{verdict.output_tokens:,}",
         "unknown" if verdict.price_source is None else format_usd(verdict.held_nanousd),
         verdict.price_source or "unknown",
-        f"{verdict.why}{dropped}",
+        f"{verdict.why}{lowered}{dropped}",
     ]
 
 

@@ -72,6 +72,11 @@ class Attempt:
         self.left = BudgetsLeft()
         self.backoff_ms = 0
 
+    @property
+    def candidate(self) -> Candidate:
+        """What was sent: a budget may have lowered its output at the admission."""
+        return self._planned.candidate
+
     async def send(self) -> None:
         """Ask for a whole answer."""
         self._sent_ms = self._runtime.now_ms()

@@ -7,7 +7,7 @@ from typing import TypedDict
 from paymaster.accounting.accounts import Change, Held, Lost, Refused, Settled, Settlement, Shortfall
 from paymaster.accounting.records import AttemptRecord
 from paymaster.errors import BudgetExceeded, PaymasterError
-from paymaster.flow import events
+from paymaster.flow import events, ledger_events
 from paymaster.operations import Operation
 from paymaster.routing.budgets import MoneyAccount, crossings, over_budget
 from paymaster.routing.call_errors import describe_limit
@@ -57,6 +57,7 @@ class CallEvents:
                 max_output_tokens=None if attempt.operation is Operation.EMBEDDINGS else candidate.output_tokens,
                 operation=attempt.operation.value,
                 lowered_from_tokens=candidate.lowered_from_tokens,
+                lowered_by=None if candidate.lowered_by is None else candidate.lowered_by.value,
                 dropped_params=candidate.translation.dropped,
                 over_budget=over_budget(candidate.money, charges, held.balances),
                 **remaining(attempt.kinds, charges, held.balances),
@@ -64,7 +65,9 @@ class CallEvents:
         )
         if held.unbooked:
             self._emit(
-                events.Unbooked(**self._head(), model=candidate.model.name, held_nanousd=candidate.held_nanousd, message=held.unbooked)
+                ledger_events.Unbooked(
+                    **self._head(), model=candidate.model.name, held_nanousd=candidate.held_nanousd, message=held.unbooked
+                )
             )
         if candidate.model.price is None:
             self._emit(events.Unpriced(**self._head(), model=candidate.model.name, advice=unpriced_detail(candidate.model)))
@@ -205,7 +208,9 @@ class CallEvents:
     def settlement_failed(self, record: AttemptRecord, message: str, *, spooled: bool) -> None:
         """The ledger is unavailable: what the attempt cost waits on disk, or the hold stays until its lease ends."""
         self._emit(
-            events.SettlementFailed(**self._head(), model=record.model, held_nanousd=record.held_nanousd, spooled=spooled, message=message)
+            ledger_events.SettlementFailed(
+                **self._head(), model=record.model, held_nanousd=record.held_nanousd, spooled=spooled, message=message
+            )
         )
 
     def lost(self, holds: tuple[Lost, ...]) -> None:
@@ -261,7 +266,7 @@ def emit_lost(emit: Callable[[events.Event], None], holds: tuple[Lost, ...]) -> 
     for hold in holds:
         record = AttemptRecord.from_json(hold.record)
         emit(
-            events.HoldLost(
+            ledger_events.HoldLost(
                 at_ms=hold.at_ms,
                 call_id=record.call_id,
                 scope=_scope_of(record),
@@ -276,7 +281,7 @@ def emit_posted(emit: Callable[[events.Event], None], settlement: Settlement, se
     """The ledger took what had waited on disk, maybe of another process. The event has the scope of its own call."""
     if (record := _attempt_in(settlement)) is not None:
         emit(
-            events.SettlementPosted(
+            ledger_events.SettlementPosted(
                 at_ms=settled.at_ms,
                 call_id=record.call_id,
                 scope=_scope_of(record),
@@ -292,7 +297,7 @@ def emit_set_aside(emit: Callable[[events.Event], None], settlement: Settlement 
     """What had waited on disk can't be posted; None for a line that can't be read."""
     record = None if settlement is None else _attempt_in(settlement)
     emit(
-        events.SettlementSetAside(
+        ledger_events.SettlementSetAside(
             at_ms=at_ms,
             call_id="" if record is None else record.call_id,
             scope=Scope(run="") if record is None else _scope_of(record),

@@ -19,16 +19,16 @@ from paymaster.accounting.usage.record import Usage
 from paymaster.errors import BudgetExceeded, LimitReached, PaymasterError, RequestRefused
 from paymaster.flow.admission import AdmittedAttempt, CallAdmission, Patience
 from paymaster.flow.attempt import Attempt
-from paymaster.flow.call_events import CallEvents, Outlook
+from paymaster.flow.call_events import CallEvents
+from paymaster.flow.failing_models import FailingModels
 from paymaster.flow.ports import ProviderChunk, ProviderReply, World
 from paymaster.flow.replies import Reply
 from paymaster.operations import Operation
 from paymaster.routing.budgets import BudgetsLeft
-from paymaster.routing.call_errors import describe_failure, name_failure, no_model_error
+from paymaster.routing.call_errors import describe_failure, no_model_error
 from paymaster.routing.charges import charges
 from paymaster.routing.ended_holders import blocking, describe_ended
 from paymaster.routing.failures import (
-    RULES,
     Failure,
     FailureKind,
     Then,
@@ -36,19 +36,18 @@ from paymaster.routing.failures import (
     counts_as_attempt,
     next_step,
     pause_ms,
+    rule_of,
     wait_ms,
     waits_out,
 )
 from paymaster.routing.on_refusal import Deferred
 from paymaster.routing.planning import Candidate, SkipCause, Skipped, assess
 from paymaster.routing.requests import Request
+from paymaster.routing.resizing import named_prompt_tokens, outgrown_by, refused_size, resized
 from paymaster.routing.settling import PlannedAttempt, costs
 from paymaster.routing.waiting import LOOK_AGAIN_MS, Awaited, Turn, next_turn
 from paymaster.scope import Scope
 from paymaster.vectors import FLOAT, written_as
-
-_WORTH_MENTIONING_MS = 1_000
-"""A call that waited for less than this does not mention it in its error."""
 
 
 @dataclass(slots=True)
@@ -58,15 +57,6 @@ class _Tries:
     made: int = 0
     bounding: int = 0
     costly: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class _Failing:
-    """What a model last failed with in this call, that a wait may help, and since when it fails."""
-
-    skipped: Skipped
-    failure: Failure
-    since_ms: int
 
 
 async def serve(
@@ -125,10 +115,11 @@ class _Call:
         self._awaited = self._admission.awaited
         self._orders: dict[str, int] = {}
         self._tries: dict[str, _Tries] = {}
-        self._failing: dict[str, _Failing] = {}
+        self._failing = FailingModels(world.runtime, patience)
         self._previous: str | None = None
         self._fallback_reason = ""
-        self._outgrown_tokens = 0
+        self._prompt_tokens = 0
+        self._resized: dict[str, Candidate] = {}
         self._counted = 0
         self._considered: list[Candidate] = []
         self._went_over_budget = False
@@ -169,7 +160,8 @@ class _Call:
 
     async def admit(self, turn: Turn) -> AdmittedAttempt | None:
         """A hold for another attempt at the candidate; None if it is skipped, or awaited until the others have been tried."""
-        candidate, name = turn.candidate, turn.candidate.model.name
+        name = turn.candidate.model.name
+        candidate = self._resized.get(name, turn.candidate)
         if (left_ms := turn.not_before_ms - self._runtime.now_ms()) > 0:
             await self._back_off(left_ms, name)
         if (obstacle := self._obstacle(candidate)) is not None:
@@ -183,7 +175,7 @@ class _Call:
             return None
         self._considered.append(candidate)
         planned = self._next_attempt(candidate, has_fallback=turn.has_fallback)
-        outlook = self._outlook(name)
+        outlook = self._failing.outlook(name)
         admission = await self._admission.admit(planned, enforce_money=turn.enforce_money, until_ms=turn.until_ms, outlook=outlook)
         if not isinstance(admission, AdmittedAttempt):
             self._not_admitted(turn, admission)
@@ -203,12 +195,14 @@ class _Call:
 
     async def tries_again(self, attempt: Attempt, failure: Failure, turn: Turn) -> bool:
         """Whether the same model is tried again at once, after any backoff; otherwise the call leaves it. Raises RequestRefused."""
+        self._counted += counts_as_attempt(failure)
+        if self._fits_smaller(attempt.candidate, failure):
+            return True
         name, policy, tries = turn.candidate.model.name, self._policy, self.tries(turn)
         costly = costs(turn.candidate, failure)
         waits = self._waits_out(failure, tries, costly=costly)
         tries.costly += costly
         tries.bounding += costly or not waits
-        self._counted += counts_as_attempt(failure)
         step = next_step(
             failure,
             tried=tries.made if turn.has_fallback else tries.bounding,
@@ -220,24 +214,22 @@ class _Call:
         throttled = failure.kind is FailureKind.THROTTLED
         cause = SkipCause.WAIT if throttled else SkipCause.FAILED
         retry_in_ms = pause_ms(failure, attempt.backoff_ms) if throttled else None
-        skipped = Skipped(name, cause, describe_failure(failure), retry_in_ms, failure.kind)
+        skipped = Skipped(name, cause, describe_failure(failure), retry_in_ms, failure.kind, refused_size(attempt.candidate, failure))
         # A pause or a circuit that is in the ledger makes the next admission wait.
-        in_ledger = bool(attempt.opened_ms) or (RULES[failure.kind].pauses and attempt.booked)
+        in_ledger = bool(attempt.opened_ms) or (rule_of(failure).pauses and attempt.booked)
         match step:
             case Then.GIVE_UP:
                 raise RequestRefused(f"{name}: {describe_failure(failure)}", kind=failure.kind.value, status=failure.status)
             case TryAgain(after_ms) if turn.has_fallback:
-                self._note_failing(name, skipped, failure)
+                self._failing.note(name, skipped, failure)
                 if not in_ledger:
                     await self._back_off(after_ms, name)
                 return True
             case Then.NEXT_LARGER_CONTEXT:
-                self._outgrown_tokens = max(
-                    self._outgrown_tokens, turn.candidate.model.max_input_tokens or turn.candidate.model.context_window or 0
-                )
+                self._prompt_tokens = max(self._prompt_tokens, named_prompt_tokens(attempt.candidate, failure))
                 self._skip(turn, skipped)
             case _ if waits or isinstance(step, TryAgain):
-                self._note_failing(name, skipped, failure)
+                self._failing.note(name, skipped, failure)
                 wait_for_ms = attempt.opened_ms or pause_ms(failure, attempt.backoff_ms) or wait_ms(failure, attempt.backoff_ms)
                 if costly and tries.costly > policy.retries:  # each may cost something, so few of them have to outlast the outage
                     in_ledger, wait_for_ms = False, max(wait_for_ms, policy.breaker_pause_ms)
@@ -280,7 +272,7 @@ class _Call:
 
     async def error(self) -> PaymasterError:
         """Why nobody answered."""
-        skipped = [*self._admission.skipped, *map(self._given_up, sorted(self._awaited.values(), key=lambda each: each.order))]
+        skipped = [*self._admission.skipped, *map(self._failing.given_up, sorted(self._awaited.values(), key=lambda each: each.order))]
         error = no_model_error(self._request, skipped, self._admission.budget_refusals, self.records)
         if isinstance(error, BudgetExceeded | LimitReached) and (ended := await self._ended_holders()):
             error = no_model_error(self._request, skipped, self._admission.budget_refusals, self.records, ended)
@@ -298,14 +290,6 @@ class _Call:
         charged = (charges(candidate, enforce_money=True, as_probe=True) for candidate in self._considered)
         accounts = {charge.account for each in charged for _, charge in each}
         return describe_ended(blocking(holders, accounts.__contains__), now_ms)
-
-    def _given_up(self, awaited: Awaited) -> Skipped:
-        """Why a model that was waited for does not serve, with how long that was."""
-        why, waited_ms = awaited.why, self.patience.spent_ms
-        if not awaited.outage or awaited.why.failure is None:
-            return why
-        waited = f"; the call waited {waited_ms / 1000:,.1f} s in all" if waited_ms >= _WORTH_MENTIONING_MS else ""
-        return replace(why, detail=why.detail + waited, retry_in_ms=max(LOOK_AGAIN_MS, awaited.expected_at_ms - self._runtime.now_ms()))
 
     def _skip(self, turn: Turn, skipped: Skipped) -> None:
         """Go on without the candidate."""
@@ -335,30 +319,15 @@ class _Call:
         if not isinstance(why, Deferred):
             self._skip(turn, skipped)
             return
-        failing = self._failing.get(skipped.model)
+        failing = self._failing.why(skipped.model)
         if failing is not None and skipped.cause is SkipCause.PAUSED:  # what it failed with says more than that nobody may call it
-            skipped = replace(failing.skipped, retry_in_ms=skipped.retry_in_ms)
+            skipped = replace(failing, retry_in_ms=skipped.retry_in_ms)
         soonest_ms = self._runtime.now_ms() + (0 if turn.has_fallback else LOOK_AGAIN_MS)
         self._await(turn, skipped, max(why.retry_at_ms, soonest_ms), outage=why.outage)
 
-    def _note_failing(self, model: str, skipped: Skipped, failure: Failure) -> None:
-        """Remember what the model failed with, for reports of the waits that follow."""
-        since_ms = self._failing[model].since_ms if model in self._failing else self._runtime.now_ms()
-        self._failing[model] = _Failing(skipped, failure, since_ms)
-
-    def _outlook(self, model: str) -> Outlook:
-        failing = self._failing.get(model)
-        gives_up_at_ms = self._runtime.now_ms() + self.patience.left_ms(has_fallback=False)
-        if failing is None:
-            return Outlook(None, None, gives_up_at_ms)
-        return Outlook(name_failure(failing.failure), failing.since_ms, gives_up_at_ms)
-
     def _obstacle(self, candidate: Candidate) -> Skipped | None:
-        """What the attempts so far hold against another one here: a context that was too short."""
-        name, context = candidate.model.name, candidate.model.max_input_tokens or candidate.model.context_window
-        if self._outgrown_tokens and context is not None and context <= self._outgrown_tokens:
-            return Skipped(name, SkipCause.CONTEXT, "the prompt was too long for a model with this context")
-        return None
+        """What the attempts so far hold against another one here: a prompt that is longer than the model takes."""
+        return outgrown_by(candidate, self._prompt_tokens)
 
     def _used_up(self, turn: Turn) -> Skipped | None:
         """The candidate, if the call may make no more attempts at it.
@@ -371,9 +340,21 @@ class _Call:
         if (self._counted if every else sum(each.costly for each in self._tries.values())) < policy.most_attempts:
             return None
         used_up = f"the call has used up its attempts (max_attempts = {policy.most_attempts})"
-        if (failing := self._failing.get(name)) is not None:
-            return replace(failing.skipped, detail=f"{failing.skipped.detail}; {used_up}")
+        if (failing := self._failing.why(name)) is not None:
+            return replace(failing, detail=f"{failing.detail}; {used_up}")
         return Skipped(name, SkipCause.FAILED, used_up)
+
+    def _fits_smaller(self, candidate: Candidate, failure: Failure) -> bool:
+        """Whether the model is tried once more, with the output limit that its provider takes: it refused the size, and billed nothing."""
+        name = candidate.model.name
+        smaller = None if name in self._resized else resized(candidate, failure, self._policy.min_output_tokens)
+        if smaller is None:
+            return False
+        self._resized[name] = smaller
+        self.events.retrying(
+            name, 0, f"{failure.kind.value}, with at most {smaller.output_tokens:,} tokens of output", self._failing.outlook(name)
+        )
+        return True
 
     def _next_attempt(self, candidate: Candidate, *, has_fallback: bool) -> PlannedAttempt:
         return PlannedAttempt(
@@ -391,6 +372,6 @@ class _Call:
         )
 
     async def _back_off(self, duration_ms: int, model: str) -> None:
-        self.events.retrying(model, duration_ms, self._failing[model].failure.kind.value, self._outlook(model))
+        self.events.retrying(model, duration_ms, self._failing.kind(model), self._failing.outlook(model))
         await self._runtime.sleep(min(duration_ms, max(0, self.patience.deadline_at_ms - self._runtime.now_ms())))
         self.patience.waited(duration_ms)

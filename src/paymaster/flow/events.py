@@ -8,24 +8,15 @@ field keeps the version; one that is taken away, or means something else, raises
 from dataclasses import dataclass
 from typing import ClassVar, TypeAlias
 
-from paymaster.scope import Scope
+from paymaster.flow.call_event import CallEvent
+from paymaster.flow.ledger_events import LedgerEvent
 
 EVENTS_VERSION = 2
 """2: `passed_over` became `skipped` (its `against` is `cause`), `pace_lowered` became `concurrency_lowered`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _CallEvent:
-    at_ms: int
-    """When it happened."""
-    call_id: str
-    """The call it belongs to; joins all events and records of one call."""
-    scope: Scope
-    """Who is calling."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Admitted(_CallEvent):
+class Admitted(CallEvent):
     """A hold was admitted: the attempt is paid for and about to be sent."""
 
     kind: ClassVar[str] = "admitted"
@@ -42,7 +33,10 @@ class Admitted(_CallEvent):
     operation: str = "chat"
     """The operation: `chat`, `text_completion` or `embeddings`."""
     lowered_from_tokens: int | None = None
-    """The largest answer before the budget lowered it; null if it was not lowered."""
+    """The largest answer before it was lowered; null if it was not."""
+    lowered_by: str | None = None
+    """What lowered it last: `window` (what the model's context leaves), `rate_limit`, `budget`, `largest_hold` (no call costs more), or
+    `provider` (the size that a refusal named)."""
     dropped_params: tuple[str, ...] = ()
     """Parameters of the request that this model does not know and that were left out."""
     over_budget: tuple[str, ...] = ()
@@ -60,7 +54,7 @@ class Admitted(_CallEvent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Throttled(_CallEvent):
+class Throttled(CallEvent):
     """The call waits: for room in an account, or before it tries the same model again."""
 
     kind: ClassVar[str] = "throttled"
@@ -81,7 +75,7 @@ class Throttled(_CallEvent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RefusedByAccount(_CallEvent):
+class RefusedByAccount(CallEvent):
     """An account has no room and waiting does not help: this call skips the model."""
 
     kind: ClassVar[str] = "refused"
@@ -100,7 +94,7 @@ class RefusedByAccount(_CallEvent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ModelSkipped(_CallEvent):
+class ModelSkipped(CallEvent):
     """A model of the chain is not called: it can't serve the request, has no key or price, is paused, or has no room soon enough."""
 
     kind: ClassVar[str] = "skipped"
@@ -113,7 +107,7 @@ class ModelSkipped(_CallEvent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AttemptSettled(_CallEvent):
+class AttemptSettled(CallEvent):
     """An attempt was answered and paid."""
 
     kind: ClassVar[str] = "settled"
@@ -166,7 +160,7 @@ class AttemptSettled(_CallEvent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AttemptFailed(_CallEvent):
+class AttemptFailed(CallEvent):
     """An attempt brought no usable answer; `cost_nanousd` is what was charged for it all the same."""
 
     kind: ClassVar[str] = "failed"
@@ -199,7 +193,7 @@ class AttemptFailed(_CallEvent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FellBack(_CallEvent):
+class FellBack(CallEvent):
     """The call goes on with another model."""
 
     kind: ClassVar[str] = "fallback"
@@ -214,7 +208,7 @@ class FellBack(_CallEvent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CallGivenUp(_CallEvent):
+class CallGivenUp(CallEvent):
     """The call ends without an answer."""
 
     kind: ClassVar[str] = "gave_up"
@@ -227,7 +221,7 @@ class CallGivenUp(_CallEvent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ThresholdCrossed(_CallEvent):
+class ThresholdCrossed(CallEvent):
     """The settled spend of a budget crossed a share that the policy names."""
 
     kind: ClassVar[str] = "budget_threshold"
@@ -242,7 +236,7 @@ class ThresholdCrossed(_CallEvent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BudgetPassed(_CallEvent):
+class BudgetPassed(CallEvent):
     """A soft budget is over its cap by `over_nanousd`, or a hard one has refused a call (`hard`)."""
 
     kind: ClassVar[str] = "budget_exceeded"
@@ -263,7 +257,7 @@ class BudgetPassed(_CallEvent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Unpriced(_CallEvent):
+class Unpriced(CallEvent):
     """A model without a price was called under a soft policy: its cost is not counted."""
 
     kind: ClassVar[str] = "unpriced"
@@ -274,7 +268,7 @@ class Unpriced(_CallEvent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BreakerOpened(_CallEvent):
+class BreakerOpened(CallEvent):
     """A circuit breaker opened: no worker calls the model for `pause_ms`."""
 
     kind: ClassVar[str] = "breaker_opened"
@@ -287,7 +281,7 @@ class BreakerOpened(_CallEvent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BreakerClosed(_CallEvent):
+class BreakerClosed(CallEvent):
     """A circuit breaker closed: the probe was answered."""
 
     kind: ClassVar[str] = "breaker_closed"
@@ -296,7 +290,7 @@ class BreakerClosed(_CallEvent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ConcurrencyLowered(_CallEvent):
+class ConcurrencyLowered(CallEvent):
     """The provider was overloaded: every worker makes fewer calls to this model at once (`max_parallel: auto`)."""
 
     kind: ClassVar[str] = "concurrency_lowered"
@@ -308,75 +302,6 @@ class ConcurrencyLowered(_CallEvent):
     """Calls at once, from now on."""
     reason: str
     """The kind of failure."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HoldLost(_CallEvent):
-    """A worker died with an open hold; the full hold was charged. `call_id` and `scope` are those of the lost call."""
-
-    kind: ClassVar[str] = "hold_lost"
-    model: str
-    """The model that was called."""
-    cost_nanousd: int
-    """What was charged: the whole hold."""
-    hold_id: str
-    """The hold that was never settled."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SettlementFailed(_CallEvent):
-    """The ledger was unavailable after an attempt: its cost waits on disk, or its hold is charged in full when its lease ends."""
-
-    kind: ClassVar[str] = "settlement_failed"
-    model: str
-    """The model that was called."""
-    held_nanousd: int
-    """What stays held meanwhile."""
-    spooled: bool = False
-    """True if the cost waits on disk until the ledger is available again; otherwise the whole hold is charged when its lease ends."""
-    message: str
-    """The ledger's error."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unbooked(_CallEvent):
-    """The ledger was unavailable before an attempt and the policy goes on: no budget and no limit counts it yet."""
-
-    kind: ClassVar[str] = "unbooked"
-    model: str
-    """The model that is called."""
-    held_nanousd: int
-    """The most that the attempt may cost; it waits on disk until the ledger is available again."""
-    message: str
-    """The ledger's error."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SettlementPosted(_CallEvent):
-    """The ledger is available again and took what had waited on disk. `call_id` and `scope` are those of the call that it belongs to."""
-
-    kind: ClassVar[str] = "settlement_posted"
-    model: str
-    """The model that was called."""
-    cost_nanousd: int
-    """What was charged."""
-    hold_id: str
-    """The hold that was settled."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SettlementSetAside(_CallEvent):
-    """What had waited on disk can't be posted, although the ledger works: it is set aside until a person posts it again or drops it."""
-
-    kind: ClassVar[str] = "settlement_set_aside"
-    model: str
-    """The model that was called; empty, as `call_id` and `run` are, if the line can't be read."""
-    cost_nanousd: int
-    """What it would charge."""
-    hold_id: str
-    """The hold that it would settle; empty if the line can't be read."""
-    reason: str
-    """What the ledger answered, or why the line can't be read."""
 
 
 Event: TypeAlias = (
@@ -394,9 +319,5 @@ Event: TypeAlias = (
     | BreakerOpened
     | BreakerClosed
     | ConcurrencyLowered
-    | HoldLost
-    | SettlementFailed
-    | Unbooked
-    | SettlementPosted
-    | SettlementSetAside
+    | LedgerEvent
 )

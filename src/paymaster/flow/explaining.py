@@ -9,6 +9,7 @@ from paymaster.flow.ports import World
 from paymaster.routing import breaker
 from paymaster.routing.call_errors import describe_limit
 from paymaster.routing.charges import ChargeKind, charges
+from paymaster.routing.output_limits import describe_lowering
 from paymaster.routing.planning import Candidate, plan
 from paymaster.routing.requests import Request
 from paymaster.scope import Scope
@@ -36,6 +37,7 @@ class Explanation:
     """One model of the chain: `serves` is true for the one that would be called; `why` is a sentence for a person.
 
     `held_nanousd`, `prompt_tokens` and `output_tokens` are what would be held, None for a model that is skipped before that is known.
+    `output_lowered` says why the answer may not be as long as was asked for, or as the model could write; None if it may.
     """
 
     model: str
@@ -45,6 +47,7 @@ class Explanation:
     prompt_tokens: int | None = None
     prompt_exact: bool | None = None
     output_tokens: int | None = None
+    output_lowered: str | None = None
     dropped_params: tuple[str, ...] = ()
     price_source: str | None = None
     accounts: tuple[AccountState, ...] = ()
@@ -99,6 +102,7 @@ def _explain(candidate: Candidate, balances: dict[str, Balance], now_ms: int, *,
         prompt_tokens=candidate.prompt.tokens,
         prompt_exact=candidate.prompt.exact,
         output_tokens=candidate.output_tokens,
+        output_lowered=_lowered(candidate),
         dropped_params=candidate.translation.dropped,
         price_source=candidate.model.price.source if candidate.model.price else None,
         accounts=tuple(
@@ -115,6 +119,12 @@ def _explain(candidate: Candidate, balances: dict[str, Balance], now_ms: int, *,
             for (kind, charge), balance in zip(charged, found, strict=True)
         ),
     )
+
+
+def _lowered(candidate: Candidate) -> str | None:
+    if candidate.lowered_from_tokens is None or candidate.lowered_by is None:
+        return None
+    return describe_lowering(candidate.lowered_from_tokens, candidate.output_tokens, candidate.lowered_by)
 
 
 def _passes_soft_budgets_only(explained: Explanation) -> bool:

@@ -1,6 +1,6 @@
 """Errors as HTTP has them: status, code, message, advice, and whether a retry helps; knows no dialect."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from paymaster.errors import (
     BudgetExceeded,
@@ -14,11 +14,15 @@ from paymaster.errors import (
     NoModelAvailable,
     NoModelFits,
     PaymasterError,
+    PromptSize,
     RegistryInvalid,
     RequestInvalid,
     RequestRefused,
 )
 from paymaster.routing.failures import FailureKind
+
+CONTEXT_LENGTH_EXCEEDED = "context_length_exceeded"
+"""OpenAI's code, which its clients look for."""
 
 SHORTEST_RETRY_MS = 1_000
 """The wait before a retry if the right time is unknown."""
@@ -26,7 +30,10 @@ SHORTEST_RETRY_MS = 1_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpError:
-    """The error of one request. `retry_after_ms` is None if a retry does not help; the official clients then make none."""
+    """The error of one request. `retry_after_ms` is None if a retry does not help; the official clients then make none.
+
+    `size` has the figures of a prompt that is too long for every model, and is None for any other error.
+    """
 
     status: int
     code: str
@@ -34,6 +41,7 @@ class HttpError:
     advice: str = ""
     param: str | None = None
     retry_after_ms: int | None = None
+    size: PromptSize | None = None
 
     @property
     def text(self) -> str:
@@ -61,15 +69,17 @@ def http_error_of(error: PaymasterError, failures: tuple[str, ...]) -> HttpError
             return _http_error(402, "budget_exceeded", error)
         case RequestInvalid():
             return _http_error(400, "invalid_request", error)
+        case NoModelFits() | NoModelAvailable() if error.too_long:
+            return replace(_http_error(400, CONTEXT_LENGTH_EXCEEDED, error), size=error.size)
         case NoModelFits():
-            return _http_error(400, "context_length_exceeded" if error.too_long else "no_model_fits", error)
+            return _http_error(400, "no_model_fits", error)
         case RequestRefused():
             filtered = error.kind == FailureKind.CONTENT_POLICY.value
             return _http_error(400, "content_filter" if filtered else "invalid_request", error)
         case LimitReached():
             return _http_error(429, "rate_limit_exceeded", error, error.retry_after_ms or SHORTEST_RETRY_MS)
         case NoModelAvailable() if last == FailureKind.CONTEXT_TOO_LONG.value:
-            return _http_error(400, "context_length_exceeded", error)
+            return replace(_http_error(400, CONTEXT_LENGTH_EXCEEDED, error), size=error.size)
         case NoModelAvailable():
             retry_after_ms = None if error.retry_after_ms is None else max(error.retry_after_ms, SHORTEST_RETRY_MS)
             return _http_error(_status_of(last), "no_model_available", error, retry_after_ms)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from paymaster.providers.error_bodies import ErrorBody, find_error, read_error, shown_message
 from paymaster.providers.rates import read_retry_after
+from paymaster.providers.size_errors import read_sizes
 from paymaster.routing.failures import Billed, Failure, FailureKind
 
 SILENT_FROM_MS, SILENT_PART = 10_000, 3
@@ -40,7 +41,8 @@ _WORDING_RULES = (
         r"context_length_exceeded",
         r"context_window_exceeded",
         r"exceed_context_size",
-        r"string_above_max_length",
+        # The same error of OpenAI's is for ids and names, which no other model makes shorter.
+        r"\b(content|input)\b[^:]{0,20}: string too long",
         r"request_too_large",
         r"maximum context length",
         r"max(imum)? (prompt|model|sequence) length",
@@ -48,7 +50,12 @@ _WORDING_RULES = (
         r"(exceeds?|longer than|overflows?|larger than) the (model'?s )?(available |maximum )?context",
         r"exceeds? (the )?(maximum |available )?context (length|window|limit|size)",
         r"context (the )?overflow",
-        r"prompt is too long",
+        r"context (length|window|size) exceeds",
+        r"greater than the context",
+        r"prompt (is )?too long",
+        r"prompt exceeds max",
+        r"exceed max message tokens",
+        r"max_tokens must be at least 1, got -",
         r"input is too long",
         r"too many (input |total )?tokens",
         r"input (token count|length) .{0,40}exceeds?",
@@ -190,7 +197,7 @@ def classify_error_object(value: object, headers: Mapping[str, str], *, now_ms: 
     if error is None:
         return None
     failure = _failure(_status_in(error), headers, error, now_ms, tuple(secrets))
-    return Failure(failure.kind, Billed.MAYBE, failure.message, failure.status, failure.retry_after_ms, request_id=failure.request_id)
+    return replace(failure, billed=Billed.MAYBE)
 
 
 def if_silent(failure: Failure, *, silent_ms: int, limit_ms: int) -> Failure:
@@ -239,13 +246,15 @@ def _failure(status: int, headers: Mapping[str, str], error: ErrorBody, now_ms: 
     if 300 <= status < 400:
         message = f"the endpoint redirects to {shown_message(headers.get('location', '?'), secrets)}: set base_url to its new address"
     retry_after_ms = read_retry_after(headers, error.object, error.message, now_ms)
+    kind = kind_of(status, error)
     return Failure(
-        kind_of(status, error),
+        kind,
         _billed(status),
         message or f"HTTP {status} without a message",
         status=status,
         retry_after_ms=retry_after_ms,
         request_id=request_id_in(headers),
+        size=read_sizes(kind, error.text, error.object),
     )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from paymaster.providers.classification import classify
 from paymaster.providers.error_bodies import shown_message
 from paymaster.providers.rates import plain_headers
+from paymaster.providers.size_errors import read_sizes
 from paymaster.routing.failures import Billed, Failure, FailureKind
 
 _BY_CLASS: Mapping[str, tuple[FailureKind, Billed]] = {
@@ -59,7 +60,8 @@ def failure_of(error: Exception, *, now_ms: int, secrets: Iterable[str] = ()) ->
     for ancestor in type(error).__mro__:
         if ancestor.__name__ in _BY_CLASS:
             kind, billed = _BY_CLASS[ancestor.__name__]
-            return Failure(kind, billed, shown_message(message, known), status=by_answer.status if by_answer is not None else None)
+            status = by_answer.status if by_answer is not None else None
+            return Failure(kind, billed, shown_message(message, known), status=status, size=read_sizes(kind, message.lower()))
     if by_answer is not None:
         return by_answer
     names = {type(step).__name__ for step in chain}

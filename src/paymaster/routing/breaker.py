@@ -37,7 +37,7 @@ from types import MappingProxyType
 
 from paymaster.accounting.account_names import BREAKER, FAILURES, PROBE, account_of, operator_account, operator_reason, parse
 from paymaster.accounting.accounts import Balance, Change, Charge, Post, Refused
-from paymaster.routing.failures import OPERATOR_KINDS, OPERATOR_PROBE_MS, RULES, Failure, FailureKind, asks_for_long
+from paymaster.routing.failures import OPERATOR_KINDS, OPERATOR_PROBE_MS, Failure, FailureKind, asks_for_long, rule_of
 
 HALF_OPEN_MS = 60_000
 """How long a circuit stays half open at least, unless a probe is answered earlier: longer where one call may take longer."""
@@ -174,13 +174,13 @@ def event_of(failure: Failure | None, *, adapts: bool) -> CircuitEvent:
     """
     if failure is None:
         return CircuitEvent.ANSWERED
-    if RULES[failure.kind].needs_operator:
+    if rule_of(failure).needs_operator:
         return CircuitEvent.OPERATOR
     if asks_for_long(failure):
         return CircuitEvent.LONG_WAIT
     if failure.kind is FailureKind.THROTTLED:
         return CircuitEvent.FAILED if failure.asked_ms is None and not adapts else CircuitEvent.NOTHING
-    return CircuitEvent.FAILED if RULES[failure.kind].breaker else CircuitEvent.NOTHING
+    return CircuitEvent.FAILED if rule_of(failure).breaker else CircuitEvent.NOTHING
 
 
 def posts(

@@ -7,7 +7,7 @@ from paymaster.accounting.account_names import BREAKER, MONEY, PARALLEL, PAUSE, 
 from paymaster.accounting.accounts import Refused, Shortfall
 from paymaster.accounting.money import format_usd
 from paymaster.accounting.records import AttemptRecord
-from paymaster.errors import BudgetExceeded, KeyMissing, LimitReached, NoModelAvailable, NoModelFits, PaymasterError
+from paymaster.errors import BudgetExceeded, KeyMissing, LimitReached, NoModelAvailable, NoModelFits, PaymasterError, PromptSize
 from paymaster.routing import breaker
 from paymaster.routing.budgets import MoneyAccount
 from paymaster.routing.failures import Failure, needs_operator
@@ -103,9 +103,12 @@ def no_model_error(
     if kinds <= {SkipCause.CAPABILITY, SkipCause.VECTORS, SkipCause.CONTEXT, SkipCause.PARAMETER, SkipCause.LIMIT}:
         needs = ", ".join(sorted(needed_capabilities(request)))
         advice = "Add a model that can, or correct `capabilities` and the token limits in the registry."
-        too_long = SkipCause.CONTEXT in kinds and kinds <= {SkipCause.CONTEXT, SkipCause.CAPABILITY, SkipCause.VECTORS}
         return NoModelFits(
-            f"no model fits the request{f' ({needs})' if needs else ''}:\n{listed}", reasons, advice=advice, too_long=too_long
+            f"no model fits the request{f' ({needs})' if needs else ''}:\n{listed}",
+            reasons,
+            advice=advice,
+            too_long=_is_too_long(skipped),
+            size=_largest(skipped),
         )
     if SkipCause.KEY in kinds and kinds <= _BEFORE_SENDING:
         return KeyMissing(f"no model can be called:\n{listed}", advice="Set the variable, or name another one with api_key_env.")
@@ -117,8 +120,24 @@ def no_model_error(
         held = "".join(f"\n  {sentence}" for sentence in ended)
         return LimitReached(f"every model is at its limit:\n{listed}{held}", reasons, advice=advice, retry_after_ms=retry_in_ms)
     failed = next((each.failure.value for each in reversed(skipped) if each.failure is not None), "")
+    if _is_too_long(skipped):
+        advice = f"{_charged(records)}Send a shorter prompt, or add a model with a larger context to the chain."
+        msg = f"the prompt is too long for every model that could answer:\n{listed}"
+        return NoModelAvailable(msg, reasons, advice=advice, too_long=True, size=_largest(skipped))
     advice = f"{_charged(records)}See `paymaster status` for limits and pauses, and `paymaster report` for the attempts."
     return NoModelAvailable(f"no model answered:\n{listed}", reasons, advice=advice, retry_after_ms=retry_in_ms, failure=failed)
+
+
+def _is_too_long(skipped: Sequence[Skipped]) -> bool:
+    """Whether the length of the prompt is what keeps it from every model that could otherwise serve it."""
+    others = [each.cause for each in skipped if each.cause is not SkipCause.CONTEXT and each.too_long is None]
+    return len(others) < len(skipped) and set(others) <= {SkipCause.CAPABILITY, SkipCause.VECTORS, SkipCause.PARAMETER}
+
+
+def _largest(skipped: Sequence[Skipped]) -> PromptSize | None:
+    """The figures of the model that takes the longest prompts, of those that the prompt is too long for."""
+    sizes = [each.too_long for each in skipped if each.too_long is not None]
+    return max(sizes, key=lambda size: (size.window_tokens or 0, size.prompt_tokens or 0), default=None)
 
 
 _NEVER = frozenset(

@@ -7,6 +7,7 @@ model elsewhere (another endpoint, another key), or to what the registry declare
 from collections.abc import Sequence
 
 from paymaster.accounting.tokens.counter import InputsCount
+from paymaster.errors import PromptSize
 from paymaster.operations import Operation
 from paymaster.registry.models import Model
 from paymaster.routing.requests import Request
@@ -34,11 +35,17 @@ def wrong_space(request: Request, model: Model, first: Model) -> str | None:
 
 def too_long(model: Model, counted: InputsCount, *, many: bool) -> str | None:
     """Why an input is too long for the model, if that is certain; if the count is only a bound, the provider decides."""
-    limits = [limit for limit in (model.max_input_tokens, model.context_window) if limit is not None]
-    if not limits or not counted.prompt.exact or counted.longest_tokens <= min(limits):
+    most = input_size(model, counted).window_tokens
+    if most is None or not counted.prompt.exact or counted.longest_tokens <= most:
         return None
     which = f"input[{counted.longest_at}]" if many else "the input"
-    return f"{which} has {counted.longest_tokens} tokens, it takes {min(limits)}"
+    return f"{which} has {counted.longest_tokens} tokens, it takes {most}"
+
+
+def input_size(model: Model, counted: InputsCount) -> PromptSize:
+    """The longest input, and the longest that the model takes."""
+    limits = [limit for limit in (model.max_input_tokens, model.context_window) if limit is not None]
+    return PromptSize(counted.longest_tokens, min(limits, default=None))
 
 
 def too_many(model: Model, items: Sequence[object], counted: InputsCount) -> str | None:

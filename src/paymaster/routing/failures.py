@@ -37,12 +37,35 @@ class Billed(StrEnum):
     YES = "yes"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SizeFigures:
+    """What a provider that refuses a request for its size says about sizes, in tokens; None for what it does not say.
+
+    `window_tokens` is the most that prompt and answer may have together, or the prompt alone. `prompt_tokens` is the prompt as the
+    provider counted it (`prompt_is_bound`: at least that many), `requested_tokens` the prompt and the output limit together.
+    `output_tokens` is the longest answer of the model, `affordable_tokens` the longest one that the account's credit pays for.
+    `about_output`: it says that a shorter answer would help.
+    """
+
+    window_tokens: int | None = None
+    prompt_tokens: int | None = None
+    prompt_is_bound: bool = False
+    requested_tokens: int | None = None
+    output_tokens: int | None = None
+    affordable_tokens: int | None = None
+    about_output: bool = False
+
+
+NO_FIGURES = SizeFigures()
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """An attempt that brought no usable answer.
 
     `message` is the provider's own words, without secrets, at most a few hundred characters. `retry_after_ms` is a duration.
-    `usage` is what the provider said it counted, where it did. `delivered_chars` is how much of a stream had come.
+    `usage` is what the provider said it counted, where it did. `delivered_chars` is how much of a stream had come. `size` is what it says
+    about the sizes that it takes.
     """
 
     kind: FailureKind
@@ -54,6 +77,7 @@ class Failure:
     duration_ms: int = 0
     delivered_chars: int = 0
     request_id: str | None = None
+    size: SizeFigures = NO_FIGURES
 
     @property
     def asked_ms(self) -> int | None:
@@ -138,7 +162,28 @@ RULES: dict[FailureKind, Rule] = {
     FailureKind.CANCELLED: Rule(again=False, then=Then.GIVE_UP),
     FailureKind.STALE_HOLD: Rule(again=True, then=Then.NEXT, at_once=True),
 }
-"""Every kind has its row; docs/design/failures-and-breaker.md gives the reasons."""
+"""Every kind has its row; docs/design/failures-and-breaker.md gives the reasons. `rule_of` finds the rule of a failure."""
+
+SMALLER_IS_PAID = Rule(again=False, then=Then.NEXT)
+"""The credit pays for a smaller request, so the model stays in use for everybody."""
+
+LEAST_USEFUL_TOKENS = 256
+"""Credit for a shorter answer is none. It is also the default of `min_output_tokens`."""
+
+
+def rule_of(failure: Failure) -> Rule:
+    """The rule of the failure's kind, unless its quota is exhausted for requests of this size only."""
+    return SMALLER_IS_PAID if pays_for_less(failure) else RULES[failure.kind]
+
+
+def pays_for_less(failure: Failure) -> bool:
+    """Whether the provider refused for lack of credit, and named a smaller request that the credit pays for."""
+    if failure.kind is not FailureKind.QUOTA_EXHAUSTED:
+        return False
+    size = failure.size
+    if size.affordable_tokens is not None:
+        return size.affordable_tokens >= LEAST_USEFUL_TOKENS
+    return size.window_tokens is not None and size.window_tokens >= LEAST_USEFUL_TOKENS
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +198,7 @@ NextStep: TypeAlias = TryAgain | Then
 
 def next_step(failure: Failure, *, tried: int, retries: int, backoff_ms: int, patience_ms: int, next_on_content_policy: bool) -> NextStep:
     """What to do after a failure. `tried` counts the attempts at this model, `patience_ms` is the longest wait worth it for this model."""
-    rule = RULES[failure.kind]
+    rule = rule_of(failure)
     if rule.again and tried <= retries:
         after_ms = wait_ms(failure, backoff_ms)
         if after_ms <= patience_ms:
@@ -165,7 +210,7 @@ def next_step(failure: Failure, *, tried: int, retries: int, backoff_ms: int, pa
 
 def wait_ms(failure: Failure, backoff_ms: int) -> int:
     """The wait before the same model is tried again: what the provider asked for, else the backoff."""
-    if RULES[failure.kind].at_once:
+    if rule_of(failure).at_once:
         return 0
     if failure.asked_ms is None:
         return backoff_ms
@@ -174,7 +219,7 @@ def wait_ms(failure: Failure, backoff_ms: int) -> int:
 
 def pause_ms(failure: Failure, backoff_ms: int) -> int | None:
     """How long every worker stays off the model after this failure, at most until the next probe; None: not at all."""
-    rule = RULES[failure.kind]
+    rule = rule_of(failure)
     if not rule.pauses:
         return None
     return min(PROBE_EVERY_MS, wait_ms(failure, backoff_ms) if rule.pause_ms is None else max(rule.pause_ms, failure.asked_ms or 0))
@@ -195,7 +240,7 @@ def waits_out(failure: Failure, *, costly: bool, costly_left: int) -> bool:
 
     `costly`: the attempt may have cost something; `costly_left` is how many more of that kind the call may make.
     """
-    match RULES[failure.kind].wait_out:
+    match rule_of(failure).wait_out:
         case WaitOut.NEVER:
             return False
         case WaitOut.UNBILLED:
@@ -208,7 +253,7 @@ def waits_out(failure: Failure, *, costly: bool, costly_left: int) -> bool:
 
 def needs_operator(failure: Failure) -> bool:
     """Whether only an operator can fix the cause: a quota that comes back at a time that the provider states is not among them."""
-    rule = RULES[failure.kind]
+    rule = rule_of(failure)
     return rule.needs_operator and not (rule.wait_out is WaitOut.IF_STATED and failure.asked_ms is not None)
 
 

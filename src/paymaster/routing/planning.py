@@ -12,20 +12,18 @@ from paymaster.accounting.bounds import LARGEST_CALL_NANOUSD
 from paymaster.accounting.money import format_usd
 from paymaster.accounting.prices.price import PLAIN_TERMS, Price, RequestTerms, UnknownTier, affordable_output_tokens, worst_case_nanousd
 from paymaster.accounting.tokens.counter import InputsCount, PromptCount, Tokenizer
-from paymaster.errors import RequestInvalid
+from paymaster.errors import PromptSize, RequestInvalid
 from paymaster.jsontypes import JsonObject
 from paymaster.operations import Operation
 from paymaster.registry.models import Limits, Model, Policy, Registry
 from paymaster.routing.budgets import MoneyAccount, money_accounts
-from paymaster.routing.embedding import too_long, too_many, wrong_kind, wrong_space
+from paymaster.routing.embedding import input_size, too_long, too_many, wrong_kind, wrong_space
 from paymaster.routing.failures import FailureKind
 from paymaster.routing.inputs import items_of
+from paymaster.routing.output_limits import Lowering, NoRoom, OutputLimit, output_limit
 from paymaster.routing.requests import Request, check_request, choices_in, needed_capabilities
 from paymaster.routing.translation import Translation, translate
 from paymaster.scope import Scope
-
-UNKNOWN_OUTPUT_LIMIT = 16_384
-"""The output limit that is sent, and held for, where neither the request nor the registry nor the model data knows one."""
 
 LEASE_MARGIN_MS = 30_000
 
@@ -53,7 +51,8 @@ class SkipCause(StrEnum):
 class Skipped:
     """A model that will not serve this request, and why, in a sentence for a person. `retry_in_ms` is when it may, where that is known.
 
-    `failure` is what it failed with, for this call or for another.
+    `failure` is what it failed with, for this call or for another. `too_long` has the figures of a prompt that does not fit the model, by
+    our count or its provider's.
     """
 
     model: str
@@ -61,14 +60,16 @@ class Skipped:
     detail: str
     retry_in_ms: int | None = None
     failure: FailureKind | None = None
+    too_long: PromptSize | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
     """A model that could serve: what would be sent and what would be held.
 
-    `output_tokens` is the largest output per choice that the hold pays for; `limit_sent` says that it is enforced by sending it. `caller`
-    has the limits of the caller over all models, with the subject they are counted under.
+    `output_tokens` is the largest output per choice that the hold pays for; `limit_sent` says that it is enforced by sending it. If it was
+    lowered, `lowered_from_tokens` is what it was at first, and `lowered_by` what lowered it last. `caller` has the limits of the caller
+    over all models, with the subject they are counted under.
     """
 
     model: Model
@@ -81,6 +82,7 @@ class Candidate:
     money: tuple[MoneyAccount, ...] = ()
     hard: bool = False
     lowered_from_tokens: int | None = None
+    lowered_by: Lowering | None = None
     at: datetime
     terms: RequestTerms = PLAIN_TERMS
     caller: tuple[tuple[str, Limits], ...] = ()
@@ -196,10 +198,10 @@ def _assess(
     translation = translate(request, model)
     if translation.impossible:
         return Skipped(model.name, SkipCause.PARAMETER, f"it does not take {', '.join(translation.impossible)}")
-    fit = _fit(request, translation, model, counter)
+    fit = _fit(request, translation, model, counter, policy)
     if isinstance(fit, Skipped):
         return fit
-    prompt, output_tokens, limit_sent = fit
+    prompt, limit = fit
     money = tuple(money_accounts(model, policy, scope, now_ms))
     hard = policy.hard_stop_on_budget and bool(money)
     if hard and model.price is None:
@@ -210,11 +212,13 @@ def _assess(
         candidate = Candidate(
             model=model,
             prompt=prompt,
-            output_tokens=output_tokens,
-            limit_sent=limit_sent,
+            output_tokens=limit.tokens,
+            limit_sent=limit.sent,
             choices=choices,
-            held_nanousd=_most_nanousd(model.price, prompt.tokens, output_tokens, choices, translation, at, terms),
+            held_nanousd=_most_nanousd(model.price, prompt.tokens, limit.tokens, choices, translation, at, terms),
             translation=translation,
+            lowered_from_tokens=limit.lowered_from_tokens,
+            lowered_by=None if limit.lowered_from_tokens is None else Lowering.WINDOW,
             money=money,
             hard=hard,
             at=at,
@@ -246,21 +250,23 @@ def _terms(request: Request, needs: frozenset[str]) -> RequestTerms:
     )
 
 
-def _fit(request: Request, translation: Translation, model: Model, counter: CountsPrompts) -> tuple[PromptCount, int, bool] | Skipped:
-    """The prompt, the largest output per choice and whether that is sent; or why the prompt doesn't fit the model."""
+def _fit(
+    request: Request, translation: Translation, model: Model, counter: CountsPrompts, policy: Policy
+) -> tuple[PromptCount, OutputLimit] | Skipped:
+    """The prompt and the limit of the output; or why the prompt doesn't fit the model."""
     if request.operation is Operation.EMBEDDINGS:
         items = items_of(request.inputs)
         counted = counter.count_inputs(items, model.tokenizer)
         if (why := too_long(model, counted, many=len(items) > 1)) is not None:
-            return Skipped(model.name, SkipCause.CONTEXT, why)
+            return Skipped(model.name, SkipCause.CONTEXT, why, too_long=input_size(model, counted))
         if (why := too_many(model, items, counted)) is not None:
             return Skipped(model.name, SkipCause.LIMIT, why)
-        return counted.prompt, 0, False
+        return counted.prompt, OutputLimit(0, sent=False)
     prompt = _prompt_tokens(request, translation, model, counter)
-    room = _context_room(model, prompt)
-    if room is not None and room < 1:
-        return Skipped(model.name, SkipCause.CONTEXT, _context_detail(model, prompt))
-    return (prompt, *_output_limit(request, model, room))
+    limit = output_limit(request, model, prompt, policy.min_output_tokens)
+    if isinstance(limit, NoRoom):
+        return Skipped(model.name, SkipCause.CONTEXT, limit.detail, too_long=limit.size)
+    return prompt, limit
 
 
 def _prompt_tokens(request: Request, translation: Translation, model: Model, counter: CountsPrompts) -> PromptCount:
@@ -280,37 +286,6 @@ def unpriced_detail(model: Model) -> str:
     )
 
 
-def _context_room(model: Model, prompt: PromptCount) -> int | None:
-    """Tokens that the probable prompt leaves for the output; None if no limit is known.
-
-    A count that is only a bound rules no model out: then the provider decides.
-    """
-    if prompt.exact and model.max_input_tokens is not None and prompt.tokens > model.max_input_tokens:
-        return 0
-    if model.context_window is None:
-        return None
-    room = model.context_window - prompt.likely_tokens
-    return room if prompt.exact else max(1, room)
-
-
-def _context_detail(model: Model, prompt: PromptCount) -> str:
-    limit = min(limit for limit in (model.max_input_tokens, model.context_window) if limit is not None)
-    return f"the prompt has {prompt.tokens:,} tokens; the model takes {limit:,}"
-
-
-def _output_limit(request: Request, model: Model, room: int | None) -> tuple[int, bool]:
-    """The largest output per choice, and whether it must be sent for the endpoint to keep to it."""
-    asked = request.asked_output_tokens or Request(messages=request.messages, params=model.params).asked_output_tokens
-    if asked is not None:
-        return min(asked, model.max_output_tokens or asked), True
-    if model.max_output_tokens is not None:
-        # What a person wrote may be less than what the endpoint would do by itself.
-        return model.max_output_tokens, model.origins.get("max_output_tokens", "").startswith("registry")
-    if room is not None and room <= UNKNOWN_OUTPUT_LIMIT:
-        return room, False
-    return UNKNOWN_OUTPUT_LIMIT, not (model.price is None or model.price.is_free)
-
-
 def _most_nanousd(
     price: Price | None, prompt_tokens: int, output_tokens: int, choices: int, translation: Translation, at: datetime, terms: RequestTerms
 ) -> int:
@@ -320,7 +295,7 @@ def _most_nanousd(
     return worst_case_nanousd(price, prompt_tokens, output_tokens, choices, cache_control=translation.cache_control, at=at, terms=terms)
 
 
-def _lowered(candidate: Candidate, output_tokens: int) -> Candidate:
+def with_output_limit(candidate: Candidate, output_tokens: int, by: Lowering) -> Candidate:
     """The candidate with a shorter answer, which is sent."""
     tokens, choices = candidate.prompt.tokens, candidate.choices
     return replace(
@@ -331,6 +306,7 @@ def _lowered(candidate: Candidate, output_tokens: int) -> Candidate:
             candidate.model.price, tokens, output_tokens, choices, candidate.translation, candidate.at, candidate.terms
         ),
         lowered_from_tokens=candidate.lowered_from_tokens or candidate.output_tokens,
+        lowered_by=by,
     )
 
 
@@ -343,7 +319,7 @@ def _fit_token_limits(candidate: Candidate, policy: Policy) -> Candidate | Skipp
             if lowered < min(policy.min_output_tokens, candidate.output_tokens):
                 needs = f"a prompt of {base} tokens and an answer do not fit" if candidate.output_tokens else f"{base} tokens do not fit"
                 return Skipped(candidate.model.name, SkipCause.LIMIT, f"{needs} {name} = {cap}")
-            candidate = _lowered(candidate, lowered)
+            candidate = with_output_limit(candidate, lowered, Lowering.RATE_LIMIT)
     if limits.input_tpm is not None and prompt > limits.input_tpm:
         return Skipped(candidate.model.name, SkipCause.LIMIT, f"a prompt of {prompt} tokens does not fit input_tpm = {limits.input_tpm}")
     return candidate
@@ -353,7 +329,7 @@ def _fit_largest_hold(candidate: Candidate | Skipped, policy: Policy) -> Candida
     """Lower the output if the hold would be larger than any call costs; skip the model if that doesn't help. Ledgers count no further."""
     if isinstance(candidate, Skipped) or candidate.held_nanousd <= LARGEST_CALL_NANOUSD:
         return candidate
-    lowered = lowered_to(candidate, LARGEST_CALL_NANOUSD, policy.min_output_tokens)
+    lowered = lowered_to(candidate, LARGEST_CALL_NANOUSD, policy.min_output_tokens, Lowering.LARGEST_HOLD)
     if lowered is not None:
         return lowered
     detail = (
@@ -362,7 +338,7 @@ def _fit_largest_hold(candidate: Candidate | Skipped, policy: Policy) -> Candida
     return Skipped(candidate.model.name, SkipCause.LIMIT, detail)
 
 
-def lowered_to(candidate: Candidate, room_nanousd: int, min_output_tokens: int) -> Candidate | None:
+def lowered_to(candidate: Candidate, room_nanousd: int, min_output_tokens: int, by: Lowering = Lowering.BUDGET) -> Candidate | None:
     """The candidate with the largest output that `room_nanousd` pays for; None if that is less than `min_output_tokens`."""
     price = candidate.model.price
     if price is None:
@@ -379,4 +355,4 @@ def lowered_to(candidate: Candidate, room_nanousd: int, min_output_tokens: int) 
     output_tokens = min(affordable, candidate.output_tokens)
     if output_tokens < min(min_output_tokens, candidate.output_tokens):
         return None
-    return _lowered(candidate, output_tokens)
+    return with_output_limit(candidate, output_tokens, by)

@@ -16,7 +16,7 @@ from paymaster.registry.models import Policy
 from paymaster.routing import breaker
 from paymaster.routing.adaptive_concurrency import NOT_STATED, RateHeadroom, overload_posts
 from paymaster.routing.charges import ChargeKind
-from paymaster.routing.failures import RULES, Billed, Failure, FailureKind, may_cost, needs_operator, pause_ms
+from paymaster.routing.failures import Billed, Failure, FailureKind, may_cost, needs_operator, pause_ms, rule_of
 from paymaster.routing.interruptions import Estimate, WholeHold
 from paymaster.routing.planning import Candidate
 from paymaster.scope import Scope
@@ -246,7 +246,7 @@ def _tokens(kind: ChargeKind, usage: Usage | UnknownUsage | None, held: int) -> 
 
 def _posts(attempt: PlannedAttempt, held: Held, failure: Failure, backoff_ms: int, policy: Policy) -> tuple[Post, ...]:
     model, event = attempt.candidate.model, circuit_event_of(attempt, failure)
-    stays_off_ms = None if RULES[failure.kind].needs_operator else pause_ms(failure, backoff_ms)
+    stays_off_ms = None if rule_of(failure).needs_operator else pause_ms(failure, backoff_ms)
     if failure.asked_ms is None and opens_circuit(attempt, failure):
         stays_off_ms = None  # the circuit's own pause is enough, and grows for all workers alike
     pause = (Post(account_of(PAUSE, model.name), 1, stays_off_ms),) if stays_off_ms else ()

@@ -26,9 +26,9 @@ from paymaster.flow.events import (
     FellBack,
     ModelSkipped,
     RefusedByAccount,
-    SettlementFailed,
     Throttled,
 )
+from paymaster.flow.ledger_events import SettlementFailed
 from paymaster.forks import renew_in_children
 from paymaster.registry.models import Model
 from paymaster.scope import Scope

@@ -19,11 +19,11 @@ from paymaster.flow.events import (
     CallGivenUp,
     Event,
     FellBack,
-    HoldLost,
     ModelSkipped,
     RefusedByAccount,
     Throttled,
 )
+from paymaster.flow.ledger_events import HoldLost
 from paymaster.forks import renew_in_children
 from paymaster.telemetry import otel_names as words
 from paymaster.telemetry.otel_names import Names

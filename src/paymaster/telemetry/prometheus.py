@@ -27,17 +27,13 @@ from paymaster.flow.events import (
     ConcurrencyLowered,
     Event,
     FellBack,
-    HoldLost,
     ModelSkipped,
     RefusedByAccount,
-    SettlementFailed,
-    SettlementPosted,
-    SettlementSetAside,
     ThresholdCrossed,
     Throttled,
-    Unbooked,
     Unpriced,
 )
+from paymaster.flow.ledger_events import HoldLost, LedgerEvent, SettlementFailed, SettlementPosted, SettlementSetAside, Unbooked
 from paymaster.views.ledger_status import budget_kind, limit_kind
 
 WORKERS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
@@ -60,7 +56,12 @@ class PrometheusMetrics:
         self._cost = Counter("paymaster_cost_nanousd", "Charged for attempts.", ("model", "provider", "billed"), registry=own)
         self._holds = Counter("paymaster_holds", "Attempts that were paid for in advance and sent.", ("model",), registry=own)
         self._held = Counter("paymaster_holds_nanousd", "Held in advance for attempts.", ("model",), registry=own)
-        self._lowered = Counter("paymaster_lowered_outputs", "Attempts whose longest answer a budget lowered.", ("model",), registry=own)
+        self._lowered = Counter(
+            "paymaster_lowered_outputs",
+            "Attempts whose longest answer was lowered.",
+            ("model",),
+            registry=own,
+        )
         self._tokens = Counter(
             "paymaster_tokens", "Tokens of answered attempts; the kinds exclude one another.", ("model", "provider", "kind"), registry=own
         )
@@ -157,7 +158,7 @@ class PrometheusMetrics:
             case _:
                 assert_never(event)
 
-    def _take_from_the_ledger(self, event: HoldLost | SettlementFailed | Unbooked | SettlementPosted | SettlementSetAside) -> None:
+    def _take_from_the_ledger(self, event: LedgerEvent) -> None:
         match event:
             case HoldLost():
                 self._lost.labels(event.model).inc()

@@ -17,19 +17,16 @@ from paymaster.flow.events import (
     ConcurrencyLowered,
     Event,
     FellBack,
-    HoldLost,
     ModelSkipped,
     RefusedByAccount,
-    SettlementFailed,
-    SettlementPosted,
-    SettlementSetAside,
     ThresholdCrossed,
     Throttled,
-    Unbooked,
     Unpriced,
 )
+from paymaster.flow.ledger_events import HoldLost, LedgerEvent, SettlementFailed, SettlementPosted, SettlementSetAside, Unbooked
 from paymaster.printable import printable_line
 from paymaster.routing.failures import FailureKind
+from paymaster.routing.output_limits import Lowering, describe_lowering
 from paymaster.views.ledger_status import limit_kind
 from paymaster.views.words import duration
 
@@ -122,7 +119,10 @@ def _words(event: Event) -> str:
 
 def _admitted(event: Admitted) -> str:
     room = "any length" if event.max_output_tokens is None else f"at most {event.max_output_tokens:,} tokens"
-    lowered = f" (lowered from {event.lowered_from_tokens:,} to fit the budget)" if event.lowered_from_tokens is not None else ""
+    lowered = ""
+    if event.lowered_from_tokens is not None:
+        why = describe_lowering(event.lowered_from_tokens, event.max_output_tokens or 0, event.lowered_by or Lowering.BUDGET)
+        lowered = f" ({why})"
     over = f"; over budget: {', '.join(event.over_budget)}" if event.over_budget else ""
     return (
         f"{event.model}, attempt {event.attempt}: {format_usd(event.held_nanousd)} held for {event.prompt_tokens:,} tokens in "
@@ -183,7 +183,7 @@ def _budget_passed(event: BudgetPassed) -> str:
     return f"{event.account} is over by {format_usd(event.over_nanousd)}, and the run goes on: {state}"
 
 
-def _about_the_ledger(event: HoldLost | SettlementFailed | Unbooked | SettlementPosted | SettlementSetAside) -> str:
+def _about_the_ledger(event: LedgerEvent) -> str:
     match event:
         case HoldLost():
             return f"a worker died during a call to {event.model}: its whole hold is charged, {format_usd(event.cost_nanousd)}"

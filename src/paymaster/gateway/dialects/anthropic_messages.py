@@ -163,7 +163,16 @@ def wants_thinking(body: JsonObject) -> bool:
 def anthropic_error(error: HttpError) -> JsonObject:
     """Anthropic's error body."""
     kind = _TYPES.get(error.status, "invalid_request_error" if error.status < 500 else "api_error")
-    return {"type": "error", "error": {"type": kind, "message": error.text}}
+    return {"type": "error", "error": {"type": kind, "message": _message(error)}}
+
+
+def _message(error: HttpError) -> str:
+    """The text of an error. If the prompt is too long it begins as Anthropic's does: there is no code, and clients look for that phrase."""
+    if error.size is None:
+        return error.text
+    most, tokens = error.size.window_tokens, error.size.prompt_tokens
+    figures = "" if most is None or tokens is None else f": {tokens} tokens > {most} maximum"
+    return f"prompt is too long{figures}\n{error.text}"
 
 
 def stop_reason(finish_reason: str, *, calls: bool) -> str:

@@ -85,4 +85,14 @@ class ChatPieces:
 def openai_error(error: HttpError) -> JsonObject:
     """OpenAI's error body."""
     kind = _TYPES.get(error.status, "invalid_request_error" if error.status < 500 else "api_error")
-    return {"error": {"message": error.text, "type": kind, "param": error.param, "code": error.code}}
+    return {"error": {"message": openai_message(error), "type": kind, "param": error.param, "code": error.code}}
+
+
+def openai_message(error: HttpError) -> str:
+    """The text of an error. If the prompt is too long it begins as OpenAI's does, because clients look for that phrase, not for a code."""
+    if error.size is None:
+        return error.text
+    most, tokens = error.size.window_tokens, error.size.prompt_tokens
+    limit = "exceeded" if most is None else f"{most} tokens"
+    counted = "" if tokens is None else f" However, your messages resulted in {tokens} tokens."
+    return f"This model's maximum context length is {limit}.{counted} Please reduce the length of the messages.\n{error.text}"

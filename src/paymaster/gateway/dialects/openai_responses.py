@@ -6,7 +6,7 @@ from paymaster.accounting.usage.record import Usage
 from paymaster.flow.replies import Reply
 from paymaster.gateway.dialects.dialect import DialectRequest, Receipt
 from paymaster.gateway.dialects.fields import cost_fragment, event, trailing_comment
-from paymaster.gateway.dialects.openai_chat import openai_error
+from paymaster.gateway.dialects.openai_chat import openai_error, openai_message
 from paymaster.gateway.dialects.responses_requests import read_request
 from paymaster.gateway.http_errors import HttpError
 from paymaster.jsontypes import JsonObject
@@ -78,10 +78,11 @@ class ResponsePieces:
 
     def broken(self, error: HttpError) -> bytes:
         """A response that failed."""
-        details = {"code": error.code, "message": error.text}
+        message = openai_message(error)
+        details = {"code": error.code, "message": message}
         response = {**begun(self._request, self._id, self._model), "status": "failed", "error": details, "output": self._done}
         # The official client raises for an event that has an `error`; an event in OpenAI's bare form it would only pass on.
-        event_bytes = self._event("error", code=error.code, message=error.text, param=None, error=details)
+        event_bytes = self._event("error", code=error.code, message=message, param=None, error=details)
         return event_bytes + self._event("response.failed", response=response)
 
     def _start(self, given: str, model: str) -> Iterator[bytes]:

@@ -1,0 +1,61 @@
+"""What the models of one call last failed with, and what is reported of the waits that follow; decides nothing about a call."""
+
+from dataclasses import dataclass, replace
+
+from paymaster.flow.admission import Patience
+from paymaster.flow.call_events import Outlook
+from paymaster.flow.ports import Runtime
+from paymaster.routing.call_errors import name_failure
+from paymaster.routing.failures import Failure
+from paymaster.routing.planning import Skipped
+from paymaster.routing.waiting import LOOK_AGAIN_MS, Awaited
+
+_WORTH_MENTIONING_MS = 1_000
+"""A call that waited for less than this does not mention it in its error."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Failing:
+    """What a model last failed with in this call, that a wait may help, and since when it fails."""
+
+    skipped: Skipped
+    failure: Failure
+    since_ms: int
+
+
+class FailingModels:
+    """The models of a call that a wait may help, by name."""
+
+    def __init__(self, runtime: Runtime, patience: Patience) -> None:
+        self._runtime, self._patience = runtime, patience
+        self._failing: dict[str, _Failing] = {}
+
+    def note(self, model: str, skipped: Skipped, failure: Failure) -> None:
+        """Remember what the model failed with."""
+        since_ms = self._failing[model].since_ms if model in self._failing else self._runtime.now_ms()
+        self._failing[model] = _Failing(skipped, failure, since_ms)
+
+    def why(self, model: str) -> Skipped | None:
+        """What it last failed with, as the reason why it does not serve; None if it did not fail."""
+        failing = self._failing.get(model)
+        return None if failing is None else failing.skipped
+
+    def kind(self, model: str) -> str:
+        """The kind of its last failure."""
+        return self._failing[model].failure.kind.value
+
+    def outlook(self, model: str) -> Outlook:
+        """What a report of a wait for the model says: its failure, since when, and when the call gives up."""
+        failing = self._failing.get(model)
+        gives_up_at_ms = self._runtime.now_ms() + self._patience.left_ms(has_fallback=False)
+        if failing is None:
+            return Outlook(None, None, gives_up_at_ms)
+        return Outlook(name_failure(failing.failure), failing.since_ms, gives_up_at_ms)
+
+    def given_up(self, awaited: Awaited) -> Skipped:
+        """Why a model that was waited for does not serve, with how long that was."""
+        why, waited_ms = awaited.why, self._patience.spent_ms
+        if not awaited.outage or awaited.why.failure is None:
+            return why
+        waited = f"; the call waited {waited_ms / 1000:,.1f} s in all" if waited_ms >= _WORTH_MENTIONING_MS else ""
+        return replace(why, detail=why.detail + waited, retry_in_ms=max(LOOK_AGAIN_MS, awaited.expected_at_ms - self._runtime.now_ms()))
