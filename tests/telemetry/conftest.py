@@ -18,17 +18,13 @@ from paymaster.flow.events import (
     ConcurrencyLowered,
     Event,
     FellBack,
-    HoldLost,
     ModelSkipped,
     RefusedByAccount,
-    SettlementFailed,
-    SettlementPosted,
-    SettlementSetAside,
     ThresholdCrossed,
     Throttled,
-    Unbooked,
     Unpriced,
 )
+from paymaster.flow.ledger_events import HoldLost, SettlementFailed, SettlementPosted, SettlementSetAside, Unbooked
 from paymaster.scope import Scope
 
 if TYPE_CHECKING:
