@@ -78,7 +78,7 @@ def test_a_model_of_the_command_line_that_counts_as_free_is_warned_of_as_one_of_
 def test_a_batch_that_no_model_answered_is_done_by_the_same_command(bench):
     batch = bench.tasks(3)
     policy = "    retries_per_model: 0\n    max_wait_s: 1\n"
-    flags = [f"--model-registry={bench.registry(policy)}", "--run-id=r"]
+    flags = [f"--model-registry={bench.registry(policy)}", "--run-id=r", "--ledger=memory:"]  # no start knows of an earlier outage
     bench.batch(batch, *flags)
     outcome = bench.run("--fault=m-primary=key", "--fault=m-fallback=key")
     assert outcome.statuses == [1], outcome.logs[0][-3000:]
@@ -95,7 +95,7 @@ def test_a_batch_that_no_model_answered_is_done_by_the_same_command(bench):
 def test_what_passes_is_asked_again_and_what_does_not_is_recorded_and_no_paid_patch_is_lost(bench):
     batch = [bench.task("toy-1"), bench.task("toy-2", marker="trouble=context@1"), bench.task("toy-3", marker="trouble=down@1")]
     policy = "    retries_per_model: 0\n    max_wait_s: 1\n"
-    flags = [f"--model-registry={bench.registry(policy)}", "--run-id=r"]
+    flags = [f"--model-registry={bench.registry(policy)}", "--run-id=r", "--ledger=memory:"]  # no start knows of an earlier outage
     bench.batch(batch, *flags, workers=3)
     outcome = bench.run()
     assert outcome.statuses == [1], outcome.logs[0][-3000:]

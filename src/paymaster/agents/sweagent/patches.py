@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import wraps
 from importlib import import_module
+from types import SimpleNamespace
 from typing import Any
 
 from paymaster.accounting.bounds import limit_usd
@@ -175,7 +176,7 @@ def _patch_results(session: Session, run_batch: Any, undo: ExitStack) -> None:  
             name = str(instance.problem_statement.id)
             if not (self.output_dir / name / f"{name}.pred").exists():
                 saved = json.loads((self.output_dir / name / f"{name}.traj").read_text())
-                save(self.output_dir, name, run_batch.AgentRunResult(info=saved["info"], trajectory=saved["trajectory"]))
+                save(self.output_dir, name, SimpleNamespace(info=saved["info"]))
         return status
 
     _replace(undo, run_batch.RunBatch, "should_skip", skip_with_prediction)
