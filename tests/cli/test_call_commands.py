@@ -132,6 +132,7 @@ def test_a_soft_budget_lets_the_call_continue_and_shows_the_excess(paymaster, re
 
 
 def test_a_call_without_an_answer_is_status_1(paymaster, registry):
+    registry.write_text(f"{registry.read_text()}  max_wait_s: 1\n")
     ended = paymaster("ask", "Why?", "-m", "dead", "--model-registry", registry)
     assert (ended.status, ended.out) == (1, "")
     assert "no model answered" in ended.err
@@ -206,7 +207,7 @@ def test_a_ledger_that_cannot_be_used_is_a_mistake(paymaster, registry, tmp_path
 
 def test_a_key_is_shown_nowhere(paymaster, registry, monkeypatch):
     text = registry.read_text().replace("fallbacks: []", "fallbacks: [], api_key_env: CANARY")
-    registry.write_text(text)
+    registry.write_text(f"{text}  max_wait_s: 1\n")
     canary = "sk-canary-0123456789abcdef"
     monkeypatch.setenv("CANARY", canary)
     for words in (("ask", "Why?", "-m", "dead", "-vv"), ("check", "--live", "--origins"), ("explain",), ("ask", "x", "--rpm-limit", "x")):

@@ -231,8 +231,6 @@ class _Call:
             case _ if waits or isinstance(step, TryAgain):
                 self._failing.note(name, skipped, failure)
                 wait_for_ms = attempt.opened_ms or pause_ms(failure, attempt.backoff_ms) or wait_ms(failure, attempt.backoff_ms)
-                if costly and tries.costly > policy.retries:  # each may cost something, so few of them have to outlast the outage
-                    in_ledger, wait_for_ms = False, max(wait_for_ms, policy.breaker_pause_ms)
                 self._await(turn, skipped, self._runtime.now_ms() + wait_for_ms, outage=not throttled, backs_off=not in_ledger)
             case _ if throttled and turn.has_fallback:
                 self._await(turn, skipped, self._runtime.now_ms() + (retry_in_ms or 0))
