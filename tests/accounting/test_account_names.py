@@ -17,6 +17,8 @@ from paymaster.accounting.account_names import (
     is_money,
     key_of,
     key_subject,
+    operator_account,
+    operator_reason,
     owner_of,
     parse,
     prefixes_of_run,
@@ -122,3 +124,15 @@ def test_the_accounts_of_a_run_begin_with_one_of_its_prefixes(run, owner, models
     value = f"{run}:i1" if dimension == "instance" else run
     assert budget_account({dimension: value, "user": "x"}, models, owner).startswith(prefixes_of_run(run))
     assert not budget_account({"run": "other"}).startswith(prefixes_of_run(run))
+
+
+@pytest.mark.parametrize("reason", ["authentication", "unknown_model", "quota_exhausted"])
+@pytest.mark.parametrize("model", ["gpt-4o", "house/broken", "operator-x"])
+def test_what_an_operator_has_to_fix_is_in_the_name(model: str, reason: str) -> None:
+    account = operator_account(model, reason)
+    assert (operator_reason(account), parse(account).subject) == (reason, model)
+
+
+@pytest.mark.parametrize("account", ["operator/gpt-4o", "breaker/operator-x", "requests-day/gpt-4o", "usd/run/operator-x", "usd"])
+def test_no_other_account_has_a_reason(account: str) -> None:
+    assert operator_reason(account) is None

@@ -45,7 +45,7 @@ def refusal_of(gateway: Gateway, address: str, body: dict[str, object]) -> dict[
 def test_a_prompt_that_is_too_long_has_the_phrase_of_its_dialect(
     start: Callable[..., Gateway], address: str, counted_by: str, stream: bool
 ) -> None:
-    own = {"context_window": 500, "tokenizer": "gpt-4o"} if counted_by == "us" else {}
+    own = {"context_window": 500, "max_output_tokens": 100, "tokenizer": "gpt-4o"} if counted_by == "us" else {}
     gateway = start(fast={"context_window": 500}, own={"fast": own})
     body, phrase = ADDRESSES[address]
     error = refusal_of(gateway, address, {**body, "stream": stream})["error"]

@@ -240,15 +240,13 @@ def waits_out(failure: Failure, *, costly: bool, costly_left: int) -> bool:
 
     `costly`: the attempt may have cost something; `costly_left` is how many more of that kind the call may make.
     """
-    match rule_of(failure).wait_out:
-        case WaitOut.NEVER:
-            return False
-        case WaitOut.UNBILLED:
-            return failure.billed is Billed.NO
-        case WaitOut.BOUNDED:
-            return not costly or costly_left > 0
-        case WaitOut.IF_STATED:
-            return failure.asked_ms is not None
+    waits = {
+        WaitOut.NEVER: False,
+        WaitOut.UNBILLED: failure.billed is Billed.NO,
+        WaitOut.BOUNDED: not costly or costly_left > 0,
+        WaitOut.IF_STATED: failure.asked_ms is not None,
+    }
+    return waits[rule_of(failure).wait_out]
 
 
 def needs_operator(failure: Failure) -> bool:
