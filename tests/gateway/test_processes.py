@@ -22,7 +22,7 @@ from paymaster.ledgers.sqlite.ledger import SqliteLedger
 from paymaster.ledgers.urls import open_ledger
 from paymaster.providers.scripted.script import Script
 from paymaster.providers.scripted.server import ScriptedServer
-from paymaster.runtime import BlockingRuntime, run
+from paymaster.runtime import BlockingRuntime, iterate, run
 from redis_servers import RedisServer, server_program
 
 if TYPE_CHECKING:
@@ -185,7 +185,7 @@ def workers_of(process_id: int) -> list[int]:
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds workers in Linux's /proc")
-def test_a_killed_worker_is_restarted_and_its_calls_are_charged_at_lease_end(tmp_path: Path) -> None:
+def test_a_killed_worker_is_restarted_and_its_calls_are_charged(tmp_path: Path) -> None:
     slow = {"prices": PRICES, "latency_ms": 600_000}
     with ScriptedServer(Script.model_validate({"models": {"slow": slow, "*": {"prices": PRICES}}})) as provider:
         registry = tmp_path / "registry.yaml"
@@ -208,7 +208,7 @@ def test_a_killed_worker_is_restarted_and_its_calls_are_charged_at_lease_end(tmp
             wait_until(lambda: len(set(workers_of(server.process.pid)) - set(before)) == 2)
             assert ask(server.url, "fast") == (200, "fast")
         assert any("restarting it" in line for line in server.lines)
-        lost = charged_when_leases_end(ledger)
+        lost = charged_as_lost(ledger)
         assert len(lost) == 8
         assert min(lost) > 100 * 10_000  # the full output limit and the input
         assert settled_nanousd(ledger) >= max(int(str(provider.bill()["billed_nanousd"])), sum(lost))
@@ -220,12 +220,13 @@ def lost_call(url: str) -> None:
         ask(url, "slow")
 
 
-def charged_when_leases_end(ledger: Path) -> list[int]:
-    """What unsettled holds are charged, in nano-dollars, once all their leases are over."""
-    books = SqliteLedger(ledger, BlockingRuntime().sleep)  # which follows its callers
-    lost = run(books.sweep(time.time_ns() // 1_000_000 + 3_600_000))
+def charged_as_lost(ledger: Path) -> list[int]:
+    """What the holds of processes that ended are charged, in nano-dollars."""
+    books = SqliteLedger(ledger, BlockingRuntime().sleep)
+    run(books.sweep(time.time_ns() // 1_000_000))
+    lost = [dict(record.amounts) for record in iterate(books.records()) if record.lost]
     run(books.close())
-    return [charge.amount for one in lost for charge in one.charges if charge.account == "usd/run/r"]
+    return [amounts["usd/run/r"] for amounts in lost]
 
 
 def settled_nanousd(ledger: Path) -> int:

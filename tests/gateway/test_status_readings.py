@@ -36,6 +36,9 @@ class CountedBooks:
     async def waiting(self, now_ms):
         return ()
 
+    async def ended_holders(self, now_ms):
+        return ()
+
 
 @pytest.fixture
 def runtime():

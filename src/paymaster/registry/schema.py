@@ -144,8 +144,9 @@ class ModelSection(RatesSection):
     context_window: Count | None = Field(
         None,
         description=(
-            "Prompt and answer together, in tokens. A request that does not fit goes to a model where it fits if the count is exact (see "
-            "`tokenizer`); otherwise the provider decides, and its refusal falls back to a model with a larger context."
+            "Prompt and answer together, in tokens. The output limit that is sent is lowered to what the prompt leaves. A prompt that does "
+            "not fit goes to a model where it fits if the count is exact (see `tokenizer`); otherwise the provider decides, and its refusal "
+            "falls back to a model that takes what it counted."
         ),
         examples=[128_000],
     )
@@ -261,7 +262,8 @@ class PolicySection(BaseSection):
         None, description="Whether to try the next model after a refusal by a provider's content policy. Default false: raise the error."
     )
     min_output_tokens: Count | None = Field(
-        None, description="A hard budget shortens answers to what it can still pay for, but never below this. Default 256."
+        None,
+        description="A hard budget and a window shorten answers to what they leave, but never below this. Default 256.",
     )
     max_wait_s: Seconds | None = Field(
         None, description="The longest total wait of one call: for room under limits, for pauses and for outages. Default 300."

@@ -23,7 +23,7 @@ def resized(candidate: Candidate, failure: Failure, min_output_tokens: int) -> C
 
 
 def named_prompt_tokens(candidate: Candidate, failure: Failure) -> int:
-    """How many tokens the prompt has at least, by a provider that refused it as too long; 0 if that is not known.
+    """How many tokens the prompt has at least, by a provider that refused it as too long; 0 if that is unknown.
 
     Without a count, the prompt is longer than the window less what was asked for beside it: providers refuse the sum.
     """
