@@ -35,7 +35,7 @@ class Admitted(CallEvent):
     lowered_from_tokens: int | None = None
     """The largest answer before it was lowered; null if it was not."""
     lowered_by: str | None = None
-    """What lowered it last: `window`, `rate_limit`, `budget`, `largest_hold` or `provider` (it named what it takes); null if nothing did."""
+    """What lowered it last: `window`, `rate_limit`, `budget`, `largest_hold` or `provider` (it named what it takes); else null."""
     dropped_params: tuple[str, ...] = ()
     """Parameters of the request that this model does not know and that were left out."""
     over_budget: tuple[str, ...] = ()

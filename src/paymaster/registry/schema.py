@@ -145,7 +145,7 @@ class ModelSection(RatesSection):
         None,
         description=(
             "Prompt and answer together, in tokens. The output limit that is sent is lowered to what the prompt leaves. A prompt that does "
-            "not fit goes to a model where it fits if the count is exact (see `tokenizer`); otherwise the provider decides, and its refusal "
+            "not fit goes to a model where it fits if the count is exact (see `tokenizer`); otherwise the provider decides, and the call "
             "falls back to a model that takes what it counted."
         ),
         examples=[128_000],
