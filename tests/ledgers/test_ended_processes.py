@@ -434,7 +434,8 @@ async def charged_by_a_group(path, opened):
     for hold in holds[:4]:
         await alive.reserve(hold, T)
     end(dead)
-    alive._looks_at_ns = process_locks._own_locks().find(path.resolve(), ALIVE).looked_at_ns = -(10**18)
+    own = process_locks._own_locks().find(path.resolve(), ALIVE)
+    alive._looks_at_ns = own.looked_at_ns = own.idle_until_ns = -(10**18)
     answers = await asyncio.gather(*(alive.reserve(hold, T) for hold in holds[4:]))
     assert [lost.hold_id for answer in answers for lost in answer.lost] == ["d0", "d1", "d2"]
     assert lock_files(path) == [lock_file(path, ALIVE).name]
