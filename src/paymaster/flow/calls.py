@@ -121,7 +121,7 @@ class _Call:
         self._prompt_tokens = 0
         self._resized: dict[str, Candidate] = {}
         self._counted = 0
-        self._considered: list[Candidate] = []
+        self._considered: dict[str, Candidate] = {}
         self._went_over_budget = False
         self.records = list[AttemptRecord]()
 
@@ -164,8 +164,8 @@ class _Call:
         candidate = self._resized.get(name, turn.candidate)
         if (left_ms := turn.not_before_ms - self._runtime.now_ms()) > 0:
             await self._back_off(left_ms, name)
-        if (obstacle := self._obstacle(candidate)) is not None:
-            self._skip(turn, obstacle)
+        if (outgrown := outgrown_by(candidate, self._prompt_tokens)) is not None:
+            self._skip(turn, outgrown)
             return None
         if (used_up := self._used_up(turn)) is not None:
             if turn.has_fallback and self._policy.max_attempts is None:
@@ -173,7 +173,7 @@ class _Call:
             else:
                 self._skip(turn, used_up)
             return None
-        self._considered.append(candidate)
+        self._considered[name] = candidate
         planned = self._next_attempt(candidate, has_fallback=turn.has_fallback)
         outlook = self._failing.outlook(name)
         admission = await self._admission.admit(planned, enforce_money=turn.enforce_money, until_ms=turn.until_ms, outlook=outlook)
@@ -285,7 +285,7 @@ class _Call:
             holders = await self._world.books.ended_holders(now_ms)
         except PaymasterError:
             return ()
-        charged = (charges(candidate, enforce_money=True, as_probe=True) for candidate in self._considered)
+        charged = (charges(candidate, enforce_money=True, as_probe=True) for candidate in self._considered.values())
         accounts = {charge.account for each in charged for _, charge in each}
         return describe_ended(blocking(holders, accounts.__contains__), now_ms)
 
@@ -322,10 +322,6 @@ class _Call:
             skipped = replace(failing, retry_in_ms=skipped.retry_in_ms)
         soonest_ms = self._runtime.now_ms() + (0 if turn.has_fallback else LOOK_AGAIN_MS)
         self._await(turn, skipped, max(why.retry_at_ms, soonest_ms), outage=why.outage)
-
-    def _obstacle(self, candidate: Candidate) -> Skipped | None:
-        """What the attempts so far hold against another one here: a prompt that is longer than the model takes."""
-        return outgrown_by(candidate, self._prompt_tokens)
 
     def _used_up(self, turn: Turn) -> Skipped | None:
         """The candidate, if the call may make no more attempts at it.
