@@ -359,6 +359,13 @@ def test_a_call_that_fails_leaves_the_file_to_the_next(path, opened, monkeypatch
     assert len(run(opened().sweep(T))) == 1
 
 
+def test_what_an_ended_process_holds_is_due_now_by_the_readers_clock(opened):
+    alive, dead = opened(), opened(DEAD)
+    ask(dead, "h1", BUDGET, at=T + 5)
+    end(dead)
+    assert [each.charged_at_ms for each in run(alive.ended_holders(T))] == [T]
+
+
 def test_readers_see_what_an_ended_process_holds_and_change_nothing(opened):
     alive, dead = opened(), opened(DEAD)
     ask(dead, "h1", BUDGET, SLOT)

@@ -6,7 +6,7 @@ A caller whose clock is an hour behind the ledger's reads of room "in 40 s", not
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from paymaster.accounting.accounts import Balance, EndedHolder, Queued
+from paymaster.accounting.accounts import Balance, Queued
 
 # Clocks that differ by less are the same to a person.
 TOLERANCE_MS = 2_000
@@ -21,14 +21,6 @@ def balances_as_seen(balances: Mapping[str, Balance], ledger_ms: int, caller_ms:
         name: balance._replace(free_at=tuple((at_ms - ahead_ms, amount) for at_ms, amount in balance.free_at))
         for name, balance in balances.items()
     }
-
-
-def holders_as_seen(holders: Sequence[EndedHolder], ledger_ms: int, caller_ms: int) -> tuple[EndedHolder, ...]:
-    """The ended holders with the times at which what they hold is charged."""
-    ahead_ms = ledger_ms - caller_ms
-    if abs(ahead_ms) <= TOLERANCE_MS:
-        return tuple(holders)
-    return tuple(each._replace(charged_at_ms=each.charged_at_ms - ahead_ms) for each in holders)
 
 
 def queue_as_seen(queue: Sequence[Queued], ledger_ms: int, caller_ms: int) -> tuple[Queued, ...]:

@@ -186,12 +186,12 @@ def balances_of(store: Store, accounts: Sequence[str], now_ms: int) -> dict[str,
 
 
 def ended_holders(store: Store, processes: Collection[str], now_ms: int) -> tuple[EndedHolder, ...]:
-    """What these processes hold, which the next call charges; without holds whose lease is over."""
-    now_ms = time(store, now_ms)
+    """What these processes hold, which the next call charges: it is due now. Without holds whose lease is over."""
+    ledger_ms = time(store, now_ms)
     holds: dict[str, int] = {}
     held: dict[str, dict[str, int]] = {}
     for hold in store.list_holds_of(processes, ALL):
-        if hold.lease_until_ms > now_ms:
+        if hold.lease_until_ms > ledger_ms:
             holds[hold.process] = holds.get(hold.process, 0) + 1
             amounts = held.setdefault(hold.process, {})
             for charge in hold.charges:

@@ -29,7 +29,7 @@ from paymaster.accounting.accounts import (
 )
 from paymaster.errors import LedgerReplaced, LedgerUnavailable
 from paymaster.ledgers import transactions
-from paymaster.ledgers.callers_time import balances_as_seen, holders_as_seen, queue_as_seen
+from paymaster.ledgers.callers_time import balances_as_seen, queue_as_seen
 from paymaster.ledgers.identity import KnownLedger, process_name
 from paymaster.ledgers.sqlite.file import is_busy, is_empty, locked_for_long, open_database, to_error
 from paymaster.ledgers.sqlite.forks import watch_forks
@@ -202,10 +202,7 @@ class SqliteLedger:
         names = {file.ended.name for file in claimed}
         if not names:
             return ()
-        return await self._transact(
-            lambda store: holders_as_seen(transactions.ended_holders(store, names, now_ms), self._time(store, now_ms), now_ms),
-            begin="BEGIN",
-        )
+        return await self._transact(lambda store: transactions.ended_holders(store, names, now_ms), begin="BEGIN")
 
     async def records(self, *, after_ms: int = 0) -> AsyncGenerator[Record, None]:
         """The records written after that time, in order, up to the last one when the reading begins; other callers write on meanwhile."""
