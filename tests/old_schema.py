@@ -14,13 +14,14 @@ STATEMENTS = [
     "ALTER TABLE hold DROP COLUMN process",
     *(
         f"ALTER TABLE clock DROP COLUMN {column}"
-        for column in ("boot_id", "uptime_ms", "claimed_at_ms", "confirmed_at_ms", "dropped_until_ms")
+        for column in ("boot_id", "uptime_ms", "last_claim_at_ms", "confirmed_at_ms", "dropped_until_ms", "retire_at_ms", "retire_after")
     ),
+    "ALTER TABLE clock DROP COLUMN retire_days",
     "ALTER TABLE clock RENAME COLUMN next_lease_end_ms TO lease_ms",
     "ALTER TABLE clock RENAME COLUMN queue_until_ms TO line_ms",
     "ALTER TABLE ticket DROP COLUMN names",
     "ALTER TABLE ticket DROP COLUMN since_ms",
-    *(f"DROP TABLE {table}" for table in ("opening", "identity", "clock_claim")),
+    *(f"DROP TABLE {table}" for table in ("opening", "identity", "clock_claim", "retired")),
     "PRAGMA user_version = 1",
 ]
 

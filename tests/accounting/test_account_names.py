@@ -21,6 +21,7 @@ from paymaster.accounting.account_names import (
     operator_reason,
     owner_of,
     parse,
+    period_end_ms,
     prefixes_of_run,
     without_owner,
 )
@@ -99,6 +100,57 @@ def test_every_budget_is_read_back(drawn: dict[str, str], models: str | None, ow
     name = budget_account(per, [] if models is None else [models], owner)
     limited = {} if models is None or "model" in per else {"models": models}
     assert (dimensions_of(name), owner_of(name)) == ({**limited, **per}, owner)
+
+
+DAY_MS = 86_400_000
+DAYS = {"2026-11-22": 20_780, "2026-11": 20_788, "2026-12": 20_819, "1969-12-31": 0, "2028-02-29": 21_244}
+"""When they end, in days since 1970."""
+
+
+@pytest.mark.parametrize(
+    ("name", "ends"),
+    [
+        ("usd/day/2026-11-22", "2026-11-22"),
+        ("usd/day/1969-12-31", "1969-12-31"),
+        ("usd/user/ann/day/2028-02-29", "2028-02-29"),
+        ("usd/month/2026-11", "2026-11"),
+        ("usd/user/ann/month/2026-12", "2026-12"),
+        ("usd/models/a+b/user/ann/month/2026-11", "2026-11"),
+        ("usd/~ann/run/exp-42/day/2026-11-22", "2026-11-22"),
+        ("usd/day/2026-11-22/month/2026-11", "2026-11-22"),
+        ("usd/run/run/day/2026-11-22", "2026-11-22"),
+        ("usd/run/day/day/2026-11-22", "2026-11-22"),
+        # Names of runs, not periods.
+        ("usd/run/day/2026-11-22", None),
+        ("usd/run/a%2Fday/2026-11-22", None),
+        ("usd/run/2026-11-22", None),
+        ("usd/instance/b7:month/2026-11", None),
+        ("usd/run/exp-42", None),
+        ("usd", None),
+        # No day or month of the calendar.
+        ("usd/day/2026-02-30", None),
+        ("usd/day/2026-2-3", None),
+        ("usd/day/20261122", None),
+        ("usd/day/2026-W47-1", None),
+        ("usd/day/0000-01-01", None),
+        ("usd/day/٢٠٢٦-11-22", None),
+        ("usd/day/2026-11-22\n", None),
+        ("usd/month/2026-13", None),
+        ("usd/month/9999-12", None),
+        ("usd/month/2026-11-22", None),
+        ("usd/day/2026-11-22/month/never", None),
+        # No budget.
+        ("requests/day/2026-11-22", None),
+        ("requests-day/m", None),
+        ("slots/month/2026-11", None),
+    ],
+)
+def test_a_budget_with_a_period_has_an_end(name: str, ends: str | None) -> None:
+    assert period_end_ms(name) == (None if ends is None else DAYS[ends] * DAY_MS)
+
+
+def test_the_last_day_of_the_calendar_has_an_end() -> None:
+    assert period_end_ms("usd/day/9999-12-31") == 2_932_897 * DAY_MS
 
 
 def test_a_subject_is_a_model_or_a_key() -> None:

@@ -92,8 +92,8 @@ def test_status_counts_accounts_and_records(paymaster, filled):
 def test_an_older_file_keeps_its_schema_until_it_is_migrated(paymaster, tmp_path, registry):
     paymaster("ask", "Why?", "--model-registry", registry, "--ledger", "sqlite:old.db")
     make_first_version(tmp_path / "old.db")
-    assert "1 (this Paymaster writes 5;" in paymaster("ledger", "status", "--ledger", "sqlite:old.db").out
-    assert "from schema version 1 to 5" in paymaster("ledger", "migrate", "--ledger", "sqlite:old.db").out
+    assert "1 (this Paymaster writes 6;" in paymaster("ledger", "status", "--ledger", "sqlite:old.db").out
+    assert "from schema version 1 to 6" in paymaster("ledger", "migrate", "--ledger", "sqlite:old.db").out
     assert paymaster("ledger", "verify", "--ledger", "sqlite:old.db").status == 0
     with sqlite3.connect(tmp_path / "old.db") as database:
         database.execute("PRAGMA user_version = 9")

@@ -32,7 +32,7 @@ class BlockingBooks:
         return run(self.ledger.post(posts, clears, at))
 
     def balance(self, account, at=T):
-        return run(self.ledger.balances(account, at)).get(account, Balance())
+        return run(self.ledger.balances_of([account], at)).get(account, Balance())
 
     def records(self, after_ms=0):
         return list(iterate(self.ledger.records(after_ms=after_ms)))

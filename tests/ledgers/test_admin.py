@@ -155,7 +155,7 @@ def change(text, old, new):
         (lambda text: text[:200], None, "cut off there"),
         (lambda text: b"".join(text.splitlines(keepends=True)[1:]), 1, "first line"),
         (lambda text: text + text, None, "can't follow"),
-        (lambda text: change(text, b'"paymaster_ledger":3', b'"paymaster_ledger":9'), 1, "later Paymaster"),
+        (lambda text: change(text, b'"paymaster_ledger":4', b'"paymaster_ledger":9'), 1, "later Paymaster"),
         (lambda text: double(text, 1), 3, "a duplicate of an earlier line"),
         (lambda text: double(text, -2), -1, "lines are missing or doubled"),
         (lambda _text: b"", 0, "without its last line"),
@@ -261,8 +261,8 @@ def test_a_file_of_the_first_version_is_brought_up_to_date_in_place(open_another
     make_first_version(ledger.path)
     admin = open_admin(SqliteLedger(ledger.path, None))
     assert admin.describe().version == 1
-    assert admin.migrate() == (1, 5)
-    assert admin.migrate() == (5, 5)
+    assert admin.migrate() == (1, 6)
+    assert admin.migrate() == (6, 6)
     admin.close()
     assert exported(ledger) == text
 

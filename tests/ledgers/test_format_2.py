@@ -80,7 +80,7 @@ def test_every_earlier_format_is_brought_up_to_date(earlier: int) -> None:
     head, *items = up_to_date([ExportHead(1_000, format=earlier), RUN, paid(9, "ann")])
     assert head == ExportHead(1_000)
     assert items[:2] == [RUN, paid(9, "ann")]
-    assert items[2:] == [AccountSums("usd/~ann/run/r", 9, 0, 0), OpeningBalance("usd/~ann/run/r", 9)]
+    assert items[2:] == ([AccountSums("usd/~ann/run/r", 9, 0, 0), OpeningBalance("usd/~ann/run/r", 9)] if earlier < 3 else [])
 
 
 def test_an_export_of_today_is_passed_on() -> None:

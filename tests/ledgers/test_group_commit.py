@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from paymaster.accounting.accounts import Charge, Held, Hold, HoldEnded, Post, Refused, Settlement
 from paymaster.errors import LedgerReplaced, LedgerUnavailable, LedgerUnusable
-from paymaster.ledgers import transactions
+from paymaster.ledgers import retirement, transactions
 from paymaster.ledgers.sqlite.file import open_database
 from paymaster.ledgers.sqlite.ledger import GROUPED_FROM, SqliteLedger
 from paymaster.ledgers.sqlite.store import GroupStore, SqliteStore
@@ -21,7 +21,7 @@ from paymaster.ledgers.urls import open_ledger
 from paymaster.runtime import AsyncioRuntime, BlockingRuntime, run
 
 T = 1_000_000
-ACCOUNTS = st.sampled_from(["usd/run/a", "usd/month", "requests/m"])
+ACCOUNTS = st.sampled_from(["usd/run/a", "usd/month", "requests/m", "usd/day/1969-11-01"])  # the last one's time is over
 CHARGES = st.lists(
     st.builds(Charge, ACCOUNTS, st.integers(0, 9), st.sampled_from([None, 12, 20]), st.sampled_from([None, 0, 50])),
     min_size=1, max_size=3, unique_by=lambda charge: charge.account,
@@ -68,10 +68,21 @@ def _copy(connection):
     return SqliteStore(copy)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def looks_at_every_settlement():
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(retirement, "LOOK_EVERY_MS", 0)
+        patched.setattr(retirement, "PAGE_EVERY_MS", 0)
+        patched.setattr(retirement, "PAGE", 2)
+        yield
+
+
 @settings(max_examples=150, deadline=None)
 @given(groups=st.lists(st.lists(st.tuples(WORKS, st.integers(0, 40)), min_size=1, max_size=6), min_size=1, max_size=6))
 def test_a_group_leaves_what_its_works_leave_one_by_one(empty, groups):
     alone, together = _copy(empty), _copy(empty)
+    for store in (alone, together):
+        store.connection.execute("UPDATE clock SET retire_at_ms = 1")  # from now on, every settlement looks for accounts that may leave
     now_ms = T
     for group in groups:
         times = list(itertools.accumulate((later_ms for _, later_ms in group), initial=now_ms))[1:]

@@ -167,10 +167,11 @@ def test_what_earlier_versions_stored_is_read_and_kept_in_their_format(ledger, r
     settled = run(ledger.settle(Settlement(Hold("open", (USD, RPM), 60_000), now_ms, (4, 1), "{}"), 0))
     assert [(change.before, change.after) for change in settled.changes] == [(5, 9), (2, 3)]
     with redis.Redis(port=redis_server.port) as client:
-        version, at_ms, lease_end_ms, queue_until_ms, record_ms, number, serial, forgotten_ms, accounts, ledger_id = struct.unpack(
-            "<9d32s", client.get(key + "state")
+        version, at_ms, lease_end_ms, queue_until_ms, record_ms, number, serial, forgotten_ms, accounts, *retired, ledger_id = (
+            struct.unpack("<13d32s", client.get(key + "state"))
         )
-        assert (version, queue_until_ms, number, serial, forgotten_ms) == (3, now_ms + 60_000, 0, 8, 0)
+        assert (version, queue_until_ms, number, serial, forgotten_ms) == (4, now_ms + 60_000, 0, 8, 0)
+        assert retired == [0, at_ms + 3_600_000, 0, 35]
         assert (accounts, admin_for(ledger).describe().id) == (2, ledger_id.decode())
         assert held.at_ms <= at_ms == record_ms
         assert lease_end_ms == held.lease_until_ms == held.at_ms + 45_000
@@ -184,7 +185,7 @@ def test_a_newer_schema_is_left_alone(ledger, redis_server):
     pay(ledger, "h1")
     with redis.Redis(port=redis_server.port) as client:
         state = client.get(ledger.address.state_key)
-        client.set(ledger.address.state_key, struct.pack("<d", 4) + state[8:])
+        client.set(ledger.address.state_key, struct.pack("<d", 5) + state[8:])
     for ask in (
         lambda: run(ledger.reserve(Hold("h2", (USD,), 5), 0)),
         lambda: run(ledger.withdraw("h2")),
@@ -194,7 +195,7 @@ def test_a_newer_schema_is_left_alone(ledger, redis_server):
         lambda: list(iterate(ledger.records())),
         lambda: run(ledger.settle(Settlement(Hold("h1", (USD,), 5), 0, (1,), "{}"), 0)),
     ):
-        with pytest.raises(LedgerUnusable, match="schema version 4; this one knows up to 3"):
+        with pytest.raises(LedgerUnusable, match="schema version 5; this one knows up to 4"):
             ask()
 
 

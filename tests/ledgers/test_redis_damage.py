@@ -18,6 +18,7 @@ from paymaster.runtime import BlockingRuntime, iterate, run
 T = 1_000_000
 USD, RPM, SLOT = Charge("usd/run/a", 40, 1_000), Charge("requests/m", 1, 3, 60_000), Charge("slots/m", 1, 8, 0)
 CHARGES = (USD, RPM, SLOT)
+OLD = Charge("usd/day/1969-11-01", 1, 9)
 
 
 def opened(url, **options):
@@ -38,6 +39,8 @@ class WholeLedger:
 
     def _live(self):
         ledger = self.ledger
+        run(ledger.post((Post(OLD.account, 4, None),), (), T))
+        run(ledger.retire(T))
         for name in ("dropped", "settled"):
             held = run(ledger.reserve(Hold(name, CHARGES, 60_000), T))
             run(ledger.settle(Settlement(Hold(name, CHARGES, 60_000), held.at_ms, (7, 1, 1), '{"paid":1}'), T))
@@ -113,6 +116,9 @@ VERBS = {
     "snapshot": lambda ledger: list(admin_for(ledger).snapshot()),
     "opening balances": lambda ledger: admin_for(ledger).opening_balances(),
     "oldest records": lambda ledger: admin_for(ledger).oldest_records(T + 99_000, 5),
+    "retired": lambda ledger: admin_for(ledger).retired(),
+    "reserve on a retired one": lambda ledger: run(ledger.reserve(Hold("old", (OLD,), 60_000), T + 30)),
+    "retire": lambda ledger: run(ledger.retire(T + 30)),
     "drop records": lambda ledger: admin_for(ledger).drop_records(JournalPosition(T + 99_000, 0)),
 }
 RANDOM = random.Random(7)
@@ -129,7 +135,14 @@ VALUES = {
     "text": lambda _: b"mine",
     "JSON": lambda _: b'{"mine":[1]}',
 }
-HASHES = {"accounts": "account", "holds": "hold", "line": "ticket", "lost": "lost hold", "opening": "opening balance"}
+HASHES = {
+    "accounts": "account",
+    "holds": "hold",
+    "line": "ticket",
+    "lost": "lost hold",
+    "opening": "opening balance",
+    "retired": "retired account",
+}
 TYPES = ["string", "list", "hash", "set", "zset", "stream"]
 
 
@@ -212,7 +225,7 @@ def make_key(client, key, kind):
             client.xadd(key, {"mine": "1"})
 
 
-READING = {"balances", "waiting", "records", "describe", "snapshot", "opening balances", "oldest records"}
+READING = {"balances", "waiting", "retired", "records", "describe", "snapshot", "opening balances", "oldest records"}
 
 
 def test_accounts_that_were_removed_stop_every_verb_that_needs_them(whole):
@@ -226,6 +239,13 @@ def test_accounts_that_were_removed_stop_every_verb_that_needs_them(whole):
         assert met.keys() >= READING
         assert "settle with posts" in met
         assert all(f"the key {key.decode()} lacks what it had" in message for message in met.values())
+
+
+def test_sums_of_accounts_that_left_stop_every_verb_that_may_need_them_if_they_were_removed(whole):
+    key = whole.key("retired")
+    met = all_outcomes(whole, lambda client: client.delete(key))
+    assert met.keys() >= READING | {"retire", "reserve on a retired one"}
+    assert all(f"the key {key.decode()} lacks what it had" in message for message in met.values())
 
 
 @pytest.mark.parametrize("entry", [{"mine": 5}, {"1:": float("inf")}, {"x@1": T + 50_000}, {b"\xff\xfe": T + 1}])

@@ -136,8 +136,8 @@ def test_a_client_may_die_at_any_step(old, opened, server, expected, is_done):
             break
         state = struct.unpack("<d", server.get(key_of(dying, "state"))[:8])[0]
         is_alive = server.pttl(key_of(dying, "migration"))
-        assert (state, 0 < is_alive <= 60_000) in {(1, False), (1003, True), (3, False)}, steps
-        if state == 1003:
+        assert (state, 0 < is_alive <= 60_000) in {(1, False), (1004, True), (4, False)}, steps
+        if state == 1004:
             with pytest.raises(LedgerUnavailable, match="is being brought up to date by another process"):
                 run(opened(url, patience_ms=30).balances("", 0))
             server.pexpire(key_of(dying, "migration"), 0)

@@ -91,7 +91,7 @@ def test_it_is_what_it_was_whatever_comes_first(open_old, first):
     assert [record for record in records if record[0] != "new"] == EXPECTED["records"]
     assert admin_for(ledger).opening_balances() == EXPECTED["opening"]
     description = admin_for(ledger).describe()
-    assert (description.version, description.newest_version, len(description.id)) == (3, 3, 32)
+    assert (description.version, description.newest_version, len(description.id)) == (4, 4, 32)
 
 
 def test_its_open_holds_are_settled_and_charged_when_their_leases_end(open_old):

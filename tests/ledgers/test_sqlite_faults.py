@@ -187,7 +187,7 @@ def test_a_later_schema_is_refused(tmp_path, use):
     path = tmp_path / "ledger.sqlite3"
     use(path)
     database(path, "PRAGMA user_version = 99")
-    with pytest.raises(LedgerUnusable, match="schema version 99; this one knows up to 5") as caught:
+    with pytest.raises(LedgerUnusable, match="schema version 99; this one knows up to 6") as caught:
         use(path)
     assert "pip install --upgrade paymaster" in caught.value.advice
 
@@ -197,7 +197,7 @@ def test_the_schema_is_marked_as_ours(tmp_path, use):
     use(path)
     with contextlib.closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
-        assert connection.execute("PRAGMA user_version").fetchone() == (5,)
+        assert connection.execute("PRAGMA user_version").fetchone() == (6,)
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 

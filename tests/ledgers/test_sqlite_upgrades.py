@@ -71,7 +71,7 @@ HOLDS = [(body("ann"), [["usd/run/r", 4, 20, None], ["usd", 4, None, None], ["sl
 
 def test_each_user_gets_what_they_spent_and_hold(make):
     added = {"usd/~ann/run/r": 6, "usd/~ben/run/r": 7}
-    assert opened(make(OLD, RECORDS, HOLDS)) == (OLD | {name: (amount, 0) for name, amount in added.items()}, added, 5)
+    assert opened(make(OLD, RECORDS, HOLDS)) == (OLD | {name: (amount, 0) for name, amount in added.items()}, added, 6)
 
 
 def test_what_cant_be_read_counts_for_every_user(make):
@@ -99,7 +99,7 @@ def test_a_balance_that_was_there_is_added_to(make):
 )
 def test_records_are_not_read_if_no_account_can_be_split(make, monkeypatch, accounts, records):
     monkeypatch.setattr(upgrades, "_charges", None)
-    assert opened(make(accounts, records)) == (accounts, {}, 5)
+    assert opened(make(accounts, records)) == (accounts, {}, 6)
 
 
 def test_a_migration_that_is_cut_off_leaves_the_file_as_it_was(make, monkeypatch):

@@ -11,14 +11,23 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 import naive_ledger as model
-from paymaster.accounting.accounts import Charge, Held, Hold, Post, Refused, Settlement
+from paymaster.accounting.accounts import Balance, Charge, Held, Hold, Post, Refused, Settlement
 from paymaster.ledgers.memory import MemoryLedger
 from paymaster.ledgers.sqlite.ledger import SqliteLedger
 from paymaster.runtime import iterate, run
 from paymaster.testing import ManualRuntime
 
-ACCOUNTS = {"usd/a": (100, None), "usd/b": (None, None), "rpm/m": (4, 50), "tpm/m": (90, 80), "slots/m": (2, 0), "pause/m": (0, None)}
-LIMITS = {"usd/a": 60, "usd/b": 60, "rpm/m": 2, "tpm/m": 50, "slots/m": 1, "pause/m": 0}
+OVER = "usd/day/1969-12-31"  # its period is over from the start
+ACCOUNTS = {
+    OVER: (100, None),
+    "usd/a": (100, None),
+    "usd/b": (None, None),
+    "rpm/m": (4, 50),
+    "tpm/m": (90, 80),
+    "slots/m": (2, 0),
+    "pause/m": (0, None),
+}
+LIMITS = {OVER: 60, "usd/a": 60, "usd/b": 60, "rpm/m": 2, "tpm/m": 50, "slots/m": 1, "pause/m": 0}
 
 
 def some_charges():
@@ -110,14 +119,14 @@ class Histories(RuleBasedStateMachine):
         assert [lost.hold_id for lost in answer.lost] == self.naive.lost
 
     @rule(
-        account=st.sampled_from(["usd/b", "rpm/m", "pause/m"]),
+        account=st.sampled_from(["usd/b", OVER, "rpm/m", "pause/m"]),
         amount=st.integers(-1, 3),
         for_ms=st.sampled_from([None, 10, 60]),
         step_ms=STEPS,
     )
     def post(self, account, amount, for_ms, step_ms):
         self.tick(step_ms)
-        if account != "usd/b":
+        if account not in {"usd/b", OVER}:
             for_ms = for_ms or 10
         post = Post(account, amount, for_ms)
         assert self.both(lambda ledger: run(ledger.post([post], [], self.time_ms))) == (self.naive.post(post),)
@@ -139,12 +148,30 @@ class Histories(RuleBasedStateMachine):
         assert [lost.hold_id for lost in answer] == self.naive.sweep()
 
     @rule(step_ms=STEPS)
+    def retire(self, step_ms):
+        """Nothing that is asked for shows it."""
+        self.tick(step_ms)
+        self.both(lambda ledger: run(ledger.sweep(self.time_ms)))
+        self.naive.sweep()
+        for ledger in self.ledgers:
+            run(ledger.retire(self.time_ms, days=0))
+        for ledger in self.ledgers[:2]:  # a server keeps an account until entries of 0 have left its window, too
+            balances = run(ledger.balances("", self.time_ms))
+            assert OVER not in balances or balances[OVER].held or balances[OVER].live
+            assert not [name for name, balance in balances.items() if "usd" not in name and balance == Balance()]
+
+    @rule(step_ms=STEPS)
     def look(self, step_ms):
         at_ms = self.time_ms + max(0, step_ms)
         seen = copy.deepcopy(self.naive)
         seen.tick(at_ms)
         seen.sweep()
-        answer = self.both(lambda ledger: run(ledger.balances("", at_ms)))
+
+        def not_empty(ledger):
+            found = {**run(ledger.balances("", at_ms)), **run(ledger.balances_of(list(ACCOUNTS), at_ms))}
+            return {account: balance for account, balance in found.items() if balance.total or balance.ahead or balance.free_at}
+
+        answer = self.both(not_empty)
         for account in ACCOUNTS:
             expected = seen.balance(account)
             if account in answer:
@@ -163,10 +190,13 @@ class Histories(RuleBasedStateMachine):
         if not hasattr(self, "ledgers"):
             return
         ledger = self.ledgers[0]
-        charged = sum(record.amounts.get("usd/a", 0) for record in iterate(ledger.records()))
-        # The stored sums: as in the records, a loss counts in them once it was swept.
-        settled = sum(row.settled for row in ledger._store.list_accounts("usd/a"))
-        assert charged == settled
+        for account in ("usd/a", OVER):
+            charged = sum(record.amounts.get(account, 0) for record in iterate(ledger.records()))
+            posts = [part for part in self.naive.posts if part.until_ms is None]
+            posted = sum(part.charge.amount for part in posts if part.charge.account == account)
+            # The stored sums: as in the records, a loss counts in them once it was swept.
+            rows = [*ledger._store.list_accounts(account), *ledger._store.read_retired([account])]
+            assert [charged + posted] == ([row.settled for row in rows] or [0])
 
 
 Histories.TestCase.settings = settings(stateful_step_count=30)

@@ -14,7 +14,8 @@ follows it (`usd/run/a%2Fuser/b` is the run `a/user/b`), and so is every slash o
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date
 from typing import Final, NamedTuple
 
 BUDGET_DIMENSIONS: Final = ("run", "batch", "instance", "user", "key", "model", "day", "month")
@@ -48,6 +49,10 @@ _AMBIGUOUS = re.compile(f"/(?=(?:{'|'.join(_PARTS)})(?:/|$))|%(?=2F|25)")
 _AMBIGUOUS_IN_OWNER = re.compile("/|%(?=2F|25)")
 _ESCAPES: Final = {"/": "%2F", "%": "%25"}
 _ESCAPED = re.compile("%2F|%25")
+_DAY = re.compile("([0-9]{4})-([0-9]{2})-([0-9]{2})")
+_MONTH = re.compile("([0-9]{4})-([0-9]{2})")
+_MS_PER_DAY: Final = 86_400_000
+_FIRST_DAY: Final = date(1970, 1, 1).toordinal()
 _UNESCAPED: Final = {written: char for char, written in _ESCAPES.items()}
 
 
@@ -144,6 +149,16 @@ def dimensions_of(name: str) -> dict[str, str] | None:
     return None if found is None else found.of
 
 
+def period_end_ms(name: str) -> int | None:
+    """When the day or month that a budget is counted for ends (UTC), the earlier of both; None for an account without a period."""
+    if "/day/" not in name and "/month/" not in name:  # most have none, and need not be parsed
+        return None
+    per = dimensions_of(name) or {}
+    ends = [_end_ms(per[part], end) for part, end in _ENDS.items() if part in per]
+    known = [end_ms for end_ms in ends if end_ms is not None]
+    return min(known) if known and len(known) == len(ends) else None
+
+
 def owner_of(name: str) -> str | None:
     """The user whose own run, batch or instance a budget is counted for; None if it is nobody's own."""
     found = read_budget(name)
@@ -154,6 +169,37 @@ def without_owner(name: str) -> str:
     """The account of the same run, batch or instance as nobody's own."""
     match = _BUDGET.fullmatch(name)
     return name if match is None or match["owner"] is None else MONEY + name[match.end("owner") :]
+
+
+def _end_of_day(value: str) -> int:
+    """The number of the day after it."""
+    year, month, day = _parts(_DAY, value)
+    return date(year, month, day).toordinal() + 1
+
+
+def _end_of_month(value: str) -> int:
+    """The number of the next month's first day."""
+    year, month = _parts(_MONTH, value)
+    date(year, month, 1)
+    return date(year + month // 12, month % 12 + 1, 1).toordinal()
+
+
+_ENDS: Final[Mapping[str, Callable[[str], int]]] = {"day": _end_of_day, "month": _end_of_month}
+
+
+def _parts(form: re.Pattern[str], value: str) -> list[int]:
+    found = form.fullmatch(value)
+    if found is None:
+        raise ValueError(value)
+    return [int(part) for part in found.groups()]
+
+
+def _end_ms(value: str, end: Callable[[str], int]) -> int | None:
+    """The end in milliseconds since 1970; None for a value that names no day or month of the calendar."""
+    try:
+        return (end(value) - _FIRST_DAY) * _MS_PER_DAY
+    except ValueError:
+        return None
 
 
 def _escape(found: re.Match[str]) -> str:

@@ -94,12 +94,21 @@ class LedgerReader:
         return self._runtime.now_ms()
 
     def balances(self) -> Mapping[str, Balance]:
-        """The balance of every budget."""
-        return {} if self.is_new else run(self.ledger.balances(MONEY, self.now_ms()))
+        """The balance of every budget, with budgets that left the ledger."""
+        return self._balances(MONEY)
 
     def all_balances(self) -> Mapping[str, Balance]:
-        """The balance of every account."""
-        return {} if self.is_new else run(self.ledger.balances("", self.now_ms()))
+        """The balance of every account, with budgets that left the ledger."""
+        return self._balances("")
+
+    def _balances(self, prefix: str) -> Mapping[str, Balance]:
+        if self.is_new:
+            return {}
+        # An account that leaves or returns meanwhile is in one of the three.
+        before = self.admin.retired()
+        balances = run(self.ledger.balances(prefix, self.now_ms()))
+        retired = {account: Balance(settled) for account, settled in (before | self.admin.retired()).items()}
+        return retired | balances
 
     def status(self, builder: StatusBuilder, now_ms: int, of_run: str | None) -> LedgerStatus:
         """The ledger's status, with times by a clock that says `now_ms`; of a run, if one is named."""

@@ -24,6 +24,7 @@ def description_table(description: LedgerDescription) -> Table:
         ("schema version", _version(description)),
         ("size", _size(description)),
         ("accounts", f"{description.accounts:,}"),
+        ("accounts that left", _retired(description)),
         ("open holds", f"{description.open_holds:,}"),
         ("records", f"{description.records:,}"),
         ("oldest record", _time(description.oldest_ms)),
@@ -69,6 +70,7 @@ def reconciled_json(found: Reconciled, backlog: Backlog, location: str) -> dict[
         "ledger": location,
         "adds_up": not found.differences,
         "accounts": found.accounts,
+        "retired": found.retired,
         "records": found.records,
         "open_holds": found.holds,
         "openings": found.opening_balances,
@@ -90,6 +92,12 @@ def _version(description: LedgerDescription) -> str | Cell:
     if version == newest:
         return str(version)
     return Cell(f"{version} (this Paymaster writes {newest}; `paymaster ledger migrate` brings it up to date)", "bad")
+
+
+def _retired(description: LedgerDescription) -> str | Cell:
+    if description.retire_days is None:
+        return Cell("-", "weak")
+    return f"{description.retired:,} ({description.retire_days:,} days after their period)"
 
 
 def _size(description: LedgerDescription) -> str:

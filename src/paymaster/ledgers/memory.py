@@ -1,7 +1,7 @@
 """A ledger in this process's memory, for tests, dry runs and a process of its own; knows no disk, and is gone with its process."""
 # ruff: noqa: D102 - the methods of a store are documented in `Store`
 
-from bisect import insort
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import AsyncGenerator, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -24,6 +24,7 @@ from paymaster.accounting.accounts import (
 from paymaster.forks import renew_in_children
 from paymaster.ledgers import transactions
 from paymaster.ledgers.account_views import PAGE, sum_window
+from paymaster.ledgers.retirement import RETIRE_DAYS, retire
 from paymaster.ledgers.store import AccountRow, Clock, Entry, Known, OpenHold, Ticket, follow_caller
 from paymaster.ledgers.transactions import Unfinished, with_lost
 
@@ -116,6 +117,15 @@ class MemoryLedger:
             if record.at_ms > after_ms:
                 yield record
 
+    async def retire(self, now_ms: int, *, days: int | None = None) -> int:
+        """Take out the accounts that may leave now, whatever time it is to look for them; how many left. See `retirement`."""
+        with self._lock:
+            total, after = retire(self._store, now_ms, "", days)
+            while after:
+                some, after = retire(self._store, now_ms, after, days)
+                total += some
+        return total
+
     async def close(self) -> None:
         """There is nothing to release."""
 
@@ -127,8 +137,11 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self.records: dict[str, Record] = {}
+        self.retire_days = RETIRE_DAYS
         self._clock = Clock(0, None, 0)
         self._accounts: dict[str, AccountRow] = {}
+        self._names: list[str] = []  # in order
+        self._retired: dict[str, int] = {}
         self._entries: dict[str, _Window] = {}
         self._next_expiry_ms: int | None = None  # or a moment before it
         self._holds: dict[str, OpenHold] = {}
@@ -136,7 +149,8 @@ class MemoryStore:
 
     def find_known(self, hold_id: str) -> Known:
         record = self.records.get(hold_id)
-        return Known(replace(self._clock, next_expiry_ms=self._next_expiry_ms), self._holds.get(hold_id), record.lost if record else None)
+        clock = replace(self._clock, next_expiry_ms=self._next_expiry_ms, retire_days=self.retire_days)
+        return Known(clock, self._holds.get(hold_id), record.lost if record else None)
 
     def set_time(self, clock: Clock, caller_ms: int) -> None:
         follow_caller(clock, caller_ms)
@@ -158,7 +172,25 @@ class MemoryStore:
     def write_accounts(self, rows: Sequence[AccountRow]) -> None:
         for row in rows:
             row.changed = False
+            if row.name not in self._accounts:
+                insort(self._names, row.name)
             self._accounts[row.name] = row
+
+    def page_accounts(self, after: str, count: int) -> Sequence[AccountRow]:
+        first = bisect_right(self._names, after)
+        return [replace(self._accounts[name]) for name in self._names[first : first + count]]
+
+    def read_retired(self, names: Sequence[str]) -> Iterable[AccountRow]:
+        return [AccountRow(name, self._retired[name]) for name in names if name in self._retired]
+
+    def retire(self, kept: Sequence[AccountRow], leaving: Sequence[str]) -> None:
+        self._retired.update((row.name, row.settled) for row in kept)
+        for name in leaving:
+            del self._accounts[name], self._names[bisect_left(self._names, name)]
+
+    def forget_retired(self, names: Sequence[str]) -> None:
+        for name in names:
+            del self._retired[name]
 
     def list_entries(self, account: str) -> Iterable[Entry]:
         return iter(self._entries.get(account, ()))

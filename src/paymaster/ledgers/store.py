@@ -75,13 +75,18 @@ class Ticket(NamedTuple):
 class Clock:
     """The ledger's own time, and when there may be something to clean up: the earliest lease's end and the latest ticket's.
 
-    No entry leaves its window before `next_expiry_ms`; None: no account has entries. `changed` says that the time has to be written.
+    No entry leaves its window before `next_expiry_ms`; None: no account has entries. Accounts that may leave are looked for at
+    `retire_at_ms` (0: never yet), behind the name `retire_after`; a budget leaves `retire_days` after its period. `changed` says that the
+    time has to be written.
     """
 
     now_ms: int
     next_lease_end_ms: int | None
     queue_until_ms: int
     next_expiry_ms: int | None = None
+    retire_at_ms: int = 0
+    retire_after: str = ""
+    retire_days: int = 0
     changed: bool = False
 
 
@@ -126,6 +131,22 @@ class Store(Protocol):
 
     def write_accounts(self, rows: Sequence[AccountRow]) -> None:
         """Keep these accounts, new or not."""
+        ...
+
+    def page_accounts(self, after: str, count: int) -> Sequence[AccountRow]:
+        """The first accounts behind this name, at most so many, by name."""
+        ...
+
+    def read_retired(self, names: Sequence[str]) -> Iterable[AccountRow]:
+        """Those of these accounts that have left the ledger, with the sums that were kept."""
+        ...
+
+    def retire(self, kept: Sequence[AccountRow], leaving: Sequence[str]) -> None:
+        """Remove the accounts `leaving`; the settled sums of `kept` can be read on."""
+        ...
+
+    def forget_retired(self, names: Sequence[str]) -> None:
+        """Keep no sums for these any more: they are accounts again."""
         ...
 
     def list_entries(self, account: str) -> Iterable[Entry]:

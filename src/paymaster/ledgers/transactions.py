@@ -35,6 +35,7 @@ from paymaster.accounting.accounts import (
     shortfalls,
 )
 from paymaster.ledgers.account_views import AccountViews, by_time
+from paymaster.ledgers.retirement import retire_in_passing
 from paymaster.ledgers.store import NO_HOLD, EndedProcess, Entry, OpenHold, Store
 from paymaster.ledgers.unit_of_work import LOST_AT_ONCE, LedgerQueue, UnitOfWork
 
@@ -135,6 +136,7 @@ def settle(store: Store, settlement: Settlement, now_ms: int) -> Settled:
     amounts = recorded_amounts(charges, settlement.amounts, settlement.posts)
     store.write_record(Record(hold_id, unit.now_ms, lost=False, amounts=amounts, body=settlement.record))
     changes += _post(unit, settlement.posts, settlement.clears)
+    retire_in_passing(unit)
     unit.close()
     return Settled(hold_id, unit.now_ms, tuple(changes), lost=lost)
 
@@ -180,9 +182,10 @@ def balances(store: Store, prefix: str, now_ms: int) -> dict[str, Balance]:
 
 
 def balances_of(store: Store, accounts: Sequence[str], now_ms: int) -> dict[str, Balance]:
-    """The same of these accounts alone; those never written are left out."""
-    seen = views(store, now_ms)
-    return {row.name: seen.whole(row, store.list_entries(row.name)) for row in store.read_accounts(list(dict.fromkeys(accounts)))}
+    """The same of these accounts alone, also if they have left the ledger; those never written are left out."""
+    seen, names = views(store, now_ms), list(dict.fromkeys(accounts))
+    rows = (*store.read_accounts(names), *store.read_retired(names))
+    return {row.name: seen.whole(row, store.list_entries(row.name)) for row in rows}
 
 
 def ended_holders(store: Store, processes: Collection[str], now_ms: int) -> tuple[EndedHolder, ...]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from paymaster.accounting.account_names import period_end_ms
 from paymaster.accounting.accounts import Refused, Waiters
 from paymaster.ledgers.store import AccountRow, Clock, Entry, Store, Ticket
 
@@ -22,11 +23,12 @@ class UnitOfWork:
         store.set_time(clock, now_ms)
         self.now_ms = clock.now_ms
         self._rows: dict[str, AccountRow] = {}
+        self._retired: set[str] = set()
         self._entries: list[Entry] = []
         self._is_swept = False
 
     def load(self, names: Sequence[str]) -> list[AccountRow]:
-        """The rows of these accounts, in this order."""
+        """The rows of these accounts, in this order. One that has left the ledger takes its sum back, and returns if it is changed."""
         if not self._is_swept:
             self._is_swept = True
             self._free_expired()
@@ -36,10 +38,20 @@ class UnitOfWork:
             for first in range(0, len(missing), ACCOUNTS_AT_ONCE):
                 for row in self.store.read_accounts(missing[first : first + ACCOUNTS_AT_ONCE]):
                     rows[row.name] = row
-            for name in missing:
+            unknown = [name for name in missing if name not in rows]
+            ended = [name for name in unknown if period_end_ms(name) is not None]
+            for first in range(0, len(ended), ACCOUNTS_AT_ONCE):
+                for row in self.store.read_retired(ended[first : first + ACCOUNTS_AT_ONCE]):
+                    rows[row.name] = row
+                    self._retired.add(row.name)
+            for name in unknown:
                 if name not in rows:
                     rows[name] = AccountRow(name)
         return [rows[name] for name in names]
+
+    def has(self, name: str) -> bool:
+        """Whether this transaction works on the account."""
+        return name in self._rows
 
     def _free_expired(self) -> None:
         """Take what has left its window off the sums of its account."""
@@ -86,6 +98,8 @@ class UnitOfWork:
         changed = [row for row in self._rows.values() if row.changed]
         if changed:
             self.store.write_accounts(changed)
+            if returning := [row.name for row in changed if row.name in self._retired]:
+                self.store.forget_retired(returning)
         clock = self.clock
         if clock.changed or (clock.next_lease_end_ms, clock.queue_until_ms) != self._as_read:
             self.store.write_clock(clock)

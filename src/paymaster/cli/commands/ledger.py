@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from paymaster.cli.command_class import Command
-from paymaster.cli.commands import ledger_accept, ledger_corrections, ledger_files, ledger_post
+from paymaster.cli.commands import ledger_accept, ledger_corrections, ledger_files, ledger_post, ledger_retire
 from paymaster.cli.flags import LEDGER, AsJson, Flags, with_flags
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ def group() -> typer.Typer:
     app.command("post", help=ledger_post.POST_HELP)(ledger_post.post)
     app.command("adjust", help=ledger_corrections.ADJUST_HELP, cls=Command)(ledger_corrections.adjust)
     app.command("reset", help=ledger_corrections.RESET_HELP, cls=Command)(ledger_corrections.reset)
+    app.command("retire", help=ledger_retire.RETIRE_HELP, cls=Command)(ledger_retire.retire)
     app.command("archive", help=ledger_files.ARCHIVE_HELP)(ledger_files.archive)
     return app
 
@@ -142,6 +143,8 @@ def verify(flags: Flags, as_json: AsJson = False) -> None:
         found = reconcile(_note_posted(reader.admin.snapshot(), waiting, posted), adds_up=is_money)
         backlog, location, warnings = backlog_in(reader.spool, posted), reader.location, reader.known_warnings()
     counts = f"{found.accounts:,} accounts, {found.records:,} records, {found.holds:,} open holds"
+    if found.retired:
+        counts += f", {found.retired:,} accounts that have left"
     if found.opening_balances:
         counts += f", opening balances of {found.opening_balances:,} accounts"
     if as_json:

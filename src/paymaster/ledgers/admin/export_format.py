@@ -1,7 +1,8 @@
 """A ledger as lines of JSON: what each line holds, their order, and what makes one invalid; knows no ledger and no file.
 
-    {"paymaster_ledger": 3, "clock_ms": …}                                              first; an archive's has "archive": true
+    {"paymaster_ledger": 4, "clock_ms": …, "retire_days": 35}                           first; an archive's has "archive": true
     {"account": "usd/run/a", "settled": …, "live": …, "held": …}                        by name
+    {"retired": "usd/day/2026-01-31", "settled": …}                                     accounts that have left the ledger, by name
     {"opening": "usd/run/a", "amount": …}                                               what records that were archived had charged
     {"hold": "…", "at_ms": …, "lease_until_ms": …, "charges": […], "lost_record": "…"}  by lease
     {"entry": "requests/m", "until_ms": …, "owner": "…", "amount": …}                   by account and time; a post has the owner ""
@@ -19,20 +20,26 @@ import orjson
 
 from paymaster.accounting.accounts import Charge, Record
 from paymaster.jsontypes import JsonObject
+from paymaster.ledgers.retirement import MOST_DAYS, RETIRE_DAYS
 from paymaster.ledgers.store import OpenHold
 
-FORMAT, OLDEST_FORMAT = 3, 1
-ORDER = ("paymaster_ledger", "account", "opening", "hold", "entry", "record", "end")
+FORMAT, OLDEST_FORMAT = 4, 1
+ORDER = ("paymaster_ledger", "account", "retired", "opening", "hold", "entry", "record", "end")
 _KINDS = ORDER[1:-1]
+_KINDS_SINCE: Mapping[str, int] = {"retired": 4}
 _LARGEST = 2**63 - 1
 
 
 class ExportHead(NamedTuple):
-    """The first line: the ledger's own time, whether the lines are an archive, which has only records, and their format."""
+    """The first line: the ledger's own time, whether the lines are an archive, which has only records, and their format.
+
+    A budget leaves the ledger `retire_days` after its period.
+    """
 
     clock_ms: int
     is_archive: bool = False
     format: int = FORMAT
+    retire_days: int = RETIRE_DAYS
 
 
 class AccountSums(NamedTuple):
@@ -42,6 +49,13 @@ class AccountSums(NamedTuple):
     settled: int
     live: int
     held: int
+
+
+class RetiredAccount(NamedTuple):
+    """An account that has left the ledger, and what was settled on it."""
+
+    account: str
+    settled: int
 
 
 class OpeningBalance(NamedTuple):
@@ -60,7 +74,7 @@ class WindowEntry(NamedTuple):
     amount: int
 
 
-Item: TypeAlias = ExportHead | AccountSums | OpeningBalance | OpenHold | WindowEntry | Record
+Item: TypeAlias = ExportHead | AccountSums | RetiredAccount | OpeningBalance | OpenHold | WindowEntry | Record
 
 
 class InvalidExport(ValueError):
@@ -93,6 +107,7 @@ def read_lines(lines: Iterable[bytes]) -> Iterator[Item]:
     """The items, one by one. Raises InvalidExport at the first line that is invalid, and if the last one is missing."""
     digest, counts = hashlib.sha256(), dict.fromkeys(_KINDS, 0)
     last_rank = number = last_record_ms = 0
+    version = FORMAT
     seen: set[tuple[str, ...]] = set()
     for number, line in enumerate(lines, start=1):
         kind, data = _parse(line, number)
@@ -103,13 +118,19 @@ def read_lines(lines: Iterable[bytes]) -> Iterator[Item]:
             raise InvalidExport(number, f"a line of kind {kind!r} can't follow one of kind {ORDER[last_rank]!r}")
         last_rank = rank
         if kind == "end":
-            _check_end(data, counts, digest.hexdigest(), number)
+            _check_end(
+                data, {name: count for name, count in counts.items() if _KINDS_SINCE.get(name, 0) <= version}, digest.hexdigest(), number
+            )
             continue
         digest.update(line)
         try:
             item = _READERS[kind](data)
         except (KeyError, TypeError, ValueError) as error:
             raise InvalidExport(number, _reason(error)) from error
+        if isinstance(item, ExportHead):
+            version = item.format
+        elif isinstance(item, RetiredAccount) and ("account", item.account) in seen:
+            raise InvalidExport(number, f"the account {item.account!r} has left the ledger, but an earlier line has it as well")
         if isinstance(item, Record):  # of these there are too many to remember: the last line counts them
             if item.at_ms < last_record_ms:
                 raise InvalidExport(number, "the records are not in the order of their time")
@@ -150,6 +171,8 @@ def _kind(item: Item) -> str:
             return "paymaster_ledger"
         case AccountSums():
             return "account"
+        case RetiredAccount():
+            return "retired"
         case OpeningBalance():
             return "opening"
         case OpenHold():
@@ -163,12 +186,13 @@ def _kind(item: Item) -> str:
 def _pack(item: Item) -> bytes:
     line: dict[str, object]
     match item:
-        case ExportHead(clock_ms, is_archive, _):
+        case ExportHead(clock_ms, is_archive, _, retire_days):
             line = {"paymaster_ledger": FORMAT, "clock_ms": clock_ms}
-            if is_archive:
-                line["archive"] = True
+            line |= {"archive": True} if is_archive else {"retire_days": retire_days}
         case AccountSums(account, settled, live, held):
             line = {"account": account, "settled": settled, "live": live, "held": held}
+        case RetiredAccount(account, settled):
+            line = {"retired": account, "settled": settled}
         case OpeningBalance(account, amount):
             line = {"opening": account, "amount": amount}
         case OpenHold(hold_id, at_ms, lease_until_ms, charges, lost_record):
@@ -187,7 +211,10 @@ def _read_head(data: JsonObject) -> ExportHead:
         raise ValueError(f"it was exported by a later Paymaster (format {version}; this one knows {FORMAT})")
     if version < OLDEST_FORMAT:
         raise ValueError(f"there is no format {version}")
-    return ExportHead(_whole(data, "clock_ms"), data.get("archive") is True, version)
+    retire_days = _whole(data, "retire_days", least=0) if "retire_days" in data else RETIRE_DAYS
+    if retire_days > MOST_DAYS:
+        raise ValueError(f"'retire_days' is at most {MOST_DAYS:,}")
+    return ExportHead(_whole(data, "clock_ms"), data.get("archive") is True, version, retire_days)
 
 
 def _read_hold(data: JsonObject) -> OpenHold:
@@ -218,6 +245,7 @@ def _read_record(data: JsonObject) -> Record:
 _READERS: Mapping[str, Callable[[JsonObject], Item]] = {
     "paymaster_ledger": _read_head,
     "account": lambda data: AccountSums(_text(data, "account"), _whole(data, "settled"), _whole(data, "live"), _whole(data, "held")),
+    "retired": lambda data: RetiredAccount(_text(data, "retired"), _whole(data, "settled")),
     "opening": lambda data: OpeningBalance(_text(data, "opening"), _whole(data, "amount")),
     "hold": _read_hold,
     "entry": lambda data: WindowEntry(_text(data, "entry"), _whole(data, "until_ms"), _text(data, "owner"), _whole(data, "amount")),

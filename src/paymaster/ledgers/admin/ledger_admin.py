@@ -40,7 +40,8 @@ class LedgerIdentity(NamedTuple):
 class LedgerDescription:
     """A ledger from outside. `size_bytes` is that of its files, or of its keys in memory; `journal_bytes` the records' part, if known.
 
-    `id` is its own, '' if its schema has none yet. `version` is its schema's, `newest_version` the one that this Paymaster writes.
+    `id` is its own, '' if its schema has none yet. `retired` counts the accounts that have left it; a budget leaves `retire_days` after its
+    period (None: its schema is of an earlier version). `version` is its schema's, `newest_version` the one that this Paymaster writes.
     `settings` are the server's, as it reports them; `warnings` name those that don't keep the promise of a hard budget.
     """
 
@@ -57,6 +58,8 @@ class LedgerDescription:
     records: int
     oldest_ms: int | None
     newest_ms: int | None
+    retired: int
+    retire_days: int | None
     settings: Mapping[str, str]
     warnings: tuple[str, ...] = ()
     clocks_ahead: tuple[ClockAhead, ...] = ()
@@ -99,6 +102,14 @@ class LedgerAdmin(Protocol):
 
     def opening_balances(self) -> Mapping[str, int]:
         """What the records that are no longer in the journal had charged, by account."""
+        ...
+
+    def retired(self) -> dict[str, int]:
+        """The accounts that have left the ledger, with what was settled on each."""
+        ...
+
+    def set_retire_days(self, days: int) -> None:
+        """How long budgets stay after their period ended, from now on."""
         ...
 
     def oldest_records(self, before_ms: int, count: int) -> list[tuple[JournalPosition, Record]]:

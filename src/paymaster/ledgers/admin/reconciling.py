@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from paymaster.accounting.accounts import Record
-from paymaster.ledgers.admin.export_format import AccountSums, ExportHead, Item, OpeningBalance, WindowEntry
+from paymaster.ledgers.admin.export_format import AccountSums, ExportHead, Item, OpeningBalance, RetiredAccount, WindowEntry
 from paymaster.ledgers.store import OpenHold
 
 
@@ -23,6 +23,7 @@ class Reconciled:
     """How much was compared, and what differs."""
 
     accounts: int
+    retired: int
     records: int
     holds: int
     opening_balances: int
@@ -38,7 +39,8 @@ def reconcile(items: Iterable[Item], *, adds_up: Callable[[str], bool]) -> Recon
     for item in items:
         sums.add(item)
     return Reconciled(
-        accounts=len(sums.stored),
+        accounts=len(sums.stored) - sums.retired,
+        retired=sums.retired,
         records=sums.records,
         holds=len(sums.open_holds),
         opening_balances=sums.opening_balances,
@@ -52,13 +54,16 @@ class _Recomputed:
     def __init__(self) -> None:
         self.stored: dict[str, AccountSums] = {}
         self.open_holds: set[str] = set()
-        self.records = self.opening_balances = 0
+        self.records = self.opening_balances = self.retired = 0
         self._parts: dict[tuple[str, str], int] = {}
 
     def add(self, item: Item) -> None:
         match item:
             case AccountSums():
                 self.stored[item.account] = item
+            case RetiredAccount():
+                self.retired += 1
+                self.stored[item.account] = AccountSums(item.account, item.settled, 0, 0)
             case OpeningBalance():
                 self.opening_balances += 1
                 self._add(item.account, "settled", item.amount)

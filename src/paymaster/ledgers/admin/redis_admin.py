@@ -11,7 +11,7 @@ import orjson
 from paymaster.accounting.accounts import Charge, Record
 from paymaster.errors import LedgerUnavailable, LedgerUnusable
 from paymaster.ledgers.account_views import PAGE
-from paymaster.ledgers.admin.export_format import AccountSums, ExportHead, Item, OpeningBalance, WindowEntry
+from paymaster.ledgers.admin.export_format import AccountSums, ExportHead, Item, OpeningBalance, RetiredAccount, WindowEntry
 from paymaster.ledgers.admin.ledger_admin import JournalPosition, LedgerDescription, LedgerIdentity, not_empty
 from paymaster.ledgers.identity import new_id
 from paymaster.ledgers.redis.connections import Reply, ThreadConnections
@@ -59,7 +59,7 @@ class RedisAdmin:
     def describe(self) -> LedgerDescription:
         """What it is and how much is in it."""
         packed, ledger_id, window_bytes = self._described()
-        clock_ms, accounts, holds, records, oldest_ms, newest_ms, journal_bytes, other_bytes = figures(packed)
+        clock_ms, accounts, holds, records, oldest_ms, newest_ms, journal_bytes, other_bytes, *retirement = figures(packed)
         address = self._ledger.address
         connections = ThreadConnections(address, address.patience_ms / 2_000)
         try:
@@ -80,6 +80,8 @@ class RedisAdmin:
             records=records,
             oldest_ms=oldest_ms or None,
             newest_ms=newest_ms or None,
+            retired=retirement[0],
+            retire_days=retirement[1],
             settings=settings.shown(),
             warnings=settings_warnings(settings, address),
         )
@@ -108,10 +110,11 @@ class RedisAdmin:
 
     def snapshot(self) -> Iterator[Item]:
         """All of it as it was when the reading began; the journal is read in parts, up to where it ended then."""
-        head, last, accounts, windows, holds, opening = list_of(run(self._ledger.ask("snapshot")))
-        clock_ms, records = figures(bytes_of(head).partition(b" ")[2])
-        yield ExportHead(clock_ms)
+        head, last, accounts, windows, holds, opening, retired = list_of(run(self._ledger.ask("snapshot")))
+        clock_ms, records, retire_days = figures(bytes_of(head).partition(b" ")[2])
+        yield ExportHead(clock_ms, retire_days=retire_days)
         yield from sorted(self._read(_read_sums, _pairs(accounts)))
+        yield from sorted(self._read(_read_retired, _pairs(retired)))
         yield from sorted(self._read(_read_opening, _pairs(opening)))
         yield from sorted(self._read(read_hold, _pairs(holds)), key=lambda hold: (hold.lease_until_ms, hold.id))
         with self._damage_explained():
@@ -132,12 +135,13 @@ class RedisAdmin:
         word, detail = self._ask("import", {"step": "begin", "token": token, "new_id": ledger_id})
         if word == "FULL":
             raise not_empty(self._ledger.location, *figures(detail))
-        parts = clock_ms = size = 0
+        parts = size = 0
+        head = ExportHead(0)
         part: list[dict[str, object]] = []
         try:
             for item in items:
                 if isinstance(item, ExportHead):
-                    clock_ms = item.clock_ms
+                    head = item
                     continue
                 part.append(_pack_item(item))
                 size += sum(len(value) for value in part[-1].values() if isinstance(value, str))
@@ -146,7 +150,7 @@ class RedisAdmin:
                     self._import("put", token, {"part": parts, "items": part})
                     part, size = [], 0
             self._import("put", token, {"part": parts + 1, "items": part})
-            self._import("end", token, {"clock_ms": clock_ms})
+            self._import("end", token, {"clock_ms": head.clock_ms, "retire_days": head.retire_days})
         except LedgerUnavailable:
             raise  # what was put in is no ledger until an import ends
         except BaseException:
@@ -171,6 +175,20 @@ class RedisAdmin:
             found.update((each.account, each.amount) for each in self._read(_read_opening, pairs))
             if cursor == "0":
                 return found
+
+    def retired(self) -> dict[str, int]:
+        """The accounts that have left the ledger, read in parts."""
+        found, cursor = dict[str, int](), "0"
+        while True:
+            _, after, some = list_of(run(self._ledger.ask("retired", {"cursor": cursor})))
+            found.update((each.account, each.settled) for each in self._read(_read_retired, _pairs(some)))
+            cursor = bytes_of(after).decode()
+            if cursor == "0":
+                return found
+
+    def set_retire_days(self, days: int) -> None:
+        """How long budgets stay after their period ended."""
+        self._ask("set_retire_days", {"days": days})
 
     def oldest_records(self, before_ms: int, count: int) -> list[tuple[JournalPosition, Record]]:
         """The first records of the journal."""
@@ -228,6 +246,9 @@ def _pack_item(item: Item) -> dict[str, object]:
         case AccountSums():
             _check(item.account, item.settled, item.live, item.held)
             return {"kind": "account", **item._asdict()}
+        case RetiredAccount():
+            _check(item.account, item.settled)
+            return {"kind": "retired", **item._asdict()}
         case OpeningBalance():
             _check(item.account, item.amount)
             return {"kind": "opening", **item._asdict()}
@@ -262,6 +283,12 @@ def _pairs(reply: Reply) -> Iterator[tuple[bytes, bytes]]:
 
 def _read_sums(name: bytes, packed: bytes) -> AccountSums:
     return AccountSums(*read_row(name, packed))
+
+
+def _read_retired(name: bytes, text: bytes) -> RetiredAccount:
+    account = text_of(name, "retired account")
+    with reading("retired account", account):
+        return RetiredAccount(account, int(text))
 
 
 def _read_opening(name: bytes, text: bytes) -> OpeningBalance:

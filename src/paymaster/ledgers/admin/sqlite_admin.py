@@ -9,8 +9,9 @@ from pathlib import Path
 import orjson
 
 from paymaster.accounting.accounts import Record
-from paymaster.ledgers.admin.export_format import AccountSums, ExportHead, Item, OpeningBalance, WindowEntry
+from paymaster.ledgers.admin.export_format import AccountSums, ExportHead, Item, OpeningBalance, RetiredAccount, WindowEntry
 from paymaster.ledgers.admin.ledger_admin import ClockAhead, JournalPosition, LedgerDescription, LedgerIdentity, not_empty
+from paymaster.ledgers.retirement import RETIRE_DAYS
 from paymaster.ledgers.sqlite.file import is_busy, locked_for_long, newest_version, open_as_it_is, open_database, read_statements, to_error
 from paymaster.ledgers.sqlite.store import SEQ_BITS, SqliteStore
 from paymaster.ledgers.store import OpenHold
@@ -18,6 +19,8 @@ from paymaster.ledgers.store import OpenHold
 PATIENCE_MS = 10_000
 # The first schema with an id and claims of clocks.
 IDENTITY_VERSION = 5
+# The first schema whose accounts leave.
+RETIREMENT_VERSION = 6
 # So many records leave the journal in one transaction: callers wait for a few milliseconds, not for all of them.
 DROPPED_AT_ONCE = 500
 
@@ -44,6 +47,9 @@ class SqliteAdmin:
             with closing(connection):
                 connection.execute(f"PRAGMA busy_timeout = {PATIENCE_MS}")
                 counts = connection.execute(self._sql["count"]).fetchone() if version else (0, 0, 0, 0, None, None)
+                retired, retire_days = 0, None
+                if version >= RETIREMENT_VERSION:
+                    retired, retire_days = connection.execute(self._sql["count_retired"]).fetchone()
                 identity = _identity(connection, version)
                 journal_mode = connection.execute("PRAGMA journal_mode").fetchone()[0]
         clock_ms, accounts, holds, records, oldest_ms, newest_ms = counts
@@ -62,6 +68,8 @@ class SqliteAdmin:
             records=records,
             oldest_ms=oldest_ms,
             newest_ms=newest_ms,
+            retired=retired,
+            retire_days=retire_days,
             settings={"journal_mode": journal_mode, "synchronous": "normal"},
             clocks_ahead=identity.clocks_ahead,
         )
@@ -95,8 +103,10 @@ class SqliteAdmin:
 
     def _items(self, connection: sqlite3.Connection) -> Iterator[Item]:
         store = SqliteStore(connection)
-        yield ExportHead(store.newest_ms()[0])
+        _, retire_days = connection.execute(self._sql["count_retired"]).fetchone()
+        yield ExportHead(store.newest_ms()[0], retire_days=retire_days)
         yield from map(AccountSums._make, connection.execute(self._sql["read_accounts"]))
+        yield from map(RetiredAccount._make, connection.execute(self._sql["read_all_retired"]))
         yield from map(OpeningBalance._make, connection.execute(self._sql["read_opening_balances"]))
         yield from store.list_holds()
         yield from map(WindowEntry._make, connection.execute(self._sql["read_entries"]))
@@ -109,7 +119,7 @@ class SqliteAdmin:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 _, accounts, holds, records, *_ = connection.execute(self._sql["count"]).fetchone()
-                if accounts or holds or records or self.opening_balances():
+                if accounts or holds or records or self.opening_balances() or self.retired():
                     raise not_empty(str(self._path), accounts, records)
                 connection.execute(self._sql["drop_all_tickets"])
                 self._fill(connection, items)
@@ -119,13 +129,15 @@ class SqliteAdmin:
                     connection.execute("ROLLBACK")
 
     def _fill(self, connection: sqlite3.Connection, items: Iterable[Item]) -> None:
-        store, clock_ms = SqliteStore(connection), 0
+        store, clock_ms, retire_days = SqliteStore(connection), 0, RETIRE_DAYS
         for item in items:
             match item:
                 case ExportHead():
-                    clock_ms = item.clock_ms
+                    clock_ms, retire_days = item.clock_ms, item.retire_days
                 case AccountSums():
                     connection.execute(self._sql["put_account"], item)
+                case RetiredAccount():
+                    connection.execute(self._sql["put_retired"], item)
                 case OpeningBalance():
                     connection.execute(self._sql["put_opening_balance"], item)
                 case OpenHold():
@@ -134,12 +146,22 @@ class SqliteAdmin:
                     connection.execute(self._sql["insert_entry"], item._asdict())
                 case Record():
                     store.write_record(item)
-        connection.execute(self._sql["fill_clock"], (clock_ms,))
+        connection.execute(self._sql["fill_clock"], (clock_ms, retire_days))
 
     def opening_balances(self) -> Mapping[str, int]:
         """What the records that are no longer in the journal had charged."""
         with self._faults_explained():
             return dict(self._open().execute(self._sql["read_opening_balances"]).fetchall())
+
+    def retired(self) -> dict[str, int]:
+        """The accounts that have left the ledger."""
+        with self._faults_explained():
+            return dict(self._open().execute(self._sql["read_all_retired"]).fetchall())
+
+    def set_retire_days(self, days: int) -> None:
+        """How long budgets stay after their period ended."""
+        with self._faults_explained():
+            self._open().execute(self._sql["set_retire_days"], (days,))
 
     def oldest_records(self, before_ms: int, count: int) -> list[tuple[JournalPosition, Record]]:
         """The first records of the journal."""

@@ -31,6 +31,7 @@ from paymaster.accounting.accounts import (
 )
 from paymaster.errors import LedgerUnavailable, LedgerUnusable, PaymasterError
 from paymaster.ledgers.identity import KnownLedger, new_id
+from paymaster.ledgers.redis import retirement
 from paymaster.ledgers.redis.address import Address
 from paymaster.ledgers.redis.connections import Reply
 from paymaster.ledgers.redis.damage import DamagedValue
@@ -68,7 +69,7 @@ from paymaster.ledgers.redis.reading import RedisReading
 from paymaster.ledgers.redis.renewal import SHORT, UNRENEWED, LeaseRenewal, LeaseTimes
 from paymaster.ledgers.redis.scripts import ABOUT_NO_LEDGER, MAKES, WAITED_FOR, NotAcknowledged, ScriptRunner
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 NO_LEDGER = "NONE"
 # Waits for an unavailable server double up to this length; each is drawn anew, so that workers don't come back all at once.
 FIRST_PAUSE_MS, LONGEST_PAUSE_MS = 10, 400
@@ -168,9 +169,11 @@ class RedisLedger:
         while True:
             word, detail, lost = self._split(await self._run("settle", request))
             match word:
-                case "SETTLED":
+                case "SETTLED" | "SETTLED_AND_DUE":
                     at_ms, *sums = figures(detail)
                     self._expectation.note_record(at_ms)
+                    if word == "SETTLED_AND_DUE":
+                        await retirement.retire_some(self._runner.run, {**self._clock(now_ms), **self._expectation.fields()})
                     return Settled(settlement.hold.id, at_ms, read_changes(changed_accounts(settlement), sums), lost=lost)
                 case "AGAIN":
                     return Settled(settlement.hold.id, figures(detail)[0], (), again=True, lost=lost)
@@ -229,6 +232,10 @@ class RedisLedger:
             return ()
         pages = await read_pages(partial(self._run_list, "holders"), self._leases.times.missed_ms)
         return self._parse(partial(find_ended_holders, now_ms=now_ms), pages)
+
+    async def retire(self, now_ms: int, *, days: int | None = None) -> int:
+        """Take out the accounts that may leave now; how many left. See `retirement`."""
+        return await retirement.retire(lambda request: self.ask("retire", {**self._clock(now_ms), **request}), days)
 
     def records(self, *, after_ms: int = 0) -> AsyncGenerator[Record, None]:
         """The records written after that time, in order, up to the last one when the reading begins; other callers write on meanwhile.

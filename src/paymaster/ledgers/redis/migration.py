@@ -19,8 +19,8 @@ Ask: TypeAlias = Callable[[ScriptRequest], Awaitable[Reply]]
 """Runs a step of `lua/migrate.lua`."""
 
 # What scripts answer to a client without a ledger of today: before the circuit breaker had accounts of its own; before the ledger had an
-# id; while it is brought up to date.
-OUTDATED = (b"VERSION 1", b"VERSION 2", b"MIGRATING")
+# id; before accounts left it; while it is brought up to date.
+OUTDATED = (b"VERSION 1", b"VERSION 2", b"VERSION 3", b"MIGRATING")
 PUT_AT_ONCE = 500
 
 

@@ -70,7 +70,7 @@ class RedisReading:
         return self._balance_pages({"prefixes": distinct_prefixes(prefixes)}, now_ms, whole=False)
 
     async def balances_of(self, accounts: Sequence[str], now_ms: int) -> dict[str, Balance]:
-        """These accounts, like `balances`."""
+        """These accounts, like `balances`, also those that have left the ledger."""
         found: dict[str, Balance] = {}
         names = list(dict.fromkeys(accounts))
         for first in range(0, len(names), PAGE):

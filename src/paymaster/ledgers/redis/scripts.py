@@ -15,11 +15,11 @@ from paymaster.ledgers.redis.connections import Command, Connections, LoopConnec
 from paymaster.ledgers.redis.messages import ScriptRequest
 
 # Verbs that need a ledger and make it; and those that work whatever ledger it is.
-MAKES = frozenset({"post", "reserve", "settle"})
+MAKES = frozenset({"post", "reserve", "set_retire_days", "settle"})
 ABOUT_NO_LEDGER = frozenset({"import", "server"})
 # What is acknowledged as the address asks. What frees a hold is not: lost in a failover, it counts too much rather than too little. Nor is
 # the renewal of leases, for the same reason, and the making of a ledger: one that is lost before it is written to is missed.
-WAITED_FOR = frozenset({"drop", "import", "migrate", "post", "reserve", "settle", "sweep"})
+WAITED_FOR = frozenset({"drop", "import", "migrate", "post", "reserve", "set_retire_days", "settle", "sweep"})
 # The shared file that every script begins with, and the line in which a script names the others that it needs.
 FIRST = "unit_of_work"
 _NEEDS = re.compile(r"^-- Needs: (.+)\.$", re.MULTILINE)

@@ -31,6 +31,7 @@ from paymaster.errors import LedgerReplaced, LedgerUnavailable
 from paymaster.ledgers import transactions
 from paymaster.ledgers.callers_time import balances_as_seen, queue_as_seen
 from paymaster.ledgers.identity import KnownLedger, process_name
+from paymaster.ledgers.retirement import retire
 from paymaster.ledgers.sqlite.file import is_busy, is_empty, locked_for_long, open_database, to_error
 from paymaster.ledgers.sqlite.forks import watch_forks
 from paymaster.ledgers.sqlite.group_commit import GroupCommit
@@ -186,13 +187,18 @@ class SqliteLedger:
 
     async def waiting(self, now_ms: int) -> tuple[Queued, ...]:
         """The queue, first come first."""
-        return await self._transact(
-            lambda store: queue_as_seen(transactions.waiting(store, now_ms), self._time(store, now_ms), now_ms), begin="BEGIN"
+        at_ms, queue = await self._transact(
+            lambda store: (transactions.time(store, now_ms), transactions.waiting(store, now_ms)), begin="BEGIN"
         )
+        return queue_as_seen(queue, at_ms if self._machine_time else now_ms, now_ms)
 
-    def _time(self, store: SqliteStore, now_ms: int) -> int:
-        """The time of a ledger with a clock of its own."""
-        return transactions.time(store, now_ms) if self._machine_time else now_ms
+    async def retire(self, now_ms: int, *, days: int | None = None) -> int:
+        """Take out the accounts that may leave now, a page in each transaction; how many left. See `retirement`."""
+        total, after = 0, None
+        while after != "":
+            some, after = await self._transact(partial(retire, now_ms=now_ms, after=after or "", retire_days=days))
+            total += some
+        return total
 
     async def ended_holders(self, now_ms: int) -> tuple[EndedHolder, ...]:
         """What processes that ended still hold, until the next call charges it."""

@@ -94,12 +94,12 @@ def read_short(prefixes: Iterable[str], store: SqliteStore, seen: AccountViews) 
 
 
 def read_named(accounts: Iterable[str], store: SqliteStore, seen: AccountViews) -> Iterator[tuple[str, Balance]]:
-    """These accounts, as whole."""
+    """These accounts, as whole, also those that have left the ledger."""
     ordered = sorted(set(accounts))
     for first in range(0, len(ordered), ACCOUNTS_AT_ONCE):
         names = ordered[first : first + ACCOUNTS_AT_ONCE]
         entries = _Grouped(store.list_entries_of(names))
-        for row in sorted(store.read_accounts(names), key=attrgetter("name")):
+        for row in sorted((*store.read_accounts(names), *store.read_retired(names)), key=attrgetter("name")):
             yield row.name, seen.whole(row, entries.take(row.name))
 
 

@@ -61,17 +61,20 @@ class SqliteStore:
         self._note_ahead = note_ahead
         self._locks = locks
         self._sql = read_statements()
-        self._read_accounts: dict[int, str] = {}
+        self._by_count: dict[tuple[str, int], str] = {}
         self._claim: Claim | None = None
 
     def find_known(self, hold_id: str) -> Known:
-        now_ms, *times, boot_id, lost, at_ms, lease_until_ms, charges, lost_record, process = self._only("find_known", hold_id, hold_id)
-        lease_ms, queue_until_ms, next_expiry_ms, uptime_ms, claimed_at_ms, confirmed_at_ms = times
+        now_ms, *times, retire_after, boot_id, lost, at_ms, lease_until_ms, charges, lost_record, process = self._only(
+            "find_known", hold_id, hold_id
+        )
+        lease_ms, queue_until_ms, next_expiry_ms, uptime_ms, claimed_at_ms, confirmed_at_ms, retire_at_ms, retire_days = times
         try:
-            now_ms | queue_until_ms | uptime_ms | claimed_at_ms | confirmed_at_ms | (lease_ms or 0) | (next_expiry_ms or 0)
+            now_ms | queue_until_ms | uptime_ms | claimed_at_ms | confirmed_at_ms | retire_at_ms | retire_days
+            (lease_ms or 0) | (next_expiry_ms or 0)
         except TypeError as error:
             raise DamagedRow("the clock has values that are no whole numbers") from error
-        clock = MachineBoundClock(now_ms, lease_ms, queue_until_ms, next_expiry_ms)
+        clock = MachineBoundClock(now_ms, lease_ms, queue_until_ms, next_expiry_ms, retire_at_ms, retire_after, retire_days)
         clock.boot_id, clock.uptime_ms, clock.claimed_at_ms, clock.confirmed_at_ms = boot_id, uptime_ms, claimed_at_ms, confirmed_at_ms
         hold = None if at_ms is None else _hold(hold_id, at_ms, lease_until_ms, charges, lost_record, process)
         return Known(clock, hold, None if lost is None else bool(lost))
@@ -127,17 +130,13 @@ class SqliteStore:
         if not isinstance(clock, MachineBoundClock):
             raise TypeError("a clock of another store")
         times = (clock.now_ms, clock.next_lease_end_ms, clock.queue_until_ms, clock.boot_id, clock.uptime_ms)
-        self._run("write_clock", *times, clock.claimed_at_ms, clock.confirmed_at_ms)
+        self._run("write_clock", *times, clock.claimed_at_ms, clock.confirmed_at_ms, clock.retire_at_ms, clock.retire_after)
         if self._claim is not None:
             self._run("drop_claims", clock.now_ms - CLAIM_KEPT_MS)
             self._run("write_claim", *self._claim)
 
     def read_accounts(self, names: Sequence[str]) -> Iterable[AccountRow]:
-        count = len(names)
-        sql = self._read_accounts.get(count)
-        if sql is None:
-            sql = self._read_accounts[count] = _for_names(self._sql["read_accounts"], count)
-        return _accounts(self.connection.execute(sql, names).fetchall())
+        return self._read_sums("read_accounts", names)
 
     def list_accounts(self, prefix: str) -> Sequence[AccountRow]:
         return _accounts(self._run("list_accounts", prefix, prefix + LAST_CHARACTER).fetchall())
@@ -156,6 +155,19 @@ class SqliteStore:
 
     def write_accounts(self, rows: Sequence[AccountRow]) -> None:
         self._run_many("write_account", [(row.name, row.settled, row.live, row.held) for row in rows])
+
+    def page_accounts(self, after: str, count: int) -> Sequence[AccountRow]:
+        return _accounts(self._run("page_accounts", after, count).fetchall())
+
+    def read_retired(self, names: Sequence[str]) -> Iterable[AccountRow]:
+        return self._read_sums("read_retired", names)
+
+    def retire(self, kept: Sequence[AccountRow], leaving: Sequence[str]) -> None:
+        self._run_many("keep_retired", [(row.name, row.settled) for row in kept])
+        self._run_many("drop_account", [(name,) for name in leaving])
+
+    def forget_retired(self, names: Sequence[str]) -> None:
+        self._run_many("drop_retired", [(name,) for name in names])
 
     def list_entries(self, account: str) -> Iterable[Entry]:
         return map(_entry, self._run("list_entries", account))
@@ -239,6 +251,14 @@ class SqliteStore:
     def drop_tickets(self, until_ms: int) -> None:
         self._run("drop_tickets", until_ms)
 
+    def _read_sums(self, verb: str, names: Sequence[str]) -> list[AccountRow]:
+        """The rows that a statement finds by their names."""
+        key = verb, len(names)
+        sql = self._by_count.get(key)
+        if sql is None:
+            sql = self._by_count[key] = _for_names(self._sql[verb], len(names))
+        return _accounts(self.connection.execute(sql, names).fetchall())
+
     def _run(self, verb: str, *values: str | int | None) -> sqlite3.Cursor:
         return self.connection.execute(self._sql[verb], values)
 
@@ -264,7 +284,7 @@ class GroupStore(SqliteStore):
     """
 
     def __init__(self, store: SqliteStore) -> None:
-        self.connection, self._sql, self._read_accounts = store.connection, store._sql, store._read_accounts  # noqa: SLF001  a store of the same room
+        self.connection, self._sql, self._by_count = store.connection, store._sql, store._by_count  # noqa: SLF001  a store of the same room
         self.process, self._machine_time, self._note_ahead = store.process, store._machine_time, store._note_ahead  # noqa: SLF001  the same
         self._locks = store._locks  # noqa: SLF001  the same
         self._claim = None
@@ -300,6 +320,17 @@ class GroupStore(SqliteStore):
         if missing:
             rows.update((row.name, row) for row in super().read_accounts(missing))
         return [rows[name] for name in names if name in rows]
+
+    def page_accounts(self, after: str, count: int) -> Sequence[AccountRow]:
+        found = {row.name: row for row in super().page_accounts(after, count)}
+        found.update((name, row) for name, row in self._rows.items() if name in found or (name in self._changed and name > after))
+        return [found[name] for name in sorted(found)[:count]]
+
+    def retire(self, kept: Sequence[AccountRow], leaving: Sequence[str]) -> None:
+        super().retire(kept, leaving)
+        for name in leaving:
+            self._rows.pop(name, None)
+            self._changed.pop(name, None)
 
     def write_accounts(self, rows: Sequence[AccountRow]) -> None:
         for row in rows:

@@ -1,6 +1,6 @@
 -- A page of the accounts, as they are written: without what a sweep would do, and with windows in short. Nothing is written.
--- Request: clock_ms (absent: the server's), count, and either accounts (their names) or prefixes (how the names begin) and cursor ("0" at
---   first).
+-- Request: clock_ms (absent: the server's), count, and either accounts (their names, also of those that have left) or prefixes (how the
+--   names begin) and cursor ("0" at first).
 -- Answers BALANCES at, the next cursor ("0" at the end), 1 if leases may be over (else 0), 1 if holds wait in the queue (else 0), and for
 --   each account its name and: settled live held; if it has a window, also open settled first last (what of its entries has left, of open
 --   holds and of others, and when the first and the last of the rest leave; 0: none), or -1 if that is too long to add up here.
@@ -51,8 +51,11 @@ end
 local cursor, found = '0', {}
 if request.accounts then
   for at, text in ipairs(call('HMGET', ACCOUNTS, unpack(request.accounts))) do
+    local account = request.accounts[at]
+    local sum = not text and state.retired > 0 and retired_sum(account)
+    text = sum and pack_row({ settled = tonumber(sum), live = 0, held = 0, free_at_ms = 0 }) or text
     if text then
-      found[#found + 1] = request.accounts[at]
+      found[#found + 1] = account
       found[#found + 1] = text
     end
   end

@@ -1,7 +1,8 @@
 -- How much is in the ledger, with the memory of a part of its windows.
 -- Request: cursor ("0" at first), count (accounts at once).
 -- Answers DESCRIBED, the next cursor ("0" at the end), the bytes of these accounts' windows, and as figures: time, accounts, open holds,
---   records, first and last record's time (0: none), bytes of the journal, of all else but windows; then the ledger's id.
+--   records, first and last record's time (0: none), bytes of the journal, of all else but windows, accounts that have left, days after
+--   which budgets leave; then the ledger's id.
 -- Needs: reading.
 
 local fault = begin_reading(0)
@@ -17,7 +18,7 @@ local function at_ms(records)
 end
 
 local other_bytes = 0
-for _, key in ipairs({ KEYS[1], ACCOUNTS, HOLDS, QUEUE, ENDED, LOST, OPENING }) do
+for _, key in ipairs({ KEYS[1], ACCOUNTS, HOLDS, QUEUE, ENDED, LOST, OPENING, RETIRED }) do
   other_bytes = other_bytes + bytes(key)
 end
 local cursor, found = unpack(call('HSCAN', ACCOUNTS, request.cursor, 'COUNT', request.count))
@@ -36,5 +37,7 @@ local figures = doubles({
   at_ms(call('XREVRANGE', RECORDS, '+', '-', 'COUNT', 1)),
   bytes(RECORDS),
   other_bytes,
+  state.retired,
+  state.retire_days,
 })
 return { 'DESCRIBED', cursor, window_bytes, figures, state.id }

@@ -16,15 +16,15 @@ function steps.begin(text)
       return version_fault(version)
     end
     local accounts, records = call('HLEN', ACCOUNTS), call('XLEN', RECORDS)
-    if accounts + records + call('HLEN', HOLDS) + call('HLEN', OPENING) > 0 then
+    if accounts + records + call('HLEN', HOLDS) + call('HLEN', OPENING) + call('HLEN', RETIRED) > 0 then
       return 'FULL ' .. doubles({ accounts, records })
     end
   end
   for _, account in ipairs(call('HKEYS', ACCOUNTS)) do
     call('DEL', WINDOW .. account)
   end
-  call('DEL', ACCOUNTS, HOLDS, QUEUE, ENDED, LOST, RECORDS, OPENING, SWEEP)
-  state = read_state(string.rep('\0', FIGURES_BYTES))
+  call('DEL', ACCOUNTS, HOLDS, QUEUE, ENDED, LOST, RECORDS, OPENING, SWEEP, RETIRED)
+  state = new_state()
   state.version, state.now_ms, state.id = IMPORTING, request.token, request.new_id
   call('SET', KEYS[1], pack_state(state))
   return 'BEGUN'
@@ -53,6 +53,10 @@ function put.account(item)
   state.accounts = state.accounts + call('HSET', ACCOUNTS, item.account, pack_row(row))
 end
 
+function put.retired(item)
+  state.retired = state.retired + call('HSET', RETIRED, item.account, digits(item.settled))
+end
+
 function put.opening(item)
   call('HSET', OPENING, item.account, digits(item.amount))
 end
@@ -79,8 +83,9 @@ function put.record(item)
   end
 end
 
--- Make a ledger of what was imported: clock_ms (the ledger's time). Answers ENDED.
+-- Make a ledger of what was imported: clock_ms (the ledger's time), retire_days. Answers ENDED.
 steps['end'] = function()
+  state.retire_days = request.retire_days
   state.version, state.now_ms, state.queue_until_ms = VERSION, request.clock_ms, 0
   call('SET', KEYS[1], pack_state(state))
   return 'ENDED'
@@ -91,13 +96,13 @@ function steps.drop()
   for _, account in ipairs(call('HKEYS', ACCOUNTS)) do
     call('DEL', WINDOW .. account)
   end
-  call('DEL', KEYS[1], ACCOUNTS, HOLDS, QUEUE, ENDED, LOST, RECORDS, OPENING, SWEEP)
+  call('DEL', KEYS[1], ACCOUNTS, HOLDS, QUEUE, ENDED, LOST, RECORDS, OPENING, SWEEP, RETIRED)
   return 'DROPPED'
 end
 
 local text = call('GET', KEYS[1])
 if request.step ~= 'begin' then
-  state = text and read_state_of_any_version(text) or read_state(string.rep('\0', FIGURES_BYTES))
+  state = text and read_state_of_any_version(text) or new_state()
   if request.step == 'end' and state.version == VERSION then
     return 'ENDED' -- the first answer did not arrive
   end

@@ -11,7 +11,8 @@ local function expect(key, kind)
 end
 
 expect(KEYS[1], 'string')
-for _, key in ipairs({ ACCOUNTS, HOLDS, QUEUE, LOST, OPENING }) do
+expect(SWEEP, 'string')
+for _, key in ipairs({ ACCOUNTS, HOLDS, QUEUE, LOST, OPENING, RETIRED }) do
   expect(key, 'hash')
 end
 expect(ENDED, 'zset')

@@ -7,6 +7,7 @@
 -- From 2 to 3, the ledger gets an id, and each open hold a place for its process: that is `begin`. Then the client reads all accounts,
 -- records and holds, page by page, and puts what has to be added to which accounts into a draft (`redis/migration.py`). The first `add`
 -- makes it final: from then on nothing is read again, and whichever client is left adds the rest.
+-- From 3 to 4, accounts may leave the ledger: the state says how many have. That is all of it, and done by `begin`.
 -- Needs: journal.
 
 -- A client that is not heard of for so long is dead, and another one does its work.
@@ -130,6 +131,10 @@ function steps.begin()
     -- `flush` counts the accounts that are written there for the first time.
     state.version, state.id, state.accounts = MIGRATING, request.new_id, call('HLEN', ACCOUNTS)
     flush()
+  elseif fault == 'VERSION 3' then
+    state.version = VERSION
+    flush()
+    return 'MIGRATED'
   elseif fault ~= 'MIGRATING' then
     return fault or 'MIGRATED'
   end

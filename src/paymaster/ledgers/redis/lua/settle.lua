@@ -3,7 +3,8 @@
 --   journal (absent: not looked up; "new": it has no record of the hold; else the position of its record as lost),
 --   keep_ms (how long records are kept; absent: for good).
 -- Answers SETTLED at (before after)…, AGAIN at, FORGOTTEN if only the journal knows whether the hold has ended, or LARGE account.
--- Needs: journal, posts.
+--   SETTLED_AND_DUE besides asks its caller for `retire`.
+-- Needs: journal, posts, retirement.
 
 local fault = begin_writing(request.clock_ms)
 if fault then
@@ -107,4 +108,10 @@ if state.serial % FORGET_EVERY == 0 then
     drop_records(digits(math.max(0, now_ms - request.keep_ms)), 2 * FORGET_EVERY)
   end
 end
-return close('SETTLED', pack('<d', now_ms) .. doubles(changes), lost)
+-- Whose settlement is the first when it is time looks at some accounts (`retirement.retire_in_passing`).
+local word = 'SETTLED'
+if state.retire_at_ms <= now_ms then
+  word = state.retire_at_ms > 0 and 'SETTLED_AND_DUE' or word
+  state.retire_at_ms = now_ms + (state.retire_at_ms > 0 and PAGE_EVERY_MS or LOOK_EVERY_MS)
+end
+return close(word, pack('<d', now_ms) .. doubles(changes), lost)

@@ -1,7 +1,7 @@
 -- Everything but the journal at one instant, and where the journal ends then: `records` reads that.
 -- Request: nothing.
--- Answers SNAPSHOT time and records, the last record's position, all accounts, their windows (account, entries), all holds, all opening
--- balances.
+-- Answers SNAPSHOT time, records and days after which budgets leave, the last record's position, all accounts, their windows (account, entries), all holds, all opening
+-- balances, all accounts that have left.
 -- Needs: reading.
 
 local fault = begin_reading(0)
@@ -18,10 +18,11 @@ end
 local newest = unpack(call('XREVRANGE', RECORDS, '+', '-', 'COUNT', 1))
 local last = unpack(newest or { '0-1' })
 return {
-  'SNAPSHOT ' .. doubles({ now_ms, call('XLEN', RECORDS) }),
+  'SNAPSHOT ' .. doubles({ now_ms, call('XLEN', RECORDS), state.retire_days }),
   last,
   accounts,
   windows,
   call('HGETALL', HOLDS),
   call('HGETALL', OPENING),
+  call('HGETALL', RETIRED),
 }

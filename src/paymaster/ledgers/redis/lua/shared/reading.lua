@@ -3,8 +3,8 @@
 -- The same as `begin`. Ends the script if accounts were removed: what is left of a ledger is not to be reported as all of it.
 local function begin_reading(clock_ms)
   local fault = begin(clock_ms)
-  if not fault and call('HLEN', ACCOUNTS) ~= state.accounts then
-    damaged('key', ACCOUNTS)
+  if not fault then
+    check_counts()
   end
   return fault
 end

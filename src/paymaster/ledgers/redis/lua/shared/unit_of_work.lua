@@ -23,6 +23,7 @@
 --   …:records          stream: the journal
 --   …:opening          hash: account -> what records that are no longer in the journal had charged
 --   …:sweep            text: how far an unfinished sweep has come
+--   …:retired          hash: account that has left the ledger -> what was settled on it
 --   …:migration        text that expires: which client is bringing the ledger up to date (`migrate.lua`, which has two more keys)
 
 local call, format, pack, unpack_doubles = redis.call, string.format, struct.pack, struct.unpack
@@ -33,6 +34,7 @@ local rows, changed, has_checked = {}, {}, false
 -- One script takes so many entries out of windows at most (`EXPIRED_AT_ONCE`): the server does nothing else meanwhile. What is left counts
 -- until a later script takes it, so a cap is kept all the same. `is_sweeping`: there are leases that the script did not get to.
 local expired_left, is_sweeping = 500, false
+local taken_back, returning = {}, nil -- accounts that had left the ledger; those of them that are accounts again
 
 -- One account holds this much at most: 9 million dollars in nano-dollars. Up to 2^53 there is room for bills beyond their hold.
 local LARGEST, EXACT = 9000000000000000, 9007199254740992
@@ -51,16 +53,19 @@ end
 --
 -- LAYOUT: the order of the fields of everything that is packed. Only this section knows it; all other code uses the names (tickets: see
 -- `queue.lua`). Python reads the same in `messages.py`: `read_charges`, `read_row` and `read_hold`.
-local STATE, ACCOUNT, HOLD = '<ddddddddd', '<dddd', '<dddd'
-local FIGURES_BYTES, STATE_BYTES, ROW_BYTES, HOLD_BYTES = 72, 104, 32, 32 -- of the state: its figures, all of it
+local STATE, ACCOUNT, HOLD = '<ddddddddddddd', '<dddd', '<dddd'
+local FIGURES_BYTES, STATE_BYTES, ROW_BYTES, HOLD_BYTES = 104, 136, 32, 32 -- of the state: its figures, all of it
 
 -- next_lease_end_ms is 0 without open holds. No ticket is valid after queue_until_ms. For forgotten_until_ms see `forget`. `accounts` is
--- how many there are: if they were removed, it shows. The ledger's id is empty before it is made.
+-- how many there are, and `retired` how many have left: if they were removed, it shows. Accounts that may leave are looked for at
+-- retire_at_ms (0: never yet) from retire_cursor on; a budget leaves retire_days after its period. The ledger's id is empty before it is
+-- made.
 local function read_state(text)
-  local version, now_ms, next_lease_end_ms, queue_until_ms, record_at_ms, record_number, serial, forgotten_until_ms, accounts =
+  local version, now_ms, next_lease_end_ms, queue_until_ms, record_at_ms, record_number, serial, forgotten_until_ms, accounts, retired, retire_at_ms, retire_cursor, retire_days =
     unpack_doubles(STATE, text)
-  -- One sum instead of nine figures, as in rows: this is a part of every script.
+  -- One sum instead of each figure, as in rows: this is a part of every script.
   local sum = now_ms + next_lease_end_ms + queue_until_ms + record_at_ms + record_number + serial + forgotten_until_ms + accounts
+  sum = sum + retired + retire_at_ms + retire_cursor + retire_days
   if sum % 1 ~= 0 or sum < 0 or sum > EXACT then
     damaged('state')
   end
@@ -74,6 +79,10 @@ local function read_state(text)
     serial = serial,
     forgotten_until_ms = forgotten_until_ms,
     accounts = accounts,
+    retired = retired,
+    retire_at_ms = retire_at_ms,
+    retire_cursor = retire_cursor,
+    retire_days = retire_days,
     id = string.sub(text, FIGURES_BYTES + 1),
   }
 end
@@ -89,7 +98,11 @@ local function pack_state(state)
     state.record_number,
     state.serial,
     state.forgotten_until_ms,
-    state.accounts
+    state.accounts,
+    state.retired,
+    state.retire_at_ms,
+    state.retire_cursor,
+    state.retire_days
   ) .. state.id
 end
 
@@ -171,12 +184,13 @@ end
 -- IMPORTING is the version of a ledger that an import fills: every script but `import` refuses it. Versions end at 1000. Beyond, a ledger is
 -- being brought up to date, to the version that is this much lower: every script but `migrate` answers MIGRATING until it is. Earlier
 -- Paymasters take it for a later version.
-local VERSION, IMPORTING, MIGRATING = 3, 0, 1003
+local VERSION, IMPORTING, MIGRATING = 4, 0, 1004
 
 local base = string.sub(KEYS[1], 1, -6)
 local ACCOUNTS, HOLDS, QUEUE, WINDOW = base .. 'accounts', base .. 'holds', base .. 'line', base .. 'window:'
 local SWEEP = base .. 'sweep'
 local ENDED, LOST, RECORDS, OPENING = base .. 'ended', base .. 'lost', base .. 'records', base .. 'opening'
+local RETIRED = base .. 'retired'
 
 local function digits(number)
   return format('%.0f', number)
@@ -207,8 +221,10 @@ end
 
 -- The state of this text. One of another version has that, and maybe not more.
 local function read_state_of_any_version(text)
-  -- Versions 1 and 2 had a shorter state: without the count of accounts and the id. A version beyond the last one is no version.
-  local OLD_STATE_BYTES, FIRST_WITH_ID, LAST_VERSION = 64, 3, 1000
+  -- Versions 1 and 2 had a shorter state: without the count of accounts and the id. Version 3 had both, and no accounts that left the
+  -- ledger. A version beyond the last one is no version.
+  local OLD_STATE_BYTES, FIRST_WITH_ID, LAST_VERSION, OLD_FIGURES_BYTES, OLD_MIGRATING = 64, 3, 1000, 72, 1003
+  local RETIRE_DAYS = pack('<d', 35) -- `retirement.py`
   local size = #text
   if size == STATE_BYTES then
     local found = read_state(text)
@@ -218,9 +234,17 @@ local function read_state_of_any_version(text)
   end
   local version = size >= 8 and unpack_doubles('<d', text) or -1
   if size == OLD_STATE_BYTES and version >= 0 and version < FIRST_WITH_ID then
-    return read_state(text .. string.rep('\0', FIGURES_BYTES - OLD_STATE_BYTES))
+    return read_state(text .. string.rep('\0', FIGURES_BYTES - OLD_STATE_BYTES - 8) .. RETIRE_DAYS)
   end
-  if size == STATE_BYTES and (version == VERSION or version == IMPORTING or version == MIGRATING) then
+  if size == OLD_FIGURES_BYTES + 32 and (version == FIRST_WITH_ID or version == IMPORTING or version == OLD_MIGRATING) then
+    local gap = string.rep('\0', FIGURES_BYTES - OLD_FIGURES_BYTES - 8) .. RETIRE_DAYS
+    text = string.sub(text, 1, OLD_FIGURES_BYTES) .. gap .. string.sub(text, OLD_FIGURES_BYTES + 1)
+    if version == OLD_MIGRATING then
+      text, version = pack('<d', MIGRATING) .. string.sub(text, 9), MIGRATING
+    end
+    size = STATE_BYTES
+  end
+  if size == STATE_BYTES and (version == VERSION or version == FIRST_WITH_ID or version == IMPORTING or version == MIGRATING) then
     local found = read_state(text)
     if not string.match(found.id, '^%x+$') then
       damaged('state')
@@ -231,6 +255,13 @@ local function read_state_of_any_version(text)
     return { version = version, id = '' }
   end
   damaged('state')
+end
+
+-- The state of a ledger that is to be made.
+local function new_state()
+  local made = read_state(string.rep('\0', FIGURES_BYTES))
+  made.retire_days = 35 -- `retirement.py`
+  return made
 end
 
 -- Why a script can't work with a ledger of this version.
@@ -261,10 +292,10 @@ local function begin(clock_ms)
   elseif request.ledger then
     return 'MISSING'
   else
-    if call('EXISTS', ACCOUNTS, HOLDS, RECORDS, OPENING) > 0 then
+    if call('EXISTS', ACCOUNTS, HOLDS, RECORDS, OPENING, RETIRED) > 0 then
       damaged('key', KEYS[1])
     end
-    state = read_state(string.rep('\0', FIGURES_BYTES))
+    state = new_state()
     state.version = VERSION
   end
   if not clock_ms then
@@ -291,6 +322,10 @@ local function flush()
   for account in pairs(changed) do
     written[count + 1], written[count + 2] = account, pack_row(rows[account])
     count = count + 2
+    if taken_back[account] then
+      taken_back[account], returning = nil, returning or {}
+      returning[#returning + 1] = account
+    end
     if count == 1000 then -- a call takes a few thousand values at most
       state.accounts = state.accounts + call('HSET', ACCOUNTS, unpack(written))
       written, count = {}, 0
@@ -300,6 +335,12 @@ local function flush()
     state.accounts = state.accounts + call('HSET', ACCOUNTS, unpack(written))
   end
   changed = {}
+  if returning then -- after they were written as accounts
+    for _, account in ipairs(returning) do
+      state.retired = state.retired - call('HDEL', RETIRED, account)
+    end
+    returning = nil
+  end
   local text = pack_state(state)
   if text ~= state_as_read then
     call('SET', KEYS[1], text)
@@ -339,6 +380,16 @@ local function first_free_at_ms(account)
   return free_at_ms
 end
 
+-- End the script if accounts, or the sums of those that left, were removed.
+local function check_counts()
+  if call('HLEN', ACCOUNTS) ~= state.accounts then
+    damaged('key', ACCOUNTS)
+  end
+  if call('HLEN', RETIRED) ~= state.retired then
+    damaged('key', RETIRED)
+  end
+end
+
 -- Take what has left the window off the sums (`UnitOfWork._free_expired`), as far as the script may. `load` removes so many as this answers.
 local function free(account, row)
   local members = call('ZRANGEBYSCORE', WINDOW .. account, '-inf', now_ms, 'LIMIT', 0, expired_left)
@@ -352,6 +403,15 @@ local function free(account, row)
   end
   expired_left = expired_left - #members
   return #members
+end
+
+-- The settled sum of an account that has left the ledger, as text.
+local function retired_sum(account)
+  local text = call('HGET', RETIRED, account)
+  if text and not string.match(text, '^%-?%d+$') then
+    damaged('retired account', account)
+  end
+  return text
 end
 
 -- Read the first so many accounts of a list, unless they were read before (`UnitOfWork.load`).
@@ -374,11 +434,13 @@ local function load(accounts, count)
     local account = missing[at]
     if not texts[at] and not has_checked then
       has_checked = true
-      if call('HLEN', ACCOUNTS) ~= state.accounts then -- some were removed, or all of them
-        damaged('key', ACCOUNTS)
-      end
+      check_counts() -- some were removed, or all of them
     end
     local row = read_row(account, texts[at])
+    if not texts[at] and state.retired > 0 then
+      local sum = retired_sum(account)
+      row.settled, taken_back[account] = tonumber(sum or 0), sum
+    end
     rows[account] = row
     if row.free_at_ms > 0 and row.free_at_ms <= now_ms and expired_left > 0 then
       freed = freed or {}

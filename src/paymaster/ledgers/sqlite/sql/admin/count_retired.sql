@@ -1,0 +1,1 @@
+SELECT (SELECT count(*) FROM retired), retire_days FROM clock

@@ -1,0 +1,1 @@
+INSERT OR REPLACE INTO retired (account, settled) VALUES (?, ?)

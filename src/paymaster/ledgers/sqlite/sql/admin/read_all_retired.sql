@@ -1,0 +1,1 @@
+SELECT account, settled FROM retired ORDER BY account

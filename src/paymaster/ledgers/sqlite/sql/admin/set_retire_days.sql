@@ -1,0 +1,1 @@
+UPDATE clock SET retire_days = ?

@@ -1,0 +1,1 @@
+DELETE FROM retired WHERE account = ?

@@ -1,0 +1,1 @@
+REPLACE INTO retired (account, settled) VALUES (?, ?)
