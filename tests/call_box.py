@@ -22,7 +22,7 @@ from paymaster.routing.requests import Request
 from paymaster.scope import Scope
 from paymaster.testing import ManualRuntime
 
-HELLO: Sequence[Mapping[str, object]] = ({"role": "user", "content": "Hello"},)
+HELLO: Sequence[Mapping[str, object]] = ({"role": "user", "content": "Hello, is there anybody out there?"},)
 NANO = 10**9
 
 

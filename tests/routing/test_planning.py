@@ -162,6 +162,7 @@ def test_what_a_call_is_charged_to() -> None:
         "probe/a": (ChargeKind.BREAKER, 0, 0, 0),
         "slots/a": (ChargeKind.SLOT, 1, 4, 0),
         "failures/a": (ChargeKind.FAILURES, 0, None, 0),
+        "undercount/a": (ChargeKind.UNDERCOUNT, 0, 0, None),
         "requests/a": (ChargeKind.REQUESTS, 1, 60, 61_000),
         "requests-day/a": (ChargeKind.REQUESTS, 1, 1000, 86_401_000),
         "tokens/a": (ChargeKind.TOKENS, 1100, 100_000, 61_000),

@@ -19,6 +19,7 @@ from paymaster.flow.events import (
     Event,
     FellBack,
     ModelSkipped,
+    PromptUndercounted,
     RefusedByAccount,
     ThresholdCrossed,
     Throttled,
@@ -87,6 +88,9 @@ PASSED = BudgetPassed(
 UNPRICED = Unpriced(**COMMON, model="local", advice="Add `price: free` to local.")
 OPENED = BreakerOpened(**COMMON, model="gpt-4o", reason="server_error", pause_ms=30_000)
 CLOSED = BreakerClosed(**COMMON, model="gpt-4o")
+UNDERCOUNTED = PromptUndercounted(
+    **COMMON, model="local", held_tokens=600, prompt_tokens=1_204, percent_of_bytes=100, advice="Correct `tokenizer:` under local."
+)
 SLOWER = ConcurrencyLowered(**COMMON, model="gpt-4o", from_parallel=20, to_parallel=14, reason="throttled")
 LOST = HoldLost(**COMMON, model="gpt-4o", cost_nanousd=51_200_000, hold_id="h-1")
 UNSETTLED = SettlementFailed(**COMMON, model="gpt-4o", held_nanousd=51_200_000, message="the database is locked")
@@ -109,6 +113,7 @@ EVENTS: tuple[Event, ...] = (
     OPENED,
     CLOSED,
     SLOWER,
+    UNDERCOUNTED,
     LOST,
     UNSETTLED,
     UNBOOKED,

@@ -45,6 +45,8 @@ class Terminal(io.TextIOWrapper):
         return self.bytes.getvalue().decode(self.encoding)
 
 
+UNDERCOUNTED = "local: a prompt held for as 600 tokens was counted as 1,204 by the provider. From now on this model is counted by"
+
 SENTENCES = [
     ("admitted", {}, logging.DEBUG, "gpt-4o, attempt 1: $0.0512 held for 2,345 tokens in and at most 4,096 tokens out"),
     (
@@ -112,6 +114,13 @@ SENTENCES = [
     ("unpriced", {}, logging.WARNING, "local has no price, so its cost is not counted. Add `price: free` to local."),
     ("breaker_opened", {}, logging.WARNING, "gpt-4o: circuit open for 30.0 s, for every worker: server error"),
     ("concurrency_lowered", {}, logging.INFO, "gpt-4o: concurrency limit lowered from 20 to 14 (throttled)"),
+    ("prompt_undercounted", {}, logging.WARNING, f"{UNDERCOUNTED} bytes. Correct `tokenizer:` under local."),
+    (
+        "prompt_undercounted",
+        {"percent_of_bytes": 170},
+        logging.WARNING,
+        f"{UNDERCOUNTED} 1.7 times its bytes. Correct `tokenizer:` under local.",
+    ),
     ("breaker_closed", {}, logging.INFO, "gpt-4o: circuit closed, it answers again"),
     ("hold_lost", {}, logging.WARNING, "a worker died during a call to gpt-4o: its whole hold is charged, $0.0512"),
     (

@@ -36,6 +36,7 @@ OPERATOR: Final = "operator"
 PARALLEL: Final = "parallel"
 OVERLOADS: Final = "overloads"
 RECENT_OVERLOADS: Final = "overloads-minute"
+UNDERCOUNT: Final = "undercount"
 
 _ENDPOINT: Final = "/endpoint/"
 _KEY: Final = "key/"

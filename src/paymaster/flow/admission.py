@@ -1,5 +1,6 @@
 """How an attempt gets its hold: ask the ledger, decide what a refusal means, wait in the queue; knows no ledger and no provider."""
 
+from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -27,6 +28,7 @@ from paymaster.routing.on_refusal import (
 )
 from paymaster.routing.planning import LEASE_MARGIN_MS, Candidate, Skipped
 from paymaster.routing.settling import PlannedAttempt, lost_record
+from paymaster.routing.undercounts import higher_level, level_found
 
 if TYPE_CHECKING:
     from paymaster.routing.waiting import Awaited
@@ -93,13 +95,17 @@ class Patience:
 class CallAdmission:
     """The admissions of one call. `budget_refusals` are of hard budgets, `over_budget` are candidates that soft ones can't pay for.
 
-    `skipped` are the models that won't serve it; `awaited`, by name, those that it still waits for.
+    `skipped` are the models that won't serve it; `awaited`, by name, those that it still waits for. `assess_again` counts a candidate's
+    prompt at another level.
     """
 
-    def __init__(self, world: World, events: CallEvents, patience: Patience) -> None:
+    def __init__(
+        self, world: World, events: CallEvents, patience: Patience, assess_again: Callable[[Candidate, int], Candidate | Skipped]
+    ) -> None:
         self._world, self._runtime, self._books, self._queue = world, world.runtime, world.books, world.wait_queue
         self._events = events
         self._patience = patience
+        self._assess_again = assess_again
         self._admitted_at_ms = 0
         self.budget_refusals = list[BudgetRefusal]()
         self.over_budget: list[Candidate] = []
@@ -131,6 +137,8 @@ class CallAdmission:
                         if waiter is not None:
                             waiter.served()
                         return AdmittedAttempt(asked, answer, self._admitted_at_ms)
+                    if isinstance(answer, Skipped):
+                        return answer
                     match on_refusal(asked.candidate, answer, enforce_money=enforce_money, min_output_tokens=min_output_tokens):
                         case Lowered(candidate):
                             attempt = replace(asked, candidate=candidate)
@@ -138,9 +146,7 @@ class CallAdmission:
                         case GoOnOverBudget():
                             enforce_money = False
                             continue
-                        case Hopeless(skipped):
-                            return skipped
-                        case SkipModel() as skip:
+                        case Hopeless() | SkipModel() as skip:
                             return self._skip(asked.candidate, skip)
                         case WaitFor(account):
                             refused = answer
@@ -154,6 +160,12 @@ class CallAdmission:
                 waits.report(account, refused)
                 if not await self._wait(waiter, refused, give_up_at_ms):
                     return deferred(model, refused, self._runtime.now_ms(), patience_ms)
+
+    def _note_level(self, attempt: PlannedAttempt, held: Held) -> None:
+        """Count with the model's own tokenizer again after a reset."""
+        model, level = attempt.candidate.model.name, attempt.candidate.undercount_level
+        if level and (found := level_found(model, attempt.hold.charges, held.balances)) is not None and found < level:
+            self._world.levels[model] = found
 
     def check_deadline(self) -> None:
         """Raise DeadlineExceeded, with what kept each model from answering."""
@@ -195,8 +207,13 @@ class CallAdmission:
             waited_ms=self._patience.since_ms,
         )
 
-    async def _ask(self, attempt: PlannedAttempt, *, enforce_money: bool, waiter: Waiter | None) -> tuple[PlannedAttempt, Held | Refused]:
-        """Ask the ledger once; as a probe where the circuit is not closed. The attempt comes back as it was asked for."""
+    async def _ask(
+        self, attempt: PlannedAttempt, *, enforce_money: bool, waiter: Waiter | None
+    ) -> tuple[PlannedAttempt, Held | Refused | Skipped]:
+        """Ask the ledger once; as a probe where the circuit is not closed, with a higher count where somebody learned that it was too low.
+
+        The attempt comes back as it was asked for.
+        """
         as_probe = False
         while True:
             self.check_deadline()
@@ -209,8 +226,17 @@ class CallAdmission:
                 attempt = self._with_hold(renamed, enforce_money=enforce_money, waiter=waiter, as_probe=as_probe)
                 continue
             if isinstance(answer, Held):
+                self._note_level(attempt, answer)
                 return attempt, answer
-            if floor := floor_posts(answer):
+            if (level := higher_level(attempt.candidate.model.name, answer)) is not None:
+                self._world.levels[attempt.candidate.model.name] = level
+                candidate = self._assess_again(attempt.candidate, level)
+                if isinstance(candidate, Skipped):
+                    self._events.skipped(candidate)
+                    return attempt, candidate
+                recounted = replace(attempt, candidate=candidate)
+                attempt = self._with_hold(recounted, enforce_money=enforce_money, waiter=waiter, as_probe=as_probe)
+            elif floor := floor_posts(answer):
                 with suppress(LedgerUnavailable):
                     await self._books.post(floor, (), self._runtime.now_ms())
             elif not as_probe and breaker.refuses(attempt.candidate.model.name, answer):
@@ -246,7 +272,9 @@ class CallAdmission:
             return now_ms
         return self._world.admission_time.admitted_at_ms(held.at_ms, asked_at_ms=asked_at_ms, answered_at_ms=now_ms)
 
-    def _skip(self, candidate: Candidate, skip: SkipModel) -> Skipped:
+    def _skip(self, candidate: Candidate, skip: Hopeless | SkipModel) -> Skipped:
+        if isinstance(skip, Hopeless):
+            return skip.skipped
         self._events.refused(candidate.model.name, skip.shortfall)
         if skip.budget is not None and candidate.hard:
             self.budget_refusals.append(skip.budget)

@@ -22,7 +22,7 @@ from paymaster.routing.budgets import BudgetsLeft, budgets_left
 from paymaster.routing.charges import WINDOW_MARGIN_MS
 from paymaster.routing.failures import Billed, Failure, FailureKind
 from paymaster.routing.interruptions import describe_charge, estimate, was_interrupted
-from paymaster.routing.planning import Candidate
+from paymaster.routing.planning import Candidate, count_bytes
 from paymaster.routing.requests import Request
 from paymaster.routing.settling import (
     Ended,
@@ -35,6 +35,7 @@ from paymaster.routing.settling import (
     settlement,
 )
 from paymaster.routing.translation import fit_thinking
+from paymaster.routing.undercounts import level_for, level_post
 
 if TYPE_CHECKING:
     from paymaster.accounting.records import AttemptRecord
@@ -204,6 +205,7 @@ class Attempt:
         self._events.crossed(planned.candidate.money, changes, self._policy.warn_at_percent, hard=planned.candidate.hard)
         await self._move_circuit(ended, settled.changes)
         await self._move_concurrency(ended, settled.changes)
+        await self._learn_count(ended, settled.changes)
 
     async def _move_circuit(self, ended: Ended, changes: tuple[Change, ...]) -> None:
         """Open the circuit where failures reached the limit; report what this attempt's end made of it."""
@@ -240,6 +242,20 @@ class Attempt:
             if by < 0 and kind is not None:
                 self._events.concurrency_lowered(model.name, found.slots, -by, kind.value)
             self._world.wait_queue.wake()
+
+    async def _learn_count(self, ended: Ended, changes: tuple[Change, ...]) -> None:
+        """If the provider counted more in the prompt than was held for, count the model more carefully, for every worker."""
+        candidate, usage = self._planned.candidate, ended.usage
+        if not isinstance(usage, Usage) or usage.prompt_tokens <= candidate.prompt.tokens or candidate.terms.web_searches:
+            return
+        model, byte_count = candidate.model.name, count_bytes(self._request, candidate, self._world.counter)
+        level = level_for(usage.prompt_tokens, byte_count)
+        if (post := level_post(model, level, changes)) is None:
+            return
+        self._world.levels[model] = level
+        with suppress(LedgerUnavailable):  # then the next call that is counted too low says it
+            await self._world.books.post((post,), (), self._runtime.now_ms())
+        self._events.undercounted(model, candidate.prompt.tokens, usage.prompt_tokens, level)
 
 
 def _is_stale(hold: Hold, age_ms: int) -> bool:

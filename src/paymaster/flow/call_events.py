@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypedDict
 
+from paymaster.accounting.account_names import UNDERCOUNT, account_of
 from paymaster.accounting.accounts import Change, Held, Lost, Refused, Settled, Settlement, Shortfall
 from paymaster.accounting.records import AttemptRecord
 from paymaster.errors import BudgetExceeded, PaymasterError
@@ -257,6 +258,23 @@ class CallEvents:
         self._emit(
             events.ConcurrencyLowered(
                 **self._head(), model=model, from_parallel=from_parallel, to_parallel=from_parallel - by, reason=reason
+            )
+        )
+
+    def undercounted(self, model: str, held_tokens: int, prompt_tokens: int, percent_of_bytes: int) -> None:
+        """A prompt was longer than its count."""
+        advice = (
+            f"Correct or remove `tokenizer:` under {model} in the registry, or report it if there is none; "
+            f"`paymaster ledger reset {account_of(UNDERCOUNT, model)}` counts as before."
+        )
+        self._emit(
+            events.PromptUndercounted(
+                **self._head(),
+                model=model,
+                held_tokens=held_tokens,
+                prompt_tokens=prompt_tokens,
+                percent_of_bytes=percent_of_bytes,
+                advice=advice,
             )
         )
 

@@ -41,7 +41,7 @@ from paymaster.routing.failures import (
     waits_out,
 )
 from paymaster.routing.on_refusal import Deferred
-from paymaster.routing.planning import Candidate, SkipCause, Skipped, assess
+from paymaster.routing.planning import Candidate, SkipCause, Skipped, assess, assess_again
 from paymaster.routing.requests import Request
 from paymaster.routing.resizing import named_prompt_tokens, outgrown_by, refused_size, resized
 from paymaster.routing.settling import PlannedAttempt, costs
@@ -111,7 +111,7 @@ class _Call:
         self._id = world.runtime.new_id()
         self.events = CallEvents(world.emit, world.runtime.now_ms, self._id, scope)
         self.patience = patience
-        self._admission = CallAdmission(world, self.events, self.patience)
+        self._admission = CallAdmission(world, self.events, self.patience, self._assess_again)
         self._awaited = self._admission.awaited
         self._orders: dict[str, int] = {}
         self._tries: dict[str, _Tries] = {}
@@ -120,6 +120,7 @@ class _Call:
         self._fallback_reason = ""
         self._prompt_tokens = 0
         self._resized: dict[str, Candidate] = {}
+        self._recounted: dict[str, Candidate] = {}
         self._counted = 0
         self._considered: dict[str, Candidate] = {}
         self._went_over_budget = False
@@ -132,7 +133,8 @@ class _Call:
         as the call may wait. Under soft budgets the first one that is over its budget comes before those that fail.
         """
         world = self._world
-        assessed = assess(self._request, world.registry, self._scope, self.patience.started_ms, world.counter, world.missing_keys)
+        started_ms = self.patience.started_ms
+        assessed = assess(self._request, world.registry, self._scope, started_ms, world.counter, world.missing_keys, world.levels)
         for order, (after, candidate) in enumerate(assessed):
             if isinstance(candidate, Skipped):
                 self.events.skipped(candidate)
@@ -161,7 +163,7 @@ class _Call:
     async def admit(self, turn: Turn) -> AdmittedAttempt | None:
         """A hold for another attempt at the candidate; None if it is skipped, or awaited until the others have been tried."""
         name = turn.candidate.model.name
-        candidate = self._resized.get(name, turn.candidate)
+        candidate = self._resized.get(name) or self._recounted.get(name, turn.candidate)
         if (left_ms := turn.not_before_ms - self._runtime.now_ms()) > 0:
             await self._back_off(left_ms, name)
         if (outgrown := outgrown_by(candidate, self._prompt_tokens)) is not None:
@@ -349,6 +351,13 @@ class _Call:
             name, 0, f"{failure.kind.value}, with at most {smaller.output_tokens:,} tokens of output", self._failing.outlook(name)
         )
         return True
+
+    def _assess_again(self, candidate: Candidate, level: int) -> Candidate | Skipped:
+        """The candidate with its prompt counted at this level."""
+        again = assess_again(candidate, self._request, self._policy, self._scope, self._world.counter, level)
+        if isinstance(again, Candidate):
+            self._recounted[candidate.model.name] = again
+        return again
 
     def _next_attempt(self, candidate: Candidate, *, has_fallback: bool) -> PlannedAttempt:
         return PlannedAttempt(

@@ -303,6 +303,23 @@ class ConcurrencyLowered(CallEvent):
     """The kind of failure."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptUndercounted(CallEvent):
+    """The provider counted more tokens in a prompt than were held for: every worker counts this model more carefully from now on."""
+
+    kind: ClassVar[str] = "prompt_undercounted"
+    model: str
+    """The model whose count was too low."""
+    held_tokens: int
+    """What was held for."""
+    prompt_tokens: int
+    """What the provider counted."""
+    percent_of_bytes: int
+    """How a prompt is counted from now on: as so many percent of its bytes."""
+    advice: str
+    """What to change in the registry."""
+
+
 Event: TypeAlias = (
     Admitted
     | Throttled
@@ -318,5 +335,6 @@ Event: TypeAlias = (
     | BreakerOpened
     | BreakerClosed
     | ConcurrencyLowered
+    | PromptUndercounted
     | LedgerEvent
 )

@@ -1,9 +1,9 @@
 """What would happen to a request now, and why: the plan compared with the balances; reserves nothing and sends nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from paymaster.accounting.account_names import BREAKER, PROBE, account_of, is_money
+from paymaster.accounting.account_names import BREAKER, PROBE, UNDERCOUNT, account_of, is_money
 from paymaster.accounting.accounts import Balance, Refused, Shortfall, shortfalls
 from paymaster.flow.ports import World
 from paymaster.routing import breaker
@@ -56,8 +56,10 @@ class Explanation:
 async def explain(world: World, request: Request, scope: Scope) -> tuple[Explanation, ...]:
     """Every model of the chain, in order, with why it would be called now or not. Raises what `plan` raises."""
     now_ms = world.runtime.now_ms()
-    planned = plan(request, world.registry, scope, now_ms, world.counter, world.missing_keys)
+    planned = plan(request, world.registry, scope, now_ms, world.counter, world.missing_keys, world.levels)
     balances = await world.books.balances_of(_accounts(planned.candidates), now_ms)
+    if learned := _learned(planned.candidates, balances):
+        planned = plan(request, world.registry, scope, now_ms, world.counter, world.missing_keys, {**world.levels, **learned})
     explained: list[Explanation] = []
     for candidate in planned.candidates:
         explained.append(_explain(candidate, balances, now_ms, taken=any(each.serves for each in explained)))
@@ -76,6 +78,13 @@ def _accounts(candidates: Sequence[Candidate]) -> list[str]:
         for as_probe in (False, True):
             found += (charge.account for _, charge in charges(candidate, enforce_money=True, as_probe=as_probe))
     return found
+
+
+def _learned(candidates: Sequence[Candidate], balances: Mapping[str, Balance]) -> dict[str, int]:
+    """The levels that the ledger has for their counts and this process has not."""
+    nothing = Balance()
+    found = {each.model.name: balances.get(account_of(UNDERCOUNT, each.model.name), nothing).settled for each in candidates}
+    return {each.model.name: found[each.model.name] for each in candidates if found[each.model.name] != each.undercount_level}
 
 
 def _explain(candidate: Candidate, balances: dict[str, Balance], now_ms: int, *, taken: bool) -> Explanation:

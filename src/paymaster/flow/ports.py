@@ -279,7 +279,8 @@ class World:
     """Everything a call needs from outside.
 
     `key_of` has the secret for a model and a caller, `missing_keys` the variable that is not set, by model. `backoff_ms` is the wait before
-    another attempt at the same model, by the number of attempts made. `run_later` is None where nothing can run behind a call.
+    another attempt at the same model, by the number of attempts made. `run_later` is None where nothing can run behind a call. `levels`
+    are those of the models whose counts were too low (`routing/undercounts.py`), as far as this process knows.
     """
 
     registry: Registry
@@ -294,3 +295,4 @@ class World:
     missing_keys: Mapping[str, str] = field(default_factory=dict)
     run_later: RunLater | None = None
     admission_time: AdmissionTime = field(default_factory=AdmissionTime)
+    levels: dict[str, int] = field(default_factory=dict)

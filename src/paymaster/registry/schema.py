@@ -162,7 +162,7 @@ class ModelSection(RatesSection):
     )
     tokenizer: Text | None = Field(
         None,
-        description="A model with the same tokenizer, if the model's own name is unknown. `bytes` is never too few.",
+        description="A model with the same vocabulary, if the model's own name is unknown. `bytes` is never too few for the text.",
         examples=["gpt-4o", "qwen3-coder", "bytes"],
     )
     rpm: Count | None = Field(None, description="Requests per minute.", examples=[60])

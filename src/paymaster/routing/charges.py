@@ -19,6 +19,7 @@ from paymaster.registry.models import Limits
 from paymaster.routing.adaptive_concurrency import concurrency_charges
 from paymaster.routing.breaker import admission_charges, openings_charge, reason_charges
 from paymaster.routing.planning import Candidate
+from paymaster.routing.undercounts import level_charge
 
 MINUTE_MS = 60_000
 DAY_MS = 86_400_000
@@ -43,6 +44,7 @@ class ChargeKind(StrEnum):
     REASON = "reason"
     OPENINGS = "openings"
     CONCURRENCY = "concurrency"
+    UNDERCOUNT = "undercount"
 
 
 class Remaining(TypedDict):
@@ -73,6 +75,7 @@ def charges(candidate: Candidate, *, enforce_money: bool, as_probe: bool = False
     if as_probe:
         kinds.extend([(ChargeKind.REASON, charge) for charge in reason_charges(model.name)])
         kinds.append((ChargeKind.OPENINGS, openings_charge(model.name)))
+    kinds.append((ChargeKind.UNDERCOUNT, level_charge(model.name, candidate.undercount_level)))
     kinds.extend(_windows(candidate, model.name, model.limits))
     kinds.extend([(ChargeKind.CONCURRENCY, charge) for charge in concurrency_charges(model)])
     for subject, limits in candidate.caller:

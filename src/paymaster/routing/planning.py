@@ -5,13 +5,13 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from enum import StrEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from paymaster.accounting.account_names import key_subject
 from paymaster.accounting.bounds import LARGEST_CALL_NANOUSD
 from paymaster.accounting.money import format_usd
 from paymaster.accounting.prices.price import PLAIN_TERMS, Price, RequestTerms, UnknownTier, affordable_output_tokens, worst_case_nanousd
-from paymaster.accounting.tokens.counter import InputsCount, PromptCount, Tokenizer
+from paymaster.accounting.tokens.counter import BYTES, InputsCount, PromptCount, Tokenizer
 from paymaster.errors import PromptSize, RequestInvalid
 from paymaster.jsontypes import JsonObject
 from paymaster.operations import Operation
@@ -23,6 +23,7 @@ from paymaster.routing.inputs import items_of
 from paymaster.routing.output_limits import Lowering, NoRoom, OutputLimit, output_limit
 from paymaster.routing.requests import Request, check_request, choices_in, needed_capabilities
 from paymaster.routing.translation import Translation, translate
+from paymaster.routing.undercounts import tokenizer_at, tokens_at
 from paymaster.scope import Scope
 
 LEASE_MARGIN_MS = 30_000
@@ -69,7 +70,7 @@ class Candidate:
 
     `output_tokens` is the largest output per choice that the hold pays for; `limit_sent` says that it is enforced by sending it. If it was
     lowered, `lowered_from_tokens` is what it was at first, and `lowered_by` what lowered it last. `caller` has the limits of the caller
-    over all models, with the subject they are counted under.
+    over all models, with the subject they are counted under. `undercount_level` is the level at which the prompt was counted.
     """
 
     model: Model
@@ -86,6 +87,7 @@ class Candidate:
     at: datetime
     terms: RequestTerms = PLAIN_TERMS
     caller: tuple[tuple[str, Limits], ...] = ()
+    undercount_level: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,32 +110,72 @@ class CountsPrompts(Protocol):
         ...
 
 
+class _Asked(NamedTuple):
+    """A request, as every model of the chain is assessed for it."""
+
+    request: Request
+    policy: Policy
+    scope: Scope
+    now_ms: int
+    counter: CountsPrompts
+    needs: frozenset[str]
+
+
 def plan(
-    request: Request, registry: Registry, scope: Scope, now_ms: int, counter: CountsPrompts, missing_keys: Mapping[str, str] | None = None
+    request: Request,
+    registry: Registry,
+    scope: Scope,
+    now_ms: int,
+    counter: CountsPrompts,
+    missing_keys: Mapping[str, str] | None = None,
+    levels: Mapping[str, int] | None = None,
 ) -> Plan:
     """Assess the whole chain. See `assess`."""
-    assessed = [model for _, model in assess(request, registry, scope, now_ms, counter, missing_keys)]
+    assessed = [model for _, model in assess(request, registry, scope, now_ms, counter, missing_keys, levels)]
     return Plan(
         tuple(model for model in assessed if isinstance(model, Candidate)), tuple(model for model in assessed if isinstance(model, Skipped))
     )
 
 
 def assess(
-    request: Request, registry: Registry, scope: Scope, now_ms: int, counter: CountsPrompts, missing_keys: Mapping[str, str] | None = None
+    request: Request,
+    registry: Registry,
+    scope: Scope,
+    now_ms: int,
+    counter: CountsPrompts,
+    missing_keys: Mapping[str, str] | None = None,
+    levels: Mapping[str, int] | None = None,
 ) -> Iterator[tuple[int, Candidate | Skipped]]:
     """The models of the chain, each assessed when it is needed (most calls need only the first), with how many come after it.
 
-    `missing_keys` maps models to the environment variable that is not set. Raises RequestInvalid, at the first step, for a request that no
+    `missing_keys` maps models to the environment variable that is not set, `levels` to what was learned from counts that were too low (see
+    `undercounts`). Raises RequestInvalid, at the first step, for a request that no
     model could serve and for a model that the registry does not know.
     """
     check_request(request)
-    needs = needed_capabilities(request)
+    asked = _Asked(request, registry.policy, scope, now_ms, counter, needed_capabilities(request))
     names = chain(registry, request.model)
     apart = _set_apart(request, [registry.models[name] for name in names])
     for position, name in enumerate(names):
         missing_key = (missing_keys or {}).get(name)
-        assessed = apart.get(name) or _assess(request, registry.models[name], registry.policy, scope, now_ms, counter, needs, missing_key)
+        level, model = (levels or {}).get(name, 0), registry.models[name]
+        assessed = apart.get(name) or _assess(asked, model, missing_key, level)
         yield sum(other not in apart for other in names[position + 1 :]), assessed
+
+
+def assess_again(
+    candidate: Candidate, request: Request, policy: Policy, scope: Scope, counter: CountsPrompts, level: int
+) -> Candidate | Skipped:
+    """The model of a candidate, assessed at another level of its count (see `undercounts`)."""
+    now_ms = round(candidate.at.timestamp() * 1000)
+    return _assess(_Asked(request, policy, scope, now_ms, counter, needed_capabilities(request)), candidate.model, None, level)
+
+
+def count_bytes(request: Request, candidate: Candidate, counter: CountsPrompts) -> int:
+    """The upper bound of the prompt by its bytes alone."""
+    if request.operation is Operation.EMBEDDINGS:
+        return counter.count_inputs(items_of(request.inputs), BYTES).prompt.tokens
+    return counter.count(candidate.translation.messages, _counted_tools(request), BYTES).tokens
 
 
 def _set_apart(request: Request, models: Sequence[Model]) -> dict[str, Skipped]:
@@ -181,16 +223,8 @@ def resolve(registry: Registry, asked: str | None) -> str:
     raise RequestInvalid(msg, advice=f"{hint}Known models: {', '.join(registry.models)}.")
 
 
-def _assess(
-    request: Request,
-    model: Model,
-    policy: Policy,
-    scope: Scope,
-    now_ms: int,
-    counter: CountsPrompts,
-    needs: frozenset[str],
-    missing_key: str | None,
-) -> Candidate | Skipped:
+def _assess(asked: _Asked, model: Model, missing_key: str | None, level: int) -> Candidate | Skipped:
+    request, policy, scope, now_ms, counter, needs = asked
     if missing_key is not None:
         return Skipped(model.name, SkipCause.KEY, f"its key is missing: environment variable {missing_key} is not set")
     if model.capabilities is not None and (lacking := needs - model.capabilities):
@@ -198,7 +232,7 @@ def _assess(
     translation = translate(request, model)
     if translation.impossible:
         return Skipped(model.name, SkipCause.PARAMETER, f"it does not take {', '.join(translation.impossible)}")
-    fit = _fit(request, translation, model, counter, policy)
+    fit = _fit(request, translation, model, counter, policy, level)
     if isinstance(fit, Skipped):
         return fit
     prompt, limit = fit
@@ -224,6 +258,7 @@ def _assess(
             at=at,
             terms=terms,
             caller=_caller(policy, scope),
+            undercount_level=level,
         )
         return _fit_largest_hold(_fit_token_limits(candidate, policy), policy)
     except UnknownTier as error:
@@ -251,31 +286,37 @@ def _terms(request: Request, needs: frozenset[str]) -> RequestTerms:
 
 
 def _fit(
-    request: Request, translation: Translation, model: Model, counter: CountsPrompts, policy: Policy
+    request: Request, translation: Translation, model: Model, counter: CountsPrompts, policy: Policy, level: int
 ) -> tuple[PromptCount, OutputLimit] | Skipped:
     """The prompt and the limit of the output; or why the prompt doesn't fit the model."""
     if request.operation is Operation.EMBEDDINGS:
         items = items_of(request.inputs)
-        counted = counter.count_inputs(items, model.tokenizer)
+        counted = counter.count_inputs(items, tokenizer_at(level, model.tokenizer))
         if (why := too_long(model, counted, many=len(items) > 1)) is not None:
             return Skipped(model.name, SkipCause.CONTEXT, why, too_long=input_size(model, counted))
         if (why := too_many(model, items, counted)) is not None:
             return Skipped(model.name, SkipCause.LIMIT, why)
-        return counted.prompt, OutputLimit(0, sent=False)
-    prompt = _prompt_tokens(request, translation, model, counter)
+        return replace(counted.prompt, tokens=tokens_at(level, counted.prompt.tokens)), OutputLimit(0, sent=False)
+    prompt = _prompt_tokens(request, translation, model, counter, level)
     limit = output_limit(request, model, prompt, policy.min_output_tokens)
     if isinstance(limit, NoRoom):
         return Skipped(model.name, SkipCause.CONTEXT, limit.detail, too_long=limit.size)
     return prompt, limit
 
 
-def _prompt_tokens(request: Request, translation: Translation, model: Model, counter: CountsPrompts) -> PromptCount:
+def _prompt_tokens(request: Request, translation: Translation, model: Model, counter: CountsPrompts, level: int) -> PromptCount:
     """An upper bound of the prompt. A schema for the answer is part of it; a part that no rule bounds may fill all that the model takes."""
-    response_format = request.params.get("response_format")
-    tools = (*request.tools, response_format) if isinstance(response_format, Mapping) else request.tools
-    prompt = counter.count(translation.messages, tools, model.tokenizer)
+    prompt = counter.count(translation.messages, _counted_tools(request), tokenizer_at(level, model.tokenizer))
+    if level:
+        prompt = replace(prompt, tokens=tokens_at(level, prompt.tokens))
     most = model.max_input_tokens or model.context_window
     return replace(prompt, tokens=max(prompt.tokens, most)) if prompt.unbounded and most is not None else prompt
+
+
+def _counted_tools(request: Request) -> tuple[JsonObject, ...]:
+    """The tools, and the schema of the answer."""
+    response_format = request.params.get("response_format")
+    return (*request.tools, response_format) if isinstance(response_format, Mapping) else tuple(request.tools)
 
 
 def unpriced_detail(model: Model) -> str:

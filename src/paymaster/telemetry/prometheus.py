@@ -7,7 +7,7 @@ Money is counted in whole nano-dollars and divided once, when it is shown.
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import assert_never
+from typing import TypeAlias, assert_never
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.exposition import choose_encoder
@@ -28,6 +28,7 @@ from paymaster.flow.events import (
     Event,
     FellBack,
     ModelSkipped,
+    PromptUndercounted,
     RefusedByAccount,
     ThresholdCrossed,
     Throttled,
@@ -39,6 +40,9 @@ from paymaster.views.ledger_status import budget_kind, limit_kind
 WORKERS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 """Where the processes of one server share their counts: prometheus-client reads it when it is imported."""
 
+_Rare: TypeAlias = (
+    CallGivenUp | ThresholdCrossed | BudgetPassed | Unpriced | BreakerOpened | BreakerClosed | ConcurrencyLowered | PromptUndercounted
+)
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0)
 _WAIT_SECONDS = (0.0, *_SECONDS)
 
@@ -56,12 +60,7 @@ class PrometheusMetrics:
         self._cost = Counter("paymaster_cost_nanousd", "Charged for attempts.", ("model", "provider", "billed"), registry=own)
         self._holds = Counter("paymaster_holds", "Attempts that were paid for in advance and sent.", ("model",), registry=own)
         self._held = Counter("paymaster_holds_nanousd", "Held in advance for attempts.", ("model",), registry=own)
-        self._lowered = Counter(
-            "paymaster_lowered_outputs",
-            "Attempts whose longest answer was lowered.",
-            ("model",),
-            registry=own,
-        )
+        self._lowered = Counter("paymaster_lowered_outputs", "Attempts whose longest answer was lowered.", ("model",), registry=own)
         self._tokens = Counter(
             "paymaster_tokens", "Tokens of answered attempts; the kinds exclude one another.", ("model", "provider", "kind"), registry=own
         )
@@ -107,6 +106,9 @@ class PrometheusMetrics:
         self._reductions = Counter(
             "paymaster_concurrency_reductions", "Overloads that lowered the calls made at once.", ("model",), registry=own
         )
+        self._undercounts = Counter(
+            "paymaster_prompt_undercounts", "Prompts that were longer than held for, each a lesson for all.", ("model",), registry=own
+        )
         self._own = own
 
     def __call__(self, event: Event) -> None:
@@ -137,9 +139,7 @@ class PrometheusMetrics:
             case _:
                 self._take_rare(event)
 
-    def _take_rare(
-        self, event: CallGivenUp | ThresholdCrossed | BudgetPassed | Unpriced | BreakerOpened | BreakerClosed | ConcurrencyLowered
-    ) -> None:
+    def _take_rare(self, event: _Rare) -> None:
         match event:
             case CallGivenUp():
                 self._given_up.labels(event.error).inc()
@@ -155,6 +155,8 @@ class PrometheusMetrics:
                 self._closings.labels(event.model).inc()
             case ConcurrencyLowered():
                 self._reductions.labels(event.model).inc()
+            case PromptUndercounted():
+                self._undercounts.labels(event.model).inc()
             case _:
                 assert_never(event)
 

@@ -18,6 +18,7 @@ from paymaster.flow.events import (
     Event,
     FellBack,
     ModelSkipped,
+    PromptUndercounted,
     RefusedByAccount,
     ThresholdCrossed,
     Throttled,
@@ -54,6 +55,7 @@ _LOGGERS_AND_LEVELS: Mapping[type[Event], tuple[str, int]] = {
     BreakerOpened: ("routing", logging.WARNING),
     BreakerClosed: ("routing", logging.INFO),
     ConcurrencyLowered: ("routing", logging.INFO),
+    PromptUndercounted: ("budgets", logging.WARNING),
     HoldLost: ("budgets", logging.WARNING),
     SettlementFailed: ("budgets", logging.ERROR),
     Unbooked: ("budgets", logging.ERROR),
@@ -105,14 +107,28 @@ def _words(event: Event) -> str:
             return _budget_passed(event)
         case Unpriced():
             return f"{event.model} has no price, so its cost is not counted. {event.advice}"
+        case BreakerOpened() | BreakerClosed() | ConcurrencyLowered() | PromptUndercounted():
+            return _about_a_model(event)
+        case HoldLost() | SettlementFailed() | Unbooked() | SettlementPosted() | SettlementSetAside():
+            return _about_the_ledger(event)
+        case _:
+            assert_never(event)
+
+
+def _about_a_model(event: BreakerOpened | BreakerClosed | ConcurrencyLowered | PromptUndercounted) -> str:
+    match event:
         case BreakerOpened():
             return f"{event.model}: circuit open for {duration(event.pause_ms)}, for every worker: {event.reason.replace('_', ' ')}"
         case BreakerClosed():
             return f"{event.model}: circuit closed, it answers again"
         case ConcurrencyLowered():
             return f"{event.model}: concurrency limit lowered from {event.from_parallel:,} to {event.to_parallel:,} ({event.reason})"
-        case HoldLost() | SettlementFailed() | Unbooked() | SettlementPosted() | SettlementSetAside():
-            return _about_the_ledger(event)
+        case PromptUndercounted():
+            by = "bytes" if event.percent_of_bytes <= 100 else f"{event.percent_of_bytes / 100:g} times its bytes"
+            return (
+                f"{event.model}: a prompt held for as {event.held_tokens:,} tokens was counted as {event.prompt_tokens:,} by the provider. "
+                f"From now on this model is counted by {by}. {event.advice}"
+            )
         case _:
             assert_never(event)
 

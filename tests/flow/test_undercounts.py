@@ -1,0 +1,132 @@
+"""A provider that counts more prompt tokens than were held for: the model is counted more carefully from then on, by every process."""
+
+import asyncio
+
+import pytest
+
+from call_box import Box, Limits, answer, model, per_run, registry
+from paymaster import BudgetExceeded
+from paymaster.accounting.accounts import Post
+from paymaster.accounting.tokens.counter import BYTES, TokenCounter, Tokenizer
+from paymaster.flow import events
+from paymaster.flow.explaining import explain
+from paymaster.ledgers.memory import MemoryLedger
+from paymaster.operations import Operation
+from paymaster.registry.models import Registry
+from paymaster.routing.requests import Request
+from paymaster.runtime import run
+from paymaster.scope import Scope
+
+TEXT = "x" * 4_000
+LONG = Request(messages=[{"role": "user", "content": TEXT}])
+TOO_LOW = Tokenizer(name="too-low", encoding="o200k_base", message_tokens=0, request_tokens=0)
+"""4,000 times one letter are some hundred tokens of this vocabulary."""
+BYTES_OF_IT = TokenCounter().count(LONG.messages, (), BYTES).tokens
+OUTPUT = 1_000 * 10_000
+FACTS = {"tokenizer": TOO_LOW, "context_window": 100_000}
+
+
+def box(*prompt_tokens: int, books: MemoryLedger | None = None, chain: Registry | None = None) -> Box:
+    answers = [answer(input_tokens=tokens) for tokens in prompt_tokens]
+    return Box(chain or registry(model("a", **FACTS)), {"a": answers}, books=books or MemoryLedger())
+
+
+def level(asked: Box) -> int:
+    found = run(asked.books.balances_of(["undercount/a"], asked.runtime.now_ms()))
+    return found["undercount/a"].settled if found else 0
+
+
+def lessons(asked: Box) -> list[events.PromptUndercounted]:
+    return [event for event in asked.events if isinstance(event, events.PromptUndercounted)]
+
+
+def held(asked: Box) -> list[int]:
+    return [event.held_nanousd for event in asked.events if isinstance(event, events.Admitted)]
+
+
+@pytest.mark.parametrize(
+    ("billed", "expected"),
+    [(100, 0), (1_000, 100), (4_000, 100), (BYTES_OF_IT, 100), (BYTES_OF_IT + 1, 101), (6_000, 148), (12_000, 295), (10**9, 400)],
+)
+def test_the_level_follows_what_the_provider_counted(billed, expected):
+    asked = box(billed)
+    asked.ask(LONG)
+    assert level(asked) == expected
+    assert [(each.percent_of_bytes, each.prompt_tokens) for each in lessons(asked)] == ([(expected, billed)] if expected else [])
+
+
+def test_the_next_call_is_held_for_as_the_provider_counts():
+    asked = box(6_000)
+    asked.ask(LONG)
+    asked.ask(LONG)
+    before, after = held(asked)
+    assert before - OUTPUT < 1_000 * 1_000
+    assert 6_000 * 1_000 <= after - OUTPUT < 6_100 * 1_000
+    assert (len(lessons(asked)), level(asked)) == (1, 148)
+
+
+def test_another_process_learns_it_at_its_first_admission():
+    first = box(6_000)
+    first.ask(LONG)
+    second = box(6_000, books=first.books)
+    second.ask(LONG)
+    assert held(second)[0] >= 6_000 * 1_000 + OUTPUT
+    assert second.world.levels == {"a": 148}
+    assert lessons(second) == []
+
+
+def test_a_hard_budget_is_passed_by_one_call_at_most():
+    chain = registry(model("a", max_output_tokens=100, **FACTS), budgets=(per_run("0.02"),), hard_stop_on_budget=True)
+    asked = box(6_000, chain=chain)
+    asked.ask(LONG)  # held for as 501 tokens
+    asked.ask(LONG)
+    with pytest.raises(BudgetExceeded):
+        asked.ask(LONG)
+    assert asked.spent() == (2 * (6_000 * 1_000 + 50 * 10_000), 0)
+
+
+def test_a_model_that_is_too_small_for_the_new_count_is_skipped_and_the_next_one_answers():
+    first = box(2_000)
+    first.ask(LONG)
+    limits = Limits(input_tpm=3_000)
+    other = box(2_000, books=first.books, chain=registry(model("a", limits=limits, **FACTS), model("b")))
+    other.provider.outcomes["b"] = [answer("from b", input_tokens=10)]
+    assert other.ask(LONG).text == "from b"
+    assert other.called() == ["b"]
+
+
+def test_vectors_are_counted_in_the_same_way():
+    embeds = model("a", capabilities=frozenset({"embeddings"}), max_output_tokens=None, **FACTS)
+    asked = box(6_000, 6_000, chain=registry(embeds))
+    asked.provider.outcomes["a"] = [answer(input_tokens=6_000, output_tokens=0, body={"data": []})]
+    request = Request(operation=Operation.EMBEDDINGS, inputs=TEXT)
+    asked.ask(request)
+    asked.ask(request)
+    assert level(asked) == 150
+    assert held(asked)[1] == 6_024 * 1_000
+
+
+def test_what_the_provider_searched_by_itself_teaches_nothing():
+    asked = box(60_000)
+    asked.ask(Request(messages=LONG.messages, params={"web_search_options": {}}))
+    assert level(asked) == 0
+
+
+def test_after_a_reset_its_own_tokenizer_counts_again():
+    asked = box(6_000, 100, 100)
+    asked.ask(LONG)
+    run(asked.books.post((Post("undercount/a", -148, None),), (), asked.runtime.now_ms()))
+    asked.ask(LONG)  # held for at the old level, which the admission finds to be over
+    asked.ask(LONG)
+    first, second, third = held(asked)
+    assert first == third < second
+
+
+def test_explain_says_what_the_next_call_would_hold():
+    asked = box(6_000)
+    asked.ask(LONG)
+    fresh = box(6_000, books=asked.books)
+    [explained] = asyncio.run(explain(fresh.world, LONG, Scope(run="r1")))
+    assert explained.serves
+    assert explained.prompt_tokens is not None
+    assert explained.prompt_tokens >= 6_000
