@@ -9,6 +9,7 @@ The margins were measured against the families' own vocabularies on source code,
     Qwen              1.15                      1.30     1.05
     Kimi              1.16                      1.30     1.05
     Llama 3 and 4     1.14                      1.40     1.05
+    SmolLM2           1.76                      1.80     1.32
     Claude 3 to 4.6   1.67                      1.67     1.18
     Claude 4.7 on     2.52                      2.52     1.49
 
@@ -107,6 +108,8 @@ _DEEPSEEK = _scaled("deepseek", 130, 106, digits=0, non_ascii=25)
 _QWEN = _scaled("qwen", 130, 105)
 _KIMI = _scaled("kimi", 130, 105, digits=0, non_ascii=25)
 _LLAMA = _scaled("llama-3", 140, 105, digits=0, non_ascii=75)
+# 49,152 pieces, of English text and code: most other letters are a token per byte.
+_SMOLLM2 = _scaled("smollm2", 180, 132, non_ascii=100)
 # Claude adds 159 to 530 hidden tokens if there are tools.
 _CLAUDE = _scaled("claude-3", 167, 118, tools_tokens=546, images=Patches(edge=27, most=1_600))
 _CLAUDE_4_7 = _scaled("claude-4.7", 252, 149, tools_tokens=546, images=Patches(edge=27, most=4_800))
@@ -133,6 +136,7 @@ _FAMILIES: tuple[tuple[re.Pattern[str], Tokenizer], ...] = tuple(
         (r"^(qwen(-|2|3)|qwq|qvq)", _QWEN),
         (r"^kimi-k2", _KIMI),
         (r"^(meta-)?llama-?v?[34]", _LLAMA),
+        (r"^smollm2", _SMOLLM2),
     )
 )
 # Bedrock adds the maker as a prefix (`us.anthropic.claude-…`), Fireworks a folder, Ollama a tag at the end.
