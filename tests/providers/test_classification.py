@@ -228,6 +228,7 @@ CASES = [
     (404, {"error": {"message": "No endpoints found for a/b.", "code": 404}}, K.UNKNOWN_MODEL),
     (405, "", K.UNKNOWN_MODEL),
     (410, "gone", K.UNKNOWN_MODEL),
+    (501, "Error code explanation: 501 - Server does not understand this operation.", K.UNKNOWN_MODEL),
     # the caller's own
     (400, openai("max_tokens is too large: 100000. This model supports at most 16384 completion tokens."), K.BAD_REQUEST),
     (
@@ -243,6 +244,18 @@ CASES = [
     ),
     (422, {"detail": [{"loc": ["body", "messages"], "msg": "field required"}]}, K.BAD_REQUEST),
     (400, {"detail": "Unknown parameter"}, K.BAD_REQUEST),
+    (
+        501,
+        {
+            "error": {
+                "code": 501,
+                "message": "This server does not support embeddings. Start it with `--embeddings`",
+                "type": "not_supported_error",
+            }
+        },
+        K.BAD_REQUEST,
+    ),
+    (501, {"detail": "The model doesn't support this."}, K.BAD_REQUEST),
     (418, b"\xff\xfe\x00", K.BAD_REQUEST),
 ]
 
@@ -272,6 +285,7 @@ def test_a_providers_wording_is_classified(status, body, kind):
         (409, "no"),
         (429, "no"),
         (500, "maybe"),
+        (501, "no"),
         (502, "maybe"),
         (503, "no"),
         (504, "maybe"),

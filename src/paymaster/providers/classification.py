@@ -138,6 +138,8 @@ _WORDING_RULES = (
         r"over capacity",
         r"no slots? available",
     ),
+    # llama.cpp, for vectors from a server of text: it serves other requests, so the model must not be paused for them.
+    _rule(FailureKind.BAD_REQUEST, (501,), r"not_supported", r"does(n't| not) support"),
 )
 
 _BY_STATUS = {
@@ -155,13 +157,14 @@ _BY_STATUS = {
     429: FailureKind.THROTTLED,
     451: FailureKind.CONTENT_POLICY,
     498: FailureKind.OVERLOADED,
+    501: FailureKind.UNKNOWN_MODEL,  # nothing like an API for models answers at this address
     503: FailureKind.OVERLOADED,
     529: FailureKind.OVERLOADED,
 }
 
 _MAYBE_BILLED = frozenset({408, 499})
-_SURELY_NOT_BILLED = frozenset({503, 521, 522, 523, 525, 526, 529})
-"""5xx of requests that never reached a model: overloaded, or an edge server could not connect to its origin."""
+_SURELY_NOT_BILLED = frozenset({501, 503, 521, 522, 523, 525, 526, 529})
+"""5xx of requests that never reached a model: not implemented, overloaded, or an edge server could not connect to its origin."""
 
 _STATUS_OF_TYPE = {
     "overloaded_error": 529,
