@@ -64,9 +64,10 @@ class DashboardData:
             world, options = self._service.active.world, self._service.active.resources.options
             await self._journal_tail.catch_up(partial(asyncio.sleep, 0))
             notes = await asyncio.to_thread(read_call_notes, [options.events or default_path(options.state_dir, options.scope.run)])
+            read = await self._readings.status(reader)
+            now_ms = max(now_ms, read.at_ms)  # what was due when it was read is due on the page
             timelines = [self._spending.timeline(by, now_ms - RANGES_MS[range_name], now_ms + 1) for by in CHARTED]
-            status = (await self._readings.status(reader)).status
-            view = dashboard(reader, status, world.registry, timelines, self._recent_calls.calls(notes), now_ms, range_name)
+            view = dashboard(reader, read.status, world.registry, timelines, self._recent_calls.calls(notes), now_ms, range_name)
             self._views[range_name, reader] = self._runtime.now_ms(), view
             return view
 
