@@ -1,17 +1,18 @@
 """Ends an agent's command on Ctrl-C and SIGTERM; knows processes and signals, and no agent.
 
-| signal          | a batch                                                               | a single run                     |
-|-----------------|-----------------------------------------------------------------------|----------------------------------|
-| the first       | as the agent does on Ctrl-C: nothing begins, what is under way ends   | the call is settled, the run ends |
-| SIGTERM + 8 s   | as a second signal: who sends SIGTERM kills soon after                |                                  |
-| the second      | open calls are cancelled and settled, environments ended               | as usual                         |
-| the third       | ends the process at once                                              |                                  |
+| signal          | a batch                                                               | a single run                               |
+|-----------------|-----------------------------------------------------------------------|--------------------------------------------|
+| the first       | as the agent does on Ctrl-C: nothing begins, what is under way ends   | the call is settled, run and command end   |
+| SIGTERM + 6 s   | as a second signal: who sends SIGTERM kills soon after                |                                            |
+| the second      | open calls are cancelled and settled, environments ended              | as usual                                   |
+| the third       | ends the process at once                                              |                                            |
 """
 
 import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -21,10 +22,11 @@ from typing import NoReturn
 
 from paymaster.agents.stderr import write_stderr
 
-SIGTERM_GRACE_S = 8.0
+SIGTERM_GRACE_S = 6.0
 """Docker and most supervisors send SIGKILL 10 s after SIGTERM, Kubernetes and Slurm after 30 s."""
 
-_THREADS_END_S = 3.0
+# What is left of the 10 s is for settlements, and for the end of the process.
+_COMMANDS_END_S, _NO_COMMAND_S, _LOOK_S = 2.0, 0.3, 0.05
 
 
 @dataclass(slots=True)
@@ -69,7 +71,8 @@ def stopping_batch(end_calls: Callable[[], object]) -> Iterator[Stop]:
         write_stderr("Open calls are cancelled and charged for what may have been billed …")
         with suppress(TimeoutError):  # what is not settled by then is charged when the process has ended
             end_calls()
-        _end_children(threads_end_s=_THREADS_END_S)
+        _wait_for_commands()
+        _end_commands()
         raise KeyboardInterrupt
 
     with _handling({signal.SIGINT: stop_or_cut, signal.SIGTERM: stop_or_cut}):
@@ -81,7 +84,10 @@ def stopping_batch(end_calls: Callable[[], object]) -> Iterator[Stop]:
 
 @contextmanager
 def stopping_run() -> Iterator[Stop]:
-    """Handle SIGTERM while the block lasts: it raises SystemExit in the main thread, which settles the open call. Ctrl-C is the agent's."""
+    """Handle SIGTERM while the block lasts: it raises SystemExit in the main thread, which settles the open call. Ctrl-C is the agent's.
+
+    Agents run commands in sessions of their own, which no signal of a terminal reaches: one that is still running ends with the block.
+    """
     stop = Stop()
 
     def end(number: int, _frame: FrameType | None) -> None:
@@ -92,8 +98,10 @@ def stopping_run() -> Iterator[Stop]:
     with _handling({signal.SIGTERM: end}):
         try:
             yield stop
-        except KeyboardInterrupt:
-            stop.number = stop.number or signal.SIGINT
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt):
+                stop.number = stop.number or signal.SIGINT
+            _end_commands()
             raise
 
 
@@ -122,17 +130,22 @@ def _handling(handlers: dict[signal.Signals, Handler]) -> Iterator[None]:
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)
 
 
-def _end_children(*, threads_end_s: float) -> None:
-    """Give the threads a moment, then end the commands that still run: a thread that waits for one can't end by itself."""
-    waiting = [thread for thread in threading.enumerate() if not thread.daemon and thread is not threading.main_thread()]
-    for thread in waiting:
-        thread.join(threads_end_s / len(waiting))
-    if any(thread.is_alive() for thread in waiting):
-        for process in _descendants(os.getpid()):
-            try:
-                os.kill(process, signal.SIGTERM)
-            except ProcessLookupError:
-                continue
+def _wait_for_commands() -> None:
+    """Give the agents' commands a moment. They are over if there was none for longer than an agent takes to start one."""
+    now_s = none_since_s = time.monotonic()
+    ends_at_s = now_s + _COMMANDS_END_S
+    while now_s < ends_at_s and now_s - none_since_s < _NO_COMMAND_S:
+        time.sleep(_LOOK_S)
+        now_s = time.monotonic()
+        if any(_descendants(os.getpid())):
+            none_since_s = now_s
+
+
+def _end_commands() -> None:
+    """End the commands that still run: a thread that waits for one can't end by itself."""
+    for process in list(_descendants(os.getpid())):
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGTERM)
 
 
 def _descendants(process: int) -> Iterator[int]:
