@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from paymaster.agents.call_endings import PERMANENT, Ending, Tally, all_went_well, ending_of, listed, summary_lines
+from paymaster.agents.call_endings import PERMANENT, Ending, Tally, all_went_well, ending_of, failure_lines, listed, summary_lines
 from paymaster.errors import (
     BudgetExceeded,
     DeadlineExceeded,
@@ -118,3 +118,24 @@ def test_a_summary_counts_what_is_not_done_and_names_what_is_not_asked_again() -
 
 def test_long_lists_of_names_are_shortened() -> None:
     assert listed([f"i{number}" for number in range(25)]).endswith("i19 and 5 more")
+
+
+def test_each_kind_of_failure_is_explained_once() -> None:
+    wrong_key, down = (NoModelAvailable(f"m: {kind}", [], advice="Ask.", failure=kind) for kind in ("authentication", "server_error"))
+    failures = {
+        "b": wrong_key,
+        "a": NoModelAvailable("m: circuit open", [], failure="authentication"),
+        "c": down,
+        "d": LedgerUnavailable("the ledger is locked"),
+        "e": RequestRefused("m: no tools", kind="bad_request"),
+        "f": RequestRefused("m: refused", kind="bad_request"),
+        "g": down,  # it was answered after all
+    }
+    endings = {
+        **dict.fromkeys("abcd", Ending.NO_ANSWER),
+        **dict.fromkeys("ef", Ending.BAD_REQUEST),
+        "g": Ending.DONE,
+    }
+    expected = ["b: m: authentication", "c: m: server_error", "d: the ledger is locked", "e: m: no tools"]
+    assert list(failure_lines(failures, endings)) == expected
+    assert not list(failure_lines({}, endings))

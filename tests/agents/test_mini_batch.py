@@ -170,15 +170,24 @@ def test_the_work_before_an_overflow_is_the_prediction(batch: Batch, serve: Serv
     assert batch.trajectories()["toy-1"]["info"]["submission"] == batch.predictions()["toy-1"]
 
 
-@pytest.mark.parametrize(("kind", "redo"), [("context_too_long", True), ("auth", False), ("overloaded", False)])
-def test_a_batch_without_an_answer_does_not_end_well_and_says_how_to_ask_again(
-    batch: Batch, serve: Serve, registry: Write, kind: str, *, redo: bool
+@pytest.mark.parametrize(
+    ("kind", "reason", "redo"),
+    [
+        ("context_too_long", "m: context too long", True),
+        ("auth", "m: authentication (HTTP 401): The key is not valid.", False),
+        ("overloaded", "m: overloaded", False),
+    ],
+)
+def test_a_batch_without_an_answer_does_not_end_well_and_says_why_and_how_to_ask_again(
+    batch: Batch, serve: Serve, registry: Write, kind: str, reason: str, *, redo: bool
 ) -> None:
     server = serve(m=model(batch, **failing(kind)))
     path = registry(server, "m", retries_per_model=0, max_wait_s=1)
     ended = batch.run("--model-registry", str(path), "--run-id", "r", "--slice", "0:2", workers=2)
     assert ended.status == 1, ended
-    assert "the same command with --run-id r" in ended.err
+    _, after = ended.err.split("Instances: 2 ")
+    assert reason in after
+    assert "the same command with --run-id r" in after
     assert ("--redo-existing" in ended.err) == redo
     assert bool(batch.predictions()) == redo
 

@@ -223,7 +223,9 @@ def test_a_failed_call_ends_the_run_with_status_1_and_why(
 ) -> None:
     path = registry(serve(m={"faults": [{"kind": "auth", "always": True}]}), "m")
     assert command_line(["mini", *BY_ITSELF, "-o", str(trajectory), "--model-registry", str(path)]) == 1
-    assert "no model answered" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "no model answered" in err
+    assert "To go on: the same command with --run-id " in err
     assert ending(trajectory)["status"] == "NoModelAvailable"
 
 
@@ -324,20 +326,45 @@ def test_a_signal_ends_an_unattended_run_settled_and_prints_the_way_on(
 ) -> None:
     server = serve(m={"answers": [bash("true")], "latency_ms": 20_000})
     path = registry(server, "m")
-    args = ["mini", *BY_ITSELF, "-o", str(trajectory), "--model-registry", str(path), "--run-id", "s", "--budget-usd", "1"]
-    process = subprocess.Popen(
-        paymaster(*args), cwd=repository, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
-    assert process.stderr is not None
-    while not server.bill()["requests"]:
-        assert process.poll() is None
-        time.sleep(0.05)
-    os.kill(process.pid, number)
-    remaining = process.stderr.read()
-    process.stderr.close()
-    assert process.wait(120) == status, remaining
+    with started(path, trajectory, repository) as process:
+        wait_until(process, lambda: server.bill()["requests"])
+        os.kill(process.pid, number)
+        remaining = process.communicate(timeout=120)[1]
+    assert process.returncode == status, remaining
     assert "To go on: the same command with --run-id s" in remaining
     with Client(path) as client:
         balance = client.balances("usd/")["usd/run/s"]
     assert balance.held == 0
     assert balance.settled > 0
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds commands in /proc")
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_the_command_that_is_running(
+    serve: Serve, registry: Write, trajectory: Path, repository: Path, number: int, status: int
+) -> None:
+    path = registry(serve(m=[bash("sleep 300 & echo $! > pid; wait")]), "m")
+    with started(path, trajectory, repository) as process:
+        wait_until(process, (repository / "pid").exists)
+        wait_until(process, (repository / "pid").read_text)
+        os.kill(process.pid, number)
+        remaining = process.communicate(timeout=120)[1]
+    assert process.returncode == status, remaining
+    command = Path("/proc", (repository / "pid").read_text().strip(), "cmdline")
+    for _ in range(100):  # it has the signal; the system may take a moment
+        if not (command.exists() and command.read_text()):
+            return
+        time.sleep(0.05)
+    pytest.fail("the command is still running")
+
+
+def started(registry: Path, trajectory: Path, repository: Path) -> subprocess.Popen[str]:
+    args = ["mini", *BY_ITSELF, "-o", str(trajectory), "--model-registry", str(registry), "--run-id", "s", "--budget-usd", "1"]
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    return subprocess.Popen(paymaster(*args), cwd=repository, text=True, **pipes)
+
+
+def wait_until(process: subprocess.Popen[str], happened: Callable[[], object]) -> None:
+    while not happened():
+        assert process.poll() is None
+        time.sleep(0.05)

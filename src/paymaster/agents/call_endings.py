@@ -129,6 +129,17 @@ def summary_lines(endings: Mapping[str, Ending]) -> Iterator[str]:
             yield f"{ending.capitalize()}, see its log: {listed(names)}."
 
 
+def failure_lines(failures: Mapping[str, PaymasterError], endings: Mapping[str, Ending]) -> Iterator[str]:
+    """Why instances got no answer: the error of the first one for each kind of failure."""
+    by_kind: dict[tuple[Ending, str], str] = {}
+    for name, error in failures.items():
+        ending = endings.get(name, Ending.DONE)
+        if ending is Ending.NO_ANSWER or ending in PERMANENT:
+            kind = error.failure if isinstance(error, NoModelAvailable) else ""
+            by_kind.setdefault((ending, kind or type(error).__name__), f"{name}: {error.message}")
+    yield from by_kind.values()
+
+
 def listed(names: list[str]) -> str:
     """The names, or the first of many and how many there are more."""
     more = len(names) - _MOST_NAMES

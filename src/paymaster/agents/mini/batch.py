@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paymaster.agents.batch_client import BatchClient
-from paymaster.agents.call_endings import ASKED_AGAIN, Ending, all_went_well, listed, summary_lines
+from paymaster.agents.call_endings import ASKED_AGAIN, Ending, all_went_well, failure_lines, listed, summary_lines
 from paymaster.agents.mini.command import DONE, FAILED, MiniCommand, PreparedCommand, call_mini, launch, replaced
 from paymaster.agents.mini.saved_work import Agent, keep_work
 from paymaster.agents.spend_summary import ProgressLine, is_per_instance, resume_flags, with_next_steps
@@ -161,6 +161,11 @@ class _Batch:
         return {**dict.fromkeys([*never, *self._not_begun], Ending.NOT_BEGUN), **{name: self._ending(name) for name in self._begun}}
 
     @property
+    def failures(self) -> dict[str, PaymasterError]:
+        """The errors that ended instances, other than those of budgets."""
+        return {name: model.failure for name, model in self._models.items() if model.failure is not None}
+
+    @property
     def answers(self) -> int:
         """The answers of all instances."""
         return sum(model.answers for model in self._models.values())
@@ -237,7 +242,7 @@ def _finish(batch: _Batch, prepared: PreparedCommand) -> int:
     """The exit status of the batch. Raises BudgetExceeded if a hard budget ended it, KeyboardInterrupt if Ctrl-C did."""
     scope, interrupted = prepared.client.current_scope, batch.interrupted()
     endings = batch.endings(prepared.parameters)
-    for line in summary_lines(endings):
+    for line in (*summary_lines(endings), *failure_lines(batch.failures, endings)):
         write_stderr(line)
     if batch.stop.number is not None:
         raise_stop(batch.stop, f"To do the rest: the same command with {resume_flags(scope)}")

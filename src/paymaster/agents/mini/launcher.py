@@ -12,7 +12,7 @@ from paymaster.agents.mini.saved_work import keep_work
 from paymaster.agents.spend_summary import resume_flags, with_next_steps
 from paymaster.agents.stderr import write_stderr
 from paymaster.agents.stop_signals import Stop, raise_stop, stopping_run
-from paymaster.errors import UsageMistake
+from paymaster.errors import PaymasterError, UsageMistake
 from paymaster.scope import Scope
 
 _MINI = MiniCommand("minisweagent.run.mini", "mini", "mini", "model_name", agent="interactive", environment="local")
@@ -53,6 +53,10 @@ def _run(prepared: PreparedCommand) -> int:
         raise UsageMistake("mini asked a question, but standard input is not a terminal", advice=advice) from error
     except KeyboardInterrupt:
         _print_way_on(prepared)
+        raise
+    except PaymasterError:
+        if any(prepared.summary.lines()):  # it had begun
+            _print_way_on(prepared)
         raise
     except SystemExit:
         if stop.number is None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from paymaster.accounting.prices.catalogue import Catalogue
 from paymaster.agents.batch_client import BatchClient
-from paymaster.agents.call_endings import ASKED_AGAIN, all_went_well, listed, summary_lines
+from paymaster.agents.call_endings import ASKED_AGAIN, all_went_well, failure_lines, listed, summary_lines
 from paymaster.agents.flags import ParsedFlags
 from paymaster.agents.model_checks import ModelNeed, require_usable_models
 from paymaster.agents.spend_summary import resume_flags, with_next_steps
@@ -166,9 +166,8 @@ def _finish(plan: LaunchPlan, status: int) -> int:
     for line in session.spend_lines():
         write_stderr(f"Paymaster: {line}")
     endings = session.endings()
-    if plan.batched:
-        for line in summary_lines(endings):
-            write_stderr(line)
+    for line in (*(summary_lines(endings) if plan.batched else ()), *failure_lines(session.failures(), endings)):
+        write_stderr(line)
     again = _resumed(plan, session)
     if plan.stop.number is not None:
         raise_stop(plan.stop, f"To do the rest: {again}" if plan.batched else f"To redo the run: {again}")

@@ -34,12 +34,13 @@ AGENT = "agent"
 
 @dataclass(slots=True)
 class InstanceState:
-    """The state of one instance: its answers, how its last call ended it (DONE if it was answered), and the refusal of a budget."""
+    """The state of one instance: its answers, how its last call ended it (DONE if it was answered), its last error, a budget's refusal."""
 
     instance: str | None = None
     answers: int = 0
     ending: Ending = Ending.DONE
     completed: bool = False
+    failure: PaymasterError | None = None
     refused_by: BudgetExceeded | None = None
 
 
@@ -98,6 +99,10 @@ class Session:
             **{name: self._ending(state) for name, state in self._instances.items()},
         }
 
+    def failures(self) -> dict[str, PaymasterError]:
+        """The last error of each instance that had one."""
+        return {name: state.failure for name, state in self._instances.items() if state.failure is not None}
+
     @property
     def answers(self) -> int:
         """The answers of all instances."""
@@ -144,7 +149,7 @@ class Session:
             with self.client.scope(instance=instance_state.instance, role=self._role.get()):
                 reply = self.client.complete(messages, model=model, tools=tools, deadline_s=None, max_wait_s=None, **params)
         except PaymasterError as error:
-            instance_state.ending = ending_of(error, tally)
+            instance_state.ending, instance_state.failure = ending_of(error, tally), error
             if isinstance(error, BudgetExceeded):
                 self.record_refusal(error)
             raise
