@@ -8,12 +8,16 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from paymaster.agents.stop_signals import SIGTERM_GRACE_S, stopping_batch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds commands in /proc")
 SUPERVISORS_WAIT_S = 10
@@ -30,35 +34,48 @@ def _idle_worker():
     thread.join()
 
 
-def stop_twice(command: subprocess.Popen[bytes] | None = None) -> float:
-    """How long the second signal took, in seconds."""
+@contextmanager
+def stopped_twice() -> Iterator[None]:
+    """As an agent that goes on after the first signal, and does what is in the block after the second one."""
     calls: list[str] = []
-    began_s = time.monotonic()
-    with pytest.raises(KeyboardInterrupt), stopping_batch(lambda: calls.append("ended")) as stop:
-        send_twice()
-    took_s = time.monotonic() - began_s
+    with suppress(KeyboardInterrupt), stopping_batch(lambda: calls.append("ended")) as stop:
+        send_and_wait()
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        except KeyboardInterrupt:
+            yield
+            raise
     assert calls == ["ended"]
     assert (stop.status, stop.at_once) == (143, True)
-    if command is not None:
-        assert command.wait(30) == -signal.SIGTERM
-    return took_s
 
 
-def send_twice() -> None:
-    """As an agent that goes on after the first signal."""
+def send_and_wait() -> None:
     with suppress(KeyboardInterrupt):
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(30)
-    os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(30)
+
+
+def run_command(seconds: float) -> int:
+    return subprocess.run([sys.executable, "-c", f"import time; time.sleep({seconds})"], check=False).returncode
 
 
 @pytest.mark.usefixtures("idle_worker")
 def test_threads_without_a_command_are_not_waited_for():
-    assert stop_twice() < 1.5
+    began_s = time.monotonic()
+    with stopped_twice():
+        pass
+    assert time.monotonic() - began_s < 1.5
 
 
-@pytest.mark.usefixtures("idle_worker")
-def test_a_command_that_does_not_end_is_ended_before_a_supervisor_kills_all():
-    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"]) as command:
-        assert SIGTERM_GRACE_S + stop_twice(command) < SUPERVISORS_WAIT_S
+def test_commands_that_run_on_are_ended_one_after_the_other_before_a_supervisor_kills_all():
+    with stopped_twice():
+        began_s = time.monotonic()
+        assert run_command(0) == 0  # such as the one that saves the work
+        assert [run_command(300), run_command(300)] == [-signal.SIGTERM] * 2
+        assert SIGTERM_GRACE_S + time.monotonic() - began_s < SUPERVISORS_WAIT_S
+
+
+def test_what_is_started_after_the_batch_is_left_alone():
+    with stopped_twice():
+        pass
+    assert run_command(2) == 0

@@ -1,9 +1,13 @@
 """`paymaster sweagent` if SWE-agent is missing or too old. Tests with the real SWE-agent are in tests/sweagent."""
 
+import os
+import signal
+import subprocess
 from importlib.metadata import packages_distributions
 
 import pytest
 
+from agents.steps import paymaster
 from paymaster.agents.sweagent.launcher import main
 from paymaster.errors import ExtraMissing
 
@@ -32,3 +36,26 @@ def test_an_old_sweagent_is_reported_with_the_required_version(tmp_path, monkeyp
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ExtraMissing, match=rf"SWE-agent {version} is too old; 1\.1 or later is needed"):
         main(["run", "--model-registry=none.yaml"])
+
+
+@pytest.mark.parametrize(("command", "module"), [("run", "run_single"), ("run-batch", "run_batch")])
+@pytest.mark.parametrize(("number", "status", "name"), [(signal.SIGINT, 130, "Ctrl-C"), (signal.SIGTERM, 143, "SIGTERM")])
+def test_a_signal_while_sweagent_is_imported_ends_the_command(tmp_path, command, module, number, status, name):
+    package = tmp_path / "sweagent" / "run"
+    package.mkdir(parents=True)
+    for folder in (package.parent, package):
+        (folder / "__init__.py").touch()
+    (package / f"{module}.py").write_text(f"import os\nos.kill(os.getpid(), {int(number)})\n")
+    registry = tmp_path / "registry.yaml"
+    registry.write_text("models: {m: {provider: openai, model_id: m, price: free}}")
+    ended = subprocess.run(
+        paymaster("sweagent", command, f"--model-registry={registry}"),
+        check=False,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ended.returncode == status, ended.stderr
+    assert ended.stderr.endswith(f"Nothing was begun.\nError: stopped by {name}\n")

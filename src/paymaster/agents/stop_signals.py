@@ -3,11 +3,12 @@
 | signal          | a batch                                                               | a single run                               |
 |-----------------|-----------------------------------------------------------------------|--------------------------------------------|
 | the first       | as the agent does on Ctrl-C: nothing begins, what is under way ends   | the call is settled, run and command end   |
-| SIGTERM + 6 s   | as a second signal: who sends SIGTERM kills soon after                |                                            |
+| SIGTERM + 5 s   | as a second signal: who sends SIGTERM kills soon after                |                                            |
 | the second      | open calls are cancelled and settled, environments ended              | as usual                                   |
 | the third       | ends the process at once                                              |                                            |
 """
 
+import math
 import os
 import signal
 import sys
@@ -22,11 +23,12 @@ from typing import NoReturn
 
 from paymaster.agents.stderr import write_stderr
 
-SIGTERM_GRACE_S = 6.0
+SIGTERM_GRACE_S = 5.0
 """Docker and most supervisors send SIGKILL 10 s after SIGTERM, Kubernetes and Slurm after 30 s."""
 
-# What is left of the 10 s is for settlements, and for the end of the process.
-_COMMANDS_END_S, _NO_COMMAND_S, _LOOK_S = 2.0, 0.3, 0.05
+# How long a command may still run once what is under way is cut off: long enough to read a diff or to remove a container. What is left of
+# the 10 s is for settlements, and for the end of the process.
+_COMMAND_S, _LOOK_S = 1.5, 0.1
 
 
 @dataclass(slots=True)
@@ -56,6 +58,7 @@ def stopping_batch(end_calls: Callable[[], object]) -> Iterator[Stop]:
     stop = Stop()
     grace = threading.Timer(SIGTERM_GRACE_S, os.kill, (os.getpid(), signal.SIGTERM))
     grace.daemon = True
+    over = threading.Event()
 
     def stop_or_cut(number: int, _frame: FrameType | None) -> None:
         if stop.number is None:
@@ -71,8 +74,7 @@ def stopping_batch(end_calls: Callable[[], object]) -> Iterator[Stop]:
         write_stderr("Open calls are cancelled and charged for what may have been billed …")
         with suppress(TimeoutError):  # what is not settled by then is charged when the process has ended
             end_calls()
-        _wait_for_commands()
-        _end_commands()
+        threading.Thread(target=_end_long_commands, args=(over,), daemon=True).start()
         raise KeyboardInterrupt
 
     with _handling({signal.SIGINT: stop_or_cut, signal.SIGTERM: stop_or_cut}):
@@ -80,6 +82,7 @@ def stopping_batch(end_calls: Callable[[], object]) -> Iterator[Stop]:
             yield stop
         finally:
             grace.cancel()
+            over.set()
 
 
 @contextmanager
@@ -130,22 +133,25 @@ def _handling(handlers: dict[signal.Signals, Handler]) -> Iterator[None]:
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)
 
 
-def _wait_for_commands() -> None:
-    """Give the agents' commands a moment. They are over if there was none for longer than an agent takes to start one."""
-    now_s = none_since_s = time.monotonic()
-    ends_at_s = now_s + _COMMANDS_END_S
-    while now_s < ends_at_s and now_s - none_since_s < _NO_COMMAND_S:
-        time.sleep(_LOOK_S)
+def _end_long_commands(over: threading.Event) -> None:
+    """End each command of an agent that runs on, until the batch is over: the thread that waits for it may have more to start."""
+    since_s: dict[int, float] = {}
+    while not over.wait(_LOOK_S):
         now_s = time.monotonic()
-        if any(_descendants(os.getpid())):
-            none_since_s = now_s
+        since_s = {process: since_s.get(process, now_s) for process in _descendants(os.getpid())}
+        for process in [process for process, began_s in since_s.items() if now_s - began_s >= _COMMAND_S]:
+            _end(process)
+            since_s[process] = math.inf  # once: a second SIGTERM may stop it from cleaning up
 
 
 def _end_commands() -> None:
-    """End the commands that still run: a thread that waits for one can't end by itself."""
     for process in list(_descendants(os.getpid())):
-        with suppress(ProcessLookupError):
-            os.kill(process, signal.SIGTERM)
+        _end(process)
+
+
+def _end(process: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(process, signal.SIGTERM)
 
 
 def _descendants(process: int) -> Iterator[int]:

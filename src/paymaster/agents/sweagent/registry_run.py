@@ -5,7 +5,6 @@ import os
 import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import import_module
@@ -141,13 +140,15 @@ def run_under_registry(command: str, args: Sequence[str], plan: LaunchPlan, run:
     patches = import_module("paymaster.agents.sweagent.patches")
     status = DONE
     try:
-        with (
-            suppress(KeyboardInterrupt),
-            stopping_batch(plan.end_calls) if plan.batched else stopping_run() as stop,
-            patches.installed(command, plan.open_session),
-        ):
-            plan.stop = stop
-            status = run(args)
+        try:
+            with (
+                stopping_batch(plan.end_calls) if plan.batched else stopping_run() as plan.stop,
+                patches.installed(command, plan.open_session),
+            ):
+                status = run(args)
+        except (KeyboardInterrupt, SystemExit):  # a signal, also while SWE-agent is imported
+            if plan.stop.number is None:
+                raise
         return _finish(plan, status)
     finally:
         if plan.session is not None:
