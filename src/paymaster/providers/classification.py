@@ -32,7 +32,15 @@ def _rule(kind: FailureKind, statuses: Iterable[int], *wordings: str) -> _Wordin
     return _WordingRule(kind, frozenset(statuses), re.compile("|".join(wordings)))
 
 
+_SIZE_LIMIT = (
+    r"(model'?s? )?(total |max(imum)? |available |allowed )*"
+    r"((input |prompt |context |sequence )(tokens? )?(length|window|size|limit)|tokens? limit|context \d|max_seq_len|number of tokens)"
+)
+"""A limit of a prompt's size, or of prompt and answer together."""
+
 _WORDING_RULES = (
+    # Cohere words an output limit that is too high like a prompt that is too long.
+    _rule(FailureKind.BAD_REQUEST, (400, 422), r"too many tokens: max[ _]tokens must"),
     # A request above the whole limit per minute gets a 429 or 413, and never fits.
     _rule(FailureKind.CONTEXT_TOO_LONG, (413, 429), r"request too large for model", r"request too large for .* on tokens per min"),
     _rule(
@@ -52,6 +60,21 @@ _WORDING_RULES = (
         r"context (the )?overflow",
         r"context (length|window|size) exceeds",
         r"greater than the context",
+        r"exceed(s|ed|ing)? (this |the )?model'?s? (context|token limit|max(imum)? of)",
+        r"input token count .{0,60}supports up to",
+        # Whatever is compared with it, a limit of this name is for prompts.
+        rf"(exceed(s|ed|ing)?|(longer|larger|greater) than|>) (the )?{_SIZE_LIMIT}",
+        r"\b(prompt|input|request)\b[^.]{0,40}\btokens?\b[^.]{0,20}\bexceed",
+        r"\b(prompt|input) (token )?(count|length)\b[^.]{0,40}(exceed|(longer|larger|greater) than|too long)",
+        r"\bprompt [^.]{0,40}\bis too long",
+        r"max(imum)? input tokens: \d",
+        r"context window limit \d",
+        r"\btokens limit: ?\d",
+        r"token count exceed",
+        r"tokens exceeded: prompt",
+        r"too large to process",
+        r"max length of current question",
+        r"(prompt|输入|提示词).{0,6}(超长|过长|超出|超过)",
         r"prompt (is )?too long",
         r"prompt exceeds max",
         r"exceed max message tokens",

@@ -28,8 +28,8 @@ class ErrorBody:
 
     @property
     def text(self) -> str:
-        """Message and codes together in lower case, which the rules search."""
-        return " ".join((self.message, *self.codes)).lower()
+        """Message and codes, each on a line of its own, in lower case, which the rules search: a code is no figure of the message."""
+        return "\n".join((self.message, *self.codes)).lower()
 
 
 def read_error(body: bytes) -> ErrorBody:

@@ -12,12 +12,17 @@ from paymaster.jsontypes import JsonObject
 from paymaster.routing.failures import NO_FIGURES, FailureKind, SizeFigures
 
 _LONGEST_READ = 4_000
-_NUMBER = r"[`'\"(\[]{0,2}(\d[\d,_]{0,14}+)"
+_OTHER_UNITS = r"char|byte|[kmg]i?b\b|message|image|file|page|item|tool|part\b|second|minute|percent"
+_NUMBER = rf"[`'\"(\[]{{0,2}}(\d[\d,_]{{0,14}}+)(?![\w%]|\.\d| ?(?:{_OTHER_UNITS}))[`'\")\]]{{0,2}}+"
+"""A count of tokens: what is followed by another unit, a fraction or a letter ("32k") is none."""
+
+_NO_LIMIT = r"(?!,? ?(?:tokens?)?,? ?(?:which |that )?(?:exceed|is (?:longer|larger|greater|too|above)|>))"
+"""What follows a figure that is compared with a limit, and is none itself."""
 
 
-def _patterns(*wordings: str) -> tuple[re.Pattern[str], ...]:
-    """The patterns, with `N` for a number, which takes a comma behind it along."""
-    return tuple(re.compile(wording.replace("N", _NUMBER)) for wording in wordings)
+def _patterns(*wordings: str, after: str = "") -> tuple[re.Pattern[str], ...]:
+    """The patterns, with `N` for a number, which takes a comma behind it along, and `after` behind each."""
+    return tuple(re.compile(wording.replace("N", _NUMBER + after)) for wording in wordings)
 
 
 _WINDOW = _patterns(
@@ -25,56 +30,82 @@ _WINDOW = _patterns(
     r"\d (?:tokens )?> ?N maximum",
     r"(?<=\d) ?\+ ?\d+ ?> ?N",
     # OpenAI, vLLM, SGLang, DeepSeek, OpenRouter, xAI, Fireworks, LM Studio
-    r"(?:context|prompt|model|sequence|input|token) (?:length|window|size|limit)(?: is| of|:|=)(?: only)? ?N",
+    r"(?:context|prompt|model|sequence|input|tokens?) (?:length|window|size|limit)(?: is| of|:|=)(?: only)? ?N",
     # llama.cpp, SGLang: "the available context size (8192 tokens)"
     r"(?:context|allowed|maximum) (?:length|window|size|limit) N tokens",
+    # vLLM, Ollama, TensorRT-LLM: "(context length 40960)", "exceeds maximum input length (8192)"
+    r"context (?:length|window|size|limit)(?: limit)? N",
+    r"(?:max(?:imum)?|allowed) (?:context|input|prompt|model|sequence)(?: tokens?)? (?:length|size|limit) N",
+    r"(?:max_seq_len|max_model_len|n_ctx|max(?:imum)? context|for context of|> context)(?: is| of|:|=)? ?N",
     # Mistral
     r"with N maximum context length",
+    # Bedrock, SambaNova, Cloudflare, Vertex
+    r"max(?:imum)? input tokens: N",
+    r"context length of [\w./:-]{1,80} is N",
+    r"context window limit N",
+    r"supports up to N",
     # Gemini, Novita: "the maximum number of tokens allowed (1048575)", "the maximum allowed token length 131072"
     r"(?:tokens|input) allowed(?: is| of|:)? N",
     r"allowed (?:token |input )?length(?: is| of|:)? N",
-    # OpenAI (Azure): "exceed the configured limit of 272000 tokens"
+    # OpenAI (Azure): "exceed the configured limit of 272000 tokens"; GitHub Models: "Max size: 8000 tokens"
     r"configured limit of N tokens",
+    r"max(?:imum)? size: N tokens",
+    # Fireworks, GitHub Copilot, Mistral's embeddings: "exceeds the model's maximum of 131072", "exceeding max 8192 tokens"
+    r"exceed(?:s|ed|ing)? (?:the )?(?:model'?s )?(?:token |context )?(?:limit|max(?:imum)?)(?: of)? (?!\()N",
     # Text Generation Inference, Together
     r"must be (?:<=|less than or equal to) ?N",
     r"must have less than N tokens",
     # DashScope
     r"input length should be \[\d+, ?N",
-    # Cohere, Cerebras, and limits per minute: "Limit 6000, Requested 8000"
+    # Cohere, Cerebras, watsonx, and limits per minute: "Limit 6000, Requested 8000"
     r"(?:tokens in the prompt|total number of tokens) cannot exceed N",
     r"limit (?:for this model )?is N",
+    r"tokens limit N",
     r"limit N requested",
+    # llama.cpp, for a prompt that is embedded at once
+    r"batch size: N",
     # OpenRouter, for an account whose credit pays for short prompts only
     r"prompt tokens limit exceeded: \d+ ?> ?N",
+    after=_NO_LIMIT,
 )
 
 _PROMPT = _patterns(
     r"(?:too long|limit exceeded): ?N",
     r"exceeds? context limit: ?N ?\+",
-    r"(?:messages|prompt|request|input) (?:resulted in|contains?|has|have|is|of)(?: about| at least)* N(?! ?(?:char|byte|message|image))",
+    r"(?:messages|prompt|request|input) (?:resulted in|contains?|has|have|is|of)(?: about| at least)* N",
     r"(?:passed|given:|sent) N `?(?:inputs?|prompt)`? tokens",
-    r"(?:prompt|input|request) \((?:length )?N",
-    r"(?:input|prompt) (?:token count|length|tokens)(?: of|:)? N",
+    r"(?:prompt|input|request) \((?:total )?(?:length )?N",
+    r"(?<!max )(?<!maximum )(?<!allowed )(?:input|prompt) (?:token count|length|tokens)(?: of| is|:)? N",
+    r"input id \d+ has N tokens",
     r"received N",
+    r"given: N",
 )
 _PROMPT_PART = re.compile(
     rf"{_NUMBER} (?:tokens )?(?:in|of|from|for) (?:the |your )?"
-    r"(?:(?:text|tool|image|audio|file) input|(?:input )?messages?|functions?|prompt|tools?)\b"
+    r"(?:(?:text|tool|image|audio|file) input|(?:input )?messages?|functions?|prompt|tools?|input)\b"
 )
 """A part of the prompt in a list: "10000 in the messages, 500 in the functions, 32000 in the completion"."""
 
 _REQUESTED = _patterns(
     r"total of(?: at least)? N tokens",
-    r"requested(?: about)? N(?! ?(?:output|completion|input))",
+    r"requested(?: about| tokens|:)? N(?! ?(?:output|completion|input|tokens (?:in|of|from) ))",
+    r"request will take N tokens",
+    r"maximum output tokens N exceed",
+    r"total number of tokens N(?= exceed)",
     r"current length is N",
 )
 
+_OUTPUT_LIMIT = r"(?<![a-z])max(?:imum)?[ _]?(?:completion|output|new)?[ _]?tokens(?![a-z_])"
 _OUTPUT = _patterns(
     r"supports at most N (?:completion|output) tokens",
     r"(?<=\d) ?> ?N which is the maximum allowed number of output tokens",
-    r"max_(?:completion_|output_|new_)?tokens\b.{0,80}?(?:<=|less than or equal to|at most|should be \[\d+,|is \[\d+,|must be \[\d+,) ?N",
+    # The same clause, so that a bound is not another parameter's; OpenAI's bound is in the next sentence.
+    rf"{_OUTPUT_LIMIT}(?:[^;,.]|\. expected){{0,60}}?(?:<=|less than or equal to|at most|[\[(]\d+,) ?N",
+    rf"(?:<=|less than or equal to|at most) N: (?:parameters\.)?{_OUTPUT_LIMIT}",
     r"maximum (?:tokens you requested exceeds the model limit of|(?:number of )?(?:output|completion) tokens(?: is| of|:)) N",
 )
+_OUTPUT_BELOW = _patterns(rf"{_OUTPUT_LIMIT}[^;,.]{{0,80}}? to N ?\(exclusive")
+"""Vertex: the first length that is too long."""
 
 _AFFORDABLE = _patterns(r"afford\w*(?: only| up to| at most| about)* N")
 
@@ -95,7 +126,8 @@ def read_sizes(kind: FailureKind, text: str, error: JsonObject | None = None) ->
                 prompt_tokens=_first(_PROMPT[:1], text),
             )
         case FailureKind.BAD_REQUEST:
-            return SizeFigures(output_tokens=_first(_OUTPUT, text))
+            below = _first(_OUTPUT_BELOW, text)
+            return SizeFigures(output_tokens=_first(_OUTPUT, text) if below is None else below - 1)
         case _:
             return NO_FIGURES
 
