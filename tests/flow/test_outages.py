@@ -139,7 +139,10 @@ def test_a_call_waits_no_longer_than_it_may(max_wait_ms: int, most: int) -> None
         ([LOST], {"max_attempts": 3}, 3),
         ([OVERLOADED, MAYBE_BILLED], {"max_wait_ms": 10**9, "deadline_ms": 10**9}, 20),  # the unbilled ones don't count
         ([UNUSABLE], {}, 3),
-        ([SILENT], {}, 1),
+        ([SILENT], {}, 10),
+        ([SILENT], {"retries_per_model": 0}, 1),
+        ([SILENT], {"retries_per_model": 2}, 3),
+        ([SILENT], {"max_attempts": 2}, 2),
     ],
     ids=str,
 )

@@ -131,7 +131,8 @@ def test_no_pause_lasts_longer_than_until_the_next_probe() -> None:
         (FailureKind.CONNECTION_LOST, Billed.MAYBE, None, 0, False),
         (FailureKind.THROTTLED, Billed.NO, None, 0, True),
         (FailureKind.TIMED_OUT, Billed.NO, None, 0, True),  # no connection within the time limit
-        (FailureKind.TIMED_OUT, Billed.MAYBE, None, 9, False),
+        (FailureKind.TIMED_OUT, Billed.MAYBE, None, 9, True),
+        (FailureKind.TIMED_OUT, Billed.MAYBE, None, 0, False),
         (FailureKind.UNUSABLE_ANSWER, Billed.YES, None, 9, False),
         (FailureKind.QUOTA_EXHAUSTED, Billed.NO, None, 9, False),
         (FailureKind.QUOTA_EXHAUSTED, Billed.NO, 30_000, 0, True),

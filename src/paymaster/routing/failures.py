@@ -115,7 +115,6 @@ class WaitOut(StrEnum):
     """
 
     NEVER = "never"
-    UNBILLED = "if the attempt was surely not billed"
     BOUNDED = "yes"
     IF_STATED = "if the provider states when"
 
@@ -152,7 +151,7 @@ RULES: dict[FailureKind, Rule] = {
     FailureKind.CONNECTION_REFUSED: Rule(again=True, then=Then.NEXT, breaker=True, wait_out=WaitOut.BOUNDED),
     FailureKind.CONNECTION_LOST: Rule(again=True, then=Then.NEXT, breaker=True, wait_out=WaitOut.BOUNDED),
     FailureKind.UNUSABLE_ANSWER: Rule(again=True, then=Then.NEXT, breaker=True),
-    FailureKind.TIMED_OUT: Rule(again=False, then=Then.NEXT, breaker=True, wait_out=WaitOut.UNBILLED),
+    FailureKind.TIMED_OUT: Rule(again=False, then=Then.NEXT, breaker=True, wait_out=WaitOut.BOUNDED),
     FailureKind.CONTEXT_TOO_LONG: Rule(again=False, then=Then.NEXT_LARGER_CONTEXT),
     FailureKind.CONTENT_POLICY: Rule(again=False, then=Then.GIVE_UP),
     FailureKind.AUTHENTICATION: Rule(again=False, then=Then.NEXT, pauses=True, pause_ms=OPERATOR_PROBE_MS, needs_operator=True),
@@ -242,7 +241,6 @@ def waits_out(failure: Failure, *, costly: bool, costly_left: int) -> bool:
     """
     waits = {
         WaitOut.NEVER: False,
-        WaitOut.UNBILLED: failure.billed is Billed.NO,
         WaitOut.BOUNDED: not costly or costly_left > 0,
         WaitOut.IF_STATED: failure.asked_ms is not None,
     }
