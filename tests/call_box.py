@@ -127,6 +127,7 @@ class Box:
     books: Books = field(default_factory=MemoryLedger)
     scope: Scope = field(default_factory=lambda: Scope(run="r1"))
     missing_keys: dict[str, str] = field(default_factory=dict)
+    key: str | None = None
     events: list[Event] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -140,7 +141,7 @@ class Box:
             emit=self.events.append,
             counter=TokenCounter(),
             backoff_ms=lambda attempts: 100 * attempts,
-            key_of=lambda *_: None,
+            key_of=lambda *_: self.key,
             missing_keys=self.missing_keys,
         )
 

@@ -181,8 +181,9 @@ def test_the_accounts_of_a_run_begin_with_one_of_its_prefixes(run, owner, models
 @pytest.mark.parametrize("reason", ["authentication", "unknown_model", "quota_exhausted"])
 @pytest.mark.parametrize("model", ["gpt-4o", "house/broken", "operator-x"])
 def test_what_an_operator_has_to_fix_is_in_the_name(model: str, reason: str) -> None:
-    account = operator_account(model, reason)
-    assert (operator_reason(account), parse(account).subject) == (reason, model)
+    for mark in (None, "3f"):
+        account = operator_account(model, reason, mark)
+        assert (operator_reason(account), *parse(account)[1:]) == (reason, model, mark)
 
 
 @pytest.mark.parametrize("account", ["operator/gpt-4o", "breaker/operator-x", "requests-day/gpt-4o", "usd/run/operator-x", "usd"])

@@ -247,6 +247,52 @@ def test_what_only_an_operator_can_fix_fails_every_caller_at_once_and_one_in_25_
     assert [box.ask().model for box in boxes] == ["a"] * 3
 
 
+def refuses_key(bad: str, kind: FailureKind) -> Callable[[ProviderCall], ProviderReply | Failure]:
+    """A provider that refuses one key."""
+    return lambda call: failure(kind, status=401) if call.key == bad else answer()
+
+
+@pytest.mark.parametrize("kind", OPERATOR_KINDS)
+def test_a_caller_with_another_key_is_answered_at_once_and_closes_the_circuit(kind: FailureKind) -> None:
+    runtime, books = ManualRuntime(), MemoryLedger()
+    old, new = (
+        Box(registry(model("a")), {"a": [refuses_key("old", kind)]}, runtime=runtime, books=books, key=key) for key in ("old", "new")
+    )
+    began_ms = runtime.now_ms()
+    for _ in range(3):
+        with pytest.raises(NoModelAvailable):
+            old.ask()
+    assert [new.ask().model for _ in range(3)] == ["a"] * 3
+    assert (len(old.called()), len(new.called()), runtime.now_ms()) == (1, 3, began_ms)
+
+
+def test_a_new_key_that_is_wrong_too_fails_at_once_and_a_third_is_tried() -> None:
+    runtime, books = ManualRuntime(), MemoryLedger()
+
+    def box(key: str) -> Box:
+        outcome = answer() if key == "right" else failure(FailureKind.AUTHENTICATION)
+        return Box(registry(model("a")), {"a": [outcome]}, runtime=runtime, books=books, key=key)
+
+    began_ms, wrong = runtime.now_ms(), [box("one"), box("two"), box("three")]
+    for each in wrong * 3:
+        with pytest.raises(NoModelAvailable, match="authentication"):
+            each.ask()
+    assert [len(each.called()) for each in wrong] == [1, 1, 1]
+    assert box("right").ask().model == "a"
+    assert runtime.now_ms() == began_ms
+
+
+def test_a_new_key_that_meets_an_outage_waits_for_it_like_everybody() -> None:
+    runtime, books = ManualRuntime(), MemoryLedger()
+    down = Down(runtime, 25 * SECOND_MS, OVERLOADED)
+    old = Box(registry(model("a")), {"a": [failure(FailureKind.AUTHENTICATION)]}, runtime=runtime, books=books, key="old")
+    new = Box(registry(model("a")), {"a": [down]}, runtime=runtime, books=books, key="new")
+    with pytest.raises(NoModelAvailable):
+        old.ask()
+    assert new.ask().model == "a"
+    assert len(down.asked_at_ms) <= 14
+
+
 def test_a_circuit_that_opens_for_another_reason_is_waited_for_again() -> None:
     """The key is fixed, and the provider is overloaded when the probe comes."""
     runtime = ManualRuntime()

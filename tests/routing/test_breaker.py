@@ -40,7 +40,7 @@ def test_the_state_is_read_from_two_accounts(in_breaker: Balance, in_probe: Bala
 def test_what_is_written_leads_to_the_state_of_the_table(state: State, event: CircuitEvent) -> None:
     """The table is data; this replays each row on balances and looks where they arrive."""
     balances = {"breaker/m": OPEN if state is State.HALF_OPEN else NOTHING, "probe/m": NOTHING}
-    for account in breaker.clears("m", state, event, Balance(live=2)):
+    for account in breaker.clears("m", state, event, Balance(live=2), "3f"):
         balances[account] = NOTHING
     for post in posts(state, event):
         balances[post.account] = Balance(live=post.amount)
@@ -100,15 +100,24 @@ def test_every_kind_of_failure_has_a_signal_and_an_answer_has_its_own() -> None:
 
 
 def test_an_answer_in_a_closed_circuit_clears_failures_alone_and_only_if_there_are_any() -> None:
-    assert breaker.clears("m", State.CLOSED, CircuitEvent.ANSWERED, NOTHING) == ()
-    assert breaker.clears("m", State.CLOSED, CircuitEvent.ANSWERED, Balance(live=2)) == ("failures/m",)
-    assert breaker.clears("m", State.HALF_OPEN, CircuitEvent.ANSWERED, NOTHING) == (
-        "failures/m",
+    assert breaker.clears("m", State.CLOSED, CircuitEvent.ANSWERED, NOTHING, "3f") == ()
+    assert breaker.clears("m", State.CLOSED, CircuitEvent.ANSWERED, Balance(live=2), "3f") == ("failures/m",)
+    assert breaker.clears("m", State.HALF_OPEN, CircuitEvent.ANSWERED, NOTHING, "3f") == (
         "breaker/m",
         "probe/m",
-        *(charge.account for charge in breaker.reason_charges("m")),
+        "failures/m",
+        *(charge.account for charge in breaker.reason_charges("m", "3f")),
     )
-    assert breaker.clears("m", State.HALF_OPEN, CircuitEvent.FAILED, Balance(live=2)) == ()
+
+
+@pytest.mark.parametrize(
+    ("event", "cleared"),
+    [(CircuitEvent.FAILED, 4), (CircuitEvent.LONG_WAIT, 4), (CircuitEvent.OPERATOR, 0), (CircuitEvent.NOTHING, 0)],
+)
+def test_a_probe_that_fails_for_another_reason_clears_what_an_operator_had_to_fix(event: CircuitEvent, cleared: int) -> None:
+    found = breaker.clears("m", State.HALF_OPEN, event, Balance(live=2), "3f")
+    assert found == tuple(charge.account for charge in breaker.reason_charges("m", "3f"))[:cleared]
+    assert breaker.clears("m", State.CLOSED, event, Balance(live=2), "3f") == ()
 
 
 @pytest.mark.parametrize(
@@ -178,8 +187,20 @@ def test_a_circuit_remembers_its_openings_for_as_long_as_its_pauses_grow(longest
 
 @pytest.mark.parametrize("kind", OPERATOR_KINDS)
 def test_a_refused_probe_says_what_an_operator_has_to_fix(kind: FailureKind) -> None:
-    [_, _, reason] = breaker.posts("m", State.CLOSED, CircuitEvent.OPERATOR, pause_ms=25_000, half_open_ms=10, window_ms=1, reason=kind)
-    [charge] = [charge for charge in breaker.reason_charges("m") if charge.account == reason.account]
-    asked = Refused("h", 10_000, (Shortfall(charge, Balance(live=1), 10_000 + 21_000),))
-    assert breaker.operator_needed(asked) == breaker.OperatorNeeded(kind, 4_000, 21_000)
+    reason = breaker.Reason(kind, "3f")
+    [_, _, *posted] = breaker.posts("m", State.CLOSED, CircuitEvent.OPERATOR, pause_ms=25_000, half_open_ms=10, window_ms=1, reason=reason)
+    assert [post.account for post in posted] == list(reason.accounts("m"))
+    live = Balance(live=1)
+
+    def refusal(mark: str) -> Refused:
+        asked = (breaker.admission_charges("m", as_probe=True)[0], *breaker.reason_charges("m", mark))
+        short = [charge for charge in asked if charge.account in ("probe/m", *reason.accounts("m"))]
+        return Refused("h", 10_000, tuple(Shortfall(charge, live, 10_000 + 21_000) for charge in short))
+
+    assert breaker.operator_needed(refusal("3f")) == breaker.OperatorNeeded(kind, 4_000, 21_000)
+    assert breaker.entries_of_others("m", refusal("3f")) == 0
+    assert breaker.operator_needed(refusal("40")) is None
+    assert breaker.entries_of_others("m", refusal("40")) == 1
     assert breaker.operator_needed(refused("probe/m", "breaker/m")) is None
+    assert breaker.entries_of_others("m", refused("probe/m", "breaker/m")) == 0
+    assert breaker.entries_of_others("m", refused(reason.accounts("m")[0])) == 0  # the pause is over, and the probe may go

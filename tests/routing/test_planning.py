@@ -175,12 +175,15 @@ def test_what_a_call_is_charged_to() -> None:
     assert (probe["probe/a"].amount, probe["probe/a"].cap, probe["breaker/a"].cap) == (1, 1, None)
     reasons = {
         charge.account: (charge.amount, charge.cap)
-        for kind, charge in charges(candidate, enforce_money=True, as_probe=True)
+        for kind, charge in charges(candidate, enforce_money=True, as_probe=True, mark="3f")
         if kind is ChargeKind.REASON
     }
-    assert reasons == dict.fromkeys(
-        ["operator-quota-exhausted/a", "operator-authentication/a", "operator-permission/a", "operator-unknown-model/a"], (0, 0)
-    )
+    names = ["operator-quota-exhausted/a", "operator-authentication/a", "operator-permission/a", "operator-unknown-model/a"]
+    own = [f"{name}/endpoint/3f" for name in names]
+    assert reasons == dict.fromkeys([*names, *own], (0, 0))
+    beside = {charge.account: charge for _, charge in charges(candidate, enforce_money=True, as_probe=True, mark="3f", beside=2)}
+    assert (beside["probe/a"].amount, beside["probe/a"].cap) == (1, 3)
+    assert [name for name in beside if name.startswith("operator-")] == own
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,9 @@ def attempt(entry: Model, circuit: ChargeKind = ChargeKind.BREAKER) -> PlannedAt
     """An attempt at a model, ordinary or as the probe of its circuit."""
     hold = Hold("h", (Charge(f"slots/{entry.name}", 1, 4, 0), Charge(f"{circuit}/{entry.name}", 0, 1, 0)), 1000)
     kinds = (ChargeKind.SLOT, circuit)
-    return PlannedAttempt(call_id="c", number=1, at_ms=0, scope=Scope(run="r"), candidate=candidate(entry), kinds=kinds, hold=hold)
+    return PlannedAttempt(
+        call_id="c", number=1, at_ms=0, scope=Scope(run="r"), candidate=candidate(entry), kinds=kinds, hold=hold, mark="3f"
+    )
 
 
 USED = Usage(input_tokens=10, output_tokens=5, cache_read_tokens=3)
@@ -97,7 +99,11 @@ def test_a_record_has_the_owner_of_its_run(own_names: set[str], owner: str | Non
         (ChargeKind.PROBE, FailureKind.SERVER_ERROR, ["probe/a", "breaker/a"]),
         (ChargeKind.BREAKER, FailureKind.SERVER_ERROR, []),  # no probe: whether the circuit opens depends on the count of failures
         (ChargeKind.PROBE, FailureKind.CANCELLED, []),  # says nothing about the provider
-        (ChargeKind.BREAKER, FailureKind.QUOTA_EXHAUSTED, ["probe/a", "breaker/a", "operator-quota-exhausted/a"]),
+        (
+            ChargeKind.BREAKER,
+            FailureKind.QUOTA_EXHAUSTED,
+            ["probe/a", "breaker/a", "operator-quota-exhausted/a", "operator-quota-exhausted/a/endpoint/3f"],
+        ),
     ],
 )
 def test_a_failure_that_opens_the_circuit_opens_it_in_its_own_settlement(circuit: ChargeKind, kind: FailureKind, opened: list[str]) -> None:
@@ -107,7 +113,7 @@ def test_a_failure_that_opens_the_circuit_opens_it_in_its_own_settlement(circuit
     written = settlement(tried, ended, charged, lost_record(tried), Held("h", 0, 1, (Balance(held=1), Balance())), Policy())
     assert [post.account for post in written.posts if post.account != "failures/a"] == opened
     assert opens_circuit(tried, failure(kind)) is bool(opened)
-    assert written.clears == ()
+    assert bool(written.clears) is (ChargeKind.PROBE in tried.kinds and kind is FailureKind.SERVER_ERROR)
 
 
 def test_a_provider_that_asks_to_wait_pauses_the_model_and_leaves_its_circuit_closed() -> None:
@@ -125,7 +131,12 @@ def test_an_error_that_requires_operator_action_opens_the_circuit_for_25_seconds
         pauses.append({post.account: post.for_ms for post in written.posts})
     longest_ms = 600_000
     assert pauses == [
-        {"probe/a": 25_000, "breaker/a": 25_000 + longest_ms, "operator-quota-exhausted/a": 25_000},
+        {
+            "probe/a": 25_000,
+            "breaker/a": 25_000 + longest_ms,
+            "operator-quota-exhausted/a": 25_000,
+            "operator-quota-exhausted/a/endpoint/3f": 25_000,
+        },
         {"probe/a": 3_600_000, "breaker/a": 3_600_000 + longest_ms},
     ]
 
@@ -136,6 +147,6 @@ def test_the_answer_of_a_probe_closes_the_circuit() -> None:
     written = settlement(
         probe, ended, bill(probe.candidate, ended), attempt_record(probe, ended, bill(probe.candidate, ended)), held, Policy()
     )
-    assert written.clears[:3] == ("failures/a", "breaker/a", "probe/a")
+    assert written.clears[:3] == ("breaker/a", "probe/a", "failures/a")
     assert {account.partition("-")[0] for account in written.clears[3:]} == {"operator"}
     assert (circuit_at(probe), circuit_at(attempt(model("a")))) == (State.HALF_OPEN, State.CLOSED)

@@ -8,6 +8,7 @@ requests/gpt-4o                          an account of a model: its kind, then t
 requests/gpt-4o/endpoint/eu              the same for one endpoint of the model
 requests/key/k1                          a limit of one gateway key over all models
 operator-authentication/gpt-4o           a circuit's reason: what an operator has to fix
+operator-authentication/gpt-4o/endpoint/3f  the same for the endpoint and key with this mark
 
 A budget's name reads back as what it was built from, whatever its values are. A slash of a value is written `%2F` where a dimension's name
 follows it (`usd/run/a%2Fuser/b` is the run `a/user/b`), and so is every slash of an owner. `%25` is a percent sign before such an escape.
@@ -70,9 +71,12 @@ def account_of(kind: str, subject: str, endpoint: str | None = None) -> str:
     return f"{kind}/{subject}" if endpoint is None else f"{kind}/{subject}{_ENDPOINT}{endpoint}"
 
 
-def operator_account(model: str, reason: str) -> str:
-    """The account with an entry while a model is not called because an operator has to act; the reason is in the name."""
-    return account_of(f"{OPERATOR}-{reason.replace('_', '-')}", model)
+def operator_account(model: str, reason: str, mark: str | None = None) -> str:
+    """The account with an entry while a model is not called because an operator has to act; the reason is in the name.
+
+    With `mark`, the account of the endpoint and key that were refused.
+    """
+    return account_of(f"{OPERATOR}-{reason.replace('_', '-')}", model, mark)
 
 
 def operator_reason(account: str) -> str | None:

@@ -187,10 +187,12 @@ class CallAdmission:
         model = attempt.candidate.model.name
         return None if account in [account_of(kind, model) for kind in (PAUSE, BREAKER, PROBE, SLOTS)] else account
 
-    def _with_hold(self, attempt: PlannedAttempt, *, enforce_money: bool, waiter: Waiter | None, as_probe: bool = False) -> PlannedAttempt:
+    def _with_hold(
+        self, attempt: PlannedAttempt, *, enforce_money: bool, waiter: Waiter | None, as_probe: bool = False, beside: int = 0
+    ) -> PlannedAttempt:
         """The attempt with the hold that its candidate, as it now is, needs; the id stays. The hold of a waiter says who waits with it."""
         candidate = attempt.candidate
-        charged = charges(candidate, enforce_money=enforce_money, as_probe=as_probe)
+        charged = charges(candidate, enforce_money=enforce_money, as_probe=as_probe, mark=attempt.mark, beside=beside)
         return replace(
             attempt,
             at_ms=self._runtime.now_ms(),
@@ -210,11 +212,12 @@ class CallAdmission:
     async def _ask(
         self, attempt: PlannedAttempt, *, enforce_money: bool, waiter: Waiter | None
     ) -> tuple[PlannedAttempt, Held | Refused | Skipped]:
-        """Ask the ledger once; as a probe where the circuit is not closed, with a higher count where somebody learned that it was too low.
+        """Ask the ledger once; as a probe where the circuit is not closed, also beside one that is open because of another key, and with a
+        higher count where somebody learned that it was too low.
 
         The attempt comes back as it was asked for.
         """
-        as_probe = False
+        model, as_probe, beside = attempt.candidate.model.name, False, 0
         while True:
             self.check_deadline()
             try:
@@ -223,25 +226,27 @@ class CallAdmission:
             except HoldEnded:
                 # The answer to an earlier ask was lost, and the hold has ended since: withdrawn, or charged as lost.
                 renamed = replace(attempt, hold=replace(attempt.hold, id=self._runtime.new_id()))
-                attempt = self._with_hold(renamed, enforce_money=enforce_money, waiter=waiter, as_probe=as_probe)
+                attempt = self._with_hold(renamed, enforce_money=enforce_money, waiter=waiter, as_probe=as_probe, beside=beside)
                 continue
             if isinstance(answer, Held):
                 self._note_level(attempt, answer)
                 return attempt, answer
-            if (level := higher_level(attempt.candidate.model.name, answer)) is not None:
-                self._world.levels[attempt.candidate.model.name] = level
+            if (level := higher_level(model, answer)) is not None:
+                self._world.levels[model] = level
                 candidate = self._assess_again(attempt.candidate, level)
                 if isinstance(candidate, Skipped):
                     self._events.skipped(candidate)
                     return attempt, candidate
                 recounted = replace(attempt, candidate=candidate)
-                attempt = self._with_hold(recounted, enforce_money=enforce_money, waiter=waiter, as_probe=as_probe)
+                attempt = self._with_hold(recounted, enforce_money=enforce_money, waiter=waiter, as_probe=as_probe, beside=beside)
             elif floor := floor_posts(answer):
                 with suppress(LedgerUnavailable):
                     await self._books.post(floor, (), self._runtime.now_ms())
-            elif not as_probe and breaker.refuses(attempt.candidate.model.name, answer):
+            elif not as_probe and breaker.refuses(model, answer):
                 as_probe = True
                 attempt = self._with_hold(attempt, enforce_money=enforce_money, waiter=waiter, as_probe=True)
+            elif not beside and (beside := breaker.entries_of_others(model, answer)):
+                attempt = self._with_hold(attempt, enforce_money=enforce_money, waiter=waiter, as_probe=True, beside=beside)
             else:
                 return attempt, answer
 

@@ -40,6 +40,7 @@ from paymaster.routing.failures import (
     wait_ms,
     waits_out,
 )
+from paymaster.routing.marks import mark_of
 from paymaster.routing.on_refusal import Deferred
 from paymaster.routing.planning import Candidate, SkipCause, Skipped, assess, assess_again
 from paymaster.routing.requests import Request
@@ -372,6 +373,7 @@ class _Call:
             streamed=self._request.stream,
             fallback_from=self._previous if self._previous != candidate.model.name else None,
             has_fallback=has_fallback,
+            mark=mark_of(candidate.model, self._world.key_of(candidate.model, self._scope)),
         )
 
     async def _back_off(self, duration_ms: int, model: str) -> None:

@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from paymaster.accounting.account_names import BREAKER, PROBE, UNDERCOUNT, account_of, is_money
-from paymaster.accounting.accounts import Balance, Refused, Shortfall, shortfalls
+from paymaster.accounting.accounts import Balance, Charge, Refused, Shortfall, shortfalls
 from paymaster.flow.ports import World
 from paymaster.routing import breaker
 from paymaster.routing.call_errors import describe_limit
 from paymaster.routing.charges import ChargeKind, charges
+from paymaster.routing.marks import mark_of
 from paymaster.routing.output_limits import describe_lowering
 from paymaster.routing.planning import Candidate, plan
 from paymaster.routing.requests import Request
@@ -57,12 +58,14 @@ async def explain(world: World, request: Request, scope: Scope) -> tuple[Explana
     """Every model of the chain, in order, with why it would be called now or not. Raises what `plan` raises."""
     now_ms = world.runtime.now_ms()
     planned = plan(request, world.registry, scope, now_ms, world.counter, world.missing_keys, world.levels)
-    balances = await world.books.balances_of(_accounts(planned.candidates), now_ms)
+    marks = {each.model.name: mark_of(each.model, world.key_of(each.model, scope)) for each in planned.candidates}
+    balances = await world.books.balances_of(_accounts(planned.candidates, marks), now_ms)
     if learned := _learned(planned.candidates, balances):
         planned = plan(request, world.registry, scope, now_ms, world.counter, world.missing_keys, {**world.levels, **learned})
     explained: list[Explanation] = []
     for candidate in planned.candidates:
-        explained.append(_explain(candidate, balances, now_ms, taken=any(each.serves for each in explained)))
+        taken = any(each.serves for each in explained)
+        explained.append(_explain(candidate, balances, now_ms, marks[candidate.model.name], taken=taken))
     if not any(each.serves for each in explained):
         first = next((index for index, each in enumerate(explained) if _passes_soft_budgets_only(each)), None)
         if first is not None:
@@ -70,13 +73,15 @@ async def explain(world: World, request: Request, scope: Scope) -> tuple[Explana
     return (*explained, *(Explanation(skipped.model, serves=False, why=skipped.detail) for skipped in planned.skipped))
 
 
-def _accounts(candidates: Sequence[Candidate]) -> list[str]:
+def _accounts(candidates: Sequence[Candidate], marks: Mapping[str, str]) -> list[str]:
     """Every account that one of them would be charged to, and those of its circuit."""
     found: list[str] = []
     for candidate in candidates:
         found += (account_of(kind, candidate.model.name) for kind in (BREAKER, PROBE))
         for as_probe in (False, True):
-            found += (charge.account for _, charge in charges(candidate, enforce_money=True, as_probe=as_probe))
+            found += (
+                charge.account for _, charge in charges(candidate, enforce_money=True, as_probe=as_probe, mark=marks[candidate.model.name])
+            )
     return found
 
 
@@ -87,12 +92,12 @@ def _learned(candidates: Sequence[Candidate], balances: Mapping[str, Balance]) -
     return {each.model.name: found[each.model.name] for each in candidates if found[each.model.name] != each.undercount_level}
 
 
-def _explain(candidate: Candidate, balances: dict[str, Balance], now_ms: int, *, taken: bool) -> Explanation:
+def _explain(candidate: Candidate, balances: Mapping[str, Balance], now_ms: int, mark: str, *, taken: bool) -> Explanation:
     name, nothing = candidate.model.name, Balance()
     circuit = breaker.state_of(balances.get(account_of(BREAKER, name), nothing), balances.get(account_of(PROBE, name), nothing))
-    charged = charges(candidate, enforce_money=True, as_probe=circuit is not breaker.State.CLOSED)
-    found = [balances.get(charge.account, nothing) for _, charge in charged]
-    short = shortfalls([charge for _, charge in charged], found)
+    charged, found, short = _fit(candidate, balances, mark, as_probe=circuit is not breaker.State.CLOSED)
+    if beside := breaker.entries_of_others(name, Refused("", now_ms, short)):
+        charged, found, short = _fit(candidate, balances, mark, as_probe=True, beside=beside)
     tight = {shortfall.charge.account for shortfall in short}
     hopeless = [shortfall for shortfall in short if not shortfall.waiting_helps]
     if hopeless:
@@ -128,6 +133,15 @@ def _explain(candidate: Candidate, balances: dict[str, Balance], now_ms: int, *,
             for (kind, charge), balance in zip(charged, found, strict=True)
         ),
     )
+
+
+def _fit(
+    candidate: Candidate, balances: Mapping[str, Balance], mark: str, *, as_probe: bool, beside: int = 0
+) -> tuple[list[tuple[ChargeKind, Charge]], list[Balance], tuple[Shortfall, ...]]:
+    """What the candidate would be charged, the balances of the accounts, and what does not fit."""
+    charged = charges(candidate, enforce_money=True, as_probe=as_probe, mark=mark, beside=beside)
+    found = [balances.get(charge.account, Balance()) for _, charge in charged]
+    return charged, found, shortfalls([charge for _, charge in charged], found)
 
 
 def _lowered(candidate: Candidate) -> str | None:

@@ -17,9 +17,13 @@ The state is kept in accounts, shared by every process of a ledger:
     probe/M      cap 1    charged by probes, 1 each; has an entry while the circuit is open, so that no probe fits
     failures/M   no cap   the failures since the last answer, each for the policy's window
     operator-REASON/M   cap 0   has an entry while the circuit is open for this reason, which only an operator can fix
+    operator-REASON/M/endpoint/MARK   cap 0   the same for the endpoint and key that were refused
 
 A probe alone asks the last ones, so that its refusal says whether waiting can help; a healthy model costs nothing more. It also reads how
 many entries `breaker/M` has, one for each time the circuit opened since the last answer: the pauses of an outage grow with them.
+
+A circuit that is open because of another key, or of another address, says nothing about a caller's own. So the caller asks once more, for a
+probe beside the entries of `probe/M`: one at a time, as any probe.
 
 An ordinary hold is refused while either of the first two has anything: a circuit is not closed before its last probe has ended, however
 long that takes. The call then asks again as a probe. A waiter renews its turn in the ledger by its ordinary hold alone, which asks for
@@ -34,6 +38,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
+from typing import NamedTuple
 
 from paymaster.accounting.account_names import BREAKER, FAILURES, PROBE, account_of, operator_account, operator_reason, parse
 from paymaster.accounting.accounts import Balance, Change, Charge, Post, Refused
@@ -97,17 +102,21 @@ def state_of(breaker: Balance, probe: Balance) -> State:
     return State.HALF_OPEN if breaker.total or probe.total else State.CLOSED
 
 
-def admission_charges(model: str, *, as_probe: bool) -> tuple[Charge, ...]:
-    """What an admission charges: an ordinary call goes only through a closed circuit, a probe through one that is half open."""
+def admission_charges(model: str, *, as_probe: bool, beside: int = 0) -> tuple[Charge, ...]:
+    """What an admission charges: an ordinary call goes only through a closed circuit, a probe through one that is half open.
+
+    `beside` is how many entries of an open circuit the probe ignores, as they are about another key.
+    """
     failures = Charge(account_of(FAILURES, model), 0, None, 0)
     if as_probe:
-        return Charge(account_of(PROBE, model), 1, 1, 0), failures
+        return Charge(account_of(PROBE, model), 1, 1 + beside, 0), failures
     return Charge(account_of(BREAKER, model), 0, 0, 0), Charge(account_of(PROBE, model), 0, 0, 0), failures
 
 
-def reason_charges(model: str) -> tuple[Charge, ...]:
-    """What a probe asks besides: whether the circuit is open for a reason that only an operator can fix."""
-    return tuple(Charge(account, 0, 0, 0) for account in _reason_accounts(model))
+def reason_charges(model: str, mark: str, *, beside: int = 0) -> tuple[Charge, ...]:
+    """What a probe asks besides: whether the circuit is open for a reason that only an operator can fix, and whether for this mark."""
+    general = () if beside else _reason_accounts(model)
+    return tuple(Charge(account, 0, 0, 0) for account in (*general, *_reason_accounts(model, mark)))
 
 
 def openings_charge(model: str) -> Charge:
@@ -115,8 +124,24 @@ def openings_charge(model: str) -> Charge:
     return Charge(account_of(BREAKER, model), 0, None, 0)
 
 
-def _reason_accounts(model: str) -> tuple[str, ...]:
-    return tuple(operator_account(model, kind.value) for kind in OPERATOR_KINDS)
+def _reason_accounts(model: str, mark: str | None = None) -> tuple[str, ...]:
+    return tuple(operator_account(model, kind.value, mark) for kind in OPERATOR_KINDS)
+
+
+def circuit_accounts(model: str) -> tuple[str, ...]:
+    """The accounts that keep the circuit open, and its failures; those of single endpoints and keys keep nobody out by themselves."""
+    return (*(account_of(kind, model) for kind in (BREAKER, PROBE, FAILURES)), *_reason_accounts(model))
+
+
+class Reason(NamedTuple):
+    """What an operator has to fix, and the mark of the endpoint and key that were refused for it."""
+
+    kind: FailureKind
+    mark: str
+
+    def accounts(self, model: str) -> tuple[str, str]:
+        """Where it is posted: for everybody, and for those with the same mark."""
+        return operator_account(model, self.kind.value), operator_account(model, self.kind.value, self.mark)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,12 +154,23 @@ class OperatorNeeded:
 
 
 def operator_needed(refused: Refused) -> OperatorNeeded | None:
-    """What an operator has to fix before the model can serve, if that is why a probe was refused."""
+    """What an operator has to fix before the model can serve the caller, if that is why its probe was refused."""
     for shortfall in refused.shortfalls:
-        if (reason := operator_reason(shortfall.charge.account)) is not None and shortfall.retry_at_ms is not None:
+        reason, is_own = operator_reason(shortfall.charge.account), parse(shortfall.charge.account).endpoint is not None
+        if reason is not None and is_own and shortfall.retry_at_ms is not None:
             probe_in_ms = max(0, shortfall.retry_at_ms - refused.at_ms)
             return OperatorNeeded(FailureKind(reason), max(0, OPERATOR_PROBE_MS - probe_in_ms), probe_in_ms)
     return None
+
+
+def entries_of_others(model: str, refused: Refused) -> int:
+    """How many entries of `probe/M` refused a probe although the circuit is open because of another key or address; 0: they count."""
+    accounts = {shortfall.charge.account: shortfall for shortfall in refused.shortfalls}
+    reasons = [parse(account).endpoint for account in accounts if operator_reason(account) is not None]
+    probe = accounts.get(account_of(PROBE, model))
+    if probe is None or not reasons or any(mark is not None for mark in reasons):
+        return 0
+    return probe.balance.live
 
 
 def outage_pause_ms(openings: int, longest_ms: int) -> int:
@@ -192,7 +228,7 @@ def posts(
     half_open_ms: int,
     window_ms: int,
     asked_ms: int = 0,
-    reason: FailureKind | None = None,
+    reason: Reason | None = None,
 ) -> tuple[Post, ...]:
     """What the end of an attempt adds: a failure that counts; and, where the circuit opens, its pause and the half-open period after it.
 
@@ -206,16 +242,21 @@ def posts(
         *counted,
         Post(account_of(PROBE, model), 1, pause_ms),
         Post(account_of(BREAKER, model), 1, max(asked_ms, pause_ms + max(HALF_OPEN_MS, half_open_ms))),
-        *(() if reason is None else (Post(operator_account(model, reason.value), 1, pause_ms),)),
+        *(() if reason is None else (Post(account, 1, pause_ms) for account in reason.accounts(model))),
     )
 
 
-def clears(model: str, state: State, event: CircuitEvent, failures: Balance) -> tuple[str, ...]:
-    """The accounts that an answer empties: the failures, if there are any, and the circuit's own if it was the probe's."""
+def clears(model: str, state: State, event: CircuitEvent, failures: Balance, mark: str) -> tuple[str, ...]:
+    """The accounts that an attempt's end empties: the failures after an answer, if there are any; after a probe's the circuit's own.
+
+    A probe that fails for a reason that needs no operator empties the reasons: everybody waits for the circuit then.
+    """
+    if state is State.HALF_OPEN and event in (CircuitEvent.FAILED, CircuitEvent.LONG_WAIT):
+        return _reason_accounts(model)
     if event is not CircuitEvent.ANSWERED:
         return ()
     if state is State.HALF_OPEN:
-        return account_of(FAILURES, model), account_of(BREAKER, model), account_of(PROBE, model), *_reason_accounts(model)
+        return (*circuit_accounts(model), *_reason_accounts(model, mark))
     return (account_of(FAILURES, model),) if failures.live else ()
 
 

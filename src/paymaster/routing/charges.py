@@ -57,10 +57,13 @@ class Remaining(TypedDict):
     tokens_cap: int | None
 
 
-def charges(candidate: Candidate, *, enforce_money: bool, as_probe: bool = False) -> list[tuple[ChargeKind, Charge]]:
+def charges(
+    candidate: Candidate, *, enforce_money: bool, as_probe: bool = False, mark: str = "", beside: int = 0
+) -> list[tuple[ChargeKind, Charge]]:
     """What admitting the candidate charges, with the kind of each.
 
-    `enforce_money` is off for a soft budget that is over its cap; `as_probe` asks for the probe of a circuit that is half open.
+    `enforce_money` is off for a soft budget that is over its cap; `as_probe` asks for the probe of a circuit that is half open, `beside` so
+    many entries that are not about the endpoint and key with this `mark`.
     """
     model = candidate.model
     kinds = [
@@ -68,12 +71,12 @@ def charges(candidate: Candidate, *, enforce_money: bool, as_probe: bool = False
         for budget in candidate.money
     ]
     kinds.append((ChargeKind.PAUSE, Charge(account_of(PAUSE, model.name), 0, 0, 0)))
-    *circuit, failures = admission_charges(model.name, as_probe=as_probe)
+    *circuit, failures = admission_charges(model.name, as_probe=as_probe, beside=beside)
     kinds.extend([(ChargeKind.PROBE if as_probe else ChargeKind.BREAKER, charge) for charge in circuit])
     kinds.append((ChargeKind.SLOT, Charge(account_of(SLOTS, model.name), 1, model.limits.max_parallel, 0)))
     kinds.append((ChargeKind.FAILURES, failures))
     if as_probe:
-        kinds.extend([(ChargeKind.REASON, charge) for charge in reason_charges(model.name)])
+        kinds.extend([(ChargeKind.REASON, charge) for charge in reason_charges(model.name, mark, beside=beside)])
         kinds.append((ChargeKind.OPENINGS, openings_charge(model.name)))
     kinds.append((ChargeKind.UNDERCOUNT, level_charge(model.name, candidate.undercount_level)))
     kinds.extend(_windows(candidate, model.name, model.limits))

@@ -47,7 +47,10 @@ class Ended:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedAttempt:
-    """Everything about an attempt that is known before it is sent. `has_fallback` says that another model is left to try."""
+    """Everything about an attempt that is known before it is sent. `has_fallback` says that another model is left to try.
+
+    `mark` is of the endpoint and the key (`mark_of`).
+    """
 
     call_id: str
     number: int
@@ -61,6 +64,7 @@ class PlannedAttempt:
     waited_ms: int = 0
     fallback_from: str | None = None
     has_fallback: bool = False
+    mark: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +126,7 @@ def settlement(
         amounts=actual_amounts(attempt.kinds, attempt.hold.charges, ended, charged.cost_nanousd),
         record=record.to_json(),
         posts=() if ended.failure is None else _posts(attempt, held, ended.failure, ended.backoff_ms, policy),
-        clears=breaker.clears(model, state, event, _balance(attempt, held, ChargeKind.FAILURES)),
+        clears=breaker.clears(model, state, event, _balance(attempt, held, ChargeKind.FAILURES), attempt.mark),
     )
 
 
@@ -190,7 +194,7 @@ def circuit_posts(
         half_open_ms=breaker.half_open_ms(model.timeouts.total_ms, policy.breaker_pause_ms),
         window_ms=policy.breaker_window_ms,
         asked_ms=failure.asked_ms or 0,
-        reason=failure.kind if event is breaker.CircuitEvent.OPERATOR and needs_operator(failure) else None,
+        reason=breaker.Reason(failure.kind, attempt.mark) if event is breaker.CircuitEvent.OPERATOR and needs_operator(failure) else None,
     )
 
 

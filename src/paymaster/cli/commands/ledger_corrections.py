@@ -104,13 +104,14 @@ def _emptied_with(account: str) -> tuple[str, ...]:
     With a circuit these are its probe and its failures, or one failure would open it again, and its reason, or callers would not ask.
     """
     from paymaster.accounting.account_names import BREAKER, FAILURES, PROBE, account_of, parse
-    from paymaster.routing.breaker import reason_charges
+    from paymaster.routing.breaker import circuit_accounts
 
     kind, model, endpoint = parse(account)
     if kind != BREAKER:
         return (account,)
-    reasons = (charge.account for charge in reason_charges(model)) if endpoint is None else ()
-    return (*(account_of(each, model, endpoint) for each in (BREAKER, PROBE, FAILURES)), *reasons)
+    if endpoint is None:
+        return circuit_accounts(model)
+    return tuple(account_of(each, model, endpoint) for each in (BREAKER, PROBE, FAILURES))
 
 
 def _correct(
