@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from call_box import Box, answer, failure, model, registry
+from call_box import Box, Outcome, answer, failure, model, registry
 from fleet import LoopbackProvider, Seen, registry_file
 from paymaster import AsyncClient, Client
 from paymaster.errors import LimitReached, NoModelAvailable, PaymasterError
+from paymaster.flow.events import ModelSkipped
 from paymaster.ledgers.memory import MemoryLedger
 from paymaster.providers.rates import read_retry_after
 from paymaster.routing.failures import Billed, Failure, FailureKind
@@ -182,3 +183,72 @@ def test_no_entry_keeps_a_model_out_for_longer_than_a_day() -> None:
 def test_a_wait_in_headers_is_a_day_at_most() -> None:
     assert read_retry_after({"retry-after": "86400"}, None, "", 0) == DAY_MS
     assert read_retry_after({"retry-after": "86401"}, None, "", 0) is None
+
+
+def exhausted_box(runtime: ManualRuntime, books: MemoryLedger, *, asks_ms: int = 2_000, **policy: object) -> tuple[Box, list[Outcome]]:
+    """A model that always says when to come back and has no room then, before one that answers; and what the first does."""
+    outcomes: list[Outcome] = [failure(FailureKind.THROTTLED, status=429, retry_after_ms=asks_ms)]
+    box = Box(registry(model("a"), model("b"), **policy), {"a": outcomes, "b": [answer("b")]}, runtime=runtime, books=books)
+    return box, outcomes
+
+
+def took_ms(box: Box) -> tuple[str, int]:
+    """Which model answered a call, and how long that took."""
+    began_ms = box.runtime.now_ms()
+    return box.ask().model, box.runtime.now_ms() - began_ms
+
+
+@pytest.mark.parametrize("asks_ms", [1, 1_000, 2_000, 9_000])
+@pytest.mark.parametrize("every_ms", [0, 1_500, 40_000, 300_000])
+def test_a_model_that_was_waited_for_in_vain_is_not_waited_for_again_by_calls_with_a_fallback(asks_ms: int, every_ms: int) -> None:
+    runtime, books = ManualRuntime(), MemoryLedger()
+    boxes = [exhausted_box(runtime, books, asks_ms=asks_ms)[0] for _ in range(2)]
+    name, first_ms = took_ms(boxes[0])
+    assert (name, first_ms <= max(asks_ms, 1_000) + 10) == ("b", True)
+    for number in range(30):
+        runtime.advance(every_ms)
+        assert took_ms(boxes[number % 2]) == ("b", 0)
+    asked = sum(box.called().count("a") for box in boxes)
+    assert asked <= 2 + (30 if every_ms > asks_ms else 30 * every_ms // asks_ms + 1 if every_ms else 0)
+
+
+def test_a_model_that_has_room_again_is_asked_and_waited_for_as_before() -> None:
+    runtime, books = ManualRuntime(), MemoryLedger()
+    box, outcomes = exhausted_box(runtime, books)
+    assert took_ms(box) == ("b", 2_000)
+    runtime.advance(2_000)
+    outcomes[:] = [answer("a")]
+    assert took_ms(box) == ("a", 0)
+    outcomes[:] = [failure(FailureKind.THROTTLED, retry_after_ms=2_000), answer("a")]
+    assert took_ms(box) == ("a", 2_000)
+
+
+def test_waits_that_help_are_made_again() -> None:
+    runtime, books = ManualRuntime(), MemoryLedger()
+    box, outcomes = exhausted_box(runtime, books)
+    for _ in range(5):
+        outcomes[:] = [failure(FailureKind.THROTTLED, retry_after_ms=2_000), answer("a")]
+        assert took_ms(box) == ("a", 2_000)
+
+
+def test_a_call_without_a_fallback_waits_for_an_exhausted_model_and_so_does_one_whose_others_failed() -> None:
+    runtime, books = ManualRuntime(), MemoryLedger()
+    box, outcomes = exhausted_box(runtime, books)
+    assert took_ms(box) == ("b", 2_000)
+    outcomes[:] = [answer("a")]
+    alone = Box(registry(model("a")), {"a": outcomes}, runtime=runtime, books=books)
+    assert took_ms(alone) == ("a", 2_000)
+    outcomes[:] = [failure(FailureKind.THROTTLED, retry_after_ms=2_000)] * 2 + [answer("a")]
+    box.outcomes["b"][:] = [failure(FailureKind.AUTHENTICATION)]
+    name, waited_ms = took_ms(box)
+    assert (name, waited_ms <= 6_000) == ("a", True)
+
+
+def test_why_an_exhausted_model_is_skipped_is_reported() -> None:
+    runtime, books = ManualRuntime(), MemoryLedger()
+    box, _ = exhausted_box(runtime, books)
+    took_ms(box)
+    box.events.clear()
+    took_ms(box)
+    [reason] = [event.reason for event in box.events if isinstance(event, ModelSkipped)]
+    assert reason == "the provider asked to wait, for 2.0 s more; earlier calls waited in vain"

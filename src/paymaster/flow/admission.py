@@ -14,7 +14,8 @@ from paymaster.flow.wait_reports import WaitReports
 from paymaster.routing import breaker
 from paymaster.routing.adaptive_concurrency import floor_posts
 from paymaster.routing.call_errors import BudgetRefusal
-from paymaster.routing.charges import charges
+from paymaster.routing.charges import WaitMemory, charges
+from paymaster.routing.exhaustion import is_paused
 from paymaster.routing.on_refusal import (
     Deferred,
     GoOnOverBudget,
@@ -160,6 +161,7 @@ class CallAdmission:
                 waits.report(account, refused)
                 if not await self._wait(waiter, refused, give_up_at_ms):
                     return deferred(model, refused, self._runtime.now_ms(), patience_ms)
+                attempt = replace(attempt, after_pause=attempt.after_pause or account == account_of(PAUSE, model))
 
     def _note_level(self, attempt: PlannedAttempt, held: Held) -> None:
         """Count with the model's own tokenizer again after a reset."""
@@ -188,11 +190,19 @@ class CallAdmission:
         return None if account in [account_of(kind, model) for kind in (PAUSE, BREAKER, PROBE, SLOTS)] else account
 
     def _with_hold(
-        self, attempt: PlannedAttempt, *, enforce_money: bool, waiter: Waiter | None, as_probe: bool = False, beside: int = 0
+        self,
+        attempt: PlannedAttempt,
+        *,
+        enforce_money: bool,
+        waiter: Waiter | None,
+        as_probe: bool = False,
+        beside: int = 0,
+        asks_memory: bool = False,
     ) -> PlannedAttempt:
         """The attempt with the hold that its candidate, as it now is, needs; the id stays. The hold of a waiter says who waits with it."""
         candidate = attempt.candidate
-        charged = charges(candidate, enforce_money=enforce_money, as_probe=as_probe, mark=attempt.mark, beside=beside)
+        memory = WaitMemory.NONE if not attempt.has_fallback else WaitMemory.ASKED if asks_memory else WaitMemory.READ
+        charged = charges(candidate, enforce_money=enforce_money, as_probe=as_probe, mark=attempt.mark, beside=beside, memory=memory)
         return replace(
             attempt,
             at_ms=self._runtime.now_ms(),
@@ -215,40 +225,42 @@ class CallAdmission:
         """Ask the ledger once; as a probe where the circuit is not closed, also beside one that is open because of another key, and with a
         higher count where somebody learned that it was too low.
 
-        The attempt comes back as it was asked for.
+        Where a pause refuses a call with a fallback, ask whether waiting helps. The attempt comes back as it was asked for.
         """
-        model, as_probe, beside = attempt.candidate.model.name, False, 0
+        model, as_probe, beside, asks_memory = attempt.candidate.model.name, False, 0, False
         while True:
             self.check_deadline()
             try:
-                # A probe keeps no turn in the ledger: a call that waits for something else as well would keep other probes out.
-                answer = await self._reserve(attempt, queue_for_ms=0 if waiter is None or as_probe else QUEUE_MS)
+                # Only an ordinary hold keeps a turn in the ledger: a call that waits for something else as well would keep probes out.
+                answer = await self._reserve(attempt, queue_for_ms=0 if waiter is None or as_probe or asks_memory else QUEUE_MS)
             except HoldEnded:
                 # The answer to an earlier ask was lost, and the hold has ended since: withdrawn, or charged as lost.
-                renamed = replace(attempt, hold=replace(attempt.hold, id=self._runtime.new_id()))
-                attempt = self._with_hold(renamed, enforce_money=enforce_money, waiter=waiter, as_probe=as_probe, beside=beside)
-                continue
-            if isinstance(answer, Held):
-                self._note_level(attempt, answer)
-                return attempt, answer
-            if (level := higher_level(model, answer)) is not None:
-                self._world.levels[model] = level
-                candidate = self._assess_again(attempt.candidate, level)
-                if isinstance(candidate, Skipped):
-                    self._events.skipped(candidate)
-                    return attempt, candidate
-                recounted = replace(attempt, candidate=candidate)
-                attempt = self._with_hold(recounted, enforce_money=enforce_money, waiter=waiter, as_probe=as_probe, beside=beside)
-            elif floor := floor_posts(answer):
-                with suppress(LedgerUnavailable):
-                    await self._books.post(floor, (), self._runtime.now_ms())
-            elif not as_probe and breaker.refuses(model, answer):
-                as_probe = True
-                attempt = self._with_hold(attempt, enforce_money=enforce_money, waiter=waiter, as_probe=True)
-            elif not beside and (beside := breaker.entries_of_others(model, answer)):
-                attempt = self._with_hold(attempt, enforce_money=enforce_money, waiter=waiter, as_probe=True, beside=beside)
+                attempt = replace(attempt, hold=replace(attempt.hold, id=self._runtime.new_id()))
             else:
-                return attempt, answer
+                if isinstance(answer, Held):
+                    self._note_level(attempt, answer)
+                    return attempt, answer
+                if (level := higher_level(model, answer)) is not None:
+                    self._world.levels[model] = level
+                    candidate = self._assess_again(attempt.candidate, level)
+                    if isinstance(candidate, Skipped):
+                        self._events.skipped(candidate)
+                        return attempt, candidate
+                    attempt = replace(attempt, candidate=candidate)
+                elif floor := floor_posts(answer):
+                    with suppress(LedgerUnavailable):
+                        await self._books.post(floor, (), self._runtime.now_ms())
+                elif not as_probe and breaker.refuses(model, answer):
+                    as_probe = True
+                elif not beside and (others := breaker.entries_of_others(model, answer)):
+                    beside = others
+                elif attempt.has_fallback and not asks_memory and not as_probe and is_paused(model, answer):
+                    asks_memory = True
+                else:
+                    return attempt, answer
+            attempt = self._with_hold(
+                attempt, enforce_money=enforce_money, waiter=waiter, as_probe=as_probe, beside=beside, asks_memory=asks_memory
+            )
 
     async def _reserve(self, attempt: PlannedAttempt, *, queue_for_ms: int) -> Held | Refused:
         """Ask the ledger. A cancellation in between gives the hold back: nothing was sent."""

@@ -373,6 +373,7 @@ class _Call:
             streamed=self._request.stream,
             fallback_from=self._previous if self._previous != candidate.model.name else None,
             has_fallback=has_fallback,
+            after_pause=self._failing.is_throttled(candidate.model.name),
             mark=mark_of(candidate.model, self._world.key_of(candidate.model, self._scope)),
         )
 

@@ -6,7 +6,7 @@ from paymaster.flow.admission import Patience
 from paymaster.flow.call_events import Outlook
 from paymaster.flow.ports import Runtime
 from paymaster.routing.call_errors import name_failure
-from paymaster.routing.failures import Failure
+from paymaster.routing.failures import Failure, FailureKind
 from paymaster.routing.planning import Skipped
 from paymaster.routing.waiting import LOOK_AGAIN_MS, Awaited
 
@@ -43,6 +43,11 @@ class FailingModels:
     def kind(self, model: str) -> str:
         """The kind of its last failure."""
         return self._failing[model].failure.kind.value
+
+    def is_throttled(self, model: str) -> bool:
+        """Whether its provider refused the last attempt with the time when to come back."""
+        failing = self._failing.get(model)
+        return failing is not None and failing.failure.kind is FailureKind.THROTTLED and failing.failure.asked_ms is not None
 
     def outlook(self, model: str) -> Outlook:
         """What a report of a wait for the model says: its failure, since when, and when the call gives up."""

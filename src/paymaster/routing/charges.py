@@ -18,6 +18,7 @@ from paymaster.accounting.accounts import Balance, Charge
 from paymaster.registry.models import Limits
 from paymaster.routing.adaptive_concurrency import concurrency_charges
 from paymaster.routing.breaker import admission_charges, openings_charge, reason_charges
+from paymaster.routing.exhaustion import exhaustion_charge
 from paymaster.routing.planning import Candidate
 from paymaster.routing.undercounts import level_charge
 
@@ -43,8 +44,17 @@ class ChargeKind(StrEnum):
     FAILURES = "failures"
     REASON = "reason"
     OPENINGS = "openings"
+    EXHAUSTED = "exhausted"
     CONCURRENCY = "concurrency"
     UNDERCOUNT = "undercount"
+
+
+class WaitMemory(StrEnum):
+    """What a call wants to know of earlier waits for the model: nothing without a fallback; what they were; or be refused for them."""
+
+    NONE = "none"
+    READ = "read"
+    ASKED = "asked"
 
 
 class Remaining(TypedDict):
@@ -58,12 +68,18 @@ class Remaining(TypedDict):
 
 
 def charges(
-    candidate: Candidate, *, enforce_money: bool, as_probe: bool = False, mark: str = "", beside: int = 0
+    candidate: Candidate,
+    *,
+    enforce_money: bool,
+    as_probe: bool = False,
+    mark: str = "",
+    beside: int = 0,
+    memory: WaitMemory = WaitMemory.NONE,
 ) -> list[tuple[ChargeKind, Charge]]:
     """What admitting the candidate charges, with the kind of each.
 
     `enforce_money` is off for a soft budget that is over its cap; `as_probe` asks for the probe of a circuit that is half open, `beside` so
-    many entries that are not about the endpoint and key with this `mark`.
+    many entries that are not about the endpoint and key with this `mark`. `memory` is for a call with a fallback.
     """
     model = candidate.model
     kinds = [
@@ -71,6 +87,8 @@ def charges(
         for budget in candidate.money
     ]
     kinds.append((ChargeKind.PAUSE, Charge(account_of(PAUSE, model.name), 0, 0, 0)))
+    if memory is not WaitMemory.NONE:
+        kinds.append((ChargeKind.EXHAUSTED, exhaustion_charge(model.name, asks=memory is WaitMemory.ASKED)))
     *circuit, failures = admission_charges(model.name, as_probe=as_probe, beside=beside)
     kinds.extend([(ChargeKind.PROBE if as_probe else ChargeKind.BREAKER, charge) for charge in circuit])
     kinds.append((ChargeKind.SLOT, Charge(account_of(SLOTS, model.name), 1, model.limits.max_parallel, 0)))

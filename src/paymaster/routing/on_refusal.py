@@ -7,6 +7,7 @@ from paymaster.accounting.account_names import PAUSE, account_of
 from paymaster.accounting.accounts import Refused, Shortfall
 from paymaster.routing import breaker
 from paymaster.routing.call_errors import BudgetRefusal, describe_budget, describe_limit, describe_operator_needed, describe_wait
+from paymaster.routing.exhaustion import is_exhausted, without_memory
 from paymaster.routing.planning import Candidate, SkipCause, Skipped, lowered_to
 
 
@@ -87,10 +88,10 @@ def on_refusal(candidate: Candidate, refused: Refused, *, enforce_money: bool, m
 def waits_too_long(model: str, refused: Refused, now_ms: int, give_up_at_ms: int, *, has_fallback: bool) -> bool:
     """Whether to give up waiting now.
 
-    With another model left nobody waits for a circuit: behind it is a probe, not room. Without one, a probe that is under way is worth the
-    wait for what it finds.
+    With another model left nobody waits for a circuit: behind it is a probe, not room; nor for a model that was waited for in vain. Without
+    one, a probe that is under way is worth the wait for what it finds.
     """
-    if has_fallback and breaker.refuses(model, refused):
+    if has_fallback and (breaker.refuses(model, refused) or is_exhausted(model, refused)):
         return True
     room_at_ms = refused.retry_at_ms if has_fallback else refused.ask_again_at_ms
     return now_ms >= give_up_at_ms or (room_at_ms is not None and now_ms + room_at_ms - refused.at_ms > give_up_at_ms)
@@ -98,8 +99,12 @@ def waits_too_long(model: str, refused: Refused, now_ms: int, give_up_at_ms: int
 
 def deferred(model: str, refused: Refused | None, now_ms: int, patience_ms: int) -> Deferred:
     """The model after a wait that was, or would be, too long. `refused` is None for a call that never reached the head of the queue."""
+    exhausted = refused is not None and is_exhausted(model, refused)
+    if refused is not None:
+        refused = without_memory(model, refused)
     retry_in_ms = 0 if refused is None or refused.retry_at_ms is None else refused.retry_at_ms - refused.at_ms
     outage = refused is not None and breaker.refuses(model, refused)
     paused = refused is not None and (outage or refused.shortfalls[0].charge.account == account_of(PAUSE, model))
     cause = SkipCause.PAUSED if paused else SkipCause.WAIT
-    return Deferred(Skipped(model, cause, describe_wait(refused, patience_ms), retry_in_ms), now_ms + retry_in_ms, outage)
+    detail = describe_wait(refused, patience_ms) + ("; earlier calls waited in vain" if exhausted else "")
+    return Deferred(Skipped(model, cause, detail, retry_in_ms), now_ms + retry_in_ms, outage)

@@ -16,6 +16,7 @@ from paymaster.registry.models import Policy
 from paymaster.routing import breaker
 from paymaster.routing.adaptive_concurrency import NOT_STATED, RateHeadroom, overload_posts
 from paymaster.routing.charges import ChargeKind
+from paymaster.routing.exhaustion import exhaustion_clears, exhaustion_posts
 from paymaster.routing.failures import Billed, Failure, FailureKind, may_cost, needs_operator, pause_ms, rule_of
 from paymaster.routing.interruptions import Estimate, WholeHold
 from paymaster.routing.planning import Candidate
@@ -49,7 +50,7 @@ class Ended:
 class PlannedAttempt:
     """Everything about an attempt that is known before it is sent. `has_fallback` says that another model is left to try.
 
-    `mark` is of the endpoint and the key (`mark_of`).
+    `after_pause`: the call has waited for this model as its provider asked. `mark` is of the endpoint and the key (`mark_of`).
     """
 
     call_id: str
@@ -64,6 +65,7 @@ class PlannedAttempt:
     waited_ms: int = 0
     fallback_from: str | None = None
     has_fallback: bool = False
+    after_pause: bool = False
     mark: str = ""
 
 
@@ -126,7 +128,10 @@ def settlement(
         amounts=actual_amounts(attempt.kinds, attempt.hold.charges, ended, charged.cost_nanousd),
         record=record.to_json(),
         posts=() if ended.failure is None else _posts(attempt, held, ended.failure, ended.backoff_ms, policy),
-        clears=breaker.clears(model, state, event, _balance(attempt, held, ChargeKind.FAILURES), attempt.mark),
+        clears=(
+            *breaker.clears(model, state, event, _balance(attempt, held, ChargeKind.FAILURES), attempt.mark),
+            *exhaustion_clears(model, ended.failure, _balance(attempt, held, ChargeKind.EXHAUSTED)),
+        ),
     )
 
 
@@ -254,7 +259,9 @@ def _posts(attempt: PlannedAttempt, held: Held, failure: Failure, backoff_ms: in
     if failure.asked_ms is None and opens_circuit(attempt, failure):
         stays_off_ms = None  # the circuit's own pause is enough, and grows for all workers alike
     pause = (Post(account_of(PAUSE, model.name), 1, stays_off_ms),) if stays_off_ms else ()
-    return (*pause, *circuit_posts(attempt, held, event, failure, backoff_ms, policy), *overload_posts(model, failure.kind))
+    remembered = _balance(attempt, held, ChargeKind.EXHAUSTED)
+    vain = exhaustion_posts(model.name, failure, remembered, after_pause=attempt.after_pause) if attempt.has_fallback else ()
+    return (*pause, *vain, *circuit_posts(attempt, held, event, failure, backoff_ms, policy), *overload_posts(model, failure.kind))
 
 
 def _record(attempt: PlannedAttempt, ended: Ended, charged: AttemptCost, outcome: str) -> AttemptRecord:

@@ -103,10 +103,12 @@ def _emptied_with(account: str) -> tuple[str, ...]:
 
     With a circuit these are its probe and its failures, or one failure would open it again, and its reason, or callers would not ask.
     """
-    from paymaster.accounting.account_names import BREAKER, FAILURES, PROBE, account_of, parse
+    from paymaster.accounting.account_names import BREAKER, EXHAUSTED, FAILURES, PAUSE, PROBE, account_of, parse
     from paymaster.routing.breaker import circuit_accounts
 
     kind, model, endpoint = parse(account)
+    if kind == PAUSE:
+        return account, account_of(EXHAUSTED, model, endpoint)
     if kind != BREAKER:
         return (account,)
     if endpoint is None:
