@@ -208,6 +208,7 @@ def test_status_shows_what_a_process_that_ended_holds(paymaster, spent):
     assert holder["held"] == {"usd/run/two": 180_000_000, "usd": 180_000_000, "slots/m": 1}
     (holder,) = json.loads(paymaster("status", "--run-id", "two", "--json").out)["ended_holders"]
     assert holder["held"] == {"usd/run/two": 180_000_000, "slots/m": 1}
+    assert f"$0.18 is held by a process that ended (pid {killed.pid})" in " ".join(paymaster("top", "--once").out.split())
     paymaster("report")
     assert json.loads(paymaster("status", "--json").out)["ended_holders"] == []
 
@@ -293,6 +294,12 @@ def test_status_shows_limits_pauses_and_open_calls():
             "pause/m": Balance(live=2, free_at=((3_000, 1), (9_000, 1))),
             "failures/m": Balance(live=4),
             "breaker/k": Balance(live=1, free_at=((9_000, 1),)),
+            "breaker/key": Balance(live=1, free_at=((90_000, 1),)),
+            "probe/key": Balance(live=1, free_at=((9_000, 1),)),
+            "operator-quota-exhausted/key": Balance(live=1, free_at=((6_000, 1),)),
+            "operator-authentication/key": Balance(live=1, free_at=((9_000, 1),)),
+            "operator-authentication/key/endpoint/3f": Balance(live=1, free_at=((9_000, 1),)),
+            "operator-permission/k": Balance(live=1, free_at=((3_000, 1),)),
             "slots/gone": Balance(held=1),
             "something/else": Balance(live=1),
         },
@@ -300,14 +307,16 @@ def test_status_shows_limits_pauses_and_open_calls():
     )
     (limit,) = now.limits
     assert (limit.model, limit.limit, limit.used, limit.cap, limit.free_at_ms) == ("m", "rpm", 4, 60, 5_000)
-    removed, half_open, paused = now.models
+    removed, half_open, needs_key, paused = now.models
     assert (paused.open_calls, paused.cap, paused.failures, paused.paused_until_ms) == (2, 8, 4, 9_000)
     assert half_open.half_open
     assert removed.cap is None
+    assert (needs_key.operator_reason, half_open.operator_reason) == ("authentication", None)
     shown = [[getattr(cell, "text", cell) for cell in row] for table in status_tables(now, 4_000) for row in table.rows]
     assert ["m", "rpm", "4", "60", "1.0 s"] in shown
     assert ["m", "2", "8", "4", "paused for 5.0 s"] in shown
     assert ["k", "0", "-", "0", "circuit half open: one call at a time"] in shown
+    assert ["key", "0", "-", "0", "circuit open for 5.0 s: authentication; requires operator action"] in shown
     assert ["gone", "1", "-", "0", "in use"] in shown
 
 

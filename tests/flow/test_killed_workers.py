@@ -17,6 +17,8 @@ from fleet import LoopbackProvider, Seen, fleet, registry_file
 from paymaster import Client
 from paymaster.accounting.accounts import Charge, EndedHolder, Hold
 from paymaster.errors import BudgetExceeded, LedgerUnavailable, LimitReached, PaymasterError
+from paymaster.flow.ended_reports import READ_EVERY_MS
+from paymaster.flow.events import Throttled
 from paymaster.ledgers.memory import MemoryLedger
 from paymaster.runtime import run
 
@@ -133,6 +135,24 @@ def test_the_reason_stays_if_the_ledger_does_not_answer(what: str) -> None:
     books.error = LedgerUnavailable("gone")
     with pytest.raises(kind):
         make(books).ask()
+
+
+def test_a_wait_says_what_a_process_that_ended_holds_and_asks_seldom() -> None:
+    books = BooksOfOthers(slots__a=2, slots__other=9)
+    box = Box(registry(model("a", limits=Limits(max_parallel=1))), {"a": [answer()]}, books=books)
+    run(books.reserve(Hold("h", (Charge("slots/a", 1, None, 0),), 600_000), box.runtime.now_ms()))
+    for _ in range(3):
+        with pytest.raises(LimitReached):
+            box.ask(max_wait_ms=2_000)
+    reasons = [event.reason for event in box.events if isinstance(event, Throttled)]
+    assert reasons == ["slots/a: 1 of 1 used, 1 needed; 2 calls are held by a process that ended (pid 4711); charged by the next call"] * 3
+    assert books.asked == 1 + 3  # one for the waits, and one for each error
+    books.error = LedgerUnavailable("gone")
+    box.runtime.advance(READ_EVERY_MS)
+    box.events.clear()
+    with pytest.raises(LimitReached):
+        box.ask(max_wait_ms=2_000)
+    assert [event.reason for event in box.events if isinstance(event, Throttled)] == ["slots/a: 1 of 1 used, 1 needed"]
 
 
 def test_a_call_that_is_answered_or_fails_otherwise_does_not_ask() -> None:

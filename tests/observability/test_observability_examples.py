@@ -42,7 +42,8 @@ def expose(samples) -> dict[str, set[str]]:
     for event in one_event_of_every_kind(samples):
         metrics(event)
     known = registry(model("gpt-4o", limits=Limits(rpm=60, max_parallel=2)), budgets=(Budget(cap_nanousd=10**9, per=("month",)),))
-    balances = {"usd/month/2026-11": Balance(settled=1), "requests/gpt-4o": Balance(live=1), "slots/gpt-4o": Balance(held=1)}
+    circuit = {name: Balance(live=1, free_at=((1_795_422_700_000, 1),)) for name in ("probe/gpt-4o", "operator-permission/gpt-4o")}
+    balances = {"usd/month/2026-11": Balance(settled=1), "requests/gpt-4o": Balance(live=1), "slots/gpt-4o": Balance(held=1), **circuit}
     gauges = LedgerGauges(lambda: (ledger_status(balances, known), 1_795_422_600_123), known)
     text = metrics.exposition(gauges)[0].decode()
     return {sample.name: set(sample.labels) for family in text_string_to_metric_families(text) for sample in family.samples}
@@ -86,6 +87,9 @@ def test_every_metric_is_used_by_a_query(exposed):
         "paymaster_breaker_closings_total",
         "paymaster_lowered_outputs_total",
         "paymaster_model_failures",
+        "paymaster_ended_processes",
+        "paymaster_ended_processes_calls",
+        "paymaster_ended_processes_held_usd",
     }
 
 

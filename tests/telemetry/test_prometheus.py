@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from call_box import Box, answer, failure, model, per_run, registry
 from paymaster import Client
-from paymaster.accounting.accounts import Balance, Queued
+from paymaster.accounting.accounts import Balance, EndedHolder, Queued
 from paymaster.registry.models import Budget, Limits, Registry
 from paymaster.routing.failures import FailureKind
 from paymaster.telemetry.prometheus import PrometheusMetrics
@@ -141,6 +141,7 @@ def test_every_model_of_the_registry_has_exactly_one_breaker_state():
         "breaker/open": Balance(live=1, free_at=((NOON_MS + 61_000, 1),)),
         "probe/open": Balance(live=1, free_at=((NOON_MS + 1_000, 1),)),
         "failures/open": Balance(live=5),
+        "operator-unknown-model/open": Balance(live=1, free_at=((NOON_MS + 1_000, 1),)),
         "breaker/probed": Balance(live=1, free_at=((NOON_MS + 61_000, 1),)),
         "probe/probed": Balance(held=1),
         "slots/probed": Balance(held=1),
@@ -155,6 +156,17 @@ def test_every_model_of_the_registry_has_exactly_one_breaker_state():
     assert figure(samples, "paymaster_open_calls_cap", model="probed") == 4
     assert figure(samples, "paymaster_limit_used", model="probed", limit="rpm") == 12
     assert figure(samples, "paymaster_limit_cap", model="probed", limit="rpm") == 60
+    needed = {of: value for (found, of), value in samples.items() if found == "paymaster_operator_action_required"}
+    assert needed == {frozenset({("model", "open"), ("reason", "unknown_model")}): 1}
+
+
+def test_what_ended_processes_hold_is_added_up():
+    known = registry(model("m"))
+    held = (("1-a", {"usd": 2 * 10**8, "usd/run/x": 10**8, "slots/m": 2}), ("2-b", {"usd": 10**8, "slots/m": 1}), ("3-c", {"tokens/m": 9}))
+    ended = tuple(EndedHolder(name, 1, amounts, NOON_MS) for name, amounts in held)
+    samples = reported([], LedgerGauges(lambda: (ledger_status({}, known, ended=ended), NOON_MS), known))
+    names = ("paymaster_ended_processes", "paymaster_ended_processes_calls", "paymaster_ended_processes_held_usd")
+    assert [round(figure(samples, name), 9) for name in names] == [2, 3, 0.3]
 
 
 def test_calls_in_line_are_counted_by_model():

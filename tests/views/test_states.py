@@ -10,7 +10,12 @@ from paymaster.views.states import budget_name, budget_state, model_state
 
 
 def model(
-    *, open_calls: int = 0, paused_until_ms: int | None = None, circuit: State = State.CLOSED, open_until_ms: int | None = None
+    *,
+    open_calls: int = 0,
+    paused_until_ms: int | None = None,
+    circuit: State = State.CLOSED,
+    open_until_ms: int | None = None,
+    reason: str | None = None,
 ) -> ModelState:
     return ModelState(
         model="m",
@@ -20,6 +25,7 @@ def model(
         paused_until_ms=paused_until_ms,
         circuit=circuit,
         open_until_ms=open_until_ms,
+        operator_reason=reason,
     )
 
 
@@ -37,6 +43,10 @@ def budget(spent: int, cap: int | None, *, held: int = 0, **of: str) -> BudgetSt
         (model(paused_until_ms=500), ("bad", "paused for 0 ms")),
         (model(circuit=State.OPEN, open_until_ms=6_000), ("bad", "circuit open for 5.0 s")),
         (model(circuit=State.OPEN, open_until_ms=6_000, paused_until_ms=2_000), ("bad", "circuit open for 5.0 s")),
+        (
+            model(circuit=State.OPEN, open_until_ms=6_000, reason="unknown_model"),
+            ("bad", "circuit open for 5.0 s: unknown model; requires operator action"),
+        ),
         (model(circuit=State.HALF_OPEN), ("bad", "circuit half open: one call at a time")),
         (model(circuit=State.HALF_OPEN, paused_until_ms=6_000), ("bad", "paused for 5.0 s")),
     ],

@@ -42,6 +42,13 @@ def ended_sentences(status: LedgerStatus, now_ms: int) -> list[str]:
     return [f"{sentence}." for sentence in describe_ended(status.ended, now_ms)]
 
 
+def ended_table(status: LedgerStatus, now_ms: int) -> Table:
+    """The same as a table, for `top`; it may have no rows."""
+    return Table(
+        title="Ended processes", columns=[Column("what they hold")], rows=[[each] for each in describe_ended(status.ended, now_ms)]
+    )
+
+
 def _budget_table(budgets: tuple[BudgetState, ...]) -> Table:
     figures = [Column(title, figures=True) for title in ("spent", "held", "cap", "left")]
     return Table(title="Budgets", columns=[Column("budget"), *figures, Column("state")], rows=[_budget_row(budget) for budget in budgets])

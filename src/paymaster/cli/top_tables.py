@@ -11,7 +11,7 @@ from paymaster.accounting.records import shown_run
 from paymaster.cli.backlog_tables import backlog_table
 from paymaster.cli.flags import Flags
 from paymaster.cli.ledger_access import memory_ledger_error, with_backlog
-from paymaster.cli.status_tables import status_tables
+from paymaster.cli.status_tables import ended_table, status_tables
 from paymaster.cli.terminal import Cell, Column, Table
 from paymaster.errors import LedgerUnavailable, LedgerUnusable
 from paymaster.flow.ports import Books
@@ -75,7 +75,7 @@ class LedgerWatch:
             budgets = replace(
                 budgets, title=f"Budgets ({_MAX_BUDGETS} of {len(status.budgets) + status.hidden_budgets:,}; `paymaster status` shows all)"
             )
-        return [budgets, models, waiting, limits, backlog_table(backlog_in(self._spool)), _call_table(calls)]
+        return [budgets, models, waiting, limits, ended_table(shown, now_ms), backlog_table(backlog_in(self._spool)), _call_table(calls)]
 
 
 @contextmanager

@@ -1,8 +1,9 @@
 """How an attempt gets its hold: ask the ledger, decide what a refusal means, wait in the queue; knows no ledger and no provider."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from paymaster.accounting.account_names import BREAKER, PAUSE, PROBE, SLOTS, account_of
@@ -158,7 +159,7 @@ class CallAdmission:
                 if waiter is None:
                     waiter = self._queue.join(account, attempt.hold.id, self._books, self._runtime, model)
                     await stack.enter_async_context(waiter)
-                waits.report(account, refused)
+                await waits.report(account, refused, partial(self._ended, refused))
                 if not await self._wait(waiter, refused, give_up_at_ms):
                     return deferred(model, refused, self._runtime.now_ms(), patience_ms)
                 attempt = replace(attempt, after_pause=attempt.after_pause or account == account_of(PAUSE, model))
@@ -298,6 +299,10 @@ class CallAdmission:
         elif skip.budget is not None:
             self.over_budget.append(candidate)
         return skip.skipped
+
+    async def _ended(self, refused: Refused | None) -> Sequence[str]:
+        """What processes that ended hold of what the call waits for, in words."""
+        return await self._world.ended_reports.of(refused, self._books, self._runtime.now_ms())
 
     async def _wait(self, waiter: Waiter, refused: Refused | None, give_up_at_ms: int) -> bool:
         before_ms = self._runtime.now_ms()

@@ -85,13 +85,16 @@ class CallEvents:
             )
         )
 
-    def waiting(self, model: str, account: str, refused: Refused | None, outlook: Outlook) -> None:
-        """The call waits in the queue; `refused` is the ledger's answer, None where earlier callers wait for the account."""
+    def waiting(self, model: str, account: str, refused: Refused | None, outlook: Outlook, ended: Sequence[str] = ()) -> None:
+        """The call waits in the queue; `refused` is the ledger's answer, None where earlier callers wait for the account.
+
+        `ended` says what processes that ended hold of it.
+        """
         if refused is None:
             self._throttled(model, account, None, "earlier calls wait for the same limit", outlook)
             return
         wait_ms = None if refused.retry_at_ms is None else max(0, refused.retry_at_ms - refused.at_ms)
-        self._throttled(model, account, wait_ms, describe_limit(refused.shortfalls[0]), outlook)
+        self._throttled(model, account, wait_ms, "; ".join([describe_limit(refused.shortfalls[0]), *ended]), outlook)
 
     def retrying(self, model: str, wait_ms: int, reason: str, outlook: Outlook) -> None:
         """The call backs off and tries the same model again."""

@@ -24,6 +24,7 @@ from paymaster.accounting.accounts import (
 from paymaster.accounting.usage.reading import StreamUsage
 from paymaster.accounting.usage.record import UnknownUsage, Usage
 from paymaster.flow.admission_time import AdmissionTime
+from paymaster.flow.ended_reports import EndedReports
 from paymaster.flow.events import Event
 from paymaster.jsontypes import JsonObject
 from paymaster.operations import Operation
@@ -296,3 +297,4 @@ class World:
     run_later: RunLater | None = None
     admission_time: AdmissionTime = field(default_factory=AdmissionTime)
     levels: dict[str, int] = field(default_factory=dict)
+    ended_reports: EndedReports = field(default_factory=EndedReports)

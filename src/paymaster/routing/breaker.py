@@ -44,6 +44,9 @@ from paymaster.accounting.account_names import BREAKER, FAILURES, PROBE, account
 from paymaster.accounting.accounts import Balance, Change, Charge, Post, Refused
 from paymaster.routing.failures import OPERATOR_KINDS, OPERATOR_PROBE_MS, Failure, FailureKind, asks_for_long, rule_of
 
+REASON_KINDS = tuple(parse(operator_account("", kind.value)).kind for kind in OPERATOR_KINDS)
+"""The kinds of the accounts that say what an operator has to fix."""
+
 HALF_OPEN_MS = 60_000
 """How long a circuit stays half open at least, unless a probe is answered earlier: longer where one call may take longer."""
 

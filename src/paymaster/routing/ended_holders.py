@@ -1,7 +1,8 @@
 """What processes that ended still hold, in words a person can act on. Pure; knows no ledger and no process."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from paymaster.accounting.account_names import PARALLEL, PROBE, SLOTS, is_money, key_of, parse
 from paymaster.accounting.accounts import EndedHolder
@@ -23,6 +24,19 @@ def _blocking(holder: EndedHolder, is_wanted: Callable[[str], bool]) -> dict[str
         for account, amount in holder.held.items()
         if amount and (is_money(account) or parse(account).kind in _BLOCKING) and is_wanted(account)
     }
+
+
+class EndedSum(NamedTuple):
+    """How many processes ended and still hold something, so many calls and so much money."""
+
+    processes: int
+    calls: int
+    money_nanousd: int
+
+
+def sum_held(holders: Collection[EndedHolder]) -> EndedSum:
+    """The holders added up."""
+    return EndedSum(len(holders), sum(map(_calls, holders)), sum(map(_money_nanousd, holders)))
 
 
 def describe_ended(holders: Sequence[EndedHolder], now_ms: int) -> tuple[str, ...]:

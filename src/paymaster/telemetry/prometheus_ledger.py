@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 from paymaster.accounting.money import NANOUSD_PER_USD
 from paymaster.registry.models import Registry
 from paymaster.routing.breaker import State
+from paymaster.routing.ended_holders import sum_held
 from paymaster.version import __version__
 from paymaster.views.ledger_status import LedgerStatus, ModelState
 
@@ -37,6 +38,7 @@ class LedgerGauges(Collector):
         yield from _budgets(now, now_ms)
         yield from _limits(now)
         yield from _models(now, self._registry)
+        yield from _ended(now)
         info = GaugeMetricFamily("paymaster_build_info", "1, with the version that runs.", labels=("version",))
         info.add_metric([__version__], 1)
         yield info
@@ -84,8 +86,15 @@ def _models(status: LedgerStatus, registry: Registry) -> Iterator[Metric]:
     waiting = GaugeMetricFamily("paymaster_waiting_calls", "Calls that wait in the queue, of all workers.", labels=("model",))
     failures = GaugeMetricFamily("paymaster_model_failures", "Failures that count towards opening the breaker.", labels=("model",))
     breaker = GaugeMetricFamily("paymaster_breaker_state", "1 for the state that the model is in.", labels=("model", "state"))
+    operator = GaugeMetricFamily(
+        "paymaster_operator_action_required",
+        "1 while the circuit is open for a reason that only an operator can fix.",
+        labels=("model", "reason"),
+    )
     for name, model in sorted(registry.models.items()):
         state = states.get(name)
+        if state is not None and state.operator_reason is not None:
+            operator.add_metric((name, state.operator_reason), 1)
         calls.add_metric((name,), state.open_calls if state else 0)
         waiting.add_metric((name,), calls_of.get(name, 0))
         failures.add_metric((name,), state.failures if state else 0)
@@ -93,7 +102,20 @@ def _models(status: LedgerStatus, registry: Registry) -> Iterator[Metric]:
             cap.add_metric((name,), model.limits.max_parallel)
         for word in _BREAKER_STATES:
             breaker.add_metric((name, word), int(word == _breaker(state)))
-    yield from (calls, cap, waiting, failures, breaker)
+    yield from (calls, cap, waiting, failures, breaker, operator)
+
+
+def _ended(status: LedgerStatus) -> Iterator[Metric]:
+    """What processes that ended still hold; no label names one."""
+    held = sum_held(status.ended)
+    for name, description, figure in (
+        ("paymaster_ended_processes", "Processes that ended and still hold money or slots.", held.processes),
+        ("paymaster_ended_processes_calls", "Open calls of such processes.", held.calls),
+        ("paymaster_ended_processes_held_usd", "What they hold, in US dollars.", held.money_nanousd / NANOUSD_PER_USD),
+    ):
+        gauge = GaugeMetricFamily(name, description)
+        gauge.add_metric((), figure)
+        yield gauge
 
 
 def _breaker(state: ModelState | None) -> str:

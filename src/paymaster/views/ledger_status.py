@@ -19,6 +19,7 @@ from paymaster.accounting.account_names import (
     BudgetName,
     dimensions_of,
     is_money,
+    operator_reason,
     parse,
     read_budget,
 )
@@ -35,7 +36,7 @@ _WINDOWS: Mapping[str, str] = {
     OUTPUT_TOKENS: "output_tpm",
 }
 LIMIT_KINDS = tuple(_WINDOWS)
-MODEL_KINDS = (SLOTS, PAUSE, BREAKER, PROBE, FAILURES)
+MODEL_KINDS = (SLOTS, PAUSE, BREAKER, PROBE, FAILURES, *breaker.REASON_KINDS)
 _WAITS: Mapping[str, str] = {
     **_WINDOWS,
     SLOTS: "max_parallel",
@@ -86,6 +87,7 @@ class ModelState:
     """One model: calls that are open, how many may be, and failures since its last answer.
 
     `paused_until_ms` is until when its provider asked to wait; `circuit` the breaker's state, and `open_until_ms` when a probe may go.
+    `operator_reason` is the kind of failure that an operator has to fix first, if that is why the circuit is open.
     """
 
     model: str
@@ -95,6 +97,7 @@ class ModelState:
     paused_until_ms: int | None
     circuit: breaker.State
     open_until_ms: int | None
+    operator_reason: str | None = None
 
     @property
     def half_open(self) -> bool:
@@ -289,7 +292,7 @@ class StatusBuilder:
                 cap=None if limits is None else getattr(limits, _WINDOWS[name.kind]),
                 free_at_ms=balance.free_at[0][0] if balance.free_at else None,
             )
-        elif name.subject and name.kind in MODEL_KINDS:
+        elif name.subject and name.endpoint is None and name.kind in MODEL_KINDS:
             self._models.setdefault(name.subject, {})[name.kind] = balance
 
 
@@ -371,6 +374,7 @@ def _model_state(model: str, kinds: Mapping[str, Balance], registry: Registry | 
     nothing, limits = Balance(), _limits_of(model, registry)
     slots, pause, circuit, probe, failures = (kinds.get(kind, nothing) for kind in (SLOTS, PAUSE, BREAKER, PROBE, FAILURES))
     state = breaker.state_of(circuit, probe)
+    reasons = [(kinds[kind].free_at, reason) for kind in kinds if (reason := operator_reason(f"{kind}/{model}")) is not None]
     return ModelState(
         model=model,
         open_calls=slots.held,
@@ -379,6 +383,7 @@ def _model_state(model: str, kinds: Mapping[str, Balance], registry: Registry | 
         paused_until_ms=pause.free_at[-1][0] if pause.total and pause.free_at else None,
         circuit=state,
         open_until_ms=probe.free_at[-1][0] if state is breaker.State.OPEN and probe.free_at else None,
+        operator_reason=max(reasons)[1] if state is breaker.State.OPEN and reasons else None,
     )
 
 

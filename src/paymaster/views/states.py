@@ -25,7 +25,8 @@ def model_state(state: ModelState | None, now_ms: int) -> StateWords:
     if state is None:
         return StateWords("good", "ready")
     if state.open_until_ms is not None:
-        return StateWords("bad", f"circuit open for {_remaining(state.open_until_ms, now_ms)}")
+        reason = "" if state.operator_reason is None else f": {state.operator_reason.replace('_', ' ')}; requires operator action"
+        return StateWords("bad", f"circuit open for {_remaining(state.open_until_ms, now_ms)}{reason}")
     if state.paused_until_ms is not None:
         return StateWords("bad", f"paused for {_remaining(state.paused_until_ms, now_ms)}")
     if state.half_open:

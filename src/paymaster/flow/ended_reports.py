@@ -1,0 +1,35 @@
+"""What processes that ended hold, for the reports of waits: read seldom, for all calls of a process; decides nothing about a call."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from paymaster.accounting.accounts import EndedHolder, Refused
+from paymaster.errors import PaymasterError
+from paymaster.routing.ended_holders import blocking, describe_ended
+
+if TYPE_CHECKING:
+    from paymaster.flow.ports import Books
+
+READ_EVERY_MS = 10_000
+"""On a server a reading is a look at every open hold."""
+
+
+class EndedReports:
+    """The last reading of one process."""
+
+    def __init__(self) -> None:
+        self._read_at_ms: int | None = None
+        self._holders: Sequence[EndedHolder] = ()
+
+    async def of(self, refused: Refused | None, books: "Books", now_ms: int) -> Sequence[str]:
+        """A sentence for each ended process that holds what a refused call waits for; none if the ledger can't be asked."""
+        held = {short.charge.account for short in refused.shortfalls if short.balance.held} if refused is not None else set()
+        if not blocking([EndedHolder("", 1, dict.fromkeys(held, 1), now_ms)], held.__contains__):
+            return ()
+        if self._read_at_ms is None or not 0 <= now_ms - self._read_at_ms < READ_EVERY_MS:
+            self._read_at_ms = now_ms  # first, so that no other call reads meanwhile
+            try:
+                self._holders = await books.ended_holders(now_ms)
+            except PaymasterError:
+                self._holders = ()
+        return describe_ended(blocking(self._holders, held.__contains__), now_ms)
