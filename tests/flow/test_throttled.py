@@ -10,6 +10,7 @@ import pytest
 from call_box import Box, Outcome, answer, failure, model, registry
 from fleet import LoopbackProvider, Seen, registry_file
 from paymaster import AsyncClient, Client
+from paymaster.accounting.accounts import Charge, Hold, ReserveOutcome
 from paymaster.errors import LimitReached, NoModelAvailable, PaymasterError
 from paymaster.flow.events import ModelSkipped
 from paymaster.ledgers.memory import MemoryLedger
@@ -242,6 +243,32 @@ def test_a_call_without_a_fallback_waits_for_an_exhausted_model_and_so_does_one_
     box.outcomes["b"][:] = [failure(FailureKind.AUTHENTICATION)]
     name, waited_ms = took_ms(box)
     assert (name, waited_ms <= 6_000) == ("a", True)
+
+
+class PauseEnds(MemoryLedger):
+    """A ledger at which a pause ends between a refusal and the question whether waiting helps."""
+
+    def __init__(self, runtime: ManualRuntime) -> None:
+        super().__init__()
+        self._runtime, self.armed = runtime, False
+
+    async def reserve(self, hold: Hold, now_ms: int, *, queue_for_ms: int = 0) -> ReserveOutcome:
+        if self.armed and Charge("exhausted/a", 0, 0, 0) in hold.charges:
+            self.armed = False
+            self._runtime.advance(2_000)
+            now_ms += 2_000
+        return await super().reserve(hold, now_ms, queue_for_ms=queue_for_ms)
+
+
+def test_a_pause_that_ends_before_the_question_leaves_the_model_to_be_asked() -> None:
+    runtime = ManualRuntime()
+    books = PauseEnds(runtime)
+    box, outcomes = exhausted_box(runtime, books)
+    assert took_ms(box) == ("b", 2_000)
+    outcomes[:] = [answer("a")]
+    books.armed = True
+    assert took_ms(box) == ("a", 2_000)
+    assert not books.armed
 
 
 def test_why_an_exhausted_model_is_skipped_is_reported() -> None:

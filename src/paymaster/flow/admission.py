@@ -255,8 +255,8 @@ class CallAdmission:
                     as_probe = True
                 elif not beside and (others := breaker.entries_of_others(model, answer)):
                     beside = others
-                elif attempt.has_fallback and not asks_memory and not as_probe and is_paused(model, answer):
-                    asks_memory = True
+                elif attempt.has_fallback and not as_probe and asks_memory != is_paused(model, answer):
+                    asks_memory = not asks_memory  # a pause that ends meanwhile leaves nothing to ask about
                 else:
                     return attempt, answer
             attempt = self._with_hold(
