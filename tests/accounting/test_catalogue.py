@@ -24,7 +24,7 @@ from genai_prices.types import (
 
 from paymaster.accounting.prices.catalogue import Catalogue
 from paymaster.accounting.prices.genai_prices import extract_periods, is_named
-from paymaster.accounting.prices.names import canonical_provider, is_local, spellings, split_prefix, without_snapshots
+from paymaster.accounting.prices.names import canonical_provider, is_local, is_same_model, spellings, split_prefix, without_snapshots
 from paymaster.accounting.prices.price import ALWAYS, Period
 from paymaster.accounting.prices.supplement import Supplement, load_supplement, read_supplement
 
@@ -97,7 +97,7 @@ def test_common_names_of_models_are_understood(provider: str | None, model: str,
         ("openai", "gpt-4o-hyper-2027-01-01"),
         ("openai", "gpt-4o-2027-01-01"),
         ("openai", "gpt-5-nano-hyper"),
-        ("openai", "whisper-1"),
+        ("openai", "tts-1"),
         ("openai", "ft:gpt-7:team::id"),
         ("openai", "gemini-2.5-pro"),
         ("openai", "gemini/gemini-2.5-pro"),
@@ -177,6 +177,22 @@ def test_names_and_prefixes_are_split() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("provider", "one", "other", "same"),
+    [
+        ("anthropic", "claude-opus-4-8", "claude-opus-4-8-20260601", True),
+        ("anthropic", "claude-opus-4-8-20260601", "anthropic/claude-opus-4-8", True),
+        ("bedrock", "us.anthropic.claude-opus-4-8", "claude-opus-4-8", True),
+        ("anthropic", "claude-opus-4-8", "claude-opus-4-7", False),
+        ("anthropic", "claude-opus-4-8-20260601", "claude-opus-4-8-20260701", False),
+        ("openai", "gpt-4o", "gpt-4o-mini", False),
+    ],
+)
+def test_two_names_may_mean_the_same_model(provider: str, one: str, other: str, same: bool) -> None:
+    assert is_same_model(provider, one, other) is same
+    assert is_same_model(provider, other, one) is same
+
+
 # --- What genai-prices' entries can say --------------------------------------------------------------------------------
 
 
@@ -205,7 +221,7 @@ def test_tiers_of_single_rates_become_tiers_of_the_whole() -> None:
     assert {tier.rates.output for tier in price.table.tiers} == {10}
 
 
-@pytest.mark.parametrize("key", ["audio_hours", "input_mchars", "output_reasoning_mtok"])
+@pytest.mark.parametrize("key", ["input_mchars", "output_reasoning_mtok"])
 def test_a_meter_that_no_usage_reports_makes_a_model_unpriced(key: str) -> None:
     assert only(entry(mtok("1", **{key: Decimal(1)}))) is None
 
@@ -229,10 +245,18 @@ def test_an_empty_price_is_free_only_by_name() -> None:
     assert only(entry(ModelPrice(), name="m:free")).is_free
 
 
-def test_video_and_images_take_the_higher_rate() -> None:
+def test_video_and_images_have_rates_of_their_own() -> None:
     price = only(entry(mtok("1", input_image_mtok=Decimal(2), input_video_mtok=Decimal(5), requests_kcount=Decimal(3))))
-    assert price.table.rates(0).input_image == 5
-    assert price.table.rates(0).request == 3000
+    rates = price.table.rates(0)
+    assert (rates.input_image, rates.input_video, rates.request) == (2, 5, 3000)
+
+
+def test_a_model_may_be_billed_by_the_hour_of_audio() -> None:
+    price = only(entry(ModelPrice(audio_hours=Decimal("0.36"), input_audio_hours=Decimal("0.36"))))
+    rates = price.table.rates(0)
+    assert (rates.audio_hour, rates.counts_no_tokens, price.is_free, price.bills_tokens_only) == (360_000, True, False, False)
+    both = only(entry(mtok("1", audio_hours=Decimal(1))))
+    assert (both.table.rates(0).counts_no_tokens, both.bills_tokens_only) == (False, False)
 
 
 def test_an_embedding_s_output_costs_no_less_than_its_input() -> None:
@@ -318,3 +342,6 @@ def test_a_history_may_end() -> None:
 def test_a_mistake_in_the_file_is_refused() -> None:
     with pytest.raises(ValueError, match="Extra inputs are not permitted"):
         read_supplement('version = "1"\n[us_factor]\np = "1.1"\n')
+    model = '[[model]]\nprovider = "p"\nnames = ["a"]\nsource = "https://example.com"\n'
+    with pytest.raises(ValueError, match="a price needs input and output, or search_unit"):
+        read_supplement(f'version = "1"\n{model}periods = [{{ input = "1" }}]\n')

@@ -90,3 +90,57 @@ def test_an_unsent_request_gets_the_amount_to_hold(catalogue: Catalogue) -> None
 )
 def test_holds_match_those_worked_out_by_hand(request_: dict, held: str, catalogue: Catalogue) -> None:
     assert cost_record(request_, catalogue, NOW)["worst_case_usd"] == held
+
+
+@pytest.mark.parametrize(
+    ("key", "hint"),
+    [
+        ("usage", "; it has usage, which should be named raw_usage"),
+        ("usageMetadata", "; it has usageMetadata, which should be named raw_usage"),
+        ("rawusage", "; it has rawusage, which should be named raw_usage"),
+        ("chunks", "; it has chunks, which should be named stream"),
+        ("atempts", "; it has atempts, which should be named attempts"),
+        ("x", ""),
+    ],
+)
+def test_a_line_that_lacks_its_usage_gets_the_keys_that_were_not_found(key: str, hint: str, catalogue: Catalogue) -> None:
+    record = {"provider": "openai", "model": "gpt-4o", key: {"prompt_tokens": 1}}
+    priced = cost_record(record, catalogue, NOW)
+    assert (priced["cost_usd"], priced["reason"]) == (None, "missing_key")
+    assert priced["detail"] == f"the line has none of the keys raw_usage, stream, attempts, search_units, seconds{hint}"
+
+
+@pytest.mark.parametrize(
+    ("record", "detail"),
+    [
+        ({"raw_usage": {"prompt_tokens": 1, "completion_tokens": 1}}, "the line has no model"),
+        (
+            {"model": "gpt-9", "raw_usage": {"prompt_tokens": 1, "completion_tokens": 1}},
+            "the catalogue has no price of model 'gpt-9'",
+        ),
+        (
+            {"provider": "azure", "model": "a", "response_model": "b", "raw_usage": {"prompt_tokens": 1, "completion_tokens": 1}},
+            "the catalogue has no price of response_model 'b' or model 'a' at azure",
+        ),
+        ({"model": "gpt-4o", "raw_usage": {"completion_tokens": 1}}, "the usage has no prompt_tokens or input_tokens"),
+        ({"model": "gpt-4o", "attempts": [{"total_tokens": 1}]}, "attempts[0]: the usage has no prompt_tokens or input_tokens"),
+        ({"model": "gpt-4o", "attempts": [{"model": "gpt-4o"}]}, "attempts[0]: the line has none of the keys"),
+    ],
+)
+def test_a_line_without_a_cost_names_what_is_missing(record: dict, detail: str, catalogue: Catalogue) -> None:
+    assert str(cost_record(record, catalogue, NOW)["detail"]).startswith(detail)
+
+
+@pytest.mark.parametrize("attempts", [5, "x", {}, [1], [None]])
+def test_attempts_that_are_no_list_of_objects_are_refused(attempts: object, catalogue: Catalogue) -> None:
+    with pytest.raises(BadLine, match="attempts: must be a list of JSON objects"):
+        cost_record(LINE | {"attempts": attempts}, catalogue, NOW)
+
+
+def test_the_sources_of_all_attempts_are_named(catalogue: Catalogue) -> None:
+    usage = {"prompt_tokens": 10, "completion_tokens": 1}
+    priced = cost_record(
+        {"model": "gpt-4o", "attempts": [usage, usage, {"provider": "ollama", "model": "x", "raw_usage": usage}]}, catalogue, NOW
+    )
+    assert str(priced["cost_source"]).startswith("catalogue genai-prices ")
+    assert str(priced["cost_source"]).endswith(" and local provider ollama")

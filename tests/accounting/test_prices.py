@@ -47,6 +47,10 @@ RATES = st.builds(
     cache_write_1h=st.none() | RATE,
     input_audio=st.none() | RATE,
     output_audio=st.none() | RATE,
+    input_image=st.none() | RATE,
+    output_image=st.none() | RATE,
+    input_video=st.none() | RATE,
+    output_video=st.none() | RATE,
     web_search=RATE,
     request=RATE,
 )
@@ -68,8 +72,11 @@ USAGES = st.builds(
     cache_write_5m_tokens=COUNT,
     cache_write_1h_tokens=COUNT,
     input_audio_tokens=COUNT,
+    input_image_tokens=COUNT,
+    input_video_tokens=COUNT,
     output_tokens=COUNT,
     output_audio_tokens=COUNT,
+    output_video_tokens=COUNT,
     web_search_requests=st.integers(min_value=0, max_value=5),
     inference_geo=st.sampled_from([None, "us"]),
 )
@@ -90,7 +97,7 @@ def test_no_cost_is_negative_or_above_the_hold_for_its_bounds(price: Price, usag
 
 @given(price=PRICES, usage=USAGES, at=MOMENTS)
 def test_a_batch_is_held_at_the_price_it_is_billed_at(price: Price, usage: Usage, at: datetime) -> None:
-    terms = RequestTerms(caching_possible=True, processing="batch", inference_geo="us", web_searches=5, modalities=("audio",))
+    terms = RequestTerms(caching_possible=True, processing="batch", inference_geo="us", web_searches=5, modalities=("audio", "image"))
     billed = cost(usage, price, at, processing="batch")
     assert isinstance(billed, Cost)
     assert billed.usd <= worst_case(price, usage.prompt_tokens, usage.completion_tokens, cache_control="1h", terms=terms)
@@ -313,3 +320,78 @@ def test_a_moment_is_the_same_in_every_zone() -> None:
     beijing = timezone(timedelta(hours=8))
     assert OFFICE.contains(datetime(2026, 11, 16, 9, tzinfo=beijing))
     assert not OFFICE.contains(datetime(2026, 11, 17, 1, tzinfo=beijing))
+
+
+BY_LENGTH = Price.from_registry(rates("0", "0", audio_hour="360000"))
+BY_UNIT = Price.from_registry(rates("0", "0", search_unit="2000"))
+BOTH = Price.from_registry(rates("1", "2", audio_hour="240000"))
+
+
+@pytest.mark.parametrize(
+    ("usage", "price", "spent"),
+    [
+        (Usage(audio_seconds=usd("60")), BY_LENGTH, "0.006"),
+        (Usage(audio_seconds=usd("0.5")), BY_LENGTH, "0.00005"),
+        (Usage(audio_seconds=usd("1")), Price.from_registry(rates("0", "0", audio_hour="1")), "0.00000000027777777778"),
+        (Usage(audio_seconds=usd("30"), input_tokens=20, output_tokens=10), BOTH, "0.00204"),
+        (Usage(input_tokens=20), BOTH, "0.00002"),
+        (Usage(search_units=3), BY_UNIT, "0.006"),
+        (Usage(search_units=3, input_tokens=1000), BY_UNIT, "0.006"),
+    ],
+)
+def test_search_units_and_the_length_of_audio_are_billed(usage: Usage, price: Price, spent: str) -> None:
+    assert cost(usage, price, MONDAY_NOON).usd == usd(spent)
+
+
+@pytest.mark.parametrize(
+    ("usage", "price", "missing"),
+    [
+        (Usage(audio_seconds=usd("60")), BY_UNIT, "the length of audio"),
+        (Usage(search_units=1), BOTH, "search units"),
+        (Usage(input_tokens=1), BY_UNIT, "tokens"),
+        (Usage(output_tokens=1), BY_LENGTH, "tokens"),
+    ],
+)
+def test_what_a_price_has_no_rate_for_is_unknown_and_not_free(usage: Usage, price: Price, missing: str) -> None:
+    assert cost(usage, price, MONDAY_NOON) == UnknownCost("unknown_model", f"the model has no price for {missing}")
+
+
+@pytest.mark.parametrize(("price", "modalities"), [(BY_UNIT, ()), (BY_LENGTH, ()), (BOTH, ("audio",))])
+def test_no_hold_bounds_search_units_or_the_length_of_audio(price: Price, modalities: tuple[str, ...]) -> None:
+    with pytest.raises(UnknownTier, match="which no limit of the request bounds"):
+        worst_case(price, 1, 1, terms=RequestTerms(modalities=modalities))
+    assert worst_case(BOTH, 10**6, 0) == 1
+
+
+def test_a_factor_of_token_prices_leaves_other_units_as_they_are() -> None:
+    halved = rates("2", "4", search_unit="2000").multiplied(usd("0.5"))
+    assert (halved.input, halved.search_unit, halved.audio_hour) == (1, 2000, None)
+
+
+OWN = Price.from_registry(rates("3", "15"))
+OTHER = Price(table=RateTable.of(rates("5", "25"), [Tier.above(10**6, rates("9", "9"))]), source="x")
+
+
+def passes(*parts: Usage, **fields: object) -> Usage:
+    return Usage(input_tokens=sum(part.input_tokens for part in parts), parts=parts, **fields)  # type: ignore[arg-type]  # any field
+
+
+def test_each_pass_has_the_price_of_its_own_model_and_length() -> None:
+    usage = passes(Usage(input_tokens=10**6), Usage(input_tokens=10**6, model="o"), Usage(input_tokens=2 * 10**6, model="o"))
+    done = cost(usage, OWN, MONDAY_NOON, price_of={"o": OTHER}.get)
+    assert isinstance(done, Cost)
+    assert (done.usd, done.source) == (3 + 5 + 18, "registry and x")
+
+
+def test_a_pass_of_a_model_without_a_price_makes_the_cost_unknown() -> None:
+    usage = passes(Usage(input_tokens=1), Usage(input_tokens=1, model="o"))
+    unknown = UnknownCost("unknown_model", "a pass was made by o, which has no price in the registry or the catalogue")
+    assert cost(usage, OWN, MONDAY_NOON) == unknown
+    assert cost(usage, OWN, MONDAY_NOON, price_of={"p": OTHER}.get) == unknown
+
+
+def test_a_pass_is_priced_in_the_tier_and_place_of_the_answer() -> None:
+    fast = Price(table=OWN.table, source="r", modes=(("fast", RateTable.of(rates("6", "30"))),), us_factor=usd("1.1"))
+    usage = passes(Usage(input_tokens=10**6, model="o"), speed="fast", inference_geo="us")
+    assert cost(usage, fast, MONDAY_NOON, price_of={"o": OTHER}.get).reason == "unknown_tier"
+    assert cost(usage, fast, MONDAY_NOON, price_of={"o": fast}.get).usd == usd("6.6")

@@ -22,10 +22,11 @@ NAMES = """
     input_tokens output_tokens cache_creation cache_creation_input_tokens cache_read_input_tokens iterations server_tool_use
     inputTokens outputTokens totalTokens cacheDetails promptTokenCount totalTokenCount cacheTokensDetails thoughtsTokenCount
     prompt_cache_hit_tokens prompt_cache_miss_tokens cost_in_usd_ticks billed_units eval_count prompt_eval_count
+    num_cached_tokens prompt_token_details prompt_audio_seconds seconds duration search_units
 """
 APIS = """
     openai.chat openai.responses anthropic.messages bedrock.converse gemini.generateContent xai.chat openrouter.chat litellm.usage
-    openai.embeddings
+    openai.embeddings cohere.rerank openai.transcriptions
 """
 
 
@@ -34,7 +35,7 @@ def test_no_usage_object_crashes_the_reader_or_gives_a_negative_count(api: str, 
     usage = read_usage(api, raw)
     if isinstance(usage, Usage):
         assert min(usage.counts) >= 0
-        assert usage.total_tokens > 0 or usage.reported_cost_usd is not None
+        assert usage.total_tokens > 0 or usage.reported_cost_usd is not None or usage.search_units or usage.audio_seconds
     else:
         assert usage.detail
 

@@ -312,3 +312,26 @@ def test_what_came_is_at_most_so_many_tokens(delta: dict, most: int) -> None:
     stream = StreamUsage("openai.chat")
     stream.feed({"choices": [{"delta": delta}]})
     assert stream.delivered_tokens == most
+
+
+def test_the_usage_of_a_choice_counts_if_there_is_one_choice() -> None:
+    usage = {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}
+    choice = {"message": {"content": "hi"}, "usage": usage}
+    assert read_response_usage("moonshot.chat", {"choices": [choice]}) == Usage(input_tokens=3, output_tokens=4)
+    assert isinstance(read_response_usage("moonshot.chat", {"choices": [choice, choice]}), UnknownUsage)
+    assert isinstance(read_response_usage("moonshot.chat", {"choices": [{"message": {"content": "hi"}}]}), UnknownUsage)
+    stream = StreamUsage("moonshot.chat")
+    stream.feed({"choices": [{"index": 0, "delta": {}, "usage": usage}]})
+    assert stream.latest == usage
+    stream.feed({"choices": [{"index": 1, "delta": {}}]})
+    assert stream.latest is None
+    assert isinstance(stream.usage, UnknownUsage)
+
+
+def test_cohere_s_stream_ends_with_its_usage() -> None:
+    end = {
+        "type": "message-end",
+        "delta": {"finish_reason": "COMPLETE", "usage": {"billed_units": {"input_tokens": 3, "output_tokens": 4}}},
+    }
+    text = {"type": "content-delta", "delta": {"message": {"content": {"text": "b"}}}}
+    assert read_stream_usage("cohere.chat", [text, end]) == Usage(input_tokens=3, output_tokens=4)

@@ -185,3 +185,14 @@ def test_fields_that_may_have_usage_are_kept_without_it():
     assembly.add({"choices": [], "x_groq": {"id": "g", "usage": EARLY}, "metadata": {"team": "t"}, "message": "plain"})
     built = assembly.build()
     assert (built["x_groq"], built["metadata"], built["message"], built["usage"]) == ({"id": "g"}, {"team": "t"}, "plain", EARLY)
+
+
+@pytest.mark.parametrize("more", [(), ({"choices": [{"index": 0, "delta": {"content": "b"}}]},)])
+def test_usage_in_a_choice_is_the_answer_s_and_not_the_choice_s(more):
+    usage = {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}
+    assembly = Assembly("moonshot.chat")
+    for chunk in ({"choices": [{"index": 0, "delta": {"content": "a"}, "finish_reason": "stop", "usage": usage}]}, *more):
+        assembly.add(chunk)
+    whole = assembly.build()
+    assert "usage" not in whole["choices"][0]
+    assert whole.get("usage") == (None if more else usage)

@@ -2,18 +2,44 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
+from difflib import get_close_matches
+from functools import reduce
 
 from paymaster.accounting.bounds import MOST_CHOICES, MOST_TOKENS, shown
-from paymaster.accounting.decimals import plain
+from paymaster.accounting.decimals import added, plain
 from paymaster.accounting.prices.catalogue import Catalogue
 from paymaster.accounting.prices.names import canonical_provider
 from paymaster.accounting.prices.price import Cost, Price, RequestTerms, UnknownTier, cost, worst_case
 from paymaster.accounting.usage.reading import read_stream_usage, read_usage, usage_api, with_tier
 from paymaster.accounting.usage.record import UnknownUsage, Usage
 from paymaster.jsontypes import JsonObject
+
+_UNITS = ("search_units", "seconds")
+_ANSWERS = ("raw_usage", "stream", "attempts", *_UNITS)
+_OF_ATTEMPTS = (*_ANSWERS, "usage", "api", "provider", "model")
+"""The keys of which a record of an attempt has at least one, and a usage object none."""
+_MEANT = {
+    "usage": "raw_usage",
+    "usageMetadata": "raw_usage",
+    "usage_metadata": "raw_usage",
+    "token_usage": "raw_usage",
+    "chunks": "stream",
+    "events": "stream",
+    "audio_seconds": "seconds",
+    "duration": "seconds",
+}
+"""Other names for these keys, from answers and logs."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Unpriceable:
+    """Why a line has no cost: a reason for programs, and a sentence."""
+
+    reason: str
+    detail: str
 
 
 class BadLine(ValueError):
@@ -35,27 +61,69 @@ def cost_line(line: str, catalogue: Catalogue, now: datetime) -> str:
 def cost_record(record: JsonObject, catalogue: Catalogue, now: datetime) -> dict[str, object]:
     """The fields to add to a record: `cost_usd` (exact, as text, or None) and `cost_source`; without a cost also `reason` and `detail`.
 
-    A record has `api`, `provider`, `model`, and `raw_usage` or a `stream` of chunks; optionally `at` (ISO 8601, default `now`),
-    `processing`, `speed`, `service_tier` (from the answer) and `requested_service_tier`. A record with `prompt_tokens_upper_bound` is a
-    request that has not been sent; its `worst_case_usd` is the amount to hold. Raises BadLine.
+    A record has `api`, `provider`, `model`, and one of `raw_usage`, a `stream` of chunks, `search_units`, `seconds`, or `attempts`: a list
+    of usage objects, or of records whose missing fields are those of this one; optionally `response_model` (from the answer), `at`
+    (ISO 8601, default `now`), `processing`, `speed`, `service_tier` (from the answer) and `requested_service_tier`. A record with
+    `prompt_tokens_upper_bound` is a request that has not been sent; its `worst_case_usd` is the amount to hold. Raises BadLine.
     """
-    provider, model = _text(record, "provider"), _text(record, "model")
-    price = None if model is None else catalogue.lookup(provider, model, _moment(record, now))
     if "prompt_tokens_upper_bound" in record:
-        return _hold(record, price)
-    usage = _usage(record, provider)
-    if isinstance(usage, UnknownUsage):
-        if price is not None and price.is_free:
-            return {"cost_usd": "0", "cost_source": price.source}
-        return _without("cost_usd", usage.reason, usage.detail)
-    found = cost(usage, price, _moment(record, now), processing=_text(record, "processing"))
+        return _hold(record, _price(record, catalogue, now))
+    attempts = record.get("attempts")
+    found = _cost(record, catalogue, now) if attempts is None else _cost_of_all(record, attempts, catalogue, now)
     if isinstance(found, Cost):
         return {"cost_usd": plain(found.usd), "cost_source": found.source}
     return _without("cost_usd", found.reason, found.detail)
 
 
+def _cost_of_all(record: JsonObject, attempts: object, catalogue: Catalogue, now: datetime) -> Cost | _Unpriceable:
+    """The sum of all attempts; unknown if one is."""
+    if not isinstance(attempts, Sequence) or isinstance(attempts, str) or not all(isinstance(one, Mapping) for one in attempts):
+        raise BadLine("attempts: must be a list of JSON objects")
+    if not attempts:
+        return _Unpriceable("missing_usage", "attempts is an empty list")
+    shared = {name: value for name, value in record.items() if name not in _ANSWERS}
+    costs: list[Cost] = []
+    for position, attempt in enumerate(attempts):
+        own = attempt if any(name in attempt for name in _OF_ATTEMPTS) else {"raw_usage": attempt}
+        answered_by = {} if "model" in own else {"response_model": record.get("response_model")}
+        found = _cost({**shared, "response_model": None, **answered_by, **own}, catalogue, now)
+        if not isinstance(found, Cost):
+            return replace(found, detail=f"attempts[{position}]: {found.detail}")
+        costs.append(found)
+    sources = " and ".join(dict.fromkeys(found.source for found in costs))
+    return Cost(reduce(added, (found.usd for found in costs)), sum(found.nanousd for found in costs), sources)
+
+
+def _cost(record: JsonObject, catalogue: Catalogue, now: datetime) -> Cost | _Unpriceable:
+    price, provider, at = _price(record, catalogue, now), _text(record, "provider"), _moment(record, now)
+    usage = _missing_answer(record) or _usage(record, provider)
+    if isinstance(usage, _Unpriceable | UnknownUsage):
+        return Cost(Decimal(0), 0, price.source) if price is not None and price.is_free else _Unpriceable(usage.reason, usage.detail)
+    if price is None and usage.reported_cost_usd is None:
+        return _no_price(record)
+    found = cost(usage, price, at, processing=_text(record, "processing"), price_of=lambda name: catalogue.lookup(provider, name, at))
+    return found if isinstance(found, Cost) else _Unpriceable(found.reason, found.detail)
+
+
+def _price(record: JsonObject, catalogue: Catalogue, now: datetime) -> Price | None:
+    """The price of the model that the answer names, if it has one, else of the model that was asked."""
+    provider, at = _text(record, "provider"), _moment(record, now)
+    names = (_text(record, "response_model"), _text(record, "model"))
+    found = (catalogue.lookup(provider, name, at) for name in names if name is not None)
+    return next((price for price in found if price is not None), None)
+
+
+def _no_price(record: JsonObject) -> _Unpriceable:
+    names = [f"{key} {name!r}" for key in ("response_model", "model") if (name := _text(record, key)) is not None]
+    if not names:
+        return _Unpriceable("unknown_model", "the line has no model")
+    seller = _text(record, "provider")
+    where = f" at {seller}" if seller is not None else ""
+    return _Unpriceable("unknown_model", f"the catalogue has no price of {' or '.join(names)}{where}")
+
+
 def _usage(record: JsonObject, provider: str | None) -> Usage | UnknownUsage:
-    api = _text(record, "api") or "openai.chat"
+    api = (_text(record, "api") or "openai.chat").removesuffix(".attempts")
     api_provider, _, wire = api.partition(".")
     if api_provider == "openai" and provider is not None:
         # The format is OpenAI's, but providers report reasoning and cost differently.
@@ -63,6 +131,8 @@ def _usage(record: JsonObject, provider: str | None) -> Usage | UnknownUsage:
     stream, raw = record.get("stream"), record.get("raw_usage")
     if isinstance(stream, Sequence) and not isinstance(stream, str):
         usage = read_stream_usage(api, [chunk for chunk in stream if isinstance(chunk, Mapping)])
+    elif raw is None and (units := {name: record[name] for name in _UNITS if record.get(name) is not None}):
+        usage = read_usage(api, units)
     elif raw is None or isinstance(raw, Mapping):
         usage = read_usage(api, raw)
     else:
@@ -75,9 +145,20 @@ def _usage(record: JsonObject, provider: str | None) -> Usage | UnknownUsage:
     return replace(usage, service_tier=tier) if tier is not None else with_tier(usage, _text(record, "requested_service_tier"))
 
 
+def _missing_answer(record: JsonObject) -> _Unpriceable | None:
+    """The keys that the line lacks, and the one that may have been meant; None if it has one of them."""
+    if any(name in record for name in _ANSWERS):
+        return None
+    close = ((name, get_close_matches(name, _ANSWERS, 1)) for name in record)
+    meant = next(((name, _MEANT.get(name) or found[0]) for name, found in close if name in _MEANT or found), None)
+    hint = "" if meant is None else f"; it has {meant[0]}, which should be named {meant[1]}"
+    return _Unpriceable("missing_key", f"the line has none of the keys {', '.join(_ANSWERS)}{hint}")
+
+
 def _hold(record: JsonObject, price: Price | None) -> dict[str, object]:
     if price is None:
-        return _without("worst_case_usd", "unknown_model", "the model has no price in the catalogue")
+        unknown = _no_price(record)
+        return _without("worst_case_usd", unknown.reason, unknown.detail)
     terms = RequestTerms(
         processing=_text(record, "processing"),
         service_tier=_text(record, "service_tier"),

@@ -100,7 +100,7 @@ class Assembly:
                 if isinstance(tokens, list):
                     choice.logprobs.setdefault(name, []).extend(tokens)
         for name, value in given.items():
-            if name not in {"index", "delta", "finish_reason", "logprobs"} and value is not None:
+            if name not in {"index", "delta", "finish_reason", "logprobs", "usage"} and value is not None:
                 choice.extras[name] = value
 
     def _add_delta(self, choice: _Choice, delta: JsonObject) -> None:

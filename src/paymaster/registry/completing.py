@@ -268,7 +268,7 @@ def _price(draft: _Draft, speaks: Connection, model_id: str, sources: Sources) -
         draft.note("price", f"free: local provider {section.provider}")
         return Price.free(f"local provider {section.provider}")
     published = sources.catalogue.lookup(section.provider, model_id, sources.at)
-    if published is not None:
+    if published is not None and published.bills_tokens_only:  # else no hold could bound the call
         draft.note("price", published.source)
         return published
     if speaks.by_address:

@@ -41,14 +41,18 @@ _METERS = {
     "cache_audio_read_mtok": "cache_read_audio",
     "output_audio_mtok": "output_audio",
     "input_image_mtok": "input_image",
-    "input_video_mtok": "input_image",  # usage counts images and video together, so the higher rate is taken
+    "input_video_mtok": "input_video",
     "cache_image_read_mtok": "cache_read_image",
     "output_image_mtok": "output_image",
-    "output_video_mtok": "output_image",
+    "output_video_mtok": "output_video",
     "web_searches_kcount": "web_search",
     "requests_kcount": "request",
+    "audio_hours": "audio_hour",
+    "input_audio_hours": "audio_hour",
 }
-_PER_THOUSAND = frozenset({"web_search", "request"})
+_PER_UNITS = {"web_search": 1_000, "request": 1_000, "audio_hour": 1_000_000}
+"""What turns a rate of the package into one per million."""
+_BASES = frozenset({"input_mtok", "audio_hours", "input_audio_hours"})
 _NOT_IN_USAGE = frozenset({"storage_searches_kcount"})
 _MODE_KEYS = frozenset({"processing", "service_tier", "speed"})
 
@@ -128,7 +132,7 @@ def _is_countable(model: ModelInfo, values: _Values) -> bool:
     """
     if not values:
         return model.id.endswith(":free")
-    return _are_believed(values) and values.keys() <= _METERS.keys() | _NOT_IN_USAGE and "input_mtok" in values
+    return _are_believed(values) and values.keys() <= _METERS.keys() | _NOT_IN_USAGE and not _BASES.isdisjoint(values)
 
 
 def _are_believed(values: _Values) -> bool:
@@ -191,7 +195,7 @@ def _rates(values: _Values, prompt_tokens: int) -> Rates:
     for key, value in values.items():
         meter = _METERS.get(key)
         if meter is not None:
-            rate = _rate(value, prompt_tokens) * (1000 if meter in _PER_THOUSAND else 1)
+            rate = _rate(value, prompt_tokens) * _PER_UNITS.get(meter, 1)
             rates[meter] = max(rate, rates.get(meter, rate))
     free = Decimal(0)
     return Rates(**{"input": free, "output": rates.get("input", free)} | rates)

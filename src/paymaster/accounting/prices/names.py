@@ -137,6 +137,17 @@ def without_snapshots(name: str) -> Iterator[str]:
         yield name
 
 
+def is_same_model(provider: str, one: str, other: str) -> bool:
+    """Whether two names mean the same model at `provider` (any of its names), where one may be a snapshot or an alias of the other."""
+    seller = canonical_provider(provider)
+    first, second = (list(spellings(seller, name))[-1] for name in (one, other))
+    return _is_snapshot(seller, first, second) or _is_snapshot(seller, second, first)
+
+
+def _is_snapshot(provider: str, name: str, base: str) -> bool:
+    return core(provider, base) in (core(provider, shorter) for shorter in without_snapshots(name))
+
+
 def core(provider: str, name: str) -> str:
     """The name without Bedrock's region and vendor (`us.anthropic.claude-opus-5` is `claude-opus-5`); at others the name itself."""
     return _BEDROCK_PREFIX.sub("", name) if provider == "aws" else name

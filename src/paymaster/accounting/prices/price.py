@@ -1,6 +1,6 @@
 """What a call cost, the most it can cost, and how much output an amount pays for; knows a price and not where it came from."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -8,7 +8,7 @@ from typing import Literal
 
 from paymaster.accounting.decimals import decimals_needed, scaled, unscaled
 from paymaster.accounting.money import NANOUSD_PER_USD, scaled_usd_to_nanousd, usd_to_nanousd
-from paymaster.accounting.prices.rates import FREE_RATES, METERS, PeakHours, Rates, RateTable, Tier
+from paymaster.accounting.prices.rates import FREE_RATES, METERS, TOKEN_METERS, PeakHours, Rates, RateTable, Tier
 from paymaster.accounting.usage.record import Usage
 
 STANDARD_TIERS = frozenset({"", "auto", "default", "on_demand", "online", "provisioned", "scale", "standard", "standard_only", "sync"})
@@ -22,7 +22,13 @@ HOLD_HORIZON = timedelta(hours=2)
 
 ENDLESS_OUTPUT_TOKENS = 2**31 - 1
 
-_AUDIO, _IMAGE = ("input_audio", "cache_read_audio", "output_audio"), ("input_image", "cache_read_image", "output_image")
+_MODALITIES = {
+    "audio": (("input_audio", "cache_read_audio"), ("output_audio",)),
+    "image": (("input_image", "cache_read_image", "input_video"), ("output_image", "output_video")),
+}
+_SECONDS_PER_HOUR = 3_600
+_FRACTION_DECIMALS = 12
+"""A price per hour has no end of digits in a second: what is left after so many is rounded up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +69,12 @@ class Price:
         """True if no call can cost anything."""
         tables = [self.table, *(table for _, table in self.modes), *([self.peak_table] if self.peak_table else [])]
         return all(tier.rates.is_free for table in tables for tier in table.tiers)
+
+    @property
+    def bills_tokens_only(self) -> bool:
+        """False if search units or the length of audio are billed too, which no request bounds."""
+        rates = [tier.rates for tier in self.table.tiers]
+        return all(rate.search_unit is None and rate.audio_hour is None for rate in rates)
 
     def mode(self, name: str) -> RateTable | None:
         """The rates of a tier, None if they are unknown."""
@@ -107,32 +119,68 @@ class UnknownCost:
     detail: str
 
 
+PriceOfModel = Callable[[str], Price | None]
+"""The price of another model of the same provider, by the provider's name for it; None if it is unknown."""
+
+
 def cost(
-    usage: Usage, price: Price | None, at: datetime, *, processing: str | None = None, service_tier: str | None = None
+    usage: Usage,
+    price: Price | None,
+    at: datetime,
+    *,
+    processing: str | None = None,
+    service_tier: str | None = None,
+    price_of: PriceOfModel | None = None,
 ) -> Cost | UnknownCost:
     """The cost of a call made `at` this moment. A cost that the provider reports itself wins over every price.
 
     `processing` is `batch` for calls of a batch API. `service_tier` is the tier in the *answer*, not in the request; None takes the tier in
-    the usage.
+    the usage. A pass that names another model has the price that `price_of` finds; without one, the cost of the call is unknown.
     """
     if usage.reported_cost_usd is not None:
         return Cost(usage.reported_cost_usd, usd_to_nanousd(usage.reported_cost_usd), "provider")
     if price is None:
         return UnknownCost("unknown_model", "the model has no price in the registry or the catalogue")
     served = _served_as(processing, usage.speed, usage.service_tier if service_tier is None else service_tier)
-    table = price.at(at) if served is None else price.mode(served)
-    if table is None and served in NEVER_ABOVE_LIST_PRICE:
+    own = _table(price, served, at)
+    if isinstance(own, UnknownCost):
+        return own
+    rates = own.rates(usage.prompt_tokens)
+    if (missing := _missing_rate(usage, rates)) is not None:
+        return UnknownCost("unknown_model", f"the model has no price for {missing}")
+    numbers = _units_parts(usage, rates)  # searches and calls cost the same in every tier
+    sources = [price.source]
+    for part in usage.parts or (usage,):
+        made_by = price if part.model is None else None if price_of is None else price_of(part.model)
+        if made_by is None:
+            return UnknownCost("unknown_model", f"a pass was made by {part.model}, which has no price in the registry or the catalogue")
+        table = _table(made_by, served, at)
+        if isinstance(table, UnknownCost):
+            return table
+        number = _tokens_part(part, table.rates(part.prompt_tokens))
+        factor = made_by.us_factor if usage.inference_geo == "us" else None
+        numbers.append(number if factor is None else _multiplied(number, factor))
+        sources.append(made_by.source)
+    total, decimals = _total(numbers)
+    return Cost(unscaled(total, decimals), scaled_usd_to_nanousd(total, decimals), " and ".join(dict.fromkeys(sources)))
+
+
+def _table(price: Price, served: str | None, at: datetime) -> RateTable | UnknownCost:
+    """The rates of a call that was served like this."""
+    table = None if served is None else price.mode(served)
+    if table is None and (served is None or served in NEVER_ABOVE_LIST_PRICE):
         table = price.at(at)
-    if table is None:
-        return UnknownCost("unknown_tier", f"the price of {served!r} is unknown for this model")
-    passes = [(part, table.rates(part.prompt_tokens)) for part in usage.parts or (usage,)]
-    numbers = [_tokens_part(part, rates) for part, rates in passes]
-    if usage.inference_geo == "us" and price.us_factor is not None:
-        numbers = [_multiplied(number, price.us_factor) for number in numbers]
-    rates = passes[0][1]  # searches and calls cost the same in every tier
-    numbers.append((usage.web_search_requests * rates.units[-2] + rates.units[-1], rates.decimals))
-    number, decimals = _total(numbers)
-    return Cost(unscaled(number, decimals), scaled_usd_to_nanousd(number, decimals), price.source)
+    return UnknownCost("unknown_tier", _unknown_tier(served)) if table is None else table
+
+
+def _missing_rate(usage: Usage, rates: Rates) -> str | None:
+    """What the usage counts and the model has no rate for; a rate of 0 would be wrong."""
+    if usage.search_units and rates.search_unit is None:
+        return "search units"
+    if usage.audio_seconds and rates.audio_hour is None:
+        return "the length of audio"
+    counts_none = not (usage.search_units or usage.audio_seconds)
+    return "tokens" if counts_none and rates.counts_no_tokens and usage.total_tokens else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,7 +204,7 @@ PLAIN_TERMS = RequestTerms()
 
 
 class UnknownTier(LookupError):
-    """A request names a tier whose price is unknown and may be above list price: no hold can bound it."""
+    """No hold can bound the request: it names a tier whose price is unknown, or is billed by what it does not limit."""
 
 
 def worst_case(
@@ -231,16 +279,18 @@ def _billings(price: Price, bound: int, cache_control: str | None, at: datetime 
         inputs.append("cache_write_5m")
     if cache_control == "1h":
         inputs.append("cache_write_1h")
-    for modality, meters in (("audio", _AUDIO), ("image", _IMAGE)):
-        if modality in terms.modalities:
-            inputs += meters[:2]
-            outputs += meters[2:]
+    for modality in terms.modalities:
+        meters_in, meters_out = _MODALITIES[modality]
+        inputs += meters_in
+        outputs += meters_out
     factor = price.us_factor if terms.inference_geo == "us" and price.us_factor is not None else Decimal(1)
     more = decimals_needed((factor,))
     times, one = scaled(factor, more), 10**more
     billings = []
     for table in _tables_within_reach(price, at, terms):
         for longest, rates in table.reachable(bound):
+            if rates.counts_no_tokens or (rates.audio_hour and "audio" in terms.modalities):
+                raise UnknownTier("the model is billed by search units or by the length of audio, which no limit of the request bounds")
             rate = dict(zip(METERS, rates.units, strict=True))
             extras = terms.web_searches * rate["web_search"] + rate["request"]
             fixed = longest * max(rate[meter] for meter in inputs) * times + extras * one
@@ -263,7 +313,11 @@ def _tables_within_reach(price: Price, at: datetime | None, terms: RequestTerms)
         return [table] if tier == "batch" else [*listed, table]
     if tier in NEVER_ABOVE_LIST_PRICE:
         return listed
-    raise UnknownTier(f"the price of {tier!r} is unknown for this model")
+    raise UnknownTier(_unknown_tier(tier))
+
+
+def _unknown_tier(tier: str | None) -> str:
+    return f"the price of {tier!r} is unknown for this model"
 
 
 def _served_as(*words: str | None) -> str | None:
@@ -277,6 +331,17 @@ def _served_as(*words: str | None) -> str | None:
 def _tokens_part(usage: Usage, rates: Rates) -> tuple[int, int]:
     counted = zip(usage.counts, rates.units, strict=False)  # the units of searches and calls follow those of tokens
     return sum(count * unit for count, unit in counted if count), rates.decimals
+
+
+def _units_parts(usage: Usage, rates: Rates) -> list[tuple[int, int]]:
+    """What is billed by other units than tokens: searches, the call itself, search units, the length of audio."""
+    searches, calls, search_units, hours = rates.units[len(TOKEN_METERS) :]
+    number = usage.web_search_requests * searches + calls + usage.search_units * search_units
+    if not usage.audio_seconds:
+        return [(number, rates.decimals)]
+    more = decimals_needed((usage.audio_seconds,)) + _FRACTION_DECIMALS
+    audio = -(-scaled(usage.audio_seconds, more) * hours // _SECONDS_PER_HOUR)
+    return [(number, rates.decimals), (audio, rates.decimals + more)]
 
 
 def _multiplied(number: tuple[int, int], factor: Decimal) -> tuple[int, int]:

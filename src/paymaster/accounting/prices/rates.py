@@ -16,25 +16,30 @@ TOKEN_METERS = (
     "cache_read_audio",
     "input_image",
     "cache_read_image",
+    "input_video",
     "output",
     "output_audio",
     "output_image",
+    "output_video",
 )
 """The kinds of tokens that are billed, in the order of `Usage.counts`."""
 
-METERS = (*TOKEN_METERS, "web_search", "request")
+METERS = (*TOKEN_METERS, "web_search", "request", "search_unit", "audio_hour")
 
 FIVE_MINUTE_WRITE = Decimal("1.25")
 ONE_HOUR_WRITE = Decimal(2)
 
+_FREE = Decimal(0)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rates:
-    """US dollars per million: of tokens, of `web_search` requests, of calls (`request`).
+    """US dollars per million: of tokens, of `web_search` requests, of calls (`request`), of a reranker's `search_unit`s, of `audio_hour`s.
 
     A missing rate has a default that hardly ever underestimates a bill: a cache read costs as much as input; a cache write 1.25 times the
     input (kept five minutes) or twice the input (kept an hour), the usual prices of providers that bill writes; audio and images as much
-    as text. Raises ValueError for a rate that is negative or not finite.
+    as text, video as much as images. A model without a rate for search units or hours is not billed by them. Raises ValueError for a rate
+    that is negative or not finite.
     """
 
     input: Decimal
@@ -48,8 +53,12 @@ class Rates:
     cache_read_image: Decimal | None = None
     output_audio: Decimal | None = None
     output_image: Decimal | None = None
+    input_video: Decimal | None = None
+    output_video: Decimal | None = None
     web_search: Decimal = Decimal(0)
     request: Decimal = Decimal(0)
+    search_unit: Decimal | None = None
+    audio_hour: Decimal | None = None
     decimals: int = field(init=False, repr=False, compare=False)
     """Digits after the point of the longest rate, in dollars per single token or request."""
     units: tuple[int, ...] = field(init=False, repr=False, compare=False)
@@ -63,12 +72,12 @@ class Rates:
         resolved = self._resolved()
         decimals = decimals_needed(resolved.values())
         object.__setattr__(self, "decimals", decimals + 6)
-        object.__setattr__(self, "units", tuple(scaled(resolved[meter], decimals) for meter in METERS))
+        object.__setattr__(self, "units", tuple(scaled(resolved.get(meter, _FREE), decimals) for meter in METERS))
 
     def multiplied(self, factor: Decimal, meters: Iterable[str] = TOKEN_METERS) -> "Rates":
         """A copy with some rates multiplied; calls and searches keep theirs unless named."""
         rates = self._resolved()
-        return Rates(**rates | {meter: multiplied(rates[meter], factor) for meter in meters})
+        return Rates(**rates | {meter: multiplied(rates[meter], factor) for meter in meters if meter in rates})
 
     def replaced(self, **rates: Decimal) -> "Rates":
         """A copy with some rates replaced; missing rates get new defaults."""
@@ -79,6 +88,11 @@ class Rates:
         """True if every rate is zero."""
         return not any(self.units)
 
+    @property
+    def counts_no_tokens(self) -> bool:
+        """True if the model is billed by search units or hours of audio alone, so that a count of tokens has no price."""
+        return (self.search_unit is not None or self.audio_hour is not None) and not any(self.units[: len(TOKEN_METERS)])
+
     def _given(self) -> dict[str, Decimal]:
         rates = ((meter, getattr(self, meter)) for meter in METERS)
         return {meter: rate for meter, rate in rates if rate is not None}
@@ -87,8 +101,10 @@ class Rates:
         read = self.input if self.cache_read is None else self.cache_read
         audio = self.input if self.input_audio is None else self.input_audio
         image = self.input if self.input_image is None else self.input_image
+        output_image = self.output if self.output_image is None else self.output_image
         five_minutes = multiplied(self.input, FIVE_MINUTE_WRITE) if self.cache_write_5m is None else self.cache_write_5m
         one_hour = max(five_minutes, multiplied(self.input, ONE_HOUR_WRITE)) if self.cache_write_1h is None else self.cache_write_1h
+        units = {"search_unit": self.search_unit, "audio_hour": self.audio_hour}
         return {
             "input": self.input,
             "cache_read": read,
@@ -101,9 +117,12 @@ class Rates:
             "cache_read_image": _cached(self.cache_read_image, self.input_image, read),
             "output": self.output,
             "output_audio": self.output if self.output_audio is None else self.output_audio,
-            "output_image": self.output if self.output_image is None else self.output_image,
+            "output_image": output_image,
+            "input_video": image if self.input_video is None else self.input_video,
+            "output_video": output_image if self.output_video is None else self.output_video,
             "web_search": self.web_search,
             "request": self.request,
+            **{meter: rate for meter, rate in units.items() if rate is not None},
         }
 
 

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from datetime import date, datetime, time
 from decimal import Decimal
 from importlib.resources import files
+from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from paymaster.accounting.prices.price import ALWAYS, FOREVER, Period, Price
 from paymaster.accounting.prices.rates import TOKEN_METERS, PeakHours, Rates, RateTable
@@ -30,19 +31,27 @@ class Hours(_TomlRow):
 
 
 class RatesRow(_TomlRow):
-    """A list price with its start; at peak a factor of it, or other rates."""
+    """A list price with its start; at peak a factor of it, or other rates. A model that bills search units alone has no other rates."""
 
     start: datetime = Field(default=ALWAYS, alias="from")
-    input: Decimal
-    output: Decimal
+    input: Decimal | None = None
+    output: Decimal | None = None
     cache_read: Decimal | None = None
+    search_unit: Decimal | None = None
     peak: str | None = None
     peak_factor: Decimal = Decimal(1)
     peak_rates: "RatesRow | None" = None
 
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        if self.search_unit is None and (self.input is None or self.output is None):
+            raise ValueError("a price needs input and output, or search_unit")
+        return self
+
     def rates(self) -> Rates:
         """The list price."""
-        return Rates(input=self.input, output=self.output, cache_read=self.cache_read)
+        free = Decimal(0)
+        return Rates(input=self.input or free, output=self.output or free, cache_read=self.cache_read, search_unit=self.search_unit)
 
     def price(self, hours: Mapping[str, Hours], source: str) -> Price:
         """The price with its peak. Raises KeyError for undefined hours."""

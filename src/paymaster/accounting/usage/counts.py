@@ -42,7 +42,7 @@ def required(source: JsonObject, *names: str) -> int:
     """The same; raises Missing if there is none."""
     value = count(source, *names)
     if value is None:
-        raise Missing(f"the usage has no {names[0]}")
+        raise Missing(f"the usage has no {' or '.join(names)}")
     return value
 
 
@@ -82,17 +82,22 @@ def word(source: JsonObject, *names: str) -> str | None:
 
 
 def money(name: str, value: object) -> Decimal:
-    """Dollars with the digits that the provider wrote, not those of a binary float. Raises Contradiction."""
+    """Dollars with the digits that the provider wrote. Raises Contradiction."""
+    return amount(name, value, LARGEST_CALL_USD)
+
+
+def amount(name: str, value: object, most: int) -> Decimal:
+    """A number from 0 to `most` with the digits that the provider wrote, not those of a binary float. Raises Contradiction."""
     if isinstance(value, bool) or not isinstance(value, int | float | str | Decimal):
         raise Contradiction(f"{name} is not a number: {shown(value)}")
     try:
-        amount = Decimal(value if isinstance(value, int) else str(value))
+        exact = Decimal(value if isinstance(value, int) else str(value))
     except InvalidOperation as error:
         raise Contradiction(f"{name} is not a number: {shown(value)}") from error
-    exponent = amount.as_tuple().exponent
-    if not isinstance(exponent, int) or abs(exponent) > _MOST_DECIMALS or not 0 <= amount <= LARGEST_CALL_USD:
+    exponent = exact.as_tuple().exponent
+    if not isinstance(exponent, int) or abs(exponent) > _MOST_DECIMALS or not 0 <= exact <= most:
         raise Contradiction(f"{name} is not a valid amount: {shown(value)}")
-    return amount
+    return exact
 
 
 def remainder(whole: int, name: str, **parts: int) -> int:
@@ -121,12 +126,15 @@ def _is_finite(value: float | Decimal) -> bool:
     return value.is_finite() if isinstance(value, Decimal) else isinstance(value, int) or math.isfinite(value)
 
 
-def split_by_lifetime(written: int, split: JsonObject) -> tuple[int, int]:
-    """Cache writes kept five minutes and an hour. Without a split all are taken at five minutes, every provider's default."""
+def split_by_lifetime(written: int | None, split: JsonObject) -> tuple[int, int]:
+    """Cache writes kept five minutes and an hour. Without a split all are taken at five minutes, every provider's default.
+
+    Raises Contradiction if the split is not of what was written.
+    """
     five_minutes, one_hour = count(split, "ephemeral_5m_input_tokens"), count(split, "ephemeral_1h_input_tokens")
     parts = (five_minutes or 0) + (one_hour or 0)
     if parts == 0:
-        return written, 0
-    if written not in {0, parts}:
+        return written or 0, 0
+    if written not in {None, parts}:
         raise Contradiction(f"{written} tokens were written to the cache, but {five_minutes} + {one_hour} by lifetime")
     return five_minutes or 0, one_hour or 0

@@ -1,69 +1,26 @@
-"""Reads usage in the own formats of Anthropic, Bedrock, Gemini and Cohere; knows no price."""
+"""Reads usage in the own formats of Bedrock, Gemini and Cohere, and what is billed by other units than tokens; knows no price."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
 
+from paymaster.accounting.bounds import MOST_SECONDS
 from paymaster.accounting.usage.counts import (
     Contradiction,
+    amount,
     count,
     count_or_zero,
     remainder,
     required,
     rows,
     section,
-    split_by_lifetime,
     word,
 )
 from paymaster.accounting.usage.record import Usage
 from paymaster.jsontypes import JsonObject
 
-_OTHER_MODELS = ("advisor", "fallback")
+_MODALITIES = ("AUDIO", "IMAGE", "VIDEO")
+_SECONDS = ("seconds", "audio_seconds", "prompt_audio_seconds", "duration")
 _TRAFFIC_TIERS = {"on_demand_flex": "flex", "on_demand_priority": "priority"}
-
-
-def read_anthropic(raw: JsonObject) -> Usage:
-    """Messages: `input_tokens` excludes tokens read from and written to the cache; thinking is part of the output."""
-    passes = rows(raw, "iterations")
-    if not passes:
-        return _read_pass(raw, raw)
-    # The top-level counts exclude compaction: the bill is the sum of all passes, each priced by its own length.
-    for row in passes:
-        kind = word(row, "type") or ""
-        if kind.startswith(_OTHER_MODELS):
-            raise Contradiction(f"a pass of type {kind} was made by another model, which has another price")
-    parts = tuple(_read_pass(row, {}) for row in passes)
-    top = _read_pass(raw, raw)
-    return Usage(
-        input_tokens=sum(part.input_tokens for part in parts),
-        cache_read_tokens=sum(part.cache_read_tokens for part in parts),
-        cache_write_5m_tokens=sum(part.cache_write_5m_tokens for part in parts),
-        cache_write_1h_tokens=sum(part.cache_write_1h_tokens for part in parts),
-        output_tokens=sum(part.output_tokens for part in parts),
-        reasoning_tokens=top.reasoning_tokens,
-        web_search_requests=top.web_search_requests,
-        service_tier=top.service_tier,
-        speed=top.speed,
-        inference_geo=top.inference_geo,
-        parts=parts,
-    )
-
-
-def _read_pass(raw: JsonObject, top: JsonObject) -> Usage:
-    output = required(raw, "output_tokens")
-    five_minutes, one_hour = split_by_lifetime(count_or_zero(raw, "cache_creation_input_tokens"), section(raw, "cache_creation"))
-    thinking = count_or_zero(section(raw, "output_tokens_details"), "thinking_tokens", "reasoning_tokens")
-    remainder(output, "the output", thinking=thinking)
-    return Usage(
-        input_tokens=required(raw, "input_tokens"),
-        cache_read_tokens=count_or_zero(raw, "cache_read_input_tokens"),
-        cache_write_5m_tokens=five_minutes,
-        cache_write_1h_tokens=one_hour,
-        output_tokens=output,
-        reasoning_tokens=thinking,
-        web_search_requests=count_or_zero(section(top, "server_tool_use"), "web_search_requests"),
-        service_tier=word(top, "service_tier"),
-        speed=word(top, "speed"),
-        inference_geo=word(top, "inference_geo"),
-    )
 
 
 def read_bedrock(raw: JsonObject) -> Usage:
@@ -112,24 +69,27 @@ def read_gemini(raw: JsonObject) -> Usage:
     kinds, of_cached = _by_modality(input_details), _by_modality(rows(raw, "cacheTokensDetails", "cache_tokens_details"))
     out = _by_modality(rows(raw, "candidatesTokensDetails", "candidates_tokens_details"))
     output = _gemini_output(count(raw, "totalTokenCount", "total_token_count"), prompt, tools, candidates, thoughts)
-    audio, image = kinds["AUDIO"], kinds["IMAGE"]
-    if of_cached["any"]:
-        cached_audio, cached_image = of_cached["AUDIO"], of_cached["IMAGE"]
+    audio, image, video = (kinds[kind] for kind in _MODALITIES)
+    if sum(of_cached.values()):
+        cached_audio, cached_image, cached_video = (of_cached[kind] for kind in _MODALITIES)
     else:
-        text = remainder(prompt + tools, "the prompt", audio=audio, images=image)
-        cached_image = min(image, max(0, cached - text))
-        cached_audio = min(audio, max(0, cached - text - cached_image))
-    plain_cached = remainder(cached, "the cached tokens", audio=cached_audio, images=cached_image)
+        left = max(0, cached - remainder(prompt + tools, "the prompt", audio=audio, images=image, video=video))
+        cached_image = min(image, left)
+        cached_video = min(video, left - cached_image)
+        cached_audio = min(audio, left - cached_image - cached_video)
+    plain_cached = remainder(cached, "the cached tokens", audio=cached_audio, images=cached_image, video=cached_video)
     return Usage(
-        input_tokens=remainder(prompt + tools, "the prompt", audio=audio, images=image, cached=plain_cached),
+        input_tokens=remainder(prompt + tools, "the prompt", audio=audio, images=image, video=video, cached=plain_cached),
         cache_read_tokens=plain_cached,
         input_audio_tokens=remainder(audio, "audio", cached=cached_audio),
         cache_read_audio_tokens=cached_audio,
         input_image_tokens=remainder(image, "images", cached=cached_image),
-        cache_read_image_tokens=cached_image,
-        output_tokens=remainder(output, "the output", audio=out["AUDIO"], images=out["IMAGE"]),
+        cache_read_image_tokens=cached_image + cached_video,
+        input_video_tokens=remainder(video, "video", cached=cached_video),
+        output_tokens=remainder(output, "the output", audio=out["AUDIO"], images=out["IMAGE"], video=out["VIDEO"]),
         output_audio_tokens=out["AUDIO"],
         output_image_tokens=out["IMAGE"],
+        output_video_tokens=out["VIDEO"],
         reasoning_tokens=thoughts,
         service_tier=_TRAFFIC_TIERS.get(word(raw, "trafficType", "traffic_type") or "", word(raw, "serviceTier", "service_tier")),
     )
@@ -146,18 +106,36 @@ def _gemini_output(total: int | None, prompt: int, tools: int, candidates: int, 
 
 
 def _by_modality(details: Iterable[JsonObject]) -> dict[str, int]:
-    """Tokens of audio and of images (with video, which has the same price); documents and text are plain tokens. `any` counts all."""
-    kinds = {"AUDIO": 0, "IMAGE": 0, "any": 0}
+    """Tokens by modality; documents are text."""
+    kinds = dict.fromkeys((*_MODALITIES, "TEXT"), 0)
     for row in details:
         modality = (word(row, "modality") or "").rpartition(".")[2].upper()
-        tokens = count_or_zero(row, "tokenCount", "token_count")
-        kinds["any"] += tokens
-        if modality in {"AUDIO", "IMAGE", "VIDEO"}:
-            kinds["IMAGE" if modality == "VIDEO" else modality] += tokens
+        kinds[modality if modality in _MODALITIES else "TEXT"] += count_or_zero(row, "tokenCount", "token_count")
     return kinds
 
 
 def read_cohere(raw: JsonObject) -> Usage:
-    """Cohere's chat: `billed_units` are billed; `tokens` are those that the model saw, and not billed."""
+    """Cohere: `billed_units` are billed; `tokens` are those that the model saw, and not billed. Vectors have no output, ranks no tokens."""
     billed = section(raw, "billed_units")
+    units, images = count_or_zero(billed, "search_units"), count_or_zero(billed, "image_tokens")
+    if count_or_zero(billed, "images") and not images:
+        raise Contradiction("images were billed, but the usage lacks their image_tokens")
+    if units or images:
+        text, output = count_or_zero(billed, "input_tokens"), count_or_zero(billed, "output_tokens")
+        return Usage(input_tokens=text, input_image_tokens=images, output_tokens=output, search_units=units)
     return Usage(input_tokens=required(billed, "input_tokens"), output_tokens=required(billed, "output_tokens"))
+
+
+def read_units(raw: JsonObject) -> Usage | None:
+    """The usage of a call that is billed by search units or by the length of audio, without any token; None if it is another."""
+    seconds, units = audio_seconds(raw), count_or_zero(raw, "search_units")
+    return Usage(audio_seconds=seconds, search_units=units) if seconds or units else None
+
+
+def audio_seconds(raw: JsonObject) -> Decimal:
+    """The length of the audio in seconds, 0 if the usage has none. OpenAI, Mistral and Groq each have another name for it."""
+    for name in _SECONDS:
+        value = raw.get(name)
+        if value is not None and not isinstance(value, Mapping):  # an SDK's dump of a missing value may be {}
+            return amount(name, value, MOST_SECONDS)
+    return Decimal(0)

@@ -14,18 +14,22 @@ from paymaster.accounting.usage.counts import (
     money,
     remainder,
     required,
+    rows,
     section,
     split_by_lifetime,
     word,
 )
+from paymaster.accounting.usage.native import audio_seconds
+from paymaster.accounting.usage.passes import with_passes
 from paymaster.accounting.usage.record import Usage
 from paymaster.jsontypes import JsonObject
 
-_GOOGLE = frozenset({"gemini", "google", "vertex", "vertex_ai"})
+_GOOGLE = frozenset({"gemini", "google", "google_vertex", "google-vertex", "vertex", "vertex_ai", "vertexai"})
 _REASONING_EXCLUDED = frozenset({"grok", "x-ai", "xai"})
 _REPORT_COST = frozenset({"litellm", "openrouter", "perplexity"})
 _TICKS_DECIMALS = 10  # xAI: one dollar is 10,000,000,000 ticks (docs.x.ai/developers/cost-tracking)
 _PROMPT, _COMPLETION = ("prompt_tokens", "input_tokens"), ("completion_tokens", "output_tokens")
+_PROMPT_DETAILS = ("prompt_tokens_details", "input_tokens_details", "input_token_details")
 
 
 def read_openai(provider: str, wire: str, raw: JsonObject) -> Usage:
@@ -44,7 +48,7 @@ def read_openai(provider: str, wire: str, raw: JsonObject) -> Usage:
 
 def _read_counts(provider: str, wire: str, raw: JsonObject, reported: Decimal | None) -> Usage:
     """The prompt includes cached and written tokens; the total shows whether the output includes reasoning."""
-    details = section(raw, "prompt_tokens_details", "input_tokens_details", "input_token_details")
+    details = section(raw, *_PROMPT_DETAILS)
     out = section(raw, "completion_tokens_details", "output_tokens_details", "output_token_details")
     prompt, completion = required(raw, *_PROMPT), required(raw, *_COMPLETION)
     cached = _cached(raw, details, prompt)
@@ -57,10 +61,11 @@ def _read_counts(provider: str, wire: str, raw: JsonObject, reported: Decimal | 
     counts_images = wire != "chat" and provider != "litellm"
     image = remainder(count_or_zero(details, "image_tokens"), "images", cached=cached_image) if counts_images else 0
     reasoning = count_or_zero(out, "reasoning_tokens") or count_or_zero(raw, "reasoning_tokens")
-    output = _output(provider, wire, raw, prompt, completion, reasoning)
+    seconds = audio_seconds(raw)
+    output = completion if seconds else _output(provider, wire, raw, prompt, completion, reasoning)  # Mistral's total counts audio too
     output_audio = count_or_zero(out, "audio_tokens")
     output_image = 0 if wire == "chat" else count_or_zero(out, "image_tokens")
-    return Usage(
+    usage = Usage(
         input_tokens=remainder(prompt, "the prompt", cached=cached, written=five_minutes + one_hour, audio=audio, images=image),
         cache_read_tokens=remainder(cached, "the cached tokens", audio=cached_audio, images=cached_image if counts_images else 0),
         cache_write_5m_tokens=five_minutes,
@@ -74,15 +79,17 @@ def _read_counts(provider: str, wire: str, raw: JsonObject, reported: Decimal | 
         output_image_tokens=output_image,
         reasoning_tokens=reasoning,
         web_search_requests=_searches(raw, details),
+        audio_seconds=seconds,
         service_tier=word(raw, "service_tier"),
         speed=word(raw, "speed"),
         inference_geo=word(raw, "inference_geo"),
         reported_cost_usd=reported,
     )
+    return with_passes(usage, raw) if rows(raw, "iterations") else usage
 
 
 def _cached(raw: JsonObject, details: JsonObject, prompt: int) -> int:
-    """DeepSeek has `prompt_cache_hit_tokens` and repeats it in the details; Moonshot and litellm repeat it at the top level."""
+    """DeepSeek has `prompt_cache_hit_tokens` and repeats it in the details; Moonshot, Mistral and litellm repeat it at the top level."""
     hit, miss = count(raw, "prompt_cache_hit_tokens"), count(raw, "prompt_cache_miss_tokens")
     if hit is not None and miss is not None and hit + miss != prompt:
         raise Contradiction(f"{hit} cache hits and {miss} misses are not the prompt's {prompt} tokens")
@@ -91,17 +98,33 @@ def _cached(raw: JsonObject, details: JsonObject, prompt: int) -> int:
     return agreed(
         cached_tokens=count(details, "cached_tokens", "cache_read_input_tokens"),
         prompt_cache_hit_tokens=hit,
-        cache_read_input_tokens=count(raw, "cache_read_input_tokens", "cached_tokens"),
+        cache_read_input_tokens=count(raw, "cache_read_input_tokens", "cached_tokens", "num_cached_tokens"),
+        prompt_token_details=count(section(raw, "prompt_token_details"), "cached_tokens"),
     )
 
 
 def _written(raw: JsonObject, details: JsonObject) -> tuple[int, int]:
-    written = agreed(
-        cache_write_tokens=count(details, "cache_write_tokens", "cache_creation_tokens", "cache_creation_input_tokens"),
-        cache_creation_input_tokens=count(raw, "cache_creation_input_tokens"),
-    )
+    own = count(details, "cache_write_tokens", "cache_creation_tokens", "cache_creation_input_tokens")
+    repeated = count(raw, "cache_creation_input_tokens")
+    written = agreed(cache_write_tokens=own, cache_creation_input_tokens=repeated)
+    if written == 0 and (own is not None or repeated is not None):
+        return 0, 0  # of a stream whose later counts have no writes, litellm keeps the first counts' lifetimes
     split = section(details, "cache_creation_token_details", "cache_creation") or section(raw, "cache_creation")
-    return split_by_lifetime(written, split)
+    return split_by_lifetime(written or None, split)
+
+
+def read_embeddings(provider: str, raw: JsonObject) -> Usage:
+    """Vectors and ranks have no output. Raises Missing and Contradiction."""
+    tokens = required(raw, *_PROMPT, "total_tokens")
+    details = section(raw, *_PROMPT_DETAILS)
+    kinds = {kind: count_or_zero(details, f"{kind}_tokens") for kind in ("audio", "image", "video")}
+    return Usage(
+        input_tokens=remainder(tokens, "the input", **kinds),
+        input_audio_tokens=kinds["audio"],
+        input_image_tokens=kinds["image"],
+        input_video_tokens=kinds["video"],
+        reported_cost_usd=reported_cost(provider, raw),
+    )
 
 
 def _output(provider: str, wire: str, raw: JsonObject, prompt: int, completion: int, reasoning: int) -> int:

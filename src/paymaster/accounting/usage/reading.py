@@ -7,18 +7,21 @@ An `api` is `<provider>.<wire>`: `openai.chat`, `openai.responses`, `openai.embe
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from paymaster.accounting.usage.counts import Contradiction, Missing, required, section, word
-from paymaster.accounting.usage.native import read_anthropic, read_bedrock, read_cohere, read_gemini
-from paymaster.accounting.usage.openai import read_openai, reported_cost
+from paymaster.accounting.usage.counts import Contradiction, Missing, required, rows, section, word
+from paymaster.accounting.usage.native import read_bedrock, read_cohere, read_gemini, read_units
+from paymaster.accounting.usage.openai import read_embeddings, read_openai
 from paymaster.accounting.usage.output import output_bound
+from paymaster.accounting.usage.passes import later_counts, read_anthropic
 from paymaster.accounting.usage.record import UnknownUsage, Usage
 from paymaster.jsontypes import JsonObject
 
 _ANTHROPIC_WIRES = frozenset({"invoke", "invoke_model", "messages"})
 _BEDROCK_WIRES = frozenset({"converse", "converse_stream", "conversestream"})
 _GEMINI_WIRES = frozenset({"generate_content", "generatecontent", "streamgeneratecontent"})
+_INPUT_WIRES = frozenset({"embeddings", "rerank"})
+_TOKENS = frozenset({"prompt_tokens", "input_tokens", "completion_tokens", "output_tokens", "total_tokens"})
 _OLLAMA = ("prompt_eval_count", "eval_count")
-_PARENTS = ("x_groq", "response", "metadata", "message")
+_PARENTS = ("x_groq", "response", "metadata", "message", "delta")
 _MAY_REPORT = frozenset({"usage", "usageMetadata", "usage_metadata", "service_tier", *_OLLAMA, *_PARENTS})
 """The fields of an answer or a chunk that may hold usage or the service tier, themselves or inside of them."""
 
@@ -44,7 +47,7 @@ def read_usage(api: str, raw: JsonObject | None) -> Usage | UnknownUsage:
         return UnknownUsage("missing_usage", str(error))
     except Contradiction as error:
         return UnknownUsage("inconsistent_usage", str(error))
-    if usage.reported_cost_usd is not None or usage.prompt_tokens:
+    if usage.reported_cost_usd is not None or usage.prompt_tokens or usage.search_units or usage.audio_seconds:
         return usage
     if usage.completion_tokens:
         return UnknownUsage("inconsistent_usage", "there is output but no prompt")
@@ -77,14 +80,25 @@ class StreamUsage:
     output came; `finished`: each choice that began has its finish reason.
     """
 
-    __slots__ = ("_anthropic", "_api", "_begun", "_delta_seen", "_ended", "_latest", "_overtaken", "_tier", "delivered_tokens")
+    __slots__ = (
+        "_anthropic",
+        "_api",
+        "_begun",
+        "_delta_seen",
+        "_ended",
+        "_latest",
+        "_of_choice",
+        "_overtaken",
+        "_tier",
+        "delivered_tokens",
+    )
 
     def __init__(self, api: str) -> None:
         self._api = api
         self._anthropic = _wire(api)[1] in _ANTHROPIC_WIRES
         self._latest: JsonObject | None = None
         self._tier: str | None = None
-        self._delta_seen = self._overtaken = False
+        self._delta_seen = self._overtaken = self._of_choice = False
         self._begun: set[object] = set()
         self._ended: set[object] = set()
         self.delivered_tokens = 0
@@ -104,12 +118,12 @@ class StreamUsage:
         self._tier = word(body, "service_tier") or word(section(body, "response"), "service_tier") or self._tier
         if self._anthropic:
             self._feed_anthropic(body)
-        elif found := usage_object(self._api, body):
+        elif (found := _usage_of_all(self._api, body)) and not (self._latest and _is_placeholder(found)):
             self.report(found)
 
     def report(self, usage: JsonObject) -> None:
         """Take a usage object that came outside of a chunk, after everything so far."""
-        self._latest, self._overtaken = usage, False
+        self._latest, self._overtaken, self._of_choice = usage, False, False
 
     @property
     def finished(self) -> bool:
@@ -124,7 +138,12 @@ class StreamUsage:
     @property
     def latest(self) -> JsonObject | None:
         """The last usage object, as it came; None if there is none, or output came after it."""
-        return None if self._overtaken else self._latest
+        return None if self._overtaken or self._is_partial else self._latest
+
+    @property
+    def _is_partial(self) -> bool:
+        """Whether the latest usage is one choice's of several."""
+        return self._of_choice and self.choices > 1
 
     @property
     def usage(self) -> Usage | UnknownUsage:
@@ -133,6 +152,8 @@ class StreamUsage:
             return UnknownUsage("missing_usage", "the stream ended before its message_delta, so the output was never counted")
         if self._overtaken:
             return OVERTAKEN
+        if self._is_partial:
+            return UnknownUsage("inconsistent_usage", "each choice has usage of its own, which may be a part of the answer's or all of it")
         usage = with_tier(read_usage(self._api, self._latest), self._tier)
         return _with_output(usage, has_output=self.delivered_tokens > 0)
 
@@ -142,7 +163,15 @@ class StreamUsage:
         usage = with_tier(read_usage(self._api, self._latest), self._tier)
         if isinstance(usage, UnknownUsage) or usage.parts or not usage.prompt_tokens:
             return None
-        return replace(usage, output_tokens=0, output_audio_tokens=0, output_image_tokens=0, reasoning_tokens=0, reported_cost_usd=None)
+        return replace(
+            usage,
+            output_tokens=0,
+            output_audio_tokens=0,
+            output_image_tokens=0,
+            output_video_tokens=0,
+            reasoning_tokens=0,
+            reported_cost_usd=None,
+        )
 
     def _follow(self, choices: list[object]) -> None:
         for position, choice in enumerate(choices):
@@ -152,19 +181,28 @@ class StreamUsage:
                 self._begun.add(key)
                 if choice.get("finish_reason"):
                     self._ended.add(key)
+                if found := section(choice, "usage"):
+                    self.report(found)
+                    self._of_choice = True
 
     def _feed_anthropic(self, body: JsonObject) -> None:
         """`message_start` has the prompt's counts; each `message_delta` has the counts so far, sometimes with a longer prompt."""
         found = section(body, "usage") or section(section(body, "message"), "usage")
         if found:
             self._delta_seen = self._delta_seen or "message" not in body
-            known = {name: value for name, value in found.items() if value is not None}
             before = {name: value for name, value in (self._latest or {}).items() if not (self._overtaken and name.startswith("output"))}
-            self.report({**before, **known})
+            self.report(later_counts(before, found))
 
 
 def usage_object(api: str, body: JsonObject) -> JsonObject | None:
-    """The usage object in an answer or a chunk; None if there is none."""
+    """The usage object in an answer or a chunk; None if there is none. That of a choice counts if there is one choice only (Moonshot)."""
+    if (found := _usage_of_all(api, body)) is not None:
+        return found
+    choices = rows(body, "choices")
+    return section(choices[0], "usage") or None if len(choices) == 1 else None
+
+
+def _usage_of_all(api: str, body: JsonObject) -> JsonObject | None:
     of_gemini = section(body, "usageMetadata", "usage_metadata")
     if of_gemini or _wire(api)[1] in _GEMINI_WIRES:
         return of_gemini or None
@@ -172,6 +210,11 @@ def usage_object(api: str, body: JsonObject) -> JsonObject | None:
         return {name: body[name] for name in _OLLAMA if name in body}
     parents = (body, *(section(body, name) for name in _PARENTS))
     return next((found for parent in parents if (found := section(parent, "usage"))), None)
+
+
+def _is_placeholder(usage: JsonObject) -> bool:
+    """Whether nothing is counted: some servers end with such a figure after the real one."""
+    return all(_is_placeholder(value) if isinstance(value, Mapping) else not value or isinstance(value, str) for value in usage.values())
 
 
 def with_tier(usage: Usage | UnknownUsage, tier: str | None) -> Usage | UnknownUsage:
@@ -206,11 +249,12 @@ def _read(provider: str, wire: str, raw: JsonObject) -> Usage:
         return read_bedrock(raw)
     if wire in _GEMINI_WIRES or "promptTokenCount" in raw or "prompt_token_count" in raw:
         return read_gemini(raw)
-    if wire == "embeddings":
-        tokens = required(raw, "prompt_tokens", "input_tokens", "total_tokens")
-        return Usage(input_tokens=tokens, reported_cost_usd=reported_cost(provider, raw))
-    if "eval_count" in raw or "prompt_eval_count" in raw:
-        return Usage(input_tokens=required(raw, "prompt_eval_count"), output_tokens=required(raw, "eval_count"))
     if "billed_units" in raw:
         return read_cohere(raw)
+    if wire in _INPUT_WIRES and not _TOKENS.isdisjoint(raw):
+        return read_embeddings(provider, raw)
+    if "eval_count" in raw or "prompt_eval_count" in raw:
+        return Usage(input_tokens=required(raw, "prompt_eval_count"), output_tokens=required(raw, "eval_count"))
+    if _TOKENS.isdisjoint(raw) and (units := read_units(raw)) is not None:
+        return units
     return read_openai(provider, wire, raw)
