@@ -267,6 +267,30 @@ def test_a_stream_of_anthropics_own_api_is_assembled_and_counted(lite, lite_call
     )
 
 
+PASSES = {
+    "input_tokens": 500, "output_tokens": 300, "iterations": [
+        {"type": "message", "input_tokens": 500, "output_tokens": 300},
+        {"type": "advisor_message", "model": "claude-opus-4-8", "input_tokens": 800, "output_tokens": 200},
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_the_passes_of_another_model_stay_apart(lite, lite_call, raw, wire, streamed):
+    events = anthropic_events(whole=True)
+    delta = {"type": "message_delta", "delta": {"stop_reason": "end_turn", "stop_sequence": None}, "usage": PASSES}
+    events[4] = f"event: message_delta\ndata: {json.dumps(delta)}\n\n".encode()
+    sent = wire.events(*events) if streamed else wire.whole(json.dumps({**ANTHROPIC, "usage": PASSES}).encode())
+    endpoint = raw(sent)
+    call = lite_call(endpoint.base_url.removesuffix("/v1"), provider="anthropic", name="claude-sonnet-4-5", body={"max_tokens": 50})
+    reply = lite.stream(call)[1] if streamed else lite.send(call)
+    assert isinstance(reply, ProviderReply), reply
+    assert reply.usage.parts == (
+        Usage(input_tokens=500, output_tokens=300),
+        Usage(input_tokens=800, output_tokens=200, model="claude-opus-4-8"),
+    )
+
+
 def test_a_cost_that_litellm_computes_itself_is_not_the_provider_s(lite, lite_call, raw, wire):
     endpoint = raw(wire.events(*anthropic_events(whole=True)))
     call = lite_call(endpoint.base_url.removesuffix("/v1"), provider="anthropic", name="claude-sonnet-4-5", body={"max_tokens": 50})

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from call_box import HELLO, failure, model, per_run, registry
+from call_box import HELLO, failure, model, per_run, price, registry
 from paymaster.accounting.accounts import Balance, Charge, Held, Hold
 from paymaster.accounting.tokens.counter import TokenCounter
 from paymaster.accounting.usage.record import UnknownUsage, Usage
@@ -75,7 +75,12 @@ def test_bills() -> None:
     assert bill(priced, Ended(usage=USED)).billed == "exact"
     assert bill(priced, Ended(usage=UnknownUsage("missing_usage", ""))).cost_nanousd == priced.held_nanousd
     assert bill(priced, Ended(usage=None, failure=failure(FailureKind.THROTTLED))).cost_nanousd == 0
-    assert bill(priced, Ended(usage=Usage(input_tokens=1, service_tier="priority"))).billed == "assumed"
+    unknown = bill(priced, Ended(usage=Usage(input_tokens=1, service_tier="priority")))
+    assert (unknown.billed, unknown.basis) == ("assumed", "the price of 'priority' is unknown for this model")
+    assert bill(priced, Ended(usage=Usage(input_tokens=10**12))).basis is None
+    two = Usage(input_tokens=20, parts=(Usage(input_tokens=10), Usage(input_tokens=10, model="o")))
+    assert bill(priced, Ended(usage=two), {"o": price("5", "5")}.get).cost_nanousd == 60_000
+    assert bill(priced, Ended(usage=two)).billed == "assumed"
     assert bill(free_of_price, Ended(usage=USED)).billed == "unpriced"
     assert bill(free_of_price, Ended(usage=None)).billed == "unpriced"
 

@@ -22,6 +22,7 @@ from paymaster.routing.budgets import BudgetsLeft, budgets_left
 from paymaster.routing.charges import WINDOW_MARGIN_MS
 from paymaster.routing.failures import Billed, Failure, FailureKind
 from paymaster.routing.interruptions import describe_charge, estimate, was_interrupted
+from paymaster.routing.passes import price_of_pass
 from paymaster.routing.planning import Candidate, count_bytes
 from paymaster.routing.requests import Request
 from paymaster.routing.settling import (
@@ -181,7 +182,8 @@ class Attempt:
     async def _settle(self, ended: Ended) -> None:
         """Pay, record, report. If the ledger is unavailable the hold stays, and is charged in full when its lease ends."""
         planned, books, now_ms = self._planned, self._world.books, self._runtime.now_ms()
-        charged = bill(planned.candidate, ended)
+        candidate, registry = planned.candidate, self._world.registry
+        charged = bill(candidate, ended, price_of_pass(registry, candidate.model, candidate.at, self._world.published_price))
         record = attempt_record(planned, ended, charged)
         work = settlement(planned, ended, charged, record, self._held, self._policy)
         try:

@@ -136,11 +136,14 @@ class LitellmProvider:
                 if chunk is None:
                     break
                 body = _dumped(chunk, call)
-                if "usage" in body and not _usage_is_final(answer):
-                    del body["usage"]
                 heard_ms, silence_limit_ms = self._now_ms(), call.timeouts.between_chunks_ms
                 first_token_ms = heard_ms - began_ms if first_token_ms is None else first_token_ms
                 reported = _report_usage(answer, reported, assembly, call)
+                if "usage" in body and isinstance(getattr(answer, "chunks", None), list):
+                    # litellm's sum of them, which lacks a model's passes, or its own estimate, which is not exact.
+                    del body["usage"]
+                    if _usage_is_final(answer) and (own := assembly.usage.latest) is not None:
+                        body["usage"] = own
                 assembly.add(body)
                 yield ProviderChunk(body, so_far=assembly.usage)
             ended = self._ended(answer, assembly, call, began_ms, first_token_ms)

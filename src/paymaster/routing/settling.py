@@ -8,7 +8,7 @@ from paymaster.accounting.accounts import Balance, Charge, Held, Hold, Post, Set
 from paymaster.accounting.bounds import LARGEST_CALL_NANOUSD
 from paymaster.accounting.corrections import Correction
 from paymaster.accounting.money import format_usd
-from paymaster.accounting.prices.price import Cost, cost
+from paymaster.accounting.prices.price import Cost, PriceOfModel, UnknownCost, cost
 from paymaster.accounting.records import AttemptRecord
 from paymaster.accounting.usage.record import UnknownUsage, Usage
 from paymaster.operations import Operation
@@ -81,22 +81,26 @@ class AttemptCost:
     basis: str | None = None
 
 
-def bill(candidate: Candidate, ended: Ended) -> AttemptCost:
-    """The exact cost where the usage is known; nothing where the provider surely did not bill; else a bound, or the whole hold."""
+def bill(candidate: Candidate, ended: Ended, price_of: PriceOfModel | None = None) -> AttemptCost:
+    """The exact cost where the usage is known; nothing where the provider surely did not bill; else a bound, or the whole hold.
+
+    `price_of` has the prices of other models, for an answer with passes of theirs.
+    """
     failure = ended.failure
     if failure is not None and failure.billed is Billed.NO:
         return AttemptCost(0, "not billed", "none")
     price = candidate.model.price
+    why = ended.usage.detail if isinstance(ended.usage, UnknownUsage) else None
     if isinstance(ended.usage, Usage):
-        exact = cost(ended.usage, price, candidate.at)
+        exact = cost(ended.usage, price, candidate.at, price_of=price_of)
         if isinstance(exact, Cost) and exact.nanousd <= LARGEST_CALL_NANOUSD:
             return AttemptCost(exact.nanousd, exact.source, "exact")
+        why = exact.detail if isinstance(exact, UnknownCost) else None
     if price is None:
         return AttemptCost(0, "unpriced", "unpriced")
     interrupted = ended.interrupted
     if isinstance(interrupted, Estimate):
         return AttemptCost(interrupted.cost_nanousd, f"estimate ({price.source})", "estimated", interrupted.basis)
-    why = ended.usage.detail if isinstance(ended.usage, UnknownUsage) else None
     basis = interrupted.basis if interrupted is not None else why
     return AttemptCost(candidate.held_nanousd, f"hold ({price.source})", "assumed", basis)
 
