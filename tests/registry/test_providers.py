@@ -77,6 +77,27 @@ def test_a_base_url_is_completed_with_the_usual_path(provider_id, base_url, api_
     assert connection(provider(provider_id), "m", base_url=base_url, api_version=api_version).base_url == expected
 
 
+@pytest.mark.parametrize(
+    ("provider_id", "base_url", "expected"),
+    [
+        ("google", "https://aiplatform.googleapis.com/v1/projects/p/locations/global/endpoints/openapi", "google.chat"),
+        ("openai_compatible", "https://us-east5-aiplatform.googleapis.com/v1/projects/p/endpoints/openapi", "google.chat"),
+        ("openai", "https://generativelanguage.googleapis.com/v1beta/openai", "google.chat"),
+        ("openrouter", "https://eu.openrouter.ai/api/v1", "openrouter.chat"),
+        ("openai", "https://openrouter.ai/api/v1", "openrouter.chat"),
+        ("openai", "https://api.x.ai/v1", "xai.chat"),
+        ("openai", "https://eu.api.openai.com/v1", "openai.chat"),
+        ("openrouter", "https://notopenrouter.ai/api/v1", "openai.chat"),
+        ("google", "https://proxy.example.com/v1", "openai.chat"),
+        ("google", "http://localhost:11434/v1", "openai.chat"),
+        ("litellm_proxy", "https://proxy.example.com/v1", "litellm.usage"),
+        ("groq", None, "groq.chat"),
+    ],
+)
+def test_usage_is_read_as_the_host_s_own_provider_reports_it(provider_id, base_url, expected):
+    assert connection(provider(provider_id), "m", base_url=base_url).usage_api == expected
+
+
 def test_the_adapter_follows_from_provider_and_registry():
     assert connection(provider("anthropic"), "m").adapter == LITELLM
     assert connection(provider("anthropic"), "m", base_url="http://localhost:1", adapter=OPENAI_HTTP).adapter == OPENAI_HTTP

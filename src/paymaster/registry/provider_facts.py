@@ -34,7 +34,8 @@ class ProviderFacts:
 
     `base_url` is its endpoint, None if every customer has another one (`needs_base_url`) or if litellm knows it. `root_path` completes an
     address without a path. `local` providers run on the user's machines and are free by declaration. `key_variables` are alternatives, the
-    usual one first. `usage_api` is the format of its usage, if it isn't the adapter's usual one; `litellm_prefix` is litellm's name for it.
+    usual one first. `usage_api` is the format of its usage, if it isn't the adapter's usual one, also at its other hosts `usage_hosts`.
+    `litellm_prefix` is litellm's name for it.
     The endpoint rejects `unsupported_params`, and reads the message fields `readable_extras` beyond OpenAI's. An embeddings request may
     have `max_inputs` texts with `max_inputs_tokens` together. `takes_effort`: all its reasoning models take OpenAI's `reasoning_effort`.
     `versioned`: it takes an `api_version`, and with a dated one no `root_path`. `stops`: it stops when the connection of a stream closes.
@@ -52,6 +53,7 @@ class ProviderFacts:
     key_variables: tuple[str, ...] = ()
     key_required: bool = True
     usage_api: str | None = None
+    usage_hosts: tuple[str, ...] = ()
     litellm_prefix: str = "openai"
     output_limit_param: str = "max_tokens"
     unsupported_params: frozenset[str] = frozenset()
@@ -110,6 +112,8 @@ _HOSTED = (
         title="Google Gemini API",
         aliases=("gemini", "google_ai_studio", "google_genai", "googleai"),
         base_url="https://generativelanguage.googleapis.com/v1beta/openai",
+        # cloud.google.com/vertex-ai/generative-ai/docs/start/openai: aiplatform.googleapis.com, REGION-aiplatform.googleapis.com
+        usage_hosts=("googleapis.com",),
         key_variables=("GEMINI_API_KEY", "GOOGLE_API_KEY"),
         litellm_prefix="gemini",
         # The endpoint rejects unknown fields.

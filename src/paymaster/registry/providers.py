@@ -92,7 +92,7 @@ def connection(
         # A provider's key is not sent to a server on this machine unless the registry names the key.
         key_variables=() if by_address and not facts.local else facts.key_variables,
         key_required=facts.key_required and not by_address,
-        usage_api=_usage_api(facts, speaks, foreign=foreign),
+        usage_api=_usage_api(facts, speaks, base_url, foreign=foreign),
         output_limit_param=quirk.output_limit_param or limit_param,
         unsupported_params=frozenset() if foreign and by_address else facts.unsupported_params | quirk.unsupported_params,
         readable_extras=frozenset() if foreign and by_address else facts.readable_extras,
@@ -144,12 +144,24 @@ def _base_url(facts: ProviderFacts, base_url: str | None, adapter: str, api_vers
     return base_url + facts.root_path
 
 
-def _usage_api(facts: ProviderFacts, adapter: str, *, foreign: bool) -> str:
+def _usage_api(facts: ProviderFacts, adapter: str, base_url: str | None, *, foreign: bool) -> str:
+    """The format of the usage: that of the provider whose host it is, whatever the registry calls it."""
     if adapter == LITELLM:
         return "litellm.usage"
-    if facts.usage_api is not None:
-        return facts.usage_api
-    return "openai.chat" if foreign else f"{facts.id}.chat"
+    owner = _owner(host(base_url))
+    if owner is None and foreign:
+        return facts.usage_api or "openai.chat"
+    known = owner or facts
+    return known.usage_api or f"{known.id}.chat"
+
+
+def _owner(name: str) -> ProviderFacts | None:
+    """The provider of a host: its own, a regional one below it, or another of its `usage_hosts`."""
+    for facts in PROVIDERS:
+        for known in (host(facts.base_url), *facts.usage_hosts):
+            if known and (name == known or name.endswith(f".{known}")) and not facts.local:
+                return facts
+    return None
 
 
 def _quirk(facts: ProviderFacts, model_id: str) -> ModelQuirk:
