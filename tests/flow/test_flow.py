@@ -5,10 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from call_box import HELLO, Box, answer, failure, model, per_run, registry
+from call_box import HELLO, Box, answer, failure, model, per_run, price, registry
 from paymaster.accounting.accounts import Hold, ReserveOutcome
 from paymaster.accounting.money import format_usd
-from paymaster.accounting.usage.record import UnknownUsage
+from paymaster.accounting.prices.price import Price
+from paymaster.accounting.usage.record import UnknownUsage, Usage
 from paymaster.errors import (
     BudgetExceeded,
     DeadlineExceeded,
@@ -42,6 +43,23 @@ def test_an_answer_is_paid_for_exactly_and_recorded() -> None:
         ("answered", "exact", COST, "r1")
     ]
     assert box.kinds() == ["admitted", "settled"]
+
+
+@pytest.mark.parametrize(
+    ("published", "charged", "billed", "basis"),
+    [
+        (price("5", "50"), 60 * 1000 + 40 * 5_000 + 50 * 10_000, "exact", "with passes of advisor-id"),
+        (None, None, "assumed", "a pass was made by advisor-id, which has no price in the registry or the catalogue"),
+    ],
+)
+def test_a_pass_of_another_model_is_charged_at_its_own_price(published: Price | None, charged: int | None, billed: str, basis: str) -> None:
+    parts = (Usage(input_tokens=60, output_tokens=50), Usage(input_tokens=40, model="advisor-id"))
+    box = Box(registry(model("a"), budgets=(per_run("1"),)), {"a": [answer(usage=Usage(input_tokens=100, output_tokens=50, parts=parts))]})
+    object.__setattr__(box.world, "published_price", lambda *_: published)
+    (record,) = box.ask().attempts
+    assert (record.billed, record.cost_basis) == (billed, basis)
+    assert record.cost_nanousd == (record.held_nanousd if charged is None else charged)
+    assert box.spent() == (record.cost_nanousd, 0)
 
 
 def test_the_hold_stands_while_the_provider_works() -> None:

@@ -79,7 +79,8 @@ def test_bills() -> None:
     assert (unknown.billed, unknown.basis) == ("assumed", "the price of 'priority' is unknown for this model")
     assert bill(priced, Ended(usage=Usage(input_tokens=10**12))).basis is None
     two = Usage(input_tokens=20, parts=(Usage(input_tokens=10), Usage(input_tokens=10, model="o")))
-    assert bill(priced, Ended(usage=two), {"o": price("5", "5")}.get).cost_nanousd == 60_000
+    with_another = bill(priced, Ended(usage=two), {"o": price("5", "5")}.get)
+    assert (with_another.cost_nanousd, with_another.basis) == (60_000, "with passes of o")
     assert bill(priced, Ended(usage=two)).billed == "assumed"
     assert bill(free_of_price, Ended(usage=USED)).billed == "unpriced"
     assert bill(free_of_price, Ended(usage=None)).billed == "unpriced"

@@ -95,8 +95,10 @@ def _cost_of_all(record: JsonObject, attempts: object, catalogue: Catalogue, now
 
 
 def _cost(record: JsonObject, catalogue: Catalogue, now: datetime) -> Cost | _Unpriceable:
-    price, provider, at = _price(record, catalogue, now), _text(record, "provider"), _moment(record, now)
+    provider, at = _text(record, "provider"), _moment(record, now)
     usage = _missing_answer(record) or _usage(record, provider)
+    # A pass that names no model is the asked one's, also if the answer ends with a fallback's name.
+    price = _price(record, catalogue, now, asked_first=isinstance(usage, Usage) and bool(usage.parts))
     if isinstance(usage, _Unpriceable | UnknownUsage):
         return Cost(Decimal(0), 0, price.source) if price is not None and price.is_free else _Unpriceable(usage.reason, usage.detail)
     if price is None and usage.reported_cost_usd is None:
@@ -105,11 +107,11 @@ def _cost(record: JsonObject, catalogue: Catalogue, now: datetime) -> Cost | _Un
     return found if isinstance(found, Cost) else _Unpriceable(found.reason, found.detail)
 
 
-def _price(record: JsonObject, catalogue: Catalogue, now: datetime) -> Price | None:
-    """The price of the model that the answer names, if it has one, else of the model that was asked."""
+def _price(record: JsonObject, catalogue: Catalogue, now: datetime, *, asked_first: bool = False) -> Price | None:
+    """The price of the model that the answer names, if it has one, else of the model that was asked; or the other way round."""
     provider, at = _text(record, "provider"), _moment(record, now)
-    names = (_text(record, "response_model"), _text(record, "model"))
-    found = (catalogue.lookup(provider, name, at) for name in names if name is not None)
+    names = [_text(record, "response_model"), _text(record, "model")]
+    found = (catalogue.lookup(provider, name, at) for name in (reversed(names) if asked_first else names) if name is not None)
     return next((price for price in found if price is not None), None)
 
 

@@ -15,10 +15,10 @@ class AttemptRecord:
 
     `outcome` is `answered`, `lost` or a failure kind. `billed` is `exact` (the cost is known), `estimated` (an interrupted call was charged
     an upper bound), `assumed` (the bill is unknown, so the hold was charged), `none` (surely not billed) or `unpriced` (answered by a model
-    without a price). `cost_source` names the source of the price, `cost_basis` says what an estimate is made of, or why the hold was
-    charged; the tokens of an estimate are its bounds. `operation` is `chat`, `text_completion` or `embeddings`. The attempts of one call
-    share its `call_id`; `attempt` counts them from 1. `run_owner` is the user of a client key whose own the run is; None for a run that is
-    nobody's own.
+    without a price). `cost_source` names the source of the price, `cost_basis` says what an estimate is made of, why the hold was charged,
+    or which other models made passes of the answer; the tokens of an estimate are its bounds. `operation` is `chat`, `text_completion` or
+    `embeddings`. The attempts of one call share its `call_id`; `attempt` counts them from 1. `run_owner` is the user of a client key whose
+    own the run is; None for a run that is nobody's own.
     """
 
     call_id: str

@@ -188,7 +188,7 @@ class AttemptFailed(CallEvent):
     operation: str = "chat"
     """The operation: `chat`, `text_completion` or `embeddings`."""
     cost_basis: str | None = None
-    """What an estimate is made of, or why the whole hold was charged; null if that is not known."""
+    """What an estimate is made of, why the whole hold was charged, or which other models made passes of the answer; else null."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -94,7 +94,7 @@ def bill(candidate: Candidate, ended: Ended, price_of: PriceOfModel | None = Non
     if isinstance(ended.usage, Usage):
         exact = cost(ended.usage, price, candidate.at, price_of=price_of)
         if isinstance(exact, Cost) and exact.nanousd <= LARGEST_CALL_NANOUSD:
-            return AttemptCost(exact.nanousd, exact.source, "exact")
+            return AttemptCost(exact.nanousd, exact.source, "exact", _other_models(ended.usage))
         why = exact.detail if isinstance(exact, UnknownCost) else None
     if price is None:
         return AttemptCost(0, "unpriced", "unpriced")
@@ -103,6 +103,12 @@ def bill(candidate: Candidate, ended: Ended, price_of: PriceOfModel | None = Non
         return AttemptCost(interrupted.cost_nanousd, f"estimate ({price.source})", "estimated", interrupted.basis)
     basis = interrupted.basis if interrupted is not None else why
     return AttemptCost(candidate.held_nanousd, f"hold ({price.source})", "assumed", basis)
+
+
+def _other_models(usage: Usage) -> str | None:
+    """Which models besides the caller's the bill is made of, in words."""
+    names = dict.fromkeys(part.model for part in usage.parts if part.model is not None)
+    return f"with passes of {' and '.join(names)}" if names else None
 
 
 def lost_record(attempt: PlannedAttempt) -> AttemptRecord:

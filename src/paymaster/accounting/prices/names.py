@@ -55,6 +55,8 @@ _ALIASES = {
     "vertex": "google",
     "vertex_ai": "google",
     "vertexai": "google",
+    "voyage": "voyageai",
+    "voyage_ai": "voyageai",
     "x_ai": "x-ai",
     "xai": "x-ai",
     "z.ai": "zai",

@@ -50,7 +50,10 @@ def _read_counts(provider: str, wire: str, raw: JsonObject, reported: Decimal | 
     """The prompt includes cached and written tokens; the total shows whether the output includes reasoning."""
     details = section(raw, *_PROMPT_DETAILS)
     out = section(raw, "completion_tokens_details", "output_tokens_details", "output_token_details")
-    prompt, completion = required(raw, *_PROMPT), required(raw, *_COMPLETION)
+    prompt = required(raw, *_PROMPT)
+    # Google omits the completion of an answer that is all thoughts, which its total has.
+    thoughts_only = provider in _GOOGLE and count(raw, "total_tokens") is not None
+    completion = count_or_zero(raw, *_COMPLETION) if thoughts_only else required(raw, *_COMPLETION)
     cached = _cached(raw, details, prompt)
     five_minutes, one_hour = _written(raw, details)
     of_cached = section(details, "cached_tokens_details")

@@ -181,7 +181,7 @@ class StreamUsage:
                 self._begun.add(key)
                 if choice.get("finish_reason"):
                     self._ended.add(key)
-                if found := section(choice, "usage"):
+                if (found := choice.get("usage")) and isinstance(found, Mapping):
                     self.report(found)
                     self._of_choice = True
 

@@ -13,7 +13,8 @@ Reads JSON lines and writes the same lines with cost_usd (exact, as text; null i
 named on standard error and omitted; the others are still written, and the exit status is 2.
 
 A line has api (openai.chat, anthropic.messages, gemini.generateContent, ...), provider, model and raw_usage (or stream, a list of
-chunks), and may have at (when; prices change) and processing (batch, flex, ...).
+chunks; attempts, a list of billed attempts; search_units or seconds), and may have response_model (from the answer), at (when; prices
+change) and processing (batch, flex, ...).
 
 \b
 Example:
