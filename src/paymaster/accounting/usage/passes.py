@@ -20,6 +20,8 @@ from paymaster.jsontypes import JsonObject
 _OWN_PASSES = frozenset({"message", "compaction"})
 """What the caller's model does itself. Any other pass (`advisor_message`, `fallback_message`) may be another model's."""
 
+_LONGEST_NAME = 300
+
 
 def read_anthropic(raw: JsonObject) -> Usage:
     """Messages: `input_tokens` excludes tokens read from and written to the cache; thinking is part of the output.
@@ -70,6 +72,8 @@ def _later_split(split: JsonObject, written: int) -> JsonObject:
 def _read_iteration(row: JsonObject) -> Usage:
     kind, name = word(row, "type") or "message", row.get("model")
     if isinstance(name, str) and name:
+        if len(name) > _LONGEST_NAME:
+            raise Contradiction(f"a pass names a model with {len(name):,} characters")
         return replace(_read_pass(row, {}), model=name)
     if kind not in _OWN_PASSES:
         raise Contradiction(f"a pass of type {kind} may be another model's, which it does not name")

@@ -214,7 +214,8 @@ def _usage_of_all(api: str, body: JsonObject) -> JsonObject | None:
 
 def _is_placeholder(usage: JsonObject) -> bool:
     """Whether nothing is counted: some servers end with such a figure after the real one."""
-    return all(_is_placeholder(value) if isinstance(value, Mapping) else not value or isinstance(value, str) for value in usage.values())
+    figures = [figure for value in usage.values() for figure in (value.values() if isinstance(value, Mapping) else (value,))]
+    return not any(figure for figure in figures if not isinstance(figure, str))
 
 
 def with_tier(usage: Usage | UnknownUsage, tier: str | None) -> Usage | UnknownUsage:
