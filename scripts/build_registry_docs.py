@@ -14,15 +14,13 @@ from typing import TYPE_CHECKING
 from paymaster.registry.names import CAPABILITIES, CAPABILITY_ALIASES
 from paymaster.registry.overrides import SETTINGS, flag_of, variable_of
 from paymaster.registry.presets import preset_names, read_preset
+from paymaster.registry.price_schema import BaseSection, DatedPriceSection, PeakSection, RatesSection, ServiceTierSection, TierSection
 from paymaster.registry.provider_facts import PROVIDERS, ProviderFacts
 from paymaster.registry.schema import (
-    BaseSection,
     BudgetSection,
     ModelSection,
     PolicySection,
-    RatesSection,
     RegistrySection,
-    TierSection,
     TimeoutsSection,
 )
 
@@ -38,6 +36,9 @@ SECTIONS: tuple[tuple[str, str, type[BaseSection]], ...] = (
     ("The registry", "", RegistrySection),
     ("A model", "models.NAME", ModelSection),
     ("A price tier", "models.NAME.tiers[]", TierSection),
+    ("A service tier", "models.NAME.service_tiers.TIER", ServiceTierSection),
+    ("Peak hours", "models.NAME.peak", PeakSection),
+    ("A dated price", "models.NAME.prices[]", DatedPriceSection),
     ("Time limits", "models.NAME.timeouts", TimeoutsSection),
     ("Policies", "policies", PolicySection),
     ("A budget", "policies.budgets[], models.NAME.budgets[]", BudgetSection),
@@ -68,9 +69,7 @@ def reference_text(current: str) -> str:
 def section_text(title: str, key_path: str, section: type[BaseSection]) -> str:
     """One section of the file: its keys, their types, meanings and examples."""
     schema = section.model_json_schema()
-    own = [
-        name for name in schema["properties"] if section is RatesSection or name not in RatesSection.model_fields or section is ModelSection
-    ]
+    own = [name for name in schema["properties"] if name not in RatesSection.model_fields or section is ModelSection]
     rows = [
         (
             f"`{name}`" + (" (required)" if name in schema.get("required", ()) else ""),
@@ -80,7 +79,7 @@ def section_text(title: str, key_path: str, section: type[BaseSection]) -> str:
         for name in own
     ]
     heading = f"### {title}" + (f": `{key_path}`" if key_path else "")
-    inherited = "\n\nAnd the prices of a model, `usd_per_…`, for this length." if section is TierSection else ""
+    inherited = "\n\nAnd the prices of a model, `usd_per_…`." if issubclass(section, RatesSection) and section is not ModelSection else ""
     return f"{heading}\n\n{schema['description']}\n\n{table(('key', 'type', 'meaning'), rows)}{inherited}"
 
 

@@ -26,8 +26,8 @@ def lines(name: str) -> list[str]:
 
 
 # The first file has recorded answers with the providers' own figures, the second what was worked out by hand from their price pages, the
-# third the bills of public reports, and more of the same kinds.
-LINES = [*lines("usage_costs.jsonl"), *lines("hand_costs.jsonl"), *lines("bills.jsonl")]
+# third the bills of public reports and more of the same kinds, the last prices by place, moved names, the model that answered and suffixes.
+LINES = [*lines("usage_costs.jsonl"), *lines("hand_costs.jsonl"), *lines("bills.jsonl"), *lines("place_costs.jsonl")]
 COSTS = [json.loads(line) for line in LINES]
 HOLDS = [json.loads(line) for line in lines("worst_case_holds.jsonl")]
 

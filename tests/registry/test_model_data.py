@@ -58,6 +58,8 @@ def test_separate_input_and_output_limits_add_up_to_the_window(data):
         ("openrouter", "anthropic/claude-sonnet-4-5"),
         ("openrouter", "anthropic/claude-sonnet-4.5"),
         ("openrouter", "google/gemini-2.5-pro"),
+        ("openrouter", "google/gemini-2.5-pro:nitro"),
+        ("openrouter", "anthropic/claude-sonnet-4.5:online"),
         ("openrouter", "x-ai/grok-4.5"),
         ("litellm", "gemini/gemini-2.5-pro"),
         ("deepseek", "deepseek-chat"),

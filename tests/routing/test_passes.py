@@ -17,8 +17,8 @@ REGISTRY = registry(ASKED, ADVISOR, UNPRICED, ELSEWHERE)
 PUBLISHED = price("1", "2")
 
 
-def published(provider: str | None, model_id: str, at: datetime) -> Price | None:
-    assert (provider, at) == ("anthropic", AT)
+def published(provider: str | None, model_id: str, at: datetime, region: str | None) -> Price | None:
+    assert (provider, at, region) == ("anthropic", AT, None)
     return PUBLISHED if model_id.startswith("claude") else None
 
 

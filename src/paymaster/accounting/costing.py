@@ -63,11 +63,12 @@ def cost_record(record: JsonObject, catalogue: Catalogue, now: datetime) -> dict
 
     A record has `api`, `provider`, `model`, and one of `raw_usage`, a `stream` of chunks, `search_units`, `seconds`, or `attempts`: a list
     of usage objects, or of records whose missing fields are those of this one; optionally `response_model` (from the answer), `at`
-    (ISO 8601, default `now`), `processing`, `speed`, `service_tier` (from the answer) and `requested_service_tier`. A record with
-    `prompt_tokens_upper_bound` is a request that has not been sent; its `worst_case_usd` is the amount to hold. Raises BadLine.
+    (ISO 8601, default `now`), `region` (where the call was served), `processing`, `speed`, `service_tier` (from the answer) and
+    `requested_service_tier`. A record with `prompt_tokens_upper_bound` is a request that has not been sent; its `worst_case_usd` is the
+    amount to hold. Raises BadLine.
     """
     if "prompt_tokens_upper_bound" in record:
-        return _hold(record, _price(record, catalogue, now))
+        return _hold(record, _price(record, catalogue, _moment(record, now)))
     attempts = record.get("attempts")
     found = _cost(record, catalogue, now) if attempts is None else _cost_of_all(record, attempts, catalogue, now)
     if isinstance(found, Cost):
@@ -98,21 +99,29 @@ def _cost(record: JsonObject, catalogue: Catalogue, now: datetime) -> Cost | _Un
     provider, at = _text(record, "provider"), _moment(record, now)
     usage = _missing_answer(record) or _usage(record, provider)
     # A pass that names no model is the asked one's, also if the answer ends with a fallback's name.
-    price = _price(record, catalogue, now, asked_first=isinstance(usage, Usage) and bool(usage.parts))
+    price = _price(record, catalogue, at, as_asked=isinstance(usage, Usage) and bool(usage.parts))
     if isinstance(usage, _Unpriceable | UnknownUsage):
         return Cost(Decimal(0), 0, price.source) if price is not None and price.is_free else _Unpriceable(usage.reason, usage.detail)
     if price is None and usage.reported_cost_usd is None:
         return _no_price(record)
-    found = cost(usage, price, at, processing=_text(record, "processing"), price_of=lambda name: catalogue.lookup(provider, name, at))
+    region = _text(record, "region")
+
+    def price_of(name: str) -> Price | None:
+        return catalogue.lookup(provider, name, at, region)
+
+    found = cost(usage, price, at, processing=_text(record, "processing"), price_of=price_of)
     return found if isinstance(found, Cost) else _Unpriceable(found.reason, found.detail)
 
 
-def _price(record: JsonObject, catalogue: Catalogue, now: datetime, *, asked_first: bool = False) -> Price | None:
-    """The price of the model that the answer names, if it has one, else of the model that was asked; or the other way round."""
-    provider, at = _text(record, "provider"), _moment(record, now)
-    names = [_text(record, "response_model"), _text(record, "model")]
-    found = (catalogue.lookup(provider, name, at) for name in (reversed(names) if asked_first else names) if name is not None)
-    return next((price for price in found if price is not None), None)
+def _price(record: JsonObject, catalogue: Catalogue, at: datetime, *, as_asked: bool = False) -> Price | None:
+    """The price of the model that the answer names, if that is more exact, else of the model that was asked for."""
+    provider, region = _text(record, "provider"), _text(record, "region")
+    asked, answered = _text(record, "model"), _text(record, "response_model")
+    if asked is None or answered is None:
+        name = asked or answered
+        return None if name is None else catalogue.lookup(provider, name, at, region)
+    own = catalogue.lookup(provider, asked, at, region) if as_asked else None
+    return own or catalogue.answered(provider, asked, answered, region).at(at)
 
 
 def _no_price(record: JsonObject) -> _Unpriceable:

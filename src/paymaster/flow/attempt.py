@@ -33,6 +33,7 @@ from paymaster.routing.settling import (
     circuit_pause_ms,
     circuit_posts,
     opens_circuit,
+    sent_at,
     settlement,
 )
 from paymaster.routing.translation import fit_thinking
@@ -162,7 +163,7 @@ class Attempt:
             self.backoff_ms = self._world.backoff_ms(self._tried)
             if progress is not None and was_interrupted(self.outcome):
                 self.outcome = progress.known(self.outcome)
-        ended = _ended(self.outcome, closed_ms - self._sent_ms, self.backoff_ms)
+        ended = replace(_ended(self.outcome, closed_ms - self._sent_ms, self.backoff_ms), sent_at_ms=self._sent_ms or None)
         if ended.failure is not None and was_interrupted(ended.failure):
             delivered = None if progress is None else progress.delivered(closed_ms)
             ended = replace(ended, interrupted=estimate(self._planned.candidate, self._policy, delivered))
@@ -183,7 +184,8 @@ class Attempt:
         """Pay, record, report. If the ledger is unavailable the hold stays, and is charged in full when its lease ends."""
         planned, books, now_ms = self._planned, self._world.books, self._runtime.now_ms()
         candidate, registry = planned.candidate, self._world.registry
-        charged = bill(candidate, ended, price_of_pass(registry, candidate.model, candidate.at, self._world.published_price))
+        price_of = price_of_pass(registry, candidate.model, sent_at(candidate, ended), self._world.published_price)
+        charged = bill(candidate, ended, price_of)
         record = attempt_record(planned, ended, charged)
         work = settlement(planned, ended, charged, record, self._held, self._policy)
         try:
@@ -280,6 +282,7 @@ def _ended(outcome: ProviderReply | Failure, duration_ms: int, backoff_ms: int) 
         duration_ms=outcome.duration_ms,
         first_token_ms=outcome.first_token_ms,
         finish_reason=outcome.finish_reason or None,
+        answered=_named(outcome.body),
         request_id=outcome.request_id,
         headroom=RateHeadroom(
             requests=outcome.rate.remaining_requests,
@@ -287,6 +290,12 @@ def _ended(outcome: ProviderReply | Failure, duration_ms: int, backoff_ms: int) 
             used_tokens=outcome.usage.total_tokens if isinstance(outcome.usage, Usage) else 0,
         ),
     )
+
+
+def _named(body: JsonObject) -> str | None:
+    """The model that an answer names."""
+    name = body.get("model")
+    return name if isinstance(name, str) else None
 
 
 def _payload(candidate: Candidate, request: Request) -> JsonObject:

@@ -70,7 +70,7 @@ class CallEvents:
                     **self._head(), model=candidate.model.name, held_nanousd=candidate.held_nanousd, message=held.unbooked
                 )
             )
-        if candidate.model.price is None:
+        if candidate.price is None:
             self._emit(events.Unpriced(**self._head(), model=candidate.model.name, advice=unpriced_detail(candidate.model)))
 
     def fell_back(self, previous: str, candidate: Candidate, reason: str) -> None:

@@ -118,7 +118,7 @@ def _explain(candidate: Candidate, balances: Mapping[str, Balance], now_ms: int,
         output_tokens=candidate.output_tokens,
         output_lowered=_lowered(candidate),
         dropped_params=candidate.translation.dropped,
-        price_source=candidate.model.price.source if candidate.model.price else None,
+        price_source=candidate.price.source if candidate.price else None,
         accounts=tuple(
             AccountState(
                 charge.account,

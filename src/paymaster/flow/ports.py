@@ -282,8 +282,8 @@ class World:
 
     `key_of` has the secret for a model and a caller, `missing_keys` the variable that is not set, by model. `backoff_ms` is the wait before
     another attempt at the same model, by the number of attempts made. `run_later` is None where nothing can run behind a call.
-    `published_price` finds the price of a model that the registry may lack, which made a part of an answer. `levels` are those of the models
-    whose counts were too low (`routing/undercounts.py`), as far as this process knows.
+    `published_price` finds the price of a model that the registry may lack, which made a part of an answer. `levels` are those of the
+    models whose counts were too low (`routing/undercounts.py`), as far as this process knows.
     """
 
     registry: Registry

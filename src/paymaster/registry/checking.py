@@ -3,16 +3,19 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from paymaster.accounting.account_names import can_be_subject
+from paymaster.accounting.prices.price import STANDARD_TIERS
 from paymaster.accounting.tokens.counter import BYTES, tokenizer_for
 from paymaster.errors import near
+from paymaster.registry.price_schema import DatedPriceSection, PriceSection, RatesSection
 from paymaster.registry.problems import Findings
 from paymaster.registry.provider_facts import OPENAI_HTTP, SCRIPTED
 from paymaster.registry.providers import connection, provider
-from paymaster.registry.schema import ModelSection, PolicySection, RatesSection, short_budgets
+from paymaster.registry.schema import ModelSection, PolicySection, short_budgets
 from paymaster.registry.sections import Written
 from paymaster.registry.yamltext import KeyPath
 
 KINDS = ("input", "output", "cache_read", "cache_write")
+_PAIRED = frozenset(f"usd_per_{unit}_{kind}" for unit in ("1k", "1m") for kind in KINDS)
 
 
 def check(written: Written, findings: Findings) -> None:
@@ -72,17 +75,36 @@ def _check_connection(name: str, section: ModelSection, written: Written, findin
 def _check_prices(name: str, section: ModelSection, written: Written, findings: Findings) -> None:
     path = written.model_path(name)
     given = _check_rates(section, path, findings)
+    changes = [key for key in ("tiers", "service_tiers", "peak", "prices") if getattr(section, key)]
+    factors = [key for key in ("price_factor", "price_as") if getattr(section, key) is not None]
     needed = KINDS[:1] if "embeddings" in (section.capabilities or ()) else KINDS[:2]  # vectors have no price of their own
-    if section.price is not None and (given or section.tiers):
+    if section.price is not None and (given or changes or factors):
         findings.add((*path, "price"), "a free model can't have another price: remove one of the two")
+    elif given and section.price_as is not None:
+        findings.add((*path, "price_as"), "the model has a price of its own: remove one of the two")
     elif given and (missing := [f"usd_per_1m_{kind}" for kind in needed if kind not in given]) and _prices_are_valid(path, written):
         findings.add(path, f"the price is incomplete: {missing[0]} is missing", f"{missing[0]}: 0 if it costs nothing")
-    if section.tiers and section.price is None and not given and _prices_are_valid(path, written):
-        findings.add((*path, "tiers"), "tiers need a base price too: usd_per_1m_input and usd_per_1m_output")
+    if changes and section.price is None and not given and _prices_are_valid(path, written):
+        verb = "needs" if changes[0] == "peak" else "need"
+        findings.add((*path, changes[0]), f"{changes[0]} {verb} a base price too: usd_per_1m_input and usd_per_1m_output")
+    _check_price(section, path, findings)
+    for index, dated in enumerate(section.prices or ()):
+        _check_rates(dated, (*path, "prices", index), findings)
+        _check_price(dated, (*path, "prices", index), findings)
+
+
+def _check_price(section: ModelSection | DatedPriceSection, path: KeyPath, findings: Findings) -> None:
+    """Check what may change a price: tiers, service tiers, peak hours."""
     _check_tiers(section, path, findings)
+    for name, tier in (section.service_tiers or {}).items():
+        _check_rates(tier, (*path, "service_tiers", name), findings)
+        if name.strip().lower() in STANDARD_TIERS:
+            findings.add((*path, "service_tiers", name), "this tier has the model's own price: remove it here")
+    if section.peak is not None:
+        _check_rates(section.peak, (*path, "peak"), findings)
 
 
-def _check_tiers(section: ModelSection, path: KeyPath, findings: Findings) -> None:
+def _check_tiers(section: PriceSection, path: KeyPath, findings: Findings) -> None:
     """Each tier must start at a longer prompt than the one before it."""
     previous_start = 1
     for index, tier in enumerate(section.tiers or ()):
@@ -97,7 +119,7 @@ def _check_tiers(section: ModelSection, path: KeyPath, findings: Findings) -> No
 
 def _check_rates(rates: RatesSection, path: KeyPath, findings: Findings) -> set[str]:
     """Check that no price is given twice; the kinds of tokens that have a price."""
-    given: set[str] = set()
+    given = {key for key in RatesSection.model_fields if key not in _PAIRED and getattr(rates, key) is not None}
     for kind in KINDS:
         both = [key for key in (f"usd_per_1k_{kind}", f"usd_per_1m_{kind}") if getattr(rates, key) is not None]
         if len(both) > 1:
@@ -108,7 +130,7 @@ def _check_rates(rates: RatesSection, path: KeyPath, findings: Findings) -> set[
 
 
 def _prices_are_valid(path: KeyPath, written: Written) -> bool:
-    return written.is_valid(*((*path, f"usd_per_{unit}_{kind}") for unit in ("1k", "1m") for kind in KINDS))
+    return written.is_valid(*((*path, key) for key in RatesSection.model_fields))
 
 
 def _check_tokens(name: str, section: ModelSection, written: Written, findings: Findings) -> None:

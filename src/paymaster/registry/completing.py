@@ -10,17 +10,19 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
+from paymaster.accounting.prices.history import PriceHistory
 from paymaster.accounting.prices.price import Price
 from paymaster.accounting.tokens.counter import tokenizer_for
 from paymaster.registry.checking import default_model, names_of
 from paymaster.registry.disconnects import StopsOnDisconnect
 from paymaster.registry.model_data import ModelFacts
+from paymaster.registry.model_prices import ModelPrices, PriceSource
 from paymaster.registry.models import LOCAL_FIRST_TOKEN_MS, Limits, Model, Registry, Timeouts
 from paymaster.registry.named_variables import named_variables
 from paymaster.registry.overrides import Overrides
 from paymaster.registry.policies import DEFAULT, budgets_of, complete_policy, milliseconds, override_policy
-from paymaster.registry.pricing import written_price
-from paymaster.registry.providers import Connection, connection, provider
+from paymaster.registry.pricing import published_prices, written_prices
+from paymaster.registry.providers import Connection, connection, provider, region_facts
 from paymaster.registry.schema import ModelSection
 from paymaster.registry.secrets import variable_names
 from paymaster.registry.sections import Written
@@ -28,14 +30,6 @@ from paymaster.registry.sections import Written
 LIMITS = ("rpm", "tpm", "input_tpm", "output_tpm", "rpd", "max_parallel")
 EMBEDDINGS = "embeddings"
 _NO_FACTS = ModelFacts("chat", None, None, None, None, "")
-
-
-class PriceSource(Protocol):
-    """Published prices."""
-
-    def lookup(self, provider: str | None, model_id: str, at: datetime) -> Price | None:
-        """The model's price at this moment, None if it is unknown."""
-        ...
 
 
 class KnownModels(Protocol):
@@ -133,6 +127,8 @@ def _complete_model(draft: _Draft, names: Mapping[str, str], sources: Sources) -
     known = sources.model_data.lookup(facts.id, model_id)
     _note_connection(draft, speaks)
     variables, required = _keys(draft, speaks, sources.environ)
+    region = _region(draft, speaks, sources.environ)
+    prices = _prices(draft, speaks, model_id, region, sources)
     context_window, max_input, max_output = _token_limits(draft, known)
     capabilities = _capabilities(draft, known)
     return Model(
@@ -153,7 +149,10 @@ def _complete_model(draft: _Draft, names: Mapping[str, str], sources: Sources) -
         max_inputs=speaks.max_inputs,
         max_inputs_tokens=speaks.max_inputs_tokens,
         limits=_limits(draft),
-        price=_price(draft, speaks, model_id, sources),
+        price=prices.at(sources.at),
+        prices=prices,
+        region=region,
+        is_deployment=facts.names_deployments,
         budgets=budgets_of(section, draft.written.model_path(name), names, own=name),
         params=section.params or {},
         timeouts=_timeouts(draft, speaks),
@@ -197,6 +196,28 @@ def _keys(draft: _Draft, speaks: Connection, environ: Mapping[str, str]) -> tupl
     # A provider's variables are alternatives: the first one that is set is used.
     found = next(((name,) for name in speaks.key_variables if environ.get(name)), None)
     return found or speaks.key_variables, speaks.key_required
+
+
+def _region(draft: _Draft, speaks: Connection, environ: Mapping[str, str]) -> str | None:
+    """Where calls are served: by the registry, else by the address, the parameters, the environment or the provider's own choice."""
+    section, facts = draft.section, region_facts(provider(draft.section.provider))
+    if section.region is not None:
+        draft.note("region", draft.line("region"))
+        return section.region
+    if speaks.region is not None and speaks.region != facts.region:
+        draft.note("region", draft.line("base_url"))
+        return speaks.region
+    for name in facts.params:
+        if isinstance(value := (section.params or {}).get(name), str):
+            draft.note("region", draft.line("params"))
+            return value
+    for name in facts.variables:
+        if value := environ.get(name, "").strip():
+            draft.note("region", f"variable {name}")
+            return value
+    if speaks.region is not None:
+        draft.note("region", f"provider {section.provider}")
+    return speaks.region
 
 
 def _capabilities(draft: _Draft, known: ModelFacts | None) -> frozenset[str] | None:
@@ -257,19 +278,19 @@ def _limits(draft: _Draft) -> Limits:
     return Limits(**values, adapts=adapts)
 
 
-def _price(draft: _Draft, speaks: Connection, model_id: str, sources: Sources) -> Price | None:
-    """The registry's price, else free for a local provider, else the catalogue's, else free on this machine, else unknown."""
+def _prices(draft: _Draft, speaks: Connection, model_id: str, region: str | None, sources: Sources) -> ModelPrices:
+    """The registry's prices, else free for a local provider, else the catalogue's, else free on this machine, else unknown."""
     section, name = draft.section, draft.name
-    if (given := written_price(section)) is not None:
-        price, key = given
+    if (given := written_prices(section)) is not None:
+        prices, key = given
         draft.note("price", draft.line(key))
-        return replace(price, writes_cache_unasked=price.writes_cache_unasked or (speaks.writes_cache_unasked and not price.is_free))
+        return _writing_unasked(prices) if speaks.writes_cache_unasked else prices
     if speaks.local and not speaks.by_address:
         draft.note("price", f"free: local provider {section.provider}")
-        return Price.free(f"local provider {section.provider}")
-    published = sources.catalogue.lookup(section.provider, model_id, sources.at)
-    if published is not None and published.bills_tokens_only:  # else no hold could bound the call
-        draft.note("price", published.source)
+        return ModelPrices(PriceHistory.of(Price.free(f"local provider {section.provider}")))
+    published = published_prices(sources.catalogue, section.provider, model_id, region, section)
+    if (price := published.at(sources.at)) is not None and price.bills_tokens_only:  # else no hold could bound the call
+        draft.note("price", price.source)
         return published
     if speaks.by_address:
         draft.note("price", "free: local endpoint")
@@ -277,12 +298,20 @@ def _price(draft: _Draft, speaks: Connection, model_id: str, sources: Sources) -
             f"{name}: no price is given or known, and base_url is this machine ({section.base_url}), so it counts as free. Write "
             "`price: free` if that is right; if the server passes calls on to a paid one, give usd_per_1m_input and usd_per_1m_output"
         )
-        return Price.free("local endpoint")
+        return ModelPrices(PriceHistory.of(Price.free("local endpoint")))
+    if section.price_as is not None:
+        draft.warnings.append(f"{name}: price_as is {section.price_as}, which has no known price. Write the name of a model that has one")
     draft.warnings.append(
         f"{name}: no price is given or known for {model_id} at {section.provider}, so a hard budget refuses it and a soft one doesn't "
         "count it. Add usd_per_1m_input and usd_per_1m_output, or `price: free`"
     )
-    return None
+    return published
+
+
+def _writing_unasked(prices: ModelPrices) -> ModelPrices:
+    """The same prices of a model that writes to its cache unasked."""
+    history = prices.history.mapped(lambda price: price if price.is_free else replace(price, writes_cache_unasked=True))
+    return replace(prices, history=history)
 
 
 def _timeouts(draft: _Draft, speaks: Connection) -> Timeouts:

@@ -47,6 +47,7 @@ class ModelDescription:
     adapter: DescribedValue
     endpoint: DescribedValue
     price: DescribedValue
+    region: DescribedValue
     context_window: DescribedValue
     max_input_tokens: DescribedValue
     max_output_tokens: DescribedValue
@@ -131,6 +132,7 @@ def _model_row(model: Model, registry: Registry, environ: Mapping[str, str]) -> 
         adapter=shown("adapter", model.adapter),
         endpoint=shown("base_url", model.base_url or model.script or "chosen by litellm"),
         price=DescribedValue(price_text(model.price), model.origins.get("price", "")),
+        region=shown("region", model.region),
         context_window=shown("context_window", model.context_window),
         max_input_tokens=shown("max_input_tokens", model.max_input_tokens),
         max_output_tokens=shown("max_output_tokens", "none" if model.embeds else model.max_output_tokens),

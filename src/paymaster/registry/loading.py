@@ -6,7 +6,8 @@ from pathlib import Path
 
 from paymaster.errors import RegistryInvalid
 from paymaster.registry.checking import check
-from paymaster.registry.completing import KnownModels, PriceSource, Sources, complete
+from paymaster.registry.completing import KnownModels, Sources, complete
+from paymaster.registry.model_prices import PriceSource
 from paymaster.registry.models import Registry
 from paymaster.registry.overrides import Overrides
 from paymaster.registry.problems import Findings

@@ -24,6 +24,8 @@ _PREFIXES = {
 }
 # They sell other makers' models as `maker/model`.
 _RESELLERS = frozenset({"openrouter", "litellm"})
+# Suffixes of OpenRouter's names that choose a host or add a search: the model is the same.
+_SAME_MODEL = (":exacto", ":floor", ":nitro", ":online")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,10 @@ class ModelData:
 def _spellings(provider: str, model_id: str) -> list[tuple[str, str]]:
     """The providers and names that the table may list a model under, the likeliest first."""
     found = [(provider, model_id)]
+    for suffix in _SAME_MODEL if provider in _RESELLERS else ():
+        model_id = model_id.removesuffix(suffix)
+    if model_id != found[0][1]:
+        found.append((provider, model_id))
     prefix, slash, name = model_id.partition("/")
     maker = _PREFIXES.get(prefix, prefix)
     if slash and (maker == provider or provider in _RESELLERS):

@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 
 from paymaster.accounting.prices.price import Price
 from paymaster.accounting.tokens.counter import Tokenizer
 from paymaster.registry.disconnects import StopsOnDisconnect
+from paymaster.registry.model_prices import ModelPrices
 
 
 class Effort(StrEnum):
@@ -71,7 +73,9 @@ class Model:
     `output_limit_param` its name for the output limit, `unsupported_params` the request parameters it rejects, `effort` when it takes a
     reasoning effort, `readable_extras` the message fields it reads beyond OpenAI's (`cache_control`, `thinking_blocks`,
     `reasoning_content`). `stops`: the endpoint stops when the connection of a stream closes; None if that is not known. `bill_path` is
-    where the endpoint states later what it billed for an answer. `script` is a scripted model's file of answers. `origins` has the origin
+    where the endpoint states later what it billed for an answer. `price` is the price when the registry was loaded, `prices` has it for
+    any moment, in `region` (None: unknown, or without meaning for the price). `is_deployment`: its name is the user's own, and says
+    nothing about the model behind it. `script` is a scripted model's file of answers. `origins` has the origin
     of each value.
     """
 
@@ -93,6 +97,9 @@ class Model:
     max_inputs_tokens: int | None = None
     limits: Limits = Limits()
     price: Price | None = None
+    prices: ModelPrices | None = None
+    region: str | None = None
+    is_deployment: bool = False
     budgets: tuple[Budget, ...] = ()
     params: Mapping[str, object] = field(default_factory=dict)
     timeouts: Timeouts = Timeouts()
@@ -109,6 +116,16 @@ class Model:
     script: str | None = None
     aliases: tuple[str, ...] = ()
     origins: Mapping[str, str] = field(default_factory=dict)
+
+    def price_at(self, moment: datetime, answered: str | None = None) -> Price | None:
+        """The price of a call sent at this moment: of the model that the answer names, if it says more than this model's name."""
+        return self.price if self.prices is None else self.prices.at(moment, answered)
+
+    def prices_within(self, first: datetime, last: datetime) -> tuple[Price, ...]:
+        """Every price that a call may have that is sent in this time, the likeliest foremost; none if it is unknown."""
+        if self.prices is None:
+            return () if self.price is None else (self.price,)
+        return self.prices.within(first, last)
 
     @property
     def may_reason_unseen(self) -> bool:

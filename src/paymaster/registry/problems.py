@@ -7,7 +7,8 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from paymaster.errors import Problem, near
-from paymaster.registry.schema import BaseSection, BudgetSection, TierSection, TimeoutsSection
+from paymaster.registry.price_schema import BaseSection, DatedPriceSection, PeakSection, ServiceTierSection, TierSection
+from paymaster.registry.schema import BudgetSection, TimeoutsSection
 from paymaster.registry.yamltext import Document, KeyPath, dotted
 
 # Keys of other tools, and what they are called here.
@@ -90,4 +91,11 @@ def _section_at(section: type[BaseSection], loc: KeyPath) -> type[BaseSection]:
     return section
 
 
-_INNER: Mapping[str, type[BaseSection]] = {"timeouts": TimeoutsSection, "tiers": TierSection, "budgets": BudgetSection}
+_INNER: Mapping[str, type[BaseSection]] = {
+    "timeouts": TimeoutsSection,
+    "tiers": TierSection,
+    "service_tiers": ServiceTierSection,
+    "peak": PeakSection,
+    "prices": DatedPriceSection,
+    "budgets": BudgetSection,
+}

@@ -39,7 +39,8 @@ class ProviderFacts:
     The endpoint rejects `unsupported_params`, and reads the message fields `readable_extras` beyond OpenAI's. An embeddings request may
     have `max_inputs` texts with `max_inputs_tokens` together. `takes_effort`: all its reasoning models take OpenAI's `reasoning_effort`.
     `versioned`: it takes an `api_version`, and with a dated one no `root_path`. `stops`: it stops when the connection of a stream closes.
-    `bill_path`: it states there, after the endpoint and before the id of an answer, what it billed for the answer.
+    `bill_path`: it states there, after the endpoint and before the id of an answer, what it billed for the answer. `names_deployments`: its
+    model names are its customers' own.
     """
 
     id: str
@@ -65,6 +66,7 @@ class ProviderFacts:
     max_inputs_tokens: int | None = None
     stops: StopsOnDisconnect | None = None
     bill_path: str | None = None
+    names_deployments: bool = False
 
 
 # The reasoning models take only one temperature, and no longer `max_tokens`.
@@ -148,6 +150,7 @@ _HOSTED = (
         root_path="/openai/v1",
         key_variables=("AZURE_API_KEY", "AZURE_OPENAI_API_KEY"),
         litellm_prefix="azure",
+        names_deployments=True,
         versioned=True,
         output_limit_param="max_completion_tokens",
         quirks=_OPENAI_QUIRKS,

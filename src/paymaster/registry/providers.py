@@ -13,17 +13,23 @@ from urllib.parse import urlsplit
 from paymaster.registry.disconnects import StopsOnDisconnect
 from paymaster.registry.models import Effort
 from paymaster.registry.provider_facts import LITELLM, OPENAI_HTTP, PROVIDERS, SCRIPTED, ModelQuirk, ProviderFacts
+from paymaster.registry.provider_regions import REGIONS, RegionalHost, RegionFacts
 
 _THIS_MACHINE = frozenset({"localhost", "host.docker.internal", "0.0.0.0"})  # noqa: S104 - an address to recognise; nothing listens on it
 # The name that every OpenAI-style server knows for the output limit; only OpenAI's own models need the newer one.
 _ANYWHERE_LIMIT_PARAM = "max_tokens"
 # With a dated API version, Azure's path names the deployment; with `v1` and `preview` it doesn't.
 _DATED = re.compile(r"20\d\d-")
+_NO_REGIONS = RegionFacts()
+_LOCATION = re.compile(r"/locations/([a-z0-9-]+)(?:/|$)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Connection:
-    """How to call one model. `local`: it runs on the user's machines, because of its address (`by_address`) or its provider."""
+    """How to call one model. `local`: it runs on the user's machines, because of its address (`by_address`) or its provider.
+
+    `region` is where its address says that calls are served; None if it says nothing.
+    """
 
     adapter: str
     base_url: str | None
@@ -41,6 +47,7 @@ class Connection:
     effort: Effort = Effort.ALWAYS
     stops: StopsOnDisconnect | None = None
     bill_path: str | None = None
+    region: str | None = None
 
 
 def find_provider(name: str) -> ProviderFacts | None:
@@ -81,7 +88,8 @@ def connection(
 ) -> Connection:
     """The connection by the registry's own values (None: not given) and the provider's facts."""
     speaks = _adapter(facts, base_url, adapter, script)
-    at_home = base_url is None or host(base_url) == host(facts.base_url)
+    own_host = _own_host(facts, base_url)
+    at_home = base_url is None or host(base_url) == host(facts.base_url) or own_host is not None
     by_address = base_url is not None and on_this_machine(base_url)
     foreign = not at_home and facts.base_url is not None
     quirk = _quirk(facts, model_id)
@@ -104,6 +112,7 @@ def connection(
         effort=Effort.NEVER if not facts.takes_effort else Effort.ALWAYS if quirk.effort_with_tools else Effort.WITHOUT_TOOLS,
         stops=None if foreign else facts.stops,
         bill_path=None if foreign or speaks != OPENAI_HTTP else facts.bill_path,
+        region=region_facts(facts).region if own_host is None and not foreign else _region(own_host, base_url or ""),
     )
 
 
@@ -123,6 +132,27 @@ def host(base_url: str | None) -> str:
     return (urlsplit(base_url).hostname or "") if base_url else ""
 
 
+def region_facts(facts: ProviderFacts) -> RegionFacts:
+    """What names the region of a call to this provider."""
+    return REGIONS.get(facts.id, _NO_REGIONS)
+
+
+def _own_host(facts: ProviderFacts, base_url: str | None) -> RegionalHost | None:
+    """The row of the provider's hosts that the address belongs to."""
+    name = host(base_url)
+    return next((row for row in region_facts(facts).hosts if re.fullmatch(row.pattern, name)), None)
+
+
+def _region(row: RegionalHost | None, base_url: str) -> str | None:
+    """The region that an address at one of the provider's other hosts states."""
+    if row is None:
+        return None
+    stated = re.fullmatch(row.pattern, host(base_url))
+    in_path = _LOCATION.search(urlsplit(base_url).path)
+    named = stated.groupdict().get("region") if stated is not None else None
+    return row.region or named or (in_path[1] if in_path is not None else None)
+
+
 def _adapter(facts: ProviderFacts, base_url: str | None, adapter: str | None, script: str | None) -> str:
     if adapter is not None:
         return adapter
@@ -139,7 +169,7 @@ def _base_url(facts: ProviderFacts, base_url: str | None, adapter: str, api_vers
         return facts.base_url if adapter == OPENAI_HTTP else None
     if adapter == LITELLM or urlsplit(base_url).path or _DATED.match(api_version or ""):
         return base_url
-    if facts.base_url is not None and host(base_url) == host(facts.base_url):
+    if facts.base_url is not None and (host(base_url) == host(facts.base_url) or _own_host(facts, base_url) is not None):
         return base_url + urlsplit(facts.base_url).path
     return base_url + facts.root_path
 

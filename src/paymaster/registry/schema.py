@@ -6,34 +6,27 @@
 from decimal import Decimal
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field
 
 from paymaster.registry.names import Capabilities, Dimensions, ProviderName
+from paymaster.registry.price_schema import BaseSection, DatedPriceSection, PriceSection
 from paymaster.registry.values import (
     BaseUrl,
     Count,
     CountFromZero,
     CountOrAuto,
+    Factor,
     Headers,
     KeyReferences,
     Names,
     Params,
-    Rate,
     Seconds,
     Share,
     Switch,
     Text,
     Usd,
     VariableNames,
-    refuse,
 )
-
-
-class BaseSection(BaseModel):
-    """The base of all sections: unknown keys are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
 
 BUDGET_PREFIX = "budget_usd_per_"
 
@@ -42,50 +35,6 @@ def short_budgets(section: "ModelSection | PolicySection") -> list[tuple[str, st
     """The budgets of a section in short form: key, dimension, dollars."""
     amounts = ((key, getattr(section, key)) for key in type(section).model_fields if key.startswith(BUDGET_PREFIX))
     return [(key, key.removeprefix(BUDGET_PREFIX), usd) for key, usd in amounts if usd is not None]
-
-
-class RatesSection(BaseSection):
-    """Prices per 1,000 or per 1,000,000 tokens; one of the two for each kind of token."""
-
-    usd_per_1k_input: Rate | None = Field(None, description="Dollars per 1,000 prompt tokens.", examples=[0.0025])
-    usd_per_1k_output: Rate | None = Field(None, description="Dollars per 1,000 output tokens, reasoning included.", examples=[0.01])
-    usd_per_1k_cache_read: Rate | None = Field(None, description="Dollars per 1,000 prompt tokens read from the provider's cache.")
-    usd_per_1k_cache_write: Rate | None = Field(None, description="Dollars per 1,000 prompt tokens written to the provider's cache.")
-    usd_per_1m_input: Rate | None = Field(None, description="Dollars per 1,000,000 prompt tokens.", examples=[2.5])
-    usd_per_1m_output: Rate | None = Field(None, description="Dollars per 1,000,000 output tokens, reasoning included.", examples=[10])
-    usd_per_1m_cache_read: Rate | None = Field(
-        None, description="Dollars per 1,000,000 prompt tokens read from the cache.", examples=[1.25]
-    )
-    usd_per_1m_cache_write: Rate | None = Field(
-        None, description="Dollars per 1,000,000 prompt tokens written to the cache.", examples=[3.75]
-    )
-
-
-class TierSection(RatesSection):
-    """Prices of the whole request if its prompt is long. Give either `above_tokens` or `from_tokens`.
-
-    A missing price is that of the base price.
-    """
-
-    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["above_tokens"]}, {"required": ["from_tokens"]}]})
-
-    above_tokens: Count | None = Field(
-        None,
-        description="The tier starts above this many prompt tokens, cached ones included (Google, OpenAI, Anthropic).",
-        examples=[200_000],
-    )
-    from_tokens: Count | None = Field(None, description="The tier starts at exactly this many prompt tokens (xAI).", examples=[200_000])
-
-    @model_validator(mode="after")
-    def _starts_once(self) -> "TierSection":
-        if (self.above_tokens is None) == (self.from_tokens is None):
-            refuse("must start with either above_tokens (only longer prompts) or from_tokens (this length too)")
-        return self
-
-    @property
-    def first_tokens(self) -> int:
-        """The shortest prompt with these prices."""
-        return self.from_tokens or 0 if self.above_tokens is None else self.above_tokens + 1
 
 
 class BudgetSection(BaseSection):
@@ -115,7 +64,7 @@ class TimeoutsSection(BaseSection):
     total_s: Seconds | None = Field(None, description="For the whole answer. Default 600.", examples=[300])
 
 
-class ModelSection(RatesSection):
+class ModelSection(PriceSection):
     """One named model. Only `provider` is required; other values default to the price catalogue and the model data."""
 
     provider: ProviderName = Field(description="The provider: a name from the list of providers.", examples=["openai"])
@@ -179,7 +128,33 @@ class ModelSection(RatesSection):
         examples=[8, "auto"],
     )
     price: Literal["free"] | None = Field(None, description="`free` for a model that costs nothing. It is never assumed.")
-    tiers: list[TierSection] | None = Field(None, description="Prices for long prompts, shortest first.")
+    prices: list[DatedPriceSection] | None = Field(
+        None, description="Other prices for a time: a promotion, a change that is announced. Of two that overlap, the later one counts."
+    )
+    price_factor: Factor | None = Field(
+        None,
+        description=(
+            "Multiplies the price of every token, the catalogue's or the registry's, after the factor of the region: a contract, a "
+            "reseller. Fees for searches and requests stay."
+        ),
+        examples=[0.9],
+    )
+    price_as: Text | None = Field(
+        None,
+        description=(
+            "The model whose published price counts, if the name says nothing (a deployment at Azure, a name of your own): a model of the "
+            "same provider, or of another as `openai/gpt-4o`."
+        ),
+        examples=["gpt-4o"],
+    )
+    region: Text | None = Field(
+        None,
+        description=(
+            "Where calls are served, as far as prices depend on it: `global`, `eu`, `us`, `us-east5` … Default: what the address, the "
+            "name, `params` or the environment say. If it is unknown, the dearest place is held for."
+        ),
+        examples=["eu"],
+    )
     budget_usd_per_run: Usd | None = Field(None, description="Dollars that one run may spend on this model.", examples=[2])
     budget_usd_per_day: Usd | None = Field(None, description="Dollars per day (UTC) on this model.")
     budget_usd_per_month: Usd | None = Field(None, description="Dollars per month (UTC) on this model.", examples=[100])

@@ -8,8 +8,9 @@ from pydantic import ValidationError
 from pydantic_core import PydanticCustomError
 
 from paymaster.errors import RegistryInvalid
+from paymaster.registry.price_schema import BaseSection
 from paymaster.registry.problems import Findings
-from paymaster.registry.schema import BaseSection, ModelSection, PolicySection, RegistrySection
+from paymaster.registry.schema import ModelSection, PolicySection, RegistrySection
 from paymaster.registry.values import read_text
 from paymaster.registry.yamltext import Document, KeyPath, Plain
 

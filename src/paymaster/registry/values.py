@@ -3,7 +3,9 @@
 Numbers may be given as text (YAML 1.1 readers give `5e-3` as text). Nothing else is converted: `true` is not a number.
 """
 
+import re
 from collections.abc import Callable, Mapping
+from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 from math import isfinite
 from typing import Annotated, Literal, NoReturn, TypeAlias
@@ -13,9 +15,12 @@ from pydantic import BeforeValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from paymaster.accounting.bounds import COUNT_FIELDS, LARGEST_BUDGET_USD, LARGEST_LIMIT, LARGEST_RATE, MOST_SECONDS
+from paymaster.accounting.prices.rates import in_utc
 from paymaster.registry.secrets import REFERENCE, SECRET_HEADERS, VARIABLE_NAME, looks_like_a_secret, names_a_secret, shown
 
 MOST_DECIMALS = 18
+MINUTES_PER_DAY = 24 * 60
+_HOURS = re.compile(r"(\d\d):([0-5]\d) ?- ?(\d\d):([0-5]\d)")
 
 
 def refuse(message: str, suggestion: str = "") -> NoReturn:
@@ -174,6 +179,31 @@ def _param(name: str, value: object) -> object:
             return value
 
 
+def _moment(value: object) -> datetime:
+    """A day (its first moment) or a moment; without a zone it is UTC."""
+    try:
+        moment = datetime.fromisoformat(value.strip() if isinstance(value, str) else "")
+    except ValueError:
+        refuse(f"must be a day like 2027-01-01 or a moment like 2027-01-01T08:00:00Z, got {shown(value)}")
+    return in_utc(moment)
+
+
+def _dates(value: object) -> frozenset[date]:
+    return frozenset(_moment(item).date() for item in (value if isinstance(value, list | tuple) else [value]))
+
+
+def _windows(value: object) -> tuple[tuple[int, int], ...]:
+    """Hours as minutes of the day; hours over midnight become two windows."""
+    windows: list[tuple[int, int]] = []
+    for text in read_names(value):
+        found = _HOURS.fullmatch(text)
+        start, end = (int(found[1]) * 60 + int(found[2]), int(found[3]) * 60 + int(found[4])) if found else (0, 0)
+        if start == end or start >= MINUTES_PER_DAY or end > MINUTES_PER_DAY:
+            refuse(f"must be hours like 01:00-04:00, got {shown(text)}")
+        windows += [(start, end)] if start < end else [(start, MINUTES_PER_DAY), (0, end)]
+    return tuple(window for window in windows if window[0] < window[1])
+
+
 def _number_schema(kind: str, least: int, most: object = None) -> WithJsonSchema:
     return WithJsonSchema({"type": kind, "minimum": least} | ({} if most is None else {"maximum": most}))
 
@@ -184,11 +214,15 @@ read_usd = _number_between(0, LARGEST_BUDGET_USD, "an amount in dollars, 0 or mo
 """An amount of dollars, as a registry and a flag have it."""
 
 _rate = _number_between(0, LARGEST_RATE, "a price in dollars, 0 or more")
+_fee = _number_between(0, 1_000, "a fee in dollars, 0 or more")
+_factor = _number_between(Decimal("0.0001"), 1_000, "a factor above 0")
 _seconds = _number_between(Decimal("0.001"), MOST_SECONDS, "a time in seconds, at least 0.001")
 _share = _number_between(Decimal("0.01"), 1, "a share between 0.01 and 1")
 
 Usd: TypeAlias = Annotated[Decimal, BeforeValidator(read_usd), _number_schema("number", 0)]
 Rate: TypeAlias = Annotated[Decimal, BeforeValidator(_rate), _number_schema("number", 0)]
+Fee: TypeAlias = Annotated[Decimal, BeforeValidator(_fee), _number_schema("number", 0)]
+Factor: TypeAlias = Annotated[Decimal, BeforeValidator(_factor), _number_schema("number", 0)]
 Seconds: TypeAlias = Annotated[Decimal, BeforeValidator(_seconds), _number_schema("number", 0)]
 Share: TypeAlias = Annotated[Decimal, BeforeValidator(_share), _number_schema("number", 0, 1)]
 Count: TypeAlias = Annotated[int, BeforeValidator(_whole(1, LARGEST_LIMIT, "a whole number of at least 1")), _number_schema("integer", 1)]
@@ -208,3 +242,8 @@ Headers: TypeAlias = Annotated[
     dict[str, str], BeforeValidator(_headers), WithJsonSchema({"type": "object", "additionalProperties": {"type": "string"}})
 ]
 Params: TypeAlias = Annotated[dict[str, object], BeforeValidator(_params), WithJsonSchema({"type": "object"})]
+Moment: TypeAlias = Annotated[datetime, BeforeValidator(_moment), WithJsonSchema({"type": "string", "pattern": r"^\d{4}-\d\d-\d\d"})]
+WrittenDates: TypeAlias = Annotated[
+    frozenset[date], BeforeValidator(_dates), WithJsonSchema({"type": "array", "items": {"type": "string", "format": "date"}})
+]
+Windows: TypeAlias = Annotated[tuple[tuple[int, int], ...], BeforeValidator(_windows), NAMES_SCHEMA]

@@ -57,7 +57,7 @@ def estimate(candidate: Candidate, policy: Policy, delivered: Delivered | None) 
 
     The output until then is what had come, and what the fastest answer adds until the connection was closed on both sides.
     """
-    model, price = candidate.model, candidate.model.price
+    model, price = candidate.model, candidate.price
     stops = model.stops
     if not policy.estimates_interrupted:
         return WholeHold("interrupted_calls is full_hold")
@@ -90,8 +90,11 @@ def _estimated(candidate: Candidate, price: Price, delivered: Delivered, output_
     else:
         usage, basis = prompt, f"{prompt.prompt_tokens:,} prompt tokens as reported, at most {until}"
     usage = replace(usage, output_tokens=output_tokens)
-    known = cost(usage, price, candidate.at) if prompt is not None and candidate.terms == PLAIN_TERMS else None
-    bound_nanousd = known.nanousd if isinstance(known, Cost) else _at_most_nanousd(candidate, price, usage)
+    # With several prices, the call may have been sent after a change of its price, or served in the dearest place.
+    certain = prompt is not None and candidate.terms == PLAIN_TERMS and len(candidate.prices) == 1
+    known = cost(usage, price, candidate.at) if certain else None
+    bounds = (_at_most_nanousd(candidate, each, usage) for each in candidate.prices)
+    bound_nanousd = known.nanousd if isinstance(known, Cost) else max(bounds)
     return Estimate(bound_nanousd, usage, basis)
 
 

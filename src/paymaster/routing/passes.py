@@ -7,11 +7,11 @@ from paymaster.accounting.prices.names import is_same_model
 from paymaster.accounting.prices.price import Price, PriceOfModel
 from paymaster.registry.models import Model, Registry
 
-PublishedPrice = Callable[[str | None, str, datetime], Price | None]
-"""The published price of a model by provider and name at a moment; None if it is unknown."""
+PublishedPrice = Callable[[str | None, str, datetime, str | None], Price | None]
+"""The published price of a model by provider, name, moment and region; None if it is unknown."""
 
 
-def no_published_price(_provider: str | None, _model_id: str, _at: datetime) -> None:
+def no_published_price(_provider: str | None, _model_id: str, _at: datetime, _region: str | None) -> None:
     """The look-up of a program that knows no published prices."""
 
 
@@ -20,7 +20,10 @@ def price_of_pass(registry: Registry, model: Model, at: datetime, published: Pub
     known = [model, *(other for other in registry.models.values() if other.provider == model.provider)]
 
     def find(name: str) -> Price | None:
-        own = next((other for other in known if other.price is not None and is_same_model(model.provider, other.model_id, name)), None)
-        return published(model.provider, name, at) if own is None else own.price
+        for other in known:
+            if is_same_model(model.provider, other.model_id, name) and (own := other.price_at(at)) is not None:
+                return own
+        price, prices = published(model.provider, name, at, model.region), model.prices
+        return price if price is None or prices is None or prices.factor is None else price.multiplied(prices.factor)
 
     return find

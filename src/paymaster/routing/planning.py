@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 from enum import StrEnum
 from typing import NamedTuple, Protocol
@@ -70,7 +70,8 @@ class Candidate:
 
     `output_tokens` is the largest output per choice that the hold pays for; `limit_sent` says that it is enforced by sending it. If it was
     lowered, `lowered_from_tokens` is what it was at first, and `lowered_by` what lowered it last. `caller` has the limits of the caller
-    over all models, with the subject they are counted under. `undercount_level` is the level at which the prompt was counted.
+    over all models, with the subject they are counted under. `undercount_level` is the level at which the prompt was counted. `prices` are
+    all that may apply until the call's deadline, and in every place that may serve it; none: the price is unknown.
     """
 
     model: Model
@@ -86,8 +87,14 @@ class Candidate:
     lowered_by: Lowering | None = None
     at: datetime
     terms: RequestTerms = PLAIN_TERMS
+    prices: tuple[Price, ...] = ()
     caller: tuple[tuple[str, Limits], ...] = ()
     undercount_level: int = 0
+
+    @property
+    def price(self) -> Price | None:
+        """The price at the moment of planning; None if it is unknown."""
+        return self.prices[0] if self.prices else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +156,8 @@ def assess(
     """The models of the chain, each assessed when it is needed (most calls need only the first), with how many come after it.
 
     `missing_keys` maps models to the environment variable that is not set, `levels` to what was learned from counts that were too low (see
-    `undercounts`). Raises RequestInvalid, at the first step, for a request that no
-    model could serve and for a model that the registry does not know.
+    `undercounts`). Raises RequestInvalid, at the first step, for a request that no model could serve and for a model that the registry does
+    not know.
     """
     check_request(request)
     asked = _Asked(request, registry.policy, scope, now_ms, counter, needed_capabilities(request))
@@ -238,10 +245,11 @@ def _assess(asked: _Asked, model: Model, missing_key: str | None, level: int) ->
     prompt, limit = fit
     money = tuple(money_accounts(model, policy, scope, now_ms))
     hard = policy.hard_stop_on_budget and bool(money)
-    if hard and model.price is None:
+    at = datetime.fromtimestamp(now_ms / 1000, UTC)
+    prices = model.prices_within(at, at + timedelta(milliseconds=policy.deadline_ms))
+    if hard and not prices:
         return Skipped(model.name, SkipCause.UNPRICED, unpriced_detail(model))
-    choices = choices_in(translation.params)
-    at, terms = datetime.fromtimestamp(now_ms / 1000, UTC), _terms(request, needs)
+    choices, terms = choices_in(translation.params), _terms(request, needs)
     try:
         candidate = Candidate(
             model=model,
@@ -249,7 +257,7 @@ def _assess(asked: _Asked, model: Model, missing_key: str | None, level: int) ->
             output_tokens=limit.tokens,
             limit_sent=limit.sent,
             choices=choices,
-            held_nanousd=_most_nanousd(model.price, prompt.tokens, limit.tokens, choices, translation, at, terms),
+            held_nanousd=_most_nanousd(prices, prompt.tokens, limit.tokens, choices, translation, at, terms),
             translation=translation,
             lowered_from_tokens=limit.lowered_from_tokens,
             lowered_by=None if limit.lowered_from_tokens is None else Lowering.WINDOW,
@@ -257,6 +265,7 @@ def _assess(asked: _Asked, model: Model, missing_key: str | None, level: int) ->
             hard=hard,
             at=at,
             terms=terms,
+            prices=prices,
             caller=_caller(policy, scope),
             undercount_level=level,
         )
@@ -321,6 +330,11 @@ def _counted_tools(request: Request) -> tuple[JsonObject, ...]:
 
 def unpriced_detail(model: Model) -> str:
     """Why an unpriced model cannot serve under a hard budget, with the line to add."""
+    if model.is_deployment:
+        return (
+            f"the name of the deployment {model.model_id} does not say which model it is, so its price is unknown, and the budget is hard; "
+            f"add to the registry, under {model.name}: `price_as: …` with the name of that model, such as gpt-4o"
+        )
     return (
         f"its price is unknown and the budget is hard; add to the registry, under {model.name}: "
         "`usd_per_1m_input: …` and `usd_per_1m_output: …`, or `price: free`"
@@ -328,12 +342,20 @@ def unpriced_detail(model: Model) -> str:
 
 
 def _most_nanousd(
-    price: Price | None, prompt_tokens: int, output_tokens: int, choices: int, translation: Translation, at: datetime, terms: RequestTerms
+    prices: Sequence[Price],
+    prompt_tokens: int,
+    output_tokens: int,
+    choices: int,
+    translation: Translation,
+    at: datetime,
+    terms: RequestTerms,
 ) -> int:
-    """The most that an attempt may cost; 0 if the price is unknown."""
-    if price is None:
-        return 0
-    return worst_case_nanousd(price, prompt_tokens, output_tokens, choices, cache_control=translation.cache_control, at=at, terms=terms)
+    """The most that an attempt may cost at any of the prices; 0 if the price is unknown."""
+    lifetime = translation.cache_control
+    return max(
+        (worst_case_nanousd(price, prompt_tokens, output_tokens, choices, cache_control=lifetime, at=at, terms=terms) for price in prices),
+        default=0,
+    )
 
 
 def with_output_limit(candidate: Candidate, output_tokens: int, by: Lowering) -> Candidate:
@@ -343,9 +365,7 @@ def with_output_limit(candidate: Candidate, output_tokens: int, by: Lowering) ->
         candidate,
         output_tokens=output_tokens,
         limit_sent=True,
-        held_nanousd=_most_nanousd(
-            candidate.model.price, tokens, output_tokens, choices, candidate.translation, candidate.at, candidate.terms
-        ),
+        held_nanousd=_most_nanousd(candidate.prices, tokens, output_tokens, choices, candidate.translation, candidate.at, candidate.terms),
         lowered_from_tokens=candidate.lowered_from_tokens or candidate.output_tokens,
         lowered_by=by,
     )
@@ -381,17 +401,19 @@ def _fit_largest_hold(candidate: Candidate | Skipped, policy: Policy) -> Candida
 
 def lowered_to(candidate: Candidate, room_nanousd: int, min_output_tokens: int, by: Lowering = Lowering.BUDGET) -> Candidate | None:
     """The candidate with the largest output that `room_nanousd` pays for; None if that is less than `min_output_tokens`."""
-    price = candidate.model.price
-    if price is None:
+    if not candidate.prices:
         return None
-    affordable = affordable_output_tokens(
-        price,
-        candidate.prompt.tokens,
-        room_nanousd,
-        candidate.choices,
-        cache_control=candidate.translation.cache_control,
-        at=candidate.at,
-        terms=candidate.terms,
+    affordable = min(
+        affordable_output_tokens(
+            price,
+            candidate.prompt.tokens,
+            room_nanousd,
+            candidate.choices,
+            cache_control=candidate.translation.cache_control,
+            at=candidate.at,
+            terms=candidate.terms,
+        )
+        for price in candidate.prices
     )
     output_tokens = min(affordable, candidate.output_tokens)
     if output_tokens < min(min_output_tokens, candidate.output_tokens):

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from paymaster.accounting.account_names import PAUSE, account_of
 from paymaster.accounting.accounts import Balance, Charge, Held, Hold, Post, Settlement
@@ -32,7 +33,7 @@ NOTHING_SENT = frozenset({FailureKind.CONNECTION_REFUSED, FailureKind.STALE_HOLD
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
     """How an attempt ended, as the ledger sees it: a usage (or why it is unknown), or a failure; `interrupted` is what one in the middle of
-    an answer is charged.
+    an answer is charged. `sent_at_ms` is when the request was sent, whose price counts, and `answered` the model that the answer names.
     """
 
     usage: Usage | UnknownUsage | None
@@ -44,6 +45,8 @@ class Ended:
     backoff_ms: int = 0
     headroom: RateHeadroom = NOT_STATED
     interrupted: Estimate | WholeHold | None = None
+    sent_at_ms: int | None = None
+    answered: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,10 +92,13 @@ def bill(candidate: Candidate, ended: Ended, price_of: PriceOfModel | None = Non
     failure = ended.failure
     if failure is not None and failure.billed is Billed.NO:
         return AttemptCost(0, "not billed", "none")
-    price = candidate.model.price
+    price = candidate.price
     why = ended.usage.detail if isinstance(ended.usage, UnknownUsage) else None
     if isinstance(ended.usage, Usage):
-        exact = cost(ended.usage, price, candidate.at, price_of=price_of)
+        # A pass that names no model is the asked one's, also if the answer ends with a fallback's name.
+        answered = None if ended.usage.parts else ended.answered
+        at = sent_at(candidate, ended)
+        exact = cost(ended.usage, candidate.model.price_at(at, answered), at, price_of=price_of)
         if isinstance(exact, Cost) and exact.nanousd <= LARGEST_CALL_NANOUSD:
             return AttemptCost(exact.nanousd, exact.source, "exact", _other_models(ended.usage))
         why = exact.detail if isinstance(exact, UnknownCost) else None
@@ -105,6 +111,11 @@ def bill(candidate: Candidate, ended: Ended, price_of: PriceOfModel | None = Non
     return AttemptCost(candidate.held_nanousd, f"hold ({price.source})", "assumed", basis)
 
 
+def sent_at(candidate: Candidate, ended: Ended) -> datetime:
+    """When the request was sent: the moment whose price counts."""
+    return candidate.at if ended.sent_at_ms is None else datetime.fromtimestamp(ended.sent_at_ms / 1000, UTC)
+
+
 def _other_models(usage: Usage) -> str | None:
     """Which models besides the caller's the bill is made of, in words."""
     names = dict.fromkeys(part.model for part in usage.parts if part.model is not None)
@@ -113,7 +124,7 @@ def _other_models(usage: Usage) -> str | None:
 
 def lost_record(attempt: PlannedAttempt) -> AttemptRecord:
     """The record that the ledger writes should nobody settle: the hold is charged in full."""
-    price = attempt.candidate.model.price
+    price = attempt.candidate.price
     charged = (
         AttemptCost(attempt.candidate.held_nanousd, f"hold ({price.source})", "assumed")
         if price
@@ -192,7 +203,7 @@ def circuit_pause_ms(attempt: PlannedAttempt, held: Held, failure: Failure, back
 
 def costs(candidate: Candidate, failure: Failure) -> bool:
     """Whether the attempt may have cost something."""
-    price = candidate.model.price
+    price = candidate.price
     return may_cost(failure, is_free=price is not None and price.is_free)
 
 

@@ -1,25 +1,41 @@
 """Finds the price of a model by a user's name for it; knows where prices come from, and nothing about usage.
 
-The figures are those of genai-prices (https://github.com/pydantic/genai-prices); `data/prices.toml` completes and corrects them. An
-unknown name has no price: a similar name's price is never used.
+The figures are those of genai-prices (https://github.com/pydantic/genai-prices); `data/prices.toml` completes and corrects them, and
+`data/places.toml` has what places, moved names and suffixes do to them. An unknown name has no price: a similar name's price is never used.
 """
 
-from bisect import bisect_right
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from paymaster.accounting.prices.names import canonical_provider, is_local, spellings, split_prefix
-from paymaster.accounting.prices.price import ALWAYS, Period, Price
-from paymaster.accounting.prices.rates import in_utc
+from paymaster.accounting.prices.history import PriceHistory
+from paymaster.accounting.prices.names import (
+    GLOBAL,
+    canonical_provider,
+    canonical_region,
+    in_geography,
+    is_local,
+    spellings,
+    split_prefix,
+    split_region,
+    without_geography,
+)
+from paymaster.accounting.prices.price import Period, Price
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from genai_prices.types import ModelInfo, Provider
 
+    from paymaster.accounting.prices.places import Place, Places, Suffix
     from paymaster.accounting.prices.supplement import Supplement
+
+_GOVCLOUD = "us-gov"
+_LONGEST_NAME = 300
+"""Of the name of a model in an answer."""
+# Bedrock's entries whose names begin with these list their geographies; the others have the prices of the United States.
+_BY_GEOGRAPHY = ("regional.", "global.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,71 +43,154 @@ class _Sources:
     """The catalogue's data, loaded on the first look-up: genai-prices takes a quarter of a second to import."""
 
     supplement: "Supplement"
+    places: "Places"
     histories: dict[tuple[str, str], tuple[Period, ...]]
     providers: "list[Provider]"
     source: str
 
 
 class Catalogue:
-    """Published prices. It remembers every look-up, so that a second one takes a microsecond. Threads may share one."""
+    """Published prices. It remembers look-ups, so that a second one takes a microsecond. Threads may share one."""
 
     __slots__ = ("_found", "_sources")
+    MOST_REMEMBERED = 10_000
+    """Names come from answers too, so there may be any number of them."""
 
     def __init__(self) -> None:
         self._sources: _Sources | None = None
-        self._found: dict[tuple[str | None, str], tuple[Period, ...]] = {}
+        self._found: dict[tuple[str | None, str, str | None], PriceHistory] = {}
 
-    def lookup(self, provider: str | None, model_id: str, at: datetime) -> Price | None:
-        """The model's price at this moment (a naive time is UTC), None if it is unknown.
+    def lookup(self, provider: str | None, model_id: str, at: datetime, region: str | None = None) -> Price | None:
+        """The model's price at this moment (a naive time is UTC), None if it is unknown. See `history`."""
+        found = self._found.get((provider, model_id, region))
+        return (self.history(provider, model_id, region) if found is None else found).at(at)
 
-        `provider` is any of its usual names. None takes the prefix of `model_id` (`gemini/…`) or else the model's maker.
+    def history(self, provider: str | None, model_id: str, region: str | None = None) -> PriceHistory:
+        """All prices of a model, without any if it is unknown.
+
+        `provider` is any of its usual names. None takes the prefix of `model_id` (`gemini/…`) or else the model's maker. `region` is where
+        the call is served (`eu`, `us-east5`, `global`), unless the name states it; None: it is not known.
         """
-        key = (provider, model_id)
-        periods = self._found.get(key)
-        if periods is None:
-            periods = self._found[key] = self._periods(provider, model_id)
-        started = bisect_right(periods, in_utc(at), key=lambda period: period.start)
-        return periods[started - 1].price if started else None
+        key = (provider, model_id, region)
+        found = self._found.get(key)
+        if found is None:
+            if len(self._found) >= self.MOST_REMEMBERED:
+                self._found.clear()
+            found = self._found[key] = self._history(provider, model_id, region)
+        return found
 
-    def _periods(self, provider: str | None, model_id: str) -> tuple[Period, ...]:
-        seller = None if provider is None else canonical_provider(provider)
-        if seller is None:
-            seller, _ = split_prefix(model_id)
+    def answered(self, provider: str | None, asked: str, answered: str, region: str | None = None) -> PriceHistory:
+        """The prices of the model that an answer names, if that says more than the name that was asked for; else those of the latter."""
+        own = self.history(provider, asked, region)
+        if len(answered) > _LONGEST_NAME or not (name := answered.strip().lower()) or (own.periods and name in asked.lower()):
+            return own
+        seller = _seller(provider, asked) or ""
+        stated, _ = split_region(seller, asked)
+        suffix = self._suffix(seller, asked)
+        named = self.history(seller or None, name if name.endswith(suffix) else name + suffix, stated or region)
+        return named if named.periods else own
+
+    def _suffix(self, seller: str, asked: str) -> str:
+        """What a router's name says beside the model, and an answer may omit: `:free`."""
+        found = None if self._sources is None else self._sources.places.suffix_of(seller, asked.lower())
+        return "" if found is None else asked.lower().removeprefix(found[0])
+
+    def _history(self, provider: str | None, model_id: str, region: str | None) -> PriceHistory:
+        seller = _seller(provider, model_id)
         if seller is not None and is_local(seller):
-            return (Period(ALWAYS, Price.free(f"local provider {seller}")),)
+            return PriceHistory.of(Price.free(f"local provider {seller}"))
         if self._sources is None:
             self._sources = _load()
-        return self._search(self._sources, seller, model_id)
+        sources = self._sources
+        if seller is None:
+            seller = _maker(sources, model_id)
+        return PriceHistory() if seller is None else _served(sources, seller, model_id, region)
 
-    def _search(self, sources: _Sources, seller: str | None, model_id: str) -> tuple[Period, ...]:
-        from paymaster.accounting.prices.genai_prices import extract_periods, is_named
 
-        known = [provider_data for provider_data in sources.providers if provider_data.id == seller]
-        if not known:
-            # No provider, or a prefix that isn't one (such as `some-lab/…`): take the model's maker.
-            known = [
-                provider_data
-                for provider_data in sources.providers
-                if seller is None and provider_data.model_match and provider_data.model_match.is_match(model_id.lower())
-            ][:1]
-        for provider_data in known:
-            for name in spellings(provider_data.id, model_id):
-                history = sources.histories.get((provider_data.id, name))
-                if history is not None:
-                    return history
-                for model in _candidates(sources.providers, provider_data, name):
-                    if is_named(provider_data.id, name, model):
-                        return extract_periods(provider_data.id, model, sources.supplement, sources.source)
-        return ()
+def _seller(provider: str | None, model_id: str) -> str | None:
+    return split_prefix(model_id)[0] if provider is None else canonical_provider(provider)
 
 
 def _load() -> _Sources:
     from genai_prices.data import providers
 
+    from paymaster.accounting.prices.places import load_places
     from paymaster.accounting.prices.supplement import load_supplement
 
-    supplement = load_supplement()
-    return _Sources(supplement, supplement.histories(), providers, f"catalogue genai-prices {version('genai-prices')}")
+    supplement, places = load_supplement(), load_places()
+    histories = places.histories() | supplement.histories()
+    return _Sources(supplement, places, histories, providers, f"catalogue genai-prices {version('genai-prices')}")
+
+
+def _maker(sources: _Sources, model_id: str) -> str | None:
+    """The maker of a model whose seller is not named."""
+    makers = (maker for maker in sources.providers if maker.model_match and maker.model_match.is_match(model_id.lower()))
+    return next((maker.id for maker in makers), None)
+
+
+def _served(sources: _Sources, seller: str, model_id: str, region: str | None) -> PriceHistory:
+    """The prices where the call is served: those of the name, times the factor of the place."""
+    stated, name = split_region(seller, model_id)
+    where = stated or (None if region is None else canonical_region(seller, region))
+    plain = without_geography(list(spellings(seller, name))[-1])
+    if seller == "aws":
+        return _at_bedrock(sources, name, plain, where, stated=stated is not None)
+    listed = _listed(sources, seller, name)
+    if where is not None:
+        return _placed(listed, sources.places.place_of(seller, where, plain), where)
+    elsewhere = (_placed(listed, row, "place unknown") for row in sources.places.possible(seller, plain))
+    return PriceHistory(listed.periods, tuple(history for history in elsewhere if history.periods))
+
+
+def _placed(listed: PriceHistory, row: "Place | None", where: str) -> PriceHistory:
+    if row is None:
+        return listed
+    return PriceHistory() if row.factor is None else listed.multiplied(row.factor, row.start, f"{row.factor} x for {where}")
+
+
+def _at_bedrock(sources: _Sources, name: str, plain: str, where: str | None, *, stated: bool) -> PriceHistory:
+    """Prices by geography, which is a part of the name: rows of their own, and a factor of the global price in GovCloud."""
+    if where is None:
+        others = (key for key in sources.histories if key[0] == "aws" and key[1] != plain and without_geography(key[1]) == plain)
+        return replace(_listed(sources, "aws", name), elsewhere=tuple(PriceHistory(sources.histories[key]) for key in others))
+    base = GLOBAL if where == _GOVCLOUD else where
+    listed = _listed(sources, "aws", in_geography(plain, base), base)
+    if not listed.periods and (where == _GOVCLOUD or not stated):
+        listed = _listed(sources, "aws", plain, None if where == _GOVCLOUD else where)
+    return _placed(listed, sources.places.place_of("aws", where, plain), where)
+
+
+def _listed(sources: _Sources, seller: str, model_id: str, geography: str | None = None) -> PriceHistory:
+    """The list prices of a name: its own, those of the models it moved to, or those of the name without its suffix."""
+    for name in spellings(seller, model_id):
+        listed, moves = PriceHistory(_periods(sources, seller, name, geography)), sources.places.moves(seller, name)
+        for move in moves:
+            listed = listed.until(move.start, _listed(sources, seller, move.to))
+        if listed.periods:
+            return listed
+    suffixed = sources.places.suffix_of(seller, model_id.lower())
+    return PriceHistory() if suffixed is None else _suffixed(sources, seller, *suffixed)
+
+
+def _suffixed(sources: _Sources, seller: str, name: str, suffix: "Suffix") -> PriceHistory:
+    if suffix.free:
+        return PriceHistory.of(Price.free(f"catalogue paymaster {sources.places.version}"))
+    return _listed(sources, seller, name).mapped(lambda price: price.plus_request(suffix.usd_per_request))
+
+
+def _periods(sources: _Sources, seller: str, name: str, geography: str | None) -> tuple[Period, ...]:
+    """The periods of a name that one of the files, or the catalogue, has itself."""
+    from paymaster.accounting.prices.genai_prices import extract_periods, is_named
+
+    own = sources.histories.get((seller, name))
+    if own is not None:
+        return own
+    for provider in sources.providers:
+        for model in _candidates(sources.providers, provider, name) if provider.id == seller else ():
+            abroad = geography not in {None, "us"} and seller == "aws" and not model.id.startswith(_BY_GEOGRAPHY)
+            if not abroad and is_named(seller, name, model):
+                return extract_periods(seller, model, sources.supplement, sources.source)
+    return ()
 
 
 def _candidates(providers: "list[Provider]", provider_data: "Provider", name: str) -> "Iterator[ModelInfo]":

@@ -77,11 +77,18 @@ _SNAPSHOT = re.compile(
 
 _COMPACT_DATE = re.compile(r"-(20\d\d)([01]\d)([0-3]\d)$")
 
+GLOBAL = "global"
+"""The region of a call that may be served anywhere: it has list price."""
+
+_GEOGRAPHY = re.compile(r"^(af|amer|apac|au|ca|eu|global|in|jp|me|sa|us-gov|us)\.")
 _BEDROCK_PREFIX = re.compile(
     r"^(?:(?:af|amer|apac|au|ca|eu|global|in|jp|me|regional|sa|us|us-gov)\.)?(?:(?:ai21|amazon|anthropic|cohere|deepseek|meta|mistral|openai|qwen)\.)?"
 )
 _BEDROCK_ROUTES = frozenset({"converse", "converse_like", "invoke"})
-_AWS_REGION = re.compile(r"^[a-z]{2}(?:-gov)?-[a-z]+-\d$")
+_AWS_REGION = re.compile(r"^([a-z]{2}(?:-gov)?)-[a-z]+-\d$")
+_AWS_GEOGRAPHIES = {"ap": "apac"}
+_AZURE_REGION = re.compile(r"(global|global-standard|eu|us|us-gov|[a-z]*(?:central|east|west|north|south)[a-z]*\d?)/(?=.)")
+_VERTEX_LOCATION = re.compile(r"(?:^|/)locations/([a-z0-9-]+)/")
 
 
 def canonical_provider(name: str) -> str:
@@ -129,6 +136,44 @@ def _without_prefixes(provider: str, name: str) -> Iterator[str]:
             return
         name = name_after
         yield name
+
+
+def split_region(provider: str, model: str) -> tuple[str | None, str]:
+    """The region that a name states, and the name without it: `azure/us/gpt-5.6` is (`us`, `gpt-5.6`).
+
+    At Bedrock the geography is a part of the name, and stays: `eu.amazon.nova-pro-v1:0` is (`eu`, the same). `provider` is a canonical id.
+    """
+    name = model.strip()
+    for shorter in _without_prefixes(provider, name.lower()):
+        match provider:
+            case "azure" if found := _AZURE_REGION.match(shorter):
+                return canonical_region(provider, found[1]), name[-len(shorter) :][found.end() :]
+            case "aws" if found := _GEOGRAPHY.match(shorter):
+                return found[1], name
+    if provider == "google" and (found := _VERTEX_LOCATION.search(name.lower())):
+        return found[1], name
+    # A route (`bedrock/us-gov-west-1/…`) or the fourth part of an ARN.
+    parts = re.split("[/:]", name.lower()) if provider == "aws" else []
+    segment = next((part for part in parts if _AWS_REGION.match(part)), None)
+    return (None if segment is None else canonical_region(provider, segment)), name
+
+
+def canonical_region(provider: str, region: str) -> str:
+    """The region in the words of the price list: at Bedrock, whose prices are by geography, `eu-west-1` is `eu`."""
+    plain = region.strip().lower()
+    if provider == "aws" and (found := _AWS_REGION.match(plain)):
+        return _AWS_GEOGRAPHIES.get(found[1], found[1])
+    return GLOBAL if plain == "global-standard" else plain
+
+
+def in_geography(name: str, region: str) -> str:
+    """Bedrock's name of a model in a geography: `eu` and `amazon.nova-pro-v1:0` are `eu.amazon.nova-pro-v1:0`."""
+    return f"{region}.{without_geography(name)}"
+
+
+def without_geography(name: str) -> str:
+    """Bedrock's name of a model without its geography."""
+    return _GEOGRAPHY.sub("", name)
 
 
 def without_snapshots(name: str) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """What a call cost, the most it can cost, and how much output an amount pays for; knows a price and not where it came from."""
 
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Literal
@@ -19,6 +19,9 @@ NEVER_ABOVE_LIST_PRICE = frozenset({"batch", "flex"})
 
 HOLD_HORIZON = timedelta(hours=2)
 """A call is billed within this time after its hold: its time limits and all waiting end sooner."""
+
+PER_MILLION = 1_000_000
+"""Rates are dollars per million of what they count."""
 
 ENDLESS_OUTPUT_TOKENS = 2**31 - 1
 
@@ -38,6 +41,7 @@ class Price:
     `table` is the list price. `modes` are the prices of other tiers: `batch`, `flex`, `priority`, `fast`. `peak_table` replaces the list
     price during `peak`. `writes_cache_unasked`: the provider may bill any prompt token as a write to its cache. `us_factor` multiplies
     tokens whose inference is bound to the United States. `source` is `registry`, `catalogue …` with its version, or why the model is free.
+    `is_bound`: the most that a router's choice may cost, which is held for, and never what an answer did cost.
     """
 
     table: RateTable
@@ -47,6 +51,7 @@ class Price:
     peak_table: RateTable | None = None
     writes_cache_unasked: bool = False
     us_factor: Decimal | None = None
+    is_bound: bool = False
 
     @classmethod
     def from_registry(
@@ -75,6 +80,31 @@ class Price:
         """False if search units or the length of audio are billed too, which no request bounds."""
         rates = [tier.rates for tier in self.table.tiers]
         return all(rate.search_unit is None and rate.audio_hour is None for rate in rates)
+
+    def multiplied(self, factor: Decimal, note: str = "") -> "Price":
+        """A copy with every rate for tokens multiplied; searches and calls cost the same. `note` is added to the source."""
+        return replace(
+            self,
+            table=self.table.multiplied(factor),
+            modes=tuple((name, table.multiplied(factor)) for name, table in self.modes),
+            peak_table=None if self.peak_table is None else self.peak_table.multiplied(factor),
+            source=f"{self.source}, {note}" if note else self.source,
+        )
+
+    def plus_request(self, usd: Decimal) -> "Price":
+        """A copy with a fee for each request added to its list price and to every tier's."""
+        more = usd * PER_MILLION
+
+        def dearer(table: RateTable) -> RateTable:
+            tiers = (Tier(tier.from_prompt_tokens, tier.rates.replaced(request=tier.rates.request + more)) for tier in table.tiers)
+            return RateTable(tuple(tiers))
+
+        return replace(
+            self,
+            table=dearer(self.table),
+            modes=tuple((name, dearer(table)) for name, table in self.modes),
+            peak_table=None if self.peak_table is None else dearer(self.peak_table),
+        )
 
     def mode(self, name: str) -> RateTable | None:
         """The rates of a tier, None if they are unknown."""
@@ -141,6 +171,8 @@ def cost(
         return Cost(usage.reported_cost_usd, usd_to_nanousd(usage.reported_cost_usd), "provider")
     if price is None:
         return UnknownCost("unknown_model", "the model has no price in the registry or the catalogue")
+    if price.is_bound:
+        return UnknownCost("unknown_model", "a router chose the model, and the answer names none that has a price")
     served = _served_as(processing, usage.speed, usage.service_tier if service_tier is None else service_tier)
     own = _table(price, served, at)
     if isinstance(own, UnknownCost):
@@ -152,7 +184,7 @@ def cost(
     sources = [price.source]
     for part in usage.parts or (usage,):
         made_by = price if part.model is None else None if price_of is None else price_of(part.model)
-        if made_by is None:
+        if made_by is None or made_by.is_bound:
             return UnknownCost("unknown_model", f"a pass was made by {part.model}, which has no price in the registry or the catalogue")
         table = _table(made_by, served, at)
         if isinstance(table, UnknownCost):

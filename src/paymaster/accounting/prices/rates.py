@@ -229,4 +229,6 @@ class PeakHours:
 
 def in_utc(at: datetime) -> datetime:
     """The same moment in UTC; a time without a zone is taken as UTC."""
+    if at.tzinfo is UTC:
+        return at
     return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)

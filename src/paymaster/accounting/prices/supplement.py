@@ -2,6 +2,7 @@
 
 import tomllib
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date, datetime, time
 from decimal import Decimal
 from importlib.resources import files
@@ -10,14 +11,16 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from paymaster.accounting.prices.price import ALWAYS, FOREVER, Period, Price
-from paymaster.accounting.prices.rates import TOKEN_METERS, PeakHours, Rates, RateTable
+from paymaster.accounting.prices.rates import TOKEN_METERS, PeakHours, Rates, RateTable, Tier
 
 
-class _TomlRow(BaseModel):
+class TomlRow(BaseModel):
+    """A row of a file of facts: unknown keys are refused."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Hours(_TomlRow):
+class Hours(TomlRow):
     """The hours of a peak price, in UTC."""
 
     windows: tuple[tuple[time, time], ...]
@@ -30,17 +33,15 @@ class Hours(_TomlRow):
         return PeakHours(windows=windows, weekdays_only=self.weekdays_only, days_off=self.days_off)
 
 
-class RatesRow(_TomlRow):
-    """A list price with its start; at peak a factor of it, or other rates. A model that bills search units alone has no other rates."""
+class TierRow(TomlRow):
+    """The price of the whole request if its prompt is longer than `above` tokens. A model that bills search units has no other rates."""
 
-    start: datetime = Field(default=ALWAYS, alias="from")
+    above: int = 0
     input: Decimal | None = None
     output: Decimal | None = None
     cache_read: Decimal | None = None
+    cache_write_5m: Decimal | None = None
     search_unit: Decimal | None = None
-    peak: str | None = None
-    peak_factor: Decimal = Decimal(1)
-    peak_rates: "RatesRow | None" = None
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
@@ -51,18 +52,34 @@ class RatesRow(_TomlRow):
     def rates(self) -> Rates:
         """The list price."""
         free = Decimal(0)
-        return Rates(input=self.input or free, output=self.output or free, cache_read=self.cache_read, search_unit=self.search_unit)
+        return Rates(
+            input=self.input or free,
+            output=self.output or free,
+            cache_read=self.cache_read,
+            cache_write_5m=self.cache_write_5m,
+            search_unit=self.search_unit,
+        )
+
+
+class RatesRow(TierRow):
+    """A list price with its start and the tiers of longer prompts; at peak a factor of it, or other rates."""
+
+    start: datetime = Field(default=ALWAYS, alias="from")
+    tiers: tuple[TierRow, ...] = ()
+    peak: str | None = None
+    peak_factor: Decimal = Decimal(1)
+    peak_rates: "RatesRow | None" = None
 
     def price(self, hours: Mapping[str, Hours], source: str) -> Price:
         """The price with its peak. Raises KeyError for undefined hours."""
-        table = RateTable.of(self.rates())
+        table = RateTable.of(self.rates(), [Tier.above(tier.above, tier.rates()) for tier in self.tiers])
         if self.peak is None:
             return Price(table=table, source=source)
         at_peak = table.multiplied(self.peak_factor) if self.peak_rates is None else RateTable.of(self.peak_rates.rates())
         return Price(table=table, source=source, peak=hours[self.peak].peak_hours(), peak_table=at_peak)
 
 
-class PricedModel(_TomlRow):
+class PricedModel(TomlRow):
     """A model with all its prices over time."""
 
     provider: str
@@ -70,9 +87,16 @@ class PricedModel(_TomlRow):
     source: str
     until: datetime = FOREVER
     periods: tuple[RatesRow, ...]
+    is_bound: bool = False
+
+    def history(self, hours: Mapping[str, Hours], source: str) -> tuple[Period, ...]:
+        """The periods, ascending. Raises KeyError for undefined hours."""
+        prices = [(row.start, replace(row.price(hours, source), is_bound=self.is_bound)) for row in self.periods]
+        sold = tuple(Period(start, price) for start, price in prices)
+        return sold if self.until == FOREVER else (*sold, Period(self.until, None))
 
 
-class RateCorrection(_TomlRow):
+class RateCorrection(TomlRow):
     """Rates that replace rates of the catalogue's list price, for some models and some time."""
 
     provider: str
@@ -87,7 +111,7 @@ class RateCorrection(_TomlRow):
         return self.provider == provider and model in self.models and self.start <= at < self.until
 
 
-class ModeFactor(_TomlRow):
+class ModeFactor(TomlRow):
     """A tier's price as a factor of list price; for all of a provider's models if `models` is empty."""
 
     provider: str
@@ -103,7 +127,7 @@ class ModeFactor(_TomlRow):
         return self.provider == provider and (not self.models or model in self.models)
 
 
-class Supplement(_TomlRow):
+class Supplement(TomlRow):
     """The file `data/prices.toml`."""
 
     version: str
@@ -118,10 +142,8 @@ class Supplement(_TomlRow):
         source = f"catalogue paymaster {self.version}"
         found: dict[tuple[str, str], tuple[Period, ...]] = {}
         for row in self.model:
-            periods = [Period(period.start, period.price(self.hours, source)) for period in row.periods]
-            if row.until != FOREVER:
-                periods.append(Period(row.until, None))
-            found |= {(row.provider, name): tuple(periods) for name in row.names}
+            periods = row.history(self.hours, source)
+            found |= {(row.provider, name): periods for name in row.names}
         return found
 
 
