@@ -155,6 +155,13 @@ def test_a_router_is_held_at_the_most_that_it_may_cost() -> None:
     assert worst_case(online, 0, 0) == Decimal("0.02")
 
 
+def test_a_model_with_two_modes_is_held_at_the_dearer_one() -> None:
+    two_modes = Catalogue().lookup("dashscope", "qwen-plus", day(1))
+    assert worst_case(two_modes, 1_000_000, 1_000_000) == Decimal("1.2") + 12
+    doubled = two_modes.multiplied(Decimal(2))
+    assert worst_case(doubled, 1_000_000, 1_000_000) == 2 * (Decimal("1.2") + 12)
+
+
 def test_an_answer_s_model_counts_if_it_says_more() -> None:
     catalogue = Catalogue()
 

@@ -129,6 +129,17 @@ def test_a_call_is_held_at_the_dearest_price_before_its_deadline() -> None:
     assert held_at(60, deadline_s=60, max_wait_s=60) == after
 
 
+def test_a_call_that_may_take_hours_is_held_at_the_peak_price() -> None:
+    night = moment("2026-11-20T11:00:00Z")  # the next peak of DeepSeek is on Monday
+
+    def held(**policies: object) -> int:
+        registry = load(night, provider="deepseek", model_id="deepseek-v4-flash", policies=policies, api_key="$KEY")
+        box = Box(registry, {"m": [answer()]}, runtime=ManualRuntime(now_ms=int(night.timestamp() * 1000)))
+        return box.ask(Request(messages=HELLO, params={"max_tokens": 1000})).attempts[0].held_nanousd
+
+    assert held(deadline_s=7_201, max_wait_s=60) == 2 * held(deadline_s=7_200, max_wait_s=60)
+
+
 def test_a_call_is_charged_the_price_of_the_moment_when_it_was_sent() -> None:
     registry = load(moment("2026-11-20T00:00:00Z"), provider="google", model_id="gemini-3.7-flash", api_key="$KEY")
     runtime = ManualRuntime(now_ms=int(NEW_YEAR.timestamp() * 1000) - 1)

@@ -112,6 +112,7 @@ def test_the_model_in_an_answer_counts_only_for_published_prices(model: Callable
     published = model(", price_factor: 2", "provider: openai, model_id: gpt-4o")
     inputs = [published.price_at(NOON, name).table.rates(0).input for name in (None, "gpt-4o", "gpt-4o-2024-05-13", "who-knows")]
     assert inputs == [5, 5, 10, 5]
+    assert published.price_at(NOON, "gpt-4o-2024-05-13") is published.price_at(NOON, "gpt-4o-2024-05-13")  # remembered
     for stated in (model(), model(", price_as: gpt-4o", "provider: openai, model_id: x")):
         assert stated.price_at(NOON, "gpt-4o-2024-05-13") == stated.price
 

@@ -69,6 +69,8 @@ class Assembly:
             if name == "choices" or name in _USAGE:
                 continue
             kept = _without_usage(value) if name in _HAS_USAGE else value
+            if name == "model" and not value:  # Azure's first chunk, about its content filter, names none
+                continue
             if kept is not None and (name != "id" or name not in self._top):
                 self._top[name] = kept
         choices = chunk.get("choices")

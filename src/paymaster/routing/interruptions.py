@@ -104,7 +104,7 @@ def _at_most_nanousd(candidate: Candidate, price: Price, usage: Usage) -> int:
         usage.prompt_tokens,
         usage.output_tokens,
         cache_control=candidate.translation.cache_control,
-        at=candidate.at,
+        at=candidate.hold_at,
         terms=candidate.terms,
     )
 

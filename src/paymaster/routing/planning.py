@@ -10,7 +10,15 @@ from typing import NamedTuple, Protocol
 from paymaster.accounting.account_names import key_subject
 from paymaster.accounting.bounds import LARGEST_CALL_NANOUSD
 from paymaster.accounting.money import format_usd
-from paymaster.accounting.prices.price import PLAIN_TERMS, Price, RequestTerms, UnknownTier, affordable_output_tokens, worst_case_nanousd
+from paymaster.accounting.prices.price import (
+    HOLD_HORIZON,
+    PLAIN_TERMS,
+    Price,
+    RequestTerms,
+    UnknownTier,
+    affordable_output_tokens,
+    worst_case_nanousd,
+)
 from paymaster.accounting.tokens.counter import BYTES, InputsCount, PromptCount, Tokenizer
 from paymaster.errors import PromptSize, RequestInvalid
 from paymaster.jsontypes import JsonObject
@@ -71,7 +79,8 @@ class Candidate:
     `output_tokens` is the largest output per choice that the hold pays for; `limit_sent` says that it is enforced by sending it. If it was
     lowered, `lowered_from_tokens` is what it was at first, and `lowered_by` what lowered it last. `caller` has the limits of the caller
     over all models, with the subject they are counted under. `undercount_level` is the level at which the prompt was counted. `prices` are
-    all that may apply until the call's deadline, and in every place that may serve it; none: the price is unknown.
+    all that may apply until the call's deadline, and in every place that may serve it; none: the price is unknown. `hold_at` is the moment
+    from which peak hours are looked for; None: they may come at any time before the deadline.
     """
 
     model: Model
@@ -88,6 +97,7 @@ class Candidate:
     at: datetime
     terms: RequestTerms = PLAIN_TERMS
     prices: tuple[Price, ...] = ()
+    hold_at: datetime | None = None
     caller: tuple[tuple[str, Limits], ...] = ()
     undercount_level: int = 0
 
@@ -246,7 +256,8 @@ def _assess(asked: _Asked, model: Model, missing_key: str | None, level: int) ->
     money = tuple(money_accounts(model, policy, scope, now_ms))
     hard = policy.hard_stop_on_budget and bool(money)
     at = datetime.fromtimestamp(now_ms / 1000, UTC)
-    prices = model.prices_within(at, at + timedelta(milliseconds=policy.deadline_ms))
+    longest = timedelta(milliseconds=policy.deadline_ms)
+    prices, hold_at = model.prices_within(at, at + longest), at if longest <= HOLD_HORIZON else None
     if hard and not prices:
         return Skipped(model.name, SkipCause.UNPRICED, unpriced_detail(model))
     choices, terms = choices_in(translation.params), _terms(request, needs)
@@ -257,7 +268,7 @@ def _assess(asked: _Asked, model: Model, missing_key: str | None, level: int) ->
             output_tokens=limit.tokens,
             limit_sent=limit.sent,
             choices=choices,
-            held_nanousd=_most_nanousd(prices, prompt.tokens, limit.tokens, choices, translation, at, terms),
+            held_nanousd=_most_nanousd(prices, prompt.tokens, limit.tokens, choices, translation, hold_at, terms),
             translation=translation,
             lowered_from_tokens=limit.lowered_from_tokens,
             lowered_by=None if limit.lowered_from_tokens is None else Lowering.WINDOW,
@@ -266,6 +277,7 @@ def _assess(asked: _Asked, model: Model, missing_key: str | None, level: int) ->
             at=at,
             terms=terms,
             prices=prices,
+            hold_at=hold_at,
             caller=_caller(policy, scope),
             undercount_level=level,
         )
@@ -347,7 +359,7 @@ def _most_nanousd(
     output_tokens: int,
     choices: int,
     translation: Translation,
-    at: datetime,
+    at: datetime | None,
     terms: RequestTerms,
 ) -> int:
     """The most that an attempt may cost at any of the prices; 0 if the price is unknown."""
@@ -365,7 +377,9 @@ def with_output_limit(candidate: Candidate, output_tokens: int, by: Lowering) ->
         candidate,
         output_tokens=output_tokens,
         limit_sent=True,
-        held_nanousd=_most_nanousd(candidate.prices, tokens, output_tokens, choices, candidate.translation, candidate.at, candidate.terms),
+        held_nanousd=_most_nanousd(
+            candidate.prices, tokens, output_tokens, choices, candidate.translation, candidate.hold_at, candidate.terms
+        ),
         lowered_from_tokens=candidate.lowered_from_tokens or candidate.output_tokens,
         lowered_by=by,
     )
@@ -410,7 +424,7 @@ def lowered_to(candidate: Candidate, room_nanousd: int, min_output_tokens: int, 
             room_nanousd,
             candidate.choices,
             cache_control=candidate.translation.cache_control,
-            at=candidate.at,
+            at=candidate.hold_at,
             terms=candidate.terms,
         )
         for price in candidate.prices

@@ -41,7 +41,8 @@ class Price:
     `table` is the list price. `modes` are the prices of other tiers: `batch`, `flex`, `priority`, `fast`. `peak_table` replaces the list
     price during `peak`. `writes_cache_unasked`: the provider may bill any prompt token as a write to its cache. `us_factor` multiplies
     tokens whose inference is bound to the United States. `source` is `registry`, `catalogue …` with its version, or why the model is free.
-    `is_bound`: the most that a router's choice may cost, which is held for, and never what an answer did cost.
+    `thinking_table` replaces the list price of an answer that reasoned, where the model has two modes. `is_bound`: the most
+    that a router's choice may cost, which is held for, and never what an answer did cost.
     """
 
     table: RateTable
@@ -52,6 +53,7 @@ class Price:
     writes_cache_unasked: bool = False
     us_factor: Decimal | None = None
     is_bound: bool = False
+    thinking_table: RateTable | None = None
 
     @classmethod
     def from_registry(
@@ -72,8 +74,8 @@ class Price:
     @property
     def is_free(self) -> bool:
         """True if no call can cost anything."""
-        tables = [self.table, *(table for _, table in self.modes), *([self.peak_table] if self.peak_table else [])]
-        return all(tier.rates.is_free for table in tables for tier in table.tiers)
+        tables = (self.table, *(table for _, table in self.modes), self.peak_table, self.thinking_table)
+        return all(tier.rates.is_free for table in tables if table is not None for tier in table.tiers)
 
     @property
     def bills_tokens_only(self) -> bool:
@@ -83,13 +85,8 @@ class Price:
 
     def multiplied(self, factor: Decimal, note: str = "") -> "Price":
         """A copy with every rate for tokens multiplied; searches and calls cost the same. `note` is added to the source."""
-        return replace(
-            self,
-            table=self.table.multiplied(factor),
-            modes=tuple((name, table.multiplied(factor)) for name, table in self.modes),
-            peak_table=None if self.peak_table is None else self.peak_table.multiplied(factor),
-            source=f"{self.source}, {note}" if note else self.source,
-        )
+        changed = self._with_tables(lambda table: table.multiplied(factor))
+        return replace(changed, source=f"{self.source}, {note}") if note else changed
 
     def plus_request(self, usd: Decimal) -> "Price":
         """A copy with a fee for each request added to its list price and to every tier's."""
@@ -99,11 +96,15 @@ class Price:
             tiers = (Tier(tier.from_prompt_tokens, tier.rates.replaced(request=tier.rates.request + more)) for tier in table.tiers)
             return RateTable(tuple(tiers))
 
+        return self._with_tables(dearer)
+
+    def _with_tables(self, change: Callable[[RateTable], RateTable]) -> "Price":
         return replace(
             self,
-            table=dearer(self.table),
-            modes=tuple((name, dearer(table)) for name, table in self.modes),
-            peak_table=None if self.peak_table is None else dearer(self.peak_table),
+            table=change(self.table),
+            modes=tuple((name, change(table)) for name, table in self.modes),
+            peak_table=None if self.peak_table is None else change(self.peak_table),
+            thinking_table=None if self.thinking_table is None else change(self.thinking_table),
         )
 
     def mode(self, name: str) -> RateTable | None:
@@ -174,7 +175,7 @@ def cost(
     if price.is_bound:
         return UnknownCost("unknown_model", "a router chose the model, and the answer names none that has a price")
     served = _served_as(processing, usage.speed, usage.service_tier if service_tier is None else service_tier)
-    own = _table(price, served, at)
+    own = _table(price, served, at, usage)
     if isinstance(own, UnknownCost):
         return own
     rates = own.rates(usage.prompt_tokens)
@@ -186,7 +187,7 @@ def cost(
         made_by = price if part.model is None else None if price_of is None else price_of(part.model)
         if made_by is None or made_by.is_bound:
             return UnknownCost("unknown_model", f"a pass was made by {part.model}, which has no price in the registry or the catalogue")
-        table = _table(made_by, served, at)
+        table = _table(made_by, served, at, part)
         if isinstance(table, UnknownCost):
             return table
         number = _tokens_part(part, table.rates(part.prompt_tokens))
@@ -197,11 +198,11 @@ def cost(
     return Cost(unscaled(total, decimals), scaled_usd_to_nanousd(total, decimals), " and ".join(dict.fromkeys(sources)))
 
 
-def _table(price: Price, served: str | None, at: datetime) -> RateTable | UnknownCost:
+def _table(price: Price, served: str | None, at: datetime, usage: Usage) -> RateTable | UnknownCost:
     """The rates of a call that was served like this."""
     table = None if served is None else price.mode(served)
     if table is None and (served is None or served in NEVER_ABOVE_LIST_PRICE):
-        table = price.at(at)
+        table = price.thinking_table if usage.reasoning_tokens and price.thinking_table is not None else price.at(at)
     return UnknownCost("unknown_tier", _unknown_tier(served)) if table is None else table
 
 
@@ -332,7 +333,7 @@ def _billings(price: Price, bound: int, cache_control: str | None, at: datetime 
 
 def _tables_within_reach(price: Price, at: datetime | None, terms: RequestTerms) -> list[RateTable]:
     """Every price list that may apply to such a request: a provider may serve a special tier's request at list price."""
-    listed = [price.table]
+    listed = [price.table] if price.thinking_table is None else [price.table, price.thinking_table]
     if price.peak is not None and price.peak_table is not None and (at is None or price.peak.overlap(at, HOLD_HORIZON)):
         listed.append(price.peak_table)
     tier = _served_as(terms.processing, terms.speed, terms.service_tier)

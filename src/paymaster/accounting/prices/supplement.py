@@ -41,6 +41,7 @@ class TierRow(TomlRow):
     output: Decimal | None = None
     cache_read: Decimal | None = None
     cache_write_5m: Decimal | None = None
+    thinking_output: Decimal | None = None
     search_unit: Decimal | None = None
 
     @model_validator(mode="after")
@@ -49,12 +50,13 @@ class TierRow(TomlRow):
             raise ValueError("a price needs input and output, or search_unit")
         return self
 
-    def rates(self) -> Rates:
-        """The list price."""
+    def rates(self, *, thinking: bool = False) -> Rates:
+        """The list price; that of answers that reasoned, if it is another."""
         free = Decimal(0)
+        output = self.thinking_output if thinking and self.thinking_output is not None else self.output
         return Rates(
             input=self.input or free,
-            output=self.output or free,
+            output=output or free,
             cache_read=self.cache_read,
             cache_write_5m=self.cache_write_5m,
             search_unit=self.search_unit,
@@ -72,11 +74,15 @@ class RatesRow(TierRow):
 
     def price(self, hours: Mapping[str, Hours], source: str) -> Price:
         """The price with its peak. Raises KeyError for undefined hours."""
-        table = RateTable.of(self.rates(), [Tier.above(tier.above, tier.rates()) for tier in self.tiers])
+        table, thinking = self._table(thinking=False), self._table(thinking=True)
         if self.peak is None:
-            return Price(table=table, source=source)
+            return Price(table=table, source=source, thinking_table=None if thinking == table else thinking)
         at_peak = table.multiplied(self.peak_factor) if self.peak_rates is None else RateTable.of(self.peak_rates.rates())
         return Price(table=table, source=source, peak=hours[self.peak].peak_hours(), peak_table=at_peak)
+
+    def _table(self, *, thinking: bool) -> RateTable:
+        tiers = [Tier.above(tier.above, tier.rates(thinking=thinking)) for tier in self.tiers]
+        return RateTable.of(self.rates(thinking=thinking), tiers)
 
 
 class PricedModel(TomlRow):
