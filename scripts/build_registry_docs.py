@@ -20,6 +20,7 @@ from paymaster.registry.schema import (
     BudgetSection,
     ModelSection,
     PolicySection,
+    PricesSection,
     RegistrySection,
     TimeoutsSection,
 )
@@ -41,6 +42,7 @@ SECTIONS: tuple[tuple[str, str, type[BaseSection]], ...] = (
     ("A dated price", "models.NAME.prices[]", DatedPriceSection),
     ("Time limits", "models.NAME.timeouts", TimeoutsSection),
     ("Policies", "policies", PolicySection),
+    ("Updates of prices", "prices", PricesSection),
     ("A budget", "policies.budgets[], models.NAME.budgets[]", BudgetSection),
 )
 

@@ -181,6 +181,10 @@ class LedgerReplaced(LedgerUnavailable):
     exit_status = 2
 
 
+class PricesNotUpdated(PaymasterError):
+    """New price data was not taken: it can't be fetched or read, or it is an old copy. The prices in use stay as they are."""
+
+
 class BudgetExceeded(PaymasterError):
     """A hard budget cannot pay for the call. Amounts are in nano-dollars; `account` is the ledger's name of the budget."""
 

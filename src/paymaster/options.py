@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 
 from platformdirs import user_state_path
 
-from paymaster.accounting.prices.catalogue import Catalogue
 from paymaster.errors import UsageMistake
 from paymaster.flow.events import Event
 from paymaster.keywords import check_settings
+from paymaster.price_store.opening import open_catalogue
 from paymaster.registry.model_data import ModelData
 from paymaster.registry.models import Registry
 from paymaster.registry.overrides import Overrides, read_overrides
@@ -52,12 +52,16 @@ class ClientSettings(ScopeNames, total=False):
     environ: Mapping[str, str] | None
 
 
-def configure(registry: str | Path | Registry | None, settings: ClientSettings) -> Options:
-    """The options of a client with these settings. Raises RegistryInvalid, ArgumentInvalid and UsageMistake."""
+def configure(registry: str | Path | Registry | None, settings: ClientSettings, *, newest_prices: bool = False) -> Options:
+    """The options of a client with these settings. A named run keeps the prices it began with, unless `newest_prices` is set.
+
+    Raises RegistryInvalid, ArgumentInvalid and UsageMistake.
+    """
     registry, settings = _checked(registry, settings)
     environ = _environ(settings)
     overrides = read_overrides(_flags(settings), environ)
-    loaded = _under_arguments(registry, settings, overrides) if isinstance(registry, Registry) else registry_for(registry, settings)
+    run = None if newest_prices else overrides.run_id
+    loaded = _under_arguments(registry, settings, overrides) if isinstance(registry, Registry) else registry_for(registry, settings, run)
     events = overrides.events
     return Options(
         registry=loaded,
@@ -74,6 +78,7 @@ def configure(registry: str | Path | Registry | None, settings: ClientSettings) 
         events=Path(events).expanduser() if events else None,
         listeners=tuple(settings.get("listeners") or ()),
         environ=environ,
+        pins_prices=run is not None,
     )
 
 
@@ -95,8 +100,8 @@ def _checked(registry: str | Path | Registry | None, settings: ClientSettings) -
     return named, cast("ClientSettings", checked)
 
 
-def registry_for(named: "str | Path | Document | None", settings: ClientSettings) -> Registry:
-    """The registry at a path, with these settings; None takes `PAYMASTER_MODEL_REGISTRY`.
+def registry_for(named: "str | Path | Document | None", settings: ClientSettings, run: str | None = None) -> Registry:
+    """The registry at a path, with these settings; None takes `PAYMASTER_MODEL_REGISTRY`. `run` keeps the prices it began with.
 
     A Document is a registry that has been read as part of another program's config. Raises RegistryInvalid and UsageMistake.
     """
@@ -107,16 +112,17 @@ def registry_for(named: "str | Path | Document | None", settings: ClientSettings
 
     environ, at = _environ(settings), datetime.now(UTC)
     overrides = read_overrides(_flags(settings), environ)
-    catalogue, model_data = Catalogue(), ModelData()
+    (catalogue, edition), model_data = open_catalogue(state_directory(overrides.state_dir), run), ModelData()
     if isinstance(named, Document):
         directory = Path(named.file).parent
         sources = Sources(catalogue=catalogue, model_data=model_data, environ=environ, at=at, directory=directory)
-        return read_registry(named, overrides, sources)
+        return replace(read_registry(named, overrides, sources), catalogue=edition)
     path = named if named is not None else overrides.model_registry
     if path is None:
         msg = "no model registry"
         raise UsageMistake(msg, advice="Name one with --model-registry or PAYMASTER_MODEL_REGISTRY; `paymaster init` writes one.")
-    return load_registry(Path(path).expanduser(), overrides, catalogue=catalogue, model_data=model_data, environ=environ, at=at)
+    registry = load_registry(Path(path).expanduser(), overrides, catalogue=catalogue, model_data=model_data, environ=environ, at=at)
+    return replace(registry, catalogue=edition)
 
 
 def _environ(settings: ClientSettings) -> Mapping[str, str]:

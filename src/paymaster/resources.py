@@ -22,6 +22,7 @@ from paymaster.ledgers.spool.ledger import SpoolingLedger
 from paymaster.ledgers.spool.lines import Unreadable
 from paymaster.ledgers.urls import full_location, open_ledger, spool_folder
 from paymaster.ledgers.wait_queue import ProcessWaitQueue
+from paymaster.price_store.folder import PriceFolder
 from paymaster.providers.provider_set import ProviderSet
 from paymaster.redaction import Redactor
 from paymaster.registry.describe import budget_texts
@@ -37,7 +38,8 @@ from paymaster.telemetry.logs import EventLog
 class Options:
     """Where things are and who calls. `ledger` is a URL (None: the state directory's own), `events` a path (None: one file per run there).
 
-    `environ` is where keys are looked up. `listeners` get every event besides the file and the log.
+    `environ` is where keys are looked up. `listeners` get every event besides the file and the log. `pins_prices`: other processes of
+    the run use the price catalogue of this one.
     """
 
     registry: Registry
@@ -47,6 +49,7 @@ class Options:
     events: Path | None = None
     listeners: tuple[Callable[[Event], None], ...] = ()
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
+    pins_prices: bool = False
 
 
 class Resources:
@@ -77,6 +80,8 @@ class Resources:
         self.ledger_events.target = emit
         self.books: Books = _books(options, runtime, self.ledger_events, blocking=blocking) if predecessor is None else predecessor.books
         self.counter: TokenCounter = TokenCounter() if predecessor is None else predecessor.counter
+        if options.pins_prices and options.registry.catalogue and not isinstance(self.books, MemoryLedger):
+            PriceFolder(options.state_dir).pin(options.scope.run, options.registry.catalogue)
         self._background: BackgroundThreads | BackgroundTasks = BackgroundThreads() if blocking else BackgroundTasks()
         self.world: World = World(
             registry=registry,

@@ -212,7 +212,7 @@ def test_an_unknown_provider_without_a_similar_name_lists_all_providers(problems
         (AB.replace("default: a", "default: ''"), ["1: default: must be the name of a model"]),
         (AB.replace("  b:", "  key/b:", 1), ["4: models.key/b: a model can't be called 'key/b': accounts of the ledger have such names (use another name)"]),
         (AB.replace("default: a\n", ""), ["1: default: is missing; it is needed with more than one model and no fallback_chain (default: a)"]),
-        (f"{AB}zork: 1\n", ["5: zork: unknown key (known: default, models, policies)"]),
+        (f"{AB}zork: 1\n", ["5: zork: unknown key (known: default, models, policies, prices)"]),
         (f"{AB}polices: {{}}\n", ["5: polices: unknown key (did you mean policies?)"]),
         ("model_registry: {models: {a: {provider: ollama}}}\nagent: {}\n", ["2: agent: unknown key (known: model_registry, policies)"]),
         ("model_registry: {models: {a: {provider: ollama}}, policies: {}}\npolicies: {}\n", ["2: policies: policies are given twice, also on line 1 (join the two)"]),

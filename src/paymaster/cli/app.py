@@ -16,6 +16,7 @@ from paymaster.cli.commands import (
     ledger,
     mini,
     mini_batch,
+    prices,
     report,
     schema,
     scripted,
@@ -68,6 +69,7 @@ def build_app() -> typer.Typer:
     app.command("top", help=top.HELP)(top.top)
     app.command("report", help=report.HELP)(report.report)
     app.add_typer(ledger.group(), name="ledger")
+    app.add_typer(prices.group(), name="prices")
     app.command("cost", help=cost.HELP, cls=Command)(cost.cost)
     app.command("scripted", help=scripted.HELP, cls=Command)(scripted.scripted)
     app.command("torture", help=torture.HELP)(torture.torture)

@@ -11,9 +11,10 @@ import queue
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from typing import TypeAlias
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -33,12 +34,17 @@ POST_SPOOLED_S = 2.0
 """How often the gateway tries to post to a ledger that was unavailable: there may be no calls for hours."""
 
 
+Task: TypeAlias = Callable[[Callable[[], None]], Coroutine[None, None, None]]
+"""Work beside the calls. It ends by itself or is cancelled."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayConfig:
     """What a gateway is started with. `read_options` reads the registry, at the start and at every SIGHUP.
 
-    `extra_routes` are routes of other parts; `wrap` wraps the whole application after the first options were read. `max_outage_ms` is how
-    long a caller waits in an outage, unless the caller or the registry says it: somebody looks at a screen, or a client has a time limit.
+    `extra_routes` are routes of other parts; `wrap` wraps the whole application after the first options were read. `tasks` run as long as
+    the gateway, each with a function that reloads the registry. `max_outage_ms` is how long a caller waits in an outage, unless the caller
+    or the registry says it: somebody looks at a screen, or a client has a time limit.
     """
 
     read_options: Callable[[], Options]
@@ -47,6 +53,7 @@ class GatewayConfig:
     drain_s: float = 30.0
     max_outage_ms: int | None = 30_000
     extra_routes: tuple[Routes, ...] = ()
+    tasks: tuple[Task, ...] = ()
     wrap: Callable[[ASGIApp], ASGIApp] = lambda app: app
 
 
@@ -132,12 +139,13 @@ async def _serve(config: GatewayConfig, options: Options, server_socket: socket.
     }
     if hasattr(signal, "SIGHUP"):
         actions[signal.SIGHUP] = reload
-    posting = loop.create_task(_post_spooled(service))
+    tasks = [loop.create_task(_post_spooled(service)), *(loop.create_task(task(reload)) for task in config.tasks)]
     with _on_signals(actions):
         server.on_ready = lambda: ready(RunningGateway(service, lambda: _call_soon(loop, partial(_end, server, service))))
         await server.serve(sockets=[server_socket])
-    posting.cancel()
-    await asyncio.wait([posting, *reloads])  # an error in one of these tasks must not keep calls from being settled
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait([*tasks, *reloads])  # an error in one of these tasks must not keep calls from being settled
     open_calls = await service.settle(CANCEL_S)
     if open_calls:
         _LOGGER.error("%d calls did not end in time; the ledger charges their holds when the leases end", open_calls)

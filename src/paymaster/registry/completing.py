@@ -17,7 +17,7 @@ from paymaster.registry.checking import default_model, names_of
 from paymaster.registry.disconnects import StopsOnDisconnect
 from paymaster.registry.model_data import ModelFacts
 from paymaster.registry.model_prices import ModelPrices, PriceSource
-from paymaster.registry.models import LOCAL_FIRST_TOKEN_MS, Limits, Model, Registry, Timeouts
+from paymaster.registry.models import LOCAL_FIRST_TOKEN_MS, Limits, Model, PriceUpdates, Registry, Timeouts
 from paymaster.registry.named_variables import named_variables
 from paymaster.registry.overrides import Overrides
 from paymaster.registry.policies import DEFAULT, budgets_of, complete_policy, milliseconds, override_policy
@@ -85,6 +85,7 @@ def complete(written: Written, overrides: Overrides, sources: Sources) -> Regist
         warnings=(*overrides.warnings, *(warning for draft in drafts for warning in draft.warnings), *_unusable_fallbacks(models)),
         origins={"default": written.origin((*written.root, "default")) if written.default else DEFAULT, **origins},
         variables=named_variables(written),
+        updates=PriceUpdates(daily=written.prices.auto_update is not None, source=written.prices.update_from),
     )
 
 

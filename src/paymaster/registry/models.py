@@ -188,12 +188,21 @@ class Policy:
         return not self.hard_stop_on_budget if self.on_ledger_error is None else self.on_ledger_error == "spool"
 
 
+@dataclass(frozen=True, slots=True)
+class PriceUpdates:
+    """Whether `paymaster serve` updates the price catalogue once a day, and from where (None: where genai-prices publishes it)."""
+
+    daily: bool = False
+    source: str | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registry:
     """All models by name, the default model, and the policy. `source` is the file, for messages.
 
     `origins` has the origin of the default and of each value of the policy, `variables` the name of every environment variable that the
-    file names, and of its providers' usual ones.
+    file names, and of its providers' usual ones. `catalogue` is the digest of the price catalogue that completed it, or `shipped`;
+    `updates` is how `paymaster serve` keeps the catalogue up to date.
     """
 
     default: str
@@ -203,3 +212,5 @@ class Registry:
     warnings: tuple[str, ...] = ()
     origins: Mapping[str, str] = field(default_factory=dict)
     variables: frozenset[str] = frozenset()
+    catalogue: str = ""
+    updates: PriceUpdates = PriceUpdates()

@@ -277,6 +277,23 @@ class PolicySection(BaseSection):
     )
 
 
+class PricesSection(BaseSection):
+    """How `paymaster serve` keeps the price catalogue of its state directory up to date. Other commands never fetch anything."""
+
+    auto_update: Literal["daily"] | None = Field(
+        None,
+        description=(
+            "`daily`: `paymaster serve` fetches new prices once a day and uses them. A price that moves more than tenfold is held back."
+        ),
+        examples=["daily"],
+    )
+    update_from: Text | None = Field(
+        None,
+        description="A URL or file with price data in genai-prices' shape. Default: where genai-prices publishes it.",
+        examples=["https://prices.example.com/data.json"],
+    )
+
+
 class RegistrySection(BaseSection):
     """The registry: the models, the default model and the policy."""
 
@@ -285,6 +302,7 @@ class RegistrySection(BaseSection):
     )
     models: dict[str, ModelSection] = Field(description="The models by name.", min_length=1)
     policies: PolicySection | None = Field(None, description="Budgets, fallbacks and their limits.")
+    prices: PricesSection | None = Field(None, description="Updates of the price catalogue.")
 
 
 def registry_json_schema() -> dict[str, Any]:  # Any: a JSON Schema has any depth

@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 from paymaster.errors import RegistryInvalid
 from paymaster.registry.price_schema import BaseSection
 from paymaster.registry.problems import Findings
-from paymaster.registry.schema import ModelSection, PolicySection, RegistrySection
+from paymaster.registry.schema import ModelSection, PolicySection, PricesSection, RegistrySection
 from paymaster.registry.values import read_text
 from paymaster.registry.yamltext import Document, KeyPath, Plain
 
@@ -39,6 +39,7 @@ class Written:
     models: Mapping[str, ModelSection]
     policy: PolicySection
     invalid: frozenset[KeyPath] = field(default_factory=frozenset)
+    prices: PricesSection = field(default_factory=PricesSection)
 
     def model_path(self, name: str, *keys: str | int) -> KeyPath:
         """The path of a model, or of one of its keys."""
@@ -68,7 +69,9 @@ def read_sections(document: Document, findings: Findings, *, embedded: bool) -> 
     policies = value_at(document.tree, policy_path)
     policy = PolicySection() if policies is None else _read(PolicySection, policies, policy_path, findings, invalid, {})
     default = _default(tree.get("default"), (*root, "default"), findings, invalid)
-    return Written(document, root, policy_path, default, models, policy, frozenset(invalid))
+    written_prices = tree.get("prices")
+    prices = PricesSection() if written_prices is None else _read(PricesSection, written_prices, (*root, "prices"), findings, invalid, {})
+    return Written(document, root, policy_path, default, models, policy, frozenset(invalid), prices)
 
 
 def _find(document: Document, findings: Findings, *, embedded: bool) -> tuple[Mapping[str, Plain], KeyPath, KeyPath]:

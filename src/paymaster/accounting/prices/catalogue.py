@@ -4,6 +4,7 @@ The figures are those of genai-prices (https://github.com/pydantic/genai-prices)
 `data/places.toml` has what places, moved names and suffixes do to them. An unknown name has no price: a similar name's price is never used.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from importlib.metadata import version
@@ -39,24 +40,45 @@ _BY_GEOGRAPHY = ("regional.", "global.")
 
 
 @dataclass(frozen=True, slots=True)
+class PriceData:
+    """Published prices in genai-prices' own types. `edition` names them: the package's version, or the day and digest of an update."""
+
+    providers: "Sequence[Provider]"
+    edition: str
+
+
+def shipped_edition() -> str:
+    """The name of the prices in the installed package."""
+    return version("genai-prices")
+
+
+def shipped_data() -> PriceData:
+    """The prices in the installed package."""
+    from genai_prices.data import providers
+
+    return PriceData(providers, shipped_edition())
+
+
+@dataclass(frozen=True, slots=True)
 class _Sources:
     """The catalogue's data, loaded on the first look-up: genai-prices takes a quarter of a second to import."""
 
     supplement: "Supplement"
     places: "Places"
     histories: dict[tuple[str, str], tuple[Period, ...]]
-    providers: "list[Provider]"
+    providers: "Sequence[Provider]"
     source: str
 
 
 class Catalogue:
     """Published prices. It remembers look-ups, so that a second one takes a microsecond. Threads may share one."""
 
-    __slots__ = ("_found", "_sources")
+    __slots__ = ("_found", "_read", "_sources")
     MOST_REMEMBERED = 10_000
     """Names come from answers too, so there may be any number of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, read: Callable[[], PriceData] = shipped_data) -> None:
+        self._read = read
         self._sources: _Sources | None = None
         self._found: dict[tuple[str | None, str, str | None], PriceHistory] = {}
 
@@ -79,6 +101,21 @@ class Catalogue:
             found = self._found[key] = self._history(provider, model_id, region)
         return found
 
+    def names(self) -> list[tuple[str, str]]:
+        """Every provider with the id of each of its models, in the order of the data."""
+        return [(provider.id, model.id) for provider in self._loaded().providers for model in provider.models]
+
+    def context_window(self, provider: str, model_id: str) -> tuple[int, str] | None:
+        """The model's context window in tokens, and the data that has it; None if it is unknown."""
+        sources, seller = self._loaded(), canonical_provider(provider)
+        window = context_window(sources.providers, seller, model_id)
+        return None if window is None else (window, sources.source)
+
+    def _loaded(self) -> _Sources:
+        if self._sources is None:
+            self._sources = _load(self._read)
+        return self._sources
+
     def answered(self, provider: str | None, asked: str, answered: str, region: str | None = None) -> PriceHistory:
         """The prices of the model that an answer names, if that says more than the name that was asked for; else those of the latter."""
         own = self.history(provider, asked, region)
@@ -99,9 +136,7 @@ class Catalogue:
         seller = _seller(provider, model_id)
         if seller is not None and is_local(seller):
             return PriceHistory.of(Price.free(f"local provider {seller}"))
-        if self._sources is None:
-            self._sources = _load()
-        sources = self._sources
+        sources = self._loaded()
         if seller is None:
             seller = _maker(sources, model_id)
         return PriceHistory() if seller is None else _served(sources, seller, model_id, region)
@@ -111,15 +146,13 @@ def _seller(provider: str | None, model_id: str) -> str | None:
     return split_prefix(model_id)[0] if provider is None else canonical_provider(provider)
 
 
-def _load() -> _Sources:
-    from genai_prices.data import providers
-
+def _load(read: Callable[[], PriceData]) -> _Sources:
     from paymaster.accounting.prices.places import load_places
     from paymaster.accounting.prices.supplement import load_supplement
 
-    supplement, places = load_supplement(), load_places()
+    data, supplement, places = read(), load_supplement(), load_places()
     histories = places.histories() | supplement.histories()
-    return _Sources(supplement, places, histories, providers, f"catalogue genai-prices {version('genai-prices')}")
+    return _Sources(supplement, places, histories, data.providers, f"catalogue genai-prices {data.edition}")
 
 
 def _maker(sources: _Sources, model_id: str) -> str | None:
@@ -183,17 +216,33 @@ def _periods(sources: _Sources, seller: str, name: str, geography: str | None) -
     from paymaster.accounting.prices.genai_prices import extract_periods, is_named
 
     own = sources.histories.get((seller, name))
-    if own is not None:
-        return own
     for provider in sources.providers:
-        for model in _candidates(sources.providers, provider, name) if provider.id == seller else ():
+        for model in candidates(sources.providers, provider, name) if provider.id == seller else ():
             abroad = geography not in {None, "us"} and seller == "aws" and not model.id.startswith(_BY_GEOGRAPHY)
             if not abroad and is_named(seller, name, model):
-                return extract_periods(seller, model, sources.supplement, sources.source)
-    return ()
+                published = extract_periods(seller, model, sources.supplement, sources.source)
+                return published if own is None else with_later(own, published, sources.supplement.written_at)
+    return own or ()
 
 
-def _candidates(providers: "list[Provider]", provider_data: "Provider", name: str) -> "Iterator[ModelInfo]":
+def with_later(history: tuple[Period, ...], published: tuple[Period, ...], written_at: datetime) -> tuple[Period, ...]:
+    """Our own history, then the catalogue's prices that start after it was written: an update knows what we could not."""
+    return (*history, *(period for period in published if period.start > written_at))
+
+
+def context_window(providers: "Sequence[Provider]", seller: str, model_id: str) -> int | None:
+    """The context window of a model in genai-prices' data, by any of its names at this seller."""
+    from paymaster.accounting.prices.genai_prices import is_named
+
+    for provider in (provider for provider in providers if provider.id == seller):
+        for name in spellings(seller, model_id):
+            for model in candidates(providers, provider, name):
+                if model.context_window and is_named(seller, name, model):
+                    return model.context_window
+    return None
+
+
+def candidates(providers: "Sequence[Provider]", provider_data: "Provider", name: str) -> "Iterator[ModelInfo]":
     """Entries that match the name: the provider's own, then those of makers whose models it sells."""
     makers = provider_data.fallback_model_providers or ()
     for seller in (provider_data, *(maker for maker_id in makers for maker in providers if maker.id == maker_id)):

@@ -56,7 +56,7 @@ _BASES = frozenset({"input_mtok", "audio_hours", "input_audio_hours"})
 _NOT_IN_USAGE = frozenset({"storage_searches_kcount"})
 _MODE_KEYS = frozenset({"processing", "service_tier", "speed"})
 
-_Values: TypeAlias = Mapping[str, Decimal | TieredPrices]
+Values: TypeAlias = Mapping[str, Decimal | TieredPrices]
 _Leaf: TypeAlias = ClauseContains | ClauseEndsWith | ClauseEquals | ClauseRegex | ClauseStartsWith
 
 
@@ -96,12 +96,36 @@ def _leaves(match: MatchLogic) -> Iterator[_Leaf]:
             yield leaf
 
 
+def names_of(model: ModelInfo) -> tuple[str, ...]:
+    """The names that the entry spells out, in lower case, its id first."""
+    return tuple(dict.fromkeys((model.id.lower(), *sorted(_spelled(model.match)[0]))))
+
+
+def starts_of(model: ModelInfo) -> set[datetime]:
+    """Every moment at which a price of the entry starts by its date."""
+    constraints = [price.constraint for price in _conditional(model)] + [variant.constraint for variant in model.price_variants or ()]
+    return {_start(constraint) for constraint in constraints if isinstance(constraint, StartDateConstraint)}
+
+
+def newest_start(model: ModelInfo, at: datetime) -> datetime:
+    """When the list price in force at this moment started, by the dates in the entry. A tier's date is often the day it was recorded."""
+    starts = (_start(price.constraint) for price in _conditional(model) if isinstance(price.constraint, StartDateConstraint))
+    return max((start for start in starts if start <= at), default=ALWAYS)
+
+
+def values_at(model: ModelInfo, at: datetime) -> dict[str, Values] | None:
+    """The entry's own rates at this moment: list price under the empty name, and each other tier. None if it has no price that counts."""
+    listed = _listed(model, at)
+    if any(isinstance(price.constraint, TimeOfDateConstraint) for price in _conditional(model)) or not _is_countable(model, listed):
+        return None
+    return {"": listed, **_modes(model, listed, at)}
+
+
 def extract_periods(provider: str, model: ModelInfo, supplement: Supplement, source: str) -> tuple[Period, ...]:
     """Every period of the model's price at `provider` (a canonical id), ascending; the first one starts at the beginning of time."""
     corrections = [row for row in supplement.correction if row.provider == provider and model.id in row.models]
     starts = {ALWAYS, *(row.start for row in corrections), *(row.until for row in corrections)}
-    constraints = [price.constraint for price in _conditional(model)] + [variant.constraint for variant in model.price_variants or ()]
-    starts |= {_start(constraint) for constraint in constraints if isinstance(constraint, StartDateConstraint)}
+    starts |= starts_of(model)
     return tuple(Period(start, _price(provider, model, start, supplement, source)) for start in sorted(starts))
 
 
@@ -125,7 +149,7 @@ def _price(provider: str, model: ModelInfo, at: datetime, supplement: Supplement
     )
 
 
-def _is_countable(model: ModelInfo, values: _Values) -> bool:
+def _is_countable(model: ModelInfo, values: Values) -> bool:
     """Whether an answer's usage has every count that the model is billed by. An empty price is free only if the name ends in `:free`.
 
     An entry with a rate that nobody can mean is no price.
@@ -135,7 +159,7 @@ def _is_countable(model: ModelInfo, values: _Values) -> bool:
     return _are_believed(values) and values.keys() <= _METERS.keys() | _NOT_IN_USAGE and not _BASES.isdisjoint(values)
 
 
-def _are_believed(values: _Values) -> bool:
+def _are_believed(values: Values) -> bool:
     """Whether every rate is finite, not negative, and no more than a registry's may be."""
     rates = [rate for value in values.values() for rate in _all_rates(value)]
     return all(rate.is_finite() and 0 <= rate <= LARGEST_RATE for rate in rates)
@@ -149,14 +173,14 @@ def _conditional(model: ModelInfo) -> list[ConditionalPrice]:
     return [ConditionalPrice(prices=model.prices)] if isinstance(model.prices, ModelPrice) else model.prices
 
 
-def _listed(model: ModelInfo, at: datetime) -> _Values:
+def _listed(model: ModelInfo, at: datetime) -> Values:
     """The list price at that moment: the last entry that has started, as the package defines it."""
     prices = _conditional(model)
     begun = [price for price in prices if not isinstance(price.constraint, TimeOfDateConstraint) and _start(price.constraint) <= at]
     return _values((begun or prices)[-1 if begun else 0].prices)
 
 
-def _values(price: ModelPrice) -> _Values:
+def _values(price: ModelPrice) -> Values:
     return {key: value for key, value in vars(price).items() if value is not None and not key.startswith("_")}
 
 
@@ -164,7 +188,7 @@ def _start(constraint: StartDateConstraint | TimeOfDateConstraint | None) -> dat
     return datetime.combine(constraint.start_date, time(), UTC) if isinstance(constraint, StartDateConstraint) else ALWAYS
 
 
-def _modes(model: ModelInfo, listed: _Values, at: datetime) -> dict[str, _Values]:
+def _modes(model: ModelInfo, listed: Values, at: datetime) -> dict[str, Values]:
     """The prices of other tiers, each complete.
 
     A variant's start is often just the day it was recorded: before that day its rates apply too, if the list price was the same.
@@ -185,23 +209,25 @@ def _mode_name(variant: PriceVariant) -> str | None:
     return next(iter(variant.when.values())) if len(keys) == 1 and keys <= _MODE_KEYS else None
 
 
-def _table(values: _Values) -> RateTable:
+def _table(values: Values) -> RateTable:
     starts = {tier.start for value in values.values() if isinstance(value, TieredPrices) for tier in value.tiers}
-    return RateTable.of(_rates(values, 0), [Tier.above(start, _rates(values, start + 1)) for start in starts])
+    return RateTable.of(rates_of(values, 0), [Tier.above(start, rates_of(values, start + 1)) for start in starts])
 
 
-def _rates(values: _Values, prompt_tokens: int) -> Rates:
+def rates_of(values: Values, prompt_tokens: int) -> Rates:
+    """All rates for a prompt of this length, missing ones filled in."""
     rates: dict[str, Decimal] = {}
     for key, value in values.items():
         meter = _METERS.get(key)
         if meter is not None:
-            rate = _rate(value, prompt_tokens) * _PER_UNITS.get(meter, 1)
+            rate = rate_of(value, prompt_tokens) * _PER_UNITS.get(meter, 1)
             rates[meter] = max(rate, rates.get(meter, rate))
     free = Decimal(0)
     return Rates(**{"input": free, "output": rates.get("input", free)} | rates)
 
 
-def _rate(value: Decimal | TieredPrices, prompt_tokens: int) -> Decimal:
+def rate_of(value: Decimal | TieredPrices, prompt_tokens: int) -> Decimal:
+    """A rate for a prompt of this length."""
     if isinstance(value, Decimal):
         return value
     rate = value.base

@@ -3,7 +3,7 @@
 import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import date, datetime, time
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from importlib.resources import files
 from typing import Self
@@ -142,6 +142,11 @@ class Supplement(TomlRow):
     correction: tuple[RateCorrection, ...] = ()
     factor: tuple[ModeFactor, ...] = ()
     us_factors: Mapping[str, Decimal] = {}
+
+    @property
+    def written_at(self) -> datetime:
+        """The start of the day of the file's version. Raises ValueError if the version is no date."""
+        return datetime.combine(date.fromisoformat(self.version), time(), UTC)
 
     def histories(self) -> dict[tuple[str, str], tuple[Period, ...]]:
         """The periods, ascending, of each (provider, model name) in the file. Raises KeyError for undefined hours."""

@@ -5,13 +5,12 @@ import os
 import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from paymaster.accounting.prices.catalogue import Catalogue
 from paymaster.agents.batch_client import BatchClient
 from paymaster.agents.call_endings import ASKED_AGAIN, all_went_well, failure_lines, listed, summary_lines
 from paymaster.agents.flags import ParsedFlags
@@ -24,6 +23,8 @@ from paymaster.agents.sweagent.registry import RequestedModel, prepare_registry,
 from paymaster.agents.sweagent.session import Session
 from paymaster.errors import UsageMistake
 from paymaster.jsontypes import JsonObject
+from paymaster.options import state_directory
+from paymaster.price_store.opening import open_catalogue
 from paymaster.registry.completing import Sources
 from paymaster.registry.loading import load_registry, read_registry
 from paymaster.registry.model_data import ModelData
@@ -105,7 +106,8 @@ def read_plan(flags: ParsedFlags, split: SplitCommand) -> LaunchPlan:
     """Read and check the registry, before SWE-agent is imported. A flag wins over the environment, and that over a config file."""
     overrides = read_overrides(flags.settings, os.environ)
     at = datetime.now(UTC)
-    sources = Sources(catalogue=Catalogue(), model_data=ModelData(), environ=os.environ, at=at, directory=split.directory)
+    catalogue, edition = open_catalogue(state_directory(overrides.state_dir), overrides.run_id)
+    sources = Sources(catalogue=catalogue, model_data=ModelData(), environ=os.environ, at=at, directory=split.directory)
     if overrides.model_registry is None and split.document is not None:
         registry = read_registry(split.document, overrides, sources)
     elif overrides.model_registry is not None:
@@ -116,7 +118,7 @@ def read_plan(flags: ParsedFlags, split: SplitCommand) -> LaunchPlan:
         registry = load_registry(path, overrides, catalogue=sources.catalogue, model_data=sources.model_data, environ=os.environ, at=at)
     else:
         raise UsageMistake("no model registry")
-    return LaunchPlan(registry, overrides, sources, flags.settings)
+    return LaunchPlan(replace(registry, catalogue=edition), overrides, sources, flags.settings)
 
 
 def _litellm_provider(name: str) -> str | None:

@@ -1,5 +1,6 @@
 """`paymaster cost`: adds the cost to recorded answers, one JSON object per line."""
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,10 +35,13 @@ def cost(
     from datetime import UTC, datetime
 
     from paymaster.accounting.costing import BadLine, cost_line
-    from paymaster.accounting.prices.catalogue import Catalogue
     from paymaster.cli.terminal import write_error, write_json_text
+    from paymaster.options import state_directory
+    from paymaster.price_store.opening import open_catalogue
+    from paymaster.registry.overrides import read_overrides
 
-    catalogue, now = Catalogue(), datetime.now(UTC)
+    catalogue, _ = open_catalogue(state_directory(read_overrides({}, os.environ).state_dir))
+    now = datetime.now(UTC)
     bad = 0
     with _lines(source) as (name, lines):
         for number, line in enumerate(lines, start=1):

@@ -106,14 +106,16 @@ def _read(text: str, path: Path) -> "Registry":
     """The registry of a text that will be saved at this path. Raises RegistryInvalid."""
     from datetime import UTC, datetime
 
-    from paymaster.accounting.prices.catalogue import Catalogue
+    from paymaster.options import state_directory
+    from paymaster.price_store.opening import open_catalogue
     from paymaster.registry.completing import Sources
     from paymaster.registry.loading import read_registry
     from paymaster.registry.model_data import ModelData
-    from paymaster.registry.overrides import Overrides
+    from paymaster.registry.overrides import Overrides, read_overrides
     from paymaster.registry.yamltext import read_yaml
 
-    sources = Sources(catalogue=Catalogue(), model_data=ModelData(), environ=os.environ, at=datetime.now(UTC), directory=path.parent)
+    catalogue, _ = open_catalogue(state_directory(read_overrides({}, os.environ).state_dir))
+    sources = Sources(catalogue=catalogue, model_data=ModelData(), environ=os.environ, at=datetime.now(UTC), directory=path.parent)
     return read_registry(read_yaml(text, str(path)), Overrides(), sources)
 
 

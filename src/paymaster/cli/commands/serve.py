@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from paymaster.gateway.observability import Observability
     from paymaster.gateway.serving import GatewayConfig, RunningGateway
+    from paymaster.price_store.daily import Updates
+    from paymaster.resources import Options
 
 HELP = """Serve a registry over HTTP.
 
@@ -45,6 +47,22 @@ GC_THRESHOLD = 10_000
 """New objects between two runs of the garbage collector (Python's default is 700): a thousand open calls hold more."""
 
 
+@dataclass(slots=True)
+class _Current:
+    """The options that were read last: the registry may turn updates of prices on and off."""
+
+    options: "Options | None" = None
+
+    def get(self) -> "Updates | None":
+        """Where and how prices are to be updated; None if they are not."""
+        from paymaster.price_store.daily import Updates
+
+        if self.options is None or not self.options.registry.updates.daily:
+            return None
+        registry = self.options.registry
+        return Updates(state_dir=self.options.state_dir, source=registry.updates.source, loaded=registry.catalogue)
+
+
 @dataclass(frozen=True, slots=True)
 class GatewayWorker:
     """The work of one worker process; it can be pickled."""
@@ -65,16 +83,26 @@ class GatewayWorker:
         from paymaster.gateway.service import AccessPolicy
         from paymaster.gateway.serving import GatewayConfig
         from paymaster.options import configure
+        from paymaster.price_store.daily import keep_updated
 
         keys = KeyStore(self.key_path) if self.keys_found is None else KeyStore(self.key_path, found=self.keys_found)
         keys.read()
+        current = _Current()
+
+        def read_options() -> "Options":
+            # A gateway serves many runs: it takes the newest prices at every start and reload, and its records name them.
+            options = configure(self.registry, self.flags.settings(), newest_prices=True)
+            current.options = options
+            return observability.add_listeners(options)
+
         access = AccessPolicy(find_key=keys.find, needs_key=keys.has_any, keys_of=keys.ids_of, open_to_all=self.insecure)
         return GatewayConfig(
-            read_options=lambda: observability.add_listeners(configure(self.registry, self.flags.settings())),
+            read_options=read_options,
             access=access,
             bounds=Bounds(open_calls=self.open_calls),
             drain_s=self.drain_s,
             extra_routes=(observability.routes,),
+            tasks=(lambda reload: keep_updated(current.get, reload),),
             wrap=observability.wrap,
         )
 
