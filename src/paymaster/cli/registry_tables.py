@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from paymaster.accounting.money import format_usd
 from paymaster.cli.terminal import Cell, Column, Table
+from paymaster.registry.completing import GUESS
 from paymaster.registry.describe import DescribedValue, ModelDescription, RegistryDescription
 from paymaster.views.words import duration
 
@@ -62,6 +63,15 @@ def warnings(described: RegistryDescription) -> list[str]:
     return [*described.warnings, *missing]
 
 
+def guesses(described: RegistryDescription) -> Iterator[str]:
+    """The limits that no source states for a model, in a sentence for each."""
+    for row in described.models:
+        for key, shown in (("context_window", row.context_window), ("max_output_tokens", row.max_output_tokens)):
+            if shown.origin.startswith(GUESS):
+                source = shown.origin.removeprefix(GUESS)
+                yield f"{row.name}: {key} {shown.value} is a guess, from {source}. If it is wrong, write {key} in the registry."
+
+
 def registry_json(described: RegistryDescription, checks: "Sequence[LiveCheck] | None") -> dict[str, object]:
     """Everything, with origins, for a program."""
     live = None if checks is None else [asdict(check) for check in checks]
@@ -97,11 +107,15 @@ def _model(row: ModelDescription) -> list[str | Cell]:
         Cell("-", "weak") if row.chain_place is None else str(row.chain_place),
         row.provider.value,
         row.model_id.value,
-        row.context_window.value,
-        row.max_output_tokens.value,
+        _limit(row.context_window),
+        _limit(row.max_output_tokens),
         ", ".join(f"{name} {shown.value}" for name, shown in row.limits.items()) or Cell("none", "weak"),
         Cell(row.price.value, "bad") if row.price.value == "unknown" else row.price.value,
     ]
+
+
+def _limit(shown: DescribedValue) -> str | Cell:
+    return Cell(f"~{shown.value}", "warn") if shown.origin.startswith(GUESS) else shown.value
 
 
 def _keys(row: ModelDescription) -> Cell:

@@ -15,7 +15,7 @@ from paymaster.accounting.prices.price import Price
 from paymaster.accounting.tokens.counter import tokenizer_for
 from paymaster.registry.checking import default_model, names_of
 from paymaster.registry.disconnects import StopsOnDisconnect
-from paymaster.registry.model_data import ModelFacts
+from paymaster.registry.model_data import GuessedLimit, ModelFacts
 from paymaster.registry.model_prices import ModelPrices, PriceSource
 from paymaster.registry.models import LOCAL_FIRST_TOKEN_MS, Limits, Model, PriceUpdates, Registry, Timeouts
 from paymaster.registry.named_variables import named_variables
@@ -27,6 +27,8 @@ from paymaster.registry.schema import ModelSection
 from paymaster.registry.secrets import variable_names
 from paymaster.registry.sections import Written
 
+GUESS = "guess: "
+"""The origin of a value that no source states for this model begins with it."""
 LIMITS = ("rpm", "tpm", "input_tpm", "output_tpm", "rpd", "max_parallel")
 EMBEDDINGS = "embeddings"
 _NO_FACTS = ModelFacts("chat", None, None, None, None, "")
@@ -37,6 +39,10 @@ class KnownModels(Protocol):
 
     def lookup(self, provider: str, model_id: str) -> ModelFacts | None:
         """The facts about a model, None for an unknown name."""
+        ...
+
+    def guess(self, provider: str, model_id: str, limit: str) -> GuessedLimit | None:
+        """A limit of the same model elsewhere, None if no seller has one."""
         ...
 
 
@@ -130,7 +136,7 @@ def _complete_model(draft: _Draft, names: Mapping[str, str], sources: Sources) -
     variables, required = _keys(draft, speaks, sources.environ)
     region = _region(draft, speaks, sources.environ)
     prices = _prices(draft, speaks, model_id, region, sources)
-    context_window, max_input, max_output = _token_limits(draft, known)
+    context_window, max_input, max_output = _token_limits(draft, known, _Lookup(facts.id, model_id, sources, local=speaks.local))
     capabilities = _capabilities(draft, known)
     return Model(
         name=name,
@@ -232,20 +238,43 @@ def _capabilities(draft: _Draft, known: ModelFacts | None) -> frozenset[str] | N
     return None
 
 
-def _token_limits(draft: _Draft, known: ModelFacts | None) -> tuple[int | None, int | None, int | None]:
+@dataclass(frozen=True, slots=True)
+class _Lookup:
+    """Finds limits that the model data lacks. A local server has the window that its operator gave it, so nothing is guessed for it."""
+
+    provider: str
+    model_id: str
+    sources: Sources
+    local: bool
+
+    def find(self, limit: str, *, embeds: bool) -> tuple[int, str] | None:
+        """A limit and its origin: the catalogue's, else a guess. An embedding has no output to limit."""
+        if self.local:
+            return None
+        if limit == "context_window" and (published := self.sources.catalogue.context_window(self.provider, self.model_id)) is not None:
+            return published
+        guessed = None if embeds else self.sources.model_data.guess(self.provider, self.model_id, limit)
+        return None if guessed is None else (guessed.tokens, f"{GUESS}{guessed.source}")
+
+
+def _token_limits(draft: _Draft, known: ModelFacts | None, lookup: _Lookup) -> tuple[int | None, int | None, int | None]:
     """Context window, input limit and output limit. A limit that is filled in never exceeds the registry's own window."""
     section = draft.section
     facts = known or _NO_FACTS
     window = section.context_window
     found: dict[str, int | None] = {}
-    for key, written, filled in (
+    for key, written, stated in (
         ("context_window", window, facts.context_window),
         ("max_input_tokens", section.max_input_tokens, facts.max_input_tokens),
         ("max_output_tokens", section.max_output_tokens, facts.max_output_tokens),
     ):
-        found[key] = written if written is not None or filled is None else min(filled, window or filled)
+        limit, origin = (stated, facts.source) if written is None else (written, draft.line(key))
+        if limit is None and key != "max_input_tokens":
+            limit, origin = lookup.find(key, embeds=facts.mode == "embedding") or (None, "")
+            window = window or found.get("context_window")  # the output of another seller may be larger than the window of this one
+        found[key] = limit if written is not None or limit is None else min(limit, window or limit)
         if found[key] is not None:
-            draft.note(key, facts.source if written is None else draft.line(key))
+            draft.note(key, origin)
     return found["context_window"], found["max_input_tokens"], found["max_output_tokens"]
 
 

@@ -23,6 +23,10 @@ class PriceSource(Protocol):
         """Those of the model that an answer names, if that says more than what was asked for."""
         ...
 
+    def context_window(self, provider: str, model_id: str) -> tuple[int, str] | None:
+        """The model's context window in tokens and its source, None if it is unknown."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class ModelPrices:

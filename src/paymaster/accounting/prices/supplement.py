@@ -34,7 +34,10 @@ class Hours(TomlRow):
 
 
 class TierRow(TomlRow):
-    """The price of the whole request if its prompt is longer than `above` tokens. A model that bills search units has no other rates."""
+    """The price of the whole request if its prompt is longer than `above` tokens. A model that bills search units has no other rates.
+
+    `web_search` is the price of a thousand searches.
+    """
 
     above: int = 0
     input: Decimal | None = None
@@ -43,6 +46,7 @@ class TierRow(TomlRow):
     cache_write_5m: Decimal | None = None
     thinking_output: Decimal | None = None
     search_unit: Decimal | None = None
+    web_search: Decimal = Decimal(0)
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
@@ -60,6 +64,7 @@ class TierRow(TomlRow):
             cache_read=self.cache_read,
             cache_write_5m=self.cache_write_5m,
             search_unit=self.search_unit,
+            web_search=self.web_search * 1000,
         )
 
 

@@ -78,11 +78,13 @@ def _with_ledger(described: "RegistryDescription", options: "Options") -> "tuple
 
 def _print(described: "RegistryDescription", options: "Options", checks: "list[LiveCheck] | None", *, origins: bool) -> None:
     from paymaster.cli import registry_tables
-    from paymaster.cli.terminal import write, write_tables, write_warnings
+    from paymaster.cli.terminal import write, write_note, write_tables, write_warnings
 
     write(registry_tables.headline(described))
     write()
     write_tables([registry_tables.origin_table(described)] if origins else registry_tables.registry_tables(described))
+    for guess in registry_tables.guesses(described):
+        write_note(guess)
     write_warnings(registry_tables.warnings(described))
     if checks is not None:
         write()
