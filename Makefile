@@ -18,7 +18,7 @@ PROGRAMS := $(wildcard benchmarks/bench_*.py)
 PURE := src/paymaster/errors.py,src/paymaster/accounting/*,src/paymaster/registry/*,src/paymaster/routing/*
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-model demo test test-only test-model test-sweagent coverage lint format types imports torture bench constraints clean
+.PHONY: help setup setup-model demo test test-only test-model test-sweagent coverage lint format types imports torture bench catalogue constraints clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)$$/  make \1	\2/' | expand -t 22
@@ -96,6 +96,9 @@ torture: $(STAMP) ## the proof kit at length: SEEDS=200, half on a file, half on
 bench: $(STAMP) ## every benchmark against its bar
 	@missed=''; for program in $(PROGRAMS); do echo "== $$program"; $(BIN)/python $$program || missed="$$missed $$program"; done; \
 	  test -z "$$missed" || { echo "missed:$$missed" >&2; exit 1; }
+
+catalogue: $(STAMP) ## compare prices and windows with litellm's table, and list every disagreement
+	@$(BIN)/python scripts/compare_catalogue.py
 
 constraints: ## choose the newest versions for Python 3.11 and later (needs uv)
 	@$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --all-extras --no-header --no-annotate \
