@@ -278,7 +278,7 @@ class PolicySection(BaseSection):
 
 
 class PricesSection(BaseSection):
-    """How `paymaster serve` keeps the price catalogue of its state directory up to date. Other commands never fetch anything."""
+    """How `paymaster serve` keeps the price catalogue of its state directory up to date. `paymaster prices update` does it once."""
 
     auto_update: Literal["daily"] | None = Field(
         None,
