@@ -20,6 +20,7 @@ from paymaster import errors
 from paymaster.accounting.accounts import HoldEnded
 from paymaster.accounting.costing import BadLine
 from paymaster.accounting.prices.price import UnknownTier
+from paymaster.accounting.prices.published import PriceDataInvalid
 from paymaster.accounting.usage.counts import Contradiction, Missing
 from paymaster.background import _Closed
 from paymaster.gateway.http_errors import HttpError, Rejected
@@ -51,6 +52,7 @@ EXAMPLES: list[BaseException] = [
     errors.LedgerUnusable("not a database", advice="Name another."),
     errors.LedgerUnavailable("locked for 10 s", advice="Wait."),
     errors.LedgerReplaced("another ledger is there", advice="Accept it."),
+    errors.PricesNotUpdated("cannot fetch prices", advice="Try again."),
     errors.BudgetExceeded("budget reached", **BUDGET, advice="Raise it."),
     errors.CallFailed("it failed", advice="Try later.", retry_after_ms=1_500),
     errors.NoModelAvailable("no model answered", REASONS, advice="Add a fallback.", retry_after_ms=20_000),
@@ -60,6 +62,7 @@ EXAMPLES: list[BaseException] = [
     errors.DeadlineExceeded("out of time", retry_after_ms=None),
     HoldEnded("hold h-1 has ended"),
     BadLine("not JSON"),
+    PriceDataInvalid("it has no model"),
     UnknownTier("no price for tier fast"),
     Contradiction("cached tokens exceed the prompt"),
     Missing("prompt_tokens"),

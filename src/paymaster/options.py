@@ -60,8 +60,11 @@ def configure(registry: str | Path | Registry | None, settings: ClientSettings, 
     registry, settings = _checked(registry, settings)
     environ = _environ(settings)
     overrides = read_overrides(_flags(settings), environ)
-    run = None if newest_prices else overrides.run_id
-    loaded = _under_arguments(registry, settings, overrides) if isinstance(registry, Registry) else registry_for(registry, settings, run)
+    loaded = (
+        _under_arguments(registry, settings, overrides)
+        if isinstance(registry, Registry)
+        else registry_for(registry, settings, newest_prices=newest_prices)
+    )
     events = overrides.events
     return Options(
         registry=loaded,
@@ -78,7 +81,7 @@ def configure(registry: str | Path | Registry | None, settings: ClientSettings, 
         events=Path(events).expanduser() if events else None,
         listeners=tuple(settings.get("listeners") or ()),
         environ=environ,
-        pins_prices=run is not None,
+        pins_prices=overrides.run_id is not None and not newest_prices,
     )
 
 
@@ -100,10 +103,11 @@ def _checked(registry: str | Path | Registry | None, settings: ClientSettings) -
     return named, cast("ClientSettings", checked)
 
 
-def registry_for(named: "str | Path | Document | None", settings: ClientSettings, run: str | None = None) -> Registry:
-    """The registry at a path, with these settings; None takes `PAYMASTER_MODEL_REGISTRY`. `run` keeps the prices it began with.
+def registry_for(named: "str | Path | Document | None", settings: ClientSettings, *, newest_prices: bool = False) -> Registry:
+    """The registry at a path, with these settings; None takes `PAYMASTER_MODEL_REGISTRY`.
 
-    A Document is a registry that has been read as part of another program's config. Raises RegistryInvalid and UsageMistake.
+    A Document is a registry that has been read as part of another program's config. A named run keeps the prices it began with, unless
+    `newest_prices` is set. Raises RegistryInvalid and UsageMistake.
     """
     # These import YAML and pydantic, which `import paymaster` alone should not.
     from paymaster.registry.completing import Sources
@@ -112,6 +116,7 @@ def registry_for(named: "str | Path | Document | None", settings: ClientSettings
 
     environ, at = _environ(settings), datetime.now(UTC)
     overrides = read_overrides(_flags(settings), environ)
+    run = None if newest_prices else overrides.run_id
     (catalogue, edition), model_data = open_catalogue(state_directory(overrides.state_dir), run), ModelData()
     if isinstance(named, Document):
         directory = Path(named.file).parent

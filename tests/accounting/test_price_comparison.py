@@ -128,6 +128,23 @@ def test_only_a_copy_of_most_models_can_be_an_old_one() -> None:
     assert not few.signs_of_age
 
 
+def test_a_seller_that_loses_the_prices_of_a_maker_keeps_them() -> None:
+    def seller(*makers: str, match: object = None) -> Provider:
+        return Provider(
+            id="p", name="p", api_pattern="", model_match=match, fallback_model_providers=list(makers) or None, models=[entry()]
+        )
+
+    match = ClauseContains("m")
+    compared = compare([seller("openai", "meta", match=match)], [seller("meta")], AT)
+    assert [(row.model, row.kind) for row in compared.held_back] == [("models of openai", "vanished")]
+    assert compared.providers[0].fallback_model_providers == ["meta", "openai"]
+    assert compared.providers[0].model_match == match
+    assert (compared.changed, compared.unchanged) == (0, 1)
+    assert not compare([seller("meta")], [seller("meta", "openai")], AT).held_back
+    gone = compare([seller("openai")], [sold(entry(), name="q")], AT)
+    assert [row.model for row in gone.held_back] == ["models of openai", "m"]
+
+
 def test_a_price_by_the_hour_is_not_compared() -> None:
     hours = TimeOfDateConstraint(datetime(1, 1, 1, 1).time(), datetime(1, 1, 1, 4).time())  # noqa: DTZ001  hours of any day
     by_hour = [ConditionalPrice(prices=ONE_FOUR), ConditionalPrice(hours, prices=rates(input=99, output=99))]

@@ -51,6 +51,8 @@ def hostile(tmp_path, own_state, monkeypatch):
             json.dumps({"model": f"m{HOSTILE}", "raw_usage": {"prompt_tokens": 1, "completion_tokens": 1}}, ensure_ascii=False)
             + f"\nnot {HOSTILE} JSON\n"
         )
+        model = {"id": f"m{HOSTILE}", "match": {"equals": f"m{HOSTILE}"}, "prices": {"input_mtok": f"-1{HOSTILE}"}}
+        (tmp_path / "prices.json").write_text(json.dumps([{"id": f"p{HOSTILE}", "models": [model]}]))
         monkeypatch.setenv(f"PAYMASTER_{HOSTILE}", "1")
         yield registry
 
@@ -97,6 +99,12 @@ EVERY_COMMAND = [
     ("ledger", "reset", f"usd/run/none{HOSTILE}", "--yes"),
     ("ledger", "import", f"none{HOSTILE}"),
     ("ledger", "init", "--ledger", f"other{HOSTILE}"),
+    ("prices",),
+    ("prices", "show", f"none{HOSTILE}"),
+    ("prices", "show", "openai/gpt-4o", "--at", f"none{HOSTILE}"),
+    ("prices", "update", "--from", f"none{HOSTILE}"),
+    ("prices", "update", "--from", f"http://none{HOSTILE}/"),
+    ("prices", "update", "--from", "prices.json"),
     ("cost", "costs.jsonl"),
     ("cost", f"none{HOSTILE}"),
     ("keys", "create", "--user", f"ann{HOSTILE}"),

@@ -15,6 +15,7 @@ from paymaster.price_store.folder import SHIPPED, PriceFolder
 from paymaster.price_store.updating import NewData, update
 from paymaster.providers.scripted.script import Script
 from paymaster.providers.scripted.server import ScriptedServer
+from paymaster.registry.models import PriceUpdates
 
 TEXT = write_published(shipped)
 NOW_MS = 1_796_040_000_000
@@ -86,3 +87,13 @@ def test_records_and_events_name_the_prices(folder: PriceFolder, tmp_path: Path)
     assert main(["ledger", "export", str(tmp_path / "export.jsonl")]) == 0
     exported = (tmp_path / "export.jsonl").read_text()
     assert exported.count(f"catalogue genai-prices {name}") == 3
+
+
+def test_a_file_of_updates_is_relative_to_the_registry(tmp_path: Path) -> None:
+    path = tmp_path / "registry.yaml"
+    for written, expected in (("prices.json", str(tmp_path / "prices.json")), ("https://example.com/x", "https://example.com/x")):
+        path.write_text(f"{REGISTRY}\nprices: {{auto_update: daily, update_from: '{written}'}}\n")
+        updates = configure(path, {}).registry.updates
+        assert (updates.daily, updates.source) == (True, expected)
+    path.write_text(REGISTRY)
+    assert configure(path, {}).registry.updates == PriceUpdates()

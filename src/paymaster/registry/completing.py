@@ -23,7 +23,7 @@ from paymaster.registry.overrides import Overrides
 from paymaster.registry.policies import DEFAULT, budgets_of, complete_policy, milliseconds, override_policy
 from paymaster.registry.pricing import published_prices, written_prices
 from paymaster.registry.providers import Connection, connection, provider, region_facts
-from paymaster.registry.schema import ModelSection
+from paymaster.registry.schema import ModelSection, PricesSection
 from paymaster.registry.secrets import variable_names
 from paymaster.registry.sections import Written
 
@@ -91,8 +91,15 @@ def complete(written: Written, overrides: Overrides, sources: Sources) -> Regist
         warnings=(*overrides.warnings, *(warning for draft in drafts for warning in draft.warnings), *_unusable_fallbacks(models)),
         origins={"default": written.origin((*written.root, "default")) if written.default else DEFAULT, **origins},
         variables=named_variables(written),
-        updates=PriceUpdates(daily=written.prices.auto_update is not None, source=written.prices.update_from),
+        updates=_price_updates(written.prices, sources.directory),
     )
+
+
+def _price_updates(section: PricesSection, directory: Path) -> PriceUpdates:
+    source = section.update_from
+    if source is not None and "://" not in source:
+        source = str(directory / source)
+    return PriceUpdates(daily=section.auto_update is not None, source=source)
 
 
 def override_registry(registry: Registry, overrides: Overrides) -> Registry:

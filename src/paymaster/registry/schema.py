@@ -289,7 +289,9 @@ class PricesSection(BaseSection):
     )
     update_from: Text | None = Field(
         None,
-        description="A URL or file with price data in genai-prices' shape. Default: where genai-prices publishes it.",
+        description=(
+            "A URL, or a file relative to the registry, with price data in genai-prices' shape. Default: where genai-prices publishes it."
+        ),
         examples=["https://prices.example.com/data.json"],
     )
 

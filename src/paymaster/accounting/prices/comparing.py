@@ -75,14 +75,14 @@ def compare(used: Sequence[Provider], new: Sequence[Provider], at: datetime) -> 
         kept_ids = {row.model for row in held}
         same = _same_entries(provider, successor)
         unchanged += len(same)
-        changed += len(provider.models) - len(same | kept_ids)
+        changed += sum(model.id not in same | kept_ids for model in provider.models)
         if successor is None:
-            merged += [provider] if kept_ids else []
+            merged += [provider] if held else []
     for provider in new:
         kinds = {row.model: row.kind for row in found if row.provider == provider.id}
         kept = [model for model in used_by_id[provider.id].models if model.id in kinds] if kinds else []
         gone = {model for model, kind in kinds.items() if kind == "vanished"}
-        merged.append(_with_models(provider, _with_kept(kept, gone, provider.models)))
+        merged.append(_merged(used_by_id.get(provider.id), provider, _with_kept(kept, gone, provider.models)))
     known = {(provider.id, model.id) for provider in used for model in provider.models}
     added = sum((provider.id, model.id) not in known for provider in new for model in provider.models)
     return Comparison(tuple(merged), added, changed, unchanged, tuple(found))
@@ -102,13 +102,14 @@ def _with_kept(kept: Sequence[ModelInfo], last: set[str], new: Sequence[ModelInf
     ]
 
 
-def _with_models(provider: Provider, models: list[ModelInfo]) -> Provider:
+def _merged(used: Provider | None, new: Provider, models: list[ModelInfo]) -> Provider:
+    makers = [*(new.fallback_model_providers or ()), *(() if used is None else _lost_makers(used, new))]
     return Provider(
-        id=provider.id,
-        name=provider.name,
-        api_pattern=provider.api_pattern,
-        model_match=provider.model_match,
-        fallback_model_providers=provider.fallback_model_providers,
+        id=new.id,
+        name=new.name,
+        api_pattern=new.api_pattern,
+        model_match=new.model_match or (None if used is None else used.model_match),
+        fallback_model_providers=makers or new.fallback_model_providers,
         models=models,
     )
 
@@ -129,6 +130,13 @@ def _is_same(model: ModelInfo, other: ModelInfo) -> bool:
 
 def _held_back(provider: Provider, successor: Provider | None, at: datetime) -> Iterator[HeldBack]:
     """Every model of a provider whose new price is not believed."""
+    for maker in _lost_makers(provider, successor):
+        yield HeldBack(
+            provider=provider.id,
+            model=f"models of {maker}",
+            kind="vanished",
+            detail="in the new data it does not sell them at their prices",
+        )
     for model, followers in _with_followers(provider, successor):
         if values_at(model, at) is None:
             continue
@@ -136,6 +144,12 @@ def _held_back(provider: Provider, successor: Provider | None, at: datetime) -> 
         # Sorted by what is worse than a name that is gone.
         for kind, detail in sorted(problems, key=lambda problem: problem[0] == "vanished")[:1]:
             yield HeldBack(provider=provider.id, model=model.id, kind=kind, detail=detail)
+
+
+def _lost_makers(provider: Provider, successor: Provider | None) -> list[str]:
+    """The makers whose models had their makers' prices at this seller, and have none in the new data."""
+    kept = () if successor is None else successor.fallback_model_providers or ()
+    return [maker for maker in provider.fallback_model_providers or () if maker not in kept]
 
 
 def _with_followers(provider: Provider, successor: Provider | None) -> Iterator[tuple[ModelInfo, Sequence[ModelInfo | None]]]:
