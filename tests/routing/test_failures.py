@@ -15,6 +15,7 @@ from paymaster.routing.failures import (
     TryAgain,
     asks_for_long,
     counts_as_attempt,
+    leaves_time,
     may_cost,
     needs_operator,
     next_step,
@@ -145,6 +146,22 @@ def test_which_failures_are_waited_out(
 ) -> None:
     found = failure(kind, billed, retry_after_ms=retry_after_ms)
     assert waits_out(found, costly=may_cost(found, is_free=False), costly_left=costly_left) is waits
+
+
+@pytest.mark.parametrize(
+    ("kind", "costly", "left_ms", "leaves"),
+    [
+        (FailureKind.TIMED_OUT, True, 300_000, True),
+        (FailureKind.TIMED_OUT, True, 299_999, False),
+        (FailureKind.TIMED_OUT, True, 12, False),
+        (FailureKind.TIMED_OUT, False, 12, True),
+        (FailureKind.SERVER_ERROR, True, 12, True),
+    ],
+)
+def test_an_attempt_that_timed_out_is_not_repeated_in_a_fraction_of_its_time(
+    kind: FailureKind, costly: bool, left_ms: int, leaves: bool
+) -> None:
+    assert leaves_time(failure(kind, Billed.MAYBE), costly=costly, took_ms=600_000, left_ms=left_ms) is leaves
 
 
 def test_an_attempt_costs_nothing_if_it_was_not_billed_or_the_model_is_free() -> None:

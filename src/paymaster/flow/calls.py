@@ -34,6 +34,7 @@ from paymaster.routing.failures import (
     Then,
     TryAgain,
     counts_as_attempt,
+    leaves_time,
     next_step,
     pause_ms,
     rule_of,
@@ -203,7 +204,7 @@ class _Call:
             return True
         name, policy, tries = turn.candidate.model.name, self._policy, self.tries(turn)
         costly = costs(turn.candidate, failure)
-        waits = self._waits_out(failure, tries, costly=costly)
+        waits = self._waits_out(failure, tries, costly=costly) and self._leaves_time(attempt, failure, costly=costly)
         tries.costly += costly
         tries.bounding += costly or not waits
         step = next_step(
@@ -253,6 +254,10 @@ class _Call:
         if policy.retries_per_model is not None:
             left = min(left, policy.retries_per_model - tries.costly)
         return waits_out(failure, costly=costly, costly_left=left)
+
+    def _leaves_time(self, attempt: Attempt, failure: Failure, *, costly: bool) -> bool:
+        took_ms = attempt.record.duration_ms if attempt.record is not None else 0
+        return leaves_time(failure, costly=costly, took_ms=took_ms, left_ms=self.patience.deadline_at_ms - self._runtime.now_ms())
 
     def reply(self, outcome: ProviderReply, model: str, left: BudgetsLeft) -> Reply:
         """The answer, with what the whole call cost and what it leaves."""

@@ -247,6 +247,11 @@ def waits_out(failure: Failure, *, costly: bool, costly_left: int) -> bool:
     return waits[rule_of(failure).wait_out]
 
 
+def leaves_time(failure: Failure, *, costly: bool, took_ms: int, left_ms: int) -> bool:
+    """Whether the deadline leaves time to repeat the attempt: one that timed out, and may have cost something, half of what it took."""
+    return not costly or failure.kind is not FailureKind.TIMED_OUT or 2 * left_ms >= took_ms
+
+
 def needs_operator(failure: Failure) -> bool:
     """Whether only an operator can fix the cause: a quota that comes back at a time that the provider states is not among them."""
     rule = rule_of(failure)
