@@ -22,6 +22,7 @@ from paymaster.registry.schema import (
     PolicySection,
     PricesSection,
     RegistrySection,
+    ServerToolSection,
     TimeoutsSection,
 )
 
@@ -40,6 +41,7 @@ SECTIONS: tuple[tuple[str, str, type[BaseSection]], ...] = (
     ("A service tier", "models.NAME.service_tiers.TIER", ServiceTierSection),
     ("Peak hours", "models.NAME.peak", PeakSection),
     ("A dated price", "models.NAME.prices[]", DatedPriceSection),
+    ("A tool that the provider runs", "models.NAME.server_tools.TYPE", ServerToolSection),
     ("Time limits", "models.NAME.timeouts", TimeoutsSection),
     ("Policies", "policies", PolicySection),
     ("Updates of prices", "prices", PricesSection),

@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from paymaster.accounting.prices.price import Price
 from paymaster.accounting.prices.rates import Rates
-from paymaster.accounting.tokens.counter import BYTES, TokenCounter
+from paymaster.accounting.tokens.counter import BYTES, InputsCount, PromptCount, TokenCounter, Tokenizer
 from paymaster.accounting.usage.record import Usage
 from paymaster.flow.calls import serve
 from paymaster.flow.events import Event
@@ -50,6 +50,22 @@ def registry(*models: Model, **policy: object) -> Registry:
     """A registry whose chain is the models in order."""
     settings: dict[str, object] = {"fallback_chain": tuple(entry.name for entry in models), **policy}
     return Registry(default=models[0].name, models={entry.name: entry for entry in models}, policy=Policy(**settings))  # type: ignore[arg-type]  # as above
+
+
+class CountsAs:
+    """A counter with a fixed answer."""
+
+    def __init__(self, tokens: int) -> None:
+        self.tokens = tokens
+
+    def count(self, messages: Sequence[Mapping[str, object]], tools: Sequence[Mapping[str, object]], tokenizer: Tokenizer) -> PromptCount:
+        """The answer."""
+        del messages, tools, tokenizer
+        return PromptCount(self.tokens, self.tokens, True, ())
+
+    def count_inputs(self, items: Sequence[str | Sequence[int]], tokenizer: Tokenizer) -> InputsCount:
+        """No test makes vectors with it."""
+        raise NotImplementedError
 
 
 def per_run(usd: str) -> Budget:

@@ -75,6 +75,7 @@ def test_the_line_omits_empty_fields_and_keeps_zeros():
         "message",
         "run_owner",
         "cost_basis",
+        "unknown_fields",
     }
     assert line["waited_ms"] == 0
     assert line["streamed"] is False

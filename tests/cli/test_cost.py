@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -93,3 +94,50 @@ def test_a_narrow_encoding_still_gets_json(tmp_path):
 def test_an_empty_input_gives_no_output(paymaster, give):
     give(b"")
     assert paymaster("cost") == type(paymaster("cost"))(0, "", "")
+
+
+SEARCH = {"type": "web_search_20250305", "name": "web_search"}
+ADVISOR = {"type": "advisor_20260301", "name": "advisor", "model": "claude-opus-4-8"}
+SONNET = {"provider": "anthropic", "model": "claude-sonnet-4-6", "prompt_tokens_upper_bound": 663, "max_output_tokens": 1000}
+QWEN = {"provider": "openrouter", "model": "qwen/qwen3-coder", "prompt_tokens_upper_bound": 74, "max_output_tokens": 1000}
+
+
+@pytest.mark.parametrize(
+    ("request_line", "billed_usd", "reason"),
+    [
+        pytest.param({**SONNET, "tools": [{**SEARCH, "max_uses": 5}]}, "0.1475", None, id="searches: a public bill of 2026"),
+        pytest.param({**SONNET, "tools": [SEARCH]}, None, "unbounded", id="searches without a limit"),
+        pytest.param({**SONNET, "tools": [SEARCH], "server_tools": {"web_search": {"max_uses": 5}}}, "0.1475", None, id="as in a registry"),
+        pytest.param({**SONNET, "tools": [ADVISOR]}, None, "unbounded", id="an advisor without a limit"),
+        pytest.param({**SONNET, "tools": [{**ADVISOR, "max_uses": 1, "max_tokens": 2048}]}, "0.07", None, id="an advisor"),
+        pytest.param({**SONNET, "request": {"service_tier": "turbo"}}, None, "parameter", id="an unknown tier"),
+        pytest.param({**SONNET, "request": {"tools": [SEARCH], "messages": []}}, None, "unbounded", id="a whole request"),
+        pytest.param({**SONNET, "tools": [], "cache_control": "1h"}, "0.018978", None, id="cache writes"),
+        pytest.param({**QWEN, "request": {"models": ["anthropic/claude-opus-5"]}}, "0.02537", None, id="a fallback in the request"),
+        pytest.param({**QWEN, "request": {"models": ["some-lab/strange"]}}, None, "unbounded", id="a fallback without a price"),
+        pytest.param({"provider": "openrouter", "model": "x", "request": {}}, None, "unbounded", id="a request without sizes"),
+        pytest.param({**QWEN, "model": "some-lab/strange", "request": {}}, None, "unpriced", id="a model without a price"),
+    ],
+)
+def test_a_request_holds_what_it_may_be_billed_or_is_refused(paymaster, give, request_line, billed_usd, reason):
+    give(json.dumps({"id": "kept", **request_line}).encode())
+    ended = paymaster("cost")
+    answer = json.loads(ended.out)
+    assert (ended.status, answer["id"], answer.get("reason")) == (0, "kept", reason)
+    assert (answer["worst_case_usd"] is None) == (billed_usd is None)
+    if billed_usd is not None:
+        assert Decimal(answer["worst_case_usd"]) >= Decimal(billed_usd)
+
+
+def test_a_router_is_shown_the_price_that_it_is_sent(paymaster, give):
+    give(f"{json.dumps(QWEN)}\n{json.dumps({**QWEN, 'request': {'provider': {'max_price': {'prompt': 0.1}}}})}".encode())
+    sent = [json.loads(line)["max_price"] for line in paymaster("cost").out.splitlines()]
+    assert sent == [{"prompt": 0.3, "completion": 1, "request": 0}, {"prompt": 0.1, "completion": 1, "request": 0}]
+
+
+@pytest.mark.parametrize("broken", [{"provider": "no-such"}, {"server_tools": {"web_search": {"uses": 1}}}, {"request": {"n": 0}}])
+def test_a_request_that_nobody_can_mean_is_a_bad_line(paymaster, give, broken):
+    give(json.dumps({**SONNET, "tools": [], **broken}).encode())
+    ended = paymaster("cost")
+    assert ended.status == 2
+    assert "standard input:1" in ended.err

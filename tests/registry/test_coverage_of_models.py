@@ -64,7 +64,7 @@ def test_a_name_that_no_seller_has_gets_no_price(models: dict[str, Model]) -> No
         ("openai gpt-4o", 128_000, 16_384, set()),
         ("openai gpt-6.1-terra", 1_050_000, None, set()),  # the window is the catalogue's; nobody states the output
         ("openrouter z-ai/glm-5.3", 1_048_576, 128_000, {"max_output_tokens"}),  # its maker's
-        ("openrouter anthropic/claude-sonnet-4.5:nitro", 200_000, 64_000, {"context_window", "max_output_tokens"}),
+        ("openrouter anthropic/claude-sonnet-4.5:nitro", 200_000, 64_000, set()),
         ("minimax MiniMax-M3.1-Flash", 1_000_000, 1_000_000, {"max_output_tokens"}),  # never more than the window
         ("azure my-prod-deployment", None, None, set()),
         ("openai text-embedding-3-small", 8_191, 8_191, set()),

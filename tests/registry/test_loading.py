@@ -14,7 +14,7 @@ from paymaster.accounting.usage.record import Usage
 from paymaster.errors import RegistryInvalid
 from paymaster.registry.completing import Sources
 from paymaster.registry.loading import load_registry, registry_for_model
-from paymaster.registry.models import Budget, Timeouts
+from paymaster.registry.models import Budget, ServerTool, Timeouts
 from paymaster.registry.overrides import Overrides
 
 THE_REQUEST = """\
@@ -29,6 +29,40 @@ model_registry:
     fallback_chain: [gpt-4o, gemini-pro, local-llm]
     hard_stop_on_budget: true
 """
+
+
+def test_what_the_provider_runs_by_itself_is_stated_by_type(load):
+    registry = load(
+        """
+models:
+  claude: {provider: anthropic, model_id: claude-sonnet-4-6, at_list_price: [Turbo, batch],
+           server_tools: {web_search: {usd_per_use: 0.02, tokens_per_use: 8_000}, code_execution: {max_uses: 3}}}
+"""
+    )
+    claude = registry.models["claude"]
+    assert claude.server_tools == {
+        "web_search": ServerTool(usd_per_use=Decimal("0.02"), tokens_per_use=8_000),
+        "code_execution": ServerTool(max_uses=3),
+    }
+    assert {tier.rates.web_search for tier in claude.price.table.tiers} == {Decimal(20_000)}
+    assert claude.price.mode("turbo") == claude.price.table
+    assert claude.price.mode("batch") != claude.price.table
+
+
+def test_only_a_router_is_sent_a_price_limit(load):
+    written = "{provider: openrouter, model_id: qwen/qwen3-coder, base_url: 'http://localhost:9000', %s}"
+    models = "\n".join(
+        f"  {name}: {written % price}" for name, price in (("paid", "usd_per_1m_input: 1, usd_per_1m_output: 2"), ("free", "price: free"))
+    )
+    registry = load(
+        f"default: paid\nmodels:\n{models}\n  hosted: {{provider: openrouter, model_id: 'x/y:free', price: free}}\n  own: {{provider: openai}}\n"
+    )
+    assert {name: model.takes_max_price for name, model in registry.models.items()} == {
+        "paid": True,
+        "free": False,
+        "hosted": True,
+        "own": False,
+    }
 
 
 def test_the_example_of_the_specification_loads_unchanged(load):

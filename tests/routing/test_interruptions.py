@@ -87,13 +87,18 @@ def test_input_that_was_not_reported_is_the_held_input() -> None:
 
 
 def test_terms_above_list_price_are_charged_as_they_were_held() -> None:
-    searching = candidate(Request(messages=HELLO, params={"web_search_options": {}}))
-    found = estimate(searching, Policy(), HI)
+    elsewhere = candidate(Request(messages=HELLO, params={"inference_geo": "us"}))
+    found = estimate(elsewhere, Policy(), HI)
     assert isinstance(found, Estimate)
     assert found.cost_nanousd >= 12 * 3_000 + 80 * 15_000
     unknown_tier = estimate(candidate(), Policy(), replace(HI, prompt=Usage(input_tokens=12, service_tier="priority")))
     assert isinstance(unknown_tier, Estimate)
     assert unknown_tier.cost_nanousd == 12 * 3_000 + 80 * 15_000
+
+
+def test_what_the_provider_runs_by_itself_is_charged_as_it_was_held() -> None:
+    searching = candidate(Request(messages=HELLO, params={"web_search_options": {}}))
+    assert estimate(searching, Policy(), HI) == WholeHold("the provider may have used tools or models of its own")
 
 
 LISTED = {"stops": OPENROUTER, "provider": "openrouter"}

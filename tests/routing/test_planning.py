@@ -10,7 +10,8 @@ from paymaster.errors import RequestInvalid
 from paymaster.registry.models import Budget, Limits, Model, Policy
 from paymaster.routing.budgets import account_name, money_accounts
 from paymaster.routing.charges import ChargeKind, charges
-from paymaster.routing.planning import Candidate, Plan, SkipCause, chain, lowered_to, plan
+from paymaster.routing.chains import chain
+from paymaster.routing.planning import Candidate, Plan, SkipCause, lowered_to, plan
 from paymaster.routing.requests import Request
 from paymaster.scope import Scope
 

@@ -88,7 +88,7 @@ def test_remarks_explain_assumed_estimated_unpriced_and_lost_costs():
     for words in (
         "1 answers came from models without a price",
         "$0.000000007 of the cost is assumed",
-        "$0.000000003 of the cost is estimated: at most what can have been billed for interrupted calls",
+        "$0.000000003 of the cost is estimated: at most what can have been billed for interrupted calls and for tools that no usage counts",
         "1 attempts were lost",
         "1 budget to",
     ):

@@ -13,12 +13,13 @@ RECORD_VERSION = 1
 class AttemptRecord:
     """One attempt at one model with its outcome. Money in nano-dollars, times in milliseconds.
 
-    `outcome` is `answered`, `lost` or a failure kind. `billed` is `exact` (the cost is known), `estimated` (an interrupted call was charged
-    an upper bound), `assumed` (the bill is unknown, so the hold was charged), `none` (surely not billed) or `unpriced` (answered by a model
-    without a price). `cost_source` names the source of the price, `cost_basis` says what an estimate is made of, why the hold was charged,
-    or which other models made passes of the answer; the tokens of an estimate are its bounds. `operation` is `chat`, `text_completion` or
-    `embeddings`. The attempts of one call share its `call_id`; `attempt` counts them from 1. `run_owner` is the user of a client key whose
-    own the run is; None for a run that is nobody's own.
+    `outcome` is `answered`, `lost` or a failure kind. `billed` is `exact` (the cost is known), `estimated` (an upper bound was charged, for
+    an interrupted call or for tools that no usage counts), `assumed` (the bill is unknown, so the hold was charged), `none` (surely not
+    billed) or `unpriced` (answered by a model without a price). `cost_source` names the source of the price, `cost_basis` says what an
+    estimate is made of, why the hold was charged, or which other models made passes of the answer; the tokens of an estimate are its
+    bounds. `operation` is `chat`, `text_completion` or `embeddings`. The attempts of one call share its `call_id`; `attempt` counts them
+    from 1. `run_owner` is the user of a client key whose own the run is; None for a run that is nobody's own. `unknown_fields` are the
+    names of the caller's fields, with commas between them, that were passed on unread.
     """
 
     call_id: str
@@ -55,6 +56,7 @@ class AttemptRecord:
     cost_basis: str | None = None
     message: str | None = None
     run_owner: str | None = None
+    unknown_fields: str | None = None
     version: int = RECORD_VERSION
 
     @property

@@ -74,6 +74,7 @@ _ENDING_OF: Mapping[str, Ending] = {
     SkipCause.VECTORS: Ending.UNFIT,
     SkipCause.PARAMETER: Ending.UNFIT,
     SkipCause.LIMIT: Ending.UNFIT,
+    SkipCause.UNBOUNDED: Ending.UNFIT,
 }
 """Obstacles of the request itself. Any other may be gone when the task is done again."""
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from paymaster.errors import UsageMistake
 from paymaster.jsontypes import JsonObject
 from paymaster.registry.models import Registry
-from paymaster.routing.planning import chain
+from paymaster.routing.chains import chain
 
 if TYPE_CHECKING:
     from paymaster.agents.batch_client import AgentClient

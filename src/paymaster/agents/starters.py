@@ -14,7 +14,7 @@ from textwrap import indent
 from paymaster.agents.sampling import Sampling, sampling_of
 from paymaster.errors import UsageMistake, near
 from paymaster.registry.models import Model, Registry
-from paymaster.routing.planning import chain
+from paymaster.routing.chains import chain
 
 AGENTS = {"sweagent": "sweagent.yaml", "mini": "mini-model.yaml"}
 """Each agent with the file name of its config. For mini it must not be a name of mini's own: mini looks in the working directory first."""

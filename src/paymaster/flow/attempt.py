@@ -23,7 +23,9 @@ from paymaster.routing.charges import WINDOW_MARGIN_MS
 from paymaster.routing.failures import Billed, Failure, FailureKind
 from paymaster.routing.interruptions import describe_charge, estimate, was_interrupted
 from paymaster.routing.passes import price_of_pass
-from paymaster.routing.planning import Candidate, count_bytes
+from paymaster.routing.planning import Candidate
+from paymaster.routing.prompts import count_bytes
+from paymaster.routing.request_work import bounded_tools
 from paymaster.routing.requests import Request
 from paymaster.routing.settling import (
     Ended,
@@ -252,7 +254,7 @@ class Attempt:
         candidate, usage = self._planned.candidate, ended.usage
         if not isinstance(usage, Usage) or usage.prompt_tokens <= candidate.prompt.tokens or candidate.terms.web_searches:
             return
-        model, byte_count = candidate.model.name, count_bytes(self._request, candidate, self._world.counter)
+        model, byte_count = candidate.model.name, count_bytes(self._request, candidate.translation, self._world.counter)
         level = level_for(usage.prompt_tokens, byte_count)
         if (post := level_post(model, level, changes)) is None:
             return
@@ -305,7 +307,7 @@ def _payload(candidate: Candidate, request: Request) -> JsonObject:
         return {"model": model.model_id, "input": request.inputs, **translation.params}
     payload: dict[str, object] = {"model": model.model_id, "messages": translation.messages, **translation.params}
     if request.tools:
-        payload["tools"] = request.tools
+        payload["tools"] = bounded_tools(request.tools, model)
     if candidate.lowered_from_tokens is not None:
         payload = dict(fit_thinking(payload, candidate.output_tokens))
     if candidate.limit_sent:

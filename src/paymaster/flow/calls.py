@@ -136,7 +136,9 @@ class _Call:
         """
         world = self._world
         started_ms = self.patience.started_ms
-        assessed = assess(self._request, world.registry, self._scope, started_ms, world.counter, world.missing_keys, world.levels)
+        assessed = assess(
+            self._request, world.registry, self._scope, started_ms, world.counter, world.missing_keys, world.levels, self._longest_ms
+        )
         for order, (after, candidate) in enumerate(assessed):
             if isinstance(candidate, Skipped):
                 self.events.skipped(candidate)
@@ -358,9 +360,15 @@ class _Call:
         )
         return True
 
+    @property
+    def _longest_ms(self) -> int:
+        """How long after its beginning the call may be sent."""
+        return self.patience.deadline_at_ms - self.patience.started_ms
+
     def _assess_again(self, candidate: Candidate, level: int) -> Candidate | Skipped:
         """The candidate with its prompt counted at this level."""
-        again = assess_again(candidate, self._request, self._policy, self._scope, self._world.counter, level)
+        registry, longest_ms = self._world.registry, self._longest_ms
+        again = assess_again(candidate, self._request, registry, self._scope, self._world.counter, level, longest_ms)
         if isinstance(again, Candidate):
             self._recounted[candidate.model.name] = again
         return again

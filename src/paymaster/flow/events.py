@@ -100,7 +100,8 @@ class ModelSkipped(CallEvent):
     model: str
     """The model that is skipped."""
     cause: str
-    """The kind of reason: `capability`, `vectors`, `context`, `parameter`, `unpriced`, `key`, `limit`, `wait` or `paused`."""
+    """The kind of reason: `capability`, `vectors`, `context`, `parameter`, `unpriced`, `unbounded`, `key`, `limit`,
+    `wait` or `paused`."""
     reason: str
     """Why, in a sentence."""
 
@@ -125,7 +126,8 @@ class AttemptSettled(CallEvent):
     cost_source: str
     """Where the price came from."""
     billed: str
-    """`exact` (the cost is known), `assumed` (it is not, so the hold was charged), `none` (not billed) or `unpriced`."""
+    """`exact` (the cost is known), `estimated` (at most what can have been billed), `assumed` (it is not known, so the hold was charged),
+    `none` (not billed) or `unpriced`."""
     input_tokens: int
     """Input neither read from a cache nor written to one."""
     cache_read_tokens: int

@@ -31,7 +31,7 @@ from paymaster.operations import Operation
 from paymaster.registry.models import Model, Registry, Timeouts
 from paymaster.routing.failures import Failure
 from paymaster.routing.passes import PublishedPrice, no_published_price
-from paymaster.routing.planning import CountsPrompts
+from paymaster.routing.prompts import CountsPrompts
 from paymaster.scope import Scope
 
 T = TypeVar("T")

@@ -8,7 +8,7 @@ from paymaster.gateway.dialects.fields import dumps
 from paymaster.gateway.endpoint import Out, at_edge, check_model, identify
 from paymaster.gateway.request_body import parse_body, read_body, read_headers
 from paymaster.gateway.service import Service
-from paymaster.routing.planning import resolve
+from paymaster.routing.chains import resolve
 from paymaster.routing.requests import check_request
 from paymaster.routing.translation import translate
 

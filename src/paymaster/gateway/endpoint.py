@@ -19,8 +19,8 @@ from paymaster.gateway.dialects.fields import dumps
 from paymaster.gateway.http_errors import HttpError, Rejected, http_error_of
 from paymaster.gateway.request_body import HungUp, parse_body, read_body, read_headers
 from paymaster.gateway.service import Service
+from paymaster.routing.chains import resolve
 from paymaster.routing.charges import MINUTE_MS, WINDOW_MARGIN_MS
-from paymaster.routing.planning import resolve
 from paymaster.runtime import TaskLimit
 
 _LOGGER = logging.getLogger("paymaster.gateway")

@@ -171,5 +171,6 @@ def registry_for_key(registry: Registry, key: Key) -> Registry:
             fallback_chain=chain,
             hard_stop_on_budget=hard,
             key_limits=key.limits,
+            only_models=bool(key.models),
         ),
     )

@@ -17,11 +17,11 @@ from paymaster.registry.checking import default_model, names_of
 from paymaster.registry.disconnects import StopsOnDisconnect
 from paymaster.registry.model_data import GuessedLimit, ModelFacts
 from paymaster.registry.model_prices import ModelPrices, PriceSource
-from paymaster.registry.models import LOCAL_FIRST_TOKEN_MS, Limits, Model, PriceUpdates, Registry, Timeouts
+from paymaster.registry.models import LOCAL_FIRST_TOKEN_MS, Limits, Model, PriceUpdates, Registry, ServerTool, Timeouts
 from paymaster.registry.named_variables import named_variables
 from paymaster.registry.overrides import Overrides
 from paymaster.registry.policies import DEFAULT, budgets_of, complete_policy, milliseconds, override_policy
-from paymaster.registry.pricing import published_prices, written_prices
+from paymaster.registry.pricing import published_prices, with_stated_terms, written_prices
 from paymaster.registry.providers import Connection, connection, provider, region_facts
 from paymaster.registry.schema import ModelSection, PricesSection
 from paymaster.registry.secrets import variable_names
@@ -142,9 +142,10 @@ def _complete_model(draft: _Draft, names: Mapping[str, str], sources: Sources) -
     _note_connection(draft, speaks)
     variables, required = _keys(draft, speaks, sources.environ)
     region = _region(draft, speaks, sources.environ)
-    prices = _prices(draft, speaks, model_id, region, sources)
+    prices = with_stated_terms(_prices(draft, speaks, model_id, region, sources), section)
     context_window, max_input, max_output = _token_limits(draft, known, _Lookup(facts.id, model_id, sources, local=speaks.local))
     capabilities = _capabilities(draft, known)
+    price = prices.at(sources.at)
     return Model(
         name=name,
         provider=facts.id,
@@ -163,7 +164,7 @@ def _complete_model(draft: _Draft, names: Mapping[str, str], sources: Sources) -
         max_inputs=speaks.max_inputs,
         max_inputs_tokens=speaks.max_inputs_tokens,
         limits=_limits(draft),
-        price=prices.at(sources.at),
+        price=price,
         prices=prices,
         region=region,
         is_deployment=facts.names_deployments,
@@ -179,6 +180,13 @@ def _complete_model(draft: _Draft, names: Mapping[str, str], sources: Sources) -
         effort=speaks.effort,
         readable_extras=speaks.readable_extras,
         bill_path=speaks.bill_path,
+        # A free server on this machine under a router's name is no router, and may refuse a field that it doesn't know.
+        takes_max_price=speaks.takes_max_price and not (speaks.by_address and price is not None and price.is_free),
+        server_tools={
+            name: ServerTool(usd_per_use=tool.usd_per_use, tokens_per_use=tool.tokens_per_use, max_uses=tool.max_uses)
+            for name, tool in (section.server_tools or {}).items()
+        },
+        at_list_price=frozenset(section.at_list_price or ()),
         stops=_stops(draft, speaks, sources.at),
         script=None if section.script is None else str(sources.directory / section.script),
         aliases=tuple(section.aliases or ()),

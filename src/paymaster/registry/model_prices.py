@@ -1,5 +1,6 @@
 """The prices of one model of a registry, at any moment and for any name in an answer; knows no section and no usage."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -30,7 +31,10 @@ class PriceSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ModelPrices:
-    """The prices of one model of a registry. With a `source`, `answered` finds the price of the model that an answer names there."""
+    """The prices of one model of a registry. With a `source`, `answered` finds the price of the model that an answer names there.
+
+    `factor` and `stated`, what the registry says of any price of the model, are in `history` already.
+    """
 
     history: PriceHistory
     source: PriceSource | None = field(default=None, repr=False, compare=False)
@@ -38,6 +42,7 @@ class ModelPrices:
     name: str = ""
     region: str | None = None
     factor: Decimal | None = None
+    stated: Callable[[Price], Price] | None = field(default=None, repr=False, compare=False)
     _answered: dict[str, PriceHistory] = field(init=False, repr=False, compare=False, default_factory=dict)
     """What was looked up for names in answers, of which there may be any number."""
 
@@ -50,7 +55,8 @@ class ModelPrices:
             if len(self._answered) >= MOST_REMEMBERED:
                 self._answered.clear()
             named = self.source.answered(self.provider, self.name, answered, self.region)
-            named = self._answered[answered[:_LONGEST_NAME]] = named if self.factor is None else named.multiplied(self.factor)
+            named = named if self.factor is None else named.multiplied(self.factor)
+            named = self._answered[answered[:_LONGEST_NAME]] = named if self.stated is None else named.mapped(self.stated)
         return named.at(moment) or self.history.at(moment)
 
     def within(self, first: datetime, last: datetime) -> tuple[Price, ...]:

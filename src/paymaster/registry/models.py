@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from enum import StrEnum
 
 from paymaster.accounting.prices.price import Price
@@ -63,6 +64,18 @@ LOCAL_FIRST_TOKEN_MS = 300_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ServerTool:
+    """What the registry states of a tool that a provider runs by itself: the fee of a use, what a use adds to the input, the most uses.
+
+    None is not stated.
+    """
+
+    usd_per_use: Decimal | None = None
+    tokens_per_use: int | None = None
+    max_uses: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
     """One named model: the registry's values, completed from the catalogue, the model data and the provider's facts.
 
@@ -75,7 +88,9 @@ class Model:
     `reasoning_content`). `stops`: the endpoint stops when the connection of a stream closes; None if that is not known. `bill_path` is
     where the endpoint states later what it billed for an answer. `price` is the price when the registry was loaded, `prices` has it for
     any moment, in `region` (None: unknown, or without meaning for the price). `is_deployment`: its name is the user's own, and says
-    nothing about the model behind it. `script` is a scripted model's file of answers. `origins` has the origin
+    nothing about the model behind it. `takes_max_price`: it is a router that chooses no host above the request's `provider.max_price`.
+    `server_tools` are the tools that the provider runs, `at_list_price` the tiers of service, betas and fields that cost no more than the
+    price. `script` is a scripted model's file of answers. `origins` has the origin
     of each value.
     """
 
@@ -113,6 +128,9 @@ class Model:
     readable_extras: frozenset[str] = frozenset()
     stops: StopsOnDisconnect | None = None
     bill_path: str | None = None
+    takes_max_price: bool = False
+    server_tools: Mapping[str, ServerTool] = field(default_factory=dict)
+    at_list_price: frozenset[str] = frozenset()
     script: str | None = None
     aliases: tuple[str, ...] = ()
     origins: Mapping[str, str] = field(default_factory=dict)
@@ -148,7 +166,8 @@ class Policy:
     once no other model is left. The breaker opens for at most `breaker_pause_ms` after `breaker_failures` failures within
     `breaker_window_ms`. `on_ledger_error` is `refuse`, `spool` or None, which follows from `hard_stop_on_budget`.
     `estimates_interrupted`: an interrupted call is charged by an estimate where the provider's facts allow it, else always by its hold.
-    `key_limits` are the limits of the caller's client key, over all models.
+    `key_limits` are the limits of the caller's client key, over all models. `only_models`: no request may name a model inside of it, such
+    as another one to fall back to, that the registry does not have.
     """
 
     budgets: tuple[Budget, ...] = ()
@@ -171,6 +190,7 @@ class Policy:
     on_ledger_error: str | None = None
     estimates_interrupted: bool = True
     key_limits: Limits | None = None
+    only_models: bool = False
 
     @property
     def retries(self) -> int:

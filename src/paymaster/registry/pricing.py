@@ -11,6 +11,9 @@ from paymaster.registry.price_schema import PeakSection, PriceSection, RatesSect
 from paymaster.registry.schema import ModelSection
 
 FREE = "registry: price: free"
+WEB_SEARCH = "web_search"
+"""The name of a search among the rates of a price, and among the tools of a registry."""
+TOKENS_PER_RATE = 1_000_000
 
 _PER_1K = {"input": "input", "output": "output", "cache_read": "cache_read", "cache_write": "cache_write_5m"}
 _PER_1M_ONLY = (
@@ -41,6 +44,22 @@ def written_prices(section: ModelSection) -> tuple[ModelPrices, str] | None:
         return None
     history = PriceHistory(_periods(section))
     return ModelPrices(history if section.price_factor is None else history.multiplied(section.price_factor)), given[0]
+
+
+def with_stated_terms(prices: ModelPrices, section: ModelSection) -> ModelPrices:
+    """The prices with what the registry states beside them: the fee of a web search, and the tiers of service that cost no more."""
+    names = [name.lower() for name in section.at_list_price or ()]
+    search = (section.server_tools or {}).get(WEB_SEARCH)
+    fee = None if search is None or search.usd_per_use is None else search.usd_per_use * TOKENS_PER_RATE
+    if not names and fee is None:
+        return prices
+
+    def stated(price: Price) -> Price:
+        added = tuple((name, price.table) for name in names if price.mode(name) is None)
+        price = replace(price, modes=(*price.modes, *added)) if added else price
+        return price if fee is None else price.with_tables(lambda table: table.replaced(**{WEB_SEARCH: fee}))
+
+    return replace(prices, history=prices.history.mapped(stated), stated=stated)
 
 
 def _periods(section: ModelSection) -> tuple[Period, ...]:

@@ -40,7 +40,7 @@ class ProviderFacts:
     have `max_inputs` texts with `max_inputs_tokens` together. `takes_effort`: all its reasoning models take OpenAI's `reasoning_effort`.
     `versioned`: it takes an `api_version`, and with a dated one no `root_path`. `stops`: it stops when the connection of a stream closes.
     `bill_path`: it states there, after the endpoint and before the id of an answer, what it billed for the answer. `names_deployments`: its
-    model names are its customers' own.
+    model names are its customers' own. `takes_max_price`: it is a router, and chooses no host above the request's `provider.max_price`.
     """
 
     id: str
@@ -67,6 +67,7 @@ class ProviderFacts:
     stops: StopsOnDisconnect | None = None
     bill_path: str | None = None
     names_deployments: bool = False
+    takes_max_price: bool = False
 
 
 # The reasoning models take only one temperature, and no longer `max_tokens`.
@@ -216,6 +217,7 @@ _HOSTED = (
         readable_extras=frozenset({"cache_control", "reasoning_content"}),
         stops=OPENROUTER,
         bill_path="/generation?id=",  # openrouter.ai/docs/api-reference/get-a-generation
+        takes_max_price=True,  # openrouter.ai/docs/guides/routing/provider-selection
     ),
     ProviderFacts(
         id="together",

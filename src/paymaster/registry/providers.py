@@ -48,6 +48,7 @@ class Connection:
     stops: StopsOnDisconnect | None = None
     bill_path: str | None = None
     region: str | None = None
+    takes_max_price: bool = False
 
 
 def find_provider(name: str) -> ProviderFacts | None:
@@ -111,6 +112,8 @@ def connection(
         writes_cache_unasked=quirk.writes_cache_unasked,
         effort=Effort.NEVER if not facts.takes_effort else Effort.ALWAYS if quirk.effort_with_tools else Effort.WITHOUT_TOOLS,
         stops=None if foreign else facts.stops,
+        # Also at another address, such as a region's or a proxy's.
+        takes_max_price=facts.takes_max_price,
         bill_path=None if foreign or speaks != OPENAI_HTTP else facts.bill_path,
         region=region_facts(facts).region if own_host is None and not foreign else _region(own_host, base_url or ""),
     )

@@ -20,6 +20,7 @@ from paymaster.registry.values import (
     KeyReferences,
     Names,
     Params,
+    Rate,
     Seconds,
     Share,
     Switch,
@@ -62,6 +63,25 @@ class TimeoutsSection(BaseSection):
     )
     between_chunks_s: Seconds | None = Field(None, description="Between two chunks of a stream. Default 60.", examples=[30])
     total_s: Seconds | None = Field(None, description="For the whole answer. Default 600.", examples=[300])
+
+
+class ServerToolSection(BaseSection):
+    """A tool that the provider runs by itself: what a hard budget holds for it, where the request or the price list does not say.
+
+    `tokens_per_use` is, for a compaction, the length of the summary.
+    """
+
+    usd_per_use: Rate | None = Field(None, description="The fee of one use in dollars, beside tokens. 0: none.", examples=[0.01])
+    tokens_per_use: Count | None = Field(
+        None,
+        description="The most tokens that one use adds to what the model reads. Default: as many as the model takes.",
+        examples=[8_000],
+    )
+    max_uses: Count | None = Field(
+        None,
+        description="The most uses in one request. It is sent as `max_uses` where the tool has that field and the request does not set it.",
+        examples=[5],
+    )
 
 
 class ModelSection(PriceSection):
@@ -178,6 +198,23 @@ class ModelSection(PriceSection):
         None,
         description="The fallbacks when this model was requested and can't serve, instead of the policy's chain. Empty: none.",
         examples=[["gemini-pro", "local-llm"]],
+    )
+    server_tools: dict[Text, ServerToolSection] | None = Field(
+        None,
+        description=(
+            "What tools cost that the provider runs by itself, by type: `web_search`, `web_fetch`, `code_execution`, `file_search`, "
+            "`image_generation`, `mcp`, `tool_search`, `advisor`, `compaction`, `google_maps`, the id of a plugin, or any other type as "
+            "the request has it."
+        ),
+        examples=[{"web_search": {"usd_per_use": 0.01, "tokens_per_use": 8_000, "max_uses": 5}}],
+    )
+    at_list_price: Names | None = Field(
+        None,
+        description=(
+            "Tiers of service (`service_tier`, `speed`) and betas (`anthropic-beta`) that cost no more than the price of this model. A "
+            "hard budget refuses unknown ones."
+        ),
+        examples=[["turbo", "some-beta-2026-10-01"]],
     )
     extra_headers: Headers | None = Field(
         None, description="Headers for every request. `$NAME` is replaced by an environment variable.", examples=[{"X-Team": "search"}]

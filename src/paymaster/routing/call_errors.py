@@ -112,7 +112,7 @@ def no_model_error(
         )
     if SkipCause.KEY in kinds and kinds <= _BEFORE_SENDING:
         return KeyMissing(f"no model can be called:\n{listed}", advice="Set the variable, or name another one with api_key_env.")
-    if SkipCause.UNPRICED in kinds and kinds <= _BEFORE_SENDING:
+    if kinds & {SkipCause.UNPRICED, SkipCause.UNBOUNDED} and kinds <= _BEFORE_SENDING:
         return NoModelFits(f"no model may be called under a hard budget:\n{listed}", reasons)
     retry_in_ms = min((each.retry_in_ms for each in skipped if each.retry_in_ms is not None), default=None)
     if SkipCause.WAIT in kinds and not kinds & {SkipCause.PAUSED, SkipCause.FAILED}:
@@ -141,8 +141,11 @@ def _largest(skipped: Sequence[Skipped]) -> PromptSize | None:
 
 
 _NEVER = frozenset(
-    {SkipCause.CAPABILITY, SkipCause.VECTORS, SkipCause.CONTEXT, SkipCause.PARAMETER, SkipCause.LIMIT, SkipCause.KEY, SkipCause.UNPRICED}
-)
+    {
+        SkipCause.CAPABILITY, SkipCause.VECTORS, SkipCause.CONTEXT, SkipCause.PARAMETER, SkipCause.LIMIT, SkipCause.KEY,
+        SkipCause.UNPRICED, SkipCause.UNBOUNDED,
+    }
+)  # fmt: skip
 """Obstacles that neither money nor time removes."""
 _BEFORE_SENDING = _NEVER | {SkipCause.BUDGET}
 _MOST_ATTEMPTS = 12
@@ -184,6 +187,8 @@ def _budget_error(refusal: BudgetRefusal, lines: Iterable[str]) -> BudgetExceede
     shortfall, money = refusal.shortfall, refusal.money
     balance = shortfall.balance
     less = "ask for fewer output tokens" if refusal.candidate.output_tokens else "send less at once"
+    if lowered_by := refusal.candidate.work.lowered_by:
+        less = f"lower what is held for what the provider runs by itself ({', '.join(lowered_by)} of {refusal.candidate.model.name})"
     listed = "\n".join(f"  {line}" for line in lines)
     return BudgetExceeded(
         f"budget reached: {describe_budget(refusal)} (account {money.account})\n{listed}",

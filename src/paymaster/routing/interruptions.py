@@ -10,6 +10,7 @@ from paymaster.registry.disconnects import StopsOnDisconnect
 from paymaster.registry.models import Policy
 from paymaster.routing.failures import Billed, Failure, FailureKind
 from paymaster.routing.planning import Candidate
+from paymaster.routing.server_work import NO_WORK
 
 _INTERRUPTED = frozenset({FailureKind.CONNECTION_LOST, FailureKind.TIMED_OUT, FailureKind.CANCELLED})
 _MS_PER_S = 1_000
@@ -70,6 +71,8 @@ def estimate(candidate: Candidate, policy: Policy, delivered: Delivered | None) 
     if not stops.holds_for(delivered.served_by):
         upstream = delivered.served_by or "a provider that it did not name"
         return WholeHold(f"{model.provider} had {upstream} answer, which does not state that it stops when the connection closes")
+    if candidate.work != NO_WORK:
+        return WholeHold("the provider may have used tools or models of its own")
     if model.may_reason_unseen:
         return WholeHold("the model may have reasoned without showing it")
     return _estimated(candidate, price, delivered, _output_tokens(candidate, stops, delivered))

@@ -3,41 +3,36 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from difflib import get_close_matches
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from paymaster.accounting.account_names import key_subject
 from paymaster.accounting.bounds import LARGEST_CALL_NANOUSD
 from paymaster.accounting.money import format_usd
-from paymaster.accounting.prices.price import (
-    HOLD_HORIZON,
-    PLAIN_TERMS,
-    Price,
-    RequestTerms,
-    UnknownTier,
-    affordable_output_tokens,
-    worst_case_nanousd,
-)
-from paymaster.accounting.tokens.counter import BYTES, InputsCount, PromptCount, Tokenizer
-from paymaster.errors import PromptSize, RequestInvalid
-from paymaster.jsontypes import JsonObject
+from paymaster.accounting.prices.price import HOLD_HORIZON, PLAIN_TERMS, Price, RequestTerms, UnknownTier
+from paymaster.accounting.tokens.counter import PromptCount
+from paymaster.errors import PromptSize
 from paymaster.operations import Operation
 from paymaster.registry.models import Limits, Model, Policy, Registry
 from paymaster.routing.budgets import MoneyAccount, money_accounts
+from paymaster.routing.chains import chain
 from paymaster.routing.embedding import input_size, too_long, too_many, wrong_kind, wrong_space
 from paymaster.routing.failures import FailureKind
+from paymaster.routing.holds import Basis, affordable_tokens, basis_of, most_nanousd
 from paymaster.routing.inputs import items_of
+from paymaster.routing.named_models import resolve as resolve_named
 from paymaster.routing.output_limits import Lowering, NoRoom, OutputLimit, output_limit
+from paymaster.routing.price_caps import capped
+from paymaster.routing.prompts import CountsPrompts, prompt_tokens
+from paymaster.routing.request_terms import terms_of, unknown_fields, unknown_tier_detail, with_work
+from paymaster.routing.request_work import forbidden_model, is_plain, request_work
 from paymaster.routing.requests import Request, check_request, choices_in, needed_capabilities
+from paymaster.routing.server_work import NO_WORK, PricesOf, Setting, Work, dearest
 from paymaster.routing.translation import Translation, translate
 from paymaster.routing.undercounts import tokenizer_at, tokens_at
 from paymaster.scope import Scope
 
 LEASE_MARGIN_MS = 30_000
-
-MOST_WEB_SEARCHES = 10
-"""What is held for where the provider may search the web and the request sets no limit of its own."""
 
 
 class SkipCause(StrEnum):
@@ -48,6 +43,7 @@ class SkipCause(StrEnum):
     CONTEXT = "context"
     PARAMETER = "parameter"
     UNPRICED = "unpriced"
+    UNBOUNDED = "unbounded"
     KEY = "key"
     LIMIT = "limit"
     BUDGET = "budget"
@@ -80,7 +76,8 @@ class Candidate:
     lowered, `lowered_from_tokens` is what it was at first, and `lowered_by` what lowered it last. `caller` has the limits of the caller
     over all models, with the subject they are counted under. `undercount_level` is the level at which the prompt was counted. `prices` are
     all that may apply until the call's deadline, and in every place that may serve it; none: the price is unknown. `hold_at` is the moment
-    from which peak hours are looked for; None: they may come at any time before the deadline.
+    from which peak hours are looked for; None: they may come at any time before the deadline. `work` is what the provider may do by
+    itself, `unknown_fields` are the names of the caller's parameters that nobody has described.
     """
 
     model: Model
@@ -100,11 +97,18 @@ class Candidate:
     hold_at: datetime | None = None
     caller: tuple[tuple[str, Limits], ...] = ()
     undercount_level: int = 0
+    work: Work = NO_WORK
+    unknown_fields: tuple[str, ...] = ()
 
     @property
     def price(self) -> Price | None:
         """The price at the moment of planning; None if it is unknown."""
         return self.prices[0] if self.prices else None
+
+    @property
+    def basis(self) -> Basis:
+        """What the hold is computed from, all but the output."""
+        return basis_of(self.prices, self.prompt.tokens, self.choices, self.translation.cache_control, self.hold_at, self.terms, self.work)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,25 +119,14 @@ class Plan:
     skipped: tuple[Skipped, ...]
 
 
-class CountsPrompts(Protocol):
-    """Counts the tokens of a prompt, never too few."""
-
-    def count(self, messages: Sequence[JsonObject], tools: Sequence[JsonObject], tokenizer: Tokenizer) -> PromptCount:
-        """An upper bound of what the provider will count."""
-        ...
-
-    def count_inputs(self, items: Sequence[str | Sequence[int]], tokenizer: Tokenizer) -> InputsCount:
-        """The same for texts, and texts that are tokens already, that become vectors."""
-        ...
-
-
 class _Asked(NamedTuple):
-    """A request, as every model of the chain is assessed for it."""
+    """A request, as every model of the chain is assessed for it. It is sent within `longest_ms`."""
 
     request: Request
-    policy: Policy
+    registry: Registry
     scope: Scope
     now_ms: int
+    longest_ms: int
     counter: CountsPrompts
     needs: frozenset[str]
 
@@ -162,15 +155,17 @@ def assess(
     counter: CountsPrompts,
     missing_keys: Mapping[str, str] | None = None,
     levels: Mapping[str, int] | None = None,
+    longest_ms: int | None = None,
 ) -> Iterator[tuple[int, Candidate | Skipped]]:
     """The models of the chain, each assessed when it is needed (most calls need only the first), with how many come after it.
 
     `missing_keys` maps models to the environment variable that is not set, `levels` to what was learned from counts that were too low (see
-    `undercounts`). Raises RequestInvalid, at the first step, for a request that no model could serve and for a model that the registry does
-    not know.
+    `undercounts`). A request may be sent `longest_ms` from now, if that is longer than the policy's deadline. Raises RequestInvalid, at the
+    first step, for a request that no model could serve and for a model that the registry does not know.
     """
     check_request(request)
-    asked = _Asked(request, registry.policy, scope, now_ms, counter, needed_capabilities(request))
+    longest_ms = max(registry.policy.deadline_ms, longest_ms or 0)
+    asked = _Asked(request, registry, scope, now_ms, longest_ms, counter, needed_capabilities(request))
     names = chain(registry, request.model)
     apart = _set_apart(request, [registry.models[name] for name in names])
     for position, name in enumerate(names):
@@ -181,18 +176,12 @@ def assess(
 
 
 def assess_again(
-    candidate: Candidate, request: Request, policy: Policy, scope: Scope, counter: CountsPrompts, level: int
+    candidate: Candidate, request: Request, registry: Registry, scope: Scope, counter: CountsPrompts, level: int, longest_ms: int
 ) -> Candidate | Skipped:
     """The model of a candidate, assessed at another level of its count (see `undercounts`)."""
     now_ms = round(candidate.at.timestamp() * 1000)
-    return _assess(_Asked(request, policy, scope, now_ms, counter, needed_capabilities(request)), candidate.model, None, level)
-
-
-def count_bytes(request: Request, candidate: Candidate, counter: CountsPrompts) -> int:
-    """The upper bound of the prompt by its bytes alone."""
-    if request.operation is Operation.EMBEDDINGS:
-        return counter.count_inputs(items_of(request.inputs), BYTES).prompt.tokens
-    return counter.count(candidate.translation.messages, _counted_tools(request), BYTES).tokens
+    asked = _Asked(request, registry, scope, now_ms, longest_ms, counter, needed_capabilities(request))
+    return _assess(asked, candidate.model, None, level)
 
 
 def _set_apart(request: Request, models: Sequence[Model]) -> dict[str, Skipped]:
@@ -208,40 +197,9 @@ def _set_apart(request: Request, models: Sequence[Model]) -> dict[str, Skipped]:
     return apart
 
 
-def chain(registry: Registry, asked: str | None) -> tuple[str, ...]:
-    """The models to try, in order: the one asked for, then its own fallbacks, else what follows it in the policy's chain.
-
-    A model outside the policy's chain is followed by the whole chain. Raises RequestInvalid if the name is unknown.
-    """
-    first = resolve(registry, asked)
-    own = registry.models[first].fallbacks
-    policy_chain = registry.policy.fallback_chain
-    if own is not None:
-        rest: Sequence[str] = own
-    elif first in policy_chain:
-        rest = policy_chain[policy_chain.index(first) + 1 :]
-    else:
-        rest = policy_chain
-    return (first, *(name for name in dict.fromkeys(rest) if name != first))
-
-
-def resolve(registry: Registry, asked: str | None) -> str:
-    """The registry's name for what was asked for: a name, an alias, `default` or nothing. Raises RequestInvalid."""
-    if asked is None or asked in ("", "default"):
-        return registry.default
-    if asked in registry.models:
-        return asked
-    for model in registry.models.values():
-        if asked in model.aliases:
-            return model.name
-    near = get_close_matches(asked, registry.models, n=1)
-    hint = f"Did you mean {near[0]!r}? " if near else ""
-    msg = f"model {asked!r} is not in the registry"
-    raise RequestInvalid(msg, advice=f"{hint}Known models: {', '.join(registry.models)}.")
-
-
 def _assess(asked: _Asked, model: Model, missing_key: str | None, level: int) -> Candidate | Skipped:
-    request, policy, scope, now_ms, counter, needs = asked
+    request, registry, scope, now_ms, longest_ms, counter, needs = asked
+    policy = registry.policy
     if missing_key is not None:
         return Skipped(model.name, SkipCause.KEY, f"its key is missing: environment variable {missing_key} is not set")
     if model.capabilities is not None and (lacking := needs - model.capabilities):
@@ -256,20 +214,31 @@ def _assess(asked: _Asked, model: Model, missing_key: str | None, level: int) ->
     money = tuple(money_accounts(model, policy, scope, now_ms))
     hard = policy.hard_stop_on_budget and bool(money)
     at = datetime.fromtimestamp(now_ms / 1000, UTC)
-    longest = timedelta(milliseconds=policy.deadline_ms)
+    longest = timedelta(milliseconds=longest_ms)
     prices, hold_at = model.prices_within(at, at + longest), at if longest <= HOLD_HORIZON else None
     if hard and not prices:
         return Skipped(model.name, SkipCause.UNPRICED, unpriced_detail(model))
-    choices, terms = choices_in(translation.params), _terms(request, needs)
+    if (forbidden := forbidden_model(request.tools, translation.params, model, registry)) is not None:
+        return Skipped(model.name, SkipCause.PARAMETER, forbidden)
+    choices = choices_in(translation.params)
+    terms = terms_of(translation.params, needs, model, hard=hard)
     try:
+        sizes = _Sizes(prices, prompt.tokens, limit.tokens, choices, hold_at, terms, hard)
+        work = _work(asked, translation, model, lambda other: other.prices_within(at, at + longest), sizes)
+        if isinstance(work, Skipped):
+            return work
+        terms = with_work(terms, work)
         candidate = Candidate(
             model=model,
             prompt=prompt,
             output_tokens=limit.tokens,
-            limit_sent=limit.sent,
+            # Another model that answers may write more by itself.
+            limit_sent=limit.sent or bool(work.others),
             choices=choices,
-            held_nanousd=_most_nanousd(prices, prompt.tokens, limit.tokens, choices, translation, hold_at, terms),
-            translation=translation,
+            held_nanousd=most_nanousd(
+                basis_of(prices, prompt.tokens, choices, translation.cache_control, hold_at, terms, work), limit.tokens
+            ),
+            translation=capped(translation, model, prices, work, at) if hard else translation,
             lowered_from_tokens=limit.lowered_from_tokens,
             lowered_by=None if limit.lowered_from_tokens is None else Lowering.WINDOW,
             money=money,
@@ -280,30 +249,51 @@ def _assess(asked: _Asked, model: Model, missing_key: str | None, level: int) ->
             hold_at=hold_at,
             caller=_caller(policy, scope),
             undercount_level=level,
+            work=work,
+            unknown_fields=unknown_fields(request.params),
         )
         return _fit_largest_hold(_fit_token_limits(candidate, policy), policy)
     except UnknownTier as error:
-        return Skipped(model.name, SkipCause.PARAMETER, str(error))
+        return Skipped(model.name, SkipCause.PARAMETER, unknown_tier_detail(error, model, terms))
+
+
+class _Sizes(NamedTuple):
+    """What is known of a request before its hold: its prices, sizes and terms, and whether a hard budget has to bound it."""
+
+    prices: tuple[Price, ...]
+    prompt_tokens: int
+    output_tokens: int
+    choices: int
+    at: datetime | None
+    terms: RequestTerms
+    hard: bool
+
+
+def _work(asked: _Asked, translation: Translation, model: Model, prices_of: PricesOf, sizes: _Sizes) -> Work | Skipped:
+    """What the provider may do by itself; or why a hard budget can't bound what that costs."""
+    request, registry, counter = asked.request, asked.registry, asked.counter
+    if not sizes.prices or is_plain(request.tools, translation.params, model):
+        return NO_WORK
+    setting = Setting(
+        model=model,
+        price=dearest(sizes.prices, sizes.at),
+        prompt_tokens=sizes.prompt_tokens,
+        output_tokens=sizes.output_tokens * sizes.choices,
+        choices=sizes.choices,
+        at=sizes.at,
+        terms=sizes.terms,
+        hard=sizes.hard,
+        prices_of=prices_of,
+        resolve=lambda name: resolve_named(registry, name, model),
+        prompt_of=lambda other: prompt_tokens(request, translation, other, counter, 0).tokens,
+    )
+    work, unbounded = request_work(request.tools, translation.params, setting)
+    return Skipped(model.name, SkipCause.UNBOUNDED, "; ".join(unbounded)) if unbounded else work
 
 
 def _caller(policy: Policy, scope: Scope) -> tuple[tuple[str, Limits], ...]:
     """The limits of the calling key of a gateway. Its accounts can't be those of a model: their names are one level deeper."""
     return () if policy.key_limits is None or scope.key is None else ((key_subject(scope.key), policy.key_limits),)
-
-
-def _terms(request: Request, needs: frozenset[str]) -> RequestTerms:
-    """The terms of the request that may make it dearer than list price."""
-    tier, speed, geo = (request.params.get(name) for name in ("service_tier", "speed", "inference_geo"))
-    modalities = [modality for capability, modality in (("audio", "audio"), ("vision", "image")) if capability in needs]
-    if not (tier or speed or geo or modalities or "web_search_options" in request.params):
-        return PLAIN_TERMS
-    return RequestTerms(
-        service_tier=tier if isinstance(tier, str) else None,
-        speed=speed if isinstance(speed, str) else None,
-        inference_geo=geo if isinstance(geo, str) else None,
-        web_searches=MOST_WEB_SEARCHES if "web_search_options" in request.params else 0,
-        modalities=modalities,
-    )
 
 
 def _fit(
@@ -318,26 +308,11 @@ def _fit(
         if (why := too_many(model, items, counted)) is not None:
             return Skipped(model.name, SkipCause.LIMIT, why)
         return replace(counted.prompt, tokens=tokens_at(level, counted.prompt.tokens)), OutputLimit(0, sent=False)
-    prompt = _prompt_tokens(request, translation, model, counter, level)
+    prompt = prompt_tokens(request, translation, model, counter, level)
     limit = output_limit(request, model, prompt, policy.min_output_tokens)
     if isinstance(limit, NoRoom):
         return Skipped(model.name, SkipCause.CONTEXT, limit.detail, too_long=limit.size)
     return prompt, limit
-
-
-def _prompt_tokens(request: Request, translation: Translation, model: Model, counter: CountsPrompts, level: int) -> PromptCount:
-    """An upper bound of the prompt. A schema for the answer is part of it; a part that no rule bounds may fill all that the model takes."""
-    prompt = counter.count(translation.messages, _counted_tools(request), tokenizer_at(level, model.tokenizer))
-    if level:
-        prompt = replace(prompt, tokens=tokens_at(level, prompt.tokens))
-    most = model.max_input_tokens or model.context_window
-    return replace(prompt, tokens=max(prompt.tokens, most)) if prompt.unbounded and most is not None else prompt
-
-
-def _counted_tools(request: Request) -> tuple[JsonObject, ...]:
-    """The tools, and the schema of the answer."""
-    response_format = request.params.get("response_format")
-    return (*request.tools, response_format) if isinstance(response_format, Mapping) else tuple(request.tools)
 
 
 def unpriced_detail(model: Model) -> str:
@@ -353,33 +328,13 @@ def unpriced_detail(model: Model) -> str:
     )
 
 
-def _most_nanousd(
-    prices: Sequence[Price],
-    prompt_tokens: int,
-    output_tokens: int,
-    choices: int,
-    translation: Translation,
-    at: datetime | None,
-    terms: RequestTerms,
-) -> int:
-    """The most that an attempt may cost at any of the prices; 0 if the price is unknown."""
-    lifetime = translation.cache_control
-    return max(
-        (worst_case_nanousd(price, prompt_tokens, output_tokens, choices, cache_control=lifetime, at=at, terms=terms) for price in prices),
-        default=0,
-    )
-
-
 def with_output_limit(candidate: Candidate, output_tokens: int, by: Lowering) -> Candidate:
     """The candidate with a shorter answer, which is sent."""
-    tokens, choices = candidate.prompt.tokens, candidate.choices
     return replace(
         candidate,
         output_tokens=output_tokens,
         limit_sent=True,
-        held_nanousd=_most_nanousd(
-            candidate.prices, tokens, output_tokens, choices, candidate.translation, candidate.hold_at, candidate.terms
-        ),
+        held_nanousd=most_nanousd(candidate.basis, output_tokens),
         lowered_from_tokens=candidate.lowered_from_tokens or candidate.output_tokens,
         lowered_by=by,
     )
@@ -417,18 +372,7 @@ def lowered_to(candidate: Candidate, room_nanousd: int, min_output_tokens: int, 
     """The candidate with the largest output that `room_nanousd` pays for; None if that is less than `min_output_tokens`."""
     if not candidate.prices:
         return None
-    affordable = min(
-        affordable_output_tokens(
-            price,
-            candidate.prompt.tokens,
-            room_nanousd,
-            candidate.choices,
-            cache_control=candidate.translation.cache_control,
-            at=candidate.hold_at,
-            terms=candidate.terms,
-        )
-        for price in candidate.prices
-    )
+    affordable = affordable_tokens(candidate.basis, room_nanousd)
     output_tokens = min(affordable, candidate.output_tokens)
     if output_tokens < min(min_output_tokens, candidate.output_tokens):
         return None

@@ -1,7 +1,7 @@
 """What an attempt's end means for the ledger: the actual amounts, the record, the pauses. Pure: it posts nothing itself."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from paymaster.accounting.account_names import PAUSE, account_of
@@ -9,7 +9,7 @@ from paymaster.accounting.accounts import Balance, Charge, Held, Hold, Post, Set
 from paymaster.accounting.bounds import LARGEST_CALL_NANOUSD
 from paymaster.accounting.corrections import Correction
 from paymaster.accounting.money import format_usd
-from paymaster.accounting.prices.price import Cost, PriceOfModel, UnknownCost, cost
+from paymaster.accounting.prices.price import Cost, Price, PriceOfModel, UnknownCost, cost
 from paymaster.accounting.records import AttemptRecord
 from paymaster.accounting.usage.record import UnknownUsage, Usage
 from paymaster.operations import Operation
@@ -21,6 +21,7 @@ from paymaster.routing.exhaustion import exhaustion_clears, exhaustion_posts
 from paymaster.routing.failures import Billed, Failure, FailureKind, may_cost, needs_operator, pause_ms, rule_of
 from paymaster.routing.interruptions import Estimate, WholeHold
 from paymaster.routing.planning import Candidate
+from paymaster.routing.server_work import NO_WORK
 from paymaster.scope import Scope
 
 MESSAGE_LENGTH = 300
@@ -95,12 +96,9 @@ def bill(candidate: Candidate, ended: Ended, price_of: PriceOfModel | None = Non
     price = candidate.price
     why = ended.usage.detail if isinstance(ended.usage, UnknownUsage) else None
     if isinstance(ended.usage, Usage):
-        # A pass that names no model is the asked one's, also if the answer ends with a fallback's name.
-        answered = None if ended.usage.parts else ended.answered
-        at = sent_at(candidate, ended)
-        exact = cost(ended.usage, candidate.model.price_at(at, answered), at, price_of=price_of)
-        if isinstance(exact, Cost) and exact.nanousd <= LARGEST_CALL_NANOUSD:
-            return AttemptCost(exact.nanousd, exact.source, "exact", _other_models(ended.usage))
+        exact = _exact(candidate, ended, ended.usage, price_of)
+        if isinstance(exact, AttemptCost) and exact.cost_nanousd <= LARGEST_CALL_NANOUSD:
+            return exact
         why = exact.detail if isinstance(exact, UnknownCost) else None
     if price is None:
         return AttemptCost(0, "unpriced", "unpriced")
@@ -114,6 +112,46 @@ def bill(candidate: Candidate, ended: Ended, price_of: PriceOfModel | None = Non
 def sent_at(candidate: Candidate, ended: Ended) -> datetime:
     """When the request was sent: the moment whose price counts."""
     return candidate.at if ended.sent_at_ms is None else datetime.fromtimestamp(ended.sent_at_ms / 1000, UTC)
+
+
+def _exact(candidate: Candidate, ended: Ended, usage: Usage, price_of: PriceOfModel | None) -> AttemptCost | UnknownCost:
+    """The cost of this usage; what the provider did by itself and no usage counts is charged as it was held."""
+    # A pass that names no model is the asked one's, also if the answer ends with a fallback's name.
+    work, answered, at = candidate.work, None if usage.parts else ended.answered, sent_at(candidate, ended)
+    price = candidate.model.price_at(at, answered)
+    if usage.reported_cost_usd is not None or work is NO_WORK:
+        known = cost(usage, price, at, price_of=price_of)
+        return AttemptCost(known.nanousd, known.source, "exact", _other_models(usage)) if isinstance(known, Cost) else known
+    uncounted = work.uncounted_searches and not usage.web_search_requests
+    billed = replace(usage, web_search_requests=work.web_searches) if uncounted else usage
+    prices, is_certain = _answering(candidate, price, answered)
+    costs: list[Cost] = []
+    for each in prices:
+        found = cost(billed, each, at, price_of=price_of)
+        if isinstance(found, UnknownCost):
+            return found
+        costs.append(found)
+    dearest = max(costs, key=lambda each: each.nanousd)
+    guessed = [
+        *([] if is_certain else ["another model may have answered"]),
+        *(["no usage counts what the provider ran by itself, which is charged as held"] if uncounted or work.uncounted_nanousd else []),
+    ]
+    nanousd = dearest.nanousd + work.uncounted_nanousd
+    if not guessed:
+        return AttemptCost(nanousd, dearest.source, "exact", _other_models(usage))
+    tokens = f"{usage.prompt_tokens:,} prompt tokens and {usage.output_tokens:,} output tokens as reported"
+    return AttemptCost(nanousd, dearest.source, "estimated", f"at most, by {tokens}: {'; '.join(guessed)}")
+
+
+def _answering(candidate: Candidate, price: Price | None, answered: str | None) -> tuple[Sequence[Price | None], bool]:
+    """The prices of the model that answered, and whether that is certain; of all that may have, if the answer doesn't name one of them."""
+    others = candidate.work.others
+    named = [other.price for other in others if other.model_id == answered]
+    if named:
+        return named, True
+    if answered == candidate.model.model_id:
+        return [price], True
+    return [price, *(other.price for other in others)], not others
 
 
 def _other_models(usage: Usage) -> str | None:
@@ -326,4 +364,5 @@ def _record(attempt: PlannedAttempt, ended: Ended, charged: AttemptCost, outcome
         request_id=ended.request_id,
         message=failure.message[:MESSAGE_LENGTH] if failure else None,
         run_owner=scope.user if "run" in scope.own_names else None,
+        unknown_fields=", ".join(attempt.candidate.unknown_fields)[:MESSAGE_LENGTH] or None,
     )

@@ -175,9 +175,8 @@ def _settled(event: AttemptSettled) -> str:
     taken_in = event.input_tokens + event.cache_read_tokens + event.cache_write_tokens
     cached = f" ({event.cache_read_tokens:,} cached)" if event.cache_read_tokens else ""
     waited = f" after waiting {duration(event.waited_ms)}" if event.waited_ms else ""
-    cost = {"unpriced": "cost unknown", "assumed": f"{format_usd(event.cost_nanousd)} assumed"}.get(
-        event.billed, format_usd(event.cost_nanousd)
-    )
+    charged = format_usd(event.cost_nanousd)
+    cost = {"unpriced": "cost unknown", "assumed": f"{charged} assumed", "estimated": f"at most {charged}"}.get(event.billed, charged)
     took = f"answered in {duration(event.duration_ms)}{waited}"
     return f"{event.model} {took}: {taken_in:,} tokens in{cached}, {event.output_tokens:,} out, {cost}"
 

@@ -103,7 +103,8 @@ def remarks(total: ReportRow, result: Audit) -> list[str]:
         )
     if total.estimated_nanousd:
         sentences.append(
-            f"{format_usd(total.estimated_nanousd)} of the cost is estimated: at most what can have been billed for interrupted calls."
+            f"{format_usd(total.estimated_nanousd)} of the cost is estimated: at most what can have been billed for interrupted calls and "
+            "for tools that no usage counts."
         )
     if total.lost:
         sentences.append(f"{total.lost:,} attempts were lost with their worker and charged in full.")

@@ -85,7 +85,7 @@ class Price:
 
     def multiplied(self, factor: Decimal, note: str = "") -> "Price":
         """A copy with every rate for tokens multiplied; searches and calls cost the same. `note` is added to the source."""
-        changed = self._with_tables(lambda table: table.multiplied(factor))
+        changed = self.with_tables(lambda table: table.multiplied(factor))
         return replace(changed, source=f"{self.source}, {note}") if note else changed
 
     def plus_request(self, usd: Decimal) -> "Price":
@@ -96,9 +96,10 @@ class Price:
             tiers = (Tier(tier.from_prompt_tokens, tier.rates.replaced(request=tier.rates.request + more)) for tier in table.tiers)
             return RateTable(tuple(tiers))
 
-        return self._with_tables(dearer)
+        return self.with_tables(dearer)
 
-    def _with_tables(self, change: Callable[[RateTable], RateTable]) -> "Price":
+    def with_tables(self, change: Callable[[RateTable], RateTable]) -> "Price":
+        """A copy with every table changed."""
         return replace(
             self,
             table=change(self.table),

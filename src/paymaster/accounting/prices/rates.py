@@ -192,6 +192,10 @@ class RateTable:
             if tier.from_prompt_tokens <= prompt_tokens_upper_bound
         )
 
+    def replaced(self, **rates: Decimal) -> "RateTable":
+        """A copy with some rates of every tier replaced."""
+        return RateTable(tuple(Tier(tier.from_prompt_tokens, tier.rates.replaced(**rates)) for tier in self.tiers))
+
     def multiplied(self, factor: Decimal, meters: Iterable[str] = TOKEN_METERS) -> "RateTable":
         """A copy with some rates of every tier multiplied."""
         names = tuple(meters)

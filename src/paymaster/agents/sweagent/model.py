@@ -27,7 +27,7 @@ from paymaster.agents.sweagent.messages import HistoryItem, as_messages, as_outp
 from paymaster.agents.sweagent.registry import TOTAL_LIMIT
 from paymaster.agents.sweagent.session import Session
 from paymaster.errors import BudgetExceeded, PaymasterError, UsageMistake
-from paymaster.routing.planning import resolve
+from paymaster.routing.chains import resolve
 
 if TYPE_CHECKING:
     from paymaster.flow.replies import Reply

@@ -18,7 +18,7 @@ from paymaster.registry.models import Budget, Model, Policy, Registry
 from paymaster.registry.overrides import Overrides, flag_of
 from paymaster.registry.providers import find_provider
 from paymaster.registry.yamltext import Document, Plain
-from paymaster.routing.planning import resolve
+from paymaster.routing.chains import resolve
 
 INSTANCE_LIMIT = "agent.model.per_instance_cost_limit"
 TOTAL_LIMIT = "agent.model.total_cost_limit"

@@ -22,7 +22,7 @@ from paymaster.errors import BudgetExceeded, PaymasterError
 from paymaster.flow.events import Event
 from paymaster.flow.replies import Reply
 from paymaster.jsontypes import JsonObject
-from paymaster.routing.planning import resolve
+from paymaster.routing.chains import resolve
 from paymaster.telemetry.wait_lines import WaitLines
 
 if TYPE_CHECKING:

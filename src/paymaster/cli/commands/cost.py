@@ -13,6 +13,9 @@ HELP = """Compute what recorded answers cost.
 Reads JSON lines and writes the same lines with cost_usd (exact, as text; null if unknown) and cost_source. Lines that can't be read are
 named on standard error and omitted; the others are still written, and the exit status is 2.
 
+A request that was not sent (prompt_tokens_upper_bound, max_output_tokens, and perhaps tools, request and server_tools) gets
+worst_case_usd: what a hard budget would hold for it, or null and the reason why it would refuse it.
+
 A line has api (openai.chat, anthropic.messages, gemini.generateContent, ...), provider, model and raw_usage (or stream, a list of
 chunks; attempts, a list of billed attempts; search_units or seconds), and may have response_model (from the answer), at (when; prices
 change) and processing (batch, flex, ...).
@@ -35,7 +38,9 @@ def cost(
     from datetime import UTC, datetime
 
     from paymaster.accounting.costing import BadLine, cost_line
+    from paymaster.cli.request_holds import with_hold
     from paymaster.cli.terminal import write_error, write_json_text
+    from paymaster.errors import PaymasterError
     from paymaster.options import state_directory
     from paymaster.price_store.opening import open_catalogue
     from paymaster.registry.overrides import read_overrides
@@ -48,8 +53,8 @@ def cost(
             if not line.strip():
                 continue
             try:
-                priced = cost_line(line.decode("utf-8-sig" if number == 1 else "utf-8"), catalogue, now)
-            except (BadLine, UnicodeDecodeError, RecursionError) as error:
+                priced = with_hold(cost_line(line.decode("utf-8-sig" if number == 1 else "utf-8"), catalogue, now), catalogue, now)
+            except (BadLine, PaymasterError, UnicodeDecodeError, RecursionError) as error:
                 bad += 1
                 write_error(f"{name}:{number}: {_reason(error)}")
             else:

@@ -1,0 +1,142 @@
+"""The terms of a request that may make it dearer than list price: tiers of service, betas, media, searches; knows no price.
+
+A term that changes the price is held for where its price is known. Under a hard budget an unknown one is refused; a field that changes no
+price may have any name.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+
+from paymaster.accounting.prices.price import PLAIN_TERMS, RequestTerms, UnknownTier
+from paymaster.jsontypes import JsonObject
+from paymaster.registry.models import Model
+from paymaster.routing.named_models import ANSWERING
+from paymaster.routing.requests import OUTPUT_LIMIT_NAMES
+from paymaster.routing.server_tools import FIELDS, flat
+from paymaster.routing.server_work import Work
+from paymaster.routing.translation import LITELLM_PARAMS
+
+BETA_HEADER = "anthropic-beta"
+_BETA_FIELDS = ("betas", "anthropic_beta")
+_FAST_MODE = re.compile(r"fast-mode(-|$)")
+
+LIST_PRICE_BETAS = frozenset(
+    {
+        "advanced-tool-use", "advisor-tool", "claude-code", "code-execution", "compact", "computer-use", "context-1m",
+        "context-management", "effort", "extended-cache-ttl", "files-api", "fine-grained-tool-streaming", "interleaved-thinking",
+        "max-tokens-3-5-sonnet", "mcp-client", "message-batches", "model-context-window-exceeded", "oauth", "output-128k", "pdfs",
+        "prompt-caching", "prompt-caching-scope", "redact-thinking", "search-results", "skills", "structured-outputs", "task-budgets",
+        "token-counting", "token-efficient-tools", "tool-search-tool", "web-fetch", "web-search",
+    }
+)  # fmt: skip
+"""Anthropic's betas that change no rate, without their dates (platform.claude.com/docs, API release notes and beta headers, 2026-11).
+
+What they allow, such as tools and long contexts, is held for by its own field and the price's tiers.
+"""
+_DATE = re.compile(r"-(20\d\d)-?\d\d-?\d\d$")
+
+KNOWN_FIELDS = (
+    LITELLM_PARAMS
+    | FIELDS.keys()
+    | frozenset(ANSWERING)
+    | frozenset(OUTPUT_LIMIT_NAMES)
+    | frozenset(_BETA_FIELDS)
+    | {
+        "best_of", "chat_template_kwargs", "echo", "extra_headers", "google", "image", "logprobs", "max_output_tokens", "performanceConfig",
+        "performance_config", "prompt_logprobs",
+        "provider", "route", "serviceTier", "stream_options", "suffix", "tools", "transforms", "usage", "web_search_options",
+    }
+)  # fmt: skip
+"""Fields of requests that are known to cost nothing more, or are held for. Any other one is passed on, and recorded by its name."""
+
+
+_TIERS, _SPEEDS = frozenset({"service_tier", "serviceTier"}), frozenset({"speed", "performanceConfig", "performance_config"})
+_PLACES = frozenset({"inference_geo"})
+_WORD_IN = ("type", "latency")
+"""Bedrock has its tier and its latency in an object each (docs.aws.amazon.com/bedrock, service tiers, latency-optimized inference)."""
+
+
+def terms_of(params: JsonObject, needs: Iterable[str], model: Model, *, hard: bool) -> RequestTerms:
+    """The terms of the request that may make it dearer than list price. With `hard`, a beta for fast mode counts as fast mode."""
+    fields = flat(params)
+    tier, speed, geo = (None if names.isdisjoint(fields) else _word(fields, names) for names in (_TIERS, _SPEEDS, _PLACES))
+    if hard and speed is None and any(_FAST_MODE.match(beta) and beta not in model.at_list_price for beta in betas_of(params, model)):
+        speed = "fast"
+    modalities = [modality for capability, modality in (("audio", "audio"), ("vision", "image")) if capability in needs]
+    asked = fields.get("modalities")
+    modalities += [each for each in ("audio", "image") if isinstance(asked, list | tuple) and each in asked and each not in modalities]
+    if not (tier or speed or geo or modalities):
+        return PLAIN_TERMS
+    return RequestTerms(
+        service_tier=tier,
+        speed=speed,
+        inference_geo=geo,
+        modalities=modalities,
+    )
+
+
+def with_work(terms: RequestTerms, work: Work) -> RequestTerms:
+    """The terms with the searches; a provider that reads everything again may write it to its cache first."""
+    if not (work.web_searches or work.reads_tokens):
+        return terms
+    return replace(terms, web_searches=work.web_searches, caching_possible=terms.caching_possible or work.reads_tokens > 0)
+
+
+def unknown_tier_detail(error: UnknownTier, model: Model, terms: RequestTerms) -> str:
+    """Why a tier of service is refused, and what to add if it costs nothing more."""
+    words = ", ".join(word for word in (terms.service_tier, terms.speed) if word)
+    return f"{error}; if it costs no more than list price, add `at_list_price: [{words}]` under {model.name} in the registry"
+
+
+def unknown_betas(params: JsonObject, model: Model) -> list[str]:
+    """The betas that nobody has said to cost list price."""
+    return [
+        beta
+        for beta in betas_of(params, model)
+        if beta not in model.at_list_price and not _FAST_MODE.match(beta) and _DATE.sub("", beta) not in LIST_PRICE_BETAS
+    ]
+
+
+def betas_of(params: JsonObject, model: Model) -> list[str]:
+    """The betas of the registry's headers and of the request."""
+    found = list(_in_headers(model.extra_headers)) if model.extra_headers else []
+    if not BETA_HOLDERS.isdisjoint(params):
+        for name in _BETA_FIELDS:
+            found += _listed(params.get(name))
+        headers = params.get("extra_headers")
+        found += _in_headers(headers) if isinstance(headers, Mapping) else ()
+    return found
+
+
+BETA_HOLDERS = frozenset({*_BETA_FIELDS, "extra_headers"})
+"""Fields that may name betas."""
+
+
+def unknown_fields(params: JsonObject) -> tuple[str, ...]:
+    """The names of the caller's fields that nobody has described, in order."""
+    if params.keys() <= KNOWN_FIELDS:
+        return ()
+    return tuple(sorted(name for name in flat(params) if name not in KNOWN_FIELDS and name != "extra_body"))
+
+
+def _word(fields: JsonObject, names: frozenset[str]) -> str | None:
+    """The word in the first of these fields that has one, alone or in an object."""
+    for name in sorted(names.intersection(fields)):
+        value = fields[name]
+        found = [value.get(key) for key in _WORD_IN] if isinstance(value, Mapping) else [value]
+        if (word := next((each for each in found if isinstance(each, str)), None)) is not None:
+            return word
+    return None
+
+
+def _in_headers(headers: Mapping[object, object] | Mapping[str, str]) -> Iterator[str]:
+    for name, value in headers.items():
+        if str(name).lower() == BETA_HEADER:
+            yield from _listed(value)
+
+
+def _listed(value: object) -> list[str]:
+    """A list, or names with commas between them."""
+    items = value if isinstance(value, list | tuple) else str(value).split(",") if value is not None else ()
+    return [name for item in items if (name := str(item).strip())]
