@@ -9,7 +9,8 @@ import pytest
 from genai_prices.data import providers as shipped
 from genai_prices.types import ModelPrice, StartDateConstraint, TieredPrices, TimeOfDateConstraint
 
-from paymaster.accounting.prices.catalogue import Catalogue, PriceData
+from paymaster.accounting.prices.catalogue import Catalogue, PriceData, with_later
+from paymaster.accounting.prices.price import ALWAYS, Period, Price
 from paymaster.accounting.prices.published import PriceDataInvalid, read_published, write_published
 
 RATES = {"input_mtok": 1, "output_mtok": 2.5}
@@ -135,3 +136,15 @@ def test_too_many_models_are_refused() -> None:
 def test_a_mistake_is_reported_with_its_place() -> None:
     with pytest.raises(PriceDataInvalid, match=r"openai m-2: prices\.output_mtok must be between 0 and 1,000,000, and is -2"):
         read_published(data(model(), model("m-2", {"input_mtok": 1, "output_mtok": -2})))
+
+
+def test_our_own_history_goes_on_with_prices_that_start_after_it_was_written() -> None:
+    days = [datetime(2026, month, 1, tzinfo=UTC) for month in (1, 6, 9, 12)]
+    ours = (Period(ALWAYS, Price.free("ours")), Period(days[3], None))
+    published = (Period(ALWAYS, Price.free("old")), Period(days[0], Price.free("old")), Period(days[2], Price.free("new")))
+    merged = with_later(ours, published, days[1])
+    assert [(period.start, None if period.price is None else period.price.source) for period in merged] == [
+        (ALWAYS, "ours"),
+        (days[2], "new"),
+        (days[3], None),
+    ]

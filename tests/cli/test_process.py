@@ -35,7 +35,7 @@ def test_every_command_has_help_with_an_example(paymaster, command):
 def test_every_help_fits_a_narrow_terminal(paymaster, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     groups = {"": paymaster("--help").out}
-    for group in ("keys", "ledger"):
+    for group in ("keys", "ledger", "prices"):
         groups[group] = paymaster(group, "--help").out
     words = [
         [*group.split(), line.split()[0]] for group, shown in groups.items() for line in shown.partition("\nCommands:\n")[2].splitlines()

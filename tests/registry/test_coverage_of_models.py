@@ -79,9 +79,10 @@ def test_a_limit_is_a_fact_or_named_as_a_guess(
     assert {key for key, origin in model.origins.items() if origin.startswith(GUESS)} == guessed
 
 
-def test_nothing_is_guessed_for_a_local_server() -> None:
+@pytest.mark.parametrize("server", [{"provider": "vllm"}, {"provider": "openai_compatible", "base_url": "https://example.com/v1"}])
+def test_nothing_is_guessed_for_a_server_of_the_users_own(server: dict[str, str]) -> None:
     sources = Sources(catalogue=Catalogue(), model_data=ModelData(), environ={}, at=AT, directory=Path())
-    tree = {"models": {"m": {"provider": "vllm", "model_id": "zai-org/GLM-5.3"}}}
+    tree = {"models": {"m": {**server, "model_id": "zai-org/GLM-5.3"}}}
     model = read_registry(Document("test", tree), Overrides(), sources).models["m"]
     assert (model.context_window, model.max_output_tokens) == (None, None)
 

@@ -9,6 +9,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -33,6 +34,7 @@ _INDEX = "index.json"
 _RUNS = "runs"
 _DIGEST_CHARS = 16
 _SHOWN_CHARS = 8
+_NAME = re.compile(rf"{SHIPPED}|[0-9a-f]{{{_DIGEST_CHARS}}}")
 _KEPT_S = 86_400
 """A data file that nothing names is kept for a day: another process may be about to name it."""
 _PINNED_S = 90 * 86_400
@@ -148,7 +150,7 @@ class PriceFolder:
         except (OSError, ValueError):
             return None
         digest = pin.get("catalogue") if isinstance(pin, dict) and pin.get("run") == run else None
-        return digest if isinstance(digest, str) else None
+        return digest if isinstance(digest, str) and _NAME.fullmatch(digest) else None
 
     def pin(self, run: str, digest: str) -> None:
         """Note the catalogue that a run begins with, unless another process noted one; without effect where nothing can be written."""

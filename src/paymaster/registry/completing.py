@@ -143,7 +143,8 @@ def _complete_model(draft: _Draft, names: Mapping[str, str], sources: Sources) -
     variables, required = _keys(draft, speaks, sources.environ)
     region = _region(draft, speaks, sources.environ)
     prices = with_stated_terms(_prices(draft, speaks, model_id, region, sources), section)
-    context_window, max_input, max_output = _token_limits(draft, known, _Lookup(facts.id, model_id, sources, local=speaks.local))
+    own_server = speaks.local or (section.base_url is not None and not facts.versioned)  # Azure's customers all have addresses of their own
+    context_window, max_input, max_output = _token_limits(draft, known, _Lookup(facts.id, model_id, sources, own_server=own_server))
     capabilities = _capabilities(draft, known)
     price = prices.at(sources.at)
     return Model(
@@ -255,16 +256,16 @@ def _capabilities(draft: _Draft, known: ModelFacts | None) -> frozenset[str] | N
 
 @dataclass(frozen=True, slots=True)
 class _Lookup:
-    """Finds limits that the model data lacks. A local server has the window that its operator gave it, so nothing is guessed for it."""
+    """Finds limits that the model data lacks. A server of the user's own has what its operator gave it, so nothing is guessed for it."""
 
     provider: str
     model_id: str
     sources: Sources
-    local: bool
+    own_server: bool
 
     def find(self, limit: str, *, embeds: bool) -> tuple[int, str] | None:
         """A limit and its origin: the catalogue's, else a guess. An embedding has no output to limit."""
-        if self.local:
+        if self.own_server:
             return None
         if limit == "context_window" and (published := self.sources.catalogue.context_window(self.provider, self.model_id)) is not None:
             return published

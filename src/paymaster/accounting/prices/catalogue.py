@@ -227,7 +227,7 @@ def _periods(sources: _Sources, seller: str, name: str, geography: str | None) -
 
 def with_later(history: tuple[Period, ...], published: tuple[Period, ...], written_at: datetime) -> tuple[Period, ...]:
     """Our own history, then the catalogue's prices that start after it was written: an update knows what we could not."""
-    return (*history, *(period for period in published if period.start > written_at))
+    return tuple(sorted((*history, *(period for period in published if period.start > written_at)), key=lambda period: period.start))
 
 
 def context_window(providers: "Sequence[Provider]", seller: str, model_id: str) -> int | None:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from paymaster.price_store.folder import PriceFolder
     from paymaster.price_store.updating import Updated
 
-HELP = """Show which prices are in use, from where, and how old they are.
+HELP = """Show which prices are in use, and update them.
 
 Without an update these are the prices that were installed with Paymaster. `update` fetches newer ones into the state directory, for every
 process that uses it. A run keeps the prices it began with.
