@@ -185,3 +185,8 @@ def test_the_shipped_data_is_the_same_as_itself() -> None:
     assert not compared.held_back
     assert (compared.added, compared.changed) == (0, 0)
     assert compared.unchanged == sum(len(provider.models) for provider in shipped)
+
+
+def test_a_name_that_an_entry_matches_by_accident_is_not_its_name() -> None:
+    used = sold(entry("m", match=ClauseStartsWith("m")), entry("m-max", rates(input=50, output=50)))
+    assert not compare([used], [sold(*reversed(used.models))], AT).held_back

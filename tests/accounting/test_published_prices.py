@@ -148,3 +148,11 @@ def test_our_own_history_goes_on_with_prices_that_start_after_it_was_written() -
         (days[2], "new"),
         (days[3], None),
     ]
+
+
+def test_a_catalogue_lists_its_models_and_their_prices_by_geography() -> None:
+    catalogue = Catalogue()
+    assert ("openai", "gpt-4o") in catalogue.names()
+    for _ in range(2):
+        (us, world) = (catalogue.periods("bedrock", "anthropic.claude-opus-5-5", region) for region in ("us", "global"))
+        assert [period.price.table.rates(0).input for period in (us[-1], world[-1]) if period.price] == [Decimal("4.4"), Decimal(4)]
