@@ -154,5 +154,5 @@ def test_a_catalogue_lists_its_models_and_their_prices_by_geography() -> None:
     catalogue = Catalogue()
     assert ("openai", "gpt-4o") in catalogue.names()
     for _ in range(2):
-        (us, world) = (catalogue.periods("bedrock", "anthropic.claude-opus-5-5", region) for region in ("us", "global"))
+        (us, world) = (catalogue.history("bedrock", "anthropic.claude-opus-5-5", region).periods for region in ("us", "global"))
         assert [period.price.table.rates(0).input for period in (us[-1], world[-1]) if period.price] == [Decimal("4.4"), Decimal(4)]
