@@ -11,13 +11,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from paymaster.registry.budget_schema import BudgetSection
 from paymaster.registry.names import CAPABILITIES, CAPABILITY_ALIASES
 from paymaster.registry.overrides import SETTINGS, flag_of, variable_of
 from paymaster.registry.presets import preset_names, read_preset
 from paymaster.registry.price_schema import BaseSection, DatedPriceSection, PeakSection, RatesSection, ServiceTierSection, TierSection
 from paymaster.registry.provider_facts import PROVIDERS, ProviderFacts
 from paymaster.registry.schema import (
-    BudgetSection,
     ModelSection,
     PolicySection,
     PricesSection,

@@ -70,7 +70,7 @@ class CountsAs:
 
 def per_run(usd: str) -> Budget:
     """A budget per run."""
-    return Budget(cap_nanousd=int(Decimal(usd) * NANO), per=("run",), key="policies.budget_usd_per_run")
+    return Budget(cap=int(Decimal(usd) * NANO), per=("run",), key="policies.budget_usd_per_run")
 
 
 def answer(text: str = "Hi", *, input_tokens: int = 100, output_tokens: int = 50, **fields: object) -> ProviderReply:

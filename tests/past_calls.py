@@ -31,9 +31,9 @@ def known_registry() -> Registry:
     return registry(
         *models,
         budgets=(
-            Budget(cap_nanousd=30 * 10**9, per=("month",), key="policies.budget_usd_per_month"),
-            Budget(cap_nanousd=12 * 10**9, per=("user", "month"), key="policies.budgets[0]"),
-            Budget(cap_nanousd=5 * 10**9, per=("run",), key="policies.budget_usd_per_run"),
+            Budget(cap=30 * 10**9, per=("month",), key="policies.budget_usd_per_month"),
+            Budget(cap=12 * 10**9, per=("user", "month"), key="policies.budgets[0]"),
+            Budget(cap=5 * 10**9, per=("run",), key="policies.budget_usd_per_run"),
         ),
         retries_per_model=0,
     )

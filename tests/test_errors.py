@@ -38,7 +38,7 @@ from raising import call_over_budget, throw
 
 SOURCES = Path(paymaster.__file__).parent
 REASONS = [("good", "it lacks vision"), ("busy", "paused for 20 s")]
-BUDGET = {"account": "usd/run/exp-42", "cap_nanousd": 5, "spent_nanousd": 3, "held_nanousd": 1, "needed_nanousd": 2}
+BUDGET = {"account": "usd/run/exp-42", "cap": 5, "spent": 3, "held": 1, "needed": 2}
 EXAMPLES: list[BaseException] = [
     errors.PaymasterError("it failed", advice="Try again."),
     errors.UsageMistake("no model registry", advice="Name one."),

@@ -117,7 +117,7 @@ def for_agents(path: Path, settings: Mapping[str, object]) -> Policy:
 
 
 def for_a_key(path: Path, settings: Mapping[str, object]) -> Policy:
-    key = Key(id="k", user=None, digest="", budgets=(Budget(cap_nanousd=10**9, per=("key",)),))
+    key = Key(id="k", user=None, digest="", budgets=(Budget(cap=10**9, per=("key",)),))
     return registry_for_key(registry_for(str(path), settings), key).policy
 
 
@@ -160,7 +160,7 @@ def test_one_rule_for_every_way_to_give_a_budget(write, monkeypatch, argument, v
     for way in GIVEN_BY_A_CALLER:
         policy = way(path, settings)
         assert (way, policy.hard_stop_on_budget) == (way, for_a_caller)
-        assert [budget.cap_nanousd for budget in policy.budgets] == [10**9]
+        assert [budget.cap for budget in policy.budgets] == [10**9]
     assert for_a_key(path, settings).hard_stop_on_budget is True
 
 

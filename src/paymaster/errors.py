@@ -186,19 +186,23 @@ class PricesNotUpdated(PaymasterError):
 
 
 class BudgetExceeded(PaymasterError):
-    """A hard budget cannot pay for the call. Amounts are in nano-dollars; `account` is the ledger's name of the budget."""
+    """A hard budget cannot pay for the call. `account` is the ledger's name of the budget.
+
+    `unit` is `usd`, `tokens` or `requests`. `cap`, `spent`, `held` and `needed` are in nano-dollars, tokens or requests;
+    `cap_nanousd` and the like are the same for a budget in dollars, and 0 for others.
+    """
 
     http_status = 402
     exit_status = 3
 
     def __init__(
-        self, message: str, *, account: str, cap_nanousd: int, spent_nanousd: int, held_nanousd: int, needed_nanousd: int, advice: str = ""
+        self, message: str, *, account: str, cap: int, spent: int, held: int, needed: int, unit: str = "usd", advice: str = ""
     ) -> None:
         self.account = account
-        self.cap_nanousd = cap_nanousd
-        self.spent_nanousd = spent_nanousd
-        self.held_nanousd = held_nanousd
-        self.needed_nanousd = needed_nanousd
+        self.unit = unit
+        self.cap, self.spent, self.held, self.needed = cap, spent, held, needed
+        amounts = (cap, spent, held, needed) if unit == "usd" else (0, 0, 0, 0)
+        self.cap_nanousd, self.spent_nanousd, self.held_nanousd, self.needed_nanousd = amounts
         super().__init__(message, advice=advice)
 
 

@@ -23,8 +23,8 @@ _SCOPE_NAMES = frozenset({"run", "run_id", "batch", "batch_id", "instance", "rol
 
 _SETTINGS = frozenset(
     {
-        "budget_usd", "environ", "events", "hard_stop_on_budget", "ledger", "listeners", "model_registry", "registry", "rpm_limit",
-        "state_dir", "tpm_limit",
+        "budget_requests", "budget_tokens", "budget_usd", "environ", "events", "hard_stop_on_budget", "ledger", "listeners",
+        "model_registry", "registry", "rpm_limit", "state_dir", "tpm_limit",
     }
 )  # fmt: skip
 
@@ -56,7 +56,8 @@ _ELSEWHERE: Mapping[str, str] = {
 _NEAR_OURS: Mapping[str, str] = {
     "budget": "budget_usd", "deadline": "deadline_s", "deadline_ms": "deadline_s", "hard_stop": "hard_stop_on_budget",
     "max_budget": "budget_usd", "max_cost": "budget_usd", "max_wait": "max_wait_s", "max_wait_ms": "max_wait_s", "rpm": "rpm_limit",
-    "run_name": "run", "tpm": "tpm_limit",
+    "run_name": "run", "tpm": "tpm_limit", "token_budget": "budget_tokens", "request_budget": "budget_requests",
+    "max_total_tokens": "budget_tokens", "max_requests": "budget_requests",
 }  # fmt: skip
 """Words that mean ours, and are not spelled nearly like them."""
 

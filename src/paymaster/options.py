@@ -33,15 +33,17 @@ class ClientSettings(ScopeNames, total=False):
     """The settings of a client besides its registry. A missing one comes from its `PAYMASTER_…` variable, the registry or a default.
 
     `run` is the run's name in budgets and reports (default: a new name); `batch`, `instance`, `user`, `role` and `tags` name the caller
-    further. `model_registry` is the registry by the name of its flag. `budget_usd` caps the run (with `batch`: the batch); `rpm_limit` and
-    `tpm_limit` apply to every model. `hard_stop_on_budget` refuses calls over budget (default: the registry's; if it has none, true with a
-    `budget_usd` and false without). `ledger` is a URL such as `sqlite:///path` or `memory:` (default: a file in `state_dir`); `events` is
-    the path of the events file. `listeners` are called with every event. `environ` has keys and `PAYMASTER_…` variables (default: the
-    process's environment).
+    further. `model_registry` is the registry by the name of its flag. `budget_usd`, `budget_tokens` and `budget_requests` cap the run
+    (with `batch`: the batch); `rpm_limit` and `tpm_limit` apply to every model. `hard_stop_on_budget` refuses calls over budget (default:
+    the registry's; if it has none, true with one of these budgets and false without). `ledger` is a URL such as `sqlite:///path` or
+    `memory:` (default: a file in `state_dir`); `events` is the path of the events file. `listeners` are called with every event. `environ`
+    has keys and `PAYMASTER_…` variables (default: the process's environment).
     """
 
     model_registry: str | Path | Registry | None
     budget_usd: Amount | None
+    budget_tokens: int | str | None
+    budget_requests: int | str | None
     rpm_limit: int | None
     tpm_limit: int | None
     hard_stop_on_budget: bool | None
@@ -88,7 +90,7 @@ def configure(registry: str | Path | Registry | None, settings: ClientSettings, 
 def _under_arguments(registry: Registry, settings: ClientSettings, overrides: Overrides) -> Registry:
     """A loaded registry under the caller's own settings. It was loaded under its environment already."""
     given = read_overrides(_flags(settings), {})
-    if all(value is None for value in (given.budget_usd, given.rpm_limit, given.tpm_limit, given.hard_stop_on_budget)):
+    if not given.budgets() and all(value is None for value in (given.rpm_limit, given.tpm_limit, given.hard_stop_on_budget)):
         return registry
     from paymaster.registry.completing import override_registry
 
@@ -151,6 +153,8 @@ def _flags(settings: ClientSettings) -> dict[str, object]:
     events, state_dir = settings.get("events"), settings.get("state_dir")
     return {
         "budget_usd": amount if amount is None or isinstance(amount, int) else str(amount),
+        "budget_tokens": settings.get("budget_tokens"),
+        "budget_requests": settings.get("budget_requests"),
         "rpm_limit": settings.get("rpm_limit"),
         "tpm_limit": settings.get("tpm_limit"),
         "hard_stop_on_budget": settings.get("hard_stop_on_budget"),

@@ -8,12 +8,14 @@ from hypothesis import strategies as st
 
 from paymaster.accounting.account_names import (
     BUDGET_DIMENSIONS,
+    BUDGET_KINDS,
     MONEY,
     REQUESTS,
     AccountName,
     account_of,
     budget_account,
     dimensions_of,
+    is_budget,
     is_money,
     key_of,
     key_subject,
@@ -25,6 +27,23 @@ from paymaster.accounting.account_names import (
     prefixes_of_run,
     without_owner,
 )
+from paymaster.accounting.budget_units import KIND_OF_UNIT, BudgetUnit, format_amount, format_balance, unit_of
+
+
+@pytest.mark.parametrize(
+    ("amount", "account", "text"),
+    [
+        (12_300_000, "usd/run/r", "$0.0123"),
+        (1_200, "budget-tokens/run/r", "1,200 tokens"),
+        (1, "budget-requests", "1 request"),
+        (-1, "budget-tokens", "-1 token"),
+        (0, "budget-requests/key/k", "0 requests"),
+        (1_200, "tokens/gpt-4o", "1,200"),
+    ],
+)
+def test_an_amount_is_written_in_the_unit_of_its_account(amount: int, account: str, text: str) -> None:
+    assert format_balance(amount, account) == text
+    assert format_amount(3, BudgetUnit.TOKENS) == "3 tokens"
 
 
 @pytest.mark.parametrize(
@@ -37,6 +56,8 @@ from paymaster.accounting.account_names import (
         (account_of(REQUESTS, key_subject("k1")), AccountName("requests", "key/k1")),
         ("usd", AccountName("usd")),
         ("usd/run/r", AccountName("usd")),
+        ("budget-tokens/run/r", AccountName("budget-tokens")),
+        ("budget-requests", AccountName("budget-requests")),
         ("alone", AccountName("alone")),
     ],
 )
@@ -94,12 +115,20 @@ VALUES = st.lists(PIECES, min_size=1, max_size=6).map("".join)
 OF_SOME = st.sampled_from([names for count in range(4) for names in combinations(BUDGET_DIMENSIONS, count)])
 
 
-@given(OF_SOME.flatmap(lambda names: st.fixed_dictionaries(dict.fromkeys(names, VALUES))), st.none() | VALUES, st.none() | VALUES)
-def test_every_budget_is_read_back(drawn: dict[str, str], models: str | None, owner: str | None) -> None:
+@given(
+    OF_SOME.flatmap(lambda names: st.fixed_dictionaries(dict.fromkeys(names, VALUES))),
+    st.none() | VALUES,
+    st.none() | VALUES,
+    st.sampled_from(BUDGET_KINDS),
+)
+def test_every_budget_is_read_back(drawn: dict[str, str], models: str | None, owner: str | None, kind: str) -> None:
     per: dict[str, str] = {dimension: drawn[dimension] for dimension in BUDGET_DIMENSIONS if dimension in drawn}
-    name = budget_account(per, [] if models is None else [models], owner)
+    name = budget_account(per, [] if models is None else [models], owner, kind=kind)
     limited = {} if models is None or "model" in per else {"models": models}
     assert (dimensions_of(name), owner_of(name)) == ({**limited, **per}, owner)
+    assert (parse(name), is_budget(name), is_money(name)) == (AccountName(kind), True, kind == MONEY)
+    assert unit_of(name) == next(unit for unit, known in KIND_OF_UNIT.items() if known == kind)
+    assert without_owner(name).startswith(kind)
 
 
 DAY_MS = 86_400_000
@@ -162,6 +191,10 @@ def test_money_has_a_name_of_its_own() -> None:
     assert is_money(MONEY)
     assert is_money("usd/run/r")
     assert not is_money("usd-like/x")
+    assert not is_budget("usd-like/x")
+    assert not is_budget("tokens/run/r")  # the tokens per minute of a model called run/r
+    assert not is_money("budget-tokens/run/r")
+    assert unit_of("requests/run/r") is None
     assert not is_money("requests/usd")
     assert dimensions_of("requests/m") is None
     assert owner_of("requests/m") is None
@@ -172,10 +205,11 @@ def test_money_has_a_name_of_its_own() -> None:
 @pytest.mark.parametrize("owner", [None, "ann"])
 @pytest.mark.parametrize("models", [(), ("a", "b")])
 @pytest.mark.parametrize("dimension", ["run", "batch", "instance"])
-def test_the_accounts_of_a_run_begin_with_one_of_its_prefixes(run, owner, models, dimension):
+@pytest.mark.parametrize("kind", BUDGET_KINDS)
+def test_the_accounts_of_a_run_begin_with_one_of_its_prefixes(run, owner, models, dimension, kind):
     value = f"{run}:i1" if dimension == "instance" else run
-    assert budget_account({dimension: value, "user": "x"}, models, owner).startswith(prefixes_of_run(run))
-    assert not budget_account({"run": "other"}).startswith(prefixes_of_run(run))
+    assert budget_account({dimension: value, "user": "x"}, models, owner, kind=kind).startswith(prefixes_of_run(run))
+    assert not budget_account({"run": "other"}, kind=kind).startswith(prefixes_of_run(run))
 
 
 @pytest.mark.parametrize("reason", ["authentication", "unknown_model", "quota_exhausted"])

@@ -26,7 +26,7 @@ PASSING = [kind for kind in FailureKind if kind not in {FailureKind.CONTEXT_TOO_
 
 
 def budget() -> BudgetExceeded:
-    return BudgetExceeded("b", account="usd/run/r", cap_nanousd=1, spent_nanousd=1, held_nanousd=0, needed_nanousd=1)
+    return BudgetExceeded("b", account="usd/run/r", cap=1, spent=1, held=0, needed=1)
 
 
 @pytest.mark.parametrize(

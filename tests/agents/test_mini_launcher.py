@@ -81,6 +81,19 @@ def test_a_hard_budget_ends_the_run_with_status_3_and_keeps_the_work(
     assert "spent" in err
 
 
+@pytest.mark.parametrize(
+    ("flag", "amount", "expected"),
+    [("--budget-tokens", "50", "--budget-tokens = 50 tokens can't pay"), ("--budget-requests", "1", "1 request spent")],
+)
+def test_a_budget_in_tokens_or_requests_ends_a_run_in_the_same_way(
+    serve: Serve, registry: Write, trajectory: Path, capsys: pytest.CaptureFixture[str], flag: str, amount: str, expected: str
+) -> None:
+    server = serve(m=[bash("echo one"), bash("echo two"), bash("echo three")])
+    args = [*BY_ITSELF, "-o", str(trajectory), "--model-registry", str(registry(server, "m")), "--run-id", "t", flag, amount]
+    assert command_line(["mini", *args]) == 3
+    assert expected in capsys.readouterr().err
+
+
 def test_a_run_that_a_budget_ended_continues_with_a_larger_one(serve: Serve, registry: Write, repository: Path, trajectory: Path) -> None:
     server = serve(m={"answers": [FIX, bash(SUBMIT)], "usage": {"prompt_tokens": 3_000, "completion_tokens": 500}})
     args = ["mini", *BY_ITSELF, "-o", str(trajectory), "--model-registry", str(registry(server, "m")), "--run-id", "c"]

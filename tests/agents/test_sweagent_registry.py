@@ -65,6 +65,16 @@ def test_another_name_is_used_as_sweagents_config_describes_it_without_fallbacks
     assert "sk-a" not in repr(result) + repr(requested)
 
 
+@pytest.mark.parametrize(
+    ("base_url", "is_free"), [("http://127.0.0.1:4000/v1", False), ("http://localhost:8080", False), ("http://localhost:11434", True)]
+)
+def test_a_model_of_the_command_line_without_a_price_is_free_only_at_a_local_servers_port(base_url, is_free):
+    result = prepared(model("openai/some-model", base_url=base_url))
+    price = result.registry.models["openai/some-model"].price
+    assert (price is not None) is is_free
+    assert "`price: free`" in "".join(result.notes)
+
+
 def test_litellm_gives_the_provider_of_a_name_without_one():
     result = prepared(model("gpt-4o-mini"), provider_of={"gpt-4o-mini": "openai"}.get, environ={"OPENAI_API_KEY": "sk"})
     found = result.registry.models["gpt-4o-mini"]
@@ -112,8 +122,8 @@ def test_limits_of_sweagent_become_hard_budgets():
     policy = prepared(model(per_instance_usd=3, total_usd=10), model("small", per_instance_usd=0, total_usd=7)).registry.policy
     assert policy.hard_stop_on_budget
     assert policy.budgets == (
-        Budget(cap_nanousd=7 * NANO, per=("run",), key="agent.model.total_cost_limit"),
-        Budget(cap_nanousd=3 * NANO, per=("instance",), key="agent.model.per_instance_cost_limit"),
+        Budget(cap=7 * NANO, per=("run",), key="agent.model.total_cost_limit"),
+        Budget(cap=3 * NANO, per=("instance",), key="agent.model.per_instance_cost_limit"),
     )
 
 
@@ -131,7 +141,7 @@ def test_soft_budgets_of_the_registry_stay_soft():
 
 def test_a_retry_loops_limit_replaces_those_of_its_attempts():
     policy = prepared(model(per_instance_usd=1), model(per_instance_usd=2), loop=Decimal(6)).registry.policy
-    assert policy.budgets == (Budget(cap_nanousd=6 * NANO, per=("instance",), key="agent.retry_loop.cost_limit"),)
+    assert policy.budgets == (Budget(cap=6 * NANO, per=("instance",), key="agent.retry_loop.cost_limit"),)
     assert not prepared(model(per_instance_usd=1), loop=Decimal(0)).registry.policy.budgets
 
 
@@ -140,4 +150,4 @@ def test_the_smaller_of_two_run_limits_applies_with_one_note():
     assert [note for note in result.notes if "the smaller one applies" in note] == [
         "--budget-usd is $5.00 and agent.model.total_cost_limit is $2.00: the smaller one applies, $2.00"
     ]
-    assert {budget.cap_nanousd for budget in result.registry.policy.budgets} == {5 * NANO, 2 * NANO}
+    assert {budget.cap for budget in result.registry.policy.budgets} == {5 * NANO, 2 * NANO}

@@ -307,7 +307,7 @@ def test_a_pause_can_be_reset(paymaster, ledger):
     run(opened.close())
     assert "paused for" in paymaster("status", "--ledger", ledger).out
     ended = paymaster("ledger", "adjust", "pause/fast", "--usd", "1", "--reason", "x", "--ledger", ledger)
-    assert (ended.status, "counts no money" in ended.err) == (2, True)
+    assert (ended.status, "is no budget" in ended.err) == (2, True)
     assert paymaster("ledger", "reset", "pause/fast", "--yes", "--ledger", ledger).out == "pause/fast: 1 → 0.\n"
     assert "paused for" not in paymaster("status", "--ledger", ledger).out
     assert paymaster("ledger", "verify", "--ledger", ledger).status == 0

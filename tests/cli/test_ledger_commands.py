@@ -273,15 +273,15 @@ def test_a_run_is_found_with_and_without_its_owner(run, accounts):
 )
 def test_an_account_finds_its_cap(account, cap):
     registry = make_registry(
-        Budget(cap_nanousd=10, per=("run",)),
-        Budget(cap_nanousd=11, per=("run",)),
-        Budget(cap_nanousd=20, per=("model", "day"), models=("m",)),
-        Budget(cap_nanousd=30, per=("month",), models=("n", "m")),
-        Budget(cap_nanousd=50, per=()),
-        m=(Limits(), (Budget(cap_nanousd=40, per=("model", "month"), models=("m",)),)),
+        Budget(cap=10, per=("run",)),
+        Budget(cap=11, per=("run",)),
+        Budget(cap=20, per=("model", "day"), models=("m",)),
+        Budget(cap=30, per=("month",), models=("n", "m")),
+        Budget(cap=50, per=()),
+        m=(Limits(), (Budget(cap=40, per=("model", "month"), models=("m",)),)),
         n=(Limits(), ()),
     )
-    assert ledger_status({account: Balance(settled=1)}, registry).budgets[0].cap_nanousd == cap
+    assert ledger_status({account: Balance(settled=1)}, registry).budgets[0].cap == cap
 
 
 def test_status_shows_limits_pauses_and_open_calls():
@@ -341,7 +341,7 @@ def test_status_shows_the_queue_by_model():
 
 
 def test_status_shows_an_exceeded_budget():
-    registry = make_registry(Budget(cap_nanousd=10_000_000, per=("run",)))
+    registry = make_registry(Budget(cap=10_000_000, per=("run",)))
     budgets, *_ = status_tables(ledger_status({"usd/run/r": Balance(settled=15_000_000)}, registry), 0)
     assert [getattr(cell, "text", cell) for cell in budgets.rows[0]] == ["run r", "$0.015", "$0.00", "$0.01", "-$0.005", "over by $0.0050"]
 

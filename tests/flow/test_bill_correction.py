@@ -72,7 +72,7 @@ class Later:
 
 def box_of(provider: object, *, books: MemoryLedger | None = None, **settings: object) -> tuple[Box, Later]:
     given = {"price": price("3", "15"), "max_output_tokens": 64_000, "bill_path": "/generation?id=", "provider": "openrouter", **settings}
-    budgets = (per_run("5"), Budget(cap_nanousd=9 * 10**9, per=("model",), key="policies.budgets[0]"))
+    budgets = (per_run("5"), Budget(cap=9 * 10**9, per=("model",), key="policies.budgets[0]"))
     box, later = Box(registry(model("a", **given), budgets=budgets, retries_per_model=0), {}, books=books or MemoryLedger()), Later()
     box.provider = provider  # type: ignore[assignment]  # a provider of this test's own
     object.__setattr__(box.world, "run_later", later)

@@ -159,7 +159,7 @@ def test_a_hard_budget_is_a_402_and_a_limit_a_429(start: Callable[..., Gateway])
 
 
 def test_a_keys_models_and_budget_apply_to_embeddings(start: Callable[..., Gateway]) -> None:
-    cap = Budget(cap_nanousd=2_000, per=("key",), key="the key's budget")
+    cap = Budget(cap=2_000, per=("key",), key="the key's budget")
     key = Key(id="k1", user="ana", digest="", models=("small",), budgets=(cap,))
     access = AccessPolicy(find_key=lambda secret: key if secret == "pm-1" else None, needs_key=lambda: True)
     gateway = start(access=access, each=VECTORS, small=BILLED, large=BILLED)

@@ -115,6 +115,27 @@ def test_each_key_has_a_budget_of_its_own(start: Callable[..., Gateway], path: P
         client.chat.completions.create(model="fast", messages=HELLO)
 
 
+def test_a_key_has_budgets_in_tokens_and_in_requests(start: Callable[..., Gateway], path: Path) -> None:
+    one, first = create_key(path, NewKey(user="ana", tokens=500, per="day"), 1)
+    _, second = create_key(path, NewKey(user="ana", requests=1), 1)
+    free = {"price": "free", "usd_per_1m_input": None, "usd_per_1m_output": None, "max_output_tokens": 100}
+    gateway = start(fast={"usage": {"prompt_tokens": 100, "completion_tokens": 80}}, access=access_of(path), each=free)
+    with client_of(gateway, first) as client:
+        headers = client.chat.completions.with_raw_response.create(model="fast", messages=HELLO).headers
+        assert headers["x-paymaster-budget-left-tokens"] == "320"
+        assert "x-paymaster-budget-left-requests" not in headers
+        client.chat.completions.create(model="fast", messages=HELLO)
+        with pytest.raises(openai.APIStatusError, match=f"the budget of key {one.id} .* = 500 tokens can't pay") as caught:
+            client.chat.completions.create(model="fast", messages=[{"role": "user", "content": "Hello " * 200}])
+        assert caught.value.status_code == 402
+    with client_of(gateway, second) as client:
+        answer = client.chat.completions.with_raw_response.create(model="fast", messages=HELLO)
+        assert answer.headers["x-paymaster-budget-left-requests"] == "0"
+        with pytest.raises(openai.APIStatusError, match="= 1 request can't pay"):
+            client.chat.completions.create(model="fast", messages=HELLO)
+    assert gateway.requests() == 3
+
+
 def test_each_key_has_limits_and_models_of_its_own(start: Callable[..., Gateway], path: Path) -> None:
     _, slow = create_key(path, NewKey(user="ana", rpm=1, models=("small",)), 1)
     _, free = create_key(path, NewKey(user="ben"), 1)
@@ -166,7 +187,7 @@ def test_keys_are_created_listed_and_revoked_by_command(run_paymaster: Callable[
     assert "$20 per month, 5 rpm, on a, b" in errors
     key = KeyStore(own_state / "gateway-keys.json").find(secret.strip())
     assert (key.user, key.models, key.limits.rpm) == ("ana", ("a", "b"), 5)
-    assert [(budget.cap_nanousd, budget.per) for budget in key.budgets] == [(20 * 10**9, ("key", "month"))]
+    assert [(budget.cap, budget.per) for budget in key.budgets] == [(20 * 10**9, ("key", "month"))]
     assert "active" in run_paymaster("keys", "list")[1]
     [listed] = json.loads(run_paymaster("keys", "list", "--json")[1])
     assert "digest" not in listed

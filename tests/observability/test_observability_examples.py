@@ -41,7 +41,7 @@ def expose(samples) -> dict[str, set[str]]:
     metrics = PrometheusMetrics()
     for event in one_event_of_every_kind(samples):
         metrics(event)
-    known = registry(model("gpt-4o", limits=Limits(rpm=60, max_parallel=2)), budgets=(Budget(cap_nanousd=10**9, per=("month",)),))
+    known = registry(model("gpt-4o", limits=Limits(rpm=60, max_parallel=2)), budgets=(Budget(cap=10**9, per=("month",)),))
     circuit = {name: Balance(live=1, free_at=((1_795_422_700_000, 1),)) for name in ("probe/gpt-4o", "operator-permission/gpt-4o")}
     balances = {"usd/month/2026-11": Balance(settled=1), "requests/gpt-4o": Balance(live=1), "slots/gpt-4o": Balance(held=1), **circuit}
     gauges = LedgerGauges(lambda: (ledger_status(balances, known), 1_795_422_600_123), known)

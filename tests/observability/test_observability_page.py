@@ -44,9 +44,13 @@ def test_its_tables_name_every_metric_and_its_labels(samples):
         samples.replace(samples.ADMITTED, lowered_from_tokens=9),
     ):
         metrics(event)
-    known = registry(model("m", limits=Limits(rpm=60, max_parallel=2)), budgets=(Budget(cap_nanousd=10**9, per=("month",)),))
+    known = registry(model("m", limits=Limits(rpm=60, max_parallel=2)), budgets=(Budget(cap=10**9, per=("month",)),))
     circuit = {name: Balance(live=1, free_at=((1_795_422_700_000, 1),)) for name in ("probe/m", "operator-permission/m")}
-    balances = {"usd/month/2026-11": Balance(settled=1), "requests/m": Balance(live=1), **circuit}
+    balances = {
+        **{name: Balance(settled=1) for name in ("usd/month/2026-11", "budget-tokens/run/r", "budget-requests/run/r")},
+        "requests/m": Balance(live=1),
+        **circuit,
+    }
     text = metrics.exposition(LedgerGauges(lambda: (ledger_status(balances, known), 1_795_422_600_123), known))[0].decode()
     shown = {
         re.sub(r"_(bucket|count|sum)$", "", sample.name): frozenset(sample.labels) - {"le"}

@@ -154,7 +154,7 @@ def test_only_the_end_of_a_long_file_is_read(tmp_path):
 
 def test_of_many_budgets_the_most_relevant_are_shown():
     def budget(name: str, spent: int, held: int = 0, cap: int | None = None) -> BudgetState:
-        return BudgetState(account=name, of={"run": name}, spent_nanousd=spent, held_nanousd=held, cap_nanousd=cap)
+        return BudgetState(account=name, of={"run": name}, spent=spent, held=held, cap=cap)
 
     shown = most_relevant([budget("old", 900), budget("full", 90, cap=100), budget("busy", 1, 1), budget("half", 50, cap=100)], 3)
     assert [one.account for one in shown] == ["busy", "full", "half"]

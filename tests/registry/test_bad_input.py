@@ -99,7 +99,7 @@ def test_a_file_that_is_no_registry_is_refused(problems, text, expected):
         ("budgets: [{usd: 1, per: [run, run]}]", "budgets[0].per: a dimension is given twice"),
         ("budgets: [{usd: 1, per: [run, total]}]", "budgets[0].per: total can't be combined: it is a budget for all time"),
         ("budgets: [{usd: 1, per: run, models: [a]}]", "budgets[0].models: this budget is for a only; put a budget over several models into policies"),
-        ("budgets: [{per: run}]", "budgets[0].usd: this key is required"),
+        ("budgets: [{per: run}]", "budgets[0]: a budget needs a cap: usd, tokens or requests"),
         ("extra_headers: [a]", "extra_headers: must be a map of header names to text, got a list"),
         ("extra_headers: {X: true}", "extra_headers: X: must be one line of text"),
         ('extra_headers: {X: "a\\nb"}', "extra_headers: X: must be one line of text"),

@@ -71,7 +71,7 @@ def test_the_example_of_the_specification_loads_unchanged(load):
     assert registry.default == "gpt-4o"
     assert registry.policy.fallback_chain == ("gpt-4o", "gemini-pro", "local-llm")
     assert registry.policy.hard_stop_on_budget
-    assert registry.policy.budgets == (Budget(cap_nanousd=5_000_000_000, per=("run",), key="policies.budget_usd_per_run"),)
+    assert registry.policy.budgets == (Budget(cap=5_000_000_000, per=("run",), key="policies.budget_usd_per_run"),)
     assert (gpt.limits.rpm, gpt.limits.tpm, gpt.capabilities) == (60, 180_000, {"function_calling"})
     assert worst_case_nanousd(gpt.price, 1_000, 1_000, 1) == 20_000_000
     assert (gemini.provider, gemini.base_url) == ("google", "https://generativelanguage.googleapis.com/v1beta/openai")
@@ -83,7 +83,7 @@ def test_the_example_of_the_specification_loads_unchanged(load):
         False,
     )
     assert local.price.is_free
-    assert local.price.source == "local endpoint"
+    assert local.price.source == "default port of Ollama"
     assert [warning for warning in registry.warnings if "local-llm" in warning and "counts as free" in warning]
 
 
@@ -107,7 +107,7 @@ def test_numbers_as_text_are_exact(load):
 )
 def test_all_layouts_give_the_same_registry(load, text):
     registry = load(text)
-    assert registry.policy.budgets == (Budget(cap_nanousd=1_000_000_000, per=("run",), key="policies.budget_usd_per_run"),)
+    assert registry.policy.budgets == (Budget(cap=1_000_000_000, per=("run",), key="policies.budget_usd_per_run"),)
     assert registry.default == "a"
 
 
@@ -242,14 +242,14 @@ policies:
 """
     registry = load(text)
     assert registry.models["a"].budgets == (
-        Budget(cap_nanousd=123_456_789, per=("run", "model"), models=("a",), key="models.a.budget_usd_per_run"),
-        Budget(cap_nanousd=2_000_000_000, per=("model", "month"), models=("a",), key="models.a.budget_usd_per_month"),
-        Budget(cap_nanousd=3_000_000_000, per=("instance", "model"), models=("a",), key="models.a.budgets[0]"),
+        Budget(cap=123_456_789, per=("run", "model"), models=("a",), key="models.a.budget_usd_per_run"),
+        Budget(cap=2_000_000_000, per=("model", "month"), models=("a",), key="models.a.budget_usd_per_month"),
+        Budget(cap=3_000_000_000, per=("instance", "model"), models=("a",), key="models.a.budgets[0]"),
     )
     assert registry.policy.budgets == (
-        Budget(cap_nanousd=4_000_000_000, per=("day",), key="policies.budget_usd_per_day"),
-        Budget(cap_nanousd=5_000_000_000, per=("model", "day"), models=("b", "a"), key="policies.budgets[0]"),
-        Budget(cap_nanousd=6_000_000_000, per=(), key="policies.budgets[1]"),
+        Budget(cap=4_000_000_000, per=("day",), key="policies.budget_usd_per_day"),
+        Budget(cap=5_000_000_000, per=("model", "day"), models=("b", "a"), key="policies.budgets[0]"),
+        Budget(cap=6_000_000_000, per=(), key="policies.budgets[1]"),
     )
 
 

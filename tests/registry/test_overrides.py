@@ -26,8 +26,8 @@ def test_a_flag_wins_over_its_variable_and_the_variable_over_the_file(load):
 def test_a_budget_for_this_run_replaces_only_the_files_budget_per_run(load):
     policy = load(FILE, flags={"budget_usd": "0.5"}).policy
     assert policy.budgets == (
-        Budget(cap_nanousd=500_000_000, per=("run",), key="--budget-usd"),
-        Budget(cap_nanousd=9_000_000_000, per=("day",), key="policies.budget_usd_per_day"),
+        Budget(cap=500_000_000, per=("run",), key="--budget-usd"),
+        Budget(cap=9_000_000_000, per=("day",), key="policies.budget_usd_per_day"),
     )
     assert load(FILE, environ={"PAYMASTER_BUDGET_USD": "2"}).policy.budgets[0].key == "PAYMASTER_BUDGET_USD"
 
@@ -43,7 +43,7 @@ def test_a_budget_for_this_run_replaces_only_the_files_budget_per_run(load):
 def test_with_a_batch_the_budget_is_the_batchs_and_replaces_those_per_run_and_batch(load, flags, environ):
     file = f"{FILE[:-1]}, budgets: [{{usd: 3, per: [batch]}}, {{usd: 4, per: [instance]}}, {{usd: 5, per: [batch], models: [a]}}]}}"
     registry = load(file, flags=flags, environ=environ)
-    assert [(budget.cap_nanousd // 10**8, budget.per) for budget in registry.policy.budgets] == [
+    assert [(budget.cap // 10**8, budget.per) for budget in registry.policy.budgets] == [
         (5, ("batch",)),
         (90, ("day",)),
         (40, ("instance",)),
@@ -72,7 +72,8 @@ def test_a_hard_stop_comes_from_flag_environment_or_file_in_this_order(load, fil
 
 def test_every_setting_can_be_a_flag_or_a_variable():
     settings = {
-        "model_registry": "r.yaml", "budget_usd": Decimal("1.5"), "rpm_limit": 1, "tpm_limit": 2, "hard_stop_on_budget": True,
+        "model_registry": "r.yaml", "budget_usd": Decimal("1.5"), "budget_tokens": 3, "budget_requests": 0, "rpm_limit": 1,
+        "tpm_limit": 2, "hard_stop_on_budget": True,
         "run_id": "r", "batch_id": "b", "user": "u", "ledger": "memory:", "state_dir": "s", "events": "e.jsonl",
     }  # fmt: skip
     by_flag = read_overrides(settings, {})

@@ -2,9 +2,11 @@
 
 import pytest
 
-from call_box import HELLO, model, per_run, registry
+from call_box import HELLO, model, per_run, price, registry
 from paymaster.accounting.accounts import Balance, Charge, Refused, Shortfall
+from paymaster.accounting.budget_units import BudgetUnit
 from paymaster.accounting.tokens.counter import TokenCounter
+from paymaster.registry.models import Budget
 from paymaster.routing.charges import ChargeKind, Remaining, charges, remaining
 from paymaster.routing.on_refusal import Decision, GoOnOverBudget, Lowered, SkipModel, WaitFor, deferred, on_refusal, waits_too_long
 from paymaster.routing.planning import Candidate, SkipCause, plan
@@ -27,7 +29,7 @@ def refused(*shortfalls: Shortfall) -> Refused:
 
 def short(account: str, *, amount: int = 1, cap: int = 10, retry_at_ms: int | None = None, **balance: int) -> Shortfall:
     """A charge that did not fit."""
-    window_ms = None if account.startswith("usd/") else 0
+    window_ms = None if account.startswith(("usd/", "budget-")) else 0
     return Shortfall(Charge(account, amount, cap, window_ms), Balance(**balance), retry_at_ms)
 
 
@@ -50,6 +52,46 @@ def test_a_hard_budget_that_pays_for_too_little_skips_the_model() -> None:
     decision = decide(found, short(RUN, amount=found.held_nanousd, cap=100, settled=100))
     assert isinstance(decision, SkipModel)
     assert (decision.skipped.cause, decision.budget is not None) == (SkipCause.BUDGET, True)
+
+
+TOKENS, REQUESTS = "budget-tokens/run/r1", "budget-requests/run/r1"
+
+
+def counted(**settings: object) -> Candidate:
+    """A candidate under hard budgets in all units."""
+    budgets = (per_run("5"), *(Budget(cap=10_000, unit=unit, per=("run",)) for unit in (BudgetUnit.TOKENS, BudgetUnit.REQUESTS)))
+    known = registry(model("m", **settings), budgets=budgets, hard_stop_on_budget=True)
+    return plan(Request(messages=HELLO), known, Scope(run="r1"), 0, TokenCounter()).candidates[0]
+
+
+@pytest.mark.parametrize("room_tokens", [400, 700])
+def test_the_output_is_lowered_to_what_every_hard_budget_pays_for(room_tokens: int) -> None:
+    found = counted()
+    tokens = short(TOKENS, amount=found.held_tokens, cap=10_000, settled=10_000 - room_tokens)
+    money = short(RUN, amount=found.held_nanousd, cap=found.held_nanousd, settled=found.held_nanousd // 2)
+    for shortfalls in ((tokens, money), (money, tokens)):
+        decision = decide(found, *shortfalls)
+        assert isinstance(decision, Lowered)
+        assert decision.candidate.held_tokens <= room_tokens
+        assert decision.candidate.held_nanousd <= found.held_nanousd // 2
+    alone = decide(found, tokens)
+    assert isinstance(alone, Lowered)
+    assert alone.candidate.held_tokens == room_tokens
+
+
+@pytest.mark.parametrize(
+    ("found", "shortfalls"),
+    [
+        (counted(), [short(REQUESTS, settled=10)]),  # less output needs as many requests
+        (counted(), [short(TOKENS, amount=1_100, cap=10_000, settled=9_999), short(RUN, amount=10**7, cap=10**7, settled=1)]),  # too little
+        (counted(price=price("1", "0")), [short(RUN, amount=100, cap=1_000, settled=950)]),  # output costs nothing
+    ],
+)
+def test_where_less_output_does_not_help_the_model_is_skipped(found: Candidate, shortfalls: list[Shortfall]) -> None:
+    decision = decide(found, *shortfalls)
+    assert isinstance(decision, SkipModel)
+    assert decision.budget is not None
+    assert decision.budget.budget.account == shortfalls[0].charge.account
 
 
 def test_a_hard_budget_that_open_holds_fill_is_waited_for() -> None:
@@ -121,14 +163,21 @@ FOUND = (
     Balance(held=30),
     Balance(held=1),
 )
-NOTHING_CAPPED = Remaining(budget_left_nanousd=None, requests_left=None, requests_cap=None, tokens_left=None, tokens_cap=None)
+NO_OTHER_BUDGET = {"budget_left_tokens": None, "budget_left_requests": None}
+NOTHING_CAPPED = Remaining(
+    **NO_OTHER_BUDGET, budget_left_nanousd=None, requests_left=None, requests_cap=None, tokens_left=None, tokens_cap=None
+)
 
 
 def test_what_remains_is_of_the_tightest_budget_and_of_limits_per_minute() -> None:
     before = remaining(KINDS, CHARGED, FOUND)
-    assert before == Remaining(budget_left_nanousd=40, requests_left=50, requests_cap=60, tokens_left=970, tokens_cap=1_000)
+    assert before == Remaining(
+        **NO_OTHER_BUDGET, budget_left_nanousd=40, requests_left=50, requests_cap=60, tokens_left=970, tokens_cap=1_000
+    )
     after = remaining(KINDS, CHARGED, FOUND, (10, 10, 1, 1, 50, 0))
-    assert after == Remaining(budget_left_nanousd=70, requests_left=50, requests_cap=60, tokens_left=950, tokens_cap=1_000)
+    assert after == Remaining(
+        **NO_OTHER_BUDGET, budget_left_nanousd=70, requests_left=50, requests_cap=60, tokens_left=950, tokens_cap=1_000
+    )
     assert remaining(KINDS[::-1], CHARGED[::-1], FOUND[::-1])["budget_left_nanousd"] == 40  # in whatever order
     assert remaining(KINDS, CHARGED, ()) == NOTHING_CAPPED  # no ledger has the hold
 

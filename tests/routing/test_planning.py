@@ -8,9 +8,9 @@ from call_box import HELLO, NANO, model, per_run, price, registry
 from paymaster.accounting.tokens.counter import PromptCount, TokenCounter, Tokenizer
 from paymaster.errors import RequestInvalid
 from paymaster.registry.models import Budget, Limits, Model, Policy
-from paymaster.routing.budgets import account_name, money_accounts
-from paymaster.routing.charges import ChargeKind, charges
+from paymaster.routing.budgets import account_name, budget_accounts
 from paymaster.routing.chains import chain
+from paymaster.routing.charges import ChargeKind, charges
 from paymaster.routing.planning import Candidate, Plan, SkipCause, lowered_to, plan
 from paymaster.routing.requests import Request
 from paymaster.scope import Scope
@@ -200,7 +200,7 @@ def test_what_a_call_is_charged_to() -> None:
 )
 def test_a_budgets_account_is_named_by_its_dimensions(per: tuple[str, ...], models: tuple[str, ...], expected: str) -> None:
     scope = Scope(run="r1", batch="b7", instance="task-1")
-    assert account_name(Budget(cap_nanousd=1, per=per, models=models), "a", scope, NOON_MS) == expected
+    assert account_name(Budget(cap=1, per=per, models=models), "a", scope, NOON_MS) == expected
 
 
 @pytest.mark.parametrize(
@@ -229,13 +229,13 @@ def test_what_a_client_key_s_user_named_is_the_users_own(
     per: tuple[str, ...], own_names: set[str], batch: str | None, expected: str
 ) -> None:
     scope = Scope(run="r1", batch=batch, instance="t", user="ann", key="k1", own_names=frozenset(own_names))
-    assert account_name(Budget(cap_nanousd=1, per=per), "a", scope, NOON_MS) == expected
+    assert account_name(Budget(cap=1, per=per), "a", scope, NOON_MS) == expected
 
 
 def test_of_two_budgets_on_one_account_the_smaller_counts_and_foreign_models_are_left_out() -> None:
-    policy = Policy(budgets=(per_run("5"), per_run("9"), Budget(cap_nanousd=7, per=("run",), models=("other",))))
-    accounts = money_accounts(model("a", budgets=(per_run("2"),)), policy, SCOPE, NOON_MS)
-    assert [(line.account, line.cap_nanousd) for line in accounts] == [("usd/run/r1", 2 * NANO)]
+    policy = Policy(budgets=(per_run("5"), per_run("9"), Budget(cap=7, per=("run",), models=("other",))))
+    accounts = budget_accounts(model("a", budgets=(per_run("2"),)), policy, SCOPE, NOON_MS)
+    assert [(line.account, line.cap) for line in accounts] == [("usd/run/r1", 2 * NANO)]
 
 
 def test_pictures_and_sound_are_priced_as_such() -> None:
@@ -288,6 +288,6 @@ def test_a_key_without_a_number_of_calls_at_once_has_no_slots() -> None:
 
 
 def test_a_budget_per_key_is_counted_by_its_id() -> None:
-    budget = Budget(cap_nanousd=NANO, per=("key", "month"))
+    budget = Budget(cap=NANO, per=("key", "month"))
     assert account_name(budget, "a", Scope(run="r1", user="ana", key="k1"), NOON_MS) == "usd/key/k1/month/2026-11"
     assert account_name(budget, "a", Scope(run="r1"), NOON_MS) == "usd/key/-/month/2026-11"

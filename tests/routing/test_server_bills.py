@@ -258,7 +258,7 @@ def test_another_model_that_may_have_answered_is_charged_for_unless_the_bill_is_
         ((), {"preset": "mine"}, "preset may name another model"),
     ],
 )
-@pytest.mark.parametrize("budgets", [(), (Budget(cap_nanousd=9 * NANO, per=("key",), key="the key"),)], ids=["no budget", "budget"])
+@pytest.mark.parametrize("budgets", [(), (Budget(cap=9 * NANO, per=("key",), key="the key"),)], ids=["no budget", "budget"])
 def test_a_key_cant_reach_a_model_that_it_may_not_use(
     tools: list[dict[str, object]], params: dict[str, object], named: str, budgets: tuple[Budget, ...]
 ) -> None:

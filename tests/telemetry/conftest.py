@@ -74,7 +74,15 @@ FAILED = AttemptFailed(
 )
 FELL_BACK = FellBack(**COMMON, model="gpt-4o", to_model="gemini-pro", reason="throttled")
 GAVE_UP = CallGivenUp(**COMMON, error="NoModelAvailable", attempts=2, cost_nanousd=51_200_000)
-THRESHOLD = ThresholdCrossed(**COMMON, account="usd/run/exp-42", percent=80, spent_nanousd=4_012_300_000, cap_nanousd=5_000_000_000)
+THRESHOLD = ThresholdCrossed(
+    **COMMON,
+    account="usd/run/exp-42",
+    percent=80,
+    spent_nanousd=4_012_300_000,
+    cap_nanousd=5_000_000_000,
+    spent=4_012_300_000,
+    cap=5_000_000_000,
+)
 PASSED = BudgetPassed(
     **COMMON,
     account="usd/run/exp-42",
@@ -84,6 +92,11 @@ PASSED = BudgetPassed(
     needed_nanousd=50_000_000,
     cap_nanousd=5_000_000_000,
     over_nanousd=170_000_000,
+    spent=5_100_000_000,
+    held=20_000_000,
+    needed=50_000_000,
+    cap=5_000_000_000,
+    over=170_000_000,
 )
 UNPRICED = Unpriced(**COMMON, model="local", advice="Add `price: free` to local.")
 OPENED = BreakerOpened(**COMMON, model="gpt-4o", reason="server_error", pause_ms=30_000)

@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from call_box import Box, answer, failure, model, per_run, registry
 from paymaster import Client
 from paymaster.accounting.accounts import Balance, EndedHolder, Queued
+from paymaster.accounting.budget_units import BudgetUnit
 from paymaster.registry.models import Budget, Limits, Registry
 from paymaster.routing.failures import FailureKind
 from paymaster.telemetry.prometheus import PrometheusMetrics
@@ -102,6 +103,7 @@ def _registry_names(event: Event) -> dict[str, str]:
         ("usd/user/ann/month/2026-11", "user/month"),
         ("usd/models/a+b/day/2026-11-23", "models/day"),
         ("usd", "total"),
+        ("budget-tokens/run/exp-42", "tokens/run"),
     ],
 )
 def test_a_stop_is_counted_by_the_kind_of_budget(events, account, kind):
@@ -118,7 +120,7 @@ def test_names_follow_the_conventions_of_prometheus(events):
 
 
 def test_budgets_are_shown_by_kind_and_only_for_the_period_that_runs():
-    known = registry(model("m"), budgets=(Budget(cap_nanousd=10**9, per=("month",)), Budget(cap_nanousd=10**9, per=("run",))))
+    known = registry(model("m"), budgets=(Budget(cap=10**9, per=("month",)), Budget(cap=10**9, per=("run",))))
     balances = {
         "usd/month/2026-10": Balance(settled=999_000_000),
         "usd/month/2026-11": Balance(settled=250_000_000, held=250_000_000),
@@ -132,6 +134,22 @@ def test_budgets_are_shown_by_kind_and_only_for_the_period_that_runs():
     assert figure(samples, "paymaster_budget_spent_usd", budget="run") == 1.1
     assert figure(samples, "paymaster_budget_fullest_ratio", budget="run") == 0.2
     assert figure(samples, "paymaster_budget_accounts", budget="run") == 2
+
+
+def test_budgets_in_tokens_and_requests_have_figures_of_their_own():
+    known = registry(model("m"), budgets=(Budget(cap=1_000, unit=BudgetUnit.TOKENS, per=("run",)),))
+    balances = {
+        "budget-tokens/run/a": Balance(settled=400, held=100),
+        "budget-requests/user/ann/month/2026-11": Balance(settled=3),
+        "usd/run/a": Balance(settled=10**9),
+    }
+    samples = gauges(balances, known)
+    assert figure(samples, "paymaster_budget_spent_tokens", budget="tokens/run") == 400
+    assert figure(samples, "paymaster_budget_held_tokens", budget="tokens/run") == 100
+    assert figure(samples, "paymaster_budget_fullest_ratio", budget="tokens/run") == 0.5
+    assert figure(samples, "paymaster_budget_spent_requests", budget="requests/user/month") == 3
+    assert figure(samples, "paymaster_budget_spent_usd", budget="run") == 1
+    assert not [name for name, of in samples if name == "paymaster_budget_spent_usd" and "tokens/run" in dict(of).values()]
 
 
 def test_every_model_of_the_registry_has_exactly_one_breaker_state():

@@ -102,7 +102,7 @@ def test_the_registry_of_a_plan_loads(tmp_path: Path):
     file.write_text(registry_text(plan, "http://127.0.0.1:9/v1"))
     with Client(file, ledger="memory:") as client:
         (budget,) = client.registry.policy.budgets
-        assert budget.cap_nanousd == plan.budget_nanousd
+        assert budget.cap == plan.budget_nanousd
         assert {model.limits.rpm for model in client.registry.models.values()} == {plan.rpm}
 
 

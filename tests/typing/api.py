@@ -75,6 +75,7 @@ def errors(error: PaymasterError) -> None:
         assert_type(str(mistake), str)
     if isinstance(error, BudgetExceeded):
         assert_type(error.cap_nanousd, int)
+        assert_type((error.unit, error.cap), tuple[str, int])
         assert_type(error.account, str)
 
 

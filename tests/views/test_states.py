@@ -30,7 +30,7 @@ def model(
 
 
 def budget(spent: int, cap: int | None, *, held: int = 0, **of: str) -> BudgetState:
-    return BudgetState(account="usd", of=of, spent_nanousd=spent, held_nanousd=held, cap_nanousd=cap)
+    return BudgetState(account="usd", of=of, spent=spent, held=held, cap=cap)
 
 
 @pytest.mark.parametrize(
@@ -85,4 +85,4 @@ def test_a_budget_is_named_by_its_dimensions() -> None:
     ],
 )
 def test_an_own_run_is_named_with_its_owner(of: dict[str, str], name: str) -> None:
-    assert budget_name(BudgetState(account="usd", of=of, spent_nanousd=0, held_nanousd=0, cap_nanousd=None, owner="ann")) == name
+    assert budget_name(BudgetState(account="usd", of=of, spent=0, held=0, cap=None, owner="ann")) == name

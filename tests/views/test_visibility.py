@@ -64,7 +64,7 @@ def test_a_key_for_some_models_shows_no_others(account: str, seen: bool) -> None
 
 
 def budget(account: str) -> BudgetState:
-    return BudgetState(account=account, of={}, spent_nanousd=1, held_nanousd=0, cap_nanousd=None)
+    return BudgetState(account=account, of={}, spent=1, held=0, cap=None)
 
 
 def limit(model: str) -> LimitState:

@@ -3,6 +3,7 @@
 usd                                      a budget over everything
 usd/run/exp-42                           a budget per run
 usd/models/a+b/user/ann/month/2026-11    one over two models, per user and month: dimensions in the order of BUDGET_DIMENSIONS
+budget-tokens/run/exp-42                 a budget in tokens; one in requests begins budget-requests, and all else is the same
 usd/~ann/run/exp-42                      the same for a run that is ann's own: a user of the gateway with a client key named it
 requests/gpt-4o                          an account of a model: its kind, then the model
 requests/gpt-4o/endpoint/eu              the same for one endpoint of the model
@@ -23,6 +24,11 @@ BUDGET_DIMENSIONS: Final = ("run", "batch", "instance", "user", "key", "model", 
 """What a budget can be `per`, in the order in which account names carry them. Periods are UTC; a key is one of the gateway's."""
 
 MONEY: Final = "usd"
+BUDGET_TOKENS: Final = "budget-tokens"
+BUDGET_REQUESTS: Final = "budget-requests"
+BUDGET_KINDS: Final = (MONEY, BUDGET_TOKENS, BUDGET_REQUESTS)
+"""What the names of budgets begin with. `tokens/…` and `requests/…` are rate limits of a model."""
+
 REQUESTS: Final = "requests"
 REQUESTS_PER_DAY: Final = "requests-day"
 TOKENS: Final = "tokens"
@@ -45,7 +51,7 @@ _KEY: Final = "key/"
 _OWNER: Final = "~"
 _PARTS: Final = ("models", *BUDGET_DIMENSIONS)
 _BUDGET = re.compile(
-    f"{MONEY}(?:/{_OWNER}(?P<owner>[^/]+))?" + "".join(f"(?:/{part}/(?P<{part}>.+?))?" for part in _PARTS),
+    f"(?:{'|'.join(BUDGET_KINDS)})(?:/{_OWNER}(?P<owner>[^/]+))?" + "".join(f"(?:/{part}/(?P<{part}>.+?))?" for part in _PARTS),
     re.DOTALL,  # a library's caller may put a line break into a run's name
 )
 _AMBIGUOUS = re.compile(f"/(?=(?:{'|'.join(_PARTS)})(?:/|$))|%(?=2F|25)")
@@ -104,26 +110,31 @@ def can_be_subject(model: str) -> bool:
 def parse(name: str) -> AccountName:
     """The name's parts."""
     kind, _, subject = name.partition("/")
-    if kind == MONEY:
-        return AccountName(MONEY)
+    if kind in BUDGET_KINDS:
+        return AccountName(kind)
     subject, separator, endpoint = subject.partition(_ENDPOINT)
     return AccountName(kind, subject, endpoint if separator else None)
 
 
 def is_money(name: str) -> bool:
-    """Whether the account is a budget, in nano-dollars."""
+    """Whether the account is a budget in dollars; its amounts are nano-dollars."""
     return name == MONEY or name.startswith(f"{MONEY}/")
 
 
-def budget_account(per: Mapping[str, str], models: Sequence[str] = (), owner: str | None = None) -> str:
+def is_budget(name: str) -> bool:
+    """Whether the account is a budget, in any unit."""
+    return name.partition("/")[0] in BUDGET_KINDS
+
+
+def budget_account(per: Mapping[str, str], models: Sequence[str] = (), owner: str | None = None, *, kind: str = MONEY) -> str:
     """The account of a budget: `per` has its dimensions with their values, `models` those that it is limited to.
 
-    `owner` is the user whose own run, batch or instance `per` names.
+    `owner` is the user whose own run, batch or instance `per` names. `kind` is one of `BUDGET_KINDS`.
     """
     parts = {} if not models or "model" in per else {"models": "+".join(sorted(models))}
     owned = [] if owner is None else [f"{_OWNER}{_AMBIGUOUS_IN_OWNER.sub(_escape, owner)}"]
     named = (f"{part}/{_AMBIGUOUS.sub(_escape, value)}" for part, value in {**parts, **per}.items())
-    return "/".join([MONEY, *owned, *named])
+    return "/".join([kind, *owned, *named])
 
 
 class BudgetName(NamedTuple):
@@ -146,7 +157,11 @@ def read_budget(name: str) -> BudgetName | None:
 def prefixes_of_run(run: str) -> tuple[str, ...]:
     """How the names begin of all accounts that may be of a run, or of a batch of this name; others begin so, too."""
     named = ({"run": run}, {"batch": run}, {"instance": f"{run}:"})
-    return (f"{MONEY}/{_OWNER}", f"{MONEY}/models/", *(budget_account(per) for per in named))
+    return tuple(
+        prefix
+        for kind in BUDGET_KINDS
+        for prefix in (f"{kind}/{_OWNER}", f"{kind}/models/", *(budget_account(per, kind=kind) for per in named))
+    )
 
 
 def dimensions_of(name: str) -> dict[str, str] | None:
@@ -174,7 +189,7 @@ def owner_of(name: str) -> str | None:
 def without_owner(name: str) -> str:
     """The account of the same run, batch or instance as nobody's own."""
     match = _BUDGET.fullmatch(name)
-    return name if match is None or match["owner"] is None else MONEY + name[match.end("owner") :]
+    return name if match is None or match["owner"] is None else name.partition("/")[0] + name[match.end("owner") :]
 
 
 def _end_of_day(value: str) -> int:

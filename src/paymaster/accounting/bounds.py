@@ -32,6 +32,9 @@ LARGEST_RATE = 1_000_000
 LARGEST_LIMIT = 10**12
 """The greatest limit of a registry or a key: requests and tokens in a minute or a day, calls at the same time."""
 
+LARGEST_TOTAL = 10**15
+"""The greatest budget in tokens or requests. A ledger on Redis counts up to nine times as much exactly."""
+
 MOST_SECONDS = 30 * 86_400
 """A month: the greatest time limit of a registry or a call."""
 

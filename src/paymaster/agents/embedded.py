@@ -30,5 +30,5 @@ def read_embedded(path: Path) -> Document | None:
 def refuse_registry_key(key: str) -> None:
     """Raises UsageMistake for a key of the registry on the command line, as `model_registry.default=…`."""
     if key.partition("=")[0].partition(".")[0] == REGISTRY_KEY:
-        advice = "Set it in the registry. Flags: --budget-usd, --rpm-limit and --tpm-limit."
+        advice = "Set it in the registry. Flags: --budget-usd, --budget-tokens, --budget-requests, --rpm-limit and --tpm-limit."
         raise UsageMistake(f"{key.partition('=')[0]}: keys of the registry can't be set on the command line", advice=advice)

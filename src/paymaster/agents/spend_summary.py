@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from paymaster.accounting.accounts import Balance
+from paymaster.accounting.budget_units import BudgetUnit, format_amount
 from paymaster.accounting.money import NANOUSD_PER_USD, format_usd
 from paymaster.errors import BudgetExceeded, LedgerUnavailable
 from paymaster.flow.events import AttemptFailed, AttemptSettled, CallGivenUp, Event, FellBack, Throttled
 from paymaster.forks import renew_in_children
 from paymaster.printable import printable_line
 from paymaster.registry.models import Budget
-from paymaster.routing.budgets import MoneyAccount, money_accounts
+from paymaster.routing.budgets import BudgetAccount, budget_accounts, tightest_by_unit
 from paymaster.scope import Scope
 
 if TYPE_CHECKING:
@@ -74,11 +75,12 @@ class SpendSummary:
         """One line for a display: money spent, held and left of the tightest budget, waits and fallbacks."""
         spent_nanousd = sum(spent.cost_nanousd for spent in self._copy().values())
         parts = [f"{_short_usd(spent_nanousd)} spent"]
-        tightest = min(run_budgets(client), key=_left_nanousd, default=None)
-        if tightest is not None:
-            budget, balance = tightest
-            left = f"{_short_usd(max(0, _left_nanousd(tightest)))} left of {format_usd(budget.cap_nanousd)}"
-            parts += [f"{_short_usd(balance.held)} held", f"{left} ({budget.key or budget.account})"]
+        budgets = run_budgets(client)
+        balances = {budget.account: balance for budget, balance in budgets}
+        for budget, left in tightest_by_unit((budget, _left(budget, balance)) for budget, balance in budgets):
+            held = _short(balances[budget.account].held, budget.unit)
+            cap = format_amount(budget.cap, budget.unit)
+            parts += [f"{held} held", f"{_short(max(0, left), budget.unit)} left of {cap} ({budget.key or budget.account})"]
         parts += [_count(self._waits, "wait")] if self._waits else []
         parts += [_count(self._fallbacks, "fallback")] if self._fallbacks else []
         return ", ".join(parts)
@@ -148,7 +150,7 @@ class ProgressLine:
             shown.append(self)
 
 
-def run_budgets(client: "AgentClient") -> list[tuple[MoneyAccount, Balance]]:
+def run_budgets(client: "AgentClient") -> list[tuple[BudgetAccount, Balance]]:
     """Each budget of this run or batch as a whole (not those of its instances), with its balance."""
     return _budgets(client, None, per_instance=False)
 
@@ -157,9 +159,11 @@ def budget_lines(client: "AgentClient") -> Iterator[str]:
     """One line for each budget of this run or batch that was used, with the amount spent."""
     for budget, balance in run_budgets(client):
         if balance.total:
-            over_nanousd = balance.settled - budget.cap_nanousd
-            over = f", {format_usd(over_nanousd)} over" if over_nanousd > 0 else ""
-            yield f"{format_usd(balance.settled)} of {format_usd(budget.cap_nanousd)} spent{over} ({budget.key or budget.account})"
+            spent, cap, over = (
+                format_amount(amount, budget.unit) for amount in (balance.settled, budget.cap, balance.settled - budget.cap)
+            )
+            is_over = f", {over} over" if balance.settled > budget.cap else ""
+            yield f"{spent} of {cap} spent{is_over} ({budget.key or budget.account})"
 
 
 def is_per_instance(client: "AgentClient", instance: str, error: BudgetExceeded) -> bool:
@@ -172,10 +176,11 @@ def with_next_steps(error: BudgetExceeded, steps: str) -> BudgetExceeded:
     return BudgetExceeded(
         error.message,
         account=error.account,
-        cap_nanousd=error.cap_nanousd,
-        spent_nanousd=error.spent_nanousd,
-        held_nanousd=error.held_nanousd,
-        needed_nanousd=error.needed_nanousd,
+        unit=error.unit,
+        cap=error.cap,
+        spent=error.spent,
+        held=error.held,
+        needed=error.needed,
         advice=f"{error.advice}\n{steps}" if error.advice else steps,
     )
 
@@ -185,7 +190,7 @@ def resume_flags(scope: Scope) -> str:
     return f"--run-id {scope.run}" + (f" --batch-id {scope.batch}" if scope.batch else "")
 
 
-def _budgets(client: "AgentClient", instance: str | None, *, per_instance: bool) -> list[tuple[MoneyAccount, Balance]]:
+def _budgets(client: "AgentClient", instance: str | None, *, per_instance: bool) -> list[tuple[BudgetAccount, Balance]]:
     registry, now_ms = client.registry, time.time_ns() // 1_000_000
     scope = client.current_scope if instance is None else replace(client.current_scope, instance=instance)
 
@@ -193,18 +198,21 @@ def _budgets(client: "AgentClient", instance: str | None, *, per_instance: bool)
         return tuple(budget for budget in budgets if (_PER_INSTANCE in budget.per) == per_instance)
 
     policy = replace(registry.policy, budgets=chosen(registry.policy.budgets))
-    accounts: dict[str, MoneyAccount] = {}
+    accounts: dict[str, BudgetAccount] = {}
     for model in registry.models.values():
         accounts |= {
-            account.account: account for account in money_accounts(replace(model, budgets=chosen(model.budgets)), policy, scope, now_ms)
+            account.account: account for account in budget_accounts(replace(model, budgets=chosen(model.budgets)), policy, scope, now_ms)
         }
     balances = client.balances(accounts=accounts) if accounts else {}
     return [(account, balances.get(name, Balance())) for name, account in accounts.items()]
 
 
-def _left_nanousd(budget: tuple[MoneyAccount, Balance]) -> int:
-    account, balance = budget
-    return account.cap_nanousd - balance.settled - balance.held
+def _left(budget: BudgetAccount, balance: Balance) -> int:
+    return budget.cap - balance.settled - balance.held
+
+
+def _short(amount: int, unit: BudgetUnit) -> str:
+    return _short_usd(amount) if unit is BudgetUnit.USD else format_amount(amount, unit)
 
 
 def _short_usd(amount_nanousd: int) -> str:

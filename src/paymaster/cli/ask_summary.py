@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from paymaster.accounting.budget_units import format_amount
 from paymaster.accounting.decimals import plain
 from paymaster.accounting.money import format_usd
 from paymaster.errors import LedgerUnavailable
-from paymaster.routing.budgets import money_accounts
+from paymaster.routing.budgets import BudgetAccount, budget_accounts, tightest_by_unit
 from paymaster.views.words import duration
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ def reply_json(reply: "Reply", scope: "Scope") -> dict[str, object]:
         "cost_usd": plain(reply.cost_usd),
         "cost_nanousd": reply.cost_nanousd,
         "budget_left_usd": None if reply.budget_left_usd is None else plain(reply.budget_left_usd),
+        "budget_left_tokens": reply.budget_left_tokens,
+        "budget_left_requests": reply.budget_left_requests,
         "over_budget": list(reply.over_budget),
         "run": scope.run,
         "call_id": reply.call_id,
@@ -70,16 +73,20 @@ def _cost(reply: "Reply") -> str:
 
 
 def _budget_left(reply: "Reply", client: "Client") -> list[str]:
-    """What is left of the budget with the least left; nothing if no budget applies."""
+    """What is left of the budget with the least left, for each unit; nothing if no budget applies."""
     registry, scope = client.registry, client.current_scope
-    budgets = money_accounts(registry.models[reply.model], registry.policy, scope, time.time_ns() // 1_000_000)
+    budgets = budget_accounts(registry.models[reply.model], registry.policy, scope, time.time_ns() // 1_000_000)
     if not budgets:
         return []
     try:
         balances = client.balances(accounts=[each.account for each in budgets])
     except LedgerUnavailable:  # the call went on without it, and the log has a warning
         return []
-    remaining = [(each.cap_nanousd - (balances[each.account].total if each.account in balances else 0), each) for each in budgets]
-    left_nanousd, tightest = min(remaining, key=lambda pair: pair[0])
-    budget = f"{format_usd(tightest.cap_nanousd)} ({tightest.key or tightest.account})"
-    return [f"{format_usd(-left_nanousd)} over {budget}" if left_nanousd < 0 else f"{format_usd(left_nanousd)} left of {budget}"]
+    remaining = [(each, each.cap - (balances[each.account].total if each.account in balances else 0)) for each in budgets]
+    return [_left_of(budget, left) for budget, left in tightest_by_unit(remaining)]
+
+
+def _left_of(budget: BudgetAccount, left: int) -> str:
+    cap = f"{format_amount(budget.cap, budget.unit)} ({budget.key or budget.account})"
+    amount = format_amount(abs(left), budget.unit)
+    return f"{amount} over {cap}" if left < 0 else f"{amount} left of {cap}"

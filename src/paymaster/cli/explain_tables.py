@@ -6,10 +6,10 @@ from dataclasses import asdict
 from paymaster.accounting.money import format_usd
 from paymaster.cli.terminal import Cell, Column, Table
 from paymaster.flow.explaining import AccountState, Explanation
-from paymaster.routing.charges import ChargeKind
+from paymaster.routing.charges import BUDGET_KINDS, ChargeKind
 
 _NOTHING = Cell("-", "weak")
-_SHOWN_KINDS = frozenset({ChargeKind.MONEY, ChargeKind.REQUESTS, ChargeKind.TOKENS, ChargeKind.INPUT_TOKENS, ChargeKind.OUTPUT_TOKENS})
+_SHOWN_KINDS = frozenset({*BUDGET_KINDS, ChargeKind.REQUESTS, ChargeKind.TOKENS, ChargeKind.INPUT_TOKENS, ChargeKind.OUTPUT_TOKENS})
 
 
 def headline(verdicts: Sequence[Explanation]) -> str:

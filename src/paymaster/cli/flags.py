@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from paymaster.errors import UsageMistake
-from paymaster.registry.overrides import SETTINGS, flag_of, variable_of
+from paymaster.registry.overrides import BUDGET_SETTINGS, SETTINGS, flag_of, variable_of
 
 if TYPE_CHECKING:
     from paymaster.options import ClientSettings
@@ -23,6 +23,8 @@ class Flags:
 
     model_registry: str | None = None
     budget_usd: str | None = None
+    budget_tokens: str | None = None
+    budget_requests: str | None = None
     rpm_limit: int | None = None
     tpm_limit: int | None = None
     hard_stop_on_budget: bool | None = None
@@ -41,6 +43,8 @@ class Flags:
             "batch": self.batch_id,
             "user": self.user,
             "budget_usd": self.budget_usd,
+            "budget_tokens": self.budget_tokens,
+            "budget_requests": self.budget_requests,
             "rpm_limit": self.rpm_limit,
             "tpm_limit": self.tpm_limit,
             "hard_stop_on_budget": self.hard_stop_on_budget,
@@ -59,11 +63,14 @@ class Flags:
 
 
 ALL = tuple(SETTINGS)
+BUDGETS = tuple(BUDGET_SETTINGS.values())
 LEDGER = ("ledger", "state_dir")
 
 _KINDS: dict[str, tuple[type, str]] = {
     "model_registry": (str, "PATH"),
     "budget_usd": (str, "USD"),
+    "budget_tokens": (str, "N"),
+    "budget_requests": (str, "N"),
     "rpm_limit": (int, "N"),
     "tpm_limit": (int, "N"),
     "hard_stop_on_budget": (bool, ""),

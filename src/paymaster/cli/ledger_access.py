@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from paymaster.accounting.account_names import MONEY
+from paymaster.accounting.account_names import BUDGET_KINDS
 from paymaster.accounting.accounts import Balance, Record
 from paymaster.cli.backlog_tables import backlog_json, backlog_sentences
 from paymaster.cli.flags import Flags
@@ -95,7 +95,7 @@ class LedgerReader:
 
     def balances(self) -> Mapping[str, Balance]:
         """The balance of every budget, with budgets that left the ledger."""
-        return self._balances(MONEY)
+        return {account: balance for kind in BUDGET_KINDS for account, balance in self._balances(kind).items()}
 
     def all_balances(self) -> Mapping[str, Balance]:
         """The balance of every account, with budgets that left the ledger."""

@@ -3,8 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
-from paymaster.accounting.account_names import is_money
-from paymaster.accounting.money import format_usd
+from paymaster.accounting.budget_units import format_balance
 from paymaster.cli.backlog_tables import backlog_json
 from paymaster.cli.terminal import Cell, Column, Table
 from paymaster.ledgers.admin.ledger_admin import ClockAhead, LedgerDescription
@@ -112,4 +111,4 @@ def _time(at_ms: int | None) -> str | Cell:
 
 
 def _amount(each: Difference, amount: int) -> str:
-    return format_usd(amount) if is_money(each.account) else f"{amount:,}"
+    return format_balance(amount, each.account)

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 from paymaster.accounting.account_names import dimensions_of, is_money, owner_of
+from paymaster.accounting.budget_units import format_balance
 from paymaster.accounting.corrections import Correction
 from paymaster.accounting.decimals import plain, unscaled
 from paymaster.accounting.money import USD_DECIMALS, format_usd
@@ -62,7 +63,7 @@ def correction_table(corrections: Sequence[Correction], only: RecordFilter) -> T
             [
                 _utc(correction.at_ms) or "-",
                 correction.account,
-                format_usd(correction.amount) if is_money(correction.account) else f"{correction.amount:,}",
+                format_balance(correction.amount, correction.account),
                 correction.correction,
                 correction.user or "-",
                 correction.reason,

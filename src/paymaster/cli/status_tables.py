@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 
-from paymaster.accounting.money import format_usd
+from paymaster.accounting.budget_units import BudgetUnit, format_amount
 from paymaster.accounting.process_names import process_number
 from paymaster.cli.terminal import Cell, Column, Table
 from paymaster.routing.ended_holders import describe_ended
@@ -29,12 +29,19 @@ def status_json(status: LedgerStatus, now_ms: int, ledger: str) -> dict[str, obj
     return {
         "ledger": ledger,
         "at_ms": now_ms,
-        "budgets": [{**asdict(budget), "left_nanousd": budget.left_nanousd} for budget in status.budgets],
+        "budgets": [_budget_json(budget) for budget in status.budgets],
         "limits": [asdict(limit) for limit in status.limits],
         "models": [{**asdict(model), "half_open": model.half_open} for model in status.models],
         "queued": [asdict(waiting) for waiting in status.queue],
         "ended_holders": [{**each._asdict(), "pid": process_number(each.process)} for each in status.ended],
     }
+
+
+def _budget_json(budget: BudgetState) -> dict[str, object]:
+    """A budget in its own unit; one in dollars also with the unit in its keys."""
+    amounts = {"spent": budget.spent, "held": budget.held, "cap": budget.cap, "left": budget.left}
+    nanousd = {f"{name}_nanousd": amount for name, amount in amounts.items()} if budget.unit is BudgetUnit.USD else {}
+    return {**asdict(budget), **amounts, **nanousd}
 
 
 def ended_sentences(status: LedgerStatus, now_ms: int) -> list[str]:
@@ -55,11 +62,11 @@ def _budget_table(budgets: tuple[BudgetState, ...]) -> Table:
 
 
 def _budget_row(budget: BudgetState) -> list[str | Cell]:
-    state, left = _cell(budget_state(budget)), budget.left_nanousd
-    row: list[str | Cell] = [budget_name(budget), format_usd(budget.spent_nanousd), format_usd(budget.held_nanousd)]
-    if budget.cap_nanousd is None or left is None:
+    state, left, unit = _cell(budget_state(budget)), budget.left, budget.unit
+    row: list[str | Cell] = [budget_name(budget), format_amount(budget.spent, unit), format_amount(budget.held, unit)]
+    if budget.cap is None or left is None:
         return [*row, _NOTHING, _NOTHING, state]
-    return [*row, format_usd(budget.cap_nanousd), Cell(format_usd(left), "bad" if left < 0 else ""), state]
+    return [*row, format_amount(budget.cap, unit), Cell(format_amount(left, unit), "bad" if left < 0 else ""), state]
 
 
 def _limit_table(limits: tuple[LimitState, ...], now_ms: int) -> Table:

@@ -280,7 +280,7 @@ class CallAdmission:
             self._events.lost(answer.lost)
             changes = [change for hold in answer.lost for change in hold.changes]
             candidate = attempt.candidate
-            self._events.crossed(candidate.money, changes, self._world.registry.policy.warn_at_percent, hard=candidate.hard)
+            self._events.crossed(candidate.budgets, changes, self._world.registry.policy.warn_at_percent, hard=candidate.hard)
         return answer
 
     def _time_of(self, held: Held, asked_at_ms: int) -> int:

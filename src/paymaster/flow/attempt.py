@@ -207,8 +207,8 @@ class Attempt:
         if settled.lost:
             self._events.lost(settled.lost)
             changes = (*(change for hold in settled.lost for change in hold.changes), *changes)
-        self.left = budgets_left(planned.candidate.money, planned.hold.charges, self._held.balances, work.amounts, changes)
-        self._events.crossed(planned.candidate.money, changes, self._policy.warn_at_percent, hard=planned.candidate.hard)
+        self.left = budgets_left(planned.candidate.budgets, planned.hold.charges, self._held.balances, work.amounts, changes)
+        self._events.crossed(planned.candidate.budgets, changes, self._policy.warn_at_percent, hard=planned.candidate.hard)
         await self._move_circuit(ended, settled.changes)
         await self._move_concurrency(ended, settled.changes)
         await self._learn_count(ended, settled.changes)

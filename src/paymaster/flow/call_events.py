@@ -6,11 +6,12 @@ from typing import TypedDict
 
 from paymaster.accounting.account_names import UNDERCOUNT, account_of
 from paymaster.accounting.accounts import Change, Held, Lost, Refused, Settled, Settlement, Shortfall
+from paymaster.accounting.budget_units import BudgetUnit
 from paymaster.accounting.records import AttemptRecord
 from paymaster.errors import BudgetExceeded, PaymasterError
 from paymaster.flow import events, ledger_events
 from paymaster.operations import Operation
-from paymaster.routing.budgets import MoneyAccount, crossings, over_budget
+from paymaster.routing.budgets import BudgetAccount, Crossing, crossings, over_budget
 from paymaster.routing.call_errors import describe_limit
 from paymaster.routing.charges import Remaining, remaining
 from paymaster.routing.failures import Failure
@@ -60,7 +61,7 @@ class CallEvents:
                 lowered_from_tokens=candidate.lowered_from_tokens,
                 lowered_by=None if candidate.lowered_by is None else candidate.lowered_by.value,
                 dropped_params=candidate.translation.dropped,
-                over_budget=over_budget(candidate.money, charges, held.balances),
+                over_budget=over_budget(candidate.budgets, charges, held.balances),
                 **remaining(attempt.kinds, charges, held.balances),
             )
         )
@@ -146,7 +147,7 @@ class CallEvents:
 
     def stopped(self, error: BudgetExceeded) -> None:
         """A hard budget could pay for no model: the call ends here."""
-        over = error.spent_nanousd + error.held_nanousd + error.needed_nanousd - error.cap_nanousd
+        over = error.spent + error.held + error.needed - error.cap
         self._emit(
             events.BudgetPassed(
                 **self._head(),
@@ -156,7 +157,13 @@ class CallEvents:
                 held_nanousd=error.held_nanousd,
                 needed_nanousd=error.needed_nanousd,
                 cap_nanousd=error.cap_nanousd,
-                over_nanousd=over,
+                over_nanousd=_nanousd(over, error.unit),
+                unit=error.unit,
+                spent=error.spent,
+                held=error.held,
+                needed=error.needed,
+                cap=error.cap,
+                over=over,
             )
         )
 
@@ -221,32 +228,44 @@ class CallEvents:
         """Workers died with open holds. Each event has the scope of its own call."""
         emit_lost(self._emit, holds)
 
-    def crossed(self, money: Sequence[MoneyAccount], changes: Sequence[Change], warn_at_percent: Sequence[int], *, hard: bool) -> None:
+    def crossed(self, budgets: Sequence[BudgetAccount], changes: Sequence[Change], warn_at_percent: Sequence[int], *, hard: bool) -> None:
         """The settled spend of budgets crossed a share that the policy names, or the cap itself."""
-        for crossing in crossings(money, changes, warn_at_percent):
+        for crossing in crossings(budgets, changes, warn_at_percent):
             if crossing.percent is not None:
                 self._emit(
                     events.ThresholdCrossed(
                         **self._head(),
                         account=crossing.account,
                         percent=crossing.percent,
-                        spent_nanousd=crossing.spent_nanousd,
-                        cap_nanousd=crossing.cap_nanousd,
+                        spent_nanousd=_nanousd(crossing.spent, crossing.unit),
+                        cap_nanousd=_nanousd(crossing.cap, crossing.unit),
+                        unit=crossing.unit.value,
+                        spent=crossing.spent,
+                        cap=crossing.cap,
                     )
                 )
-            if crossing.over_nanousd:
-                self._emit(
-                    events.BudgetPassed(
-                        **self._head(),
-                        account=crossing.account,
-                        hard=hard,
-                        spent_nanousd=crossing.spent_nanousd,
-                        held_nanousd=0,
-                        needed_nanousd=0,
-                        cap_nanousd=crossing.cap_nanousd,
-                        over_nanousd=crossing.over_nanousd,
-                    )
-                )
+            if crossing.over:
+                self._passed(crossing, hard=hard)
+
+    def _passed(self, crossing: Crossing, *, hard: bool) -> None:
+        self._emit(
+            events.BudgetPassed(
+                **self._head(),
+                account=crossing.account,
+                hard=hard,
+                spent_nanousd=_nanousd(crossing.spent, crossing.unit),
+                held_nanousd=0,
+                needed_nanousd=0,
+                cap_nanousd=_nanousd(crossing.cap, crossing.unit),
+                over_nanousd=_nanousd(crossing.over, crossing.unit),
+                unit=crossing.unit.value,
+                spent=crossing.spent,
+                held=0,
+                needed=0,
+                cap=crossing.cap,
+                over=crossing.over,
+            )
+        )
 
     def breaker_opened(self, model: str, reason: str, pause_ms: int) -> None:
         """No worker calls the model for a while."""
@@ -280,6 +299,11 @@ class CallEvents:
                 advice=advice,
             )
         )
+
+
+def _nanousd(amount: int, unit: str) -> int:
+    """The amount of a budget in dollars; 0 of any other."""
+    return amount if unit == BudgetUnit.USD else 0
 
 
 def emit_lost(emit: Callable[[events.Event], None], holds: tuple[Lost, ...]) -> None:

@@ -14,6 +14,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from paymaster.accounting.accounts import Hold
+from paymaster.accounting.budget_units import BudgetUnit
 from paymaster.accounting.records import AttemptRecord
 from paymaster.accounting.usage.record import Usage
 from paymaster.errors import BudgetExceeded, LimitReached, PaymasterError, RequestRefused
@@ -274,7 +275,9 @@ class _Call:
             cost_nanousd=sum(record.cost_nanousd for record in self.records),
             attempts=tuple(self.records),
             call_id=self._id,
-            budget_left_nanousd=left.left_nanousd,
+            budget_left_nanousd=left.by_unit.get(BudgetUnit.USD),
+            budget_left_tokens=left.by_unit.get(BudgetUnit.TOKENS),
+            budget_left_requests=left.by_unit.get(BudgetUnit.REQUESTS),
             over_budget=left.over,
         )
 

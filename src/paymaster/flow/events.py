@@ -42,6 +42,10 @@ class Admitted(CallEvent):
     """Accounts of soft budgets that have no room for this attempt."""
     budget_left_nanousd: int | None = None
     """What is left of the budget that ends first, with this hold counted; null without one."""
+    budget_left_tokens: int | None = None
+    """The same of the budgets in tokens."""
+    budget_left_requests: int | None = None
+    """The same of the budgets in requests."""
     requests_left: int | None = None
     """Requests left of the tightest requests-per-minute limit; null without one."""
     requests_cap: int | None = None
@@ -150,6 +154,10 @@ class AttemptSettled(CallEvent):
     """The operation: `chat`, `text_completion` or `embeddings`."""
     budget_left_nanousd: int | None = None
     """What is left of the budget that ends first, with this attempt paid; null without one."""
+    budget_left_tokens: int | None = None
+    """The same of the budgets in tokens."""
+    budget_left_requests: int | None = None
+    """The same of the budgets in requests."""
     requests_left: int | None = None
     """Requests left of the tightest requests-per-minute limit; null without one."""
     requests_cap: int | None = None
@@ -231,14 +239,23 @@ class ThresholdCrossed(CallEvent):
     percent: int
     """The share that was crossed."""
     spent_nanousd: int
-    """What is settled."""
+    """What is settled; 0 for a budget in tokens or requests."""
     cap_nanousd: int
-    """The budget."""
+    """The budget; 0 for one in tokens or requests."""
+    unit: str = "usd"
+    """The unit of the budget: `usd` (amounts are in nano-dollars), `tokens` or `requests`."""
+    spent: int
+    """What is settled, in this unit."""
+    cap: int
+    """The budget, in this unit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BudgetPassed(CallEvent):
-    """A soft budget is over its cap by `over_nanousd`, or a hard one has refused a call (`hard`)."""
+    """A soft budget is over its cap by `over`, or a hard one has refused a call (`hard`).
+
+    The fields in nano-dollars are 0 for a budget in tokens or requests.
+    """
 
     kind: ClassVar[str] = "budget_exceeded"
     account: str
@@ -255,6 +272,18 @@ class BudgetPassed(CallEvent):
     """The budget."""
     over_nanousd: int
     """By how much the budget is, or would have been, passed."""
+    unit: str = "usd"
+    """The unit of the budget: `usd` (amounts are in nano-dollars), `tokens` or `requests`."""
+    spent: int
+    """What is settled, in this unit."""
+    held: int
+    """What open holds have, in this unit."""
+    needed: int
+    """What this call asked for, in this unit."""
+    cap: int
+    """The budget, in this unit."""
+    over: int
+    """By how much the budget is, or would have been, passed, in this unit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from paymaster.accounting.account_names import BREAKER, PROBE, UNDERCOUNT, account_of, is_money
+from paymaster.accounting.account_names import BREAKER, PROBE, UNDERCOUNT, account_of, is_budget
 from paymaster.accounting.accounts import Balance, Charge, Refused, Shortfall, shortfalls
 from paymaster.flow.ports import World
 from paymaster.routing import breaker
 from paymaster.routing.call_errors import describe_limit
-from paymaster.routing.charges import ChargeKind, charges
+from paymaster.routing.charges import BUDGET_KINDS, ChargeKind, charges
 from paymaster.routing.marks import mark_of
 from paymaster.routing.output_limits import describe_lowering
 from paymaster.routing.planning import Candidate, plan
@@ -128,7 +128,7 @@ def _explain(candidate: Candidate, balances: Mapping[str, Balance], now_ms: int,
                 charge.amount,
                 charge.cap,
                 fits=charge.account not in tight,
-                hard=candidate.hard if kind is ChargeKind.MONEY else None,
+                hard=candidate.hard if kind in BUDGET_KINDS else None,
             )
             for (kind, charge), balance in zip(charged, found, strict=True)
         ),
@@ -152,10 +152,11 @@ def _lowered(candidate: Candidate) -> str | None:
 
 def _passes_soft_budgets_only(explained: Explanation) -> bool:
     """Whether nothing but soft budgets is in the way: then the model is called if no other can be."""
-    return {(account.kind, account.hard) for account in explained.accounts if not account.fits} == {(ChargeKind.MONEY, False)}
+    tight = [account for account in explained.accounts if not account.fits]
+    return bool(tight) and all(account.hard is False for account in tight)
 
 
 def _kind_of_budget(shortfall: Shortfall, candidate: Candidate) -> str:
-    if not is_money(shortfall.charge.account):
+    if not is_budget(shortfall.charge.account):
         return ""
     return " (a hard budget)" if candidate.hard else " (a soft budget: called all the same if nothing else fits)"

@@ -17,8 +17,9 @@ class Reply:
 
     `body` is the provider's OpenAI chat.completion, or its list of embeddings. `model` is the registry's name of the model that answered.
     `attempts` has the record of every attempt, in order, and `cost_nanousd` is the cost of all of them. `budget_left_nanousd` is what is
-    left of the budget with the least left once the call is paid, below zero where a soft one is passed; None without a budget or a ledger.
-    Holds of calls that are still open are not subtracted. `over_budget` names the budgets that are passed, as the ledger calls them.
+    left of the budget with the least left once the call is paid, below zero where a soft one is passed; None without a budget or a ledger;
+    `budget_left_tokens` and `budget_left_requests` are the same for budgets in these units. Holds of calls that are still open are not
+    subtracted. `over_budget` names the budgets that are passed, as the ledger calls them.
     """
 
     body: JsonObject
@@ -29,6 +30,8 @@ class Reply:
     attempts: tuple[AttemptRecord, ...]
     call_id: str
     budget_left_nanousd: int | None = None
+    budget_left_tokens: int | None = None
+    budget_left_requests: int | None = None
     over_budget: tuple[str, ...] = ()
 
     @property

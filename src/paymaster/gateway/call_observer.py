@@ -43,6 +43,16 @@ class CallObserver:
         return None if self._latest is None else self._latest.budget_left_nanousd
 
     @property
+    def budget_left_tokens(self) -> int | None:
+        """The same of the budgets in tokens."""
+        return None if self._latest is None else self._latest.budget_left_tokens
+
+    @property
+    def budget_left_requests(self) -> int | None:
+        """The same of the budgets in requests."""
+        return None if self._latest is None else self._latest.budget_left_requests
+
+    @property
     def requests(self) -> RateRoom | None:
         """Of the tightest requests-per-minute limit."""
         return None if self._latest is None else _room(self._latest.requests_cap, self._latest.requests_left)

@@ -99,6 +99,8 @@ class _EndpointCall:
             attempts=len(reply.attempts),
             cost_nanousd=reply.cost_nanousd,
             budget_left_nanousd=self._observer.budget_left_nanousd,
+            budget_left_tokens=self._observer.budget_left_tokens,
+            budget_left_requests=self._observer.budget_left_requests,
         )
 
     def _serve(self) -> AsyncGenerator[ProviderChunk | Reply]:
@@ -264,6 +266,9 @@ def common_headers(model: str, attempts: int, observer: CallObserver) -> RawHead
     headers = [(b"x-paymaster-model", header_text(model)), (b"x-paymaster-attempts", str(attempts).encode())]
     if (left := observer.budget_left_nanousd) is not None:
         headers.append((b"x-paymaster-budget-left-usd", plain_usd(left).encode()))
+    for unit, counted in (("tokens", observer.budget_left_tokens), ("requests", observer.budget_left_requests)):
+        if counted is not None:
+            headers.append((f"x-paymaster-budget-left-{unit}".encode(), str(counted).encode()))
     for kind, room in (("requests", observer.requests), ("tokens", observer.tokens)):
         if room is not None:
             headers.append((f"x-ratelimit-limit-{kind}".encode(), str(room.cap).encode()))

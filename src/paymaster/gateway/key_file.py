@@ -23,12 +23,13 @@ from typing import Annotated, Literal, Protocol, TypeAlias, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from paymaster.accounting.money import cap_nanousd
+from paymaster.accounting.budget_units import BudgetUnit
 from paymaster.errors import UsageMistake
 from paymaster.gateway.auth import Key, digest_of, matches
 from paymaster.gateway.private_file import NotPrivate, own_uid, read_private, version_of
 from paymaster.registry.models import Budget, Limits
-from paymaster.registry.values import Count, Usd
+from paymaster.registry.policies import cap_of
+from paymaster.registry.values import Count, Total, Usd
 
 FILE_NAME = "gateway-keys.json"
 Period = Literal["run", "day", "month", "total"]
@@ -43,7 +44,7 @@ Moment: TypeAlias = Annotated[int, Field(ge=0, le=253_402_300_799_999)]
 
 
 class KeyEntry(BaseModel):
-    """One key in the file. `digest` is the SHA-256 of the whole key; `usd` is its budget `per` period."""
+    """One key in the file. `digest` is the SHA-256 of the whole key; `usd`, `tokens` and `requests` are its budgets `per` period."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -52,6 +53,8 @@ class KeyEntry(BaseModel):
     digest: str = Field(repr=False, pattern=r"\A[0-9a-f]{64}\z")
     created_at_ms: Moment
     usd: Usd | None = None
+    tokens: Total | None = None
+    requests: Total | None = None
     per: Period = "total"
     rpm: Count | None = None
     tpm: Count | None = None
@@ -62,10 +65,13 @@ class KeyEntry(BaseModel):
 
     def key(self) -> Key:
         """The key as the gateway uses it."""
-        budgets: tuple[Budget, ...] = ()
-        if self.usd is not None:
-            per = tuple(sorted({"key", self.per} - {"total"}, key=("run", "key", "day", "month").index))
-            budgets = (Budget(cap_nanousd=cap_nanousd(self.usd), per=per, key=f"the budget of key {self.id} ({self.user})"),)
+        per = tuple(sorted({"key", self.per} - {"total"}, key=("run", "key", "day", "month").index))
+        amounts = {BudgetUnit.USD: self.usd, BudgetUnit.TOKENS: self.tokens, BudgetUnit.REQUESTS: self.requests}
+        budgets = tuple(
+            Budget(cap=cap_of(unit, amount), unit=unit, per=per, key=f"the budget of key {self.id} ({self.user})")
+            for unit, amount in amounts.items()
+            if amount is not None
+        )
         limits = Limits(rpm=self.rpm, tpm=self.tpm, max_parallel=self.max_parallel)
         return Key(
             id=self.id,
@@ -101,6 +107,8 @@ class NewKey:
 
     user: str
     usd: Decimal | None = None
+    tokens: int | None = None
+    requests: int | None = None
     per: Period = "total"
     rpm: int | None = None
     tpm: int | None = None
@@ -122,6 +130,8 @@ def create_key(path: Path, new: NewKey, now_ms: int) -> tuple[KeyEntry, str]:
                 digest=digest_of(secret),
                 created_at_ms=now_ms,
                 usd=new.usd,
+                tokens=new.tokens,
+                requests=new.requests,
                 per=new.per,
                 rpm=new.rpm,
                 tpm=new.tpm,

@@ -8,7 +8,7 @@ leaves when it is empty: no account means the same as one that is empty. A budge
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from paymaster.accounting.account_names import is_money, period_end_ms
+from paymaster.accounting.account_names import is_budget, period_end_ms
 from paymaster.ledgers.store import NO_HOLD, Store
 from paymaster.ledgers.unit_of_work import UnitOfWork
 
@@ -34,7 +34,7 @@ def leaving(idle: Iterable[tuple[str, int]], now_ms: int, retire_days: int) -> L
     """Those of `idle` that leave: accounts without anything held or in a window, each with its settled sum."""
     found = Leaving([], [])
     for name, settled in idle:
-        if is_money(name):
+        if is_budget(name):
             end_ms = period_end_ms(name)
             if end_ms is not None and end_ms + retire_days * MS_PER_DAY <= now_ms:
                 found.ended.append(name)

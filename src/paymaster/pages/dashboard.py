@@ -4,14 +4,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from paymaster.accounting.account_names import key_of
+from paymaster.accounting.budget_units import BudgetUnit
 from paymaster.registry.models import Registry
 from paymaster.routing.ended_holders import describe_ended
-from paymaster.views.ledger_status import BudgetState, LedgerStatus, LimitState, QueueState, kind_of, most_relevant
+from paymaster.views.ledger_status import BudgetState, LedgerStatus, LimitState, QueueState, most_relevant
 from paymaster.views.recent_calls import RecentCall
 from paymaster.views.spending import Timeline
 from paymaster.views.states import Mark, budget_name, budget_state, model_state, waited
 from paymaster.views.visibility import Reader, models_for, visible_to
-from paymaster.views.words import duration, percent, short_usd
+from paymaster.views.words import duration, percent, short_amount
 
 MAX_BUDGETS = 12
 RANGES_MS: Mapping[str, int] = {"1h": 3_600_000, "24h": 86_400_000, "7d": 7 * 86_400_000}
@@ -105,8 +106,8 @@ def dashboard(
     """The dashboard of this instant, with the part of the status that the reader may see. Budgets that it hides are the reader's."""
     status = visible_to(reader, whole)
     held = dict(status.hidden_held_nanousd)
-    for budget in (each for each in status.budgets if reader.is_own_budget(each.account)):
-        held[kind_of(budget.of)] = held.get(kind_of(budget.of), 0) + budget.held_nanousd
+    for budget in (each for each in status.budgets if each.unit is BudgetUnit.USD and reader.is_own_budget(each.account)):
+        held[budget.kind] = held.get(budget.kind, 0) + budget.held
     shown = most_relevant(status.budgets, MAX_BUDGETS)
     return Dashboard(
         now_ms=now_ms,
@@ -125,14 +126,14 @@ def dashboard(
 
 
 def _budget(budget: BudgetState) -> DashboardBudget:
-    spent, held, cap, left = budget.spent_nanousd, budget.held_nanousd, budget.cap_nanousd, budget.left_nanousd
+    spent, held, cap, left, unit = budget.spent, budget.held, budget.cap, budget.left, budget.unit
     mark, words = budget_state(budget)
     return DashboardBudget(
         name=budget_name(budget),
-        spent=short_usd(spent),
-        held=short_usd(held),
-        cap="" if cap is None else short_usd(cap),
-        left="" if left is None else short_usd(left),
+        spent=short_amount(spent, unit),
+        held=short_amount(held, unit),
+        cap="" if cap is None else short_amount(cap, unit),
+        left="" if left is None else short_amount(left, unit),
         bar=None if cap is None else _bar(spent, held, cap),
         mark=mark,
         state=words,

@@ -6,11 +6,12 @@ from paymaster.accounting.account_names import can_be_subject
 from paymaster.accounting.prices.price import STANDARD_TIERS
 from paymaster.accounting.tokens.counter import BYTES, tokenizer_for
 from paymaster.errors import near
+from paymaster.registry.budget_schema import short_budgets
 from paymaster.registry.price_schema import DatedPriceSection, PriceSection, RatesSection
 from paymaster.registry.problems import Findings
 from paymaster.registry.provider_facts import OPENAI_HTTP, SCRIPTED
 from paymaster.registry.providers import connection, provider
-from paymaster.registry.schema import ModelSection, PolicySection, short_budgets
+from paymaster.registry.schema import ModelSection, PolicySection
 from paymaster.registry.sections import Written
 from paymaster.registry.yamltext import KeyPath
 
@@ -216,17 +217,20 @@ def _check_policy(written: Written, names: Mapping[str, str], findings: Findings
 def _check_budgets(
     section: ModelSection | PolicySection, path: KeyPath, names: Mapping[str, str], findings: Findings, *, own: str | None = None
 ) -> None:
-    seen: set[tuple[tuple[str, ...], frozenset[str]]] = {((dimension,), frozenset()) for _, dimension, _ in short_budgets(section)}
+    seen: set[tuple[str, tuple[str, ...], frozenset[str]]] = {
+        (unit, (dimension,), frozenset()) for _, unit, dimension, _ in short_budgets(section)
+    }
     for index, budget in enumerate(section.budgets or ()):
         budget_path = (*path, "budgets", index)
         if own is not None and budget.models is not None:
             findings.add((*budget_path, "models"), f"this budget is for {own} only; put a budget over several models into policies")
             continue
         _check_chain(budget.models or (), (*budget_path, "models"), names, findings)
-        key = (tuple(budget.per), frozenset(names.get(name, name) for name in budget.models or ()))
-        if key in seen:
+        models = frozenset(names.get(name, name) for name in budget.models or ())
+        keys = {(unit, tuple(budget.per), models) for unit in budget.caps}
+        if keys & seen:
             findings.add(budget_path, f"there is already a budget per {' and '.join(budget.per) or 'total'} for the same models")
-        seen.add(key)
+        seen |= keys
 
 
 def _check_default(written: Written, names: Mapping[str, str], findings: Findings) -> None:

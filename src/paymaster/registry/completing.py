@@ -15,6 +15,7 @@ from paymaster.accounting.prices.price import Price
 from paymaster.accounting.tokens.counter import tokenizer_for
 from paymaster.registry.checking import default_model, names_of
 from paymaster.registry.disconnects import StopsOnDisconnect
+from paymaster.registry.local_servers import local_server
 from paymaster.registry.model_data import GuessedLimit, ModelFacts
 from paymaster.registry.model_prices import ModelPrices, PriceSource
 from paymaster.registry.models import LOCAL_FIRST_TOKEN_MS, Limits, Model, PriceUpdates, Registry, ServerTool, Timeouts
@@ -183,16 +184,20 @@ def _complete_model(draft: _Draft, names: Mapping[str, str], sources: Sources) -
         bill_path=speaks.bill_path,
         # A free server on this machine under a router's name is no router, and may refuse a field that it doesn't know.
         takes_max_price=speaks.takes_max_price and not (speaks.by_address and price is not None and price.is_free),
-        server_tools={
-            name: ServerTool(usd_per_use=tool.usd_per_use, tokens_per_use=tool.tokens_per_use, max_uses=tool.max_uses)
-            for name, tool in (section.server_tools or {}).items()
-        },
+        server_tools=_server_tools(section),
         at_list_price=frozenset(section.at_list_price or ()),
         stops=_stops(draft, speaks, sources.at),
         script=None if section.script is None else str(sources.directory / section.script),
         aliases=tuple(section.aliases or ()),
         origins=draft.origins,
     )
+
+
+def _server_tools(section: ModelSection) -> dict[str, ServerTool]:
+    return {
+        name: ServerTool(usd_per_use=tool.usd_per_use, tokens_per_use=tool.tokens_per_use, max_uses=tool.max_uses)
+        for name, tool in (section.server_tools or {}).items()
+    }
 
 
 def _note_connection(draft: _Draft, speaks: Connection) -> None:
@@ -325,7 +330,7 @@ def _limits(draft: _Draft) -> Limits:
 
 
 def _prices(draft: _Draft, speaks: Connection, model_id: str, region: str | None, sources: Sources) -> ModelPrices:
-    """The registry's prices, else free for a local provider, else the catalogue's, else free on this machine, else unknown."""
+    """The registry's prices, else free for a local provider, else the catalogue's, else free at a local server's port, else unknown."""
     section, name = draft.section, draft.name
     if (given := written_prices(section)) is not None:
         prices, key = given
@@ -338,18 +343,20 @@ def _prices(draft: _Draft, speaks: Connection, model_id: str, region: str | None
     if (price := published.at(sources.at)) is not None and price.bills_tokens_only:  # else no hold could bound the call
         draft.note("price", price.source)
         return published
-    if speaks.by_address:
-        draft.note("price", "free: local endpoint")
+    if speaks.by_address and section.base_url is not None and (server := local_server(section.base_url)) is not None:
+        draft.note("price", f"free: default port of {server.title}")
         draft.warnings.append(
-            f"{name}: no price is given or known, and base_url is this machine ({section.base_url}), so it counts as free. Write "
-            "`price: free` if that is right; if the server passes calls on to a paid one, give usd_per_1m_input and usd_per_1m_output"
+            f"{name}: no price is given or known, and base_url has the default port of {server.title} on this machine "
+            f"({section.base_url}), so it counts as free. Write `price: free` if that is right; if the server passes calls on to a paid "
+            "one, give usd_per_1m_input and usd_per_1m_output"
         )
-        return ModelPrices(PriceHistory.of(Price.free("local endpoint")))
+        return ModelPrices(PriceHistory.of(Price.free(f"default port of {server.title}")))
     if section.price_as is not None:
         draft.warnings.append(f"{name}: price_as is {section.price_as}, which has no known price. Write the name of a model that has one")
+    may_bill = f", and a server on this machine ({section.base_url}) may pass calls on to a paid one" if speaks.by_address else ""
     draft.warnings.append(
-        f"{name}: no price is given or known for {model_id} at {section.provider}, so a hard budget refuses it and a soft one doesn't "
-        "count it. Add usd_per_1m_input and usd_per_1m_output, or `price: free`"
+        f"{name}: no price is given or known for {model_id} at {section.provider}{may_bill}, so a hard budget refuses it and a soft one "
+        "doesn't count it. Add usd_per_1m_input and usd_per_1m_output, or `price: free`"
     )
     return published
 

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from paymaster.accounting.budget_units import format_amount
 from paymaster.accounting.decimals import plain
-from paymaster.accounting.money import format_usd
 from paymaster.accounting.prices.price import Price
 from paymaster.accounting.prices.rates import Rates
 from paymaster.registry.models import Budget, Model, Policy, Registry
@@ -161,13 +161,13 @@ def _budget_text(budget: Budget, policy: Policy) -> str:
     per = " and ".join(budget.per)
     models = f", {' + '.join(budget.models)} only" if budget.models else ""
     kind = "hard" if policy.hard_stop_on_budget else "soft"
-    return f"{format_usd(budget.cap_nanousd)} {f'per {per}' if per else 'in total'}{models}, {kind}"
+    return f"{format_amount(budget.cap, budget.unit)} {f'per {per}' if per else 'in total'}{models}, {kind}"
 
 
 def _budget_origin(budget: Budget, origins: Mapping[str, str]) -> str:
     """The budget's own key for an item of the list `budgets`; else the origin of its short form, or of the flag that replaced it."""
     key = budget.key.rpartition(".")[2]
-    return f"registry {budget.key}" if "[" in key else origins.get(key, origins.get("budget_usd_per_run", DEFAULT))
+    return f"registry {budget.key}" if "[" in key else origins.get(key, origins.get(f"budget_{budget.unit}_per_run", DEFAULT))
 
 
 def _policy_rows(policy: Policy, origins: Mapping[str, str]) -> dict[str, DescribedValue]:

@@ -6,6 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 
+from paymaster.accounting.budget_units import BudgetUnit
 from paymaster.accounting.prices.price import Price
 from paymaster.accounting.tokens.counter import Tokenizer
 from paymaster.registry.disconnects import StopsOnDisconnect
@@ -22,12 +23,14 @@ class Effort(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """A cap on money for each combination of the dimensions in `per`, over all models or those named in `models`.
+    """A cap for each combination of the dimensions in `per`, over all models or those named in `models`.
 
-    `key` is its key path in the registry (`policies.budget_usd_per_run`), for messages.
+    `cap` is in nano-dollars, tokens or requests, by `unit`. `key` is its key path in the registry (`policies.budget_usd_per_run`), for
+    messages.
     """
 
-    cap_nanousd: int
+    cap: int
+    unit: BudgetUnit = BudgetUnit.USD
     per: tuple[str, ...]
     models: tuple[str, ...] = ()
     key: str = ""

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 
+from paymaster.accounting.budget_units import BudgetUnit
 from paymaster.errors import near
 
 PREFIX = "PAYMASTER_"
@@ -17,12 +18,15 @@ PREFIX = "PAYMASTER_"
 class Overrides:
     """Every setting outside the registry, None if it is not given. `origins` has the origin of each: `flag --budget-usd`.
 
-    `budget_usd` caps the batch if there is a `batch_id`, else the run, and replaces the file's budget per run; `rpm_limit` and `tpm_limit`
-    replace the file's for every model. `warnings` name unknown `PAYMASTER_…` variables.
+    `budget_usd`, `budget_tokens` and `budget_requests` cap the batch if there is a `batch_id`, else the run, and each replaces the file's
+    budget per run in its unit; `rpm_limit` and `tpm_limit` replace the file's for every model. `warnings` name unknown `PAYMASTER_…`
+    variables.
     """
 
     model_registry: str | None = None
     budget_usd: Decimal | None = None
+    budget_tokens: int | None = None
+    budget_requests: int | None = None
     rpm_limit: int | None = None
     tpm_limit: int | None = None
     hard_stop_on_budget: bool | None = None
@@ -35,11 +39,21 @@ class Overrides:
     origins: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
+    def budgets(self) -> list[tuple[BudgetUnit, str, Decimal | int]]:
+        """The budgets that are given: unit, setting, and dollars, tokens or requests."""
+        found = ((unit, name, getattr(self, name)) for unit, name in BUDGET_SETTINGS.items())
+        return [(unit, name, amount) for unit, name, amount in found if amount is not None]
+
+
+BUDGET_SETTINGS: Mapping[BudgetUnit, str] = {unit: f"budget_{unit}" for unit in BudgetUnit}
+"""The setting of a budget in each unit."""
 
 SETTINGS: Mapping[str, str] = {
     "model_registry": "The registry file.",
     "budget_usd": "Dollars that this run may spend (with a batch id: the whole batch, over all its processes). "
     "Hard unless the registry or PAYMASTER_HARD_STOP_ON_BUDGET sets it otherwise.",
+    "budget_tokens": "Tokens that this run may use, prompts and answers together; otherwise like --budget-usd.",
+    "budget_requests": "Requests that this run may send (attempts that may be billed); otherwise like --budget-usd.",
     "rpm_limit": "Requests per minute for every model, replacing the registry's.",
     "tpm_limit": "Tokens per minute for every model, replacing the registry's.",
     "hard_stop_on_budget": "Whether a call over budget is refused (true) or made and reported (false).",

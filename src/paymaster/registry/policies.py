@@ -6,10 +6,12 @@ from decimal import Decimal
 from typing import TypeVar
 
 from paymaster.accounting.account_names import BUDGET_DIMENSIONS
+from paymaster.accounting.budget_units import BudgetUnit
 from paymaster.accounting.money import cap_nanousd
+from paymaster.registry.budget_schema import short_budgets
 from paymaster.registry.models import Budget, Policy
 from paymaster.registry.overrides import Overrides, flag_of
-from paymaster.registry.schema import ModelSection, PolicySection, short_budgets
+from paymaster.registry.schema import ModelSection, PolicySection
 from paymaster.registry.sections import Written
 from paymaster.registry.yamltext import KeyPath, dotted
 
@@ -55,15 +57,15 @@ def override_policy(policy: Policy, origins: Mapping[str, str], overrides: Overr
     caller gives is hard, because it is meant to stop the run, and a budget in the file is soft.
     """
     found, origin = dict(origins), origins.get(_HARD, DEFAULT)
-    if overrides.budget_usd is not None:
-        found["budget_usd_per_run"] = overrides.origins["budget_usd"]
-        dimension = "run" if overrides.batch_id is None else "batch"
-        budgets = _with_overriding_budget(policy.budgets, overrides.budget_usd, dimension, overrides.origins["budget_usd"])
-        policy = replace(policy, budgets=budgets)
+    given = [(unit, amount, overrides.origins[name]) for unit, name, amount in overrides.budgets()]
+    dimension = "run" if overrides.batch_id is None else "batch"
+    for unit, amount, budget_origin in reversed(given):
+        found[f"budget_{unit}_per_run"] = budget_origin
+        policy = replace(policy, budgets=_with_overriding_budget(policy.budgets, unit, cap_of(unit, amount), dimension, budget_origin))
     if overrides.hard_stop_on_budget is not None:
         hard, origin = overrides.hard_stop_on_budget, overrides.origins[_HARD]
-    elif overrides.budget_usd is not None and origin.startswith(DEFAULT) and not policy.hard_stop_on_budget:
-        hard, origin = True, f"{DEFAULT} with {overrides.origins['budget_usd']}"
+    elif given and origin.startswith(DEFAULT) and not policy.hard_stop_on_budget:
+        hard, origin = True, f"{DEFAULT} with {given[0][2]}"
     else:
         hard = policy.hard_stop_on_budget
     return replace(policy, hard_stop_on_budget=hard), {**found, _HARD: origin}
@@ -73,14 +75,19 @@ def _or_default(value: T | None, default: T) -> T:
     return default if value is None else value
 
 
-def _with_overriding_budget(budgets: tuple[Budget, ...], usd: Decimal, dimension: str, origin: str) -> tuple[Budget, ...]:
-    """The overriding budget in path of the file's budget per run; other budgets stay.
+def cap_of(unit: BudgetUnit, amount: Decimal | int) -> int:
+    """A written amount as a cap: dollars in nano-dollars, tokens and requests as they are."""
+    return cap_nanousd(Decimal(amount)) if unit is BudgetUnit.USD else int(amount)
+
+
+def _with_overriding_budget(budgets: tuple[Budget, ...], unit: BudgetUnit, cap: int, dimension: str, origin: str) -> tuple[Budget, ...]:
+    """The overriding budget in place of the file's budget per run in the same unit; other budgets stay.
 
     With a batch id it is the batch's, shared by every process that names the batch, and also replaces the file's budget per batch.
     """
-    key = flag_of("budget_usd") if origin.startswith("flag") else origin.removeprefix("environment ")
-    others = tuple(budget for budget in budgets if budget.per not in {("run",), (dimension,)} or budget.models)
-    return (Budget(cap_nanousd=cap_nanousd(usd), per=(dimension,), key=key), *others)
+    key = flag_of(f"budget_{unit}") if origin.startswith("flag") else origin.removeprefix("environment ")
+    others = tuple(budget for budget in budgets if budget.per not in {("run",), (dimension,)} or budget.models or budget.unit is not unit)
+    return (Budget(cap=cap, unit=unit, per=(dimension,), key=key), *others)
 
 
 def budgets_of(
@@ -92,11 +99,13 @@ def budgets_of(
 
 def _budgets(section: ModelSection | PolicySection, path: KeyPath, names: Mapping[str, str], own: str | None) -> Iterator[Budget]:
     shown = path[1:] if path[0] == "model_registry" else path
-    for key, dimension, usd in short_budgets(section):
-        yield Budget(cap_nanousd=cap_nanousd(usd), per=_per([dimension], own), models=_only(own), key=dotted((*shown, key)))
+    for key, unit, dimension, amount in short_budgets(section):
+        yield Budget(cap=cap_of(unit, amount), unit=unit, per=_per([dimension], own), models=_only(own), key=dotted((*shown, key)))
     for index, budget in enumerate(section.budgets or ()):
         models = _only(own) or tuple(names[called] for called in budget.models or ())
-        yield Budget(cap_nanousd=cap_nanousd(budget.usd), per=_per(budget.per, own), models=models, key=dotted((*shown, "budgets", index)))
+        for unit, amount in budget.caps.items():
+            name = dotted((*shown, "budgets", index, *(() if unit is BudgetUnit.USD else (unit.value,))))
+            yield Budget(cap=cap_of(unit, amount), unit=unit, per=_per(budget.per, own), models=models, key=name)
 
 
 def _only(own: str | None) -> tuple[str, ...]:

@@ -7,8 +7,9 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from paymaster.errors import Problem, near
+from paymaster.registry.budget_schema import BudgetSection
 from paymaster.registry.price_schema import BaseSection, DatedPriceSection, PeakSection, ServiceTierSection, TierSection
-from paymaster.registry.schema import BudgetSection, TimeoutsSection
+from paymaster.registry.schema import TimeoutsSection
 from paymaster.registry.yamltext import Document, KeyPath, dotted
 
 # Keys of other tools, and what they are called here.
@@ -19,6 +20,9 @@ _OTHER_NAMES: Mapping[str, str] = {
     "requests_per_minute": "rpm", "tokens_per_minute": "tpm", "requests_per_day": "rpd", "concurrency": "max_parallel",
     "max_parallel_requests": "max_parallel", "input_cost_per_token": "usd_per_1m_input", "output_cost_per_token": "usd_per_1m_output",
     "budget_usd": "budget_usd_per_run", "max_budget": "budget_usd_per_run", "usd_per_run": "budget_usd_per_run",
+    "budget_tokens": "budget_tokens_per_run", "max_total_tokens": "budget_tokens_per_run", "tokens_per_run": "budget_tokens_per_run",
+    "token_budget": "budget_tokens_per_run", "budget_requests": "budget_requests_per_run", "max_requests": "budget_requests_per_run",
+    "request_budget": "budget_requests_per_run", "requests_per_run": "budget_requests_per_run", "max_calls": "budget_requests_per_run",
     "usd_per_month": "budget_usd_per_month", "usd_per_day": "budget_usd_per_day",
     "timeout": "timeouts", "headers": "extra_headers", "kwargs": "params", "model_kwargs": "params", "completion_kwargs": "params",
     "supports": "capabilities", "hard_stop": "hard_stop_on_budget", "fallback": "fallbacks", "chain": "fallback_chain",

@@ -3,12 +3,12 @@
 `paymaster schema` and the reference in docs/registry.md are made from these descriptions.
 """
 
-from decimal import Decimal
 from typing import Any, Literal
 
 from pydantic import Field
 
-from paymaster.registry.names import Capabilities, Dimensions, ProviderName
+from paymaster.registry.budget_schema import BudgetSection
+from paymaster.registry.names import Capabilities, ProviderName
 from paymaster.registry.price_schema import BaseSection, DatedPriceSection, PriceSection
 from paymaster.registry.values import (
     BaseUrl,
@@ -25,33 +25,10 @@ from paymaster.registry.values import (
     Share,
     Switch,
     Text,
+    Total,
     Usd,
     VariableNames,
 )
-
-BUDGET_PREFIX = "budget_usd_per_"
-
-
-def short_budgets(section: "ModelSection | PolicySection") -> list[tuple[str, str, Decimal]]:
-    """The budgets of a section in short form: key, dimension, dollars."""
-    amounts = ((key, getattr(section, key)) for key in type(section).model_fields if key.startswith(BUDGET_PREFIX))
-    return [(key, key.removeprefix(BUDGET_PREFIX), usd) for key, usd in amounts if usd is not None]
-
-
-class BudgetSection(BaseSection):
-    """A cap on money for each combination of the dimensions in `per`."""
-
-    usd: Usd = Field(description="The cap in dollars.", examples=[5])
-    per: Dimensions = Field(
-        description=(
-            "One budget for each of these: one or more of run, batch, instance (a task of a batch), user, key (of the gateway), model, "
-            "day, month (both UTC). `total` alone is one budget for all time."
-        ),
-        examples=[["run"], ["model", "day"]],
-    )
-    models: Names | None = Field(
-        None, description="Count only calls to these models, together. Default: all models.", examples=[["gpt-4o"]]
-    )
 
 
 class TimeoutsSection(BaseSection):
@@ -178,6 +155,12 @@ class ModelSection(PriceSection):
     budget_usd_per_run: Usd | None = Field(None, description="Dollars that one run may spend on this model.", examples=[2])
     budget_usd_per_day: Usd | None = Field(None, description="Dollars per day (UTC) on this model.")
     budget_usd_per_month: Usd | None = Field(None, description="Dollars per month (UTC) on this model.", examples=[100])
+    budget_tokens_per_run: Total | None = Field(None, description="Tokens that one run may use of this model.", examples=[500_000])
+    budget_tokens_per_day: Total | None = Field(None, description="Tokens of this model per day (UTC).")
+    budget_tokens_per_month: Total | None = Field(None, description="Tokens of this model per month (UTC).")
+    budget_requests_per_run: Total | None = Field(None, description="Requests that one run may send to this model.", examples=[100])
+    budget_requests_per_day: Total | None = Field(None, description="Requests to this model per day (UTC).")
+    budget_requests_per_month: Total | None = Field(None, description="Requests to this model per month (UTC).")
     budgets: list[BudgetSection] | None = Field(None, description="More budgets of this model.", examples=[[{"usd": 1, "per": "instance"}]])
     params: Params | None = Field(None, description="Default request parameters; the caller's own win.", examples=[{"temperature": 0.2}])
     timeouts: TimeoutsSection | None = Field(None, description="Time limits of one attempt.")
@@ -253,6 +236,18 @@ class PolicySection(BaseSection):
     budget_usd_per_user: Usd | None = Field(None, description="Dollars for one user.")
     budget_usd_per_day: Usd | None = Field(None, description="Dollars per day (UTC).")
     budget_usd_per_month: Usd | None = Field(None, description="Dollars per month (UTC).", examples=[200])
+    budget_tokens_per_run: Total | None = Field(None, description="Tokens for one run, prompts and answers together.", examples=[2_000_000])
+    budget_tokens_per_batch: Total | None = Field(None, description="Tokens for one batch.")
+    budget_tokens_per_instance: Total | None = Field(None, description="Tokens for one instance (a task of a batch).", examples=[300_000])
+    budget_tokens_per_user: Total | None = Field(None, description="Tokens for one user.")
+    budget_tokens_per_day: Total | None = Field(None, description="Tokens per day (UTC).")
+    budget_tokens_per_month: Total | None = Field(None, description="Tokens per month (UTC).")
+    budget_requests_per_run: Total | None = Field(None, description="Requests for one run: attempts that may be billed.", examples=[500])
+    budget_requests_per_batch: Total | None = Field(None, description="Requests for one batch.")
+    budget_requests_per_instance: Total | None = Field(None, description="Requests for one instance (a task of a batch).", examples=[75])
+    budget_requests_per_user: Total | None = Field(None, description="Requests for one user.")
+    budget_requests_per_day: Total | None = Field(None, description="Requests per day (UTC).")
+    budget_requests_per_month: Total | None = Field(None, description="Requests per month (UTC).")
     budgets: list[BudgetSection] | None = Field(
         None, description="Any other budget.", examples=[[{"usd": 50, "per": ["model", "day"], "models": ["gpt-4o"]}]]
     )
@@ -260,7 +255,7 @@ class PolicySection(BaseSection):
         None,
         description=(
             "true: a call over budget is refused. false (the default): it is made, and the log says by how much the budget is exceeded. "
-            "A budget given by --budget-usd or PAYMASTER_BUDGET_USD is hard unless this is false."
+            "A budget given by --budget-usd, --budget-tokens, --budget-requests or their variables is hard unless this is false."
         ),
         examples=[True],
     )

@@ -8,7 +8,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from paymaster.errors import Problem, RegistryInvalid
-from paymaster.registry.values import Count, Switch, Text, Usd
+from paymaster.registry.values import Count, Switch, Text, Total, Usd
 
 
 class _Settings(BaseSettings):
@@ -16,6 +16,8 @@ class _Settings(BaseSettings):
 
     model_registry: Text | None = None
     budget_usd: Usd | None = None
+    budget_tokens: Total | None = None
+    budget_requests: Total | None = None
     rpm_limit: Count | None = None
     tpm_limit: Count | None = None
     hard_stop_on_budget: Switch | None = None

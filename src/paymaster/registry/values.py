@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from pydantic import BeforeValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from paymaster.accounting.bounds import COUNT_FIELDS, LARGEST_BUDGET_USD, LARGEST_LIMIT, LARGEST_RATE, MOST_SECONDS
+from paymaster.accounting.bounds import COUNT_FIELDS, LARGEST_BUDGET_USD, LARGEST_LIMIT, LARGEST_RATE, LARGEST_TOTAL, MOST_SECONDS
 from paymaster.accounting.prices.rates import in_utc
 from paymaster.registry.secrets import REFERENCE, SECRET_HEADERS, VARIABLE_NAME, looks_like_a_secret, names_a_secret, shown
 
@@ -213,6 +213,9 @@ NAMES_SCHEMA = WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "
 read_usd = _number_between(0, LARGEST_BUDGET_USD, "an amount in dollars, 0 or more")
 """An amount of dollars, as a registry and a flag have it."""
 
+read_total = _whole(0, LARGEST_TOTAL, "a whole number, 0 or more")
+"""An amount of tokens or requests, as a registry and a flag have it."""
+
 _rate = _number_between(0, LARGEST_RATE, "a price in dollars, 0 or more")
 _fee = _number_between(0, 1_000, "a fee in dollars, 0 or more")
 _factor = _number_between(Decimal("0.0001"), 1_000, "a factor above 0")
@@ -220,6 +223,7 @@ _seconds = _number_between(Decimal("0.001"), MOST_SECONDS, "a time in seconds, a
 _share = _number_between(Decimal("0.01"), 1, "a share between 0.01 and 1")
 
 Usd: TypeAlias = Annotated[Decimal, BeforeValidator(read_usd), _number_schema("number", 0)]
+Total: TypeAlias = Annotated[int, BeforeValidator(read_total), _number_schema("integer", 0)]
 Rate: TypeAlias = Annotated[Decimal, BeforeValidator(_rate), _number_schema("number", 0)]
 Fee: TypeAlias = Annotated[Decimal, BeforeValidator(_fee), _number_schema("number", 0)]
 Factor: TypeAlias = Annotated[Decimal, BeforeValidator(_factor), _number_schema("number", 0)]

@@ -1,22 +1,24 @@
 """Which budgets a call falls under, and which of them a balance has passed; pure."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from paymaster.accounting.account_names import budget_account
 from paymaster.accounting.accounts import Balance, Change, Charge
+from paymaster.accounting.budget_units import KIND_OF_UNIT, BudgetUnit
 from paymaster.registry.models import Budget, Model, Policy
 from paymaster.scope import Scope
 
 
 @dataclass(frozen=True, slots=True)
-class MoneyAccount:
-    """A budget that this call falls under: the ledger's account, its cap in nano-dollars and the registry key that says so."""
+class BudgetAccount:
+    """A budget that this call falls under: the ledger's account, its cap in nano-dollars, tokens or requests, and its registry key."""
 
     account: str
-    cap_nanousd: int
+    cap: int
     key: str
+    unit: BudgetUnit = BudgetUnit.USD
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,30 +26,31 @@ class Crossing:
     """What a change of settled spend crossed: the highest share of `warn_at`, if any, and by how much the cap is passed."""
 
     account: str
-    spent_nanousd: int
-    cap_nanousd: int
+    unit: BudgetUnit
+    spent: int
+    cap: int
     percent: int | None
-    over_nanousd: int
+    over: int
 
 
 @dataclass(frozen=True, slots=True)
 class BudgetsLeft:
-    """What a call leaves: of the budget with the least left (below zero: by how much it is over), and the budgets that are passed."""
+    """What a call leaves of the budget with the least left in each unit (below zero: by how much it is over); and the passed budgets."""
 
-    left_nanousd: int | None = None
+    by_unit: Mapping[BudgetUnit, int] = field(default_factory=dict)
     over: tuple[str, ...] = ()
 
 
-def money_accounts(model: Model, policy: Policy, scope: Scope, now_ms: int) -> list[MoneyAccount]:
+def budget_accounts(model: Model, policy: Policy, scope: Scope, now_ms: int) -> list[BudgetAccount]:
     """Every budget that a call to `model` falls under, one account each; of two budgets on one account the smaller cap counts."""
-    smallest: dict[str, MoneyAccount] = {}
+    smallest: dict[str, BudgetAccount] = {}
     for budget in (*policy.budgets, *model.budgets):
         if budget.models and model.name not in budget.models:
             continue
         name = account_name(budget, model.name, scope, now_ms)
         known = smallest.get(name)
-        if known is None or budget.cap_nanousd < known.cap_nanousd:
-            smallest[name] = MoneyAccount(name, budget.cap_nanousd, budget.key)
+        if known is None or budget.cap < known.cap:
+            smallest[name] = BudgetAccount(name, budget.cap, budget.key, budget.unit)
     return list(smallest.values())
 
 
@@ -67,7 +70,8 @@ def account_name(budget: Budget, model: str, scope: Scope, now_ms: int) -> str:
         "day": today,
         "month": today[:7],
     }
-    return budget_account({dimension: values[dimension] for dimension in budget.per}, budget.models, _owner(budget, scope))
+    per = {dimension: values[dimension] for dimension in budget.per}
+    return budget_account(per, budget.models, _owner(budget, scope), kind=KIND_OF_UNIT[budget.unit])
 
 
 def _owner(budget: Budget, scope: Scope) -> str | None:
@@ -82,9 +86,9 @@ def _owner(budget: Budget, scope: Scope) -> str | None:
     return scope.user if any(scope.own_names & named_by.get(dimension, set()) for dimension in budget.per) else None
 
 
-def over_budget(money: Sequence[MoneyAccount], charges: Sequence[Charge], balances: Sequence[Balance]) -> tuple[str, ...]:
+def over_budget(budgets: Sequence[BudgetAccount], charges: Sequence[Charge], balances: Sequence[Balance]) -> tuple[str, ...]:
     """The budgets whose cap an admitted hold passes, as soft budgets allow."""
-    caps = {budget.account: budget.cap_nanousd for budget in money}
+    caps = {budget.account: budget.cap for budget in budgets}
     return tuple(
         charge.account
         for charge, balance in zip(charges, balances, strict=False)  # an unbooked hold has no balances
@@ -93,7 +97,11 @@ def over_budget(money: Sequence[MoneyAccount], charges: Sequence[Charge], balanc
 
 
 def budgets_left(
-    money: Sequence[MoneyAccount], charges: Sequence[Charge], balances: Sequence[Balance], actual: Sequence[int], changes: Sequence[Change]
+    budgets: Sequence[BudgetAccount],
+    charges: Sequence[Charge],
+    balances: Sequence[Balance],
+    actual: Sequence[int],
+    changes: Sequence[Change],
 ) -> BudgetsLeft:
     """What an attempt leaves of these budgets: by the changes of its settlement, else by the balances of its admission.
 
@@ -102,18 +110,30 @@ def budgets_left(
     admitted = zip(charges, balances, actual, strict=False)  # an unbooked hold has no balances
     spent = {charge.account: balance.total - charge.amount + amount for charge, balance, amount in admitted}
     spent |= {change.account: change.after for change in changes}
-    left = {budget.account: budget.cap_nanousd - spent[budget.account] for budget in money if budget.account in spent}
-    return BudgetsLeft(min(left.values(), default=None), tuple(account for account, rest in left.items() if rest < 0))
+    left = [(budget, budget.cap - spent[budget.account]) for budget in budgets if budget.account in spent]
+    tightest = {budget.unit: rest for budget, rest in tightest_by_unit(left)}
+    return BudgetsLeft(tightest, tuple(budget.account for budget, rest in left if rest < 0))
 
 
-def crossings(money: Sequence[MoneyAccount], changes: Sequence[Change], warn_at_percent: Sequence[int]) -> Iterator[Crossing]:
+def tightest_by_unit(left: Iterable[tuple[BudgetAccount, int]]) -> list[tuple[BudgetAccount, int]]:
+    """Of each unit, the budget with the least left: dollars, then tokens, then requests."""
+    found: dict[BudgetUnit, tuple[BudgetAccount, int]] = {}
+    for budget, rest in left:
+        known = found.get(budget.unit)
+        if known is None or rest < known[1]:
+            found[budget.unit] = (budget, rest)
+    return [found[unit] for unit in BudgetUnit if unit in found]
+
+
+def crossings(budgets: Sequence[BudgetAccount], changes: Sequence[Change], warn_at_percent: Sequence[int]) -> Iterator[Crossing]:
     """The shares and caps of these budgets that the changes of their settled spend crossed."""
-    caps = {budget.account: budget.cap_nanousd for budget in money}
+    by_account = {budget.account: budget for budget in budgets}
     for change in changes:
-        cap = caps.get(change.account)
-        if cap is None:
+        budget = by_account.get(change.account)
+        if budget is None:
             continue
+        cap = budget.cap
         percent = max((share for share in warn_at_percent if change.before * 100 < share * cap <= change.after * 100), default=None)
-        over_nanousd = max(0, change.after - cap) if change.after > change.before else 0
-        if percent is not None or over_nanousd:
-            yield Crossing(change.account, change.after, cap, percent, over_nanousd)
+        over = max(0, change.after - cap) if change.after > change.before else 0
+        if percent is not None or over:
+            yield Crossing(change.account, budget.unit, change.after, cap, percent, over)

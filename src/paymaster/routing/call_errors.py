@@ -3,13 +3,14 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from paymaster.accounting.account_names import BREAKER, MONEY, PARALLEL, PAUSE, PROBE, parse
+from paymaster.accounting.account_names import BREAKER, PARALLEL, PAUSE, PROBE, parse
 from paymaster.accounting.accounts import Refused, Shortfall
+from paymaster.accounting.budget_units import BudgetUnit, format_amount, unit_of
 from paymaster.accounting.money import format_usd
 from paymaster.accounting.records import AttemptRecord
 from paymaster.errors import BudgetExceeded, KeyMissing, LimitReached, NoModelAvailable, NoModelFits, PaymasterError, PromptSize
 from paymaster.routing import breaker
-from paymaster.routing.budgets import MoneyAccount
+from paymaster.routing.budgets import BudgetAccount
 from paymaster.routing.failures import Failure, needs_operator
 from paymaster.routing.interruptions import describe_charge
 from paymaster.routing.planning import Candidate, SkipCause, Skipped
@@ -21,7 +22,7 @@ class BudgetRefusal:
     """A candidate that a budget can't pay for."""
 
     candidate: Candidate
-    money: MoneyAccount
+    budget: BudgetAccount
     shortfall: Shortfall
 
 
@@ -54,22 +55,17 @@ def describe_limit(shortfall: Shortfall) -> str:
         return breaker.describe(charge.account, balance)
     if kind == PARALLEL:
         return f"{balance.held} calls under way, as many at once as the provider seems to take"
-    if kind == MONEY:
-        return (
-            f"budget {charge.account}: {format_usd(balance.settled)} spent and {format_usd(balance.held)} held of "
-            f"{format_usd(charge.cap or 0)}, {format_usd(charge.amount)} needed"
-        )
+    if (unit := unit_of(charge.account)) is not None:
+        settled, held, cap, needed = (format_amount(n, unit) for n in (balance.settled, balance.held, charge.cap or 0, charge.amount))
+        return f"budget {charge.account}: {settled} spent and {held} held of {cap}, {needed} needed"
     return f"{charge.account}: {balance.total} of {charge.cap} used, {charge.amount} needed"
 
 
 def describe_budget(refusal: BudgetRefusal) -> str:
     """One sentence about a budget that can't pay."""
-    shortfall = refusal.shortfall
-    return (
-        f"{refusal.money.key or refusal.money.account} = {format_usd(refusal.money.cap_nanousd)} can't pay for this call: "
-        f"{format_usd(shortfall.balance.settled)} spent, {format_usd(shortfall.balance.held)} held, "
-        f"{format_usd(shortfall.charge.amount)} needed"
-    )
+    budget, balance, needed = refusal.budget, refusal.shortfall.balance, refusal.shortfall.charge.amount
+    cap, spent, held, asked = (format_amount(n, budget.unit) for n in (budget.cap, balance.settled, balance.held, needed))
+    return f"{budget.key or budget.account} = {cap} can't pay for this call: {spent} spent, {held} held, {asked} needed"
 
 
 def describe_wait(refused: Refused | None, patience_ms: int) -> str:
@@ -184,18 +180,30 @@ def _unattempted(skipped: Sequence[Skipped], records: Sequence[AttemptRecord]) -
 
 
 def _budget_error(refusal: BudgetRefusal, lines: Iterable[str]) -> BudgetExceeded:
-    shortfall, money = refusal.shortfall, refusal.money
+    shortfall, budget = refusal.shortfall, refusal.budget
     balance = shortfall.balance
     less = "ask for fewer output tokens" if refusal.candidate.output_tokens else "send less at once"
     if lowered_by := refusal.candidate.work.lowered_by:
         less = f"lower what is held for what the provider runs by itself ({', '.join(lowered_by)} of {refusal.candidate.model.name})"
     listed = "\n".join(f"  {line}" for line in lines)
     return BudgetExceeded(
-        f"budget reached: {describe_budget(refusal)} (account {money.account})\n{listed}",
-        account=money.account,
-        cap_nanousd=money.cap_nanousd,
-        spent_nanousd=balance.settled,
-        held_nanousd=balance.held,
-        needed_nanousd=shortfall.charge.amount,
-        advice=f"Raise {money.key or 'the budget'}, {less}, or end the fallback chain with a free model.",
+        f"budget reached: {describe_budget(refusal)} (account {budget.account})\n{listed}",
+        account=budget.account,
+        unit=budget.unit.value,
+        cap=budget.cap,
+        spent=balance.settled,
+        held=balance.held,
+        needed=shortfall.charge.amount,
+        advice=_budget_advice(budget, less),
     )
+
+
+def _budget_advice(budget: BudgetAccount, less: str) -> str:
+    key = budget.key or "the budget"
+    match budget.unit:
+        case BudgetUnit.USD:
+            return f"Raise {key}, {less}, or end the fallback chain with a free model."
+        case BudgetUnit.TOKENS:
+            return f"Raise {key}, or {less}."
+        case _:
+            return f"Raise {key}."

@@ -1,6 +1,6 @@
 """What a call charges at its admission, with what each charge stands for. Pure; knows the limits of a candidate and no ledger."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import TypedDict
 
@@ -15,6 +15,7 @@ from paymaster.accounting.account_names import (
     account_of,
 )
 from paymaster.accounting.accounts import Balance, Charge
+from paymaster.accounting.budget_units import BudgetUnit
 from paymaster.registry.models import Limits
 from paymaster.routing.adaptive_concurrency import concurrency_charges
 from paymaster.routing.breaker import admission_charges, openings_charge, reason_charges
@@ -32,6 +33,8 @@ class ChargeKind(StrEnum):
     """What a charge of a call stands for."""
 
     MONEY = "money"
+    BUDGET_TOKENS = "budget_tokens"
+    BUDGET_REQUESTS = "budget_requests"
     REQUESTS = "requests"
     TOKENS = "tokens"
     INPUT_TOKENS = "input_tokens"
@@ -57,10 +60,21 @@ class WaitMemory(StrEnum):
     ASKED = "asked"
 
 
+_KIND_OF_UNIT: Mapping[BudgetUnit, ChargeKind] = {
+    BudgetUnit.USD: ChargeKind.MONEY,
+    BudgetUnit.TOKENS: ChargeKind.BUDGET_TOKENS,
+    BudgetUnit.REQUESTS: ChargeKind.BUDGET_REQUESTS,
+}
+BUDGET_KINDS = frozenset(_KIND_OF_UNIT.values())
+"""The charges that are budgets, in whatever unit."""
+
+
 class Remaining(TypedDict):
     """What a call leaves of the budget that ends first and of the tightest limits per minute, as events carry it; None without a cap."""
 
     budget_left_nanousd: int | None
+    budget_left_tokens: int | None
+    budget_left_requests: int | None
     requests_left: int | None
     requests_cap: int | None
     tokens_left: int | None
@@ -83,8 +97,8 @@ def charges(
     """
     model = candidate.model
     kinds = [
-        (ChargeKind.MONEY, Charge(budget.account, candidate.held_nanousd, budget.cap_nanousd if enforce_money else None))
-        for budget in candidate.money
+        (_KIND_OF_UNIT[budget.unit], Charge(budget.account, held_for(candidate, budget.unit), budget.cap if enforce_money else None))
+        for budget in candidate.budgets
     ]
     kinds.append((ChargeKind.PAUSE, Charge(account_of(PAUSE, model.name), 0, 0, 0)))
     if memory is not WaitMemory.NONE:
@@ -106,10 +120,21 @@ def charges(
     return kinds
 
 
+def held_for(candidate: Candidate, unit: BudgetUnit) -> int:
+    """What a budget in this unit is charged at the admission: the most that the attempt may come to."""
+    match unit:
+        case BudgetUnit.USD:
+            return candidate.held_nanousd
+        case BudgetUnit.TOKENS:
+            return candidate.held_tokens
+        case _:
+            return 1
+
+
 def _windows(candidate: Candidate, subject: str, limits: Limits) -> list[tuple[ChargeKind, Charge]]:
     """The rate limits of a model, or of a caller, as charges."""
     minute, day = MINUTE_MS + WINDOW_MARGIN_MS, DAY_MS + WINDOW_MARGIN_MS
-    prompt, output = candidate.prompt.tokens, candidate.output_tokens * candidate.choices
+    prompt, output = candidate.prompt.tokens, candidate.held_tokens - candidate.prompt.tokens
     windows = (
         (ChargeKind.REQUESTS, REQUESTS, 1, limits.rpm, minute),
         (ChargeKind.REQUESTS, REQUESTS_PER_DAY, 1, limits.rpd, day),
@@ -135,9 +160,11 @@ def remaining(
         rest = charge.cap - balance.total + (0 if actual is None else charge.amount - actual[index])
         if kind not in left or rest < left[kind][0]:
             left[kind] = (rest, charge.cap)
-    budget, requests, tokens = (left.get(kind) for kind in _SHOWN)
+    usd, budget_tokens, budget_requests, requests, tokens = (left.get(kind) for kind in _SHOWN)
     return {
-        "budget_left_nanousd": None if budget is None else max(0, budget[0]),
+        "budget_left_nanousd": None if usd is None else max(0, usd[0]),
+        "budget_left_tokens": None if budget_tokens is None else max(0, budget_tokens[0]),
+        "budget_left_requests": None if budget_requests is None else max(0, budget_requests[0]),
         "requests_left": None if requests is None else max(0, requests[0]),
         "requests_cap": None if requests is None else requests[1],
         "tokens_left": None if tokens is None else max(0, tokens[0]),
@@ -145,4 +172,4 @@ def remaining(
     }
 
 
-_SHOWN = (ChargeKind.MONEY, ChargeKind.REQUESTS, ChargeKind.TOKENS)
+_SHOWN = (ChargeKind.MONEY, ChargeKind.BUDGET_TOKENS, ChargeKind.BUDGET_REQUESTS, ChargeKind.REQUESTS, ChargeKind.TOKENS)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from paymaster.accounting.account_names import PARALLEL, PROBE, SLOTS, is_money, key_of, parse
+from paymaster.accounting.account_names import PARALLEL, PROBE, SLOTS, is_budget, is_money, key_of, parse
 from paymaster.accounting.accounts import EndedHolder
 from paymaster.accounting.money import format_usd
 from paymaster.accounting.process_names import process_number
@@ -14,7 +14,7 @@ _BLOCKING = frozenset({SLOTS, PARALLEL, PROBE})
 
 
 def blocking(holders: Iterable[EndedHolder], is_wanted: Callable[[str], bool]) -> tuple[EndedHolder, ...]:
-    """The holders with what they hold on wanted accounts that others wait for: money and slots. What counts in a window stays in it."""
+    """The holders with what they hold on wanted accounts that others wait for: budgets and slots. What counts in a window stays in it."""
     return tuple(holder._replace(held=held) for holder in holders if (held := _blocking(holder, is_wanted)))
 
 
@@ -22,7 +22,7 @@ def _blocking(holder: EndedHolder, is_wanted: Callable[[str], bool]) -> dict[str
     return {
         account: amount
         for account, amount in holder.held.items()
-        if amount and (is_money(account) or parse(account).kind in _BLOCKING) and is_wanted(account)
+        if amount and (is_budget(account) or parse(account).kind in _BLOCKING) and is_wanted(account)
     }
 
 
@@ -77,7 +77,7 @@ def _money_nanousd(holder: EndedHolder) -> int:
 
 def _calls(holder: EndedHolder) -> int:
     """Each call has one slot of its model, beside any of its caller."""
-    slots = (amount for account, amount in holder.held.items() if not is_money(account) and _is_slot(account))
+    slots = (amount for account, amount in holder.held.items() if _is_slot(account))
     return sum(slots) or holder.holds
 
 

@@ -1,14 +1,17 @@
 """What a refused hold means for a call: another attempt at it, going on over a soft budget, skipping the model, or waiting. Pure."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from paymaster.accounting.account_names import PAUSE, account_of
 from paymaster.accounting.accounts import Refused, Shortfall
+from paymaster.accounting.budget_units import BudgetUnit
 from paymaster.routing import breaker
+from paymaster.routing.budgets import BudgetAccount
 from paymaster.routing.call_errors import BudgetRefusal, describe_budget, describe_limit, describe_operator_needed, describe_wait
 from paymaster.routing.exhaustion import is_exhausted, without_memory
-from paymaster.routing.planning import Candidate, SkipCause, Skipped, lowered_to
+from paymaster.routing.planning import Candidate, SkipCause, Skipped, lowered_to, lowered_to_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,16 +69,13 @@ def on_refusal(candidate: Candidate, refused: Refused, *, enforce_money: bool, m
     if (needed := breaker.operator_needed(refused)) is not None:
         detail = describe_operator_needed(needed)
         return Hopeless(Skipped(candidate.model.name, SkipCause.PAUSED, detail, failure=needed.kind))
-    caps = {budget.account: budget for budget in candidate.money} if enforce_money else {}
-    money = [shortfall for shortfall in refused.shortfalls if shortfall.charge.account in caps]
-    hopeless = [shortfall for shortfall in money if not shortfall.waiting_helps]
-    if money and not candidate.hard and not hopeless:
+    caps = {budget.account: budget for budget in candidate.budgets} if enforce_money else {}
+    short = [shortfall for shortfall in refused.shortfalls if shortfall.charge.account in caps]
+    hopeless = [shortfall for shortfall in short if not shortfall.waiting_helps]
+    if short and not candidate.hard and not hopeless:
         return GoOnOverBudget()
-    if hopeless and candidate.hard:
-        room_nanousd = min(short.charge.cap - short.balance.settled for short in hopeless if short.charge.cap is not None)
-        lowered = lowered_to(candidate, room_nanousd, min_output_tokens)
-        if lowered is not None and lowered.held_nanousd < candidate.held_nanousd:
-            return Lowered(lowered)
+    if hopeless and candidate.hard and (lowered := _lowered(candidate, hopeless, caps, min_output_tokens)) is not None:
+        return Lowered(lowered)
     if hopeless:
         refusal = BudgetRefusal(candidate, caps[hopeless[0].charge.account], hopeless[0])
         return SkipModel(Skipped(candidate.model.name, SkipCause.BUDGET, describe_budget(refusal)), hopeless[0], refusal)
@@ -83,6 +83,20 @@ def on_refusal(candidate: Candidate, refused: Refused, *, enforce_money: bool, m
         if not shortfall.waiting_helps:
             return SkipModel(Skipped(candidate.model.name, SkipCause.LIMIT, describe_limit(shortfall)), shortfall)
     return WaitFor(refused.shortfalls[0].charge.account)
+
+
+def _lowered(
+    candidate: Candidate, hopeless: Sequence[Shortfall], caps: Mapping[str, BudgetAccount], min_output_tokens: int
+) -> Candidate | None:
+    """The candidate with as much output as all these budgets can pay for; None if that is too little, or if less output does not help."""
+    lowered: Candidate | None = candidate
+    for short in hopeless:
+        room, unit = (short.charge.cap or 0) - short.balance.settled, caps[short.charge.account].unit
+        if lowered is None or unit is BudgetUnit.REQUESTS:
+            return None
+        lower = lowered_to if unit is BudgetUnit.USD else lowered_to_tokens
+        lowered = lower(lowered, room, min_output_tokens)
+    return lowered if lowered is not None and lowered.output_tokens < candidate.output_tokens else None
 
 
 def waits_too_long(model: str, refused: Refused, now_ms: int, give_up_at_ms: int, *, has_fallback: bool) -> bool:

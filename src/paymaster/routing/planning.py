@@ -8,13 +8,14 @@ from typing import NamedTuple
 
 from paymaster.accounting.account_names import key_subject
 from paymaster.accounting.bounds import LARGEST_CALL_NANOUSD
+from paymaster.accounting.budget_units import BudgetUnit
 from paymaster.accounting.money import format_usd
 from paymaster.accounting.prices.price import HOLD_HORIZON, PLAIN_TERMS, Price, RequestTerms, UnknownTier
 from paymaster.accounting.tokens.counter import PromptCount
 from paymaster.errors import PromptSize
 from paymaster.operations import Operation
 from paymaster.registry.models import Limits, Model, Policy, Registry
-from paymaster.routing.budgets import MoneyAccount, money_accounts
+from paymaster.routing.budgets import BudgetAccount, budget_accounts
 from paymaster.routing.chains import chain
 from paymaster.routing.embedding import input_size, too_long, too_many, wrong_kind, wrong_space
 from paymaster.routing.failures import FailureKind
@@ -87,7 +88,7 @@ class Candidate:
     choices: int
     held_nanousd: int
     translation: Translation
-    money: tuple[MoneyAccount, ...] = ()
+    budgets: tuple[BudgetAccount, ...] = ()
     hard: bool = False
     lowered_from_tokens: int | None = None
     lowered_by: Lowering | None = None
@@ -109,6 +110,12 @@ class Candidate:
     def basis(self) -> Basis:
         """What the hold is computed from, all but the output."""
         return basis_of(self.prices, self.prompt.tokens, self.choices, self.translation.cache_control, self.hold_at, self.terms, self.work)
+
+    @property
+    def held_tokens(self) -> int:
+        """The most tokens that the attempt may use: all that is read, and the largest output of every choice."""
+        prompt_tokens = max(self.prompt.tokens, *(other.prompt_tokens for other in self.work.others), 0)
+        return prompt_tokens + self.work.reads_tokens + self.output_tokens * self.choices
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,12 +218,13 @@ def _assess(asked: _Asked, model: Model, missing_key: str | None, level: int) ->
     if isinstance(fit, Skipped):
         return fit
     prompt, limit = fit
-    money = tuple(money_accounts(model, policy, scope, now_ms))
-    hard = policy.hard_stop_on_budget and bool(money)
+    budgets = tuple(budget_accounts(model, policy, scope, now_ms))
+    hard = policy.hard_stop_on_budget and bool(budgets)
+    units = {budget.unit for budget in budgets}
     at = datetime.fromtimestamp(now_ms / 1000, UTC)
     longest = timedelta(milliseconds=longest_ms)
     prices, hold_at = model.prices_within(at, at + longest), at if longest <= HOLD_HORIZON else None
-    if hard and not prices:
+    if hard and not prices and BudgetUnit.USD in units:
         return Skipped(model.name, SkipCause.UNPRICED, unpriced_detail(model))
     if (forbidden := forbidden_model(request.tools, translation.params, model, registry)) is not None:
         return Skipped(model.name, SkipCause.PARAMETER, forbidden)
@@ -232,8 +240,8 @@ def _assess(asked: _Asked, model: Model, missing_key: str | None, level: int) ->
             model=model,
             prompt=prompt,
             output_tokens=limit.tokens,
-            # Another model that answers may write more by itself.
-            limit_sent=limit.sent or bool(work.others),
+            # Another model that answers may write more by itself. A free one's own limit is trusted only while nothing is counted.
+            limit_sent=limit.sent or bool(work.others) or (hard and BudgetUnit.TOKENS in units and limit.tokens > 0),
             choices=choices,
             held_nanousd=most_nanousd(
                 basis_of(prices, prompt.tokens, choices, translation.cache_control, hold_at, terms, work), limit.tokens
@@ -241,7 +249,7 @@ def _assess(asked: _Asked, model: Model, missing_key: str | None, level: int) ->
             translation=capped(translation, model, prices, work, at) if hard else translation,
             lowered_from_tokens=limit.lowered_from_tokens,
             lowered_by=None if limit.lowered_from_tokens is None else Lowering.WINDOW,
-            money=money,
+            budgets=budgets,
             hard=hard,
             at=at,
             terms=terms,
@@ -372,8 +380,17 @@ def lowered_to(candidate: Candidate, room_nanousd: int, min_output_tokens: int, 
     """The candidate with the largest output that `room_nanousd` pays for; None if that is less than `min_output_tokens`."""
     if not candidate.prices:
         return None
-    affordable = affordable_tokens(candidate.basis, room_nanousd)
-    output_tokens = min(affordable, candidate.output_tokens)
+    return _shortened(candidate, affordable_tokens(candidate.basis, room_nanousd), min_output_tokens, by)
+
+
+def lowered_to_tokens(candidate: Candidate, room_tokens: int, min_output_tokens: int) -> Candidate | None:
+    """The candidate with the largest output that fits into `room_tokens` beside what is read; None if that is less than the minimum."""
+    affordable = (room_tokens - candidate.held_tokens) // candidate.choices + candidate.output_tokens
+    return _shortened(candidate, affordable, min_output_tokens, Lowering.BUDGET)
+
+
+def _shortened(candidate: Candidate, most_output_tokens: int, min_output_tokens: int, by: Lowering) -> Candidate | None:
+    output_tokens = min(most_output_tokens, candidate.output_tokens)
     if output_tokens < min(min_output_tokens, candidate.output_tokens):
         return None
     return with_output_limit(candidate, output_tokens, by)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from paymaster.accounting.account_names import PAUSE, account_of
 from paymaster.accounting.accounts import Balance, Charge, Held, Hold, Post, Settlement
 from paymaster.accounting.bounds import LARGEST_CALL_NANOUSD
+from paymaster.accounting.budget_units import BudgetUnit
 from paymaster.accounting.corrections import Correction
 from paymaster.accounting.money import format_usd
 from paymaster.accounting.prices.price import Cost, Price, PriceOfModel, UnknownCost, cost
@@ -240,9 +241,10 @@ def circuit_pause_ms(attempt: PlannedAttempt, held: Held, failure: Failure, back
 
 
 def costs(candidate: Candidate, failure: Failure) -> bool:
-    """Whether the attempt may have cost something."""
+    """Whether the attempt may have cost something, in dollars or of a budget in tokens or requests."""
     price = candidate.price
-    return may_cost(failure, is_free=price is not None and price.is_free)
+    counted = any(budget.unit is not BudgetUnit.USD for budget in candidate.budgets)
+    return may_cost(failure, is_free=price is not None and price.is_free and not counted)
 
 
 def circuit_posts(
@@ -285,7 +287,9 @@ def _actual(kind: ChargeKind, held: int, ended: Ended, cost_nanousd: int) -> int
             return cost_nanousd
         case ChargeKind.REQUESTS:
             return 0 if unsent else held
-        case ChargeKind.TOKENS | ChargeKind.INPUT_TOKENS | ChargeKind.OUTPUT_TOKENS:
+        case ChargeKind.BUDGET_REQUESTS:
+            return 0 if ended.failure is not None and ended.failure.billed is Billed.NO else held
+        case ChargeKind.BUDGET_TOKENS | ChargeKind.TOKENS | ChargeKind.INPUT_TOKENS | ChargeKind.OUTPUT_TOKENS:
             if ended.failure is not None and ended.failure.billed is Billed.NO:
                 return 0
             return _tokens(kind, _counted(ended), held)

@@ -12,6 +12,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from paymaster.accounting.budget_units import BudgetUnit
 from paymaster.accounting.money import NANOUSD_PER_USD
 from paymaster.registry.models import Registry
 from paymaster.routing.breaker import State
@@ -51,6 +52,11 @@ def _budgets(status: LedgerStatus, now_ms: int) -> Iterator[Metric]:
     accounts = GaugeMetricFamily("paymaster_budget_accounts", "Budgets of this kind that were ever charged.", labels=labels)
     spent = GaugeMetricFamily("paymaster_budget_spent_usd", "Settled on the budgets of this kind, in US dollars.", labels=labels)
     held = GaugeMetricFamily("paymaster_budget_held_usd", "Held by open calls, in US dollars.", labels=labels)
+    counted = {
+        (unit, state): GaugeMetricFamily(f"paymaster_budget_{state}_{unit}", f"{words}, in {unit}.", labels=labels)
+        for unit in (BudgetUnit.TOKENS, BudgetUnit.REQUESTS)
+        for state, words in (("spent", "Settled on the budgets of this kind"), ("held", "Held by open calls"))
+    }
     fullest = GaugeMetricFamily(
         "paymaster_budget_fullest_ratio",
         "Spent and held of the cap, of the fullest budget of this kind; runs, batches and instances count while they have open calls.",
@@ -59,11 +65,15 @@ def _budgets(status: LedgerStatus, now_ms: int) -> Iterator[Metric]:
     for kind in sorted(current, key=attrgetter("kind", "model")):
         names = (kind.kind, kind.model)
         accounts.add_metric(names, kind.accounts)
-        spent.add_metric(names, kind.spent_nanousd / NANOUSD_PER_USD)
-        held.add_metric(names, kind.held_nanousd / NANOUSD_PER_USD)
+        if kind.unit is BudgetUnit.USD:
+            spent.add_metric(names, kind.spent / NANOUSD_PER_USD)
+            held.add_metric(names, kind.held / NANOUSD_PER_USD)
+        else:
+            counted[kind.unit, "spent"].add_metric(names, kind.spent)
+            counted[kind.unit, "held"].add_metric(names, kind.held)
         if kind.fullest_ppm is not None:
             fullest.add_metric(names, kind.fullest_ppm / 1_000_000)
-    yield from (accounts, spent, held, fullest)
+    yield from (accounts, spent, held, *counted.values(), fullest)
 
 
 def _limits(status: LedgerStatus) -> Iterator[Metric]:

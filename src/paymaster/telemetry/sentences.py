@@ -4,7 +4,8 @@ import logging
 from collections.abc import Mapping
 from typing import assert_never
 
-from paymaster.accounting.account_names import BREAKER, PAUSE, is_money
+from paymaster.accounting.account_names import BREAKER, PAUSE
+from paymaster.accounting.budget_units import format_balance
 from paymaster.accounting.money import format_usd
 from paymaster.flow.events import (
     Admitted,
@@ -101,7 +102,7 @@ def _words(event: Event) -> str:
                 f"the call ends without an answer ({event.error}) after {event.attempts} attempts; {format_usd(event.cost_nanousd)} charged"
             )
         case ThresholdCrossed():
-            spent, cap = format_usd(event.spent_nanousd), format_usd(event.cap_nanousd)
+            spent, cap = (format_balance(amount, event.account) for amount in (event.spent, event.cap))
             return f"{event.percent} % of {event.account} is spent: {spent} of {cap}"
         case BudgetPassed():
             return _budget_passed(event)
@@ -166,8 +167,7 @@ def _another_model(event: RefusedByAccount | ModelSkipped | FellBack) -> str:
 
 
 def _refused(event: RefusedByAccount) -> str:
-    money = is_money(event.account)
-    needed, cap, settled, held = (format_usd(n) if money else f"{n:,}" for n in (event.needed, event.cap, event.settled, event.held))
+    needed, cap, settled, held = (format_balance(n, event.account) for n in (event.needed, event.cap, event.settled, event.held))
     return f"{event.model} skipped: {event.account} needs {needed} and has {cap}, of which {settled} used and {held} held"
 
 
@@ -191,11 +191,12 @@ def _failed(event: AttemptFailed) -> str:
 
 
 def _budget_passed(event: BudgetPassed) -> str:
-    spent, held, cap = format_usd(event.spent_nanousd), format_usd(event.held_nanousd), format_usd(event.cap_nanousd)
+    amounts = (event.spent, event.held, event.cap, event.needed, event.over)
+    spent, held, cap, needed, over = (format_balance(amount, event.account) for amount in amounts)
     state = f"{spent} spent and {held} held of {cap}"
     if event.hard:
-        return f"{event.account} stops the call: {state}, {format_usd(event.needed_nanousd)} needed"
-    return f"{event.account} is over by {format_usd(event.over_nanousd)}, and the run goes on: {state}"
+        return f"{event.account} stops the call: {state}, {needed} needed"
+    return f"{event.account} is over by {over}, and the run goes on: {state}"
 
 
 def _about_the_ledger(event: LedgerEvent) -> str:

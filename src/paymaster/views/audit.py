@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from paymaster.accounting.account_names import is_money, owner_of, without_owner
+from paymaster.accounting.account_names import is_budget, is_money, owner_of, without_owner
 from paymaster.accounting.accounts import Balance, Record
+from paymaster.accounting.budget_units import format_balance
 from paymaster.accounting.corrections import Correction
 from paymaster.accounting.money import format_usd
 from paymaster.accounting.records import AttemptRecord
@@ -73,9 +74,10 @@ def audit(
     sums = dict(journal_sums.sums)
     for account, amount in openings.items():
         sums[account] = sums.get(account, 0) + amount
-    accounts = sorted(account for account in {*sums, *after} if is_money(account))
+    accounts = sorted(account for account in {*sums, *after} if is_budget(account))
     differences = [
-        f"{account}: its calls add up to {format_usd(sums.get(account, 0))}, its balance is {format_usd(_settled(after, account))}"
+        f"{account}: its calls add up to {format_balance(sums.get(account, 0), account)}, its balance is "
+        f"{format_balance(_settled(after, account), account)}"
         for account in accounts
         if not _between(_settled(before, account), sums.get(account, 0), _settled(after, account))
     ]
@@ -131,8 +133,8 @@ class _JournalSums:
             self._ids.add(record.hold_id)
         entry = self._count(record)
         for account, amount in record.amounts.items():
-            if is_money(account) and entry is not None:
-                charged = amount if isinstance(entry, Correction) else entry.cost_nanousd
+            if is_budget(account) and entry is not None:
+                charged = entry.cost_nanousd if is_money(account) and isinstance(entry, AttemptRecord) else amount
                 self.sums[account] = self.sums.get(account, 0) + charged
 
     def add_archived(self, record: Record) -> None:

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 
 from paymaster.accounting.account_names import (
     BREAKER,
-    BUDGET_DIMENSIONS,
     FAILURES,
     INPUT_TOKENS,
     OUTPUT_TOKENS,
@@ -18,15 +17,17 @@ from paymaster.accounting.account_names import (
     TOKENS,
     BudgetName,
     dimensions_of,
-    is_money,
+    is_budget,
     operator_reason,
     parse,
     read_budget,
 )
 from paymaster.accounting.accounts import Balance, EndedHolder, Queued
+from paymaster.accounting.budget_units import BudgetUnit, unit_of
 from paymaster.registry.models import Limits, Registry
 from paymaster.routing import breaker
 from paymaster.routing.ended_holders import blocking
+from paymaster.views.budget_caps import cap_in
 
 _WINDOWS: Mapping[str, str] = {
     REQUESTS: "rpm",
@@ -53,22 +54,29 @@ _SPARE = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BudgetState:
-    """One budget, in nano-dollars. `of` has what it is counted for (`{"run": "exp-42"}`); `cap_nanousd` is None if no registry has one.
+    """One budget. `of` has what it is counted for (`{"run": "exp-42"}`); `cap` is None if no registry has one.
 
-    `owner` is the user of a client key whose own the run, batch or instance is; None if it is nobody's own.
+    Amounts are in nano-dollars, tokens or requests, by `unit`. `owner` is the user of a client key whose own the run, batch or instance
+    is; None if it is nobody's own.
     """
 
     account: str
     of: Mapping[str, str]
-    spent_nanousd: int
-    held_nanousd: int
-    cap_nanousd: int | None
+    spent: int
+    held: int
+    cap: int | None
+    unit: BudgetUnit = BudgetUnit.USD
     owner: str | None = None
 
     @property
-    def left_nanousd(self) -> int | None:
-        """What neither spent nor held money takes; below 0 where a soft budget is passed."""
-        return None if self.cap_nanousd is None else self.cap_nanousd - self.spent_nanousd - self.held_nanousd
+    def left(self) -> int | None:
+        """What is neither spent nor held; below 0 where a soft budget is passed."""
+        return None if self.cap is None else self.cap - self.spent - self.held
+
+    @property
+    def kind(self) -> str:
+        """What it is counted by (see `budget_kind`)."""
+        return kind_of(self.of, self.unit)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,13 +128,14 @@ class QueueState:
     @property
     def wait_for(self) -> str:
         """What they wait for, in a registry's words: `rpm`, `max_parallel`, `the end of a pause`, or a budget's account."""
-        kinds = (account if is_money(account) else parse(account).kind for account in self.accounts)
+        kinds = (account if is_budget(account) else parse(account).kind for account in self.accounts)
         return ", ".join(dict.fromkeys(_WAITS.get(kind, kind) for kind in kinds))
 
 
 @dataclass(slots=True, kw_only=True)
 class BudgetSums:
-    """The budgets of one kind (`user/month`), of one model if they are per model, and of one period if they are per day or month, added up.
+    """The budgets of one kind (`user/month`, `tokens/run`), of one model if they are per model, and of one period if they are per day or
+    month, added up.
 
     `fullest_ppm` is in parts per million of the cap, of the fullest budget; runs, batches and instances count while they have open calls:
     one that ended at its cap would otherwise raise an alarm for ever.
@@ -136,18 +145,19 @@ class BudgetSums:
     model: str
     day: str | None
     month: str | None
+    unit: BudgetUnit = BudgetUnit.USD
     accounts: int = 0
-    spent_nanousd: int = 0
-    held_nanousd: int = 0
+    spent: int = 0
+    held: int = 0
     fullest_ppm: int | None = None
 
     def add(self, budget: BudgetState) -> None:
         """Count one."""
         self.accounts += 1
-        self.spent_nanousd += budget.spent_nanousd
-        self.held_nanousd += budget.held_nanousd
-        if budget.cap_nanousd and (budget.held_nanousd > 0 or not budget.of.keys() & _ENDING):
-            ppm = (budget.spent_nanousd + budget.held_nanousd) * 1_000_000 // budget.cap_nanousd
+        self.spent += budget.spent
+        self.held += budget.held
+        if budget.cap and (budget.held > 0 or not budget.of.keys() & _ENDING):
+            ppm = (budget.spent + budget.held) * 1_000_000 // budget.cap
             self.fullest_ppm = ppm if self.fullest_ppm is None else max(self.fullest_ppm, ppm)
 
 
@@ -156,7 +166,7 @@ class LedgerStatus:
     """A ledger now. Its accounts are read in pages, so two of them need not be of one instant.
 
     `budgets` are all of them, or the most relevant; `hidden_budgets` is how many others there are, and `hidden_held_nanousd` what those of
-    them hold that are the reader's own, by kind. `sums` counts all budgets.
+    them in dollars hold that are the reader's own, by kind. `sums` counts all budgets.
     """
 
     budgets: tuple[BudgetState, ...]
@@ -204,7 +214,7 @@ class StatusBuilder:
         self.accounts = 0
         self._registry, self._run, self._most = registry, run, most
         self._sees, self._owns = sees, owns
-        self._caps: dict[tuple[tuple[str, ...], str | None, str | None], int | None] = {}
+        self._caps: dict[tuple[BudgetUnit, tuple[str, ...], str | None, str | None], int | None] = {}
         self._budgets: list[BudgetState] = []
         self._hidden = 0
         self._hidden_held: dict[str, int] = {}
@@ -216,8 +226,8 @@ class StatusBuilder:
         """Take in a page. No account comes twice."""
         self.accounts += len(balances)
         for account, balance in balances.items():
-            if is_money(account):
-                self._add_budget(account, balance)
+            if (unit := unit_of(account)) is not None:
+                self._add_budget(account, unit, balance)
             elif balance.total:
                 self._add_limit(account, balance)
 
@@ -235,7 +245,7 @@ class StatusBuilder:
             sums=tuple(self._sums.values()),
         )
 
-    def _add_budget(self, account: str, balance: Balance) -> None:
+    def _add_budget(self, account: str, unit: BudgetUnit, balance: Balance) -> None:
         name = read_budget(account)
         if name is None or not self._is_shown_budget(name):
             return
@@ -243,15 +253,16 @@ class StatusBuilder:
         budget = BudgetState(
             account=account,
             of=of,
-            spent_nanousd=balance.settled + balance.live,
-            held_nanousd=balance.held,
-            cap_nanousd=self._cap(of),
+            spent=balance.settled + balance.live,
+            held=balance.held,
+            cap=self._cap(of, unit),
+            unit=unit,
             owner=owner,
         )
-        key = (kind_of(of), of.get("model", ""), of.get("day"), of.get("month"))
+        key = (budget.kind, of.get("model", ""), of.get("day"), of.get("month"))
         sums = self._sums.get(key)
         if sums is None:
-            sums = self._sums[key] = BudgetSums(kind=key[0], model=key[1], day=key[2], month=key[3])
+            sums = self._sums[key] = BudgetSums(kind=key[0], model=key[1], day=key[2], month=key[3], unit=unit)
         sums.add(budget)
         self._budgets.append(budget)
         if self._most is not None and len(self._budgets) > 2 * self._most + _SPARE:
@@ -271,14 +282,13 @@ class StatusBuilder:
         self._budgets = list(ordered[: self._most])
         for budget in ordered[self._most :]:
             self._hidden += 1
-            if budget.held_nanousd and self._owns(BudgetName(dict(budget.of), budget.owner)):
-                kind = kind_of(budget.of)
-                self._hidden_held[kind] = self._hidden_held.get(kind, 0) + budget.held_nanousd
+            if budget.held and budget.unit is BudgetUnit.USD and self._owns(BudgetName(dict(budget.of), budget.owner)):
+                self._hidden_held[budget.kind] = self._hidden_held.get(budget.kind, 0) + budget.held
 
-    def _cap(self, of: Mapping[str, str]) -> int | None:
-        key = (tuple(of), of.get("model"), of.get("models"))
+    def _cap(self, of: Mapping[str, str], unit: BudgetUnit) -> int | None:
+        key = (unit, tuple(of), of.get("model"), of.get("models"))
         if key not in self._caps:
-            self._caps[key] = _cap(of, self._registry)
+            self._caps[key] = cap_in(self._registry, of, unit)
         return self._caps[key]
 
     def _add_limit(self, account: str, balance: Balance) -> None:
@@ -316,28 +326,32 @@ def most_relevant(budgets: Sequence[BudgetState], most: int) -> tuple[BudgetStat
     """As many budgets as fit a screen: those with open calls, then the fullest, then the dearest; an old ledger has thousands."""
 
     def relevance(budget: BudgetState) -> tuple[bool, int, int]:
-        used = budget.spent_nanousd + budget.held_nanousd
-        share_ppm = used * 1_000_000 // budget.cap_nanousd if budget.cap_nanousd else 0
-        return budget.held_nanousd > 0, share_ppm, used
+        used = budget.spent + budget.held
+        share_ppm = used * 1_000_000 // budget.cap if budget.cap else 0
+        return budget.held > 0, share_ppm, used
 
     by_account = sorted(budgets, key=lambda budget: budget.account)
     return tuple(sorted(by_account, key=relevance, reverse=True)[:most])
 
 
 def budget_kind(account: str) -> str:
-    """What a budget is counted by, without names: `user/month` for `usd/user/ann/month/2026-11`, `total` for one over everything."""
-    return kind_of(dimensions_of(account) or {})
+    """What a budget is counted by, without names: `user/month` for `usd/user/ann/month/2026-11`, `total` for one over everything.
+
+    The kind of a budget in tokens or requests begins with its unit: `tokens/run`.
+    """
+    return kind_of(dimensions_of(account) or {}, unit_of(account) or BudgetUnit.USD)
 
 
 def limit_kind(account: str) -> str:
     """The kind of an account, without what it belongs to: `budget`, `requests`, `tokens`, `pause`, `breaker`."""
     kind = parse(account).kind
-    return "budget" if is_money(account) else BREAKER if kind == PROBE else kind
+    return "budget" if is_budget(account) else BREAKER if kind == PROBE else kind
 
 
-def kind_of(of: Mapping[str, str]) -> str:
-    """The same for the `of` of a budget's state."""
-    return "/".join(of) or "total"
+def kind_of(of: Mapping[str, str], unit: BudgetUnit) -> str:
+    """The same for the `of` and the unit of a budget's state."""
+    kind = "/".join(of) or "total"
+    return kind if unit is BudgetUnit.USD else f"{unit}/{kind}"
 
 
 def _is_of_run(name: BudgetName, run: str) -> bool:
@@ -347,27 +361,6 @@ def _is_of_run(name: BudgetName, run: str) -> bool:
 
 def _belongs(of: Mapping[str, str], run: str) -> bool:
     return of.get("run") == run or of.get("batch") == run or of.get("instance", "").startswith(f"{run}:")
-
-
-def _cap(of: Mapping[str, str], registry: Registry | None) -> int | None:
-    """The smallest budget of the registry that such an account is for."""
-    if registry is None:
-        return None
-    budgets = [*registry.policy.budgets, *(budget for model in registry.models.values() for budget in model.budgets)]
-    per = tuple(name for name in BUDGET_DIMENSIONS if name in of)
-    caps = [
-        budget.cap_nanousd
-        for budget in budgets
-        if tuple(name for name in BUDGET_DIMENSIONS if name in budget.per) == per and _covers(budget.models, of)
-    ]
-    return min(caps, default=None)
-
-
-def _covers(models: tuple[str, ...], of: Mapping[str, str]) -> bool:
-    """Whether a budget over these models (none: all) writes to such an account."""
-    if "model" in of:
-        return not models or of["model"] in models
-    return of.get("models", "") == "+".join(sorted(models))
 
 
 def _model_state(model: str, kinds: Mapping[str, Balance], registry: Registry | None) -> ModelState:

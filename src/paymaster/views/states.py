@@ -4,7 +4,7 @@ from typing import Literal, NamedTuple
 
 from paymaster.accounting.records import shown_run
 from paymaster.views.ledger_status import BudgetState, ModelState, QueueState
-from paymaster.views.words import duration, percent, short_usd
+from paymaster.views.words import duration, percent, short_amount
 
 Mark = Literal["good", "warn", "bad"]
 NEARLY_SPENT_PERCENT = 80
@@ -36,14 +36,14 @@ def model_state(state: ModelState | None, now_ms: int) -> StateWords:
 
 def budget_state(state: BudgetState) -> StateWords:
     """How much of a budget is spent or held."""
-    cap_nanousd, left_nanousd = state.cap_nanousd, state.left_nanousd
-    if cap_nanousd is None or left_nanousd is None:
+    cap, left = state.cap, state.left
+    if cap is None or left is None:
         return StateWords("good", "no cap known")
-    if left_nanousd < 0:
-        return StateWords("bad", f"over by {short_usd(-left_nanousd)}")
-    if left_nanousd == 0:
+    if left < 0:
+        return StateWords("bad", f"over by {short_amount(-left, state.unit)}")
+    if left == 0:
         return StateWords("bad", "all spent")
-    used_percent = percent(cap_nanousd - left_nanousd, cap_nanousd)
+    used_percent = percent(cap - left, cap)
     return StateWords("warn" if used_percent >= NEARLY_SPENT_PERCENT else "good", f"{used_percent} % used")
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from paymaster.accounting.account_names import BudgetName, is_money, key_of, parse, read_budget
+from paymaster.accounting.account_names import BudgetName, is_budget, key_of, parse, read_budget
 from paymaster.registry.models import Registry
 from paymaster.routing.ended_holders import blocking
 from paymaster.views.ledger_status import LedgerStatus, QueueState
@@ -40,7 +40,7 @@ class Reader:
 
     def sees_account(self, account: str) -> bool:
         """Whether a budget, or a limit of a model or a key, may be shown."""
-        return self.sees_budget(account) if is_money(account) else self.sees_model(parse(account).subject)
+        return self.sees_budget(account) if is_budget(account) else self.sees_model(parse(account).subject)
 
     def is_own_budget(self, account: str) -> bool:
         """Whether a budget counts nobody else's calls. For a reader who sees everything all are."""
@@ -77,5 +77,5 @@ def models_for(reader: Reader, registry: Registry) -> Registry:
 
 
 def _visible_queue(reader: Reader, queue: QueueState) -> QueueState:
-    accounts = (A_BUDGET if is_money(account) and not reader.sees_budget(account) else account for account in queue.accounts)
+    accounts = (A_BUDGET if is_budget(account) and not reader.sees_budget(account) else account for account in queue.accounts)
     return replace(queue, accounts=tuple(dict.fromkeys(accounts)))

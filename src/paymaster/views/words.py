@@ -2,6 +2,8 @@
 
 from datetime import UTC, datetime
 
+from paymaster.accounting.budget_units import BudgetUnit, format_amount
+
 
 def short_usd(amount_nanousd: int) -> str:
     """`$12.35` from a dollar on, `$0.0124` below: rounded, for readers who can find the exact figure elsewhere."""
@@ -15,6 +17,11 @@ def short_usd(amount_nanousd: int) -> str:
     whole, part = divmod(parts, 10_000)
     digits = f"{part:04d}"
     return f"{sign}${whole}.{digits.removesuffix('00')}"
+
+
+def short_amount(amount: int, unit: BudgetUnit) -> str:
+    """The same for a budget in any unit; tokens and requests are not rounded: `1,200 tokens`."""
+    return short_usd(amount) if unit is BudgetUnit.USD else format_amount(amount, unit)
 
 
 def percent(part: int, whole: int) -> int:

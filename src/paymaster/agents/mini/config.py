@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from paymaster.agents.clients import CLIENTS
 from paymaster.errors import UsageMistake, near
 from paymaster.registry.overrides import SETTINGS, flag_of, variable_of
-from paymaster.registry.values import Count, Switch, Text, Usd
+from paymaster.registry.values import Count, Switch, Text, Total, Usd
 
 if TYPE_CHECKING:
     from paymaster.options import ClientSettings
@@ -40,6 +40,8 @@ class PaymasterModelConfig(BaseModel):
     model_name: Text = DEFAULT
     registry: Text | None = None
     budget_usd: Usd | None = None
+    budget_tokens: Total | None = None
+    budget_requests: Total | None = None
     rpm_limit: Count | None = None
     tpm_limit: Count | None = None
     hard_stop_on_budget: Switch | None = None
@@ -68,6 +70,8 @@ class PaymasterModelConfig(BaseModel):
             "batch": self.batch_id,
             "user": self.user,
             "budget_usd": self.budget_usd,
+            "budget_tokens": self.budget_tokens,
+            "budget_requests": self.budget_requests,
             "rpm_limit": self.rpm_limit,
             "tpm_limit": self.tpm_limit,
             "hard_stop_on_budget": self.hard_stop_on_budget,

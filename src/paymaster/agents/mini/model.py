@@ -240,4 +240,4 @@ def _reached_limit_of_mini() -> BudgetExceeded | None:
     else:
         return None
     message = f"{variable} reached: {reached}"
-    return BudgetExceeded(message, account=variable, cap_nanousd=cap, spent_nanousd=spent, held_nanousd=0, needed_nanousd=0)
+    return BudgetExceeded(message, account=variable, cap=cap, spent=spent, held=0, needed=0)

@@ -189,10 +189,10 @@ def _total_reached(limit_usd: float, spent_usd: float) -> BudgetExceeded:
     return BudgetExceeded(
         f"budget reached: {TOTAL_LIMIT} = {format_usd(cap)}: {format_usd(spent)} spent",
         account=TOTAL_LIMIT,
-        cap_nanousd=cap,
-        spent_nanousd=spent,
-        held_nanousd=0,
-        needed_nanousd=0,
+        cap=cap,
+        spent=spent,
+        held=0,
+        needed=0,
         advice=f"Raise {TOTAL_LIMIT}.",
     )
 

@@ -234,11 +234,11 @@ def _with_limits(
     own = policy.budgets or any(model.budgets for model in registry.models.values())
     if own and not policy.hard_stop_on_budget:
         return policy, notes
-    limits = [Budget(cap_nanousd=cap_nanousd(min(totals)), per=("run",), key=TOTAL_LIMIT)] if totals else []
+    limits = [Budget(cap=cap_nanousd(min(totals)), per=("run",), key=TOTAL_LIMIT)] if totals else []
     if loop_limit_usd is not None and loop_limit_usd > 0:
-        limits.append(Budget(cap_nanousd=cap_nanousd(loop_limit_usd), per=("instance",), key=LOOP_LIMIT))
+        limits.append(Budget(cap=cap_nanousd(loop_limit_usd), per=("instance",), key=LOOP_LIMIT))
     elif loop_limit_usd is None and instances:
-        limits.append(Budget(cap_nanousd=cap_nanousd(min(instances)), per=("instance",), key=INSTANCE_LIMIT))
+        limits.append(Budget(cap=cap_nanousd(min(instances)), per=("instance",), key=INSTANCE_LIMIT))
     if not limits:
         return policy, notes
     return replace(policy, budgets=(*policy.budgets, *limits), hard_stop_on_budget=True), notes

@@ -86,14 +86,12 @@ class _BudgetRefusals:
 
     def __call__(self, event: "Event") -> None:
         """Keep a refusal."""
-        from paymaster.accounting.money import format_usd
+        from paymaster.accounting.budget_units import format_balance
         from paymaster.flow.events import BudgetPassed
 
         if isinstance(event, BudgetPassed) and event.hard:
-            self.messages.append(
-                f"Stopped by the budget {event.account} of {format_usd(event.cap_nanousd)}: {format_usd(event.spent_nanousd)} spent, "
-                f"{format_usd(event.needed_nanousd)} needed for the next call."
-            )
+            cap, spent, needed = (format_balance(amount, event.account) for amount in (event.cap, event.spent, event.needed))
+            self.messages.append(f"Stopped by the budget {event.account} of {cap}: {spent} spent, {needed} needed for the next call.")
 
 
 def _budget_lines(registry: "Registry", settings: "ClientSettings") -> list[str]:

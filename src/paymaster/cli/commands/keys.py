@@ -1,10 +1,10 @@
 """`paymaster keys`: creates, lists and revokes the gateway's keys."""
 
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
-from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -14,7 +14,9 @@ from paymaster.cli.extras import require_gateway
 from paymaster.cli.flags import AsJson, Flags, with_flags
 
 if TYPE_CHECKING:
-    from paymaster.gateway.key_file import KeyEntry
+    from paymaster.gateway.key_file import KeyEntry, Period
+
+T = TypeVar("T")
 
 HELP = """Create, list and revoke keys of the gateway.
 
@@ -55,6 +57,12 @@ def create(  # noqa: PLR0913  each parameter is a flag
     budget_usd: Annotated[
         str | None, typer.Option("--budget-usd", metavar="USD", help="How much it may spend.", show_default=False)
     ] = None,
+    budget_tokens: Annotated[
+        str | None, typer.Option("--budget-tokens", metavar="N", help="How many tokens it may use.", show_default=False)
+    ] = None,
+    budget_requests: Annotated[
+        str | None, typer.Option("--budget-requests", metavar="N", help="How many requests it may send.", show_default=False)
+    ] = None,
     per: Annotated[
         str | None,
         typer.Option(
@@ -82,23 +90,19 @@ def create(  # noqa: PLR0913  each parameter is a flag
     require_gateway()
     from paymaster.cli.inputs import check_text
     from paymaster.cli.terminal import write, write_json, write_note
-    from paymaster.errors import UsageMistake
-    from paymaster.gateway.key_file import PERIODS, NewKey, create_key
+    from paymaster.gateway.key_file import NewKey, create_key
+    from paymaster.registry.values import read_total, read_usd
 
-    period = next((known for known in PERIODS if known == (per or "total")), None)
-    if period is None:
-        raise UsageMistake(f"--per {per}: unknown period", advice=f"Known: {', '.join(PERIODS)}.")
-    if per is not None and budget_usd is None:
-        raise UsageMistake(f"--per {per}: needs a budget", advice="Add --budget-usd.")
-    names = tuple(name.strip() for name in (models or "").split(",") if name.strip())
     new = NewKey(
         user=check_text(user, "--user").strip(),
-        usd=_usd(budget_usd),
-        per=period,
+        usd=_read(budget_usd, read_usd, "--budget-usd", "20"),
+        tokens=_read(budget_tokens, read_total, "--budget-tokens", "1_000_000"),
+        requests=_read(budget_requests, read_total, "--budget-requests", "500"),
+        per=_period(per, has_budget=(budget_usd, budget_tokens, budget_requests) != (None, None, None)),
         rpm=rpm,
         tpm=tpm,
         max_parallel=max_parallel,
-        models=names,
+        models=tuple(name.strip() for name in (models or "").split(",") if name.strip()),
         operator=operator,
     )
     entry, secret = create_key(key_path(flags), new, time.time_ns() // 1_000_000)
@@ -157,16 +161,29 @@ def key_path(flags: Flags) -> Path:
     return state_directory(flags.overrides().state_dir) / FILE_NAME
 
 
-def _usd(text: str | None) -> Decimal | None:
+def _period(per: str | None, *, has_budget: bool) -> "Period":
+    """The period of a key's budgets. Raises UsageMistake."""
+    from paymaster.errors import UsageMistake
+    from paymaster.gateway.key_file import PERIODS
+
+    period = next((known for known in PERIODS if known == (per or "total")), None)
+    if period is None:
+        raise UsageMistake(f"--per {per}: unknown period", advice=f"Known: {', '.join(PERIODS)}.")
+    if per is not None and not has_budget:
+        raise UsageMistake(f"--per {per}: needs a budget", advice="Add --budget-usd, --budget-tokens or --budget-requests.")
+    return period
+
+
+def _read(text: str | None, read: Callable[[object], T], flag: str, example: str) -> T | None:
+    """The value of a flag. Raises UsageMistake, with an example."""
     from pydantic_core import PydanticCustomError
 
     from paymaster.errors import UsageMistake
-    from paymaster.registry.values import read_usd
 
     try:
-        return None if text is None else read_usd(text)
+        return None if text is None else read(text)
     except PydanticCustomError as error:
-        raise UsageMistake(f"--budget-usd: {error.message()}", advice="Example: --budget-usd 20") from None
+        raise UsageMistake(f"{flag}: {error.message()}", advice=f"Example: {flag} {example}") from None
 
 
 def _rights(entry: "KeyEntry") -> str:
@@ -174,9 +191,13 @@ def _rights(entry: "KeyEntry") -> str:
     limits = [
         f"{value} {name}" for name, value in (("rpm", entry.rpm), ("tpm", entry.tpm), ("at once", entry.max_parallel)) if value is not None
     ]
-    money = [] if entry.usd is None else [f"${entry.usd:f} per {entry.per}" if entry.per != "total" else f"${entry.usd:f} in all"]
+    amounts = [
+        *([] if entry.usd is None else [f"${entry.usd:f}"]),
+        *(f"{value:,} {name}" for name, value in (("tokens", entry.tokens), ("requests", entry.requests)) if value is not None),
+    ]
+    budgets = [f"{amount} per {entry.per}" if entry.per != "total" else f"{amount} in all" for amount in amounts]
     models = f"on {', '.join(entry.models)}" if entry.models else "on all models"
-    return ", ".join([*money, *limits, models, *(["sees all users"] if entry.operator else [])])
+    return ", ".join([*budgets, *limits, models, *(["sees all users"] if entry.operator else [])])
 
 
 def _as_json(entry: "KeyEntry") -> dict[str, object]:

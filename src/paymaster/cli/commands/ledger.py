@@ -128,7 +128,7 @@ def migrate(flags: Flags) -> None:
 @with_flags(*LEDGER)
 def verify(flags: Flags, as_json: AsJson = False) -> None:
     """See `VERIFY_HELP`."""
-    from paymaster.accounting.account_names import is_money
+    from paymaster.accounting.account_names import is_budget
     from paymaster.cli.backlog_tables import backlog_sentences
     from paymaster.cli.ledger_access import check_exists, open_reader
     from paymaster.cli.ledger_tables import difference_lines, reconciled_json
@@ -140,7 +140,7 @@ def verify(flags: Flags, as_json: AsJson = False) -> None:
     with open_reader(flags, as_json=as_json) as reader:
         check_exists(reader)
         waiting = waiting_ids(reader.spool)
-        found = reconcile(_note_posted(reader.admin.snapshot(), waiting, posted), adds_up=is_money)
+        found = reconcile(_note_posted(reader.admin.snapshot(), waiting, posted), adds_up=is_budget)
         backlog, location, warnings = backlog_in(reader.spool, posted), reader.location, reader.known_warnings()
     counts = f"{found.accounts:,} accounts, {found.records:,} records, {found.holds:,} open holds"
     if found.retired:

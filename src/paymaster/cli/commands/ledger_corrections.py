@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from paymaster.accounting.accounts import Balance, Change, Post
+    from paymaster.accounting.budget_units import BudgetUnit
     from paymaster.cli.ledger_access import LedgerReader
 
 ADJUST_HELP = """Correct what was spent on a budget.
@@ -24,6 +25,8 @@ Example:
       --reason "refund by the provider"
   paymaster ledger adjust usd/month/2026-11 --usd +20 \\
       --reason "spent outside of Paymaster" --new
+  paymaster ledger adjust budget-tokens/run/exp-42 --tokens -5000 \\
+      --reason "a broken answer"
 """
 RESET_HELP = """Set one account to nothing spent, after asking.
 
@@ -39,33 +42,37 @@ Account = Annotated[
     str, typer.Argument(metavar="ACCOUNT", show_default=False, help="Its name, as `paymaster ledger export -` prints it: usd/run/….")
 ]
 Usd = Annotated[str, typer.Option("--usd", metavar="±USD", show_default=False, help="Dollars to add to what was spent; - subtracts.")]
+Tokens = Annotated[str, typer.Option("--tokens", metavar="±N", show_default=False, help="The same for a budget in tokens.")]
+Requests = Annotated[str, typer.Option("--requests", metavar="±N", show_default=False, help="The same for a budget in requests.")]
 Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", show_default=False, help="Why; kept in the record.")]
 New = Annotated[bool, typer.Option("--new", help="Allow an account that has no entry yet.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
 
 
 @with_flags("user", *LEDGER)
-def adjust(flags: Flags, account: Account, usd: Usd = "", reason: Reason = "", new: New = False) -> None:
+def adjust(
+    flags: Flags, account: Account, usd: Usd = "", tokens: Tokens = "", requests: Requests = "", reason: Reason = "", new: New = False
+) -> None:
     """See `ADJUST_HELP`."""
-    from paymaster.accounting.account_names import is_money
+    from paymaster.accounting.account_names import is_budget
     from paymaster.accounting.accounts import Post
-    from paymaster.accounting.money import format_usd
+    from paymaster.accounting.budget_units import BudgetUnit, format_balance
     from paymaster.cli.ledger_access import check_exists, open_reader
     from paymaster.cli.terminal import write, write_warnings
     from paymaster.errors import UsageMistake
 
-    amount = _read_usd(usd)
+    amount = _read_amount(account, {BudgetUnit.USD: usd, BudgetUnit.TOKENS: tokens, BudgetUnit.REQUESTS: requests})
     if not reason.strip():
         raise UsageMistake("an adjustment needs a reason", advice='Add --reason "…"; the report shows it.')
     with open_reader(flags) as reader:
         check_exists(reader)
         balances = reader.all_balances()
-        if not is_money(account) and account in balances:
-            raise UsageMistake(f"{account} counts no money", advice=f"`paymaster ledger reset {account}` empties it.")
-        if not new or not is_money(account):
-            _check_known(account, [name for name in balances if is_money(name)], may_be_new=is_money(account))
+        if not is_budget(account) and account in balances:
+            raise UsageMistake(f"{account} is no budget", advice=f"`paymaster ledger reset {account}` empties it.")
+        if not new or not is_budget(account):
+            _check_known(account, [name for name in balances if is_budget(name)], may_be_new=is_budget(account))
         (change,) = _correct(reader, flags, "adjust", account, amount, reason, (Post(account, amount, None),))
-    write(f"{account}: {format_usd(change.before)} → {format_usd(change.after)}")
+    write(f"{account}: {format_balance(change.before, account)} → {format_balance(change.after, account)}")
     if change.after < 0:
         write_warnings([f"{account} is below zero: calls can spend its cap and that much more."])
 
@@ -138,6 +145,33 @@ def _correct(
     return settled.changes
 
 
+def _read_amount(account: str, written: "Mapping[BudgetUnit, str]") -> int:
+    """The one amount that is given, in the unit of the account. Raises UsageMistake."""
+    from paymaster.accounting.budget_units import BudgetUnit, unit_of
+    from paymaster.errors import UsageMistake
+
+    unit = unit_of(account) or BudgetUnit.USD
+    if wrong := [f"--{other}" for other, text in written.items() if text.strip() and other is not unit]:
+        raise UsageMistake(f"{account} does not count in the unit of {' and '.join(wrong)}", advice=f"Give the amount with --{unit}.")
+    return _read_usd(written[unit]) if unit is BudgetUnit.USD else _read_count(written[unit], f"--{unit}")
+
+
+def _read_count(text: str, flag: str) -> int:
+    """A signed whole number. Raises UsageMistake."""
+    from paymaster.accounting.bounds import LARGEST_TOTAL
+    from paymaster.errors import UsageMistake
+
+    if not text.strip():
+        raise UsageMistake("an adjustment needs an amount", advice=f"Add {flag} -500 to subtract, {flag} +500 to add to what was spent.")
+    try:
+        amount = int(text.strip().replace(",", ""))
+    except ValueError as error:
+        raise UsageMistake(f"{flag} {text}: not a whole number", advice=f"Example: {flag} -500") from error
+    if not amount or abs(amount) > LARGEST_TOTAL:
+        raise UsageMistake(f"{flag} {text}: {f'too large, at most {LARGEST_TOTAL:,}' if amount else 'nothing would change'}")
+    return amount
+
+
 def _read_usd(text: str) -> int:
     """Signed dollars as nano-dollars, exactly. Raises UsageMistake."""
     from decimal import Decimal, InvalidOperation
@@ -205,7 +239,6 @@ def _held(account: str, balances: "Mapping[str, Balance]") -> str:
 
 
 def _amount(account: str, amount: int) -> str:
-    from paymaster.accounting.account_names import is_money
-    from paymaster.accounting.money import format_usd
+    from paymaster.accounting.budget_units import format_balance
 
-    return format_usd(amount) if is_money(account) else f"{amount:,}"
+    return format_balance(amount, account)

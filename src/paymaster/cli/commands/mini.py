@@ -7,8 +7,8 @@ from typer.core import TyperCommand
 
 HELP = """Run mini-swe-agent on the models of a registry.
 
-mini-swe-agent's own flags are passed on; the shared flags (--model-registry, --budget-usd, --rpm-limit, --tpm-limit, --run-id, --batch-id,
---ledger, --events, --state-dir) are Paymaster's.
+mini-swe-agent's own flags are passed on; the shared flags (--model-registry, --budget-usd, --budget-tokens, --budget-requests,
+--rpm-limit, --tpm-limit, --run-id, --batch-id, --ledger, --events, --state-dir) are Paymaster's.
 
 \b
 Example:

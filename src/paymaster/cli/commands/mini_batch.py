@@ -4,10 +4,10 @@ import typer
 
 HELP = """Run a batch of mini-swe-agent on the models of a registry.
 
-The flags of `mini-extra swebench` are passed on; the shared flags (--model-registry, --budget-usd, --rpm-limit, --tpm-limit, --run-id,
---batch-id, --ledger, --events, --state-dir) are Paymaster's. --budget-usd is for this run; with --batch-id it is for the whole
-batch, which several processes may share. When it is reached, the work in progress is kept, no further instance begins, and the exit status
-is 3.
+The flags of `mini-extra swebench` are passed on; the shared flags (--model-registry, --budget-usd, --budget-tokens, --budget-requests,
+--rpm-limit, --tpm-limit, --run-id, --batch-id, --ledger, --events, --state-dir) are Paymaster's. A budget is for this run; with --batch-id
+it is for the whole batch, which several processes may share. When it is reached, the work in progress is kept, no further instance begins,
+and the exit status is 3.
 
 \b
 Example:

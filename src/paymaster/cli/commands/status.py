@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from paymaster.cli.flags import LEDGER, AsJson, Flags, with_flags
+from paymaster.cli.flags import BUDGETS, LEDGER, AsJson, Flags, with_flags
 
 if TYPE_CHECKING:
     from paymaster.registry.models import Registry
@@ -20,7 +20,7 @@ Example:
 """
 
 
-@with_flags("model_registry", "budget_usd", "rpm_limit", "tpm_limit", "run_id", *LEDGER)
+@with_flags("model_registry", *BUDGETS, "rpm_limit", "tpm_limit", "run_id", *LEDGER)
 def status(flags: Flags, as_json: AsJson = False) -> None:
     """See `HELP`."""
     from paymaster.cli.backlog_tables import (

@@ -4,8 +4,9 @@ import typer
 
 HELP = """Run SWE-agent on the models of a registry.
 
-SWE-agent's own commands and flags are passed on; the shared flags (--model-registry, --budget-usd, --rpm-limit, --tpm-limit, --run-id,
---batch-id, --ledger, --events, --state-dir) are Paymaster's. A config file may have model_registry: itself.
+SWE-agent's own commands and flags are passed on; the shared flags (--model-registry, --budget-usd, --budget-tokens,
+--budget-requests, --rpm-limit, --tpm-limit, --run-id, --batch-id, --ledger, --events, --state-dir) are Paymaster's. A config file may
+have model_registry: itself.
 
 \b
 Example:

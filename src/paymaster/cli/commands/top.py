@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from paymaster.cli.flags import LEDGER, Flags, with_flags
+from paymaster.cli.flags import BUDGETS, LEDGER, Flags, with_flags
 
 HELP = """Show budgets, limits, models and recent calls, live.
 
@@ -18,7 +18,7 @@ Example:
 """
 
 
-@with_flags("model_registry", "budget_usd", "rpm_limit", "tpm_limit", "run_id", *LEDGER)
+@with_flags("model_registry", *BUDGETS, "rpm_limit", "tpm_limit", "run_id", *LEDGER)
 def top(
     flags: Flags,
     once: Annotated[bool, typer.Option("--once", help="Print once, then exit.")] = False,

@@ -30,16 +30,20 @@ class Receipt:
     attempts: int
     cost_nanousd: int
     budget_left_nanousd: int | None
+    budget_left_tokens: int | None = None
+    budget_left_requests: int | None = None
 
     def as_json(self) -> dict[str, object]:
         """For the event at the end of a stream; dollars as text, exact."""
         left = self.budget_left_nanousd
+        counted = {"budget_left_tokens": self.budget_left_tokens, "budget_left_requests": self.budget_left_requests}
         return {
             "call_id": self.call_id,
             "model": self.model,
             "attempts": self.attempts,
             "cost_usd": plain_usd(self.cost_nanousd),
             "budget_left_usd": None if left is None else plain_usd(left),
+            **{name: amount for name, amount in counted.items() if amount is not None},
         }
 
 

@@ -1,0 +1,32 @@
+"""Servers of models that are known by their default port on this machine; knows no price and opens no connection."""
+
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+from urllib.parse import urlsplit
+
+
+class LocalServer(NamedTuple):
+    """A server that runs models on the machine it listens on, and the page that states its default port."""
+
+    title: str
+    source: str
+
+
+DEFAULT_PORTS: Final[Mapping[int, LocalServer]] = {
+    1234: LocalServer("LM Studio", "https://lmstudio.ai/docs/developer/core/server/settings"),
+    11434: LocalServer("Ollama", "https://docs.ollama.com/faq"),
+    12434: LocalServer("Docker Model Runner", "https://docs.docker.com/ai/model-runner/"),
+    30000: LocalServer("SGLang", "https://docs.sglang.io/advanced_features/server_arguments.html"),
+}
+"""Ports that mean such a server and nothing else in common use.
+
+Left out are ports that proxies use as well, because what a proxy passes on is billed: 8080 (llama.cpp, and gateways such as Bifrost), 8000
+(vLLM, and most Python servers), 3000 (Text Generation Inference, and most Node.js servers), 4000 (LiteLLM's proxy), 8787 (Portkey's), 1337
+(Jan, which passes calls on to hosted models as well).
+"""
+
+
+def local_server(base_url: str) -> LocalServer | None:
+    """The server whose default port an address on this machine has; None if any other program may listen there."""
+    port = urlsplit(base_url).port
+    return None if port is None else DEFAULT_PORTS.get(port)
