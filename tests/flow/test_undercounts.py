@@ -1,10 +1,11 @@
 """A provider that counts more prompt tokens than were held for: the model is counted more carefully from then on, by every process."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
-from call_box import Box, Limits, answer, model, per_run, registry
+from call_box import Box, Limits, ScriptedAnswers, answer, model, per_run, registry
 from paymaster import BudgetExceeded
 from paymaster.accounting.accounts import Post
 from paymaster.accounting.tokens.counter import BYTES, TokenCounter, Tokenizer
@@ -93,6 +94,37 @@ def test_a_model_that_is_too_small_for_the_new_count_is_skipped_and_the_next_one
     other.provider.outcomes["b"] = [answer("from b", input_tokens=10)]
     assert other.ask(LONG).text == "from b"
     assert other.called() == ["b"]
+
+
+def test_callers_that_find_it_at_once_raise_the_level_once():
+    asked = box(6_000)
+    all_sent = asyncio.Barrier(8)
+
+    class Together(ScriptedAnswers):
+        async def send(self, call):
+            await all_sent.wait()
+            return await super().send(call)
+
+    class Settles:
+        """The ledger, where each settlement gives way to the others, as on a server."""
+
+        def __init__(self, books):
+            self._books = books
+
+        def __getattr__(self, name):
+            return getattr(self._books, name)
+
+        async def settle(self, settlement, now_ms):
+            settled = await self._books.settle(settlement, now_ms)
+            await asyncio.sleep(0)
+            return settled
+
+    async def all_at_once():
+        asked.world = replace(asked.world, books=Settles(asked.books), provider_of=lambda _: Together(asked.outcomes))
+        await asyncio.gather(*(asked.items(LONG) for _ in range(8)))
+
+    asyncio.run(all_at_once())
+    assert (level(asked), len(lessons(asked))) == (148, 1)
 
 
 def test_vectors_are_counted_in_the_same_way():

@@ -39,7 +39,7 @@ from paymaster.routing.settling import (
     settlement,
 )
 from paymaster.routing.translation import fit_thinking
-from paymaster.routing.undercounts import level_for, level_post
+from paymaster.routing.undercounts import excess_post, is_news, level_for, level_post
 
 if TYPE_CHECKING:
     from paymaster.accounting.records import AttemptRecord
@@ -259,9 +259,13 @@ class Attempt:
         if (post := level_post(model, level, changes)) is None:
             return
         self._world.levels[model] = level
+        posted: tuple[Change, ...] = ()
         with suppress(LedgerUnavailable):  # then the next call that is counted too low says it
-            await self._world.books.post((post,), (), self._runtime.now_ms())
-        self._events.undercounted(model, candidate.prompt.tokens, usage.prompt_tokens, level)
+            posted = await self._world.books.post((post,), (), self._runtime.now_ms())
+            if (excess := excess_post(model, level, posted)) is not None:
+                await self._world.books.post((excess,), (), self._runtime.now_ms())
+        if is_news(model, level, posted):
+            self._events.undercounted(model, candidate.prompt.tokens, usage.prompt_tokens, level)
 
 
 def _is_stale(hold: Hold, age_ms: int) -> bool:

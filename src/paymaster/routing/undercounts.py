@@ -56,3 +56,16 @@ def level_post(model: str, level: int, changes: Sequence[Change]) -> Post | None
     account = account_of(UNDERCOUNT, model)
     before = next((change.before for change in changes if change.account == account), 0)
     return Post(account, level - before, None) if level > before else None
+
+
+def excess_post(model: str, level: int, changes: Sequence[Change]) -> Post | None:
+    """What lowers the level again after `level_post`, where others raised it at the same time: it is the highest, and not the sum."""
+    account = account_of(UNDERCOUNT, model)
+    excess = next((change.after - max(change.before, level) for change in changes if change.account == account), 0)
+    return Post(account, -excess, None) if excess > 0 else None
+
+
+def is_news(model: str, level: int, changes: Sequence[Change]) -> bool:
+    """Whether `level_post` raised the level: nobody else had."""
+    account = account_of(UNDERCOUNT, model)
+    return all(change.before < level for change in changes if change.account == account)
