@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from call_box import Box, Limits, ScriptedAnswers, answer, model, per_run, registry
-from paymaster import BudgetExceeded
+from paymaster import BudgetExceeded, NoModelFits
 from paymaster.accounting.accounts import Post
 from paymaster.accounting.tokens.counter import BYTES, TokenCounter, Tokenizer
 from paymaster.flow import events
@@ -152,6 +152,23 @@ def test_after_a_reset_its_own_tokenizer_counts_again():
     asked.ask(LONG)
     first, second, third = held(asked)
     assert first == third < second
+
+
+@pytest.mark.parametrize(
+    "strict",
+    [
+        {"models": (model("a", limits=Limits(input_tpm=3_000), **FACTS),)},
+        {"models": (model("a", max_output_tokens=100, **FACTS),), "budgets": (per_run("0.005"),), "hard_stop_on_budget": True},
+    ],
+)
+def test_a_reset_is_seen_by_a_process_whose_calls_do_not_fit_the_level(strict):
+    asked = box(100, chain=registry(*strict["models"], **{name: value for name, value in strict.items() if name != "models"}))
+    run(asked.books.post((Post("undercount/a", 148, None),), (), asked.runtime.now_ms()))
+    for _ in range(2):
+        with pytest.raises((NoModelFits, BudgetExceeded)):
+            asked.ask(LONG)
+    run(asked.books.post((Post("undercount/a", -148, None),), (), asked.runtime.now_ms()))
+    assert asked.ask(LONG).text == "Hi"
 
 
 def test_explain_says_what_the_next_call_would_hold():

@@ -245,6 +245,7 @@ class CallAdmission:
                     self._world.levels[model] = level
                     candidate = self._assess_again(attempt.candidate, level)
                     if isinstance(candidate, Skipped):
+                        self._world.levels.pop(model, None)
                         self._events.skipped(candidate)
                         return attempt, candidate
                     attempt = replace(attempt, candidate=candidate)
@@ -291,6 +292,7 @@ class CallAdmission:
         return self._world.admission_time.admitted_at_ms(held.at_ms, asked_at_ms=asked_at_ms, answered_at_ms=now_ms)
 
     def _skip(self, candidate: Candidate, skip: Hopeless | SkipModel) -> Skipped:
+        self._world.levels.pop(candidate.model.name, None)  # no hold will show that it was reset: the next call asks the ledger
         if isinstance(skip, Hopeless):
             return skip.skipped
         self._events.refused(candidate.model.name, skip.shortfall)

@@ -142,6 +142,7 @@ class _Call:
         )
         for order, (after, candidate) in enumerate(assessed):
             if isinstance(candidate, Skipped):
+                world.levels.pop(candidate.model, None)  # the same as in `CallAdmission`: the next call asks the ledger for it
                 self.events.skipped(candidate)
                 self._admission.skipped.append(candidate)
             else:
