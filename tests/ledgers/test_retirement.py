@@ -223,6 +223,24 @@ def test_settlements_take_a_page_each_second_once_an_hour(books):
     assert DAY not in names(books.ledger, at)
 
 
+@pytest.mark.parametrize("column", ["settled", "live", "held"])
+def test_a_damaged_account_fails_no_settlement_of_others(tmp_path, column):
+    ledger = SqliteLedger(tmp_path / "ledger.sqlite3", ManualRuntime().sleep)
+    run(ledger.post((Post("usd/user/ann/day/2026-11-25", 1, None), Post(DAY, 1, None)), (), NOON))
+    late = [Settlement(Hold(f"s{at}", (Charge(RUN, 0, None),), 60_000), NOON, (1,), "{}") for at in range(2)]
+    run(ledger.settle(late[0], LEAVES))
+    with closing(sqlite3.connect(ledger.path)) as connection:
+        connection.execute(f"UPDATE account SET {column} = 'junk' WHERE name LIKE '%ann%'")  # noqa: S608 - a column of the test's own
+        connection.commit()
+    run(ledger.settle(late[1], LEAVES + LOOK_EVERY_MS))
+    assert list(run(ledger.balances_of([RUN, DAY], LEAVES))) == [DAY, RUN]
+    with closing(sqlite3.connect(ledger.path)) as connection:
+        assert connection.execute("SELECT account FROM retired").fetchall() == [(DAY,)]
+    with pytest.raises(LedgerUnusable, match="is damaged"):
+        run(ledger.balances("", LEAVES))
+    run(ledger.close())
+
+
 def test_the_settlement_that_needs_an_account_does_not_lose_it(books):
     books.post(Post(DAY, 5, None), at=NOON)
     settled_at(books, LEAVES)
