@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -417,10 +418,56 @@ def test_many_files_are_looked_at_less_often(opened, monkeypatch):
     assert len(looks) == 2
 
 
+@pytest.mark.parametrize("use", ["reserve", "sweep"])
+def test_more_ended_processes_than_descriptors_are_charged_some_at_a_time(path, opened, use):
+    ask(opened(), "h0", Charge("usd/run/b", 1, None))
+    for number in range(100):
+        (path.parent / f"{path.name}-{1_000 + number}-{number:08x}.lock").touch()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/dev/fd")) + 60, hard))  # noqa: PTH208 - no Path of it
+    try:
+        reader, left = opened("33-cccccccc"), []
+        while not left or left[-1]:
+            if use == "sweep":
+                run(reader.sweep(T))
+            else:
+                assert isinstance(ask(reader, f"h{len(left) + 1}", Charge("usd/run/b", 1, None)), Held)
+                reader._locks._own.idle_until_ns = reader._looks_at_ns = 0  # the share of its time that looking takes is over
+            left.append(len(list(path.parent.glob("*-1???-*.lock"))))
+        assert left == [0] if use == "sweep" else [68, 36, 4, 0]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_file_that_cannot_be_removed_is_charged_once_and_keeps_no_other_waiting(opened, monkeypatch):
+    dead = opened(DEAD)
+    ask(dead, "h1", BUDGET)
+    process_locks._own_locks().renew()
+    remover, transactions_made = opened(), []
+
+    def refuse(*_args, **_options):
+        raise PermissionError
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    assert [each.hold_id for each in run(remover.sweep(T))] == ["h1"]
+    monkeypatch.setattr(transactions, "sweep", lambda *_: transactions_made.append(1) or ())
+    assert run(remover.sweep(T)) == ()
+    assert run(remover.ended_holders(T)) == ()
+    assert len(transactions_made) == 1
+
+
+def test_a_reader_that_looks_again_and_again_does_not_keep_calls_from_looking(opened):
+    alive = opened()
+    ask(alive, "h1", Charge("usd/run/b", 1, None))
+    before_ns = alive._locks._own.looked_at_ns
+    run(alive.ended_holders(T))
+    assert alive._locks._own.looked_at_ns == before_ns
+
+
 def test_a_call_makes_no_more_statements_than_before(opened):
     ledger, statements = opened(), []
     ask(ledger, "h0", BUDGET)
-    run(ledger.withdraw("h0"))
+    run(ledger.settle(Settlement(Hold("h0", (BUDGET,), 1), T, (1,), "{}"), T))  # the first one sets when it is time to look for accounts
     ledger._store.connection.set_trace_callback(statements.append)
     ask(ledger, "h1", BUDGET, SLOT)
     run(ledger.settle(Settlement(Hold("h1", (BUDGET, SLOT), 1), T, (1, 1), "{}"), T))

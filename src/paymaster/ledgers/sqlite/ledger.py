@@ -37,7 +37,7 @@ from paymaster.ledgers.sqlite.forks import watch_forks
 from paymaster.ledgers.sqlite.group_commit import GroupCommit
 from paymaster.ledgers.sqlite.machine_clock import ReadsMachineTime
 from paymaster.ledgers.sqlite.placement import Placement, file_id
-from paymaster.ledgers.sqlite.process_locks import ClaimedFile, ProcessLocks
+from paymaster.ledgers.sqlite.process_locks import MOST_CLAIMED, ClaimedFile, ProcessLocks
 from paymaster.ledgers.sqlite.reading import (
     AccountReading,
     Reading,
@@ -161,7 +161,12 @@ class SqliteLedger:
 
     async def sweep(self, now_ms: int) -> tuple[Lost, ...]:
         """Charge and record the holds whose lease is over, and those of processes that ended."""
-        return await self._charge_ended(self._claim_ended(0), now_ms)
+        lost: tuple[Lost, ...] = ()
+        while True:
+            claimed = self._claim_ended(0)
+            lost += await self._charge_ended(claimed, now_ms)
+            if len(claimed) < MOST_CLAIMED:
+                return lost
 
     async def balances(self, prefix: str, now_ms: int) -> dict[str, Balance]:
         """The accounts whose names start so, as a sweep would leave them; all at one instant."""
@@ -202,10 +207,8 @@ class SqliteLedger:
 
     async def ended_holders(self, now_ms: int) -> tuple[EndedHolder, ...]:
         """What processes that ended still hold, until the next call charges it."""
-        claimed = self._claim_ended(0)
-        for file in claimed:
-            file.release()
-        names = {file.ended.name for file in claimed}
+        with self._lock:
+            names = self._process_locks().list_ended()
         if not names:
             return ()
         return await self._transact(lambda store: transactions.ended_holders(store, names, now_ms), begin="BEGIN")

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from threading import Lock
 from weakref import WeakSet
@@ -31,6 +32,8 @@ if sys.platform != "win32":
 RETRY_MS = 60_000
 # Looking for ended processes takes at most one part in so many of a process's time, however many files there are.
 IDLE_SHARE = 50
+# So many files are claimed, and open, at once: a process has some hundred descriptors, and a ledger that can't be opened charges nobody.
+MOST_CLAIMED = 32
 # Others may remove a file before it has its name; then it is made anew.
 _TRIES = 5
 _LOCK, _DRAFT = ".lock", ".lock.new"
@@ -42,16 +45,19 @@ _FLAGS = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
 class ClaimedFile:
     """The file of an ended process, locked by this one meanwhile."""
 
-    def __init__(self, path: Path, process: str, descriptor: int) -> None:
+    def __init__(self, path: Path, process: str, descriptor: int, stuck: set[str]) -> None:
         self._path = path
+        self._stuck = stuck
         self._descriptor: int | None = descriptor
         self.ended = EndedProcess(process, tuple(_tickets(descriptor)))
         _own_locks().claimed.add(self)
 
     def remove(self) -> None:
         """The process holds nothing any more."""
-        with suppress(OSError):
+        try:
             self._path.unlink(missing_ok=True)
+        except OSError:  # another user's, in a folder where each removes only their own
+            self._stuck.add(self.ended.name)
         self.release()
 
     def release(self) -> None:
@@ -98,13 +104,23 @@ class ProcessLocks:
         return max(self._own.looked_at_ns + every_ms * 1_000_000, self._own.idle_until_ns)
 
     def claim_ended(self) -> list[ClaimedFile]:
-        """The files of ended processes, each to be removed or released."""
+        """The files of ended processes, each to be removed or released; after `MOST_CLAIMED`, it is time to look for the others."""
         own, began_ns = self._own, time.monotonic_ns()
         own.restore()
-        claimed = list(self._claim_files())
-        own.looked_at_ns = time.monotonic_ns()
-        own.idle_until_ns = own.looked_at_ns + IDLE_SHARE * (own.looked_at_ns - began_ns)
+        claimed = list(islice(self._claim_files(), MOST_CLAIMED))
+        ended_ns = time.monotonic_ns()
+        if len(claimed) < MOST_CLAIMED:
+            own.looked_at_ns = ended_ns
+        own.idle_until_ns = ended_ns + IDLE_SHARE * (ended_ns - began_ns)
         return claimed
+
+    def list_ended(self) -> set[str]:
+        """The names of ended processes, for a reader: it is time to look for them as it was before."""
+        names = set[str]()
+        for file in self._claim_files():
+            names.add(file.ended.name)
+            file.release()
+        return names
 
     def _claim_files(self) -> Iterator[ClaimedFile]:
         prefix = f"{self._ledger.name}-"
@@ -114,10 +130,12 @@ class ProcessLocks:
             process, dot, rest = name.removeprefix(prefix).partition(".")
             if process_number(process) is None or process == self._own.process or dot + rest not in (_LOCK, _DRAFT):
                 continue
+            if process in self._own.stuck:
+                continue
             path = self._ledger.with_name(name)
             descriptor = _claim(path)
             if descriptor is not None:
-                file = ClaimedFile(path, process, descriptor)
+                file = ClaimedFile(path, process, descriptor, self._own.stuck)
                 if dot + rest == _LOCK:
                     yield file
                 else:
@@ -131,6 +149,7 @@ class _OwnLock:
         self.process = process
         self.descriptor: int | None = None
         self.users: WeakSet[object] = WeakSet()
+        self.stuck = set[str]()  # processes that hold nothing, and whose files can't be removed
         self.looked_at_ns = self.idle_until_ns = -(10**18)
         self._ledger, self._path = ledger, ledger.with_name(f"{ledger.name}-{process}{_LOCK}")
         self._lock = Lock()
