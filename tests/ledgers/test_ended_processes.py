@@ -296,6 +296,25 @@ def test_the_name_of_a_process_has_its_number():
     assert process_number(process_name()) == os.getpid()
 
 
+def test_a_process_that_gets_the_number_of_a_dead_parent_gets_another_name(monkeypatch):
+    """A grandchild may: a container has few numbers in use."""
+    reader, writer = os.pipe()
+    number, name = os.getpid(), process_name()
+    if os.fork() == 0:
+        monkeypatch.setattr(os, "getpid", lambda: number)
+        if os.fork() == 0:
+            os.write(writer, process_name().encode())
+            os._exit(0)
+        os.wait()
+        os._exit(0)
+    os.wait()
+    found = os.read(reader, 100).decode()
+    os.close(reader)
+    os.close(writer)
+    assert process_number(found) == number
+    assert found != name == process_name()
+
+
 def test_files_of_others_in_the_folder_are_left_alone(path, opened):
     strangers = [path.with_name(name) for name in ("ledger.sqlite3-1-12345678", "ledger.sqlite3-note.lock", "x.sqlite3-1-12345678.lock")]
     for file in strangers:

@@ -16,6 +16,7 @@ import orjson
 
 from paymaster.accounting.process_names import name_process
 from paymaster.errors import LedgerReplaced, LedgerUnusable
+from paymaster.forks import renew_in_children
 
 ACCEPT = (
     "If it was replaced by mistake, put the right one back, and calls go on. To go on with what is there now, and with budgets as it has "
@@ -29,12 +30,31 @@ _SEEN = re.compile(rb"([0-9a-f]{32}) (\d{16})\n")
 
 def process_name() -> str:
     """This process, by a name that no other has: the numbers of processes are used again."""
-    return _process_name(os.getpid())
+    return _own_name().get()
+
+
+class _OwnName:
+    """The name of this process. A child may get the number of a parent's parent that has ended, but never its name."""
+
+    def __init__(self) -> None:
+        self.renew()
+        renew_in_children(self)
+
+    def renew(self) -> None:
+        """Draw a name."""
+        self._number = os.getpid()
+        self._name = name_process(self._number, token_hex(4))
+
+    def get(self) -> str:
+        """The name. A fork below Python is noticed by the number alone."""
+        if os.getpid() != self._number:
+            self.renew()
+        return self._name
 
 
 @cache
-def _process_name(number: int) -> str:
-    return name_process(number, token_hex(4))
+def _own_name() -> _OwnName:
+    return _OwnName()
 
 
 def new_id() -> str:
