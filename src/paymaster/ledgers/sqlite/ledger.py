@@ -137,6 +137,7 @@ class SqliteLedger:
             if not isinstance(found, transactions.Unfinished):
                 return transactions.with_lost(found, lost)
             lost += found.lost
+            await self._pause(0)  # a loop goes on between two steps
 
     async def withdraw(self, hold_id: str) -> None:
         """Give up a ticket in the queue, or an open hold of which nothing was sent."""
@@ -249,6 +250,7 @@ class SqliteLedger:
         try:
             while some := await self._transact(lambda store: transactions.sweep(store, now_ms, ended)):
                 lost += some
+                await self._pause(0)
         except BaseException:
             for file in claimed:
                 file.release()
