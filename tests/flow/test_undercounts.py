@@ -9,6 +9,7 @@ from call_box import Box, Limits, ScriptedAnswers, answer, model, per_run, regis
 from paymaster import BudgetExceeded, NoModelFits
 from paymaster.accounting.accounts import Post
 from paymaster.accounting.tokens.counter import BYTES, TokenCounter, Tokenizer
+from paymaster.accounting.usage.record import Usage
 from paymaster.flow import events
 from paymaster.flow.explaining import explain
 from paymaster.ledgers.memory import MemoryLedger
@@ -138,10 +139,34 @@ def test_vectors_are_counted_in_the_same_way():
     assert held(asked)[1] == 6_024 * 1_000
 
 
-def test_what_the_provider_searched_by_itself_teaches_nothing():
-    asked = box(60_000)
-    asked.ask(Request(messages=LONG.messages, params={"web_search_options": {}}))
+SEARCHED = Usage(input_tokens=60_000, output_tokens=50, web_search_requests=3)
+IN_PASSES = Usage(input_tokens=4_800, output_tokens=600, parts=(Usage(input_tokens=400, output_tokens=50),) * 12)
+LARGE = Usage(input_tokens=60_000, output_tokens=50)
+SERVER_TOOL = {"type": "code_execution_20250825", "name": "code_execution"}
+
+
+@pytest.mark.parametrize(
+    ("usage", "tools", "params", "capabilities"),
+    [
+        (LARGE, (), {"web_search_options": {}}, None),
+        (LARGE, (), {"plugins": [{"id": "web"}]}, None),
+        (LARGE, (SERVER_TOOL,), {}, None),
+        (LARGE, (), {}, frozenset({"web_search"})),
+        (SEARCHED, (), {}, None),
+        (IN_PASSES, (), {}, None),
+    ],
+)
+def test_what_the_provider_read_by_itself_teaches_nothing(usage, tools, params, capabilities):
+    asked = box(60_000, chain=registry(model("a", capabilities=capabilities, **FACTS)))
+    asked.provider.outcomes["a"] = [answer(usage=usage)]
+    asked.ask(Request(messages=LONG.messages, tools=tools, params=params))
     assert level(asked) == 0
+
+
+def test_a_prompt_with_the_callers_own_tools_teaches():
+    asked = box(60_000)
+    asked.ask(Request(messages=LONG.messages, tools=({"type": "function", "function": {"name": "f", "parameters": {}}}, {"name": "g"})))
+    assert level(asked) == 400
 
 
 def test_after_a_reset_its_own_tokenizer_counts_again():

@@ -39,7 +39,7 @@ from paymaster.routing.settling import (
     settlement,
 )
 from paymaster.routing.translation import fit_thinking
-from paymaster.routing.undercounts import excess_post, is_news, level_for, level_post
+from paymaster.routing.undercounts import excess_post, is_news, level_for, level_post, shows_the_count
 
 if TYPE_CHECKING:
     from paymaster.accounting.records import AttemptRecord
@@ -252,7 +252,9 @@ class Attempt:
     async def _learn_count(self, ended: Ended, changes: tuple[Change, ...]) -> None:
         """If the provider counted more in the prompt than was held for, count the model more carefully, for every worker."""
         candidate, usage = self._planned.candidate, ended.usage
-        if not isinstance(usage, Usage) or usage.prompt_tokens <= candidate.prompt.tokens or candidate.terms.web_searches:
+        if not isinstance(usage, Usage) or usage.prompt_tokens <= candidate.prompt.tokens:
+            return
+        if not shows_the_count(self._request, usage, candidate.model.capabilities or frozenset()):
             return
         model, byte_count = candidate.model.name, count_bytes(self._request, candidate.translation, self._world.counter)
         level = level_for(usage.prompt_tokens, byte_count)
