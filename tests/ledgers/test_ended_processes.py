@@ -343,6 +343,18 @@ def test_a_closed_client_removes_its_file_if_it_holds_nothing(path, opened):
     assert lock_files(path) == [lock_file(path, ALIVE).name]
 
 
+def test_a_client_that_is_closed_after_a_fork_removes_its_file(path, opened):
+    ledger = opened()
+    ask(ledger, "h1", BUDGET)
+    run(ledger.withdraw("h1"))
+    if os.fork() == 0:
+        os._exit(0)
+    os.wait()
+    assert lock_files(path)
+    run(ledger.close())
+    assert lock_files(path) == []
+
+
 def test_what_a_closed_client_left_open_stays_its_process_s(opened):
     first, second = opened(), opened()
     ask(first, "h1", BUDGET)

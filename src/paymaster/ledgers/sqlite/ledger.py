@@ -239,8 +239,7 @@ class SqliteLedger:
     async def close(self) -> None:
         """Close the file. Open holds are left to their lease; another call opens it again."""
         with self._lock:
-            if self._locks is not None:
-                self._locks.give_up(holds_something=bool(self._open_holds))
+            self._process_locks().give_up(holds_something=bool(self._open_holds))  # a fork since the last call has let go of them
             self._disconnect()
 
     async def _charge_ended(self, claimed: Sequence[ClaimedFile], now_ms: int) -> tuple[Lost, ...]:
