@@ -20,7 +20,7 @@ from paymaster.ledgers import transactions
 from paymaster.ledgers.identity import process_name
 from paymaster.ledgers.sqlite import process_locks
 from paymaster.ledgers.sqlite.ledger import SqliteLedger
-from paymaster.runtime import iterate, run
+from paymaster.runtime import BlockingRuntime, iterate, run
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such locks: leases count")
 
@@ -529,7 +529,7 @@ async def charged_by_a_group(path, opened):
 
 def alive_and_dead(path):
     """What the living processes' holds are, after everything that can be charged was."""
-    ledger = SqliteLedger(path, lambda _: None)
+    ledger = SqliteLedger(path, BlockingRuntime().sleep)
     try:
         now_ms = time.time_ns() // 1_000_000
         lost = {each.hold_id for each in run(ledger.sweep(now_ms))}
@@ -615,14 +615,14 @@ MOMENTS = {
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_process_that_is_killed_around_its_first_hold_loses_nothing(path, moment):
     script, lost = MOMENTS[moment]
-    run(SqliteLedger(path, lambda _: None).post((), (), 0))
+    run(SqliteLedger(path, BlockingRuntime().sleep).post((), (), 0))
     process = start(
         f"import paymaster.ledgers.sqlite.process_locks as locks\n"
         f"from paymaster.ledgers.sqlite.store import SqliteStore\nrun_before = SqliteStore._run\n{script}",
         path,
     )
     process.communicate(timeout=30)
-    ledger = SqliteLedger(path, lambda _: None)
+    ledger = SqliteLedger(path, BlockingRuntime().sleep)
     assert {each.hold_id for each in run(ledger.sweep(time.time_ns() // 1_000_000))} == lost
     run(ledger.close())
     assert lock_files(path) == []
