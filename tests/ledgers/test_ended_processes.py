@@ -251,6 +251,15 @@ def test_where_a_file_cannot_be_made_or_locked_calls_go_on(path, opened, monkeyp
     assert run(other.sweep(T)) == ()
 
 
+def test_where_a_mode_cannot_be_set_the_process_has_its_file(path, opened, monkeypatch):
+    def refuse(*_args):
+        raise PermissionError
+
+    monkeypatch.setattr(os, "fchmod", refuse)
+    ask(opened(), "h1", BUDGET)
+    assert lock_files(path) == [lock_file(path, ALIVE).name]
+
+
 def test_others_may_remove_what_is_not_locked_yet(path, opened, monkeypatch):
     """Another process sees the file after it was made, and before it is locked."""
     open_draft, removed = process_locks._open_draft, []

@@ -277,7 +277,8 @@ def _open_draft(draft: Path, ledger: Path) -> int:
     mode = ledger.stat().st_mode & 0o666
     draft.unlink(missing_ok=True)
     descriptor = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | _FLAGS, 0o600)
-    os.fchmod(descriptor, mode)
+    with suppress(OSError):  # on a file system without modes; or only its own user sees when the process ends
+        os.fchmod(descriptor, mode)
     return descriptor
 
 
