@@ -14,6 +14,7 @@ from paymaster.flow import events
 from paymaster.flow.explaining import explain
 from paymaster.ledgers.memory import MemoryLedger
 from paymaster.operations import Operation
+from paymaster.providers.classification import classify
 from paymaster.registry.models import Registry
 from paymaster.routing.requests import Request
 from paymaster.runtime import run
@@ -95,6 +96,20 @@ def test_a_model_that_is_too_small_for_the_new_count_is_skipped_and_the_next_one
     other.provider.outcomes["b"] = [answer("from b", input_tokens=10)]
     assert other.ask(LONG).text == "from b"
     assert other.called() == ["b"]
+
+
+def test_a_level_that_is_learned_meanwhile_keeps_the_output_limit_that_the_provider_named():
+    asked = box(100, chain=registry(model("a", **FACTS, max_output_tokens=16_384)))
+    body = b'{"error": {"message": "You requested up to 16384 tokens, but can only afford 6627"}}'
+
+    def refuses_while_another_process_learns(_call):
+        run(asked.books.post((Post("undercount/a", 148, None),), (), asked.runtime.now_ms()))
+        return classify(402, {}, body, now_ms=0)
+
+    asked.provider.outcomes["a"] = [refuses_while_another_process_learns, answer()]
+    asked.ask(LONG)
+    limits = [call.body.get(call.model.output_limit_param) for call in asked.provider.calls]
+    assert (limits, asked.world.levels) == ([None, 6_627], {"a": 148})
 
 
 def test_callers_that_find_it_at_once_raise_the_level_once():

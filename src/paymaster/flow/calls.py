@@ -44,7 +44,8 @@ from paymaster.routing.failures import (
 )
 from paymaster.routing.marks import mark_of
 from paymaster.routing.on_refusal import Deferred
-from paymaster.routing.planning import Candidate, SkipCause, Skipped, assess, assess_again
+from paymaster.routing.output_limits import Lowering
+from paymaster.routing.planning import Candidate, SkipCause, Skipped, assess, assess_again, with_output_limit
 from paymaster.routing.requests import Request
 from paymaster.routing.resizing import named_prompt_tokens, outgrown_by, refused_size, resized
 from paymaster.routing.settling import PlannedAttempt, costs
@@ -374,7 +375,11 @@ class _Call:
         registry, longest_ms = self._world.registry, self._longest_ms
         again = assess_again(candidate, self._request, registry, self._scope, self._world.counter, level, longest_ms)
         if isinstance(again, Candidate):
-            self._recounted[candidate.model.name] = again
+            name = candidate.model.name
+            if (smaller := self._resized.get(name)) is not None:  # what its provider takes stays known
+                again = with_output_limit(again, min(smaller.output_tokens, again.output_tokens), Lowering.PROVIDER)
+                self._resized[name] = again
+            self._recounted[name] = again
         return again
 
     def _next_attempt(self, candidate: Candidate, *, has_fallback: bool) -> PlannedAttempt:
