@@ -180,7 +180,12 @@ def test_what_the_provider_read_by_itself_teaches_nothing(usage, tools, params, 
 
 def test_a_prompt_with_the_callers_own_tools_teaches():
     asked = box(60_000)
-    asked.ask(Request(messages=LONG.messages, tools=({"type": "function", "function": {"name": "f", "parameters": {}}}, {"name": "g"})))
+    asked.ask(
+        Request(
+            messages=LONG.messages,
+            tools=({"type": "function", "function": {"name": "f", "parameters": {}}}, {"name": "g", "input_schema": {}}),
+        )
+    )
     assert level(asked) == 400
 
 

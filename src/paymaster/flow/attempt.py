@@ -254,7 +254,7 @@ class Attempt:
         candidate, usage = self._planned.candidate, ended.usage
         if not isinstance(usage, Usage) or usage.prompt_tokens <= candidate.prompt.tokens:
             return
-        if not shows_the_count(self._request, usage, candidate.model.capabilities or frozenset()):
+        if not shows_the_count(self._request, usage, candidate.model):
             return
         model, byte_count = candidate.model.name, count_bytes(self._request, candidate.translation, self._world.counter)
         level = level_for(usage.prompt_tokens, byte_count)

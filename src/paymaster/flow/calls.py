@@ -11,7 +11,7 @@ ports that never suspend. It yields the chunks of a streamed answer and, last, t
 
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from paymaster.accounting.accounts import Hold
 from paymaster.accounting.budget_units import BudgetUnit
@@ -21,7 +21,7 @@ from paymaster.errors import BudgetExceeded, LimitReached, PaymasterError, Reque
 from paymaster.flow.admission import AdmittedAttempt, CallAdmission, Patience
 from paymaster.flow.attempt import Attempt
 from paymaster.flow.call_events import CallEvents
-from paymaster.flow.failing_models import FailingModels
+from paymaster.flow.failing_models import FailingModels, Tries
 from paymaster.flow.ports import ProviderChunk, ProviderReply, World
 from paymaster.flow.replies import Reply
 from paymaster.operations import Operation
@@ -52,15 +52,6 @@ from paymaster.routing.settling import PlannedAttempt, costs
 from paymaster.routing.waiting import LOOK_AGAIN_MS, Awaited, Turn, next_turn
 from paymaster.scope import Scope
 from paymaster.vectors import FLOAT, written_as
-
-
-@dataclass(slots=True)
-class _Tries:
-    """The attempts of a call at one model: all of them, those that bound it, and those that may have cost something."""
-
-    made: int = 0
-    bounding: int = 0
-    costly: int = 0
 
 
 async def serve(
@@ -118,7 +109,7 @@ class _Call:
         self._admission = CallAdmission(world, self.events, self.patience, self._assess_again)
         self._awaited = self._admission.awaited
         self._orders: dict[str, int] = {}
-        self._tries: dict[str, _Tries] = {}
+        self._tries: dict[str, Tries] = {}
         self._failing = FailingModels(world.runtime, patience)
         self._previous: str | None = None
         self._fallback_reason = ""
@@ -163,9 +154,9 @@ class _Call:
             return Turn(candidate=over, order=self._orders[over.model.name], enforce_money=False)
         return turn
 
-    def tries(self, turn: Turn) -> _Tries:
+    def tries(self, turn: Turn) -> Tries:
         """The attempts at the model of this turn."""
-        return self._tries.setdefault(turn.candidate.model.name, _Tries())
+        return self._tries.setdefault(turn.candidate.model.name, Tries())
 
     async def admit(self, turn: Turn) -> AdmittedAttempt | None:
         """A hold for another attempt at the candidate; None if it is skipped, or awaited until the others have been tried."""
@@ -247,7 +238,7 @@ class _Call:
                 self._skip(turn, skipped)
         return False
 
-    def _waits_out(self, failure: Failure, tries: _Tries, *, costly: bool) -> bool:
+    def _waits_out(self, failure: Failure, tries: Tries, *, costly: bool) -> bool:
         """Whether the call, once no other model is left, waits until this one answers. `retries_per_model: 0` means: never ask again.
 
         Attempts that may have cost something are bounded, by all values that the user set.

@@ -1,4 +1,4 @@
-"""What the models of one call last failed with, and what is reported of the waits that follow; decides nothing about a call."""
+"""What a call has tried: how often, what its models failed with, and what is reported of the waits that follow; decides nothing."""
 
 from dataclasses import dataclass, replace
 
@@ -12,6 +12,15 @@ from paymaster.routing.waiting import LOOK_AGAIN_MS, Awaited
 
 _WORTH_MENTIONING_MS = 1_000
 """A call that waited for less than this does not mention it in its error."""
+
+
+@dataclass(slots=True)
+class Tries:
+    """The attempts of a call at one model: all of them, those that bound it, and those that may have cost something."""
+
+    made: int = 0
+    bounding: int = 0
+    costly: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -258,13 +258,9 @@ class SqliteLedger:
             file.remove()
         return lost
 
-    def _is_time_to_look(self, every_ms: int) -> bool:
-        """A file that is opened is looked at first."""
-        return self._locks is None or self._locks.is_time_to_look(every_ms)
-
     def _claim_ended(self, every_ms: int) -> list[ClaimedFile]:
         """The files of ended processes, claimed by this one; none if it is not time to look for them."""
-        if not self._is_time_to_look(every_ms):
+        if self._locks is not None and not self._locks.is_time_to_look(every_ms):  # a file that is opened is looked at first
             return []
         with self._lock:
             locks = self._process_locks()
