@@ -7,7 +7,7 @@ import pytest
 
 from call_box import Box, Limits, ScriptedAnswers, answer, model, per_run, registry
 from paymaster import BudgetExceeded, NoModelFits
-from paymaster.accounting.accounts import Post
+from paymaster.accounting.accounts import Balance, Post
 from paymaster.accounting.tokens.counter import BYTES, TokenCounter, Tokenizer
 from paymaster.accounting.usage.record import Usage
 from paymaster.flow import events
@@ -19,6 +19,7 @@ from paymaster.registry.models import Registry
 from paymaster.routing.requests import Request
 from paymaster.runtime import run
 from paymaster.scope import Scope
+from paymaster.views.ledger_status import ledger_status
 
 TEXT = "x" * 4_000
 LONG = Request(messages=[{"role": "user", "content": TEXT}])
@@ -224,3 +225,10 @@ def test_explain_says_what_the_next_call_would_hold():
     assert explained.serves
     assert explained.prompt_tokens is not None
     assert explained.prompt_tokens >= 6_000
+
+
+@pytest.mark.parametrize(("settled", "shown"), [(None, None), (0, None), (-148, None), (40, 100), (170, 170), (3_200, 400)])
+def test_a_status_shows_it(settled, shown):
+    balances = {} if settled is None else {"undercount/a": Balance(settled=settled)}
+    states = ledger_status({**balances, "slots/a": Balance(held=1)}).models
+    assert [state.percent_of_bytes for state in states] == [shown]

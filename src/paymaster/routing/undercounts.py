@@ -50,7 +50,12 @@ def tokenizer_at(level: int, own: Tokenizer) -> Tokenizer:
 
 def tokens_at(level: int, counted: int) -> int:
     """The upper bound of a prompt that was counted by the tokenizer of this level."""
-    return counted if level <= BY_BYTES else -(-counted * min(level, MOST) // 100)
+    return -(-counted * (percent_of_bytes(level) or 100) // 100)
+
+
+def percent_of_bytes(level: int) -> int | None:
+    """Of how many percent of its bytes a prompt is taken for, at this level; None if the model's own tokenizer counts."""
+    return min(max(level, BY_BYTES), MOST) if level > 0 else None
 
 
 def level_for(billed_tokens: int, byte_count: int) -> int:

@@ -15,6 +15,7 @@ from paymaster.accounting.account_names import (
     REQUESTS_PER_DAY,
     SLOTS,
     TOKENS,
+    UNDERCOUNT,
     BudgetName,
     dimensions_of,
     is_budget,
@@ -27,6 +28,7 @@ from paymaster.accounting.budget_units import BudgetUnit, unit_of
 from paymaster.registry.models import Limits, Registry
 from paymaster.routing import breaker
 from paymaster.routing.ended_holders import blocking
+from paymaster.routing.undercounts import percent_of_bytes
 from paymaster.views.budget_caps import cap_in
 
 _WINDOWS: Mapping[str, str] = {
@@ -37,7 +39,7 @@ _WINDOWS: Mapping[str, str] = {
     OUTPUT_TOKENS: "output_tpm",
 }
 LIMIT_KINDS = tuple(_WINDOWS)
-MODEL_KINDS = (SLOTS, PAUSE, BREAKER, PROBE, FAILURES, *breaker.REASON_KINDS)
+MODEL_KINDS = (SLOTS, PAUSE, BREAKER, PROBE, FAILURES, UNDERCOUNT, *breaker.REASON_KINDS)
 _WAITS: Mapping[str, str] = {
     **_WINDOWS,
     SLOTS: "max_parallel",
@@ -95,7 +97,8 @@ class ModelState:
     """One model: calls that are open, how many may be, and failures since its last answer.
 
     `paused_until_ms` is until when its provider asked to wait; `circuit` the breaker's state, and `open_until_ms` when a probe may go.
-    `operator_reason` is the kind of failure that an operator has to fix first, if that is why the circuit is open.
+    `operator_reason` is the kind of failure that an operator has to fix first, if that is why the circuit is open. A prompt counts as
+    `percent_of_bytes` of its bytes, if the model's own count was too low.
     """
 
     model: str
@@ -106,6 +109,7 @@ class ModelState:
     circuit: breaker.State
     open_until_ms: int | None
     operator_reason: str | None = None
+    percent_of_bytes: int | None = None
 
     @property
     def half_open(self) -> bool:
@@ -377,6 +381,7 @@ def _model_state(model: str, kinds: Mapping[str, Balance], registry: Registry | 
         circuit=state,
         open_until_ms=probe.free_at[-1][0] if state is breaker.State.OPEN and probe.free_at else None,
         operator_reason=max(reasons)[1] if state is breaker.State.OPEN and reasons else None,
+        percent_of_bytes=percent_of_bytes(kinds[UNDERCOUNT].settled) if UNDERCOUNT in kinds else None,
     )
 
 
