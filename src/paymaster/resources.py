@@ -11,7 +11,6 @@ from pathlib import Path
 from tenacity import RetryCallState, Retrying, wait_random_exponential
 
 from paymaster.accounting.accounts import Settlement
-from paymaster.accounting.prices.catalogue import Catalogue
 from paymaster.accounting.tokens.counter import TokenCounter
 from paymaster.background import BackgroundTasks, BackgroundThreads
 from paymaster.flow.call_events import emit_posted, emit_set_aside
@@ -95,7 +94,6 @@ class Resources:
             key_of=lambda model, scope: _own_key(keys[model.name], scope),
             missing_keys=_missing(registry, options.environ),
             run_later=self._background,
-            published_price=Catalogue().lookup,
         )
 
     async def post_spooled(self) -> None:

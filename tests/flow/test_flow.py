@@ -5,10 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from call_box import HELLO, Box, answer, failure, model, per_run, price, registry
+from call_box import HELLO, Box, answer, failure, model, per_run, registry
 from paymaster.accounting.accounts import Hold, ReserveOutcome
 from paymaster.accounting.money import format_usd
-from paymaster.accounting.prices.price import Price
+from paymaster.accounting.prices.catalogue import Catalogue, PriceData
+from paymaster.accounting.prices.published import read_published
 from paymaster.accounting.usage.record import UnknownUsage, Usage
 from paymaster.errors import (
     BudgetExceeded,
@@ -29,6 +30,7 @@ from paymaster.registry.models import Limits, Model, Registry
 from paymaster.routing.failures import Billed, FailureKind, SizeFigures
 from paymaster.routing.requests import Request
 from paymaster.testing import ManualRuntime
+from price_servers import prices
 
 COST = 100 * 1000 + 50 * 10_000  # nano-dollars of `answer()` at $1 and $10 per million
 
@@ -48,14 +50,17 @@ def test_an_answer_is_paid_for_exactly_and_recorded() -> None:
 @pytest.mark.parametrize(
     ("published", "charged", "billed", "basis"),
     [
-        (price("5", "50"), 60 * 1000 + 40 * 5_000 + 50 * 10_000, "exact", "with passes of advisor-id"),
-        (None, None, "assumed", "a pass was made by advisor-id, which has no price in the registry or the catalogue"),
+        ((("advisor-id", 5),), 60 * 1000 + 40 * 5_000 + 50 * 10_000, "exact", "with passes of advisor-id"),
+        ((("other", 5),), None, "assumed", "a pass was made by advisor-id, which has no price in the registry or the catalogue"),
     ],
 )
-def test_a_pass_of_another_model_is_charged_at_its_own_price(published: Price | None, charged: int | None, billed: str, basis: str) -> None:
+def test_a_pass_of_another_model_is_charged_at_its_own_price(
+    published: tuple[tuple[str, int], ...], charged: int | None, billed: str, basis: str
+) -> None:
     parts = (Usage(input_tokens=60, output_tokens=50), Usage(input_tokens=40, model="advisor-id"))
-    box = Box(registry(model("a"), budgets=(per_run("1"),)), {"a": [answer(usage=Usage(input_tokens=100, output_tokens=50, parts=parts))]})
-    object.__setattr__(box.world, "published_price", lambda *_: published)
+    catalogue = Catalogue(lambda: PriceData(read_published(prices(*published)), "test"))
+    known = replace(registry(model("a"), budgets=(per_run("1"),)), published=catalogue)
+    box = Box(known, {"a": [answer(usage=Usage(input_tokens=100, output_tokens=50, parts=parts))]})
     (record,) = box.ask().attempts
     assert (record.billed, record.cost_basis) == (billed, basis)
     assert record.cost_nanousd == (record.held_nanousd if charged is None else charged)

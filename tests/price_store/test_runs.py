@@ -62,6 +62,19 @@ def test_a_loaded_registry_keeps_its_prices(folder: PriceFolder, registry: Path)
     assert folder.pinned("exp-1") == SHIPPED
 
 
+def test_models_that_the_registry_lacks_have_the_prices_of_the_run(folder: PriceFolder, registry: Path) -> None:
+    first = take(folder, "3")
+    with Client(registry, run="exp-1"):
+        pass
+    second = take(folder, "4")
+    for run, name in (("exp-1", first), (None, second)):
+        published = configure(registry, {"run": run}).registry.published
+        assert published is not None
+        price = published.history("openai", "gpt-4.1").periods[-1].price
+        assert price is not None
+        assert price.source == f"catalogue genai-prices {name}"
+
+
 def test_a_run_without_a_name_or_a_ledger_on_disk_leaves_no_trace(folder: PriceFolder, registry: Path) -> None:
     with Client(registry):
         pass

@@ -186,7 +186,7 @@ class Attempt:
         """Pay, record, report. If the ledger is unavailable the hold stays, and is charged in full when its lease ends."""
         planned, books, now_ms = self._planned, self._world.books, self._runtime.now_ms()
         candidate, registry = planned.candidate, self._world.registry
-        price_of = price_of_pass(registry, candidate.model, sent_at(candidate, ended), self._world.published_price)
+        price_of = price_of_pass(registry, candidate.model, sent_at(candidate, ended))
         charged = bill(candidate, ended, price_of)
         record = attempt_record(planned, ended, charged)
         work = settlement(planned, ended, charged, record, self._held, self._policy)

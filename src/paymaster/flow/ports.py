@@ -30,7 +30,6 @@ from paymaster.jsontypes import JsonObject
 from paymaster.operations import Operation
 from paymaster.registry.models import Model, Registry, Timeouts
 from paymaster.routing.failures import Failure
-from paymaster.routing.passes import PublishedPrice, no_published_price
 from paymaster.routing.prompts import CountsPrompts
 from paymaster.scope import Scope
 
@@ -282,8 +281,7 @@ class World:
 
     `key_of` has the secret for a model and a caller, `missing_keys` the variable that is not set, by model. `backoff_ms` is the wait before
     another attempt at the same model, by the number of attempts made. `run_later` is None where nothing can run behind a call.
-    `published_price` finds the price of a model that the registry may lack, which made a part of an answer. `levels` are those of the
-    models whose counts were too low (`routing/undercounts.py`), as far as this process knows.
+    `levels` are those of the models whose counts were too low (`routing/undercounts.py`), as far as this process knows.
     """
 
     registry: Registry
@@ -297,7 +295,6 @@ class World:
     key_of: Callable[[Model, Scope], str | None]
     missing_keys: Mapping[str, str] = field(default_factory=dict)
     run_later: RunLater | None = None
-    published_price: PublishedPrice = no_published_price
     admission_time: AdmissionTime = field(default_factory=AdmissionTime)
     levels: dict[str, int] = field(default_factory=dict)
     ended_reports: EndedReports = field(default_factory=EndedReports)

@@ -93,6 +93,7 @@ def complete(written: Written, overrides: Overrides, sources: Sources) -> Regist
         origins={"default": written.origin((*written.root, "default")) if written.default else DEFAULT, **origins},
         variables=named_variables(written),
         updates=_price_updates(written.prices, sources.directory),
+        published=sources.catalogue,
     )
 
 

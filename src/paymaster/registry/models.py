@@ -10,7 +10,7 @@ from paymaster.accounting.budget_units import BudgetUnit
 from paymaster.accounting.prices.price import Price
 from paymaster.accounting.tokens.counter import Tokenizer
 from paymaster.registry.disconnects import StopsOnDisconnect
-from paymaster.registry.model_prices import ModelPrices
+from paymaster.registry.model_prices import ModelPrices, PriceSource
 
 
 class Effort(StrEnum):
@@ -225,7 +225,8 @@ class Registry:
 
     `origins` has the origin of the default and of each value of the policy, `variables` the name of every environment variable that the
     file names, and of its providers' usual ones. `catalogue` is the digest of the price catalogue that completed it, or `shipped`;
-    `updates` is how `paymaster serve` keeps the catalogue up to date.
+    `updates` is how `paymaster serve` keeps the catalogue up to date. `published` is that catalogue itself, with the prices of models that
+    the registry lacks (None: a registry that was put together without one).
     """
 
     default: str
@@ -237,3 +238,4 @@ class Registry:
     variables: frozenset[str] = frozenset()
     catalogue: str = ""
     updates: PriceUpdates = PriceUpdates()
+    published: PriceSource | None = field(default=None, repr=False, compare=False)

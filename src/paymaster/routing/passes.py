@@ -1,29 +1,27 @@
-"""Finds the price of another model that made a pass of an answer; knows the registry's prices, and published ones by a function only."""
+"""Finds the price of another model that made a pass of an answer; knows a registry and its catalogue, and no figure."""
 
-from collections.abc import Callable
 from datetime import datetime
 
 from paymaster.accounting.prices.names import is_same_model
 from paymaster.accounting.prices.price import Price, PriceOfModel
 from paymaster.registry.models import Model, Registry
 
-PublishedPrice = Callable[[str | None, str, datetime, str | None], Price | None]
-"""The published price of a model by provider, name, moment and region; None if it is unknown."""
 
+def price_of_pass(registry: Registry, model: Model, at: datetime) -> PriceOfModel:
+    """The prices of models at the provider of `model`, by the provider's names: the registry's own where it has the model.
 
-def no_published_price(_provider: str | None, _model_id: str, _at: datetime, _region: str | None) -> None:
-    """The look-up of a program that knows no published prices."""
-
-
-def price_of_pass(registry: Registry, model: Model, at: datetime, published: PublishedPrice) -> PriceOfModel:
-    """The prices of models at the provider of `model`, by the provider's names: the registry's own where it has the model."""
+    Other prices are those of the catalogue that completed the registry, so that one answer is charged by one catalogue.
+    """
     known = [model, *(other for other in registry.models.values() if other.provider == model.provider)]
+    published = registry.published
 
     def find(name: str) -> Price | None:
-        for other in known:
-            if is_same_model(model.provider, other.model_id, name) and (own := other.price_at(at)) is not None:
+        alike = [other for other in known if is_same_model(model.provider, other.model_id, name)]
+        for other in sorted(alike, key=lambda other: other.model_id != name):
+            if (own := other.price_at(at, name)) is not None:
                 return own
-        price, prices = published(model.provider, name, at, model.region), model.prices
+        price = None if published is None else published.history(model.provider, name, model.region).at(at)
+        prices = model.prices
         return price if price is None or prices is None or prices.factor is None else price.multiplied(prices.factor)
 
     return find
