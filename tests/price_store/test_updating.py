@@ -187,6 +187,49 @@ def test_a_run_keeps_the_prices_it_began_with(folder: PriceFolder) -> None:
     assert [input_rate(folder, run=run).split()[0] for run in ("exp-1", "exp-2", "exp-3", None)] == ["2", "3", "5", "5"]
 
 
+@pytest.mark.parametrize("damage", [b"", b"[]", b"{", b"\xff", b'{"run": "exp-1"}'])
+def test_a_damaged_pin_is_replaced_and_stops_no_update(folder: PriceFolder, damage: bytes) -> None:
+    first = take(folder, with_price("gpt-4.1", "3"))
+    folder.pin("exp-1", SHIPPED)
+    (pin,) = (folder.path / "runs").iterdir()
+    pin.write_bytes(damage)
+    assert take(folder, with_price("gpt-4.1", "4")).is_new
+    assert folder.pinned("exp-1") is None
+    folder.pin("exp-1", first.edition.digest)
+    assert folder.pinned("exp-1") == first.edition.digest
+
+
+def test_an_update_repairs_damaged_data(folder: PriceFolder) -> None:
+    edition = take(folder, with_price("gpt-4.1", "3")).edition
+    (folder.path / f"data-{edition.digest}.json").write_bytes(b'[{"id"')
+    take(folder, with_price("gpt-4.1", "3"))
+    assert input_rate(folder) == f"3 catalogue genai-prices {edition.name}"
+
+
+def test_what_a_killed_process_was_writing_is_removed_after_a_day(folder: PriceFolder) -> None:
+    folder.pin("exp-1", SHIPPED)
+    left = [folder.path / ".new-1", folder.path / "runs" / ".new-2", folder.path / ".new-3"]
+    for path in left:
+        path.write_bytes(b"{")
+    long_ago_s = time.time() - 2 * 86_400
+    for path in left[:2]:
+        os.utime(path, (long_ago_s, long_ago_s))
+    take(folder, with_price("gpt-4.1", "3"))
+    assert [path.exists() for path in left] == [False, False, True]
+
+
+def test_other_users_of_the_directory_can_read_the_prices(folder: PriceFolder) -> None:
+    mask = os.umask(0o022)
+    try:
+        take(folder, with_price("gpt-4.1", "3"))
+        folder.pin("exp-1", SHIPPED)
+    finally:
+        os.umask(mask)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in folder.path.rglob("*.json")}
+    assert len(modes) == 3
+    assert set(modes.values()) == {0o644}
+
+
 def test_prices_of_a_run_that_are_gone_are_replaced_with_a_warning(folder: PriceFolder, caplog: pytest.LogCaptureFixture) -> None:
     take(folder, with_price("gpt-4.1", "3"))
     folder.pin("exp-1", "0123456789abcdef")

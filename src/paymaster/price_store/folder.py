@@ -10,11 +10,11 @@ import json
 import logging
 import os
 import re
+import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter, ValidationError
@@ -32,6 +32,8 @@ SHIPPED = "shipped"
 MOST_BYTES = 32 * 1024 * 1024
 _INDEX = "index.json"
 _RUNS = "runs"
+_NEW = ".new-"
+"""The names of files that are being written begin with it."""
 _DIGEST_CHARS = 16
 _SHOWN_CHARS = 8
 _NAME = re.compile(rf"{SHIPPED}|[0-9a-f]{{{_DIGEST_CHARS}}}")
@@ -118,11 +120,12 @@ class PriceFolder:
             raise PricesNotUpdated(f"{path} is damaged: {error}") from error
 
     def save_data(self, text: str) -> str:
-        """Write a data file, if it isn't there, and return its digest. Raises PricesNotUpdated."""
+        """Write a data file, unless it is there in full, and return its digest. Raises PricesNotUpdated."""
         content = text.encode()
         digest = _digest(content)
-        if not self._data(digest).exists():
-            self._write(self._data(digest), content)
+        path = self._data(digest)
+        if not _has(path, content):
+            self._write(path, content)
         return digest
 
     def save(self, index: Index) -> None:
@@ -145,25 +148,21 @@ class PriceFolder:
 
     def pinned(self, run: str) -> str | None:
         """The digest of the catalogue that a run began with, or `SHIPPED`; None for a run that has not begun."""
-        try:
-            pin = json.loads(self._pin(run).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return None
-        digest = pin.get("catalogue") if isinstance(pin, dict) and pin.get("run") == run else None
+        pin = _read_pin(self._pin(run))
+        digest = pin.get("catalogue") if pin.get("run") == run else None
         return digest if isinstance(digest, str) and _NAME.fullmatch(digest) else None
 
     def pin(self, run: str, digest: str) -> None:
         """Note the catalogue that a run begins with, unless another process noted one; without effect where nothing can be written."""
-        path = self._pin(run)
-        if path.exists():
+        if self.pinned(run) is not None:
             return
-        with contextlib.suppress(OSError):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("x", encoding="utf-8") as file:
-                file.write(json.dumps({"run": run, "catalogue": digest}))
+        path = self._pin(run)
+        with contextlib.suppress(OSError, PricesNotUpdated):
+            path.unlink(missing_ok=True)  # a damaged one
+            self._write(path, json.dumps({"run": run, "catalogue": digest}).encode(), only_new=True)
 
     def _prune(self, index: Index) -> None:
-        """Remove data that nothing names, and pins of runs that began long ago."""
+        """Remove data that nothing names, pins of runs that began long ago, and what a process that was killed was writing."""
         now_s = time.time()
         named = {edition.digest for edition in (index.current, index.previous, index.waiting) if edition is not None}
         with contextlib.suppress(OSError):
@@ -171,7 +170,11 @@ class PriceFolder:
                 if now_s - path.stat().st_mtime > _PINNED_S:
                     path.unlink(missing_ok=True)
                 else:
-                    named.add(str(json.loads(path.read_text(encoding="utf-8")).get("catalogue")))
+                    named.add(str(_read_pin(path).get("catalogue")))
+        with contextlib.suppress(OSError):
+            for path in self.path.rglob(f"{_NEW}*"):
+                if now_s - path.stat().st_mtime > _KEPT_S:
+                    path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             for path in self.path.glob("data-*.json"):
                 unnamed = path.stem.removeprefix("data-") not in named
@@ -184,23 +187,24 @@ class PriceFolder:
     def _pin(self, run: str) -> Path:
         return self.path / _RUNS / f"{hashlib.sha256(run.encode(errors='replace')).hexdigest()[:_DIGEST_CHARS]}.json"
 
-    def _write(self, path: Path, content: bytes) -> None:
-        """Write a whole file, or none: first under another name, then in place."""
-        temporary: Path | None = None
+    def _write(self, path: Path, content: bytes, *, only_new: bool = False) -> None:
+        """Write a whole file, or none: first under another name, then in place. With `only_new` another process's file stays."""
+        temporary = path.parent / f"{_NEW}{secrets.token_hex(8)}"  # not of `tempfile`, whose files no other user can read
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            with NamedTemporaryFile(dir=self.path, prefix=".new-", delete=False) as file:
-                temporary = Path(file.name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("xb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            temporary.replace(path)
-            temporary = None
+            if only_new:
+                path.hardlink_to(temporary)
+            else:
+                temporary.replace(path)
         except OSError as error:
             advice = "Check the space and the permissions there, or name another directory with --state-dir."
             raise PricesNotUpdated(f"cannot write {path}: {error.strerror or error}", advice=advice) from error
         finally:
-            if temporary is not None:
+            with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
 
 
@@ -213,6 +217,23 @@ def read_bounded(path: Path) -> bytes:
     if len(content) > MOST_BYTES:
         raise OSError(0, f"it is larger than {MOST_BYTES // 1024 // 1024} MiB")
     return content
+
+
+def _has(path: Path, content: bytes) -> bool:
+    """Whether a file has this content."""
+    try:
+        return read_bounded(path) == content
+    except OSError:
+        return False
+
+
+def _read_pin(path: Path) -> dict[str, object]:
+    """A run's pin; empty if it is missing or damaged."""
+    try:
+        pin = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return pin if isinstance(pin, dict) else {}
 
 
 def _digest(content: bytes) -> str:
