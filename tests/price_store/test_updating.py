@@ -4,7 +4,9 @@ import json
 import logging
 import os
 import re
+import threading
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -168,6 +170,26 @@ def test_a_process_that_is_stopped_while_it_writes_leaves_the_old_prices(folder:
         take(folder, with_price("gpt-4.1", "4"))
     assert input_rate(folder).startswith("3 ")
     assert not list(folder.path.glob(".new-*"))
+
+
+def test_of_two_updates_at_once_the_second_sees_the_first(folder: PriceFolder) -> None:
+    take(folder, TEXT, published="Mon, 30 Nov 2026 08:00:00 GMT")
+    refused: list[str] = []
+
+    def take_earlier() -> None:
+        try:
+            take(folder, with_price("gpt-4.1", "3"), published="Mon, 30 Nov 2026 09:00:00 GMT")
+        except PricesNotUpdated as error:
+            refused.append(error.message)
+
+    other = threading.Thread(target=take_earlier)
+    with folder.locked():
+        other.start()
+        index = folder.index()
+        assert index.current is not None
+        folder.save(replace(index, current=replace(index.current, published="Mon, 30 Nov 2026 10:00:00 GMT")))
+    other.join()
+    assert refused == ["here is of Mon, 30 Nov 2026 09:00:00 GMT, and the prices in use are of Mon, 30 Nov 2026 10:00:00 GMT"]
 
 
 def test_the_shipped_prices_can_be_used_again(folder: PriceFolder) -> None:

@@ -12,7 +12,7 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,6 +31,7 @@ SHIPPED = "shipped"
 """The name of the prices in the installed package, where an update would have its digest."""
 MOST_BYTES = 32 * 1024 * 1024
 _INDEX = "index.json"
+_LOCK = "lock"
 _RUNS = "runs"
 _NEW = ".new-"
 """The names of files that are being written begin with it."""
@@ -128,6 +129,24 @@ class PriceFolder:
             self._write(path, content)
         return digest
 
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from changing the index meanwhile. Raises PricesNotUpdated."""
+        path = self.path / _LOCK
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise _not_written(path, error) from error
+        try:
+            with contextlib.suppress(ImportError):  # systems without this lock risk that the older of two updates wins
+                import fcntl
+
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
     def save(self, index: Index) -> None:
         """Make this the folder's index, at once and for good. Raises PricesNotUpdated."""
         self._write(self.path / _INDEX, json.dumps(asdict(index), indent=1).encode())
@@ -201,8 +220,7 @@ class PriceFolder:
             else:
                 temporary.replace(path)
         except OSError as error:
-            advice = "Check the space and the permissions there, or name another directory with --state-dir."
-            raise PricesNotUpdated(f"cannot write {path}: {error.strerror or error}", advice=advice) from error
+            raise _not_written(path, error) from error
         finally:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
@@ -217,6 +235,11 @@ def read_bounded(path: Path) -> bytes:
     if len(content) > MOST_BYTES:
         raise OSError(0, f"it is larger than {MOST_BYTES // 1024 // 1024} MiB")
     return content
+
+
+def _not_written(path: Path, error: OSError) -> PricesNotUpdated:
+    advice = "Check the space and the permissions there, or name another directory with --state-dir."
+    return PricesNotUpdated(f"cannot write {path}: {error.strerror or error}", advice=advice)
 
 
 def _has(path: Path, content: bytes) -> bool:

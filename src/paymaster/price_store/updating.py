@@ -40,9 +40,9 @@ class Updated:
 def update(folder: PriceFolder, new: NewData, now_ms: int, *, accept: bool = False) -> Updated:
     """Take new data into use, without the prices that are held back; with `accept`, exactly as it is.
 
-    Raises PricesNotUpdated for data with a mistake and for an old copy, and changes nothing then.
+    Raises PricesNotUpdated for data with a mistake and for an old copy, and changes nothing then. Of several processes, one after the
+    other compares with what the one before it took.
     """
-    from paymaster.accounting.prices.comparing import compare
     from paymaster.accounting.prices.published import PriceDataInvalid, read_published
 
     try:
@@ -50,6 +50,13 @@ def update(folder: PriceFolder, new: NewData, now_ms: int, *, accept: bool = Fal
     except PriceDataInvalid as error:
         advice = "The prices in use stay. Check the address: it must have the data.json of genai-prices."
         raise PricesNotUpdated(f"{new.source} has no usable price data: {error}", advice=advice) from error
+    with folder.locked():
+        return _take(folder, new, providers, now_ms, accept=accept)
+
+
+def _take(folder: PriceFolder, new: NewData, providers: "Sequence[Provider]", now_ms: int, *, accept: bool) -> Updated:
+    from paymaster.accounting.prices.comparing import compare
+
     index = folder.index()
     compared = compare(_in_use(folder, index), providers, datetime.fromtimestamp(now_ms / 1000, UTC))
     if compared.signs_of_age and not accept:
@@ -75,19 +82,19 @@ def update(folder: PriceFolder, new: NewData, now_ms: int, *, accept: bool = Fal
 
 def accept_waiting(folder: PriceFolder, now_ms: int) -> Updated:
     """Take exactly the data whose prices were held back into use, without fetching it again. Raises PricesNotUpdated."""
-    from paymaster.accounting.prices.published import write_published
-
-    waiting = folder.index().waiting
-    if waiting is None:
-        raise PricesNotUpdated("no price is held back", advice="`paymaster prices update` fetches new data.")
-    text = write_published(folder.read(waiting)).encode()
-    return update(folder, NewData(text=text, source=waiting.source, published=waiting.published), now_ms, accept=True)
+    with folder.locked():
+        waiting = folder.index().waiting
+        if waiting is None:
+            raise PricesNotUpdated("no price is held back", advice="`paymaster prices update` fetches new data.")
+        new = NewData(text=b"", source=waiting.source, published=waiting.published)
+        return _take(folder, new, folder.read(waiting), now_ms, accept=True)
 
 
 def use_shipped(folder: PriceFolder, now_ms: int) -> None:
     """Return to the prices in the installed package. Raises PricesNotUpdated."""
-    index = folder.index()
-    folder.save(replace(without_waiting(index), current=None, previous=index.current or index.previous, checked_at_ms=now_ms))
+    with folder.locked():
+        index = folder.index()
+        folder.save(replace(without_waiting(index), current=None, previous=index.current or index.previous, checked_at_ms=now_ms))
 
 
 def _in_use(folder: PriceFolder, index: Index) -> "Sequence[Provider]":
