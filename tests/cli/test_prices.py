@@ -46,6 +46,25 @@ def test_a_price_is_shown_with_every_row_and_its_source(paymaster) -> None:
     assert input_rates(json.loads(paymaster("prices", "show", "gemini-2.5-pro", "--json").out)) == ["1.25", "2.5"]
 
 
+@pytest.mark.parametrize(
+    ("model", "tier", "rates"),
+    [
+        ("dashscope/qwen-plus", None, {"usd_per_1m": {"input": "0.4", "output": "1.2"}, "usd_per_1k": {}}),
+        ("dashscope/qwen-plus", "thinking", {"usd_per_1m": {"input": "0.4", "output": "4"}, "usd_per_1k": {}}),
+        ("cohere/rerank-v3.5", None, {"usd_per_1m": {"input": "0", "output": "0"}, "usd_per_1k": {"search_unit": "2"}}),
+        (
+            "groq/whisper-large-v3",
+            None,
+            {"usd_per_1m": {"input": "0", "output": "0"}, "usd_per_1k": {}, "usd_per_hour": {"audio_hour": "0.111"}},
+        ),
+    ],
+)
+def test_a_rate_is_shown_per_what_is_billed(paymaster, model: str, tier: str | None, rates: dict[str, object]) -> None:
+    rows = json.loads(paymaster("prices", "show", model, "--json").out)["prices"]
+    found = next(row for row in rows if row["tier"] == tier)
+    assert {key: found.get(key) for key in rates} == rates
+
+
 def test_a_price_is_shown_as_of_a_day(paymaster) -> None:
     every = json.loads(paymaster("prices", "show", "deepseek/deepseek-v4-pro", "--json").out)
     assert len({row["from"] for row in every["prices"]}) > 1

@@ -9,7 +9,7 @@ from pathlib import Path
 from paymaster.accounting.decimals import plain
 from paymaster.accounting.prices.catalogue import shipped_edition
 from paymaster.accounting.prices.price import ALWAYS, Period, Price
-from paymaster.accounting.prices.rates import METERS, Rates, RateTable
+from paymaster.accounting.prices.rates import METERS, TOKEN_METERS, Rates, RateTable
 from paymaster.accounting.prices.supplement import load_supplement
 from paymaster.cli.terminal import Cell, Column, Table
 from paymaster.price_store.folder import Edition, HeldBackRow, Index
@@ -18,7 +18,8 @@ from paymaster.views.words import duration
 
 OLD_MS = 30 * 86_400_000
 """Prices that were fetched this long ago are worth a remark."""
-_PER_THOUSAND = frozenset({"web_search", "request"})
+_PER_THOUSAND = frozenset({"web_search", "request", "search_unit"})
+_PER_HOUR = "audio_hour"
 
 
 def headline(index: Index, now_ms: int) -> str:
@@ -112,7 +113,7 @@ def changes(periods: Sequence[Period]) -> tuple[Period, ...]:
 
 def show_headline(model: str, window: tuple[int, str] | None) -> str:
     """The model, and its window where the catalogue has one."""
-    return f"{model}: dollars per million tokens; fees for searches and requests per thousand" + (
+    return f"{model}: dollars per million tokens, per thousand searches, requests and search units, and per hour of audio" + (
         "." if window is None else f"; context window {window[0]:,} tokens ({window[1]})."
     )
 
@@ -153,8 +154,9 @@ def show_json(model: str, periods: Sequence[Period], window: tuple[int, str] | N
                 "from": start or None,
                 "tier": tier or None,
                 "from_prompt_tokens": tokens,
-                "usd_per_1m": {meter: plain(rate) for meter, rate in rates.items() if meter not in _PER_THOUSAND},
+                "usd_per_1m": {meter: plain(rate) for meter, rate in rates.items() if meter in TOKEN_METERS},
                 "usd_per_1k": {meter: plain(rate) for meter, rate in rates.items() if meter in _PER_THOUSAND},
+                **({"usd_per_hour": {_PER_HOUR: plain(rates[_PER_HOUR])}} if _PER_HOUR in rates else {}),
                 "source": source,
             }
             for period in periods
@@ -175,12 +177,15 @@ def _rows(period: Period) -> Iterator[tuple[str, str, int, dict[str, Decimal], s
 
 def _tables(price: Price) -> Iterator[tuple[str, RateTable]]:
     yield "", price.table
+    if price.thinking_table is not None:
+        yield "thinking", price.thinking_table
     if price.peak_table is not None:
         yield "peak", price.peak_table
     yield from price.modes
 
 
 def _written(rates: Rates) -> dict[str, Decimal]:
-    """The rates that are given; fees per thousand."""
-    given = {meter: rate for meter in METERS if (rate := getattr(rates, meter)) is not None}
-    return {meter: rate / 1000 if meter in _PER_THOUSAND else rate for meter, rate in given.items() if meter not in _PER_THOUSAND or rate}
+    """The rates that are given, each per what its name says in the headline; a fee of 0 is none."""
+    given = {meter: rate for meter in METERS if (rate := getattr(rates, meter)) is not None and (rate or meter in TOKEN_METERS)}
+    places = {**dict.fromkeys(_PER_THOUSAND, 3), _PER_HOUR: 6}
+    return {meter: rate.scaleb(-places.get(meter, 0)) for meter, rate in given.items()}

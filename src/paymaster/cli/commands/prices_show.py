@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
 SHOW_HELP = """Show every price of a model, with its source.
 
-The model is named as in a registry, `provider/model`; without a provider it is its maker's. The rates are dollars per million tokens (of
-searches and requests: per thousand).
+The model is named as in a registry, `provider/model`; without a provider it is its maker's. The rates are dollars per million tokens, per
+thousand searches, requests and search units, and per hour of audio.
 
 \b
 Example:
