@@ -76,7 +76,7 @@ def input_rate(price: Price | None) -> str | None:
         ("xai", "xai/grok-4.7", "2"),
         ("x-ai", "x-ai/grok-4.7", "2"),
         ("groq", "groq/openai/gpt-oss-120b", "0.15"),
-        ("together_ai", "together_ai/meta-llama/Llama-3.3-70B-Instruct-Turbo", "0.88"),
+        ("together_ai", "together_ai/meta-llama/Llama-3.3-70B-Instruct-Turbo", "1.04"),
         ("deepseek", "deepseek/deepseek-v4-flash", "0.15"),
         ("openrouter", "openrouter/google/gemini-2.5-pro", "1.25"),
         ("openrouter", "deepseek/deepseek-r1:free", "0"),
