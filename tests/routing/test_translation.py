@@ -43,6 +43,7 @@ def test_a_model_that_reads_the_extras_gets_them_and_pays_for_the_longest_cache(
     longer = [*messages, {"role": "user", "content": "x", "cache_control": {"type": "ephemeral", "ttl": "1h"}}]
     assert translate(Request(messages=longer), reader).cache_control == "1h"
     assert translate(Request(messages=[{"role": "user", "content": "x"}]), reader).cache_control is None
+    assert translate(Request(messages=[{"role": "user", "content": "x", "cache_control": None}]), reader).cache_control is None
 
 
 def test_the_callers_parameters_stand_above_the_registrys() -> None:

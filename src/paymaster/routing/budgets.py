@@ -59,19 +59,27 @@ def account_name(budget: Budget, model: str, scope: Scope, now_ms: int) -> str:
 
     An instance belongs to its batch (else its run), so that the same task in another batch starts anew. A value that is not known is `-`.
     """
-    today = datetime.fromtimestamp(now_ms / 1000, UTC).date().isoformat()
-    values = {
-        "run": scope.run,
-        "batch": scope.batch or scope.run,
-        "instance": f"{scope.batch or scope.run}:{scope.instance or '-'}",
-        "user": scope.user or "-",
-        "key": scope.key or "-",
-        "model": model,
-        "day": today,
-        "month": today[:7],
-    }
-    per = {dimension: values[dimension] for dimension in budget.per}
+    per = {dimension: _value(dimension, model, scope, now_ms) for dimension in budget.per}
     return budget_account(per, budget.models, _owner(budget, scope), kind=KIND_OF_UNIT[budget.unit])
+
+
+def _value(dimension: str, model: str, scope: Scope, now_ms: int) -> str:
+    match dimension:
+        case "run":
+            return scope.run
+        case "batch":
+            return scope.batch or scope.run
+        case "instance":
+            return f"{scope.batch or scope.run}:{scope.instance or '-'}"
+        case "user":
+            return scope.user or "-"
+        case "key":
+            return scope.key or "-"
+        case "model":
+            return model
+        case _:
+            today = datetime.fromtimestamp(now_ms / 1000, UTC).date().isoformat()
+            return today if dimension == "day" else today[:7]
 
 
 def _owner(budget: Budget, scope: Scope) -> str | None:

@@ -27,7 +27,7 @@ def chain(registry: Registry, asked: str | None) -> tuple[str, ...]:
         rest = policy_chain[policy_chain.index(first) + 1 :]
     else:
         rest = policy_chain
-    return (first, *(name for name in dict.fromkeys(rest) if name != first))
+    return (first, *[name for name in dict.fromkeys(rest) if name != first]) if rest else (first,)
 
 
 def resolve(registry: Registry, asked: str | None) -> str:

@@ -1,15 +1,14 @@
 """The most that an attempt may cost, and how much output an amount pays for, over every model that may answer. Pure; knows no budget."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from paymaster.accounting.prices.price import ENDLESS_OUTPUT_TOKENS, Price, RequestTerms, affordable_output_tokens, worst_case_nanousd
 from paymaster.routing.server_work import Work
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Basis:
+class Basis(NamedTuple):
     """What a hold is computed from, all but the output: the prices with the input in each model's tokens, and the request's terms."""
 
     prices: Sequence[tuple[Price, int]]
@@ -30,10 +29,11 @@ def basis_of(
     work: Work,
 ) -> Basis:
     """The basis of a hold, over every price that may apply; without one nothing is held. `at` is as in `worst_case_nanousd`."""
-    others = [(other.price, other.prompt_tokens) for other in work.others] if prices else []
-    priced = [*((price, prompt_tokens) for price in prices), *others]
+    priced = [(price, prompt_tokens + work.reads_tokens) for price in prices]
+    if prices and work.others:
+        priced += [(other.price, other.prompt_tokens + work.reads_tokens) for other in work.others]
     return Basis(
-        prices=[(each, tokens + work.reads_tokens) for each, tokens in priced],
+        prices=priced,
         choices=choices,
         cache_control=cache_control,
         at=at,
@@ -46,10 +46,11 @@ def most_nanousd(basis: Basis, output_tokens: int) -> int:
     """The most that an attempt may cost; 0 if the price is unknown. Raises UnknownTier."""
     if not basis.prices:
         return 0
-    return basis.fixed_nanousd + max(
+    most = [
         worst_case_nanousd(price, tokens, output_tokens, basis.choices, cache_control=basis.cache_control, at=basis.at, terms=basis.terms)
         for price, tokens in basis.prices
-    )
+    ]
+    return basis.fixed_nanousd + max(most)
 
 
 def affordable_tokens(basis: Basis, room_nanousd: int) -> int:

@@ -28,7 +28,7 @@ from paymaster.routing.prompts import CountsPrompts, prompt_tokens
 from paymaster.routing.request_terms import terms_of, unknown_fields, unknown_tier_detail, with_work
 from paymaster.routing.request_work import forbidden_model, is_plain, request_work
 from paymaster.routing.requests import Request, check_request, choices_in, needed_capabilities
-from paymaster.routing.server_work import NO_WORK, PricesOf, Setting, Work, dearest
+from paymaster.routing.server_work import NO_WORK, Setting, Work, dearest
 from paymaster.routing.translation import Translation, translate
 from paymaster.routing.undercounts import tokenizer_at, tokens_at
 from paymaster.scope import Scope
@@ -179,7 +179,7 @@ def assess(
         missing_key = (missing_keys or {}).get(name)
         level, model = (levels or {}).get(name, 0), registry.models[name]
         assessed = apart.get(name) or _assess(asked, model, missing_key, level)
-        yield sum(other not in apart for other in names[position + 1 :]), assessed
+        yield sum([other not in apart for other in names[position + 1 :]]), assessed
 
 
 def assess_again(
@@ -231,11 +231,12 @@ def _assess(asked: _Asked, model: Model, missing_key: str | None, level: int) ->
     choices = choices_in(translation.params)
     terms = terms_of(translation.params, needs, model, hard=hard)
     try:
-        sizes = _Sizes(prices, prompt.tokens, limit.tokens, choices, hold_at, terms, hard)
-        work = _work(asked, translation, model, lambda other: other.prices_within(at, at + longest), sizes)
-        if isinstance(work, Skipped):
-            return work
-        terms = with_work(terms, work)
+        work = NO_WORK
+        if prices and not is_plain(request.tools, translation.params, model):
+            found = _work(asked, translation, model, at, _Sizes(prices, prompt.tokens, limit.tokens, choices, hold_at, terms, hard))
+            if isinstance(found, Skipped):
+                return found
+            work, terms = found, with_work(terms, found)
         candidate = Candidate(
             model=model,
             prompt=prompt,
@@ -277,11 +278,10 @@ class _Sizes(NamedTuple):
     hard: bool
 
 
-def _work(asked: _Asked, translation: Translation, model: Model, prices_of: PricesOf, sizes: _Sizes) -> Work | Skipped:
+def _work(asked: _Asked, translation: Translation, model: Model, at: datetime, sizes: _Sizes) -> Work | Skipped:
     """What the provider may do by itself; or why a hard budget can't bound what that costs."""
     request, registry, counter = asked.request, asked.registry, asked.counter
-    if not sizes.prices or is_plain(request.tools, translation.params, model):
-        return NO_WORK
+    until = at + timedelta(milliseconds=asked.longest_ms)
     setting = Setting(
         model=model,
         price=dearest(sizes.prices, sizes.at),
@@ -291,7 +291,7 @@ def _work(asked: _Asked, translation: Translation, model: Model, prices_of: Pric
         at=sizes.at,
         terms=sizes.terms,
         hard=sizes.hard,
-        prices_of=prices_of,
+        prices_of=lambda other: other.prices_within(at, until),
         resolve=lambda name: resolve_named(registry, name, model),
         prompt_of=lambda other: prompt_tokens(request, translation, other, counter, 0).tokens,
     )

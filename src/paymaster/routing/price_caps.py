@@ -5,7 +5,6 @@ and completion, and dollars per request (openrouter.ai/docs/client-sdks/typescri
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
 
@@ -22,7 +21,8 @@ def capped(translation: Translation, model: Model, own: Sequence[Price], work: W
     """The translation with the limit, if a router that takes one serves the model; the prices are those of all that may answer."""
     if not own or not model.takes_max_price:
         return translation
-    return replace(translation, params=with_max_price(translation.params, [*own, *(other.price for other in work.others)], at))
+    params = with_max_price(translation.params, [*own, *(other.price for other in work.others)], at)
+    return Translation(translation.messages, params, translation.dropped, translation.impossible, translation.cache_control)
 
 
 def with_max_price(params: JsonObject, prices: Sequence[Price], at: datetime) -> JsonObject:
@@ -46,7 +46,7 @@ def with_max_price(params: JsonObject, prices: Sequence[Price], at: datetime) ->
 
 def _lower(asked: object, most: Decimal) -> object:
     """The caller's own figure if it is a lower one, as it was written; else ours as a JSON number."""
-    if isinstance(asked, int | float | str | Decimal) and not isinstance(asked, bool):
+    if asked is not None and isinstance(asked, int | float | str | Decimal) and not isinstance(asked, bool):
         try:
             if 0 <= Decimal(str(asked)) <= most:
                 return asked

@@ -13,7 +13,7 @@ from paymaster.jsontypes import JsonObject
 from paymaster.registry.models import Model
 from paymaster.routing.named_models import ANSWERING
 from paymaster.routing.requests import OUTPUT_LIMIT_NAMES
-from paymaster.routing.server_tools import FIELDS, flat
+from paymaster.routing.server_tools import FIELDS, NESTS, flat
 from paymaster.routing.server_work import Work
 from paymaster.routing.translation import LITELLM_PARAMS
 
@@ -59,6 +59,8 @@ _WORD_IN = ("type", "latency")
 
 def terms_of(params: JsonObject, needs: Iterable[str], model: Model, *, hard: bool) -> RequestTerms:
     """The terms of the request that may make it dearer than list price. With `hard`, a beta for fast mode counts as fast mode."""
+    if _PRICED_FIELDS.isdisjoint(params) and _MEDIA.isdisjoint(needs) and not model.extra_headers:
+        return PLAIN_TERMS  # nearly every request
     fields = flat(params)
     tier, speed, geo = (None if names.isdisjoint(fields) else _word(fields, names) for names in (_TIERS, _SPEEDS, _PLACES))
     if hard and speed is None and any(_FAST_MODE.match(beta) and beta not in model.at_list_price for beta in betas_of(params, model)):
@@ -111,6 +113,10 @@ def betas_of(params: JsonObject, model: Model) -> list[str]:
 
 BETA_HOLDERS = frozenset({*_BETA_FIELDS, "extra_headers"})
 """Fields that may name betas."""
+
+
+_PRICED_FIELDS = _TIERS | _SPEEDS | _PLACES | BETA_HOLDERS | NESTS | {"modalities"}
+_MEDIA = frozenset({"audio", "vision"})
 
 
 def unknown_fields(params: JsonObject) -> tuple[str, ...]:

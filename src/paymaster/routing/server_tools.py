@@ -160,8 +160,9 @@ _PLAIN_KEYS = frozenset({"type", "function", "cache_control"})
 def is_plain_tool(tool: object) -> bool:
     """Whether a tool is one that the caller runs; quick, as most are."""
     # The first test is many times faster, and nearly always enough.
-    is_object = type(tool) is dict or isinstance(tool, Mapping)
-    return is_object and tool.get("type") == "function" and tool.keys() <= _PLAIN_KEYS  # type: ignore[attr-defined]  # it is a mapping
+    if not (type(tool) is dict or isinstance(tool, Mapping)) or tool.get("type") != "function":
+        return False
+    return (len(tool) == 2 and "function" in tool) or tool.keys() <= _PLAIN_KEYS
 
 
 def _in_tool(tool: object, where: str) -> Iterator[Task]:

@@ -149,14 +149,16 @@ def _is_thinking(part: JsonObject) -> bool:
 
 
 def _cache_lifetime(request: Request) -> str | None:
-    found: set[str] = set()
+    markers = [holder["cache_control"] for holders in (request.messages, request.tools) for holder in holders if "cache_control" in holder]
     for holder in (*request.messages, *request.tools):
         content = holder.get("content")
-        for part in (holder, *(content if isinstance(content, list) else ())):
-            marker = part.get("cache_control") if isinstance(part, Mapping) else None
-            if isinstance(marker, Mapping):
-                ttl = marker.get("ttl")
-                found.add(ttl if isinstance(ttl, str) else "5m")
+        if isinstance(content, list):
+            markers += [part["cache_control"] for part in content if isinstance(part, Mapping) and "cache_control" in part]
+    found: set[str] = set()
+    for marker in markers:
+        if isinstance(marker, Mapping):
+            ttl = marker.get("ttl")
+            found.add(ttl if isinstance(ttl, str) else "5m")
     if not found:
         return None
     return "5m" if found == {"5m"} else "1h"

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from paymaster.accounting.decimals import decimals_needed, scaled, unscaled
 from paymaster.accounting.money import NANOUSD_PER_USD, scaled_usd_to_nanousd, usd_to_nanousd
@@ -29,6 +29,7 @@ _MODALITIES = {
     "audio": (("input_audio", "cache_read_audio"), ("output_audio",)),
     "image": (("input_image", "cache_read_image", "input_video"), ("output_image", "output_video")),
 }
+_POSITION = {meter: position for position, meter in enumerate(METERS)}
 _SECONDS_PER_HOUR = 3_600
 _FRACTION_DECIMALS = 12
 """A price per hour has no end of digits in a second: what is left after so many is rounded up."""
@@ -297,8 +298,7 @@ def affordable_output_tokens(
     return affordable
 
 
-@dataclass(frozen=True, slots=True)
-class _Billing:
+class _Billing(NamedTuple):
     """One way to bill a request, in `10**-decimals` dollars: a fixed part, and a part per output token."""
 
     fixed: int
@@ -317,18 +317,20 @@ def _billings(price: Price, bound: int, cache_control: str | None, at: datetime 
         meters_in, meters_out = _MODALITIES[modality]
         inputs += meters_in
         outputs += meters_out
-    factor = price.us_factor if terms.inference_geo == "us" and price.us_factor is not None else Decimal(1)
-    more = decimals_needed((factor,))
-    times, one = scaled(factor, more), 10**more
+    more, times, one = 0, 1, 1
+    if terms.inference_geo == "us" and price.us_factor is not None:
+        more = decimals_needed((price.us_factor,))
+        times, one = scaled(price.us_factor, more), 10**more
+    read, written = [_POSITION[meter] for meter in inputs], [_POSITION[meter] for meter in outputs]
     billings = []
     for table in _tables_within_reach(price, at, terms):
         for longest, rates in table.reachable(bound):
             if rates.counts_no_tokens or (rates.audio_hour and "audio" in terms.modalities):
                 raise UnknownTier("the model is billed by search units or by the length of audio, which no limit of the request bounds")
-            rate = dict(zip(METERS, rates.units, strict=True))
-            extras = terms.web_searches * rate["web_search"] + rate["request"]
-            fixed = longest * max(rate[meter] for meter in inputs) * times + extras * one
-            billings.append(_Billing(fixed, max(rate[meter] for meter in outputs) * times, rates.decimals + more))
+            units = rates.units
+            extras = terms.web_searches * units[_POSITION["web_search"]] + units[_POSITION["request"]]
+            fixed = longest * max([units[position] for position in read]) * times + extras * one
+            billings.append(_Billing(fixed, max([units[position] for position in written]) * times, rates.decimals + more))
     return billings
 
 

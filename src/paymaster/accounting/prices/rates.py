@@ -185,6 +185,8 @@ class RateTable:
 
     def reachable(self, prompt_tokens_upper_bound: int) -> tuple[tuple[int, Rates], ...]:
         """Every tier that a prompt of at most this length can be in, with the longest such prompt."""
+        if len(self.tiers) == 1:
+            return ((prompt_tokens_upper_bound, self.tiers[0].rates),)
         longest = [tier.from_prompt_tokens - 1 for tier in self.tiers[1:]] + [prompt_tokens_upper_bound]
         return tuple(
             (min(limit, prompt_tokens_upper_bound), tier.rates)
