@@ -11,6 +11,7 @@ import pytest
 
 from call_box import CountsAs
 from paymaster.accounting.prices.catalogue import Catalogue
+from paymaster.accounting.tokens.counter import TokenCounter
 from paymaster.registry.completing import Sources
 from paymaster.registry.loading import read_registry
 from paymaster.registry.model_data import ModelData
@@ -73,3 +74,21 @@ def test_what_is_bounded_is_held_for(case: Mapping[str, Any], sources: Sources) 
 def test_a_soft_budget_refuses_no_tool_and_no_beta(case: Mapping[str, Any], sources: Sources) -> None:
     found = planned(case, sources, hard=False)
     assert isinstance(found, Candidate) or "price of" in found.detail
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"functions": [{"name": "f", "description": "word " * 1_000}]},
+        {"system": "word " * 1_000},
+        {"documents": [{"text": "word " * 1_000}]},
+        {"output_format": {"type": "json_schema", "schema": {"description": "word " * 1_000}}},
+        {"extra_body": {"google": {"system_instruction": {"parts": [{"text": "word " * 1_000}]}}}},
+    ],
+    ids=lambda params: next(iter(params)),
+)
+def test_what_the_model_reads_beside_the_messages_is_counted(params: Mapping[str, Any], sources: Sources) -> None:
+    registry = registry_of({"m": {"provider": "openai", "model_id": "gpt-4o"}}, sources)
+    request = Request(messages=[{"role": "user", "content": "Hello"}], params=params)
+    [candidate] = plan(request, registry, Scope(run="r1"), int(AT.timestamp() * 1000), TokenCounter()).candidates
+    assert candidate.prompt.tokens > 1_000

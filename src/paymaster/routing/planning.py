@@ -317,6 +317,8 @@ def _fit(
             return Skipped(model.name, SkipCause.LIMIT, why)
         return replace(counted.prompt, tokens=tokens_at(level, counted.prompt.tokens)), OutputLimit(0, sent=False)
     prompt = prompt_tokens(request, translation, model, counter, level)
+    if prompt.unbounded and policy.hard_stop_on_budget and model.max_input_tokens is None and model.context_window is None:
+        return Skipped(model.name, SkipCause.UNBOUNDED, _unbounded_detail(prompt, model))
     limit = output_limit(request, model, prompt, policy.min_output_tokens)
     if isinstance(limit, NoRoom):
         return Skipped(model.name, SkipCause.CONTEXT, limit.detail, too_long=limit.size)
@@ -333,6 +335,13 @@ def unpriced_detail(model: Model) -> str:
     return (
         f"its price is unknown and the budget is hard; add to the registry, under {model.name}: "
         "`usd_per_1m_input: …` and `usd_per_1m_output: …`, or `price: free`"
+    )
+
+
+def _unbounded_detail(prompt: PromptCount, model: Model) -> str:
+    return (
+        f"nothing bounds how many tokens {', '.join(prompt.unbounded)} has, and the budget is hard; add to the registry, under "
+        f"{model.name}: `context_window: …`"
     )
 
 

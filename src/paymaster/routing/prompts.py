@@ -10,6 +10,7 @@ from paymaster.operations import Operation
 from paymaster.registry.models import Model
 from paymaster.routing.inputs import items_of
 from paymaster.routing.requests import Request
+from paymaster.routing.server_tools import NESTS, flat
 from paymaster.routing.translation import Translation
 from paymaster.routing.undercounts import tokenizer_at, tokens_at
 
@@ -30,19 +31,42 @@ def count_bytes(request: Request, translation: Translation, counter: CountsPromp
     """The upper bound of the prompt by its bytes alone."""
     if request.operation is Operation.EMBEDDINGS:
         return counter.count_inputs(items_of(request.inputs), BYTES).prompt.tokens
-    return counter.count(translation.messages, _tools_of(request), BYTES).tokens
+    return counter.count(translation.messages, _schemas_and_texts(request, translation), BYTES).tokens
 
 
 def prompt_tokens(request: Request, translation: Translation, model: Model, counter: CountsPrompts, level: int) -> PromptCount:
-    """An upper bound of the prompt. A schema for the answer is part of it; a part that no rule bounds may fill all that the model takes."""
-    prompt = counter.count(translation.messages, _tools_of(request), tokenizer_at(level, model.tokenizer))
+    """An upper bound of the prompt, with all that the model reads beside the messages. A part that no rule bounds may fill its window."""
+    prompt = counter.count(translation.messages, _schemas_and_texts(request, translation), tokenizer_at(level, model.tokenizer))
     if level:
         prompt = replace(prompt, tokens=tokens_at(level, prompt.tokens))
+    if stored := _stored(translation.params):
+        prompt = replace(prompt, exact=False, unbounded=(*prompt.unbounded, *stored))
     most = model.max_input_tokens or model.context_window
     return replace(prompt, tokens=max(prompt.tokens, most)) if prompt.unbounded and most is not None else prompt
 
 
-def _tools_of(request: Request) -> tuple[JsonObject, ...]:
-    """The tools, and the schema of the answer."""
-    response_format = request.params.get("response_format")
-    return (*request.tools, response_format) if isinstance(response_format, Mapping) else tuple(request.tools)
+_TEXTS = frozenset(
+    {
+        "documents", "functions", "google", "instructions", "output_config", "output_format", "response_format", "system",
+        "systemInstruction", "system_instruction",
+    }
+)  # fmt: skip
+"""Parameters that the model reads: schemas, instructions, documents. Google's section may have any of them."""
+_STORED = frozenset({"cachedContent", "cached_content", "conversation", "previous_response_id", "prompt"})
+"""Parameters that name a text which the provider keeps: it is read, and billed, with the prompt."""
+
+
+def _schemas_and_texts(request: Request, translation: Translation) -> tuple[JsonObject, ...]:
+    """The tools, and every parameter that the model reads."""
+    params = translation.params
+    if _TEXTS.isdisjoint(params):
+        return tuple(request.tools)
+    read = [params[name] for name in sorted(_TEXTS.intersection(params)) if params[name] is not None]
+    return (*request.tools, *(value if isinstance(value, Mapping) else {"text": value} for value in read))
+
+
+def _stored(params: JsonObject) -> list[str]:
+    if _STORED.isdisjoint(params) and NESTS.isdisjoint(params):
+        return []
+    fields = flat(params)
+    return sorted(name for name in _STORED.intersection(fields) if fields[name] is not None)
