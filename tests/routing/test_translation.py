@@ -1,5 +1,7 @@
 """What of a request another model can read: a switch of model in the middle of a conversation is safe."""
 
+from typing import Any
+
 import pytest
 
 from call_box import HELLO, model
@@ -44,6 +46,29 @@ def test_a_model_that_reads_the_extras_gets_them_and_pays_for_the_longest_cache(
     assert translate(Request(messages=longer), reader).cache_control == "1h"
     assert translate(Request(messages=[{"role": "user", "content": "x"}]), reader).cache_control is None
     assert translate(Request(messages=[{"role": "user", "content": "x", "cache_control": None}]), reader).cache_control is None
+
+
+HOUR = {"cache_control": {"type": "ephemeral", "ttl": "1h"}}
+RESULT = {"role": "user", "content": [{"type": "tool_result", "content": [{"type": "text", "text": "x", **HOUR}, "odd"]}]}
+CALL = {"role": "assistant", "tool_calls": [{"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}, **HOUR}]}
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"messages": [RESULT]},
+        {"messages": [CALL]},
+        {"tools": [{"type": "function", "function": {"name": "f", **HOUR}}]},
+        {"tools": [{"type": "function", "function": {"name": "f"}, **HOUR}]},
+        {"params": HOUR},
+        {"params": {"cache_control_injection_points": [{"location": "message", "control": HOUR["cache_control"]}]}},
+    ],
+    ids=("in a result", "a call", "a function", "a tool", "the request", "points"),
+)
+def test_a_cache_marker_counts_wherever_it_is_read(asked: dict[str, Any]) -> None:
+    reader = model("a", readable_extras=frozenset({"cache_control"}))
+    request = Request(**{"messages": [{"role": "user", "content": "x"}], **asked})
+    assert translate(request, reader).cache_control == "1h"
 
 
 def test_the_callers_parameters_stand_above_the_registrys() -> None:

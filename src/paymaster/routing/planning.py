@@ -24,7 +24,7 @@ from paymaster.routing.inputs import items_of
 from paymaster.routing.named_models import resolve as resolve_named
 from paymaster.routing.output_limits import Lowering, NoRoom, OutputLimit, output_limit
 from paymaster.routing.price_caps import capped
-from paymaster.routing.prompts import CountsPrompts, prompt_tokens
+from paymaster.routing.prompts import CountsPrompts, prompt_tokens, unbounded_detail
 from paymaster.routing.request_terms import terms_of, unknown_fields, unknown_tier_detail, with_work
 from paymaster.routing.request_work import forbidden_model, is_plain, request_work
 from paymaster.routing.requests import Request, check_request, choices_in, needed_capabilities
@@ -318,7 +318,7 @@ def _fit(
         return replace(counted.prompt, tokens=tokens_at(level, counted.prompt.tokens)), OutputLimit(0, sent=False)
     prompt = prompt_tokens(request, translation, model, counter, level)
     if prompt.unbounded and policy.hard_stop_on_budget and model.max_input_tokens is None and model.context_window is None:
-        return Skipped(model.name, SkipCause.UNBOUNDED, _unbounded_detail(prompt, model))
+        return Skipped(model.name, SkipCause.UNBOUNDED, unbounded_detail(prompt, model))
     limit = output_limit(request, model, prompt, policy.min_output_tokens)
     if isinstance(limit, NoRoom):
         return Skipped(model.name, SkipCause.CONTEXT, limit.detail, too_long=limit.size)
@@ -335,13 +335,6 @@ def unpriced_detail(model: Model) -> str:
     return (
         f"its price is unknown and the budget is hard; add to the registry, under {model.name}: "
         "`usd_per_1m_input: …` and `usd_per_1m_output: …`, or `price: free`"
-    )
-
-
-def _unbounded_detail(prompt: PromptCount, model: Model) -> str:
-    return (
-        f"nothing bounds how many tokens {', '.join(prompt.unbounded)} has, and the budget is hard; add to the registry, under "
-        f"{model.name}: `context_window: …`"
     )
 
 

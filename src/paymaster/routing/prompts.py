@@ -45,6 +45,14 @@ def prompt_tokens(request: Request, translation: Translation, model: Model, coun
     return replace(prompt, tokens=max(prompt.tokens, most)) if prompt.unbounded and most is not None else prompt
 
 
+def unbounded_detail(prompt: PromptCount, model: Model) -> str:
+    """Why a model whose window is unknown can't take the prompt under a hard budget, with the line to add."""
+    return (
+        f"nothing bounds how many tokens {', '.join(prompt.unbounded)} has, and the budget is hard; add to the registry, under "
+        f"{model.name}: `context_window: …`"
+    )
+
+
 _TEXTS = frozenset(
     {
         "documents", "functions", "google", "instructions", "output_config", "output_format", "response_format", "system",

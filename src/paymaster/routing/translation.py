@@ -72,7 +72,7 @@ def translate(request: Request, model: Model) -> Translation:
     params = {name: value for name, value in wanted.items() if name not in refused and name not in OUTPUT_LIMIT_NAMES}
     unread = MESSAGE_EXTRAS - model.readable_extras
     messages, stripped = _readable(request.messages, unread)
-    lifetime = _cache_lifetime(request) if "cache_control" in model.readable_extras else None
+    lifetime = _cache_lifetime(request, params) if "cache_control" in model.readable_extras else None
     unsent = ("thinking",) if request.thinking is not None and not thought else ()
     return Translation(messages, params, (*dropped, *unsent, *stripped), impossible, lifetime)
 
@@ -148,17 +148,38 @@ def _is_thinking(part: JsonObject) -> bool:
     return part.get("type") in ("thinking", "redacted_thinking")
 
 
-def _cache_lifetime(request: Request) -> str | None:
-    markers = [holder["cache_control"] for holders in (request.messages, request.tools) for holder in holders if "cache_control" in holder]
-    for holder in (*request.messages, *request.tools):
-        content = holder.get("content")
-        if isinstance(content, list):
-            markers += [part["cache_control"] for part in content if isinstance(part, Mapping) and "cache_control" in part]
+def _cache_lifetime(request: Request, params: Mapping[str, object]) -> str | None:
+    markers = _markers((*request.messages, *request.tools))
+    markers += [params[name] for name in _CACHE_PARAMS if name in params]
     found: set[str] = set()
     for marker in markers:
         if isinstance(marker, Mapping):
             ttl = marker.get("ttl")
             found.add(ttl if isinstance(ttl, str) else "5m")
+        elif isinstance(marker, list) and marker:
+            found.add("1h")  # litellm's points, each with a marker of its own
     if not found:
         return None
     return "5m" if found == {"5m"} else "1h"
+
+
+_CACHE_PARAMS = ("cache_control", "cache_control_injection_points")
+"""Parameters that let a provider, or litellm, choose what is cached."""
+_MARKED = ("content", "tool_calls")
+"""Fields with parts that may be marked."""
+
+
+def _markers(holders: Sequence[object]) -> list[object]:
+    """Every cache marker; litellm reads that of a tool's function, too."""
+    markers: list[object] = []
+    for holder in holders:
+        if type(holder) is not dict and not isinstance(holder, Mapping):
+            continue
+        if "cache_control" in holder:
+            markers.append(holder["cache_control"])
+        if type(function := holder.get("function")) is dict and "cache_control" in function:
+            markers.append(function["cache_control"])
+        for name in _MARKED:
+            if type(inner := holder.get(name)) is list:
+                markers += _markers(inner)
+    return markers
