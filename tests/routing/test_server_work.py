@@ -35,9 +35,9 @@ def sources() -> Sources:
     return Sources(catalogue=Catalogue(), model_data=ModelData(), environ={}, at=AT, directory=Path("/where/it/is"))
 
 
-def registry_of(models: Mapping[str, object], sources: Sources, *, hard: bool = True) -> Registry:
-    """A registry of these models, with a budget per run."""
-    policies = {"budget_usd_per_run": 1000, "hard_stop_on_budget": hard, "fallback_chain": []}
+def registry_of(models: Mapping[str, object], sources: Sources, *, hard: bool = True, budget: str = "budget_usd_per_run") -> Registry:
+    """A registry of these models, with a budget per run that pays for everything."""
+    policies = {budget: 90_000 if "usd" in budget else 10**9, "hard_stop_on_budget": hard, "fallback_chain": []}
     text = json.dumps({"models": models, "default": "m", "policies": policies})
     return read_registry(read_yaml(text, "registry.yaml"), read_overrides({}, {}), sources, embedded=False)
 
@@ -45,7 +45,7 @@ def registry_of(models: Mapping[str, object], sources: Sources, *, hard: bool = 
 def planned(case: Mapping[str, Any], sources: Sources, *, hard: bool = True) -> Candidate | Skipped:
     """What becomes of the request of a case at its model."""
     request = Request(messages=[{"role": "user", "content": "Hello"}], tools=case["tools"], params=case["params"])
-    registry = registry_of(case["models"], sources, hard=hard)
+    registry = registry_of(case["models"], sources, hard=hard, budget=case.get("budget", "budget_usd_per_run"))
     found = plan(request, registry, Scope(run="r1"), int(AT.timestamp() * 1000), CountsAs(case["prompt_tokens"]))
     return (*found.candidates, *found.skipped)[0]
 
@@ -64,6 +64,7 @@ def test_what_is_bounded_is_held_for(case: Mapping[str, Any], sources: Sources) 
     held_usd = Decimal(found.held_nanousd) / 10**9
     assert held_usd >= Decimal(case.get("billed_usd", "0"))
     assert held_usd == Decimal(case.get("held_usd", held_usd))
+    assert found.held_tokens == case.get("held_tokens", found.held_tokens)
     if "max_price" in case:
         sent = found.translation.params["provider"]
         assert isinstance(sent, Mapping)

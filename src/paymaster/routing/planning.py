@@ -28,7 +28,7 @@ from paymaster.routing.prompts import CountsPrompts, prompt_tokens, unbounded_de
 from paymaster.routing.request_terms import terms_of, unknown_fields, unknown_tier_detail, with_work
 from paymaster.routing.request_work import forbidden_model, is_plain, request_work
 from paymaster.routing.requests import Request, check_request, choices_in, needed_capabilities
-from paymaster.routing.server_work import NO_WORK, Setting, Work, dearest
+from paymaster.routing.server_work import NO_WORK, UNPRICED, Setting, Work, dearest
 from paymaster.routing.translation import Translation, translate
 from paymaster.routing.undercounts import tokenizer_at, tokens_at
 from paymaster.scope import Scope
@@ -115,7 +115,7 @@ class Candidate:
     def held_tokens(self) -> int:
         """The most tokens that the attempt may use: all that is read, and the largest output of every choice."""
         prompt_tokens = max(self.prompt.tokens, *(other.prompt_tokens for other in self.work.others), 0)
-        return prompt_tokens + self.work.reads_tokens + self.output_tokens * self.choices
+        return prompt_tokens + self.work.reads_tokens + self.work.others_tokens + self.output_tokens * self.choices
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,8 +232,9 @@ def _assess(asked: _Asked, model: Model, missing_key: str | None, level: int) ->
     terms = terms_of(translation.params, needs, model, hard=hard)
     try:
         work = NO_WORK
-        if prices and not is_plain(request.tools, translation.params, model):
-            found = _work(asked, translation, model, at, _Sizes(prices, prompt.tokens, limit.tokens, choices, hold_at, terms, hard))
+        if (prices or BudgetUnit.TOKENS in units) and not is_plain(request.tools, translation.params, model):
+            sizes = _Sizes(prices, prompt.tokens, limit.tokens, choices, hold_at, terms, hard, BudgetUnit.TOKENS in units)
+            found = _work(asked, translation, model, at, sizes)
             if isinstance(found, Skipped):
                 return found
             work, terms = found, with_work(terms, found)
@@ -267,7 +268,7 @@ def _assess(asked: _Asked, model: Model, missing_key: str | None, level: int) ->
 
 
 class _Sizes(NamedTuple):
-    """What is known of a request before its hold: its prices, sizes and terms, and whether a hard budget has to bound it."""
+    """What is known of a request before its hold: its prices, sizes, terms, and whether a hard budget, or one in tokens, has to bound it."""
 
     prices: tuple[Price, ...]
     prompt_tokens: int
@@ -276,6 +277,7 @@ class _Sizes(NamedTuple):
     at: datetime | None
     terms: RequestTerms
     hard: bool
+    counts_tokens: bool
 
 
 def _work(asked: _Asked, translation: Translation, model: Model, at: datetime, sizes: _Sizes) -> Work | Skipped:
@@ -284,13 +286,14 @@ def _work(asked: _Asked, translation: Translation, model: Model, at: datetime, s
     until = at + timedelta(milliseconds=asked.longest_ms)
     setting = Setting(
         model=model,
-        price=dearest(sizes.prices, sizes.at),
+        price=dearest(sizes.prices, sizes.at) if sizes.prices else UNPRICED,
         prompt_tokens=sizes.prompt_tokens,
         output_tokens=sizes.output_tokens * sizes.choices,
         choices=sizes.choices,
         at=sizes.at,
         terms=sizes.terms,
         hard=sizes.hard,
+        counts_tokens=sizes.counts_tokens,
         prices_of=lambda other: other.prices_within(at, until),
         resolve=lambda name: resolve_named(registry, name, model),
         prompt_of=lambda other: prompt_tokens(request, translation, other, counter, 0).tokens,

@@ -13,7 +13,7 @@ from paymaster.registry.models import Model, Registry
 from paymaster.routing.named_models import ANSWERING, HOLDING, answering, asked, resolve
 from paymaster.routing.request_terms import BETA_HOLDERS, unknown_betas
 from paymaster.routing.server_tools import FIELDS, NESTS, is_plain_tool, read_tasks, row_of
-from paymaster.routing.server_work import NO_WORK, OtherModel, Setting, Work, bound_work
+from paymaster.routing.server_work import NO_WORK, UNPRICED, OtherModel, Setting, Work, bound_work
 
 _FIELDS = frozenset({*FIELDS, *ANSWERING, *HOLDING, *NESTS, *BETA_HOLDERS})
 
@@ -40,9 +40,9 @@ def is_plain(tools: Sequence[object], params: JsonObject, model: Model) -> bool:
 def request_work(tools: Sequence[object], params: JsonObject, setting: Setting) -> tuple[Work, tuple[str, ...]]:
     """The work of a request, and why a hard budget can't bound it: a sentence for each reason, with what would."""
     model = setting.model
-    if setting.price.is_free and not model.takes_max_price:  # a router bills searches and other models beside a free one
+    if setting.is_free and not setting.counts_tokens:
         return NO_WORK, ()
-    unbounded = [_beta_detail(beta, model) for beta in unknown_betas(params, model)] if setting.hard else []
+    unbounded = [_beta_detail(beta, model) for beta in unknown_betas(params, model)] if setting.hard and not setting.is_free else []
     others, unknown = _others(params, setting)
     windows = [window for each in (model, *others) if (window := each.max_input_tokens or each.context_window) is not None]
     setting = replace(setting, window_tokens=max(windows) if len(windows) > len(others) else None)
@@ -50,7 +50,7 @@ def request_work(tools: Sequence[object], params: JsonObject, setting: Setting) 
     priced = tuple(
         OtherModel(model_id=each.model_id, price=price, prompt_tokens=setting.prompt_of(each))
         for each in others
-        for price in setting.prices_of(each)
+        for price in setting.prices_of(each) or (UNPRICED,)
     )
     return replace(work, others=priced), (*unbounded, *(unknown if setting.hard else ()), *reasons)
 
@@ -81,7 +81,7 @@ def _others(params: JsonObject, setting: Setting) -> tuple[list[Model], list[str
     unknown: list[str] = []
     for field, name in answering(params):
         other = setting.resolve(name)
-        if other is None or not setting.prices_of(other):
+        if other is None or not (setting.is_free or setting.prices_of(other)):
             unknown.append(
                 f"{field} names {name!r}, which may answer, and the registry has no price for it; add a model with `model_id: {name}` and "
                 f"`provider: {setting.model.provider}` to the registry, or leave it out of the request"

@@ -40,13 +40,15 @@ class OtherModel:
 class Work:
     """What a provider may bill beside one pass of the model.
 
-    `reads_tokens` is the input beyond the prompt, over all passes, and `web_searches` the searches at the price's own rate;
+    `reads_tokens` is the input beyond the prompt, over all passes, `others_tokens` what other models read and write that are asked, and
+    what summaries have, and `web_searches` the searches at the price's own rate;
     `fixed_nanousd` is everything else: fees, summaries, other models that are asked. `uncounted_nanousd` are the fees of which no usage
     says how often they were due, `uncounted_searches` whether searches are among them. `others` may answer instead of the model.
     `lowered_by` names the fields and keys that would lower the hold.
     """
 
     reads_tokens: int = 0
+    others_tokens: int = 0
     web_searches: int = 0
     fixed_nanousd: int = 0
     uncounted_nanousd: int = 0
@@ -57,6 +59,9 @@ class Work:
 
 NO_WORK = Work()
 
+UNPRICED = Price.free("unpriced")
+"""Stands for the price of a model without one, of which tokens alone are counted."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
@@ -64,7 +69,8 @@ class Setting:
 
     `resolve` finds the registry's model by a name in the request, `prices_of` has the prices that it may have when the request is sent, and
     `prompt_of` counts the prompt for it. One pass reads at most
-    `window_tokens` (None: unknown). With `hard`, what nothing bounds is refused.
+    `window_tokens` (None: unknown). With `hard`, what nothing bounds is refused. `counts_tokens`: a budget counts the tokens, so that those
+    of a free model are bounded, too.
     """
 
     model: Model
@@ -75,10 +81,16 @@ class Setting:
     at: datetime | None
     terms: RequestTerms
     hard: bool
+    counts_tokens: bool
     prices_of: PricesOf
     resolve: Callable[[str], Model | None]
     prompt_of: Callable[[Model], int]
     window_tokens: int | None = None
+
+    @property
+    def is_free(self) -> bool:
+        """Whether nothing is billed in dollars: a router bills searches and other models beside a free one."""
+        return self.price.is_free and not self.model.takes_max_price
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,10 +121,12 @@ def bound_work(tasks: Sequence[Task], setting: Setting) -> tuple[Work, tuple[str
     first = _at_most(setting.prompt_tokens + described + sum(each.uses * each.tokens for each in used if each.task.before), setting)
     again = _passes_tokens(used, first + setting.output_tokens, setting) + sum(each.uses for each in summaries) * longest
     fees_nanousd = sum(usd_to_nanousd(multiplied(each.usd_per_use, Decimal(each.uses))) for each in used)
+    asked_nanousd, asked_tokens = _asked(used, longest, setting)
     work = Work(
+        others_tokens=(asked_tokens + sum(each.uses * each.tokens for each in summaries)) * setting.choices,
         reads_tokens=first - setting.prompt_tokens + again * setting.choices,
         web_searches=sum(each.uses for each in used if each.by_price) * setting.choices,
-        fixed_nanousd=(fees_nanousd + _asked_nanousd(used, longest, setting) + _written_nanousd(summaries, setting)) * setting.choices,
+        fixed_nanousd=(fees_nanousd + asked_nanousd + _written_nanousd(summaries, setting)) * setting.choices,
         uncounted_nanousd=fees_nanousd * setting.choices,
         uncounted_searches=any(each.by_price and not each.task.counted for each in used),
         lowered_by=tuple(dict.fromkeys(name for each in used for name in _lowering(each, setting))),
@@ -135,10 +149,10 @@ def _bounded(task: Task, setting: Setting) -> _Bounded:
             missing.append("tokens_per_use")
     by_price = task.fee is Fee.SEARCH and (tool.usd_per_use is not None or _search_rate(setting.price) > 0 or not setting.hard)
     usd = tool.usd_per_use if tool.usd_per_use is not None else Decimal(0) if task.fee is Fee.NONE else task.usd_per_use
-    is_priced = asked is not None and bool(setting.prices_of(asked))
+    is_priced = asked is not None and (setting.is_free or bool(setting.prices_of(asked)))
     if task.asks is not None and tool.usd_per_use is None and (not is_priced or written is None):
         missing.append("max_tokens" if is_priced else "model")
-    if usd is None and not by_price:
+    if usd is None and not by_price and not setting.is_free:
         missing.append("usd_per_use")
     return _Bounded(
         task=task,
@@ -183,19 +197,22 @@ def _passes_tokens(used: Sequence[_Bounded], start: int, setting: Setting) -> in
     return read
 
 
-def _asked_nanousd(used: Sequence[_Bounded], longest: int, setting: Setting) -> int:
-    """The most that the models that are asked cost."""
-    nanousd = 0
+def _asked(used: Sequence[_Bounded], longest: int, setting: Setting) -> tuple[int, int]:
+    """The most that the models that are asked cost, and the most tokens that they read and write."""
+    nanousd = tokens = 0
     for each in used:
-        if each.asked is None or not (prices := setting.prices_of(each.asked)):
+        if each.asked is None:
             continue
         window = each.asked.max_input_tokens or each.asked.context_window
         reads = max(longest - setting.prompt_tokens, 0) + setting.prompt_of(each.asked)
         written = each.task.asks_tokens or each.asked.max_output_tokens or 0
         each_reads = reads if window is None else min(reads, window)
+        tokens += each.uses * (each_reads + written)
+        if not (prices := setting.prices_of(each.asked)):
+            continue
         price = dearest(prices, setting.at)
         nanousd += worst_case_nanousd(price, each.uses * each_reads, each.uses * written, at=setting.at, terms=_MAY_WRITE_CACHE)
-    return nanousd
+    return nanousd, tokens
 
 
 def _written_nanousd(summaries: Sequence[_Bounded], setting: Setting) -> int:
