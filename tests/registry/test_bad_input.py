@@ -86,6 +86,7 @@ def test_a_file_that_is_no_registry_is_refused(problems, text, expected):
         ("tiers: [{from_token: 5}]", "tiers[0].from_token: unknown key (did you mean from_tokens?)"),
         ("tiers: [{from_tokens: 0}]", "tiers[0].from_tokens: must be a whole number of at least 1, got 0"),
         ("timeouts: 5", "timeouts: must be a map of keys and values"),
+        ("server_tools: {web_search: {max_use: 5}}", "server_tools.web_search.max_use: unknown key (did you mean max_uses?)"),
         ("timeouts: {totl_s: 5}", "timeouts.totl_s: unknown key (did you mean total_s?)"),
         ("timeouts: {total_s: 0}", "timeouts.total_s: must be a time in seconds, at least 0.001, got 0"),
         ("timeouts: {total_s: 5, first_token_s: 6}", "timeouts.first_token_s: 6 is more than total_s: 5"),

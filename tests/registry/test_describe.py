@@ -93,6 +93,13 @@ def test_budgets_and_policy_values_have_origins(table):
     assert table.policy["max_attempts"] == DescribedValue("10", "default")
 
 
+def test_an_item_of_the_list_of_budgets_has_its_own_origin_in_every_unit(load):
+    policies = "{budget_tokens_per_run: 1, budgets: [{usd: 1, tokens: 2, requests: 3, per: day}]}"
+    table = describe(load(f"models: {{a: {{provider: ollama}}}}\npolicies: {policies}"), {})
+    item = "registry policies.budgets[0]"
+    assert [budget.origin for budget in table.budgets] == ["registry line 2", item, f"{item}.tokens", f"{item}.requests"]
+
+
 def test_a_budget_from_a_flag_has_the_flag_as_its_origin(load):
     table = describe(load("models: {a: {provider: ollama}}", flags={"budget_usd": 2}), {})
     assert table.budgets == (DescribedValue("$2.00 per run, hard", "flag --budget-usd"),)

@@ -73,6 +73,21 @@ def test_anything_else_without_a_price_is_refused_under_a_hard_budget_with_the_l
     assert "`price: free`" in str(error)
 
 
+@pytest.mark.parametrize(
+    ("section", "advice"),
+    [
+        ("", "the name of the deployment prod does not say which model it is"),
+        ("price_as: gtp-4o", "price_as is gtp-4o, which has no known price"),
+    ],
+)
+def test_a_deployment_without_a_price_is_asked_for_its_model(load, section, advice):
+    text = f"models: {{m: {{provider: azure, model_id: prod, base_url: 'https://x.openai.azure.com', {section}}}}}"
+    (warning,) = load(text).warnings
+    assert warning.startswith(f"m: {advice}")
+    assert "a hard budget refuses it" in warning
+    assert "price: free" not in warning
+
+
 def test_a_price_wins_over_a_local_port(load):
     text = "models: {m: {provider: openai, model_id: gpt-4o, base_url: 'http://localhost:11434'}}"
     assert not load(text).models["m"].price.is_free

@@ -352,12 +352,22 @@ def _prices(draft: _Draft, speaks: Connection, model_id: str, region: str | None
             "one, give usd_per_1m_input and usd_per_1m_output"
         )
         return ModelPrices(PriceHistory.of(Price.free(f"default port of {server.title}")))
+    refused = "so a hard budget refuses it and a soft one doesn't count it"
     if section.price_as is not None:
-        draft.warnings.append(f"{name}: price_as is {section.price_as}, which has no known price. Write the name of a model that has one")
+        draft.warnings.append(
+            f"{name}: price_as is {section.price_as}, which has no known price, {refused}. Write the name of a model that has one"
+        )
+        return published
+    if provider(section.provider).names_deployments:
+        draft.warnings.append(
+            f"{name}: the name of the deployment {model_id} does not say which model it is; its price is unknown, {refused}. "
+            "Add `price_as: …` with the name of that model, such as gpt-4o"
+        )
+        return published
     may_bill = f", and a server on this machine ({section.base_url}) may pass calls on to a paid one" if speaks.by_address else ""
     draft.warnings.append(
-        f"{name}: no price is given or known for {model_id} at {section.provider}{may_bill}, so a hard budget refuses it and a soft one "
-        "doesn't count it. Add usd_per_1m_input and usd_per_1m_output, or `price: free`"
+        f"{name}: no price is given or known for {model_id} at {section.provider}{may_bill}, {refused}. "
+        "Add usd_per_1m_input and usd_per_1m_output, or `price: free`"
     )
     return published
 

@@ -167,7 +167,7 @@ def _budget_text(budget: Budget, policy: Policy) -> str:
 def _budget_origin(budget: Budget, origins: Mapping[str, str]) -> str:
     """The budget's own key for an item of the list `budgets`; else the origin of its short form, or of the flag that replaced it."""
     key = budget.key.rpartition(".")[2]
-    return f"registry {budget.key}" if "[" in key else origins.get(key, origins.get(f"budget_{budget.unit}_per_run", DEFAULT))
+    return f"registry {budget.key}" if "[" in budget.key else origins.get(key, origins.get(f"budget_{budget.unit}_per_run", DEFAULT))
 
 
 def _policy_rows(policy: Policy, origins: Mapping[str, str]) -> dict[str, DescribedValue]:

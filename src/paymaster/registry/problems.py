@@ -9,7 +9,7 @@ from pydantic_core import ErrorDetails
 from paymaster.errors import Problem, near
 from paymaster.registry.budget_schema import BudgetSection
 from paymaster.registry.price_schema import BaseSection, DatedPriceSection, PeakSection, ServiceTierSection, TierSection
-from paymaster.registry.schema import TimeoutsSection
+from paymaster.registry.schema import ServerToolSection, TimeoutsSection
 from paymaster.registry.yamltext import Document, KeyPath, dotted
 
 # Keys of other tools, and what they are called here.
@@ -101,5 +101,6 @@ _INNER: Mapping[str, type[BaseSection]] = {
     "service_tiers": ServiceTierSection,
     "peak": PeakSection,
     "prices": DatedPriceSection,
+    "server_tools": ServerToolSection,
     "budgets": BudgetSection,
 }
