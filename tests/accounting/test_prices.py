@@ -21,7 +21,7 @@ from paymaster.accounting.prices.price import (
     worst_case,
     worst_case_nanousd,
 )
-from paymaster.accounting.prices.rates import PeakHours, Rates, RateTable, Tier, per_million
+from paymaster.accounting.prices.rates import METERS, TOKEN_METERS, PeakHours, Rates, RateTable, Tier, per_million
 from paymaster.accounting.usage.record import Usage
 
 MONDAY_NOON = datetime(2026, 11, 16, 12, tzinfo=UTC)
@@ -395,3 +395,24 @@ def test_a_pass_is_priced_in_the_tier_and_place_of_the_answer() -> None:
     usage = passes(Usage(input_tokens=10**6, model="o"), speed="fast", inference_geo="us")
     assert cost(usage, fast, MONDAY_NOON, price_of={"o": OTHER}.get).reason == "unknown_tier"
     assert cost(usage, fast, MONDAY_NOON, price_of={"o": fast}.get).usd == usd("6.6")
+
+
+@given(RATES, st.decimals(min_value=0, max_value=10, places=3))
+def test_where_all_tokens_are_multiplied_a_default_follows_and_stays_a_default(one, factor):
+    changed, resolved = one.multiplied(factor), one.resolved()
+    assert changed.resolved() == {meter: rate * (factor if meter in TOKEN_METERS else 1) for meter, rate in resolved.items()}
+    assert [getattr(changed, meter) is None for meter in METERS] == [getattr(one, meter) is None for meter in METERS]
+
+
+@pytest.mark.parametrize(
+    ("more", "defaults"),
+    [
+        ({"cache_read": "3"}, {"cache_read"}),
+        ({"cache_read": "1", "cache_read_audio": "1"}, {"cache_read_audio"}),
+        ({"input_audio": "5", "cache_read_audio": "3"}, set()),
+        ({"cache_write_5m": "3.75", "cache_write_1h": "6", "web_search": "0"}, {"cache_write_5m", "cache_write_1h", "web_search"}),
+        ({"web_search": "10000", "search_unit": "2000"}, set()),
+    ],
+)
+def test_a_rate_that_repeats_its_default_is_one(more, defaults):
+    assert {meter for meter in more if rates(**more).is_default(meter)} == defaults

@@ -42,27 +42,50 @@ def test_a_price_is_shown_with_every_row_and_its_source(paymaster) -> None:
     assert "200,001 or more" in shown.out
     assert "batch" in shown.out
     assert "catalogue genai-prices 0.2.3" in shown.out
-    assert "context window 128,000 tokens" in paymaster("prices", "show", "openai/gpt-4o").out
+    assert "Context window: 128,000 tokens" in paymaster("prices", "show", "openai/gpt-4o").out
     assert input_rates(json.loads(paymaster("prices", "show", "gemini-2.5-pro", "--json").out)) == ["1.25", "2.5"]
 
 
 @pytest.mark.parametrize(
-    ("model", "tier", "rates"),
+    ("words", "columns", "cells"),
     [
-        ("dashscope/qwen-plus", None, {"usd_per_1m": {"input": "0.4", "output": "1.2"}, "usd_per_1k": {}}),
-        ("dashscope/qwen-plus", "thinking", {"usd_per_1m": {"input": "0.4", "output": "4"}, "usd_per_1k": {}}),
-        ("cohere/rerank-v3.5", None, {"usd_per_1m": {"input": "0", "output": "0"}, "usd_per_1k": {"search_unit": "2"}}),
+        (["openai/gpt-4o"], ["input", "cache read", "output", "web search"], ["batch", "flex", "priority"]),
+        (["openai/gpt-5.4", "--region", "eu"], ["input", "cache read", "output", "web search"], ["1.1 x for eu"]),
+        (["gemini/gemini-2.5-flash"], ["input", "cache read", "input audio", "cache read audio", "output", "web search"], ["0.54"]),
+        (["dashscope/qwen-plus"], ["input", "output"], ["thinking"]),
         (
-            "groq/whisper-large-v3",
-            None,
-            {"usd_per_1m": {"input": "0", "output": "0"}, "usd_per_1k": {}, "usd_per_hour": {"audio_hour": "0.111"}},
+            ["deepseek/deepseek-v4-pro"],
+            ["input", "cache read", "output"],
+            ["peak 01:00-04:00, 06:00-10:00 UTC, Monday to Friday, 6 days off"],
         ),
+        (["cohere/rerank-v3.5"], ["input", "output", "search unit"], [" 2 "]),
+        (["openai/whisper-1"], ["input", "output", "audio hour"], [" 0.36 "]),
+        (["cohere/embed-english-v3.0"], ["input", "output"], []),
     ],
 )
-def test_a_rate_is_shown_per_what_is_billed(paymaster, model: str, tier: str | None, rates: dict[str, object]) -> None:
-    rows = json.loads(paymaster("prices", "show", model, "--json").out)["prices"]
-    found = next(row for row in rows if row["tier"] == tier)
-    assert {key: found.get(key) for key in rates} == rates
+def test_a_price_has_the_columns_that_say_something(paymaster, words, columns, cells) -> None:
+    shown = paymaster("prices", "show", *words).out
+    heads = re.split("  +", shown.splitlines()[2].strip())
+    assert heads == ["from", "tier", "prompt", *columns, "source"]
+    assert [cell for cell in cells if cell not in shown] == []
+
+
+def test_a_price_that_only_looks_new_is_not_repeated(paymaster) -> None:
+    assert [row["from"] for row in json.loads(paymaster("prices", "show", "claude-opus-5", "--json").out)["prices"]] == [None] * 4
+
+
+def test_units_that_are_no_tokens_are_shown_per_thousand_and_per_hour(paymaster) -> None:
+    (units, *_), (hour, *_) = (
+        json.loads(paymaster("prices", "show", name, "--json").out)["prices"] for name in ("cohere/rerank-v3.5", "openai/whisper-1")
+    )
+    assert units["usd_per_1k"] == {"search_unit": "2"}
+    assert (hour["usd_per_1"], "audio_hour" in hour["usd_per_1m"]) == ({"audio_hour": "0.36"}, False)
+
+
+def test_a_price_that_depends_on_the_place_says_so(paymaster) -> None:
+    assert "depends on where the call is served" in paymaster("prices", "show", "azure/gpt-5.6").err
+    assert paymaster("prices", "show", "azure/gpt-5.6", "--region", "eu").err == ""
+    assert paymaster("prices", "show", "openai/gpt-4o").err == ""
 
 
 def test_a_price_is_shown_as_of_a_day(paymaster) -> None:
@@ -89,6 +112,7 @@ def test_a_name_without_a_price_is_refused_with_names_that_have_one(paymaster) -
     assert shown.status == 2
     assert "openai/gpt-4.1-min: no price is known" in shown.err
     assert "openai/gpt-4.1-mini" in shown.err
+    assert "openai/gpt-4o" in paymaster("prices", "show", "openai/gpt-4oo").err
     assert paymaster("prices", "show", "no-such-model").status == 2
     assert paymaster("prices", "show", "ollama/anything").status == 0
 
@@ -126,6 +150,7 @@ def test_the_installed_prices_can_be_used_again(paymaster, data) -> None:
     paymaster("prices", "update", "--from", data("3"))
     assert paymaster("prices", "update", "--from", "shipped").out == "The installed prices are in use.\n"
     assert input_rates(json.loads(paymaster("prices", "show", "openai/gpt-4.1", "--json").out)) == ["2"]
+    assert json.loads(paymaster("prices", "update", "--from", "shipped", "--json").out)["current"] is None
 
 
 def test_an_update_that_fails_leaves_the_prices_and_says_so(paymaster, data, tmp_path: Path) -> None:

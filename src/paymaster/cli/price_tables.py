@@ -1,15 +1,15 @@
 """How prices look as tables and as JSON; knows price folders and periods, and reads no file."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
 from paymaster.accounting.decimals import plain
 from paymaster.accounting.prices.catalogue import shipped_edition
-from paymaster.accounting.prices.price import ALWAYS, Period, Price
-from paymaster.accounting.prices.rates import METERS, TOKEN_METERS, Rates, RateTable
+from paymaster.accounting.prices.price import ALWAYS, PER_MILLION, Period, Price
+from paymaster.accounting.prices.rates import METERS, PeakHours, RateTable
 from paymaster.accounting.prices.supplement import load_supplement
 from paymaster.cli.terminal import Cell, Column, Table
 from paymaster.price_store.folder import Edition, HeldBackRow, Index
@@ -19,7 +19,9 @@ from paymaster.views.words import duration
 OLD_MS = 30 * 86_400_000
 """Prices that were fetched this long ago are worth a remark."""
 _PER_THOUSAND = frozenset({"web_search", "request", "search_unit"})
-_PER_HOUR = "audio_hour"
+_PER_ONE = frozenset({"audio_hour"})
+_ALWAYS_SHOWN = frozenset({"input", "output"})
+_CACHE = frozenset({"cache_read", "cache_write_5m", "cache_write_1h"})
 
 
 def headline(index: Index, now_ms: int) -> str:
@@ -105,42 +107,65 @@ def in_force(periods: Sequence[Period], moment_ms: int) -> tuple[Period, ...]:
 
 
 def changes(periods: Sequence[Period]) -> tuple[Period, ...]:
-    """The periods without those that repeat the price before."""
-    return tuple(
-        period for before, period in zip((None, *periods), periods, strict=False) if before is None or period.price != before.price
-    )
+    """The periods without those that look like the one before."""
+    rows = [[replace(row, start="") for row in _rows(period)] for period in periods]
+    return tuple(period for before, own, period in zip([None, *rows], rows, periods, strict=False) if own != before)
 
 
 def show_headline(model: str, window: tuple[int, str] | None) -> str:
     """The model, and its window where the catalogue has one."""
-    return f"{model}: dollars per million tokens, per thousand searches, requests and search units, and per hour of audio" + (
-        "." if window is None else f"; context window {window[0]:,} tokens ({window[1]})."
-    )
+    known = "" if window is None else f" Context window: {window[0]:,} tokens ({window[1]})."
+    return f"{model}: dollars per million tokens, per thousand searches, requests or search units, per hour of audio.{known}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Row:
+    """The rates of one tier for prompts from a length on: those that are stated, and all of them with the defaults.
+
+    `own` are the kinds that do not merely cost what others cost. `hours` are those of a peak.
+    """
+
+    start: str
+    tier: str
+    tokens: int
+    own: frozenset[str] = frozenset()
+    stated: Mapping[str, Decimal]
+    rates: Mapping[str, Decimal]
+    source: str
+    hours: str = ""
 
 
 def period_table(periods: Sequence[Period]) -> Table:
     """One row for each start, tier of service and length of prompt."""
     rows = [row for period in periods for row in _rows(period)]
-    used = [meter for meter in METERS if meter in ("input", "output") or any(meter in row[3] for row in rows)]
+    shown = [meter for meter in METERS if meter in _ALWAYS_SHOWN or _is_shown(meter, rows)]
     return Table(
         title="Prices",
         columns=[
             Column("from"),
             Column("tier"),
-            Column("prompt", figures=True),
-            *(Column(meter, figures=True) for meter in used),
+            Column("prompt"),
+            *(Column(meter.replace("_", " "), figures=True) for meter in shown),
             Column("source"),
         ],
         rows=[
             [
-                start,
-                tier,
-                "any" if not tokens else f"{tokens:,} or more",
-                *(plain(rates[meter]) if meter in rates else Cell("-", "weak") for meter in used),
-                source,
+                row.start,
+                f"{row.tier} {row.hours}".strip(),
+                "any" if not row.tokens else f"{row.tokens:,} or more",
+                *(plain(row.rates[meter]) if row.rates.get(meter) or meter in row.stated else Cell("-", "weak") for meter in shown),
+                row.source,
             ]
-            for start, tier, tokens, rates, source in rows
+            for row in rows
         ],
+    )
+
+
+def _is_shown(meter: str, rows: Sequence[_Row]) -> bool:
+    """Whether a list price has a rate of its own, or a tier has another one: what merely repeats a default is not worth a column."""
+    listed = {(row.start, row.tokens): row.rates for row in rows if not row.tier}
+    return any(
+        meter in row.own and (not row.tier or row.rates[meter] != listed.get((row.start, row.tokens), {}).get(meter)) for row in rows
     )
 
 
@@ -151,41 +176,63 @@ def show_json(model: str, periods: Sequence[Period], window: tuple[int, str] | N
         "context_window": None if window is None else {"tokens": window[0], "source": window[1]},
         "prices": [
             {
-                "from": start or None,
-                "tier": tier or None,
-                "from_prompt_tokens": tokens,
-                "usd_per_1m": {meter: plain(rate) for meter, rate in rates.items() if meter in TOKEN_METERS},
-                "usd_per_1k": {meter: plain(rate) for meter, rate in rates.items() if meter in _PER_THOUSAND},
-                **({"usd_per_hour": {_PER_HOUR: plain(rates[_PER_HOUR])}} if _PER_HOUR in rates else {}),
-                "source": source,
+                "from": row.start or None,
+                "tier": row.tier or None,
+                "hours": row.hours or None,
+                "from_prompt_tokens": row.tokens,
+                "usd_per_1m": {meter: plain(rate) for meter, rate in row.stated.items() if meter not in _PER_THOUSAND | _PER_ONE},
+                "usd_per_1k": {meter: plain(rate) for meter, rate in row.stated.items() if meter in _PER_THOUSAND},
+                "usd_per_1": {meter: plain(rate) for meter, rate in row.stated.items() if meter in _PER_ONE},
+                "source": row.source,
             }
             for period in periods
-            for start, tier, tokens, rates, source in _rows(period)
+            for row in _rows(period)
         ],
     }
 
 
-def _rows(period: Period) -> Iterator[tuple[str, str, int, dict[str, Decimal], str]]:
+def _rows(period: Period) -> Iterator[_Row]:
     start = "" if period.start == ALWAYS else f"{period.start:%Y-%m-%d %H:%M}".removesuffix(" 00:00")
     if period.price is None:
-        yield start, "no price", 0, {}, ""
+        yield _Row(start=start, tier="no price", tokens=0, stated={}, rates={}, source="")
         return
-    for tier, table in _tables(period.price):
+    for tier, hours, table in _tables(period.price):
         for row in table.tiers:
-            yield start, tier, row.from_prompt_tokens, _written(row.rates), period.price.source
+            rates = _per_unit(row.rates.resolved())
+            stated = {meter: rate for meter, rate in rates.items() if getattr(row.rates, meter) is not None}
+            yield _Row(
+                start=start,
+                tier=tier,
+                hours=hours,
+                tokens=row.from_prompt_tokens,
+                own=frozenset(meter for meter in stated if meter in _ALWAYS_SHOWN | _CACHE or not row.rates.is_default(meter)),
+                stated=stated,
+                rates=rates,
+                source=period.price.source,
+            )
 
 
-def _tables(price: Price) -> Iterator[tuple[str, RateTable]]:
-    yield "", price.table
+def _tables(price: Price) -> Iterator[tuple[str, str, RateTable]]:
+    """Every table of a price with the name of its tier, the list price first, the others by name."""
+    yield "", "", price.table
     if price.thinking_table is not None:
-        yield "thinking", price.thinking_table
-    if price.peak_table is not None:
-        yield "peak", price.peak_table
-    yield from price.modes
+        yield "thinking", "", price.thinking_table
+    if price.peak is not None and price.peak_table is not None:
+        yield "peak", _hours(price.peak), price.peak_table
+    yield from ((name, "", table) for name, table in sorted(price.modes))
 
 
-def _written(rates: Rates) -> dict[str, Decimal]:
-    """The rates that are given, each per what its name says in the headline; a fee of 0 is none."""
-    given = {meter: rate for meter in METERS if (rate := getattr(rates, meter)) is not None and (rate or meter in TOKEN_METERS)}
-    places = {**dict.fromkeys(_PER_THOUSAND, 3), _PER_HOUR: 6}
-    return {meter: rate.scaleb(-places.get(meter, 0)) for meter, rate in given.items()}
+def _hours(peak: PeakHours) -> str:
+    windows = ", ".join("-".join(f"{minute // 60:02}:{minute % 60:02}" for minute in window) for window in peak.windows)
+    return f"{windows} UTC{', Monday to Friday' if peak.weekdays_only else ''}{f', {len(peak.days_off)} days off' if peak.days_off else ''}"
+
+
+def _per_unit(rates: Mapping[str, Decimal]) -> dict[str, Decimal]:
+    """Rates as they are shown: fees per thousand, audio per hour; fees of 0 are left out."""
+    per_unit = {meter: rate / _million_over(meter) for meter, rate in rates.items()}
+    return {meter: rate for meter, rate in per_unit.items() if meter not in _PER_THOUSAND or rate}
+
+
+def _million_over(meter: str) -> int:
+    """How many of the units that a rate is shown for are in the million that it is kept for."""
+    return PER_MILLION if meter in _PER_ONE else PER_MILLION // 1_000 if meter in _PER_THOUSAND else 1

@@ -69,14 +69,18 @@ class Rates:
         for name, rate in self._given().items():
             if not rate.is_finite() or rate < 0:
                 raise ValueError(f"the rate {name} must be a finite number of dollars, not negative; it is {rate}")
-        resolved = self._resolved()
+        resolved = self.resolved()
         decimals = decimals_needed(resolved.values())
         object.__setattr__(self, "decimals", decimals + 6)
         object.__setattr__(self, "units", tuple(scaled(resolved.get(meter, _FREE), decimals) for meter in METERS))
 
     def multiplied(self, factor: Decimal, meters: Iterable[str] = TOKEN_METERS) -> "Rates":
-        """A copy with some rates multiplied; calls and searches keep theirs unless named."""
-        rates = self._resolved()
+        """A copy with some rates multiplied; calls and searches keep theirs unless named.
+
+        Where every kind of token is multiplied, the defaults follow by themselves, and a missing rate stays missing.
+        """
+        meters = tuple(meters)
+        rates = self._given() if set(TOKEN_METERS) <= set(meters) else self.resolved()
         return Rates(**rates | {meter: multiplied(rates[meter], factor) for meter in meters if meter in rates})
 
     def replaced(self, **rates: Decimal) -> "Rates":
@@ -93,11 +97,17 @@ class Rates:
         """True if the model is billed by search units or hours of audio alone, so that a count of tokens has no price."""
         return (self.search_unit is not None or self.audio_hour is not None) and not any(self.units[: len(TOKEN_METERS)])
 
+    def is_default(self, meter: str) -> bool:
+        """Whether the rate of a kind other than `input` and `output` would be the same if it were missing."""
+        others = {name: rate for name, rate in self._given().items() if name != meter}
+        return Rates(**others).resolved().get(meter) == self.resolved().get(meter)
+
     def _given(self) -> dict[str, Decimal]:
         rates = ((meter, getattr(self, meter)) for meter in METERS)
         return {meter: rate for meter, rate in rates if rate is not None}
 
-    def _resolved(self) -> dict[str, Decimal]:
+    def resolved(self) -> dict[str, Decimal]:
+        """The rate of each of `METERS` with the defaults filled in; units that do not bill the model are left out."""
         read = self.input if self.cache_read is None else self.cache_read
         audio = self.input if self.input_audio is None else self.input_audio
         image = self.input if self.input_image is None else self.input_image

@@ -84,7 +84,10 @@ def update(
         from paymaster.price_store.updating import use_shipped
 
         use_shipped(folder, _now_ms())
-        write("The installed prices are in use.")
+        if as_json:
+            write_json(price_tables.overview_json(folder.index(), folder.path))
+        else:
+            write("The installed prices are in use.")
         return
     updated = _updated(folder, source, accept=accept)
     if as_json:

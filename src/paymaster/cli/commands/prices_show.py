@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 SHOW_HELP = """Show every price of a model, with its source.
 
 The model is named as in a registry, `provider/model`; without a provider it is its maker's. The rates are dollars per million tokens, per
-thousand searches, requests and search units, and per hour of audio.
+thousand searches, requests or search units, per hour of audio. `-` has no price of its own: the usual rate counts, as docs/pricing.md says.
 
 \b
 Example:
@@ -34,14 +34,14 @@ def show(
 ) -> None:
     """See `SHOW_HELP`."""
     from paymaster.cli import price_tables
-    from paymaster.cli.terminal import write, write_json, write_tables
+    from paymaster.cli.terminal import write, write_json, write_note, write_tables
     from paymaster.options import state_directory
     from paymaster.price_store.opening import open_catalogue
 
     catalogue, _ = open_catalogue(state_directory(flags.overrides().state_dir))
     provider, name = _named(model)
-    periods = catalogue.history(provider, name, region).periods
-    periods = price_tables.changes(periods)
+    history = catalogue.history(provider, name, region)
+    periods = price_tables.changes(history.periods)
     moment_ms = None if at is None else _moment_ms(at)
     if moment_ms is not None:
         periods = price_tables.in_force(periods, moment_ms)
@@ -53,6 +53,8 @@ def show(
         return
     write(price_tables.show_headline(model, window))
     write_tables([price_tables.period_table(periods)])
+    if history.elsewhere:
+        write_note("The price depends on where the call is served; this is the list price. For another place: --region eu, us, global …")
 
 
 def _named(model: str) -> tuple[str | None, str]:
@@ -72,10 +74,13 @@ def _moment_ms(at: str) -> int:
 
 
 def _unknown(model: str, catalogue: "Catalogue") -> Exception:
+    from difflib import get_close_matches
+
     from paymaster.errors import UsageMistake
 
     text = model.rpartition("/")[2].lower()
-    alike = [f"{provider}/{name}" for provider, name in catalogue.names() if text in name.lower()]
-    found = f" Models with that in their name: {', '.join(alike[:8])}." if alike else ""
+    names = [f"{provider}/{name}" for provider, name in catalogue.names()]
+    alike = [name for name in names if text in name.lower()] or get_close_matches(model.lower(), names, cutoff=0.8)
+    found = f" Models with a name like that: {', '.join(alike[:8])}." if alike else ""
     advice = f"Name it as in a registry, such as openai/gpt-4o.{found}"
     return UsageMistake(f"{model}: no price is known", advice=advice)
