@@ -8,6 +8,7 @@ import pytest
 from genai_prices.data import providers as shipped
 
 from paymaster.accounting.prices.published import write_published
+from paymaster.views.words import age
 from price_servers import PriceServer, sends
 
 TEXT = write_published(shipped)
@@ -34,6 +35,18 @@ def test_the_installed_prices_are_shown_with_their_version(paymaster) -> None:
     assert shown.status == 0
     assert "The prices installed with Paymaster are in use (genai-prices 0.2.3)." in shown.out
     assert json.loads(paymaster("prices", "--json").out)["current"] is None
+    rows = [re.split("  +", line) for line in shown.out.splitlines()[3:]]
+    assert [row[0] for row in rows] == ["paymaster", "paymaster", "genai-prices"]
+    assert all(re.fullmatch(r"[\d,]+ (days|h|min)|[\d.]+ s", row[2]) for row in rows)
+    assert re.fullmatch(r"in use, 2,\d\d\d models, newest price of 2026-\d\d-\d\d", rows[-1][-1])
+
+
+@pytest.mark.parametrize(
+    ("past_ms", "text"),
+    [(0, "0 ms"), (59_999, "59.9 s"), (60_000, "1 min"), (7_200_000, "2 h"), (172_799_999, "47 h"), (10**11, "1,157 days")],
+)
+def test_an_age_has_one_unit(past_ms, text) -> None:
+    assert age(past_ms) == text
 
 
 def test_a_price_is_shown_with_every_row_and_its_source(paymaster) -> None:

@@ -7,14 +7,15 @@ from decimal import Decimal
 from pathlib import Path
 
 from paymaster.accounting.decimals import plain
-from paymaster.accounting.prices.catalogue import shipped_edition
+from paymaster.accounting.prices.catalogue import shipped_edition, shipped_summary
+from paymaster.accounting.prices.places import load_places
 from paymaster.accounting.prices.price import ALWAYS, PER_MILLION, Period, Price
 from paymaster.accounting.prices.rates import METERS, PeakHours, RateTable
 from paymaster.accounting.prices.supplement import load_supplement
 from paymaster.cli.terminal import Cell, Column, Table
 from paymaster.price_store.folder import Edition, HeldBackRow, Index
 from paymaster.price_store.updating import Updated
-from paymaster.views.words import duration
+from paymaster.views.words import age
 
 OLD_MS = 30 * 86_400_000
 """Prices that were fetched this long ago are worth a remark."""
@@ -28,24 +29,33 @@ def headline(index: Index, now_ms: int) -> str:
     """Which prices are in use."""
     if index.current is None:
         return f"The prices installed with Paymaster are in use (genai-prices {shipped_edition()})."
-    return f"The prices {index.current.name} are in use, fetched {duration(now_ms - index.current.fetched_at_ms)} ago."
+    return f"The prices {index.current.name} are in use, fetched {age(now_ms - index.current.fetched_at_ms)} ago."
 
 
 def sources_table(index: Index, now_ms: int) -> Table:
     """Every source of prices, the one that wins first."""
-    rows: list[list[str | Cell]] = [["paymaster", load_supplement().version, "", "with Paymaster", "corrections, each with its source"]]
+    own = ((load_places().version, "places, moved names, routers' suffixes"), (load_supplement().version, "corrections"))
+    rows: list[list[str | Cell]] = [
+        ["paymaster", day, _age(day, now_ms), "with Paymaster", f"{what}, each with its source"] for day, what in own
+    ]
     for edition, use in ((index.current, "in use"), (index.waiting, "held back in part"), (index.previous, "the last good one before")):
         if edition is not None:
             rows.append(_edition(edition, use, now_ms))
-    rows.append(
-        ["genai-prices", shipped_edition(), "", "with Paymaster", "in use" if index.current is None else "where an update is damaged"]
-    )
+    models, newest = shipped_summary(datetime.fromtimestamp(now_ms / 1000, UTC))
+    use = "in use" if index.current is None else "where an update is damaged"
+    summary = f"{use}, {models:,} models, newest price of {newest}"
+    rows.append(["genai-prices", shipped_edition(), _age(newest, now_ms), "with Paymaster", summary])
     columns = [Column("source"), Column("edition"), Column("age", figures=True), Column("from"), Column("use")]
     return Table(title="Sources", columns=columns, rows=rows)
 
 
+def _age(day: str, now_ms: int) -> str:
+    """The time since a day (UTC)."""
+    return age(max(0, now_ms - int(datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp() * 1000)))
+
+
 def _edition(edition: Edition, use: str, now_ms: int) -> list[str | Cell]:
-    return ["update", edition.name, duration(now_ms - edition.fetched_at_ms), edition.source, f"{use}, {edition.models:,} models"]
+    return ["update", edition.name, age(now_ms - edition.fetched_at_ms), edition.source, f"{use}, {edition.models:,} models"]
 
 
 def held_back_table(rows: Sequence[HeldBackRow]) -> Table:
@@ -67,7 +77,7 @@ def warnings(index: Index, now_ms: int) -> Iterator[str]:
             "Run: paymaster prices update (or: paymaster prices update --from shipped)"
         )
     elif index.current is not None and now_ms - index.checked_at_ms > OLD_MS:
-        yield f"the last update is {duration(now_ms - index.checked_at_ms)} old. Run: paymaster prices update"
+        yield f"the last update is {age(now_ms - index.checked_at_ms)} old. Run: paymaster prices update"
 
 
 def overview_json(index: Index, folder: Path) -> dict[str, object]:

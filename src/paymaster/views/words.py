@@ -29,6 +29,17 @@ def percent(part: int, whole: int) -> int:
     return 100 * part // whole if whole else 0
 
 
+_DAY_MS, _HOUR_MS, _MINUTE_MS = 86_400_000, 3_600_000, 60_000
+
+
+def age(past_ms: int) -> str:
+    """How long ago something was, in one unit: `8 days`, `30 h`, `5 min`; less than a minute as a duration."""
+    for unit_ms, least, unit in ((_DAY_MS, 2, "days"), (_HOUR_MS, 2, "h"), (_MINUTE_MS, 1, "min")):
+        if past_ms >= least * unit_ms:
+            return f"{past_ms // unit_ms:,} {unit}"
+    return duration(past_ms)
+
+
 def duration(time_ms: int) -> str:
     """`340 ms`, `2.3 s`, `4 min 05 s`."""
     if time_ms < 1_000:

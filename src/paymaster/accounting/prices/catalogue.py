@@ -59,6 +59,14 @@ def shipped_data() -> PriceData:
     return PriceData(providers, shipped_edition())
 
 
+def shipped_summary(at: datetime) -> tuple[int, str]:
+    """How many models the installed package has prices of, and the day (UTC) of the newest price that had started by `at`."""
+    from paymaster.accounting.prices.genai_prices import newest_start
+
+    models = [model for provider in shipped_data().providers for model in provider.models]
+    return len(models), f"{max(newest_start(model, at) for model in models):%Y-%m-%d}"
+
+
 @dataclass(frozen=True, slots=True)
 class _Sources:
     """The catalogue's data, loaded on the first look-up: genai-prices takes a quarter of a second to import."""
