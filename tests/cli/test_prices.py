@@ -140,6 +140,8 @@ def test_an_update_is_used_at_once_and_named_in_costs(paymaster, data, tmp_path:
     priced = json.loads(paymaster("cost", line).out)
     assert priced["cost_source"] == f"catalogue genai-prices {name}"
     assert priced["cost_usd"].startswith("3.0000")
+    elsewhere = json.loads(paymaster("cost", line, "--state-dir", tmp_path / "elsewhere").out)
+    assert elsewhere["cost_usd"].startswith("2.0000")
     again = paymaster("prices", "update", "--from", data("3"))
     assert "are up to date" in again.out
     assert f"The prices {name} are in use" in paymaster("prices").out

@@ -1,12 +1,13 @@
 """`paymaster cost`: adds the cost to recorded answers, one JSON object per line."""
 
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, BinaryIO
 
 import typer
+
+from paymaster.cli.flags import Flags, with_flags
 
 HELP = """Compute what recorded answers cost.
 
@@ -31,7 +32,9 @@ Example:
 STANDARD_INPUT = "-"
 
 
+@with_flags("state_dir")
 def cost(
+    flags: Flags,
     source: Annotated[str, typer.Argument(metavar="FILE", help="JSON lines; - is standard input.")] = STANDARD_INPUT,
 ) -> None:
     """See `HELP`."""
@@ -43,9 +46,8 @@ def cost(
     from paymaster.errors import PaymasterError
     from paymaster.options import state_directory
     from paymaster.price_store.opening import open_catalogue
-    from paymaster.registry.overrides import read_overrides
 
-    catalogue, _ = open_catalogue(state_directory(read_overrides({}, os.environ).state_dir))
+    catalogue, _ = open_catalogue(state_directory(flags.overrides().state_dir))
     now = datetime.now(UTC)
     bad = 0
     with _lines(source) as (name, lines):
