@@ -43,7 +43,7 @@ def sources_table(index: Index, now_ms: int) -> Table:
             rows.append(_edition(edition, use, now_ms))
     models, newest = shipped_summary(datetime.fromtimestamp(now_ms / 1000, UTC))
     use = "in use" if index.current is None else "where an update is damaged"
-    summary = f"{use}, {models:,} models, newest price of {newest}"
+    summary = f"{use}, {_models(models)}, newest price of {newest}"
     rows.append(["genai-prices", shipped_edition(), _age(newest, now_ms), "with Paymaster", summary])
     columns = [Column("source"), Column("edition"), Column("age", figures=True), Column("from"), Column("use")]
     return Table(title="Sources", columns=columns, rows=rows)
@@ -55,7 +55,11 @@ def _age(day: str, now_ms: int) -> str:
 
 
 def _edition(edition: Edition, use: str, now_ms: int) -> list[str | Cell]:
-    return ["update", edition.name, age(now_ms - edition.fetched_at_ms), edition.source, f"{use}, {edition.models:,} models"]
+    return ["update", edition.name, age(now_ms - edition.fetched_at_ms), edition.source, f"{use}, {_models(edition.models)}"]
+
+
+def _models(count: int) -> str:
+    return "1 model" if count == 1 else f"{count:,} models"
 
 
 def held_back_table(rows: Sequence[HeldBackRow]) -> Table:
