@@ -268,7 +268,7 @@ def _assess(asked: _Asked, model: Model, missing_key: str | None, level: int) ->
 
 
 class _Sizes(NamedTuple):
-    """What is known of a request before its hold: its prices, sizes, terms, and whether a hard budget, or one in tokens, has to bound it."""
+    """What is known of a request before its hold: its prices, sizes, terms, and whether a budget that is hard, or of tokens, bounds it."""
 
     prices: tuple[Price, ...]
     prompt_tokens: int
