@@ -15,7 +15,8 @@ from paymaster.routing.budgets import BudgetAccount, Crossing, crossings, over_b
 from paymaster.routing.call_errors import describe_limit
 from paymaster.routing.charges import Remaining, remaining
 from paymaster.routing.failures import Failure
-from paymaster.routing.planning import Candidate, Skipped, unpriced_detail
+from paymaster.routing.holds import unpriced_detail
+from paymaster.routing.planning import Candidate, Skipped
 from paymaster.routing.settling import Ended, PlannedAttempt
 from paymaster.scope import Scope
 

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from paymaster.accounting.prices.price import ENDLESS_OUTPUT_TOKENS, Price, RequestTerms, affordable_output_tokens, worst_case_nanousd
+from paymaster.registry.models import Model
 from paymaster.routing.server_work import Work
 
 
@@ -64,4 +65,17 @@ def affordable_tokens(basis: Basis, room_nanousd: int) -> int:
             for price, tokens in basis.prices
         ),
         default=ENDLESS_OUTPUT_TOKENS,
+    )
+
+
+def unpriced_detail(model: Model) -> str:
+    """Why an unpriced model cannot serve under a hard budget, with the line to add."""
+    if model.is_deployment:
+        return (
+            f"the name of the deployment {model.model_id} does not say which model it is, so its price is unknown, and the budget is hard; "
+            f"add to the registry, under {model.name}: `price_as: …` with the name of that model, such as gpt-4o"
+        )
+    return (
+        f"its price is unknown and the budget is hard; add to the registry, under {model.name}: "
+        "`usd_per_1m_input: …` and `usd_per_1m_output: …`, or `price: free`"
     )

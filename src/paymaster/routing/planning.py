@@ -19,7 +19,7 @@ from paymaster.routing.budgets import BudgetAccount, budget_accounts
 from paymaster.routing.chains import chain
 from paymaster.routing.embedding import input_size, too_long, too_many, wrong_kind, wrong_space
 from paymaster.routing.failures import FailureKind
-from paymaster.routing.holds import Basis, affordable_tokens, basis_of, most_nanousd
+from paymaster.routing.holds import Basis, affordable_tokens, basis_of, most_nanousd, unpriced_detail
 from paymaster.routing.inputs import items_of
 from paymaster.routing.named_models import resolve as resolve_named
 from paymaster.routing.output_limits import Lowering, NoRoom, OutputLimit, output_limit
@@ -207,10 +207,8 @@ def _set_apart(request: Request, models: Sequence[Model]) -> dict[str, Skipped]:
 def _assess(asked: _Asked, model: Model, missing_key: str | None, level: int) -> Candidate | Skipped:
     request, registry, scope, now_ms, longest_ms, counter, needs = asked
     policy = registry.policy
-    if missing_key is not None:
-        return Skipped(model.name, SkipCause.KEY, f"its key is missing: environment variable {missing_key} is not set")
-    if model.capabilities is not None and (lacking := needs - model.capabilities):
-        return Skipped(model.name, SkipCause.CAPABILITY, f"it lacks {', '.join(sorted(lacking))}")
+    if (unable := _unable(model, needs, missing_key)) is not None:
+        return unable
     translation = translate(request, model)
     if translation.impossible:
         return Skipped(model.name, SkipCause.PARAMETER, f"it does not take {', '.join(translation.impossible)}")
@@ -265,6 +263,15 @@ def _assess(asked: _Asked, model: Model, missing_key: str | None, level: int) ->
         return _fit_largest_hold(_fit_token_limits(candidate, policy), policy)
     except UnknownTier as error:
         return Skipped(model.name, SkipCause.PARAMETER, unknown_tier_detail(error, model, terms))
+
+
+def _unable(model: Model, needs: frozenset[str], missing_key: str | None) -> Skipped | None:
+    """Why the model could not serve any such request; None if it could."""
+    if missing_key is not None:
+        return Skipped(model.name, SkipCause.KEY, f"its key is missing: environment variable {missing_key} is not set")
+    if model.capabilities is not None and (lacking := needs - model.capabilities):
+        return Skipped(model.name, SkipCause.CAPABILITY, f"it lacks {', '.join(sorted(lacking))}")
+    return None
 
 
 class _Sizes(NamedTuple):
@@ -326,19 +333,6 @@ def _fit(
     if isinstance(limit, NoRoom):
         return Skipped(model.name, SkipCause.CONTEXT, limit.detail, too_long=limit.size)
     return prompt, limit
-
-
-def unpriced_detail(model: Model) -> str:
-    """Why an unpriced model cannot serve under a hard budget, with the line to add."""
-    if model.is_deployment:
-        return (
-            f"the name of the deployment {model.model_id} does not say which model it is, so its price is unknown, and the budget is hard; "
-            f"add to the registry, under {model.name}: `price_as: …` with the name of that model, such as gpt-4o"
-        )
-    return (
-        f"its price is unknown and the budget is hard; add to the registry, under {model.name}: "
-        "`usd_per_1m_input: …` and `usd_per_1m_output: …`, or `price: free`"
-    )
 
 
 def with_output_limit(candidate: Candidate, output_tokens: int, by: Lowering) -> Candidate:
