@@ -57,5 +57,21 @@ def test_a_price_of_the_catalogue_has_the_asked_model_s_factor() -> None:
     assert found.table.tiers[0].rates.input == 14
 
 
+@pytest.mark.parametrize(
+    ("model_id", "region", "usd"),
+    [
+        ("us-gov.anthropic.claude-sonnet-5", None, "6"),
+        ("anthropic.claude-sonnet-5", "us-gov-west-1", "6"),
+        ("global.anthropic.claude-sonnet-5", "us-east-1", "5"),
+        ("anthropic.claude-sonnet-5", "us-east-1", "5.5"),
+    ],
+)
+def test_a_pass_is_made_where_the_asked_model_is_served(model_id: str, region: str | None, usd: str) -> None:
+    asked = model("asked", provider="bedrock", model_id=model_id, region=region)
+    found = price_of_pass(replace(registry(asked), published=Catalogue()), asked, AT)("claude-opus-5")
+    assert found is not None
+    assert found.table.tiers[0].rates.input == Decimal(usd)
+
+
 def test_a_registry_without_a_catalogue_has_its_own_prices_only() -> None:
     assert price_of_pass(replace(REGISTRY, published=None), ASKED, AT)("other-2") is None

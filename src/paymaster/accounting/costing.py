@@ -11,7 +11,7 @@ from functools import reduce
 from paymaster.accounting.bounds import MOST_CHOICES, MOST_TOKENS, shown
 from paymaster.accounting.decimals import added, plain
 from paymaster.accounting.prices.catalogue import Catalogue
-from paymaster.accounting.prices.names import canonical_provider
+from paymaster.accounting.prices.names import canonical_provider, stated_region
 from paymaster.accounting.prices.price import Cost, Price, RequestTerms, UnknownTier, cost, worst_case
 from paymaster.accounting.usage.reading import read_stream_usage, read_usage, usage_api, with_tier
 from paymaster.accounting.usage.record import UnknownUsage, Usage
@@ -104,7 +104,7 @@ def _cost(record: JsonObject, catalogue: Catalogue, now: datetime) -> Cost | _Un
         return Cost(Decimal(0), 0, price.source) if price is not None and price.is_free else _Unpriceable(usage.reason, usage.detail)
     if price is None and usage.reported_cost_usd is None:
         return _no_price(record)
-    region = _text(record, "region")
+    region = stated_region(provider, _text(record, "model") or "", _text(record, "region"))
 
     def price_of(name: str) -> Price | None:
         return catalogue.lookup(provider, name, at, region)

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from paymaster.accounting.prices.names import is_same_model
+from paymaster.accounting.prices.names import is_same_model, stated_region
 from paymaster.accounting.prices.price import Price, PriceOfModel
 from paymaster.registry.models import Model, Registry
 
@@ -20,7 +20,8 @@ def price_of_pass(registry: Registry, model: Model, at: datetime) -> PriceOfMode
         for other in sorted(alike, key=lambda other: other.model_id != name):
             if (own := other.price_at(at, name)) is not None:
                 return own
-        price = None if published is None else published.history(model.provider, name, model.region).at(at)
+        region = stated_region(model.provider, model.model_id, model.region)
+        price = None if published is None else published.history(model.provider, name, region).at(at)
         prices = model.prices
         return price if price is None or prices is None or prices.factor is None else price.multiplied(prices.factor)
 

@@ -20,6 +20,7 @@ from paymaster.accounting.prices.names import (
     spellings,
     split_prefix,
     split_region,
+    with_vendor,
     without_geography,
 )
 from paymaster.accounting.prices.price import Period, Price
@@ -175,7 +176,7 @@ def _served(sources: _Sources, seller: str, model_id: str, region: str | None) -
     where = stated or (None if region is None else canonical_region(seller, region))
     plain = without_geography(list(spellings(seller, name))[-1])
     if seller == "aws":
-        return _at_bedrock(sources, name, plain, where, stated=stated is not None)
+        return _at_bedrock(sources, name, with_vendor(plain), where, stated=stated is not None)
     listed = _listed(sources, seller, name)
     if where is not None:
         return _placed(listed, sources.places.place_of(seller, where, plain), where)

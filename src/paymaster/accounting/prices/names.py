@@ -176,6 +176,17 @@ def without_geography(name: str) -> str:
     return _GEOGRAPHY.sub("", name)
 
 
+def with_vendor(name: str) -> str:
+    """Bedrock's name of a model with its vendor, which Anthropic's own answers omit; `name` has no geography."""
+    return f"anthropic.{name}" if name.startswith("claude") else name
+
+
+def stated_region(provider: str | None, model: str, region: str | None) -> str | None:
+    """Where a call is served: the region that the model's name states, else `region`. `provider` is any of its names."""
+    seller = split_prefix(model)[0] if provider is None else canonical_provider(provider)
+    return split_region(seller or "", model)[0] or region
+
+
 def without_snapshots(name: str) -> Iterator[str]:
     """The name, then without its last date, version or preview mark, then without the one before that, and so on."""
     yield name
