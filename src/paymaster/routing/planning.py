@@ -27,7 +27,7 @@ from paymaster.routing.price_caps import capped
 from paymaster.routing.prompts import CountsPrompts, prompt_tokens, unbounded_detail
 from paymaster.routing.request_terms import terms_of, unknown_fields, unknown_tier_detail, with_work
 from paymaster.routing.request_work import forbidden_model, is_plain, request_work
-from paymaster.routing.requests import Request, check_request, choices_in, needed_capabilities
+from paymaster.routing.requests import Request, check_request, needed_capabilities, written_choices
 from paymaster.routing.server_work import NO_WORK, UNPRICED, Setting, Work, dearest
 from paymaster.routing.translation import Translation, translate
 from paymaster.routing.undercounts import tokenizer_at, tokens_at
@@ -226,8 +226,7 @@ def _assess(asked: _Asked, model: Model, missing_key: str | None, level: int) ->
         return Skipped(model.name, SkipCause.UNPRICED, unpriced_detail(model))
     if (forbidden := forbidden_model(request.tools, translation.params, model, registry)) is not None:
         return Skipped(model.name, SkipCause.PARAMETER, forbidden)
-    choices = choices_in(translation.params)
-    terms = terms_of(translation.params, needs, model, hard=hard)
+    choices, terms = written_choices(translation.params), terms_of(translation.params, needs, model, hard=hard)
     try:
         work = NO_WORK
         if (prices or BudgetUnit.TOKENS in units) and not is_plain(request.tools, translation.params, model):
@@ -275,7 +274,7 @@ def _unable(model: Model, needs: frozenset[str], missing_key: str | None) -> Ski
 
 
 class _Sizes(NamedTuple):
-    """What is known of a request before its hold: its prices, sizes, terms, and whether a budget that is hard, or of tokens, bounds it."""
+    """What is known of a request before its hold: its prices, sizes and terms, and which budgets have to bound it."""
 
     prices: tuple[Price, ...]
     prompt_tokens: int
@@ -290,7 +289,6 @@ class _Sizes(NamedTuple):
 def _work(asked: _Asked, translation: Translation, model: Model, at: datetime, sizes: _Sizes) -> Work | Skipped:
     """What the provider may do by itself; or why a hard budget can't bound what that costs."""
     request, registry, counter = asked.request, asked.registry, asked.counter
-    until = at + timedelta(milliseconds=asked.longest_ms)
     setting = Setting(
         model=model,
         price=dearest(sizes.prices, sizes.at) if sizes.prices else UNPRICED,
@@ -301,7 +299,7 @@ def _work(asked: _Asked, translation: Translation, model: Model, at: datetime, s
         terms=sizes.terms,
         hard=sizes.hard,
         counts_tokens=sizes.counts_tokens,
-        prices_of=lambda other: other.prices_within(at, until),
+        prices_of=lambda other: other.prices_within(at, at + timedelta(milliseconds=asked.longest_ms)),
         resolve=lambda name: resolve_named(registry, name, model),
         prompt_of=lambda other: prompt_tokens(request, translation, other, counter, 0).tokens,
     )

@@ -127,12 +127,14 @@ def unknown_fields(params: JsonObject) -> tuple[str, ...]:
 
 
 def _word(fields: JsonObject, names: frozenset[str]) -> str | None:
-    """The word in the first of these fields that has one, alone or in an object."""
+    """The word in the first of these fields that has one, alone or in an object; a value of any other shape is a word that nobody knows."""
     for name in sorted(names.intersection(fields)):
         value = fields[name]
         found = [value.get(key) for key in _WORD_IN] if isinstance(value, Mapping) else [value]
         if (word := next((each for each in found if isinstance(each, str)), None)) is not None:
             return word
+        if value:
+            return str(value)
     return None
 
 

@@ -102,8 +102,17 @@ def check_params(params: Mapping[str, object]) -> None:
 
 def choices_in(params: Mapping[str, object]) -> int:
     """How many answers these parameters ask for (`n`)."""
-    n = params.get("n")
-    return n if isinstance(n, int) and n > 0 else 1
+    return _count_in(params, "n")
+
+
+def written_choices(params: Mapping[str, object]) -> int:
+    """How many answers are written and billed: some servers write `best_of` and send the best."""
+    return max(_count_in(params, "n"), _count_in(params, "best_of"))
+
+
+def _count_in(params: Mapping[str, object], name: str) -> int:
+    count = params.get(name)
+    return count if isinstance(count, int) and count > 0 else 1
 
 
 def _beyond_json(value: object) -> tuple[str, float] | None:

@@ -115,12 +115,12 @@ _FREE_PLUGINS = frozenset({"response-healing", "context-compression", "moderatio
 _FREE_PDF_ENGINES = frozenset({"pdf-text", "cloudflare-ai"})
 _FREE_EDITS = re.compile(r"clear_\w+")
 _COMPACTION = re.compile(r"compact(ion)?(_\d{8})?")
-_INCLUDES_SEARCH = re.compile(r"(.*/)?sonar(-pro|-reasoning|-reasoning-pro)?")
-"""Perplexity's fee for a request includes its searches."""
+_INCLUDES_SEARCH = re.compile(r"sonar(-pro|-reasoning|-reasoning-pro)?")
+"""Perplexity's own fee for a request includes its searches; a router bills them apart."""
 _BY_MODEL_ID: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r".*:online(:.*)?"), "online"),
     (re.compile(r".*-search-(preview|api)(-.*)?"), "web_search"),
-    (re.compile(r".*deep-research.*"), "web_search"),
+    (re.compile(r".*deep-research.*|~?perplexity/sonar.*"), "web_search"),
     (re.compile(r"(groq/)?compound(-.*)?"), "compound"),
 )
 
@@ -166,7 +166,10 @@ def is_plain_tool(tool: object) -> bool:
 
 
 def _in_tool(tool: object, where: str) -> Iterator[Task]:
-    if not isinstance(tool, Mapping) or is_plain_tool(tool):
+    if not isinstance(tool, Mapping):
+        yield _of_type(str(tool), {}, f"{where} ({tool})")  # some providers take a name alone
+        return
+    if is_plain_tool(tool):
         return
     kind = tool.get("type")
     if isinstance(kind, str) and _RUN_BY_THE_CALLER.fullmatch(kind):
