@@ -8,6 +8,7 @@ import pytest
 from call_box import Box, Limits, ScriptedAnswers, answer, model, per_run, registry
 from paymaster import BudgetExceeded, NoModelFits
 from paymaster.accounting.accounts import Balance, Post
+from paymaster.accounting.prices.price import Price
 from paymaster.accounting.tokens.counter import BYTES, TokenCounter, Tokenizer
 from paymaster.accounting.usage.record import Usage
 from paymaster.flow import events
@@ -155,6 +156,29 @@ def test_vectors_are_counted_in_the_same_way():
     assert held(asked)[1] == 6_024 * 1_000
 
 
+BY_ITSELF = (
+    {"params": {"web_search_options": {}}},
+    {"tools": [{"type": "web_fetch_20250910", "name": "web_fetch", "max_uses": 1}]},
+    {"tools": [{"type": "code_interpreter"}]},
+    {"params": {"plugins": [{"id": "web"}]}},
+    {"params": {"models": ["b"]}},
+)
+
+
+@pytest.mark.parametrize("price", [FACTS, {**FACTS, "price": Price.free("by word")}], ids=("paid", "free"))
+@pytest.mark.parametrize("asks", BY_ITSELF, ids=str)
+def test_what_the_provider_read_by_itself_teaches_nothing(asks, price):
+    asked = Box(registry(model("a", **price)), {"a": [answer(input_tokens=60_000)]}, books=MemoryLedger())
+    asked.ask(Request(messages=LONG.messages, **asks))
+    assert level(asked) == 0
+
+
+def test_a_request_with_headers_of_its_own_still_teaches():
+    asked = box(6_000, chain=registry(model("a", extra_headers={"x-title": "me"}, **FACTS)))
+    asked.ask(LONG)
+    assert level(asked) == 148
+
+
 SEARCHED = Usage(input_tokens=60_000, output_tokens=50, web_search_requests=3)
 IN_PASSES = Usage(input_tokens=4_800, output_tokens=600, parts=(Usage(input_tokens=400, output_tokens=50),) * 12)
 LARGE = Usage(input_tokens=60_000, output_tokens=50)
@@ -162,18 +186,17 @@ SERVER_TOOL = {"type": "code_execution_20250825", "name": "code_execution"}
 
 
 @pytest.mark.parametrize(
-    ("usage", "tools", "params", "capabilities"),
+    ("usage", "tools", "params"),
     [
-        (LARGE, (), {"web_search_options": {}}, None),
-        (LARGE, (), {"plugins": [{"id": "web"}]}, None),
-        (LARGE, (SERVER_TOOL,), {}, None),
-        (LARGE, (), {}, frozenset({"web_search"})),
-        (SEARCHED, (), {}, None),
-        (IN_PASSES, (), {}, None),
+        (LARGE, (), {"web_search_options": {}}),
+        (LARGE, (), {"plugins": [{"id": "web"}]}),
+        (LARGE, (SERVER_TOOL,), {}),
+        (SEARCHED, (), {}),
+        (IN_PASSES, (), {}),
     ],
 )
-def test_what_the_provider_read_by_itself_teaches_nothing(usage, tools, params, capabilities):
-    asked = box(60_000, chain=registry(model("a", capabilities=capabilities, **FACTS)))
+def test_what_was_not_sent_teaches_nothing(usage, tools, params):
+    asked = box(60_000, chain=registry(model("a", **FACTS)))
     asked.provider.outcomes["a"] = [answer(usage=usage)]
     asked.ask(Request(messages=LONG.messages, tools=tools, params=params))
     assert level(asked) == 0

@@ -245,6 +245,14 @@ def test_another_model_that_may_have_answered_is_charged_for_unless_the_bill_is_
     assert box.provider.calls[0].body["max_tokens"] == 4_000
 
 
+@pytest.mark.parametrize(("named", "cost_nanousd"), [("m-id", 100 * 3_000 + 50 * 15_000), ("o-id", 100 * 5_000 + 50 * 25_000)])
+def test_an_answer_that_names_its_model_is_charged_at_that_models_price(named: str, cost_nanousd: int) -> None:
+    named_answer = answer(body={**answer().body, "model": named})
+    box = Box(registry(EXECUTOR, ADVISOR, fallback_chain=(), budgets=(per_run("9"),), hard_stop_on_budget=True), {"m": [named_answer]})
+    [record] = box.ask(Request(messages=HELLO, params={"models": ["m-id", "o-id"]})).attempts
+    assert (record.billed, record.cost_nanousd) == ("exact", cost_nanousd)
+
+
 @pytest.mark.parametrize(
     ("tools", "params", "named"),
     [

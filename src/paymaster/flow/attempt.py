@@ -25,7 +25,7 @@ from paymaster.routing.interruptions import describe_charge, estimate, was_inter
 from paymaster.routing.passes import price_of_pass
 from paymaster.routing.planning import Candidate
 from paymaster.routing.prompts import count_bytes
-from paymaster.routing.request_work import bounded_tools
+from paymaster.routing.request_work import bounded_tools, may_read_more
 from paymaster.routing.requests import Request
 from paymaster.routing.settling import (
     Ended,
@@ -39,7 +39,7 @@ from paymaster.routing.settling import (
     settlement,
 )
 from paymaster.routing.translation import fit_thinking
-from paymaster.routing.undercounts import excess_post, is_news, level_for, level_post, shows_the_count
+from paymaster.routing.undercounts import excess_post, has_more_than_the_prompt, is_news, level_for, level_post
 
 if TYPE_CHECKING:
     from paymaster.accounting.records import AttemptRecord
@@ -252,9 +252,9 @@ class Attempt:
     async def _learn_count(self, ended: Ended, changes: tuple[Change, ...]) -> None:
         """If the provider counted more in the prompt than was held for, count the model more carefully, for every worker."""
         candidate, usage = self._planned.candidate, ended.usage
-        if not isinstance(usage, Usage) or usage.prompt_tokens <= candidate.prompt.tokens:
+        if not isinstance(usage, Usage) or usage.prompt_tokens <= candidate.prompt.tokens or has_more_than_the_prompt(usage):
             return
-        if not shows_the_count(self._request, usage, candidate.model):
+        if may_read_more(self._request.tools, candidate.translation.params, candidate.model):
             return
         model, byte_count = candidate.model.name, count_bytes(self._request, candidate.translation, self._world.counter)
         level = level_for(usage.prompt_tokens, byte_count)

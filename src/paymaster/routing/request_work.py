@@ -37,6 +37,11 @@ def is_plain(tools: Sequence[object], params: JsonObject, model: Model) -> bool:
     return all(map(is_plain_tool, tools)) and not _works_unasked(model.model_id)
 
 
+def may_read_more(tools: Sequence[object], params: JsonObject, model: Model) -> bool:
+    """Whether the bill may count more input than the prompt: what the provider found by itself, or what another model counts."""
+    return not is_plain(tools, params, model) and bool(read_tasks(tools, params, model.model_id) or answering(params))
+
+
 def request_work(tools: Sequence[object], params: JsonObject, setting: Setting) -> tuple[Work, tuple[str, ...]]:
     """The work of a request, and why a hard budget can't bound it: a sentence for each reason, with what would."""
     model = setting.model

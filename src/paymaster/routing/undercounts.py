@@ -14,16 +14,10 @@ from paymaster.accounting.account_names import UNDERCOUNT, account_of
 from paymaster.accounting.accounts import Balance, Change, Charge, Post, Refused
 from paymaster.accounting.tokens.families import BYTES, Tokenizer
 from paymaster.accounting.usage.record import Usage
-from paymaster.registry.models import Model
-from paymaster.routing.requests import Request
-from paymaster.routing.server_tools import read_tasks
 
 BY_BYTES = 100
 MOST = 400
 """So far a level goes: a provider that lies about its counts can't make a model too dear to call."""
-
-_ADDING = frozenset({"container", "context_management", "conversation", "mcp_servers", "previous_response_id"})
-"""Parameters for which a provider reads more than was sent, without running a tool for it."""
 
 
 def level_charge(model: str, level: int) -> Charge:
@@ -63,11 +57,9 @@ def level_for(billed_tokens: int, byte_count: int) -> int:
     return min(MOST, max(BY_BYTES, -(-billed_tokens * 100 // max(1, byte_count))))
 
 
-def shows_the_count(request: Request, usage: Usage, model: Model) -> bool:
-    """Whether what was billed as the prompt is what was sent: not if the provider read on by itself, or in several passes."""
-    if usage.web_search_requests or len(usage.parts) > 1 or "web_search" in (model.capabilities or ()):
-        return False
-    return _ADDING.isdisjoint(request.params) and not read_tasks(request.tools, request.params, model.model_id)
+def has_more_than_the_prompt(usage: Usage) -> bool:
+    """Whether what was billed as the prompt has more than what was sent: results of searches, or what other passes read again."""
+    return usage.web_search_requests > 0 or len(usage.parts) > 1
 
 
 def level_post(model: str, level: int, changes: Sequence[Change]) -> Post | None:
