@@ -48,6 +48,17 @@ def test_a_model_that_reads_the_extras_gets_them_and_pays_for_the_longest_cache(
     assert translate(Request(messages=[{"role": "user", "content": "x", "cache_control": None}]), reader).cache_control is None
 
 
+def test_the_fields_of_the_registrys_extra_body_join_the_others() -> None:
+    extra = {"n": 3, "max_tokens": 9, "provider": {"sort": "price"}, "google": {"cached_content": "x"}, "model": "y"}
+    entry = model("a", params={"n": 2, "seed": 1, "extra_body": extra})
+    nested = {"google": {"cached_content": "x"}, "model": "y"}
+    assert translate(Request(messages=HELLO), entry).params == {
+        "n": 3, "seed": 1, "provider": {"sort": "price"}, "extra_body": nested
+    }  # fmt: skip
+    assert translate(Request(messages=HELLO, params={"n": 1}), entry).params["n"] == 1
+    assert translate(Request(messages=HELLO), model("a", params={"extra_body": {"n": 3}})).params == {"n": 3}
+
+
 HOUR = {"cache_control": {"type": "ephemeral", "ttl": "1h"}}
 RESULT = {"role": "user", "content": [{"type": "tool_result", "content": [{"type": "text", "text": "x", **HOUR}, "odd"]}]}
 CALL = {"role": "assistant", "tool_calls": [{"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}, **HOUR}]}

@@ -150,7 +150,17 @@ def _headers(value: object) -> dict[str, str]:
 def _params(value: object) -> dict[str, object]:
     if not isinstance(value, Mapping):
         refuse(f"must be a map of request parameters, got {shown(value)}")
-    return {name: (_count_param if name in COUNT_FIELDS else _param)(name, item) for name, item in value.items()}
+    for name in sorted(_SET_BY_CALLS.intersection(value)):
+        refuse(f"{name}: is no default parameter: each call sets its own")
+    return {name: _params(item) if name == "extra_body" else _read_param(name, item) for name, item in value.items()}
+
+
+_SET_BY_CALLS = frozenset({"model", "messages", "input"})
+"""Another model than the one that is priced, and another prompt than the one that is counted, would be sent."""
+
+
+def _read_param(name: str, value: object) -> object:
+    return (_count_param if name in COUNT_FIELDS else _param)(name, value)
 
 
 def _count_param(name: str, value: object) -> object:

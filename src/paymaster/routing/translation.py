@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from paymaster.jsontypes import JsonObject
 from paymaster.registry.models import Effort, Model
-from paymaster.routing.requests import OUTPUT_LIMIT_NAMES, Request
+from paymaster.routing.requests import EXTRA_BODY, OUTPUT_LIMIT_NAMES, OWN_FIELDS, Request
 
 HARMLESS_PARAMS = frozenset(
     {
@@ -62,7 +62,7 @@ def translate(request: Request, model: Model) -> Translation:
     thought = _thought(request, model)
     # Anthropic's API takes no sampling beside thinking: the registry's is dropped; the caller's stays for the API to refuse.
     yields = _SAMPLING if "thinking" in thought else ()
-    defaults = {name: value for name, value in model.params.items() if name not in yields}
+    defaults = {name: value for name, value in _defaults(model).items() if name not in yields}
     wanted = {**defaults, **request.params, **thought}
     refused = [name for name in wanted if name in model.unsupported_params]
     if model.adapter == "litellm":
@@ -75,6 +75,21 @@ def translate(request: Request, model: Model) -> Translation:
     lifetime = _cache_lifetime(request, params) if "cache_control" in model.readable_extras else None
     unsent = ("thinking",) if request.thinking is not None and not thought else ()
     return Translation(messages, params, (*dropped, *unsent, *stripped), impossible, lifetime)
+
+
+def _defaults(model: Model) -> Mapping[str, object]:
+    """The registry's parameters. Those of an `extra_body` join them, as a request's do: litellm puts them into the body."""
+    extra = model.params.get(EXTRA_BODY)
+    if not isinstance(extra, Mapping):
+        return model.params
+    kept = {name: value for name, value in extra.items() if name in _KEPT_NESTED}
+    joined = {name: value for name, value in extra.items() if name not in _KEPT_NESTED}
+    rest = {name: value for name, value in model.params.items() if name != EXTRA_BODY}
+    return {**rest, **joined, **({EXTRA_BODY: kept} if kept else {})}
+
+
+_KEPT_NESTED = OWN_FIELDS | {"google"}
+"""Google reads its own section where it is; what the flow sets itself is no parameter."""
 
 
 def _thought(request: Request, model: Model) -> JsonObject:
