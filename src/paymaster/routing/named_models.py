@@ -8,7 +8,9 @@ from paymaster.routing.server_tools import flat, is_plain_tool
 
 ANSWERING = ("models", "fallbacks", "fallback_models")
 """Fields of routers: a model in them may answer instead, and is billed at its own price (openrouter.ai/docs, model fallbacks)."""
-HOLDING = ("plugins", "context_management", "advisor", "tools")
+OPTIONS = ("providerOptions", "provider_options")
+"""Fields with options for each provider, or for the router itself (vercel.com/docs/ai-gateway, model fallbacks)."""
+HOLDING = (*OPTIONS, "plugins", "context_management", "advisor", "tools")
 """Fields whose parts may name a model."""
 _NAMES = frozenset({"model", "models", "fallbacks", "allowed_models", "analysis_models", "fallback_models"})
 
@@ -16,7 +18,8 @@ _NAMES = frozenset({"model", "models", "fallbacks", "allowed_models", "analysis_
 def answering(params: JsonObject) -> list[tuple[str, str]]:
     """The models that may answer instead: the field, and the name in it."""
     fields = flat(params)
-    return [(field, name) for field in ANSWERING if field in fields for name in _names(fields[field])]
+    found = [(field, name) for field in ANSWERING if field in fields for name in _names(fields[field])]
+    return found + [(field, name) for field in OPTIONS if field in fields for name in _nested(fields[field])]
 
 
 def asked(tools: Sequence[object], params: JsonObject) -> list[tuple[str, str]]:

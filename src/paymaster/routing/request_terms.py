@@ -11,7 +11,7 @@ from dataclasses import replace
 from paymaster.accounting.prices.price import PLAIN_TERMS, RequestTerms, UnknownTier
 from paymaster.jsontypes import JsonObject
 from paymaster.registry.models import Model
-from paymaster.routing.named_models import ANSWERING
+from paymaster.routing.named_models import ANSWERING, OPTIONS
 from paymaster.routing.requests import OUTPUT_LIMIT_NAMES
 from paymaster.routing.server_tools import FIELDS, NESTS, flat
 from paymaster.routing.server_work import Work
@@ -39,7 +39,7 @@ _DATE = re.compile(r"-(20\d\d)-?\d\d-?\d\d$")
 KNOWN_FIELDS = (
     LITELLM_PARAMS
     | FIELDS.keys()
-    | frozenset(ANSWERING)
+    | frozenset((*ANSWERING, *OPTIONS))
     | frozenset(OUTPUT_LIMIT_NAMES)
     | frozenset(_BETA_FIELDS)
     | {

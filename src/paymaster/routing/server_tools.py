@@ -116,7 +116,7 @@ _FREE_PDF_ENGINES = frozenset({"pdf-text", "cloudflare-ai"})
 _FREE_EDITS = re.compile(r"clear_\w+")
 _COMPACTION = re.compile(r"compact(ion)?(_\d{8})?")
 _INCLUDES_SEARCH = re.compile(r"sonar(-pro|-reasoning|-reasoning-pro)?")
-"""Perplexity's own fee for a request includes its searches; a router bills them apart."""
+"""Perplexity's own fee for a request includes its searches, but for `search_type: pro`; a router bills them apart."""
 _BY_MODEL_ID: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r".*:online(:.*)?"), "online"),
     (re.compile(r".*-search-(preview|api)(-.*)?"), "web_search"),
@@ -217,8 +217,8 @@ def _count(holder: JsonObject, name: str) -> int | None:
 
 
 def _search_options(name: str, value: object, model_id: str) -> Iterator[Task]:
-    del value
-    if not _INCLUDES_SEARCH.fullmatch(model_id):
+    dearer = isinstance(value, Mapping) and value.get("search_type") not in (None, "fast")
+    if dearer or not _INCLUDES_SEARCH.fullmatch(model_id):
         yield Task(where=name, key="web_search", fee=Fee.SEARCH)
 
 
@@ -298,7 +298,7 @@ FIELDS: Mapping[str, Callable[[str, object, str], Iterator[Task]]] = {
     "context_management": _edits,
     "mcp_servers": _servers,
     **dict.fromkeys(("enable_search", "enable_web_search", "web_search", "connectors"), _search),
-    **dict.fromkeys(("enable_code_interpreter", "compound_custom", "preset"), _other),
+    **dict.fromkeys(("enable_code_interpreter", "compound_custom", "preset", "data_sources", "dataSources"), _other),
 }
 """Parameters that make a provider do something by itself."""
 
