@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from call_box import HELLO, NANO, Box, CountsAs, answer, model, per_run, registry
+from paymaster.accounting.budget_units import BudgetUnit
 from paymaster.accounting.prices.price import Cost, Price, cost
 from paymaster.accounting.prices.rates import Rates, Tier
 from paymaster.accounting.usage.record import Usage
@@ -204,6 +205,13 @@ def test_a_budget_that_cant_pay_for_searches_names_what_would_lower_the_hold() -
         asyncio.run(box.items(Request(messages=HELLO, tools=[{**SEARCH, "max_uses": 5}])))
     assert "max_uses of tools[0] (web_search_20250305), server_tools.web_search.tokens_per_use of m" in caught.value.advice
     assert box.provider.calls == []
+
+
+def test_a_hard_budget_in_requests_refuses_no_tool() -> None:
+    counted = Budget(cap=5, per=("run",), key="policies.budget_requests_per_run", unit=BudgetUnit.REQUESTS)
+    box = Box(registry(EXECUTOR, budgets=(counted,), hard_stop_on_budget=True), {"m": [answer()]})
+    box.ask(Request(messages=HELLO, tools=[{"type": "strange"}]))
+    assert box.called() == ["m"]
 
 
 def test_unknown_fields_pass_and_are_recorded() -> None:

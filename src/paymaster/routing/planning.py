@@ -219,6 +219,7 @@ def _assess(asked: _Asked, model: Model, missing_key: str | None, level: int) ->
     budgets = tuple(budget_accounts(model, policy, scope, now_ms))
     hard = policy.hard_stop_on_budget and bool(budgets)
     units = {budget.unit for budget in budgets}
+    bounds = hard and units != {BudgetUnit.REQUESTS}
     at = datetime.fromtimestamp(now_ms / 1000, UTC)
     longest = timedelta(milliseconds=longest_ms)
     prices, hold_at = model.prices_within(at, at + longest), at if longest <= HOLD_HORIZON else None
@@ -226,11 +227,11 @@ def _assess(asked: _Asked, model: Model, missing_key: str | None, level: int) ->
         return Skipped(model.name, SkipCause.UNPRICED, unpriced_detail(model))
     if (forbidden := forbidden_model(request.tools, translation.params, model, registry)) is not None:
         return Skipped(model.name, SkipCause.PARAMETER, forbidden)
-    choices, terms = written_choices(translation.params), terms_of(translation.params, needs, model, hard=hard)
+    choices, terms = written_choices(translation.params), terms_of(translation.params, needs, model, hard=bounds)
     try:
         work = NO_WORK
         if (prices or BudgetUnit.TOKENS in units) and not is_plain(request.tools, translation.params, model):
-            sizes = _Sizes(prices, prompt.tokens, limit.tokens, choices, hold_at, terms, hard, BudgetUnit.TOKENS in units)
+            sizes = _Sizes(prices, prompt.tokens, limit.tokens, choices, hold_at, terms, bounds, BudgetUnit.TOKENS in units)
             found = _work(asked, translation, model, at, sizes)
             if isinstance(found, Skipped):
                 return found
