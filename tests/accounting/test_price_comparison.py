@@ -156,7 +156,7 @@ def test_a_new_entry_that_takes_over_the_name_of_another_is_noticed() -> None:
     taken = sold(entry("sneaky", rates(input=99, output=99), match=ClauseEquals("gpt-4o-new")), *used.models)
     compared = compare([used], [taken], AT)
     assert [(row.model, row.kind) for row in compared.held_back] == [("gpt-4o", "moved")]
-    assert compared.providers[0].models[0].id == "sneaky"
+    assert [model.id for model in compared.providers[0].models] == ["gpt-4o", "other", "sneaky"]
 
 
 def test_a_name_that_vanishes_keeps_its_price_and_the_others_get_the_new_one() -> None:
@@ -190,3 +190,55 @@ def test_the_shipped_data_is_the_same_as_itself() -> None:
 def test_a_name_that_an_entry_matches_by_accident_is_not_its_name() -> None:
     used = sold(entry("m", match=ClauseStartsWith("m")), entry("m-max", rates(input=50, output=50)))
     assert not compare([used], [sold(*reversed(used.models))], AT).held_back
+
+
+CHEAP = rates(input="0.01", output="0.01")
+
+
+@pytest.mark.parametrize(
+    ("used", "new", "name"),
+    [
+        ([entry("m")], [entry("m-2026-01-01", CHEAP), entry("m")], "m-2026-01-01"),
+        (
+            [entry("m", match=ClauseStartsWith("m"))],
+            [entry("n", CHEAP, match=ClauseContains("m")), entry("m", match=ClauseStartsWith("m"))],
+            "m",
+        ),
+        (
+            [entry("m"), entry("n", CHEAP)],
+            [
+                entry("n", CHEAP, match=ClauseOr([ClauseEquals("n"), ClauseEquals("m")])),
+                entry("m", match=ClauseOr([ClauseEquals("m"), ClauseEquals("m-2026-01-01")])),
+            ],
+            "m",
+        ),
+        ([entry("m")], [entry("m", CHEAP), entry("m")], "m"),
+    ],
+    ids=["a snapshot", "another entry", "an entry in use", "the id twice"],
+)
+def test_a_name_is_not_taken_from_a_model_that_is_held_back(used: list[ModelInfo], new: list[ModelInfo], name: str) -> None:
+    used[0] = ModelInfo(id="m", match=ClauseOr([ClauseEquals("m"), ClauseEquals("m-2026-01-01")]), prices=ONE_FOUR)
+    compared = compare([sold(*used)], [sold(*new)], AT)
+    assert [(row.model, row.kind) for row in compared.held_back] == [("m", "moved")]
+    assert next(model for model in compared.providers[0].models if model.is_match(name)).prices == ONE_FOUR
+
+
+@pytest.mark.parametrize(
+    ("prices", "kinds"), [(CHEAP, ["moved"]), (rates(input=2, output=5), []), (ModelPrice(output_image_mtok=Decimal(1)), ["unpriced"])]
+)
+def test_an_own_price_of_a_maker_s_model_may_not_be_far_from_the_maker_s(prices: ModelPrice, kinds: list[str]) -> None:
+    def data(*own: ModelInfo) -> list[Provider]:
+        seller = sold(entry("own"), *own, name="seller")
+        seller.fallback_model_providers = ["unknown", "maker"]
+        return [seller, sold(entry("m"), entry("n", ModelPrice(output_image_mtok=Decimal(1))), name="maker")]
+
+    compared = compare(data(), data(entry("m", prices), entry("n", CHEAP), entry("new", CHEAP)), AT)
+    assert [(row.provider, row.model, row.kind) for row in compared.held_back] == [("seller", "m", kind) for kind in kinds]
+    taken = [model.id for model in compared.providers[0].models]
+    assert taken == ["own", *([] if kinds else ["m"]), "n", "new"]
+    assert compared.added == len(taken) - 1
+
+
+def test_a_new_provider_does_not_become_the_maker_of_known_models() -> None:
+    compared = compare([sold(entry(), name="maker")], [sold(entry(prices=CHEAP), name="new"), sold(entry(), name="maker")], AT)
+    assert [provider.id for provider in compared.providers] == ["maker", "new"]

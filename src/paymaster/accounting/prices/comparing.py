@@ -61,44 +61,62 @@ class Comparison:
         return tuple(held for held in self.held_back if held.kind == "older" and is_copy)
 
 
+@dataclass(frozen=True, slots=True)
+class _Doubt:
+    """A row, and the entries of the new data that have a name of its model, by identity: they must not take it."""
+
+    row: HeldBack
+    takers: frozenset[int] = frozenset()
+
+
 def compare(used: Sequence[Provider], new: Sequence[Provider], at: datetime) -> Comparison:
     """Compare model by model, at this moment, and at every start of a price in either data."""
     new_by_id = {provider.id: provider for provider in new}
     used_by_id = {provider.id: provider for provider in used}
     found: list[HeldBack] = []
     merged: list[Provider] = []
+    takers: set[int] = set()
+    dropped: set[int] = set()
     changed = unchanged = 0
     for provider in used:
         successor = new_by_id.get(provider.id)
         held = list(_held_back(provider, successor, at))
-        found += held
-        kept_ids = {row.model for row in held}
+        found += [doubt.row for doubt in held]
+        takers.update(taker for doubt in held for taker in doubt.takers)
+        for row, entry in _shadowing(provider, successor, used, at):
+            found.append(row)
+            dropped.add(id(entry))
+        kept_ids = {doubt.row.model for doubt in held}
         same = _same_entries(provider, successor)
         unchanged += len(same)
         changed += sum(model.id not in same | kept_ids for model in provider.models)
         if successor is None:
             merged += [provider] if held else []
-    for provider in new:
+    # A provider that is new comes last: it must not become the maker of a model that has one.
+    for provider in sorted(new, key=lambda provider: provider.id not in used_by_id):
         kinds = {row.model: row.kind for row in found if row.provider == provider.id}
         kept = [model for model in used_by_id[provider.id].models if model.id in kinds] if kinds else []
         gone = {model for model, kind in kinds.items() if kind == "vanished"}
-        merged.append(_merged(used_by_id.get(provider.id), provider, _with_kept(kept, gone, provider.models)))
+        taken = [model for model in provider.models if id(model) not in dropped]
+        merged.append(_merged(used_by_id.get(provider.id), provider, _with_kept(kept, gone, taken, takers)))
     known = {(provider.id, model.id) for provider in used for model in provider.models}
-    added = sum((provider.id, model.id) not in known for provider in new for model in provider.models)
+    added = sum((provider.id, model.id) not in known for provider in new for model in provider.models) - len(dropped)
     return Comparison(tuple(merged), added, changed, unchanged, tuple(found))
 
 
-def _with_kept(kept: Sequence[ModelInfo], last: set[str], new: Sequence[ModelInfo]) -> list[ModelInfo]:
+def _with_kept(kept: Sequence[ModelInfo], last: set[str], new: Sequence[ModelInfo], takers: set[int]) -> list[ModelInfo]:
     """The new entries with the kept ones in their places. The first entry that has a name counts.
 
-    A kept entry that has other names now comes first; one that only `last` names, whose names are gone, comes last.
+    A kept entry that has other names now comes first; one that only `last` names, whose names are gone, comes last. An entry that would
+    take the name of a kept one comes after all others.
     """
     first = {model.id: model for model in kept if model.id not in last}
     in_place = {model.id for model in new if model.id in first and first[model.id].match == model.match}
     return [
         *(model for model_id, model in first.items() if model_id not in in_place),
-        *(first.get(model.id, model) for model in new if model.id in in_place or model.id not in first),
+        *(first.get(model.id, model) for model in new if (model.id in in_place or model.id not in first) and id(model) not in takers),
         *(model for model in kept if model.id in last),
+        *(model for model in new if id(model) in takers and model.id not in first),
     ]
 
 
@@ -128,22 +146,37 @@ def _is_same(model: ModelInfo, other: ModelInfo) -> bool:
     )
 
 
-def _held_back(provider: Provider, successor: Provider | None, at: datetime) -> Iterator[HeldBack]:
+def _held_back(provider: Provider, successor: Provider | None, at: datetime) -> Iterator[_Doubt]:
     """Every model of a provider whose new price is not believed."""
     for maker in _lost_makers(provider, successor):
-        yield HeldBack(
-            provider=provider.id,
-            model=f"models of {maker}",
-            kind="vanished",
-            detail="in the new data it does not sell them at their prices",
-        )
+        detail = "in the new data it does not sell them at their prices"
+        yield _Doubt(HeldBack(provider=provider.id, model=f"models of {maker}", kind="vanished", detail=detail))
     for model, followers in _with_followers(provider, successor):
         if values_at(model, at) is None:
             continue
-        problems = [problem for follower in followers if (problem := _problem(model, follower, at)) is not None]
+        problems = [(problem, follower) for follower in followers if (problem := _problem(model, follower, at)) is not None]
+        takers = frozenset(id(follower) for _, follower in problems if follower is not None and follower.id != model.id)
         # Sorted by what is worse than a name that is gone.
-        for kind, detail in sorted(problems, key=lambda problem: problem[0] == "vanished")[:1]:
-            yield HeldBack(provider=provider.id, model=model.id, kind=kind, detail=detail)
+        for (kind, detail), _ in sorted(problems, key=lambda problem: problem[0][0] == "vanished")[:1]:
+            yield _Doubt(HeldBack(provider=provider.id, model=model.id, kind=kind, detail=detail), takers)
+
+
+def _shadowing(
+    provider: Provider, successor: Provider | None, used: Sequence[Provider], at: datetime
+) -> Iterator[tuple[HeldBack, ModelInfo]]:
+    """New entries of a seller for models that it sold at their makers' prices until now, if their prices are far from these."""
+    known = {model.id for model in provider.models}
+    added = [] if successor is None else [model for model in successor.models if model.id not in known]
+    makers = [maker for name in provider.fallback_model_providers or () for maker in used if maker.id == name]
+    if not added or not makers:
+        return
+    own, *others = (_Names(seller, provider.id) for seller in (provider, *makers))
+    for entry in added:
+        theirs = [name for name in names_of(entry) if own.find(name) is None]
+        before = (next((found for maker in others if (found := maker.find(name)) is not None), None) for name in theirs)
+        problems = (_problem(model, entry, at) for model in before if model is not None and values_at(model, at) is not None)
+        for kind, detail in [problem for problem in problems if problem is not None and problem[0] != "older"][:1]:
+            yield HeldBack(provider=provider.id, model=entry.id, kind=kind, detail=detail), entry
 
 
 def _lost_makers(provider: Provider, successor: Provider | None) -> list[str]:
@@ -169,8 +202,8 @@ def _with_followers(provider: Provider, successor: Provider | None) -> Iterator[
 class _Names:
     """Finds the entry of a provider that a name has: the first that matches it, as the catalogue does."""
 
-    def __init__(self, provider: Provider) -> None:
-        self._provider_id, self._models = provider.id, tuple(provider.models)
+    def __init__(self, provider: Provider, seller: str | None = None) -> None:
+        self._provider_id, self._models = seller or provider.id, tuple(provider.models)
         self._by_text: dict[str, list[int]] = {}
         self._others: list[int] = []
         for place, model in enumerate(provider.models):
