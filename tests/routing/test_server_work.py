@@ -18,7 +18,7 @@ from paymaster.registry.model_data import ModelData
 from paymaster.registry.models import Registry
 from paymaster.registry.overrides import read_overrides
 from paymaster.registry.yamltext import read_yaml
-from paymaster.routing.planning import Candidate, Skipped, plan
+from paymaster.routing.planning import Candidate, SkipCause, Skipped, plan
 from paymaster.routing.requests import Request
 from paymaster.scope import Scope
 
@@ -55,6 +55,7 @@ def test_what_nothing_bounds_is_refused_with_what_would_bound_it(case: Mapping[s
     found = planned(case, sources)
     assert isinstance(found, Skipped)
     assert [words for words in case["refused"] if words not in found.detail] == []
+    assert found.cause is (SkipCause.UNPRICED if "price is unknown and" in found.detail else SkipCause.UNBOUNDED)
 
 
 @pytest.mark.parametrize("case", HELD, ids=lambda case: case["id"])

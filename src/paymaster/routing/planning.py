@@ -262,7 +262,7 @@ def _assess(asked: _Asked, model: Model, missing_key: str | None, level: int) ->
         )
         return _fit_largest_hold(_fit_token_limits(candidate, policy), policy)
     except UnknownTier as error:
-        return Skipped(model.name, SkipCause.PARAMETER, unknown_tier_detail(error, model, terms))
+        return Skipped(model.name, SkipCause.UNBOUNDED if hard else SkipCause.PARAMETER, unknown_tier_detail(error, model, terms))
 
 
 def _unable(model: Model, needs: frozenset[str], missing_key: str | None) -> Skipped | None:

@@ -6,7 +6,7 @@ as one of these: only tools that the caller runs are known to cost nothing more.
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import StrEnum
 
@@ -307,8 +307,9 @@ def _in_model_id(model_id: str) -> Iterator[Task]:
     """What a model does unasked, by its name."""
     name = model_id.lower()
     key = next((key for pattern, key in _BY_MODEL_ID if pattern.fullmatch(name)), None)
+    where = f"what the model {model_id} does by itself"
     if key == "online":
-        yield _web_plugin(f"the model {model_id}", {}, name)
+        yield replace(_web_plugin(where, {}, name), uses_field="")  # no field of the request has its results
     elif key is not None:
         counted = "sonar" in name  # Perplexity's usage has `num_search_queries`
-        yield Task(where=f"the model {model_id}", key=key, fee=Fee.SEARCH if key == "web_search" else Fee.UNKNOWN, counted=counted)
+        yield Task(where=where, key=key, fee=Fee.SEARCH if key == "web_search" else Fee.UNKNOWN, counted=counted)
