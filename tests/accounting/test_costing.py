@@ -83,6 +83,8 @@ def test_an_unsent_request_gets_the_amount_to_hold(catalogue: Catalogue) -> None
         ({"model": "claude-haiku-4-5", "prompt_tokens_upper_bound": 1000, "max_output_tokens": 1000, "web_searches": 5}, "0.056"),
         ({"model": "gemini-2.5-pro", "prompt_tokens_upper_bound": 201_000, "max_output_tokens": 65_536}, "1.48554"),
         ({"model": "grok-4.7", "prompt_tokens_upper_bound": 200_000, "max_output_tokens": 1000}, "0.812"),
+        # images, which nobody asked for: 10 tokens at $0.3 and 1,290 at $30
+        ({"model": "gemini-2.5-flash-image", "prompt_tokens_upper_bound": 10, "max_output_tokens": 1290}, "0.038703"),
         ({"model": "deepseek-flash", "prompt_tokens_upper_bound": 10_000, "max_output_tokens": 1000}, "0.0042"),
         ({"model": "gpt-6.1-sol", "prompt_tokens_upper_bound": 272_000, "max_output_tokens": 1000}, "0.69"),
         ({"provider": "ollama", "model": "x", "prompt_tokens_upper_bound": 272_000, "max_output_tokens": 1000}, "0"),

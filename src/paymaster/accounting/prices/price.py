@@ -27,7 +27,7 @@ ENDLESS_OUTPUT_TOKENS = 2**31 - 1
 
 _MODALITIES = {
     "audio": (("input_audio", "cache_read_audio"), ("output_audio",)),
-    "image": (("input_image", "cache_read_image", "input_video"), ("output_image", "output_video")),
+    "image": (("input_image", "cache_read_image", "input_video"), ("output_video",)),
 }
 _POSITION = {meter: position for position, meter in enumerate(METERS)}
 _SECONDS_PER_HOUR = 3_600
@@ -308,7 +308,7 @@ class _Billing(NamedTuple):
 
 def _billings(price: Price, bound: int, cache_control: str | None, at: datetime | None, terms: RequestTerms) -> list[_Billing]:
     inputs = ["input", "cache_read"]
-    outputs = ["output"]
+    outputs = ["output", "output_image"]  # a model of images answers with them unasked
     if cache_control is not None or terms.caching_possible or price.writes_cache_unasked:
         inputs.append("cache_write_5m")
     if cache_control == "1h":

@@ -60,14 +60,17 @@ def read_gemini(raw: JsonObject) -> Usage:
     prompt = required(raw, "promptTokenCount", "prompt_token_count")
     tools = count_or_zero(raw, "toolUsePromptTokenCount", "tool_use_prompt_token_count")
     cached = count_or_zero(raw, "cachedContentTokenCount", "cached_content_token_count")
-    candidates = count_or_zero(raw, "candidatesTokenCount", "candidates_token_count")
+    # The Live API has another name for its answer.
+    candidates = count_or_zero(raw, "candidatesTokenCount", "candidates_token_count", "responseTokenCount", "response_token_count")
     thoughts = count_or_zero(raw, "thoughtsTokenCount", "thoughts_token_count")
     input_details = [
         *rows(raw, "promptTokensDetails", "prompt_tokens_details"),
         *rows(raw, "toolUsePromptTokensDetails", "tool_use_prompt_tokens_details"),
     ]
     kinds, of_cached = _by_modality(input_details), _by_modality(rows(raw, "cacheTokensDetails", "cache_tokens_details"))
-    out = _by_modality(rows(raw, "candidatesTokensDetails", "candidates_tokens_details"))
+    out = _by_modality(
+        rows(raw, "candidatesTokensDetails", "candidates_tokens_details", "responseTokensDetails", "response_tokens_details")
+    )
     output = _gemini_output(count(raw, "totalTokenCount", "total_token_count"), prompt, tools, candidates, thoughts)
     audio, image, video = (kinds[kind] for kind in _MODALITIES)
     if sum(of_cached.values()):

@@ -67,7 +67,7 @@ def _read_counts(provider: str, wire: str, raw: JsonObject, reported: Decimal | 
     seconds = audio_seconds(raw)
     output = completion if seconds else _output(provider, wire, raw, prompt, completion, reasoning)  # Mistral's total counts audio too
     output_audio = count_or_zero(out, "audio_tokens")
-    output_image = 0 if wire == "chat" else count_or_zero(out, "image_tokens")
+    output_image = count_or_zero(out, "image_tokens")
     usage = Usage(
         input_tokens=remainder(prompt, "the prompt", cached=cached, written=five_minutes + one_hour, audio=audio, images=image),
         cache_read_tokens=remainder(cached, "the cached tokens", audio=cached_audio, images=cached_image if counts_images else 0),
