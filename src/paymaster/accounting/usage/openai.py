@@ -29,6 +29,8 @@ _REASONING_EXCLUDED = frozenset({"grok", "x-ai", "xai"})
 _REPORT_COST = frozenset({"litellm", "openrouter", "perplexity"})
 _TICKS_DECIMALS = 10  # xAI: one dollar is 10,000,000,000 ticks (docs.x.ai/developers/cost-tracking)
 _PROMPT, _COMPLETION = ("prompt_tokens", "input_tokens"), ("completion_tokens", "output_tokens")
+_TOOLS_AT_XAI = ("num_server_side_tools_used", "num_sources_used")
+"""Each use has a fee, which is a part of the cost that xAI states with them (docs.x.ai/developers/cost-tracking)."""
 _PROMPT_DETAILS = ("prompt_tokens_details", "input_tokens_details", "input_token_details")
 
 
@@ -48,6 +50,8 @@ def read_openai(provider: str, wire: str, raw: JsonObject) -> Usage:
 
 def _read_counts(provider: str, wire: str, raw: JsonObject, reported: Decimal | None) -> Usage:
     """The prompt includes cached and written tokens; the total shows whether the output includes reasoning."""
+    if reported is None and count_or_zero(raw, *_TOOLS_AT_XAI):
+        raise Missing("the usage counts tools that the provider ran, and lacks the cost, which includes their fees")
     details = section(raw, *_PROMPT_DETAILS)
     out = section(raw, "completion_tokens_details", "output_tokens_details", "output_token_details")
     prompt = required(raw, *_PROMPT)
