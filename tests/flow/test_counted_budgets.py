@@ -126,6 +126,14 @@ def test_a_request_budget_ends_a_run_after_so_many_attempts() -> None:
     assert len(run.provider.calls) == 3
 
 
+def test_a_request_budget_that_is_used_up_is_the_reason_beside_one_that_less_output_would_fit() -> None:
+    run = box(budgets=(in_tokens(400), in_requests(1)), max_output_tokens=290)
+    run.ask()
+    with pytest.raises(BudgetExceeded) as caught:
+        run.ask()
+    assert (caught.value.account, caught.value.unit) == (REQUESTS, "requests")
+
+
 def test_a_free_model_that_fails_is_not_asked_for_ever_where_its_attempts_count() -> None:
     run = box(failure(FailureKind.SERVER_ERROR, Billed.MAYBE), budgets=(in_requests(1_000),))
     with pytest.raises(NoModelAvailable):

@@ -71,7 +71,11 @@ def on_refusal(candidate: Candidate, refused: Refused, *, enforce_money: bool, m
         return Hopeless(Skipped(candidate.model.name, SkipCause.PAUSED, detail, failure=needed.kind))
     caps = {budget.account: budget for budget in candidate.budgets} if enforce_money else {}
     short = [shortfall for shortfall in refused.shortfalls if shortfall.charge.account in caps]
-    hopeless = [shortfall for shortfall in short if not shortfall.waiting_helps]
+    # A budget in requests is the reason to name: less output makes room in all others.
+    hopeless = sorted(
+        (shortfall for shortfall in short if not shortfall.waiting_helps),
+        key=lambda each: caps[each.charge.account].unit is not BudgetUnit.REQUESTS,
+    )
     if short and not candidate.hard and not hopeless:
         return GoOnOverBudget()
     if hopeless and candidate.hard and (lowered := _lowered(candidate, hopeless, caps, min_output_tokens)) is not None:
