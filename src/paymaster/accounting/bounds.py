@@ -19,6 +19,9 @@ MOST_CHOICES = 10_000
 MOST_DIMENSIONS = 1_000_000
 """More numbers than any vector has."""
 
+LONGEST_MODEL_NAME = 300
+"""More characters than the name of a model has in any answer."""
+
 LARGEST_CALL_USD = 100_000
 LARGEST_CALL_NANOUSD = LARGEST_CALL_USD * NANOUSD_PER_USD
 """No call costs that much. A ledger on Redis counts to 90 times as much in one account."""

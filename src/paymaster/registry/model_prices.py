@@ -6,11 +6,11 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Protocol
 
+from paymaster.accounting.bounds import LONGEST_MODEL_NAME
 from paymaster.accounting.prices.history import PriceHistory
 from paymaster.accounting.prices.price import Price
 
 MOST_REMEMBERED = 1_000
-_LONGEST_NAME = 300
 
 
 class PriceSource(Protocol):
@@ -56,7 +56,7 @@ class ModelPrices:
                 self._answered.clear()
             named = self.source.answered(self.provider, self.name, answered, self.region)
             named = named if self.factor is None else named.multiplied(self.factor)
-            named = self._answered[answered[:_LONGEST_NAME]] = named if self.stated is None else named.mapped(self.stated)
+            named = self._answered[answered[:LONGEST_MODEL_NAME]] = named if self.stated is None else named.mapped(self.stated)
         return named.at(moment) or self.history.at(moment)
 
     def within(self, first: datetime, last: datetime) -> tuple[Price, ...]:

@@ -10,6 +10,7 @@ from datetime import datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+from paymaster.accounting.bounds import LONGEST_MODEL_NAME
 from paymaster.accounting.prices.history import PriceHistory
 from paymaster.accounting.prices.names import (
     GLOBAL,
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
     from paymaster.accounting.prices.supplement import Supplement
 
 _GOVCLOUD = "us-gov"
-_LONGEST_NAME = 300
-"""Of the name of a model in an answer."""
 # Bedrock's entries whose names begin with these list their geographies; the others have the prices of the United States.
 _BY_GEOGRAPHY = ("regional.", "global.")
 
@@ -128,7 +127,7 @@ class Catalogue:
     def answered(self, provider: str | None, asked: str, answered: str, region: str | None = None) -> PriceHistory:
         """The prices of the model that an answer names, if that says more than the name that was asked for; else those of the latter."""
         own = self.history(provider, asked, region)
-        if len(answered) > _LONGEST_NAME or not (name := answered.strip().lower()) or (own.periods and name in asked.lower()):
+        if len(answered) > LONGEST_MODEL_NAME or not (name := answered.strip().lower()) or (own.periods and name in asked.lower()):
             return own
         seller = _seller(provider, asked) or ""
         stated, _ = split_region(seller, asked)

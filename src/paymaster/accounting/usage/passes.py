@@ -3,6 +3,7 @@
 from contextlib import suppress
 from dataclasses import replace
 
+from paymaster.accounting.bounds import LONGEST_MODEL_NAME
 from paymaster.accounting.usage.counts import (
     Contradiction,
     count,
@@ -19,8 +20,6 @@ from paymaster.jsontypes import JsonObject
 
 _OWN_PASSES = frozenset({"message", "compaction"})
 """What the caller's model does itself. Any other pass (`advisor_message`, `fallback_message`) may be another model's."""
-
-_LONGEST_NAME = 300
 
 
 def read_anthropic(raw: JsonObject) -> Usage:
@@ -72,7 +71,7 @@ def _later_split(split: JsonObject, written: int) -> JsonObject:
 def _read_iteration(row: JsonObject) -> Usage:
     kind, name = word(row, "type") or "message", row.get("model")
     if isinstance(name, str) and name:
-        if len(name) > _LONGEST_NAME:
+        if len(name) > LONGEST_MODEL_NAME:
             raise Contradiction(f"a pass names a model with {len(name):,} characters")
         return replace(_read_pass(row, {}), model=name)
     if kind not in _OWN_PASSES:
