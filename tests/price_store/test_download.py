@@ -81,7 +81,7 @@ def test_a_server_that_is_not_there_is_reported() -> None:
 
 @pytest.mark.parametrize("source", ["file:///etc/passwd", "ftp://example.com/data.json", "data://x"])
 def test_only_http_is_an_address(source: str) -> None:
-    with pytest.raises(UsageMistake, match="is not an address of HTTP"):
+    with pytest.raises(UsageMistake, match="is not an HTTP address"):
         fetch(source)
 
 

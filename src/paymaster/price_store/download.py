@@ -55,7 +55,7 @@ def read_file(source: str) -> NewData:
 async def fetch_url(source: str, limit_s: float = LIMIT_S) -> NewData:
     """The data at a URL. Raises PricesNotUpdated, and UsageMistake for a URL that isn't HTTP."""
     if urlsplit(source).scheme not in _SCHEMES:
-        raise UsageMistake(f"{source} is not an address of HTTP", advice="Name a file, or a URL with https://.")
+        raise UsageMistake(f"{source} is not an HTTP address", advice="Name a file, or a URL with https://.")
     import aiohttp
 
     try:
