@@ -43,6 +43,18 @@ def test_what_is_stated_to_be_free_is_free(load, section, source):
     assert (price.is_free, price.source) == (True, source)
 
 
+@pytest.mark.parametrize("section", ["provider: ollama", "provider: openai_compatible, base_url: 'http://localhost:11434/v1'"])
+def test_a_model_that_a_local_server_passes_on_is_not_free(load, section):
+    for model_id in ("gpt-oss:120b-cloud", "glm-4.6:cloud"):
+        assert load(f"models: {{m: {{model_id: '{model_id}', {section}}}}}").models["m"].price is None
+
+
+def test_a_model_that_a_local_server_passes_on_may_have_another_models_price(load):
+    price = load("models: {m: {provider: ollama, model_id: 'gpt-oss:120b-cloud', price_as: openai/gpt-4o}}").models["m"].price
+    assert price is not None
+    assert not price.is_free
+
+
 @pytest.mark.parametrize(
     "section",
     [
@@ -55,6 +67,7 @@ def test_what_is_stated_to_be_free_is_free(load, section, source):
         "provider: openai, base_url: 'http://10.0.0.5:11434'",  # another machine
         "provider: openai, base_url: 'http://ollama.example.com:11434'",
         "provider: openai",
+        "provider: ollama, base_url: 'https://ollama.com/v1'",  # its maker's own host
     ],
 )
 def test_anything_else_without_a_price_is_refused_under_a_hard_budget_with_the_line_to_add(load, section):

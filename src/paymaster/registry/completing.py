@@ -15,7 +15,7 @@ from paymaster.accounting.prices.price import Price
 from paymaster.accounting.tokens.counter import tokenizer_for
 from paymaster.registry.checking import default_model, names_of
 from paymaster.registry.disconnects import StopsOnDisconnect
-from paymaster.registry.local_servers import local_server
+from paymaster.registry.local_servers import is_hosted, local_server
 from paymaster.registry.model_data import GuessedLimit, ModelFacts
 from paymaster.registry.model_prices import ModelPrices, PriceSource
 from paymaster.registry.models import LOCAL_FIRST_TOKEN_MS, Limits, Model, PriceUpdates, Registry, ServerTool, Timeouts
@@ -337,14 +337,16 @@ def _prices(draft: _Draft, speaks: Connection, model_id: str, region: str | None
         prices, key = given
         draft.note("price", draft.line(key))
         return _writing_unasked(prices) if speaks.writes_cache_unasked else prices
-    if speaks.local and not speaks.by_address:
+    hosted = is_hosted(section.base_url, model_id)
+    if speaks.local and not speaks.by_address and not hosted:
         draft.note("price", f"free: local provider {section.provider}")
         return ModelPrices(PriceHistory.of(Price.free(f"local provider {section.provider}")))
-    published = published_prices(sources.catalogue, section.provider, model_id, region, section)
+    seller = "" if hosted else section.provider  # a local provider's models are free in the catalogue
+    published = published_prices(sources.catalogue, seller, model_id, region, section)
     if (price := published.at(sources.at)) is not None and price.bills_tokens_only:  # else no hold could bound the call
         draft.note("price", price.source)
         return published
-    if speaks.by_address and section.base_url is not None and (server := local_server(section.base_url)) is not None:
+    if speaks.by_address and not hosted and section.base_url is not None and (server := local_server(section.base_url)) is not None:
         draft.note("price", f"free: default port of {server.title}")
         draft.warnings.append(
             f"{name}: no price is given or known, and base_url has the default port of {server.title} on this machine "

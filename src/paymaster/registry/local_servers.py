@@ -1,4 +1,4 @@
-"""Servers of models that are known by their default port on this machine; knows no price and opens no connection."""
+"""Servers of models on one's own machine, by their default port, and what they pass on to a host; knows no price, opens no connection."""
 
 from collections.abc import Mapping
 from typing import Final, NamedTuple
@@ -24,6 +24,17 @@ Left out are ports that proxies use as well, because what a proxy passes on is b
 (vLLM, and most Python servers), 3000 (Text Generation Inference, and most Node.js servers), 4000 (LiteLLM's proxy), 8787 (Portkey's), 1337
 (Jan, which passes calls on to hosted models as well).
 """
+
+
+_HOSTS: Final = ("ollama.com",)
+_PASSED_ON: Final = ("-cloud", ":cloud")
+"""Ollama passes calls of models with such a name on to its own host, which is paid (https://docs.ollama.com/cloud)."""
+
+
+def is_hosted(base_url: str | None, model_id: str) -> bool:
+    """Whether a local provider's model is served elsewhere: at its maker's host, or by a server here that passes the call on."""
+    host = "" if base_url is None else urlsplit(base_url).hostname or ""
+    return host.endswith(_HOSTS) or model_id.lower().endswith(_PASSED_ON)
 
 
 def local_server(base_url: str) -> LocalServer | None:
