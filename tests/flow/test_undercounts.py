@@ -173,6 +173,13 @@ def test_what_the_provider_read_by_itself_teaches_nothing(asks, price):
     assert level(asked) == 0
 
 
+def test_a_part_without_a_known_count_teaches_nothing():
+    parts = [{"type": "text", "text": "Read this."}, {"type": "file", "file": {"file_id": "f-1"}}]
+    asked = box(60_000, chain=registry(model("a", tokenizer=TOO_LOW)))
+    asked.ask(Request(messages=[{"role": "user", "content": parts}]))
+    assert level(asked) == 0
+
+
 def test_a_request_with_headers_of_its_own_still_teaches():
     asked = box(6_000, chain=registry(model("a", extra_headers={"x-title": "me"}, **FACTS)))
     asked.ask(LONG)

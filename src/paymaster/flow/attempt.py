@@ -254,7 +254,7 @@ class Attempt:
         candidate, usage = self._planned.candidate, ended.usage
         if not isinstance(usage, Usage) or usage.prompt_tokens <= candidate.prompt.tokens or has_more_than_the_prompt(usage):
             return
-        if may_read_more(self._request.tools, candidate.translation.params, candidate.model):
+        if candidate.prompt.unbounded or may_read_more(self._request.tools, candidate.translation.params, candidate.model):
             return
         model, byte_count = candidate.model.name, count_bytes(self._request, candidate.translation, self._world.counter)
         level = level_for(usage.prompt_tokens, byte_count)
