@@ -13,11 +13,13 @@ from datetime import UTC, datetime
 
 import pytest
 
-from paymaster.accounting.accounts import Balance, Queued
+from paymaster.accounting.accounts import Balance, Post, Queued
 from paymaster.cli.inputs import read_time
 from paymaster.cli.status_tables import status_tables
 from paymaster.errors import UsageMistake
+from paymaster.ledgers.urls import open_ledger
 from paymaster.registry.models import Budget, Limits, Model, Policy, Registry
+from paymaster.runtime import BlockingRuntime, run
 from paymaster.views.ledger_status import ledger_status
 from redis_servers import free_port
 
@@ -419,3 +421,17 @@ def test_an_unavailable_server_is_one_message_without_the_password(paymaster, co
     assert (ended.status, ended.out) == (2, "")
     assert "did not answer" in ended.err
     assert "s3cret" not in ended.err
+
+
+def test_status_says_whose_prompts_count_as_their_bytes(paymaster, tmp_path):
+    url = f"sqlite:{tmp_path / 'books.sqlite3'}"
+    books = open_ledger(url, BlockingRuntime().sleep)
+    run(books.post((Post("undercount/fast", 170, None), Post("undercount/slow", 100, None)), (), BlockingRuntime().now_ms()))
+    run(books.close())
+    shown = paymaster("status", "--ledger", url)
+    words = " ".join((shown.out + shown.err).split())
+    assert "fast: a prompt counts as 1.7 times its bytes, because its own count was too low." in words
+    assert "paymaster ledger reset undercount/slow" in words
+    assert json.loads(paymaster("status", "--ledger", url, "--json").out)["percent_of_bytes"] == {"fast": 170, "slow": 100}
+    assert paymaster("ledger", "reset", "undercount/fast", "--yes", "--ledger", url).status == 0
+    assert json.loads(paymaster("status", "--ledger", url, "--json").out)["percent_of_bytes"] == {"slow": 100}

@@ -260,5 +260,6 @@ def test_explain_says_what_the_next_call_would_hold():
 @pytest.mark.parametrize(("settled", "shown"), [(None, None), (0, None), (-148, None), (40, 100), (170, 170), (3_200, 400)])
 def test_a_status_shows_it(settled, shown):
     balances = {} if settled is None else {"undercount/a": Balance(settled=settled)}
-    states = ledger_status({**balances, "slots/a": Balance(held=1)}).models
-    assert [state.percent_of_bytes for state in states] == [shown]
+    status = ledger_status({**balances, "slots/b": Balance(held=1)})
+    assert status.percent_of_bytes == ({} if shown is None else {"a": shown})
+    assert [state.model for state in status.models] == ["b"]

@@ -16,7 +16,6 @@ def model(
     circuit: State = State.CLOSED,
     open_until_ms: int | None = None,
     reason: str | None = None,
-    percent_of_bytes: int | None = None,
 ) -> ModelState:
     return ModelState(
         model="m",
@@ -27,7 +26,6 @@ def model(
         circuit=circuit,
         open_until_ms=open_until_ms,
         operator_reason=reason,
-        percent_of_bytes=percent_of_bytes,
     )
 
 
@@ -41,8 +39,6 @@ def budget(spent: int, cap: int | None, *, held: int = 0, **of: str) -> BudgetSt
         (None, ("good", "ready")),
         (model(), ("good", "ready")),
         (model(open_calls=2), ("good", "in use")),
-        (model(percent_of_bytes=100), ("warn", "ready, prompts count as their bytes: check its tokenizer")),
-        (model(open_calls=1, percent_of_bytes=170), ("warn", "in use, prompts count as 1.7 times their bytes: check its tokenizer")),
         (model(paused_until_ms=6_000), ("bad", "paused for 5.0 s")),
         (model(paused_until_ms=500), ("bad", "paused for 0 ms")),
         (model(circuit=State.OPEN, open_until_ms=6_000), ("bad", "circuit open for 5.0 s")),

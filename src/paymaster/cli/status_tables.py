@@ -2,6 +2,7 @@
 
 from dataclasses import asdict
 
+from paymaster.accounting.account_names import UNDERCOUNT, account_of
 from paymaster.accounting.budget_units import BudgetUnit, format_amount
 from paymaster.accounting.process_names import process_number
 from paymaster.cli.terminal import Cell, Column, Table
@@ -33,6 +34,7 @@ def status_json(status: LedgerStatus, now_ms: int, ledger: str) -> dict[str, obj
         "limits": [asdict(limit) for limit in status.limits],
         "models": [{**asdict(model), "half_open": model.half_open} for model in status.models],
         "queued": [asdict(waiting) for waiting in status.queue],
+        "percent_of_bytes": dict(status.percent_of_bytes),
         "ended_holders": [{**each._asdict(), "pid": process_number(each.process)} for each in status.ended],
     }
 
@@ -47,6 +49,15 @@ def _budget_json(budget: BudgetState) -> dict[str, object]:
 def ended_sentences(status: LedgerStatus, now_ms: int) -> list[str]:
     """What processes that ended still hold."""
     return [f"{sentence}." for sentence in describe_ended(status.ended, now_ms)]
+
+
+def count_sentences(status: LedgerStatus) -> list[str]:
+    """Which models' prompts count as their bytes, and what to do about it."""
+    return [
+        f"{model}: a prompt counts as {'' if percent <= 100 else f'{percent / 100:g} times '}its bytes, because its own count was too low. "
+        f"Check `tokenizer:`, then run: paymaster ledger reset {account_of(UNDERCOUNT, model)}"
+        for model, percent in status.percent_of_bytes.items()
+    ]
 
 
 def ended_table(status: LedgerStatus, now_ms: int) -> Table:

@@ -97,8 +97,7 @@ class ModelState:
     """One model: calls that are open, how many may be, and failures since its last answer.
 
     `paused_until_ms` is until when its provider asked to wait; `circuit` the breaker's state, and `open_until_ms` when a probe may go.
-    `operator_reason` is the kind of failure that an operator has to fix first, if that is why the circuit is open. A prompt counts as
-    `percent_of_bytes` of its bytes, if the model's own count was too low.
+    `operator_reason` is the kind of failure that an operator has to fix first, if that is why the circuit is open.
     """
 
     model: str
@@ -109,7 +108,6 @@ class ModelState:
     circuit: breaker.State
     open_until_ms: int | None
     operator_reason: str | None = None
-    percent_of_bytes: int | None = None
 
     @property
     def half_open(self) -> bool:
@@ -170,7 +168,8 @@ class LedgerStatus:
     """A ledger now. Its accounts are read in pages, so two of them need not be of one instant.
 
     `budgets` are all of them, or the most relevant; `hidden_budgets` is how many others there are, and `hidden_held_nanousd` what those of
-    them in dollars hold that are the reader's own, by kind. `sums` counts all budgets.
+    them in dollars hold that are the reader's own, by kind. `sums` counts all budgets. A prompt counts as `percent_of_bytes` of its bytes
+    for the models whose own count was too low.
     """
 
     budgets: tuple[BudgetState, ...]
@@ -181,6 +180,7 @@ class LedgerStatus:
     hidden_budgets: int = 0
     hidden_held_nanousd: Mapping[str, int] = field(default_factory=dict)
     sums: tuple[BudgetSums, ...] = ()
+    percent_of_bytes: Mapping[str, int] = field(default_factory=dict)
 
 
 def ledger_status(
@@ -225,6 +225,7 @@ class StatusBuilder:
         self._sums: dict[tuple[str, str, str | None, str | None], BudgetSums] = {}
         self._limits: dict[str, LimitState] = {}
         self._models: dict[str, dict[str, Balance]] = {}
+        self._percent_of_bytes: dict[str, int] = {}
 
     def add(self, balances: Mapping[str, Balance]) -> None:
         """Take in a page. No account comes twice."""
@@ -247,6 +248,7 @@ class StatusBuilder:
             hidden_budgets=self._hidden,
             hidden_held_nanousd=self._hidden_held,
             sums=tuple(self._sums.values()),
+            percent_of_bytes=dict(sorted(self._percent_of_bytes.items())),
         )
 
     def _add_budget(self, account: str, unit: BudgetUnit, balance: Balance) -> None:
@@ -306,6 +308,9 @@ class StatusBuilder:
                 cap=None if limits is None else getattr(limits, _WINDOWS[name.kind]),
                 free_at_ms=balance.free_at[0][0] if balance.free_at else None,
             )
+        elif name.kind == UNDERCOUNT:
+            if (percent := percent_of_bytes(balance.settled)) is not None:
+                self._percent_of_bytes[name.subject] = percent
         elif name.subject and name.endpoint is None and name.kind in MODEL_KINDS:
             self._models.setdefault(name.subject, {})[name.kind] = balance
 
@@ -381,7 +386,6 @@ def _model_state(model: str, kinds: Mapping[str, Balance], registry: Registry | 
         circuit=state,
         open_until_ms=probe.free_at[-1][0] if state is breaker.State.OPEN and probe.free_at else None,
         operator_reason=max(reasons)[1] if state is breaker.State.OPEN and reasons else None,
-        percent_of_bytes=percent_of_bytes(kinds[UNDERCOUNT].settled) if UNDERCOUNT in kinds else None,
     )
 
 

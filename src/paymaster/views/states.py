@@ -31,11 +31,7 @@ def model_state(state: ModelState | None, now_ms: int) -> StateWords:
         return StateWords("bad", f"paused for {_remaining(state.paused_until_ms, now_ms)}")
     if state.half_open:
         return StateWords("bad", "circuit half open: one call at a time")
-    words = "in use" if state.open_calls else "ready"
-    if state.percent_of_bytes is None:
-        return StateWords("good", words)
-    times = "" if state.percent_of_bytes <= 100 else f"{state.percent_of_bytes / 100:g} times "
-    return StateWords("warn", f"{words}, prompts count as {times}their bytes: check its tokenizer")
+    return StateWords("good", "in use" if state.open_calls else "ready")
 
 
 def budget_state(state: BudgetState) -> StateWords:

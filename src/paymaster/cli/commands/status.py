@@ -32,7 +32,7 @@ def status(flags: Flags, as_json: AsJson = False) -> None:
     )
     from paymaster.cli.ledger_access import open_reader
     from paymaster.cli.ledger_tables import clock_sentences
-    from paymaster.cli.status_tables import ended_sentences, status_json, status_tables
+    from paymaster.cli.status_tables import count_sentences, ended_sentences, status_json, status_tables
     from paymaster.cli.terminal import write, write_json, write_note, write_tables, write_warnings
     from paymaster.views.ledger_status import StatusBuilder
 
@@ -50,6 +50,7 @@ def status(flags: Flags, as_json: AsJson = False) -> None:
     write_tables(tables)
     for sentence in (
         *ended_sentences(ledger, now_ms),
+        *count_sentences(ledger),
         *clock_sentences(clocks),
         *backlog_sentences(backlog),
         *other_backlog_sentences(others),
