@@ -624,7 +624,9 @@ MOMENTS = {
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_process_that_is_killed_around_its_first_hold_loses_nothing(path, moment):
     script, lost = MOMENTS[moment]
-    run(SqliteLedger(path, BlockingRuntime().sleep).post((), (), 0))
+    before = SqliteLedger(path, BlockingRuntime().sleep)
+    run(before.post((), (), 0))
+    run(before.close())
     process = start(
         f"import paymaster.ledgers.sqlite.process_locks as locks\n"
         f"from paymaster.ledgers.sqlite.store import SqliteStore\nrun_before = SqliteStore._run\n{script}",
