@@ -55,12 +55,16 @@ def registry(tmp_path: Path) -> Callable[..., Path]:
     `keys` are more keys of the first, or others than usual.
     """
 
-    def write(server: ModelServer, *, fallback: ModelServer | None = None, **keys: object) -> Path:
+    def write(
+        server: ModelServer, *, fallback: ModelServer | None = None, policies: dict[str, object] | None = None, **keys: object
+    ) -> Path:
         models = {"small": {**MODEL, "base_url": server.url, **keys}}
         if fallback is not None:
             models["large"] = {**MODEL, "base_url": fallback.url}
         path = tmp_path / "registry.yaml"
-        path.write_text(json.dumps({"default": "small", "models": models, "policies": {"fallback_chain": list(models)}}))
+        path.write_text(
+            json.dumps({"default": "small", "models": models, "policies": {"fallback_chain": list(models), **(policies or {})}})
+        )
         return path
 
     return write

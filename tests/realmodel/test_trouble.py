@@ -45,8 +45,10 @@ def small_server() -> Iterator[ModelServer]:
 
 def test_a_slow_first_token_is_waited_for_as_long_as_the_registry_says(model_server: ModelServer, registry: Write, own_state: Path) -> None:
     before = model_server.counted()
-    impatient = registry(model_server, timeouts={"first_token_s": FIRST_TOKEN_MS / 1_000}, max_output_tokens=4)
-    with Client(impatient, max_attempts=1) as client, pytest.raises(NoModelAvailable) as raised:
+    impatient = registry(
+        model_server, timeouts={"first_token_s": FIRST_TOKEN_MS / 1_000}, max_output_tokens=4, policies={"max_attempts": 1}
+    )
+    with Client(impatient) as client, pytest.raises(NoModelAvailable) as raised:
         list(client.stream(long_prompt("One.", 30)))
     assert raised.value.failure == "timed_out"
     [gave_up] = journal(own_state)
