@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from call_box import HELLO
+from call_box import HELLO, Box, failure, model, per_run, price, registry
 from paymaster.accounting.accounts import Balance, Charge, Refused, Shortfall
-from paymaster.accounting.records import AttemptRecord
-from paymaster.errors import KeyMissing, LimitReached, NoModelAvailable, NoModelFits
+from paymaster.errors import BudgetExceeded, KeyMissing, LimitReached, NoModelAvailable, NoModelFits
 from paymaster.routing.call_errors import describe_limit, describe_wait, no_model_error
+from paymaster.routing.failures import FailureKind
 from paymaster.routing.planning import SkipCause, Skipped
 from paymaster.routing.requests import Request
 
@@ -34,26 +34,14 @@ def test_the_error_is_that_of_what_stood_in_the_way(reasons: list[SkipCause], ex
     assert "m0: because" in str(error)
 
 
-def test_a_failure_that_was_attempted_is_said_once() -> None:
-    record = AttemptRecord(
-        call_id="c",
-        attempt=1,
-        at_ms=0,
-        model="m",
-        provider="openai",
-        model_id="m-id",
-        outcome="server_error",
-        billed="none",
-        cost_nanousd=0,
-        held_nanousd=0,
-        cost_source="not billed",
-        run="r",
-        message="no luck",
+def test_a_failure_that_was_attempted_is_said_once_beside_a_budget() -> None:
+    chain = registry(
+        model("a"), model("b", price=price("9000", "9000")), budgets=(per_run("0.05"),), hard_stop_on_budget=True, retries_per_model=0
     )
-    failed = [Skipped("m", SkipCause.FAILED, "server error: no luck"), Skipped("n", SkipCause.FAILED, "its circuit is open")]
-    error = no_model_error(Request(messages=HELLO), failed, [], [record])
-    assert str(error).count("no luck") == 1
-    assert "n: its circuit is open" in str(error)
+    box = Box(chain, {"a": [failure(FailureKind.SERVER_ERROR)]})
+    with pytest.raises(BudgetExceeded) as caught:
+        box.ask()
+    assert str(caught.value).count("a: server error") == 1
 
 
 def test_limits_are_described_by_their_kind() -> None:
