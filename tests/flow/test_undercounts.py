@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from call_box import Box, Limits, ScriptedAnswers, answer, model, per_run, registry
+from call_box import Box, Limits, ScriptedAnswers, answer, model, per_run, price, registry
 from paymaster import BudgetExceeded, NoModelFits
 from paymaster.accounting.accounts import Balance, Post
 from paymaster.accounting.prices.price import Price
@@ -263,3 +263,15 @@ def test_a_status_shows_it(settled, shown):
     status = ledger_status({**balances, "slots/b": Balance(held=1)})
     assert status.percent_of_bytes == ({} if shown is None else {"a": shown})
     assert [state.model for state in status.models] == ["b"]
+
+
+def test_another_model_that_may_answer_is_counted_at_its_own_level():
+    large = model("b", price=price("9", "9"), tokenizer=TOO_LOW, context_window=100_000)
+    chain = registry(model("a", **FACTS), large, budgets=(per_run("9"),), hard_stop_on_budget=True)
+    asked = box(100, 100, chain=chain)
+    either = Request(messages=LONG.messages, params={"models": ["b-id"]})
+    asked.ask(either)
+    asked.world.levels["b"] = 400
+    asked.ask(either)
+    before, after = held(asked)
+    assert after - before >= 3 * BYTES_OF_IT * 9_000

@@ -98,11 +98,11 @@ class CallAdmission:
     """The admissions of one call. `budget_refusals` are of hard budgets, `over_budget` are candidates that soft ones can't pay for.
 
     `skipped` are the models that won't serve it; `awaited`, by name, those that it still waits for. `assess_again` counts a candidate's
-    prompt at another level.
+    prompt at the level that is known by now.
     """
 
     def __init__(
-        self, world: World, events: CallEvents, patience: Patience, assess_again: Callable[[Candidate, int], Candidate | Skipped]
+        self, world: World, events: CallEvents, patience: Patience, assess_again: Callable[[Candidate], Candidate | Skipped]
     ) -> None:
         self._world, self._runtime, self._books, self._queue = world, world.runtime, world.books, world.wait_queue
         self._events = events
@@ -243,7 +243,7 @@ class CallAdmission:
                     return attempt, answer
                 if (level := higher_level(model, answer)) is not None:
                     self._world.levels[model] = level
-                    candidate = self._assess_again(attempt.candidate, level)
+                    candidate = self._assess_again(attempt.candidate)
                     if isinstance(candidate, Skipped):
                         self._world.levels.pop(model, None)
                         self._events.skipped(candidate)

@@ -361,10 +361,10 @@ class _Call:
         """How long after its beginning the call may be sent."""
         return self.patience.deadline_at_ms - self.patience.started_ms
 
-    def _assess_again(self, candidate: Candidate, level: int) -> Candidate | Skipped:
-        """The candidate with its prompt counted at this level."""
-        registry, longest_ms = self._world.registry, self._longest_ms
-        again = assess_again(candidate, self._request, registry, self._scope, self._world.counter, level, longest_ms)
+    def _assess_again(self, candidate: Candidate) -> Candidate | Skipped:
+        """The candidate with its prompt counted at the level that is known by now."""
+        world, longest_ms = self._world, self._longest_ms
+        again = assess_again(candidate, self._request, world.registry, self._scope, world.counter, world.levels, longest_ms)
         if isinstance(again, Candidate):
             name = candidate.model.name
             if (smaller := self._resized.get(name)) is not None:  # what its provider takes stays known

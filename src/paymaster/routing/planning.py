@@ -127,7 +127,10 @@ class Plan:
 
 
 class _Asked(NamedTuple):
-    """A request, as every model of the chain is assessed for it. It is sent within `longest_ms`."""
+    """A request, as every model of the chain is assessed for it. It is sent within `longest_ms`.
+
+    `levels` is a copy: a level that another thread raises meanwhile must not be noted with a count at the one before.
+    """
 
     request: Request
     registry: Registry
@@ -136,6 +139,7 @@ class _Asked(NamedTuple):
     longest_ms: int
     counter: CountsPrompts
     needs: frozenset[str]
+    levels: Mapping[str, int]
 
 
 def plan(
@@ -172,23 +176,27 @@ def assess(
     """
     check_request(request)
     longest_ms = max(registry.policy.deadline_ms, longest_ms or 0)
-    asked = _Asked(request, registry, scope, now_ms, longest_ms, counter, needed_capabilities(request))
+    asked = _Asked(request, registry, scope, now_ms, longest_ms, counter, needed_capabilities(request), dict(levels or {}))
     names = chain(registry, request.model)
     apart = _set_apart(request, [registry.models[name] for name in names])
     for position, name in enumerate(names):
-        missing_key = (missing_keys or {}).get(name)
-        level, model = (levels or {}).get(name, 0), registry.models[name]
-        assessed = apart.get(name) or _assess(asked, model, missing_key, level)
+        assessed = apart.get(name) or _assess(asked, registry.models[name], (missing_keys or {}).get(name))
         yield sum([other not in apart for other in names[position + 1 :]]), assessed
 
 
 def assess_again(
-    candidate: Candidate, request: Request, registry: Registry, scope: Scope, counter: CountsPrompts, level: int, longest_ms: int
+    candidate: Candidate,
+    request: Request,
+    registry: Registry,
+    scope: Scope,
+    counter: CountsPrompts,
+    levels: Mapping[str, int],
+    longest_ms: int,
 ) -> Candidate | Skipped:
-    """The model of a candidate, assessed at another level of its count (see `undercounts`)."""
+    """The model of a candidate, assessed at other levels of the counts (see `undercounts`)."""
     now_ms = round(candidate.at.timestamp() * 1000)
-    asked = _Asked(request, registry, scope, now_ms, longest_ms, counter, needed_capabilities(request))
-    return _assess(asked, candidate.model, None, level)
+    asked = _Asked(request, registry, scope, now_ms, longest_ms, counter, needed_capabilities(request), dict(levels))
+    return _assess(asked, candidate.model, None)
 
 
 def _set_apart(request: Request, models: Sequence[Model]) -> dict[str, Skipped]:
@@ -204,15 +212,15 @@ def _set_apart(request: Request, models: Sequence[Model]) -> dict[str, Skipped]:
     return apart
 
 
-def _assess(asked: _Asked, model: Model, missing_key: str | None, level: int) -> Candidate | Skipped:
-    request, registry, scope, now_ms, longest_ms, counter, needs = asked
+def _assess(asked: _Asked, model: Model, missing_key: str | None) -> Candidate | Skipped:
+    request, registry, scope, now_ms, longest_ms, _, needs, levels = asked
     policy = registry.policy
     if (unable := _unable(model, needs, missing_key)) is not None:
         return unable
     translation = translate(request, model)
     if translation.impossible:
         return Skipped(model.name, SkipCause.PARAMETER, f"it does not take {', '.join(translation.impossible)}")
-    fit = _fit(request, translation, model, counter, policy, level)
+    fit = _fit(asked, translation, model)
     if isinstance(fit, Skipped):
         return fit
     prompt, limit = fit
@@ -256,7 +264,7 @@ def _assess(asked: _Asked, model: Model, missing_key: str | None, level: int) ->
             prices=prices,
             hold_at=hold_at,
             caller=_caller(policy, scope),
-            undercount_level=level,
+            undercount_level=levels.get(model.name, 0),
             work=work,
             unknown_fields=unknown_fields(request.params),
         )
@@ -289,7 +297,6 @@ class _Sizes(NamedTuple):
 
 def _work(asked: _Asked, translation: Translation, model: Model, at: datetime, sizes: _Sizes) -> Work | Skipped:
     """What the provider may do by itself; or why a hard budget can't bound what that costs."""
-    request, registry, counter = asked.request, asked.registry, asked.counter
     setting = Setting(
         model=model,
         price=dearest(sizes.prices, sizes.at) if sizes.prices else UNPRICED,
@@ -301,10 +308,10 @@ def _work(asked: _Asked, translation: Translation, model: Model, at: datetime, s
         hard=sizes.hard,
         counts_tokens=sizes.counts_tokens,
         prices_of=lambda other: other.prices_within(at, at + timedelta(milliseconds=asked.longest_ms)),
-        resolve=lambda name: resolve_named(registry, name, model),
-        prompt_of=lambda other: prompt_tokens(request, translation, other, counter, 0).tokens,
+        resolve=lambda name: resolve_named(asked.registry, name, model),
+        prompt_of=lambda other: prompt_tokens(asked.request, translation, other, asked.counter, asked.levels.get(other.name, 0)).tokens,
     )
-    work, unbounded = request_work(request.tools, translation.params, setting)
+    work, unbounded = request_work(asked.request.tools, translation.params, setting)
     return Skipped(model.name, SkipCause.UNBOUNDED, "; ".join(unbounded)) if unbounded else work
 
 
@@ -313,19 +320,18 @@ def _caller(policy: Policy, scope: Scope) -> tuple[tuple[str, Limits], ...]:
     return () if policy.key_limits is None or scope.key is None else ((key_subject(scope.key), policy.key_limits),)
 
 
-def _fit(
-    request: Request, translation: Translation, model: Model, counter: CountsPrompts, policy: Policy, level: int
-) -> tuple[PromptCount, OutputLimit] | Skipped:
+def _fit(asked: _Asked, translation: Translation, model: Model) -> tuple[PromptCount, OutputLimit] | Skipped:
     """The prompt and the limit of the output; or why the prompt doesn't fit the model."""
+    request, policy, level = asked.request, asked.registry.policy, asked.levels.get(model.name, 0)
     if request.operation is Operation.EMBEDDINGS:
         items = items_of(request.inputs)
-        counted = counter.count_inputs(items, tokenizer_at(level, model.tokenizer))
+        counted = asked.counter.count_inputs(items, tokenizer_at(level, model.tokenizer))
         if (why := too_long(model, counted, many=len(items) > 1)) is not None:
             return Skipped(model.name, SkipCause.CONTEXT, why, too_long=input_size(model, counted))
         if (why := too_many(model, items, counted)) is not None:
             return Skipped(model.name, SkipCause.LIMIT, why)
         return replace(counted.prompt, tokens=tokens_at(level, counted.prompt.tokens)), OutputLimit(0, sent=False)
-    prompt = prompt_tokens(request, translation, model, counter, level)
+    prompt = prompt_tokens(request, translation, model, asked.counter, level)
     if prompt.unbounded and policy.hard_stop_on_budget and model.max_input_tokens is None and model.context_window is None:
         return Skipped(model.name, SkipCause.UNBOUNDED, unbounded_detail(prompt, model))
     limit = output_limit(request, model, prompt, policy.min_output_tokens)

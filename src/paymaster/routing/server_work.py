@@ -68,9 +68,8 @@ class Setting:
     """What bounds the work of one request: the model and its price, the prompt, the largest output of all choices, the moment, the terms.
 
     `resolve` finds the registry's model by a name in the request, `prices_of` has the prices that it may have when the request is sent, and
-    `prompt_of` counts the prompt for it. One pass reads at most
-    `window_tokens` (None: unknown). With `hard`, what nothing bounds is refused. `counts_tokens`: a budget counts the tokens, so that those
-    of a free model are bounded, too.
+    `prompt_of` counts the prompt for it. One pass reads at most `window_tokens` (None: unknown). With `hard`, what nothing bounds is
+    refused. `counts_tokens`: a budget counts the tokens, so that those of a free model are bounded, too.
     """
 
     model: Model
