@@ -49,30 +49,25 @@ def keys_app() -> typer.Typer:
     return app
 
 
+_Usd = Annotated[str | None, typer.Option("--budget-usd", metavar="USD", help="How much it may spend.", show_default=False)]
+_Tokens = Annotated[str | None, typer.Option("--budget-tokens", metavar="N", help="How many tokens it may use.", show_default=False)]
+_Requests = Annotated[str | None, typer.Option("--budget-requests", metavar="N", help="How many requests it may send.", show_default=False)]
+_PER_HELP = "The budget's period: run, day, month (UTC) or total. Default: total."
+_Per = Annotated[str | None, typer.Option("--per", metavar="PERIOD", help=_PER_HELP, show_default=False)]
+_MODELS_HELP = "The models it may use, joined by commas. Default: all."
+_Models = Annotated[str | None, typer.Option("--models", metavar="NAMES", help=_MODELS_HELP, show_default=False)]
+
+
 @with_flags("state_dir")
 def create(  # noqa: PLR0913  each parameter is a flag
     flags: Flags,
     *,
     user: Annotated[str, typer.Option("--user", metavar="NAME", help="Who the key belongs to; its calls carry this name.")],
-    budget_usd: Annotated[
-        str | None, typer.Option("--budget-usd", metavar="USD", help="How much it may spend.", show_default=False)
-    ] = None,
-    budget_tokens: Annotated[
-        str | None, typer.Option("--budget-tokens", metavar="N", help="How many tokens it may use.", show_default=False)
-    ] = None,
-    budget_requests: Annotated[
-        str | None, typer.Option("--budget-requests", metavar="N", help="How many requests it may send.", show_default=False)
-    ] = None,
-    per: Annotated[
-        str | None,
-        typer.Option(
-            "--per", metavar="PERIOD", help="The budget's period: run, day, month (UTC) or total. Default: total.", show_default=False
-        ),
-    ] = None,
-    models: Annotated[
-        str | None,
-        typer.Option("--models", metavar="NAMES", help="The models it may use, joined by commas. Default: all.", show_default=False),
-    ] = None,
+    budget_usd: _Usd = None,
+    budget_tokens: _Tokens = None,
+    budget_requests: _Requests = None,
+    per: _Per = None,
+    models: _Models = None,
     rpm: Annotated[
         int | None, typer.Option("--rpm", min=1, max=LARGEST_LIMIT, metavar="N", help="Requests per minute.", show_default=False)
     ] = None,
