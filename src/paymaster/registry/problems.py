@@ -81,7 +81,7 @@ def _explain(detail: ErrorDetails, section: type[BaseSection], loc: KeyPath) -> 
         case "missing":
             return "this key is required", ""
         case "literal_error":
-            return f"must be {context['expected']}", ""
+            return f"must be {context['expected']}", _INSTEAD.get(str(loc[-1]), "")
         case "list_type":
             return "must be a list", ""
         case _:
@@ -94,6 +94,9 @@ def _section_at(section: type[BaseSection], loc: KeyPath) -> type[BaseSection]:
         section = _INNER.get(str(part), section)
     return section
 
+
+_INSTEAD: Mapping[str, str] = {"price": "a price is written as usd_per_1m_input: 3 and usd_per_1m_output: 15, beside model_id"}
+"""What is meant by a value that a key with fixed words doesn't take."""
 
 _INNER: Mapping[str, type[BaseSection]] = {
     "timeouts": TimeoutsSection,
