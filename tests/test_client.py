@@ -23,6 +23,7 @@ from paymaster import (
     NoModelAvailable,
     NoModelFits,
     RegistryInvalid,
+    RequestInvalid,
     Scope,
     StreamBroken,
     UsageMistake,
@@ -163,6 +164,32 @@ def test_a_stream_that_is_closed_early_is_settled(server: ScriptedServer, tmp_pa
         assert client.balances("usd/")["usd/run/r"].held == 0
     [record] = journal(tmp_path)
     assert (record.outcome, record.billed) == ("cancelled", "assumed")
+
+
+def test_a_stream_that_is_held_back_falls_back(server: ScriptedServer, tmp_path: Path) -> None:
+    registry = write(tmp_path, server, "cut, good", "retries_per_model: 0")
+    with Client(registry, state_dir=tmp_path, environ=ENVIRON) as client:
+        with client.stream(HELLO, stream_recovery="hold_back") as stream:
+            assert "".join(_delta(chunk) for chunk in stream) == stream.reply.text == "one two three four"
+        assert [record.model for record in stream.reply.attempts] == ["cut", "good"]
+        with pytest.raises(StreamBroken):
+            list(client.stream(HELLO, model="cut", stream_recovery="off"))
+        with pytest.raises(RequestInvalid, match="stream_recovery must be off or hold_back, got 'whole'"):
+            client.stream(HELLO, stream_recovery="whole")
+        assert client.complete(HELLO, model="good", stream_recovery="hold_back").text == "one two three four"
+
+
+def test_an_async_stream_that_is_held_back_falls_back(server: ScriptedServer, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        registry = write(tmp_path, server, "cut, good", "retries_per_model: 0, stream_recovery: hold_back")
+        async with AsyncClient(registry, state_dir=tmp_path, environ=ENVIRON) as client:
+            async with client.stream(HELLO) as stream:
+                assert "".join([_delta(chunk) async for chunk in stream]) == "one two three four"
+            with pytest.raises(StreamBroken):
+                [chunk async for chunk in client.stream(HELLO, stream_recovery="off")]
+            assert (await client.complete(HELLO, model="good", stream_recovery="off")).text == "one two three four"
+
+    asyncio.run(scenario())
 
 
 def test_a_cut_stream_raises_and_has_no_reply(server: ScriptedServer, tmp_path: Path) -> None:

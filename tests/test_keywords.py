@@ -153,6 +153,7 @@ REFUSED = [
     ("max_wait", "did you mean max_wait_s?"),
     ("max_wait_ms", "did you mean max_wait_s?"),
     ("steam", "did you mean stream?"),
+    ("stream_recover", "did you mean stream_recovery?"),
 ]
 
 
@@ -215,6 +216,8 @@ def test_stream_is_a_method_and_no_keyword(client: Client) -> None:
         ("embed", "tools", "vectors need none"),
         ("explain", "deadline_s", "it sends nothing"),
         ("explain", "max_wait_s", "it sends nothing"),
+        ("explain", "stream_recovery", "it streams nothing"),
+        ("embed", "stream_recovery", "it streams nothing"),
     ],
 )
 def test_a_keyword_of_another_method_is_refused(method: str, word: str, expected: str, client: Client) -> None:

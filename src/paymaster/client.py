@@ -23,6 +23,7 @@ from paymaster.options import ClientSettings, configure
 from paymaster.registry.models import Registry
 from paymaster.resources import Options, Resources
 from paymaster.routing.inputs import Inputs
+from paymaster.routing.recovery import read_stream_recovery
 from paymaster.routing.requests import Request, read_deadline_ms, read_max_wait_ms
 from paymaster.runtime import AsyncioRuntime, BlockingRuntime, iterate, run
 from paymaster.scope import Scope, ScopeBlocks, ScopeNames
@@ -78,11 +79,15 @@ class _BaseClient(Generic[S]):
         params: Mapping[str, object],
         *,
         streams: bool | None = False,
+        stream_recovery: str | None = None,
     ) -> Request:
         """A request for text. Raises ClientClosed and ArgumentInvalid."""
         self._begin(method)
         fields = check_call(params, method, streams=streams)
-        return Request(messages=messages, model=model, tools=tuple(tools or ()), params=fields, stream=bool(streams))
+        recovery = read_stream_recovery("stream_recovery", stream_recovery)
+        return Request(
+            messages=messages, model=model, tools=tuple(tools or ()), params=fields, stream=bool(streams), stream_recovery=recovery
+        )
 
     def _vectors(self, inputs: Inputs, model: str | None, params: Mapping[str, object]) -> Request:
         """A request for vectors. Raises ClientClosed and ArgumentInvalid."""
@@ -137,16 +142,18 @@ class Client(_BaseClient[Stream]):
         tools: Sequence[JsonObject] | None = None,
         deadline_s: float | None = None,
         max_wait_s: float | None = None,
+        stream_recovery: str | None = None,
         **params: object,
     ) -> Reply:
         """Get a whole answer. `messages`, `tools` and `params` (`max_tokens`, `temperature`, …) are OpenAI's.
 
         `model` is a name in the registry; None takes the default. `deadline_s` limits the whole call, retries and fallbacks included.
         `max_wait_s` limits what it waits in all: for limits, pauses and outages; if the registry's is smaller, that counts.
+        `stream_recovery` is for streams; a whole answer is never delivered in part.
         Raises RequestInvalid, NoModelFits, KeyMissing, BudgetExceeded, NoModelAvailable, RequestRefused, DeadlineExceeded and
         LedgerUnavailable.
         """
-        return self._answer(self._chat("complete", messages, model, tools, params), deadline_s, max_wait_s)
+        return self._answer(self._chat("complete", messages, model, tools, params, stream_recovery=stream_recovery), deadline_s, max_wait_s)
 
     def embed(
         self,
@@ -172,13 +179,16 @@ class Client(_BaseClient[Stream]):
         tools: Sequence[JsonObject] | None = None,
         deadline_s: float | None = None,
         max_wait_s: float | None = None,
+        stream_recovery: str | None = None,
         **params: object,
     ) -> Stream:
         """Stream an answer: iterate over OpenAI's chunks, then read `reply`. Close the stream to stop early.
 
-        The first chunk raises the same errors as `complete`; later ones raise StreamBroken if the answer is cut off.
+        The first chunk raises the same errors as `complete`; later ones raise StreamBroken if the answer is cut off. With
+        `stream_recovery="hold_back"` none does: the chunks come all at once, when the answer is whole, and a stream that breaks is tried
+        again and falls back like any failure. None takes the registry's, `"off"` is the default.
         """
-        request = self._chat("stream", messages, model, tools, params, streams=True)
+        request = self._chat("stream", messages, model, tools, params, streams=True, stream_recovery=stream_recovery)
         return self._remember(Stream(self._whole(iterate(self._serve(request, deadline_s, max_wait_s))), self._calls))
 
     def explain(
@@ -257,10 +267,13 @@ class AsyncClient(_BaseClient[AsyncStream]):
         tools: Sequence[JsonObject] | None = None,
         deadline_s: float | None = None,
         max_wait_s: float | None = None,
+        stream_recovery: str | None = None,
         **params: object,
     ) -> Reply:
         """See `Client.complete`."""
-        return await self._answer(self._chat("complete", messages, model, tools, params), deadline_s, max_wait_s)
+        return await self._answer(
+            self._chat("complete", messages, model, tools, params, stream_recovery=stream_recovery), deadline_s, max_wait_s
+        )
 
     async def embed(
         self,
@@ -282,10 +295,11 @@ class AsyncClient(_BaseClient[AsyncStream]):
         tools: Sequence[JsonObject] | None = None,
         deadline_s: float | None = None,
         max_wait_s: float | None = None,
+        stream_recovery: str | None = None,
         **params: object,
     ) -> AsyncStream:
         """See `Client.stream`; iterate with `async for`."""
-        request = self._chat("stream", messages, model, tools, params, streams=True)
+        request = self._chat("stream", messages, model, tools, params, streams=True, stream_recovery=stream_recovery)
         return self._remember(AsyncStream(self._whole(self._serve(request, deadline_s, max_wait_s)), self._calls))
 
     async def explain(

@@ -12,7 +12,7 @@ from paymaster.errors import ArgumentInvalid, near
 SYNONYMS: Mapping[str, str] = {"run_id": "run", "batch_id": "batch", "model_registry": "registry"}
 """Settings by the names of their flags and variables, and what a client calls them."""
 
-CALL_KEYWORDS = frozenset({"messages", "model", "tools", "deadline_s", "max_wait_s", "input"})
+CALL_KEYWORDS = frozenset({"messages", "model", "tools", "deadline_s", "max_wait_s", "stream_recovery", "input"})
 """What a call takes besides the provider's fields."""
 
 _COMMON_FIELDS = frozenset({"temperature", "max_tokens", "max_completion_tokens", "top_p", "seed", "stop", "n", "stream"})
@@ -74,6 +74,7 @@ _OF_ANOTHER_METHOD: Mapping[str, str] = {
     "input": "call client.embed(…)",
     "max_wait_s": "it sends nothing",
     "messages": "call client.complete(…)",
+    "stream_recovery": "it streams nothing",
     "tools": "vectors need none",
 }
 """Keywords of calls that reach a method as a field, because it has no such keyword."""

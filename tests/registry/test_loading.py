@@ -253,6 +253,18 @@ policies:
     )
 
 
+@pytest.mark.parametrize(
+    ("written", "recovery"), [("", "off"), ("stream_recovery: off", "off"), ("stream_recovery: hold_back", "hold_back")]
+)
+def test_a_stream_recovery_is_read(load, written, recovery):
+    assert load(f"models: {{a: {{provider: ollama}}}}\npolicies: {{{written}}}\n").policy.stream_recovery == recovery
+
+
+def test_an_unknown_stream_recovery_is_refused(load):
+    with pytest.raises(RegistryInvalid, match="stream_recovery"):
+        load("models: {a: {provider: ollama}}\npolicies: {stream_recovery: hold-back}\n")
+
+
 def test_policies_and_time_limits_are_read_in_seconds(load):
     text = """\
 models: {a: {provider: ollama, timeouts: {connect_s: 2.5, total_s: 30}, fallbacks: []}}

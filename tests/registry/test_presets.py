@@ -33,10 +33,14 @@ def test_a_preset_fits_the_json_schema(name):
 
 
 def test_paid_presets_have_hard_budgets(load):
-    for name in ("hosted", "open-source", "mixed", "openrouter"):
+    for name in ("hosted", "open-source", "mixed", "batch", "openrouter"):
         policy = load(read_preset(name)).policy
         assert policy.hard_stop_on_budget
         assert {budget.per for budget in policy.budgets} >= {("run",), ("month",)}
+
+
+def test_the_preset_for_batches_holds_streams_back_and_no_other_does(load):
+    assert [name for name in preset_names() if load(read_preset(name)).policy.stream_recovery == "hold_back"] == ["batch"]
 
 
 def test_local_presets_are_free_and_need_no_key(load):

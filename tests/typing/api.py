@@ -42,7 +42,7 @@ def sync() -> None:
             assert_type(scope, Scope)
         with client.scope(run_id="r", batch_id="b", tags={"a": "1"}), ThreadPoolExecutor() as pool:
             assert_type(pool.submit(in_scope(client.embed), "x").result(), Reply)
-        with client.stream([{"role": "user", "content": "x"}]) as stream:
+        with client.stream([{"role": "user", "content": "x"}], stream_recovery="hold_back") as stream:
             for chunk in stream:
                 assert_type(chunk, Mapping[str, object])
             assert_type(stream.reply, Reply)

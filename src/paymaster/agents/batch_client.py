@@ -50,6 +50,7 @@ class AgentClient(Protocol):
         tools: Sequence[JsonObject] | None = None,
         deadline_s: float | None = None,
         max_wait_s: float | None = None,
+        stream_recovery: str | None = None,
         **params: object,
     ) -> Reply:
         """Get a whole answer."""
@@ -107,12 +108,21 @@ class BatchClient:
         tools: Sequence[JsonObject] | None = None,
         deadline_s: float | None = None,
         max_wait_s: float | None = None,
+        stream_recovery: str | None = None,
         **params: object,
     ) -> Reply:
         """See `Client.complete`. Raises KeyboardInterrupt once the calls were ended: agents stop at it without a retry."""
         if self._ended:
             raise KeyboardInterrupt
-        call = self._client.complete(messages, model=model, tools=tools, deadline_s=deadline_s, max_wait_s=max_wait_s, **params)
+        call = self._client.complete(
+            messages,
+            model=model,
+            tools=tools,
+            deadline_s=deadline_s,
+            max_wait_s=max_wait_s,
+            stream_recovery=stream_recovery,
+            **params,
+        )
         return self._run(self._open(call))
 
     def explain(

@@ -11,11 +11,12 @@ from paymaster.errors import LedgerUnavailable, PaymasterError, StreamBroken
 from paymaster.flow.admission import AdmittedAttempt
 from paymaster.flow.bill_correction import BillCorrection
 from paymaster.flow.call_events import CallEvents
+from paymaster.flow.delivery import MOST_HELD_BYTES, AsItComes, Delivery, HeldBack
 from paymaster.flow.ports import ProviderCall, ProviderChunk, ProviderReply, World
-from paymaster.flow.replies import says_something
 from paymaster.flow.stream_progress import StreamProgress
 from paymaster.jsontypes import JsonObject
 from paymaster.operations import Operation
+from paymaster.registry.models import StreamRecovery
 from paymaster.routing import breaker
 from paymaster.routing.adaptive_concurrency import RateHeadroom, limit_at, move, move_post
 from paymaster.routing.budgets import BudgetsLeft, budgets_left
@@ -25,6 +26,7 @@ from paymaster.routing.interruptions import describe_charge, estimate, was_inter
 from paymaster.routing.passes import price_of_pass
 from paymaster.routing.planning import Candidate
 from paymaster.routing.prompts import count_bytes
+from paymaster.routing.recovery import recovery_of
 from paymaster.routing.request_work import bounded_tools, may_read_more
 from paymaster.routing.requests import Request
 from paymaster.routing.settling import (
@@ -49,6 +51,10 @@ UNSENT = Failure(FailureKind.CANCELLED, Billed.NO, "nothing was sent")
 
 CANCELLED = Failure(FailureKind.CANCELLED, Billed.MAYBE, "the caller cancelled the call")
 """The outcome of one that ended while the provider was called."""
+
+
+TOO_LARGE = Failure(FailureKind.UNUSABLE_ANSWER, Billed.MAYBE, f"the answer is larger than {MOST_HELD_BYTES} bytes")
+"""The outcome of one whose answer is too large to be held back."""
 
 
 class Attempt:
@@ -98,11 +104,11 @@ class Attempt:
             await self._finish()
 
     async def chunks(self) -> AsyncGenerator[ProviderChunk]:
-        """Ask for chunks, and pass them on from the first that says something: until then another model may still answer.
+        """Ask for chunks, and pass them on from the first that says something, or once the answer is whole: see `Delivery`.
 
-        Raises StreamBroken where the answer is cut after that.
+        Raises StreamBroken where the answer is cut after something was passed on.
         """
-        delivered, early_chunks = False, list[ProviderChunk]()
+        delivery = self._delivery()
         self._sent_ms = self._runtime.now_ms()
         try:
             call = self._provider_call()
@@ -121,14 +127,11 @@ class Attempt:
                         self.outcome = item
                         continue
                     self._progress.take(item, asked_ms, self._runtime.now_ms())
-                    if delivered or says_something(item.body):
-                        delivered = True
-                        for early in early_chunks:
-                            yield replace(early, more=True)
-                        early_chunks.clear()
-                        yield item
-                    else:
-                        early_chunks.append(item)
+                    for chunk in delivery.take(item):
+                        yield chunk
+                    if delivery.is_full:
+                        self.outcome = TOO_LARGE
+                        break
                     asked_ms = self._runtime.now_ms()
         except BaseException as error:
             self._stopped_by = error
@@ -136,12 +139,18 @@ class Attempt:
         finally:
             await self._finish()
         if isinstance(self.outcome, ProviderReply):
-            for early in early_chunks:
-                yield early
-        elif delivered:
+            for chunk in delivery.rest():
+                yield chunk
+                if not chunk.more:
+                    await self._runtime.sleep(0)
+        elif delivery.begun:
             msg = f"{self._planned.candidate.model.name}: the answer was cut after it had begun: {self.outcome.message}"
             charge = f"{describe_charge(self.record)} " if self.record is not None else ""
             raise StreamBroken(msg, advice=f"{charge}Ask again for a whole answer.")
+
+    def _delivery(self) -> Delivery:
+        holds_back = recovery_of(self._request, self._policy) is StreamRecovery.HOLD_BACK
+        return HeldBack() if holds_back else AsItComes()
 
     def _provider_call(self) -> ProviderCall | Failure:
         candidate, now_ms = self._planned.candidate, self._runtime.now_ms()

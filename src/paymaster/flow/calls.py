@@ -46,6 +46,7 @@ from paymaster.routing.marks import mark_of
 from paymaster.routing.on_refusal import Deferred
 from paymaster.routing.output_limits import Lowering
 from paymaster.routing.planning import Candidate, SkipCause, Skipped, assess, assess_again, with_output_limit
+from paymaster.routing.recovery import retries_after
 from paymaster.routing.requests import Request
 from paymaster.routing.resizing import named_prompt_tokens, outgrown_by, refused_size, resized
 from paymaster.routing.settling import PlannedAttempt, costs
@@ -206,7 +207,7 @@ class _Call:
         step = next_step(
             failure,
             tried=tries.made if turn.has_fallback else tries.bounding,
-            retries=policy.retries,
+            retries=retries_after(failure, policy.retries, costly=costly, has_fallback=turn.has_fallback),
             backoff_ms=attempt.backoff_ms,
             patience_ms=self.patience.left_ms(has_fallback=turn.has_fallback),
             next_on_content_policy=policy.fall_back_on_content_policy,

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from urllib.parse import urlsplit
 
+from paymaster.errors import RequestInvalid
 from paymaster.gateway.http_errors import HttpError, Rejected
 from paymaster.gateway.request_body import Headers, invalid
-from paymaster.registry.models import Budget, Limits
+from paymaster.registry.models import Budget, Limits, StreamRecovery
+from paymaster.routing.recovery import read_stream_recovery
 from paymaster.scope import Scope
 
 PREFIX = "x-paymaster-"
@@ -42,19 +44,20 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who is calling. `deadline_ms` and `max_wait_ms` are durations; `key` is None if the server has no keys."""
+    """Who is calling, and how. `deadline_ms` and `max_wait_ms` are durations; `key` is None if the server has no keys."""
 
     scope: Scope
     key: Key | None = None
     deadline_ms: int | None = None
     max_wait_ms: int | None = None
+    stream_recovery: StreamRecovery | None = None
 
 
 def read_caller(headers: Headers, key: Key | None, default_scope: Scope) -> Caller:
     """The caller from its key and its `x-paymaster-…` headers, over the server's default scope. Raises Rejected."""
     names: dict[str, str] = {}
     tags: dict[str, str] = {}
-    deadline_ms = max_wait_ms = None
+    deadline_ms = max_wait_ms = stream_recovery = None
     for name, value in headers.items():
         if not name.startswith(PREFIX):
             continue
@@ -63,12 +66,14 @@ def read_caller(headers: Headers, key: Key | None, default_scope: Scope) -> Call
             deadline_ms = max(1, _duration_ms(name, value, "more than 0", above_s=0.0))
         elif suffix == "max-wait":
             max_wait_ms = _duration_ms(name, value, "0 or more")
+        elif suffix == "stream-recovery":
+            stream_recovery = _stream_recovery(name, value)
         elif suffix in _SCOPE_NAMES:
             names[suffix] = _text(name, value)
         elif suffix.startswith(_TAG) and len(suffix) > len(_TAG):
             tags[suffix.removeprefix(_TAG)] = _text(name, value)
     if not (names or tags or key):
-        return Caller(default_scope, None, deadline_ms, max_wait_ms)
+        return Caller(default_scope, None, deadline_ms, max_wait_ms, stream_recovery)
     own_user = None if key is None else key.user
     if own_user is not None and names.get("user", own_user) != own_user:
         raise Rejected(
@@ -87,7 +92,7 @@ def read_caller(headers: Headers, key: Key | None, default_scope: Scope) -> Call
         key=None if key is None else key.id,
         own_names=frozenset() if own_user is None else frozenset(names.keys() & OWN_NAMES),
     )
-    return Caller(scope, key, deadline_ms, max_wait_ms)
+    return Caller(scope, key, deadline_ms, max_wait_ms, stream_recovery)
 
 
 def _check_pinned(names: dict[str, str], default_scope: Scope) -> None:
@@ -155,6 +160,13 @@ def _duration_ms(name: str, value: str, least: str, *, above_s: float = -1.0) ->
     if not (max(0.0, above_s) <= seconds <= _LONGEST_S and seconds > above_s):
         raise Rejected(invalid(f"{name} must be seconds, {least} and at most {_LONGEST_S:,.0f}", name))
     return int(seconds * 1000)
+
+
+def _stream_recovery(name: str, value: str) -> StreamRecovery | None:
+    try:
+        return read_stream_recovery(name, value)
+    except RequestInvalid as error:
+        raise Rejected(invalid(error.message, name)) from None
 
 
 def _text(name: str, value: str) -> str:

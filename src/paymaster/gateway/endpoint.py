@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager, suppress
+from dataclasses import replace
 
 from starlette.types import Receive, Send
 from starlette.types import Scope as HttpScope
@@ -17,10 +18,13 @@ from paymaster.gateway.call_observer import CallObserver
 from paymaster.gateway.dialects.dialect import Dialect, DialectRequest, Receipt, plain_usd
 from paymaster.gateway.dialects.fields import dumps
 from paymaster.gateway.http_errors import HttpError, Rejected, http_error_of
+from paymaster.gateway.keep_alive import COMMENT, KeepAlive
 from paymaster.gateway.request_body import HungUp, parse_body, read_body, read_headers
 from paymaster.gateway.service import Service
+from paymaster.registry.models import StreamRecovery
 from paymaster.routing.chains import resolve
 from paymaster.routing.charges import MINUTE_MS, WINDOW_MARGIN_MS
+from paymaster.routing.recovery import recovery_of
 from paymaster.runtime import TaskLimit
 
 _LOGGER = logging.getLogger("paymaster.gateway")
@@ -49,7 +53,7 @@ class Endpoint:
         asked = self._dialect.read(parse_body(await read_body(receive, headers, self._service.bounds)))
         with self._service.call(caller) as (world, observer):
             check_model(world, asked.request.model, caller)
-            call = _EndpointCall(self._dialect, asked, world, observer, caller, self._service.max_outage_ms)
+            call = _EndpointCall(self._dialect, asked, world, observer, caller, self._service)
             async with until_hangup(receive):
                 if asked.request.stream:
                     await call.stream(out)
@@ -84,12 +88,16 @@ class _EndpointCall:
     """One call of the flow, and what is written of it."""
 
     def __init__(
-        self, dialect: Dialect, asked: DialectRequest, world: World, observer: CallObserver, caller: Caller, max_outage_ms: int | None
+        self, dialect: Dialect, asked: DialectRequest, world: World, observer: CallObserver, caller: Caller, service: Service
     ) -> None:
         self._dialect, self._asked, self._world, self._observer, self._caller = dialect, asked, world, observer, caller
+        self._bounds, self._request = service.bounds, asked.request
+        if caller.stream_recovery is not None:
+            self._request = replace(self._request, stream_recovery=caller.stream_recovery)
+        self._holds_back = recovery_of(self._request, world.registry.policy) is StreamRecovery.HOLD_BACK
         deadline_ms, most_ms = caller.deadline_ms, world.registry.policy.deadline_ms
         self._deadline_ms = None if deadline_ms is None else min(deadline_ms, most_ms)
-        self._max_outage_ms = max_outage_ms if caller.max_wait_ms is None else None
+        self._max_outage_ms = service.max_outage_ms if caller.max_wait_ms is None else None
 
     def receipt(self, reply: Reply) -> Receipt:
         """What the call came to."""
@@ -106,7 +114,7 @@ class _EndpointCall:
     def _serve(self) -> AsyncGenerator[ProviderChunk | Reply]:
         return serve(
             self._world,
-            self._asked.request,
+            self._request,
             self._caller.scope,
             deadline_ms=self._deadline_ms,
             max_wait_ms=self._caller.max_wait_ms,
@@ -131,7 +139,7 @@ class _EndpointCall:
         pieces = self._dialect.pieces(self._asked)
         together = b""  # what came in one piece goes on in one piece: each writing costs as much as all else for a chunk
         try:
-            async with aclosing(self._serve()) as items:
+            async with aclosing(self._kept_alive(out) if self._holds_back else self._serve()) as items:
                 async for item in items:
                     if isinstance(item, Reply):
                         if not out.begun:
@@ -150,6 +158,22 @@ class _EndpointCall:
             if not out.begun:
                 await out.begin(self._early_headers())
             await out.end(together + pieces.broken(self._refusal(error)))
+
+    async def _kept_alive(self, out: "Out") -> AsyncGenerator[ProviderChunk | Reply]:
+        """The call; until its first piece the client gets signs of life. An error keeps its status as long as no head was sent."""
+
+        async def begin() -> None:
+            call_id = self._observer.call_id.encode()
+            await out.begin([*_EVENTS, *([(b"x-paymaster-call", call_id)] if call_id else [])])
+
+        async def comment() -> None:
+            await out.comment(COMMENT)
+
+        with KeepAlive(begin, comment, self._bounds) as keep_alive:
+            async with aclosing(self._serve()) as items:
+                async for item in items:
+                    keep_alive.stop()
+                    yield item
 
     def _early_headers(self) -> RawHeaders:
         observer = self._observer
@@ -184,6 +208,10 @@ class Out:
     async def piece(self, body: bytes, *, more: bool = True) -> None:
         """A part of a stream. Raises TimeoutError where the client does not read on."""
         await self._limit.wait(self._send({"type": "http.response.body", "body": body, "more_body": more}), self._reading_s)
+
+    async def comment(self, body: bytes) -> None:
+        """What a client ignores, from beside the task that answers; it has no time limit, as what follows has one."""
+        await self._send({"type": "http.response.body", "body": body, "more_body": True})
 
     async def end(self, body: bytes) -> None:
         """The last part of a stream."""

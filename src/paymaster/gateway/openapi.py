@@ -6,6 +6,7 @@ Bodies are passed through to providers: only the fields that the gateway itself 
 from collections.abc import Mapping
 
 from paymaster.jsontypes import JsonObject
+from paymaster.registry.models import StreamRecovery
 from paymaster.version import __version__
 
 _TEXT = {"type": "string"}
@@ -99,8 +100,9 @@ def _operation(summary: str, properties: Mapping[str, object], *required: str) -
     ]
     deadline = {"name": "x-paymaster-deadline", "in": "header", "required": False, "schema": {"type": "number", "exclusiveMinimum": 0}}
     max_wait = {"name": "x-paymaster-max-wait", "in": "header", "required": False, "schema": {"type": "number", "minimum": 0}}
+    recovery = {"name": "x-paymaster-stream-recovery", "in": "header", "required": False, "schema": {"enum": [*StreamRecovery]}}
     body = {"required": True, "content": {"application/json": {"schema": schema}}}
-    return {**_responses(summary), "parameters": [*headers, deadline, max_wait], "requestBody": body}
+    return {**_responses(summary), "parameters": [*headers, deadline, max_wait, recovery], "requestBody": body}
 
 
 def _responses(summary: str) -> JsonObject:

@@ -7,13 +7,17 @@ from paymaster.accounting.budget_units import format_amount
 from paymaster.accounting.decimals import plain
 from paymaster.accounting.prices.price import Price
 from paymaster.accounting.prices.rates import Rates
-from paymaster.registry.models import Budget, Model, Policy, Registry
+from paymaster.registry.models import Budget, Model, Policy, Registry, StreamRecovery
 from paymaster.registry.provider_keys import header_variables, missing_key
 
 DEFAULT = "default"
 _LIMITS = ("rpm", "tpm", "input_tpm", "output_tpm", "rpd", "max_parallel")
 _TIMES = ("max_wait", "patience", "deadline", "backoff_initial", "backoff_max", "breaker_window", "breaker_pause")
 _TIMEOUTS = ("connect", "first_token", "between_chunks", "total")
+_RECOVERIES: Mapping[StreamRecovery, str] = {
+    StreamRecovery.OFF: "off: a stream that breaks ends with an error",
+    StreamRecovery.HOLD_BACK: "hold_back: a stream is delivered once it is whole",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +185,7 @@ def _policy_rows(policy: Policy, origins: Mapping[str, str]) -> dict[str, Descri
         "max_attempts": str(policy.most_attempts),
         "breaker_failures": str(policy.breaker_failures),
         "fall_back_on_content_policy": str(policy.fall_back_on_content_policy).lower(),
+        "stream_recovery": _RECOVERIES[policy.stream_recovery],
         "interrupted_calls": "estimate: at most what can have been billed" if policy.estimates_interrupted else "full_hold: the whole hold",
         "on_ledger_error": "spool: calls go on without it" if policy.goes_on_without_ledger else "refuse: no call without it",
     }

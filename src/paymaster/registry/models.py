@@ -154,6 +154,16 @@ class Model:
         return self.capabilities is None or "reasoning" in self.capabilities
 
 
+class StreamRecovery(StrEnum):
+    """What happens to a streamed answer that breaks after its first content.
+
+    `OFF`: it ends with an error. `HOLD_BACK`: nothing of it is delivered before it is whole, so that it fails like a whole answer.
+    """
+
+    OFF = "off"
+    HOLD_BACK = "hold_back"
+
+
 DEFAULT_RETRIES = 2
 DEFAULT_ATTEMPTS = 10
 
@@ -168,6 +178,7 @@ class Policy:
     `max_attempts` all attempts of a call except throttled ones whose wait is stated; None is the default, which bounds no unbilled attempt
     once no other model is left. The breaker opens for at most `breaker_pause_ms` after `breaker_failures` failures within
     `breaker_window_ms`. `on_ledger_error` is `refuse`, `spool` or None, which follows from `hard_stop_on_budget`.
+    `stream_recovery` is for calls that set none themselves.
     `estimates_interrupted`: an interrupted call is charged by an estimate where the provider's facts allow it, else always by its hold.
     `key_limits` are the limits of the caller's client key, over all models. `only_models`: no request may name a model inside of it, such
     as another one to fall back to, that the registry does not have.
@@ -190,6 +201,7 @@ class Policy:
     breaker_window_ms: int = 30_000
     breaker_pause_ms: int = 15_000
     fall_back_on_content_policy: bool = False
+    stream_recovery: StreamRecovery = StreamRecovery.OFF
     on_ledger_error: str | None = None
     estimates_interrupted: bool = True
     key_limits: Limits | None = None

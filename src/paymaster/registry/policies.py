@@ -9,7 +9,7 @@ from paymaster.accounting.account_names import BUDGET_DIMENSIONS
 from paymaster.accounting.budget_units import BudgetUnit
 from paymaster.accounting.money import cap_nanousd
 from paymaster.registry.budget_schema import short_budgets
-from paymaster.registry.models import Budget, Policy
+from paymaster.registry.models import Budget, Policy, StreamRecovery
 from paymaster.registry.overrides import Overrides, flag_of
 from paymaster.registry.schema import ModelSection, PolicySection
 from paymaster.registry.sections import Written
@@ -44,6 +44,7 @@ def complete_policy(written: Written, overrides: Overrides, names: Mapping[str, 
         breaker_window_ms=milliseconds(section.breaker_window_s, defaults.breaker_window_ms),
         breaker_pause_ms=milliseconds(section.breaker_pause_s, defaults.breaker_pause_ms),
         fall_back_on_content_policy=_or_default(section.fall_back_on_content_policy, defaults.fall_back_on_content_policy),
+        stream_recovery=StreamRecovery(_or_default(section.stream_recovery, defaults.stream_recovery)),
         on_ledger_error=section.on_ledger_error,
         estimates_interrupted=section.interrupted_calls != "full_hold",
     )

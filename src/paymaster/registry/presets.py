@@ -9,6 +9,7 @@ PRESETS = (
     "open-source",
     "local",
     "mixed",
+    "batch",
     "openrouter",
     "ollama",
     "vllm",

@@ -268,6 +268,15 @@ class PolicySection(BaseSection):
     fall_back_on_content_policy: Switch | None = Field(
         None, description="Whether to try the next model after a refusal by a provider's content policy. Default false: raise the error."
     )
+    stream_recovery: Literal["off", "hold_back"] | None = Field(
+        None,
+        description=(
+            "What happens to a streamed answer that is cut, stalls or can't be read after its first content. `off` (the default): it ends "
+            "with an error. `hold_back`: nothing of it is delivered before it is whole, so that it is tried again and falls back like any "
+            "other failure; the text then comes all at once. A call may set it for itself."
+        ),
+        examples=["hold_back"],
+    )
     min_output_tokens: Count | None = Field(
         None,
         description="A hard budget and a window shorten answers to what they leave, but never below this. Default 256.",

@@ -8,6 +8,7 @@ from paymaster.accounting.bounds import COUNT_FIELDS, LARGEST_NUMBER, MOST_SECON
 from paymaster.errors import RequestInvalid
 from paymaster.jsontypes import JsonObject
 from paymaster.operations import Operation
+from paymaster.registry.models import StreamRecovery
 from paymaster.routing.inputs import Inputs, check_inputs
 
 OUTPUT_LIMIT_NAMES = ("max_completion_tokens", "max_tokens")
@@ -33,6 +34,7 @@ class Request:
 
     `params` is everything but model, messages, inputs, tools and stream, as the caller gave it. The fields of an `extra_body` are among
     them: as OpenAI's own client has it, they join the body. So limits and counts in it are held for like any other.
+    `stream_recovery` is None where the policy decides.
     """
 
     operation: Operation = Operation.CHAT
@@ -42,6 +44,7 @@ class Request:
     tools: Sequence[JsonObject] = ()
     params: Mapping[str, object] = field(default_factory=dict)
     stream: bool = False
+    stream_recovery: StreamRecovery | None = None
     thinking: Thinking | None = None
 
     def __post_init__(self) -> None:

@@ -156,6 +156,7 @@ class PaymasterModel:
                         tools=self.tools,
                         deadline_s=None,
                         max_wait_s=None,
+                        stream_recovery=None,
                         **(self._params | request_params(params)),
                     )
             except PaymasterError as error:

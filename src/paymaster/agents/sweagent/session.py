@@ -147,7 +147,9 @@ class Session:
         token = self._tally.set(tally)
         try:
             with self.client.scope(instance=instance_state.instance, role=self._role.get()):
-                reply = self.client.complete(messages, model=model, tools=tools, deadline_s=None, max_wait_s=None, **params)
+                reply = self.client.complete(
+                    messages, model=model, tools=tools, deadline_s=None, max_wait_s=None, stream_recovery=None, **params
+                )
         except PaymasterError as error:
             instance_state.ending, instance_state.failure = ending_of(error, tally), error
             if isinstance(error, BudgetExceeded):
