@@ -216,6 +216,7 @@ class Outcome:
     text: str
     code: str
     attempts: int
+    requests: int
     billed: int
     billed_nanousd: int
     ledger_nanousd: int
@@ -236,13 +237,13 @@ class Outcome:
         return "; ".join(found)
 
 
-def run(scenario: Scenario, folder: Path, recovery: str = "hold_back", policies: Mapping[str, object] | None = None) -> Outcome:
-    """Ask once for a stream, through a gateway of its own, with this recovery."""
+def run(scenario: Scenario, folder: Path, recovery: str = "hold_back", second: Mapping[str, object] | None = None) -> Outcome:
+    """Ask once for a stream, through a gateway of its own, with this recovery; `second` has keys for the second model."""
     provider, ledger = FakeProvider(scenario), f"sqlite:///{folder}/ledger.sqlite3"
     events: list[Event] = []
     with provider.serving() as base_url:
         registry = folder / "registry.yaml"
-        registry.write_text(json.dumps(registry_of(base_url, {**POLICIES, **(policies or {})})))
+        registry.write_text(json.dumps(registry_of(base_url, second or {})))
         settings = {"run": "r1", "ledger": ledger, "state_dir": str(folder)}
         config = GatewayConfig(read_options=lambda: configure(registry, {**settings, "listeners": [events.append]}), access=AccessPolicy())
         listening = listen("127.0.0.1", 0)
@@ -254,17 +255,19 @@ def run(scenario: Scenario, folder: Path, recovery: str = "hold_back", policies:
         with Client(registry, **settings) as client:
             ledger_nanousd = client.balances("usd/run/r1")["usd/run/r1"].settled
     unknown = sum(each.cost_nanousd for each in events if isinstance(each, AttemptFailed) and each.billed != "exact")
-    return Outcome(status, text, code, attempts, provider.billed.total(), provider.billed_nanousd, ledger_nanousd, unknown, took_s)
+    bill = (provider.requests.total(), provider.billed.total(), provider.billed_nanousd)
+    return Outcome(status, text, code, attempts, *bill, ledger_nanousd, unknown, took_s)
 
 
-def registry_of(base_url: str, policies: Mapping[str, object]) -> dict[str, object]:
+def registry_of(base_url: str, second: Mapping[str, object]) -> dict[str, object]:
     """Both models at the provider."""
     common = {"provider": "openai_compatible", "base_url": base_url, "max_output_tokens": 50, "context_window": 8_000, "timeouts": FAST}
     models = {
         name: {**common, "model_id": name, "usd_per_1m_input": prompt / 1_000, "usd_per_1m_output": output / 1_000}
         for name, (prompt, output) in NANOUSD.items()
     }
-    return {"default": "first", "models": models, "policies": policies}
+    models["second"].update(second)
+    return {"default": "first", "models": models, "policies": POLICIES}
 
 
 def ask(port: int, headers: Mapping[str, str]) -> tuple[int, str, str, int]:

@@ -186,7 +186,8 @@ class Client(_BaseClient[Stream]):
 
         The first chunk raises the same errors as `complete`; later ones raise StreamBroken if the answer is cut off. With
         `stream_recovery="hold_back"` none does: the chunks come all at once, when the answer is whole, and a stream that breaks is tried
-        again and falls back like any failure. None takes the registry's, `"off"` is the default.
+        again and falls back like any failure. With `"continue"` a model that is known to continue an answer writes the rest of its text.
+        None takes the registry's, `"off"` is the default.
         """
         request = self._chat("stream", messages, model, tools, params, streams=True, stream_recovery=stream_recovery)
         return self._remember(Stream(self._whole(iterate(self._serve(request, deadline_s, max_wait_s))), self._calls))

@@ -1,19 +1,30 @@
-"""Which recovery a stream has, how it is named, and whether a model that billed an answer that can't be used is paid again."""
+"""Which recovery a stream has, which answers may be continued and how that is asked for, and when a model is not paid again."""
 
 from __future__ import annotations
 
 import pytest
 
+from call_box import HELLO, model, registry
 from paymaster.errors import RequestInvalid
 from paymaster.registry.models import Policy, StreamRecovery
+from paymaster.registry.prefill import Prefill
 from paymaster.routing.failures import Billed, Failure, FailureKind
-from paymaster.routing.recovery import read_stream_recovery, recovery_of, retries_after
-from paymaster.routing.requests import Request
+from paymaster.routing.recovery import (
+    continued,
+    continues_streams,
+    read_stream_recovery,
+    recovery_of,
+    retries_after,
+    with_prefill,
+)
+from paymaster.routing.requests import Request, Thinking
 
-OFF, HOLD_BACK = StreamRecovery.OFF, StreamRecovery.HOLD_BACK
+OFF, HOLD_BACK, CONTINUE = StreamRecovery
 
 
-@pytest.mark.parametrize(("value", "expected"), [(None, None), ("off", OFF), ("hold_back", HOLD_BACK), (HOLD_BACK, HOLD_BACK)])
+@pytest.mark.parametrize(
+    ("value", "expected"), [(None, None), ("off", OFF), ("hold_back", HOLD_BACK), ("continue", CONTINUE), (HOLD_BACK, HOLD_BACK)]
+)
 def test_a_recovery_is_read(value: object, expected: StreamRecovery | None) -> None:
     assert read_stream_recovery("stream_recovery", value) is expected
 
@@ -21,12 +32,12 @@ def test_a_recovery_is_read(value: object, expected: StreamRecovery | None) -> N
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ("hold-back", "x must be off or hold_back, got 'hold-back' (did you mean hold_back?)"),
-        ("Hold_Back", "x must be off or hold_back, got 'Hold_Back' (did you mean hold_back?)"),
-        ("", "x must be off or hold_back, got '' (known: off, hold_back)"),
-        (True, "x must be off or hold_back, got True (known: off, hold_back)"),
-        (0, "x must be off or hold_back, got 0 (known: off, hold_back)"),
-        (["off"], "x must be off or hold_back, got a list (did you mean off?)"),
+        ("hold-back", "x must be off, hold_back, continue, got 'hold-back' (did you mean hold_back?)"),
+        ("Hold_Back", "x must be off, hold_back, continue, got 'Hold_Back' (did you mean hold_back?)"),
+        ("", "x must be off, hold_back, continue, got '' (known: off, hold_back, continue)"),
+        (True, "x must be off, hold_back, continue, got True (known: off, hold_back, continue)"),
+        (0, "x must be off, hold_back, continue, got 0 (known: off, hold_back, continue)"),
+        (["off"], "x must be off, hold_back, continue, got a list (did you mean off?)"),
     ],
 )
 def test_an_unknown_recovery_is_refused_with_the_nearest(value: object, message: str) -> None:
@@ -65,3 +76,54 @@ def test_an_answer_that_was_billed_for_nothing_is_not_bought_again_while_another
     kind: FailureKind, billed: Billed, costly: bool, has_fallback: bool, expected: int
 ) -> None:
     assert retries_after(Failure(kind, billed, "empty"), 2, costly=costly, has_fallback=has_fallback) == expected
+
+
+@pytest.mark.parametrize(
+    ("params", "expected"),
+    [
+        ({}, True),
+        ({"n": 1, "response_format": {"type": "text"}, "temperature": 0}, True),
+        ({"n": 2}, False),
+        ({"best_of": 2}, False),
+        ({"response_format": {"type": "json_schema"}}, False),
+        ({"response_format": "text"}, False),
+        ({"structured_outputs": {}}, False),
+    ],
+)
+def test_one_text_of_no_given_form_is_continued(params: dict[str, object], expected: bool) -> None:
+    chain = registry(model("a"), model("b", prefill=Prefill.PLAIN), stream_recovery=CONTINUE)
+    assert continues_streams(Request(stream=True, params=params), chain) is expected
+
+
+def test_a_stream_is_continued_if_a_model_is_known_to_and_the_policy_says_so() -> None:
+    request, knows, thinks = Request(stream=True), model("a", prefill=Prefill.PLAIN), Thinking({}, "low")
+    assert continues_streams(request, registry(knows, stream_recovery=CONTINUE))
+    assert not continues_streams(request, registry(model("a"), stream_recovery=CONTINUE))
+    assert not continues_streams(request, registry(knows, stream_recovery=HOLD_BACK))
+    assert not continues_streams(Request(), registry(knows, stream_recovery=CONTINUE))
+    assert not continues_streams(Request(stream=True, thinking=thinks), registry(knows, stream_recovery=CONTINUE))
+
+
+def test_the_rest_is_asked_for_with_the_answer_so_far() -> None:
+    request = Request(messages=HELLO, params={"max_tokens": 10, "temperature": 0}, stream=True)
+    rest = continued(request, "x" * 20)
+    assert rest.messages == (*HELLO, {"role": "assistant", "content": "x" * 20})
+    assert (rest.params, rest.continues) == ({"max_tokens": 5, "temperature": 0}, True)
+    assert continued(request, "x" * 99).params["max_tokens"] == 1
+    assert continued(Request(messages=HELLO, params={"max_tokens": None}), "x").params == {"max_tokens": None}
+
+
+@pytest.mark.parametrize(
+    ("form", "last", "more"),
+    [
+        (Prefill.PLAIN, {}, {}),
+        (None, {}, {}),
+        (Prefill.PREFIX, {"prefix": True}, {}),
+        (Prefill.PARTIAL, {"partial": True}, {}),
+        (Prefill.CONTINUE_FINAL_MESSAGE, {}, {"continue_final_message": True, "add_generation_prompt": False}),
+    ],
+)
+def test_each_endpoint_is_asked_in_its_own_form(form: Prefill | None, last: dict[str, object], more: dict[str, object]) -> None:
+    begun = {"role": "assistant", "content": "One"}
+    sent = with_prefill({"model": "m", "messages": [*HELLO, begun]}, form)
+    assert sent == {"model": "m", "messages": [*HELLO, {**begun, **last}], **more}

@@ -26,7 +26,7 @@ from paymaster.routing.interruptions import describe_charge, estimate, was_inter
 from paymaster.routing.passes import price_of_pass
 from paymaster.routing.planning import Candidate
 from paymaster.routing.prompts import count_bytes
-from paymaster.routing.recovery import recovery_of
+from paymaster.routing.recovery import recovery_of, with_prefill
 from paymaster.routing.request_work import bounded_tools, may_read_more
 from paymaster.routing.requests import Request
 from paymaster.routing.settling import (
@@ -60,7 +60,7 @@ TOO_LARGE = Failure(FailureKind.UNUSABLE_ANSWER, Billed.MAYBE, f"the answer is l
 class Attempt:
     """An admitted attempt: drive `send`, or `chunks` for a stream; then `outcome` is the provider's reply or the failure, and `record` says
     what was charged. `booked` is False where the ledger has not taken the settlement, and with it no pause. `opened_ms` is for how
-    long the attempt opened the circuit of its model, 0 if it did not.
+    long the attempt opened the circuit of its model, 0 if it did not. `broken` is set if a stream ended after a part of it was passed on.
     """
 
     def __init__(
@@ -77,6 +77,7 @@ class Attempt:
         self._stopped_by: BaseException | None = None
         self._call: ProviderCall | None = None
         self.outcome: ProviderReply | Failure = UNSENT
+        self.broken: StreamBroken | None = None
         self.record: AttemptRecord | None = None
         self.booked = True
         self.opened_ms = 0
@@ -106,7 +107,7 @@ class Attempt:
     async def chunks(self) -> AsyncGenerator[ProviderChunk]:
         """Ask for chunks, and pass them on from the first that says something, or once the answer is whole: see `Delivery`.
 
-        Raises StreamBroken where the answer is cut after something was passed on.
+        If the answer is cut after something was passed on, `broken` is the error of that.
         """
         delivery = self._delivery()
         self._sent_ms = self._runtime.now_ms()
@@ -146,7 +147,7 @@ class Attempt:
         elif delivery.begun:
             msg = f"{self._planned.candidate.model.name}: the answer was cut after it had begun: {self.outcome.message}"
             charge = f"{describe_charge(self.record)} " if self.record is not None else ""
-            raise StreamBroken(msg, advice=f"{charge}Ask again for a whole answer.")
+            self.broken = StreamBroken(msg, advice=f"{charge}Ask again for a whole answer.")
 
     def _delivery(self) -> Delivery:
         holds_back = recovery_of(self._request, self._policy) is StreamRecovery.HOLD_BACK
@@ -327,4 +328,4 @@ def _payload(candidate: Candidate, request: Request) -> JsonObject:
         payload = dict(fit_thinking(payload, candidate.output_tokens))
     if candidate.limit_sent:
         payload[model.output_limit_param] = candidate.output_tokens
-    return payload
+    return with_prefill(payload, model.prefill) if request.continues else payload

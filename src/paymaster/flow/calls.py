@@ -9,7 +9,7 @@ It is written once, as an asynchronous generator over the ports. An async caller
 ports that never suspend. It yields the chunks of a streamed answer and, last, the `Reply`.
 """
 
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -21,14 +21,14 @@ from paymaster.errors import BudgetExceeded, LimitReached, PaymasterError, Reque
 from paymaster.flow.admission import AdmittedAttempt, CallAdmission, Patience
 from paymaster.flow.attempt import Attempt
 from paymaster.flow.call_events import CallEvents
+from paymaster.flow.continuation import Continuation
+from paymaster.flow.ended_reports import ended_of
 from paymaster.flow.failing_models import FailingModels, Tries
 from paymaster.flow.ports import ProviderChunk, ProviderReply, World
 from paymaster.flow.replies import Reply
 from paymaster.operations import Operation
 from paymaster.routing.budgets import BudgetsLeft
 from paymaster.routing.call_errors import describe_failure, no_model_error
-from paymaster.routing.charges import charges
-from paymaster.routing.ended_holders import blocking, describe_ended
 from paymaster.routing.failures import (
     Failure,
     FailureKind,
@@ -46,7 +46,7 @@ from paymaster.routing.marks import mark_of
 from paymaster.routing.on_refusal import Deferred
 from paymaster.routing.output_limits import Lowering
 from paymaster.routing.planning import Candidate, SkipCause, Skipped, assess, assess_again, with_output_limit
-from paymaster.routing.recovery import retries_after
+from paymaster.routing.recovery import NOT_CONTINUED, continues, continues_streams, retries_after
 from paymaster.routing.requests import Request
 from paymaster.routing.resizing import named_prompt_tokens, outgrown_by, refused_size, resized
 from paymaster.routing.settling import PlannedAttempt, costs
@@ -70,19 +70,19 @@ async def serve(
     outages and backoff. Of it and the policy's own the smaller counts. `max_outage_ms` is how long after its beginning it still waits for
     models that fail, unless the policy says that itself.
 
-    Raises, when it is iterated, RequestInvalid, NoModelFits, KeyMissing, BudgetExceeded, NoModelAvailable, RequestRefused, StreamBroken,
+    Raises, when it is iterated, RequestInvalid, NoModelFits, KeyMissing, BudgetExceeded, NoModelAvailable, RequestRefused,
     DeadlineExceeded, LedgerUnavailable.
     """
     call = _Call(world, request, scope, Patience(world, deadline_ms, max_wait_ms, max_outage_ms))
     try:
         for turn in call.turns():
             while (admitted := await call.admit(turn)) is not None:
-                attempt = Attempt(world, call.events, request, admitted, call.tries(turn).made, call.patience.deadline_at_ms)
+                attempt = Attempt(world, call.events, call.request, admitted, call.tries(turn).made, call.patience.deadline_at_ms)
                 try:
                     if request.stream:
                         async with aclosing(attempt.chunks()) as chunks:
                             async for chunk in chunks:
-                                yield chunk
+                                yield call.continuation.delivered(chunk)
                     else:
                         await attempt.send()
                 finally:
@@ -90,11 +90,16 @@ async def serve(
                 if isinstance(attempt.outcome, ProviderReply):
                     yield call.reply(attempt.outcome, turn.candidate.model.name, attempt.left)
                     return
+                if attempt.broken is not None:
+                    call.request = call.continuation.request_after(attempt.broken)
                 if not await call.tries_again(attempt, attempt.outcome, turn):
                     break
         raise await call.error()
     except PaymasterError as error:
-        call.events.gave_up(error, call.records)
+        broken = call.continuation.broken or error
+        call.events.gave_up(broken, call.records)
+        if broken is not error:  # a part of the answer was delivered, so that no other error is right
+            raise broken from error
         raise
 
 
@@ -102,7 +107,7 @@ class _Call:
     """One call under way: what it has tried, and what has refused it so far."""
 
     def __init__(self, world: World, request: Request, scope: Scope, patience: Patience) -> None:
-        self._world, self._request, self._scope = world, request, scope
+        self._world, self.request, self._scope = world, request, scope
         self._policy, self._runtime = world.registry.policy, world.runtime
         self._id = world.runtime.new_id()
         self.events = CallEvents(world.emit, world.runtime.now_ms, self._id, scope)
@@ -121,6 +126,7 @@ class _Call:
         self._considered: dict[str, Candidate] = {}
         self._went_over_budget = False
         self.records = list[AttemptRecord]()
+        self.continuation = Continuation(request, possible=continues_streams(request, world.registry))
 
     def turns(self) -> Iterator[Turn]:
         """Which candidate is tried, in order, and how long it is waited for.
@@ -131,7 +137,7 @@ class _Call:
         world = self._world
         started_ms = self.patience.started_ms
         assessed = assess(
-            self._request, world.registry, self._scope, started_ms, world.counter, world.missing_keys, world.levels, self._longest_ms
+            self.request, world.registry, self._scope, started_ms, world.counter, world.missing_keys, world.levels, self._longest_ms
         )
         for order, (after, candidate) in enumerate(assessed):
             if isinstance(candidate, Skipped):
@@ -162,6 +168,9 @@ class _Call:
     async def admit(self, turn: Turn) -> AdmittedAttempt | None:
         """A hold for another attempt at the candidate; None if it is skipped, or awaited until the others have been tried."""
         name = turn.candidate.model.name
+        if self.request.continues and isinstance(assessed := self._assess_again(turn.candidate), Skipped):
+            self._skip(turn, assessed)
+            return None
         candidate = self._resized.get(name) or self._recounted.get(name, turn.candidate)
         if (left_ms := turn.not_before_ms - self._runtime.now_ms()) > 0:
             await self._back_off(left_ms, name)
@@ -258,9 +267,9 @@ class _Call:
 
     def reply(self, outcome: ProviderReply, model: str, left: BudgetsLeft) -> Reply:
         """The answer, with what the whole call cost and what it leaves."""
-        body = outcome.body
-        if self._request.operation is Operation.EMBEDDINGS:
-            body = written_as(body, self._request.params.get("encoding_format") or FLOAT)
+        body = self.continuation.whole(outcome.body)
+        if self.request.operation is Operation.EMBEDDINGS:
+            body = written_as(body, self.request.params.get("encoding_format") or FLOAT)
         return Reply(
             body=body,
             model=model,
@@ -278,23 +287,13 @@ class _Call:
     async def error(self) -> PaymasterError:
         """Why nobody answered."""
         skipped = [*self._admission.skipped, *map(self._failing.given_up, sorted(self._awaited.values(), key=lambda each: each.order))]
-        error = no_model_error(self._request, skipped, self._admission.budget_refusals, self.records)
-        if isinstance(error, BudgetExceeded | LimitReached) and (ended := await self._ended_holders()):
-            error = no_model_error(self._request, skipped, self._admission.budget_refusals, self.records, ended)
+        error = no_model_error(self.request, skipped, self._admission.budget_refusals, self.records)
+        if isinstance(error, BudgetExceeded | LimitReached):
+            ended = await ended_of(self._considered.values(), self._world.books, self._runtime.now_ms())
+            error = no_model_error(self.request, skipped, self._admission.budget_refusals, self.records, ended) if ended else error
         if isinstance(error, BudgetExceeded):
             self.events.stopped(error)
         return error
-
-    async def _ended_holders(self) -> Sequence[str]:
-        """What processes that ended hold on the accounts of this call, in words; nothing if the ledger can't be asked."""
-        now_ms = self._runtime.now_ms()
-        try:
-            holders = await self._world.books.ended_holders(now_ms)
-        except PaymasterError:
-            return ()
-        charged = (charges(candidate, enforce_money=True, as_probe=True) for candidate in self._considered.values())
-        accounts = {charge.account for each in charged for _, charge in each}
-        return describe_ended(blocking(holders, accounts.__contains__), now_ms)
 
     def _skip(self, turn: Turn, skipped: Skipped) -> None:
         """Go on without the candidate."""
@@ -365,13 +364,15 @@ class _Call:
     def _assess_again(self, candidate: Candidate) -> Candidate | Skipped:
         """The candidate with its prompt counted at the level that is known by now."""
         world, longest_ms = self._world, self._longest_ms
-        again = assess_again(candidate, self._request, world.registry, self._scope, world.counter, world.levels, longest_ms)
+        again = assess_again(candidate, self.request, world.registry, self._scope, world.counter, world.levels, longest_ms)
         if isinstance(again, Candidate):
             name = candidate.model.name
             if (smaller := self._resized.get(name)) is not None:  # what its provider takes stays known
                 again = with_output_limit(again, min(smaller.output_tokens, again.output_tokens), Lowering.PROVIDER)
                 self._resized[name] = again
             self._recounted[name] = again
+            if self.request.continues and not continues(again):
+                return Skipped(name, SkipCause.CAPABILITY, NOT_CONTINUED)
         return again
 
     def _next_attempt(self, candidate: Candidate, *, has_fallback: bool) -> PlannedAttempt:
@@ -383,8 +384,8 @@ class _Call:
             candidate=candidate,
             kinds=(),
             hold=Hold(self._runtime.new_id(), (), 0),
-            operation=self._request.operation,
-            streamed=self._request.stream,
+            operation=self.request.operation,
+            streamed=self.request.stream,
             fallback_from=self._previous if self._previous != candidate.model.name else None,
             has_fallback=has_fallback,
             after_pause=self._failing.is_throttled(candidate.model.name),

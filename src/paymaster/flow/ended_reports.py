@@ -1,11 +1,13 @@
 """What processes that ended hold, for the reports of waits: read seldom, for all calls of a process; decides nothing about a call."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from paymaster.accounting.accounts import EndedHolder, Refused
 from paymaster.errors import PaymasterError
+from paymaster.routing.charges import charges
 from paymaster.routing.ended_holders import blocking, describe_ended
+from paymaster.routing.planning import Candidate
 
 if TYPE_CHECKING:
     from paymaster.flow.ports import Books
@@ -33,3 +35,13 @@ class EndedReports:
             except PaymasterError:
                 self._holders = ()
         return describe_ended(blocking(self._holders, held.__contains__), now_ms)
+
+
+async def ended_of(candidates: Iterable[Candidate], books: "Books", now_ms: int) -> Sequence[str]:
+    """What processes that ended hold on the accounts of these candidates, in words; nothing if the ledger can't be asked."""
+    try:
+        holders = await books.ended_holders(now_ms)
+    except PaymasterError:
+        return ()
+    accounts = {charge.account for each in candidates for _, charge in charges(each, enforce_money=True, as_probe=True)}
+    return describe_ended(blocking(holders, accounts.__contains__), now_ms)

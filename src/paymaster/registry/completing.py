@@ -22,6 +22,7 @@ from paymaster.registry.models import LOCAL_FIRST_TOKEN_MS, Limits, Model, Price
 from paymaster.registry.named_variables import named_variables
 from paymaster.registry.overrides import Overrides
 from paymaster.registry.policies import DEFAULT, budgets_of, complete_policy, milliseconds, override_policy
+from paymaster.registry.prefill import prefill_of
 from paymaster.registry.pricing import published_prices, with_stated_terms, written_prices
 from paymaster.registry.providers import Connection, connection, provider, region_facts
 from paymaster.registry.schema import ModelSection, PricesSection
@@ -183,6 +184,7 @@ def _complete_model(draft: _Draft, names: Mapping[str, str], sources: Sources) -
         effort=speaks.effort,
         readable_extras=speaks.readable_extras,
         bill_path=speaks.bill_path,
+        prefill=prefill_of(facts.id, model_id, speaks.base_url, stated=section.prefill),
         # A free server on this machine under a router's name is no router, and may refuse a field that it doesn't know.
         takes_max_price=speaks.takes_max_price and not (speaks.by_address and price is not None and price.is_free),
         server_tools=_server_tools(section),

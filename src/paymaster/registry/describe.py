@@ -17,6 +17,7 @@ _TIMEOUTS = ("connect", "first_token", "between_chunks", "total")
 _RECOVERIES: Mapping[StreamRecovery, str] = {
     StreamRecovery.OFF: "off: a stream that breaks ends with an error",
     StreamRecovery.HOLD_BACK: "hold_back: a stream is delivered once it is whole",
+    StreamRecovery.CONTINUE: "continue: another model writes the rest of a stream that breaks, if it is known to",
 }
 
 

@@ -11,6 +11,7 @@ from paymaster.accounting.prices.price import Price
 from paymaster.accounting.tokens.counter import Tokenizer
 from paymaster.registry.disconnects import StopsOnDisconnect
 from paymaster.registry.model_prices import ModelPrices, PriceSource
+from paymaster.registry.prefill import Prefill
 
 
 class Effort(StrEnum):
@@ -89,12 +90,12 @@ class Model:
     `output_limit_param` its name for the output limit, `unsupported_params` the request parameters it rejects, `effort` when it takes a
     reasoning effort, `readable_extras` the message fields it reads beyond OpenAI's (`cache_control`, `thinking_blocks`,
     `reasoning_content`). `stops`: the endpoint stops when the connection of a stream closes; None if that is not known. `bill_path` is
-    where the endpoint states later what it billed for an answer. `price` is the price when the registry was loaded, `prices` has it for
-    any moment, in `region` (None: unknown, or without meaning for the price). `is_deployment`: its name is the user's own, and says
-    nothing about the model behind it. `takes_max_price`: it is a router that chooses no host above the request's `provider.max_price`.
-    `server_tools` are the tools that the provider runs, `at_list_price` the tiers of service, betas and fields that cost no more than the
-    price. `script` is a scripted model's file of answers. `origins` has the origin
-    of each value.
+    where the endpoint states later what it billed for an answer. `prefill` is how it continues an answer; None: it is not known to.
+    `price` is the price when the registry was loaded, `prices` has it for any moment, in `region` (None: unknown, or without meaning for
+    the price). `is_deployment`: its name is the user's own, and says nothing about the model behind it. `takes_max_price`: it is a router
+    that chooses no host above the request's `provider.max_price`. `server_tools` are the tools that the provider runs, `at_list_price`
+    the tiers of service, betas and fields that cost no more than the price. `script` is a scripted model's file of answers. `origins` has
+    the origin of each value.
     """
 
     name: str
@@ -131,6 +132,7 @@ class Model:
     readable_extras: frozenset[str] = frozenset()
     stops: StopsOnDisconnect | None = None
     bill_path: str | None = None
+    prefill: Prefill | None = None
     takes_max_price: bool = False
     server_tools: Mapping[str, ServerTool] = field(default_factory=dict)
     at_list_price: frozenset[str] = frozenset()
@@ -158,10 +160,12 @@ class StreamRecovery(StrEnum):
     """What happens to a streamed answer that breaks after its first content.
 
     `OFF`: it ends with an error. `HOLD_BACK`: nothing of it is delivered before it is whole, so that it fails like a whole answer.
+    `CONTINUE`: a model that is known to continue an answer is sent what was delivered, and writes the rest.
     """
 
     OFF = "off"
     HOLD_BACK = "hold_back"
+    CONTINUE = "continue"
 
 
 DEFAULT_RETRIES = 2

@@ -20,6 +20,7 @@ from paymaster.registry.values import (
     KeyReferences,
     Names,
     Params,
+    PrefillStated,
     Rate,
     Seconds,
     Share,
@@ -177,6 +178,15 @@ class ModelSection(PriceSection):
         description="For that estimate: no answer comes faster. Default 1000; state more for an endpoint that is faster.",
         examples=[3_000],
     )
+    prefill: PrefillStated | None = Field(
+        None,
+        description=(
+            "Whether the model continues an answer that a request has begun, for `stream_recovery: continue`, and how it is asked to: "
+            "`plain` (it does by itself), `prefix` or `partial` (a field of the message), `continue_final_message` (a field of the "
+            "request); true: as is known of the provider, else `plain`. Default: what is known of the provider and model."
+        ),
+        examples=[True, "prefix"],
+    )
     fallbacks: Names | None = Field(
         None,
         description="The fallbacks when this model was requested and can't serve, instead of the policy's chain. Empty: none.",
@@ -268,12 +278,13 @@ class PolicySection(BaseSection):
     fall_back_on_content_policy: Switch | None = Field(
         None, description="Whether to try the next model after a refusal by a provider's content policy. Default false: raise the error."
     )
-    stream_recovery: Literal["off", "hold_back"] | None = Field(
+    stream_recovery: Literal["off", "hold_back", "continue"] | None = Field(
         None,
         description=(
             "What happens to a streamed answer that is cut, stalls or can't be read after its first content. `off` (the default): it ends "
             "with an error. `hold_back`: nothing of it is delivered before it is whole, so that it is tried again and falls back like any "
-            "other failure; the text then comes all at once. A call may set it for itself."
+            "other failure; the text then comes all at once. `continue`: if only text was delivered, a model that is known to continue an "
+            "answer writes the rest of it. A call may set it for itself."
         ),
         examples=["hold_back"],
     )

@@ -16,6 +16,7 @@ from pydantic_core import PydanticCustomError
 
 from paymaster.accounting.bounds import COUNT_FIELDS, LARGEST_BUDGET_USD, LARGEST_LIMIT, LARGEST_RATE, LARGEST_TOTAL, MOST_SECONDS
 from paymaster.accounting.prices.rates import in_utc
+from paymaster.registry.prefill import Prefill
 from paymaster.registry.secrets import REFERENCE, SECRET_HEADERS, VARIABLE_NAME, looks_like_a_secret, names_a_secret, shown
 
 MOST_DECIMALS = 18
@@ -84,6 +85,14 @@ def _switch(value: object) -> bool:
     if text in {"false", "no", "off", "0"}:
         return False
     refuse(f"must be true or false, got {shown(value)}")
+
+
+def _prefill_stated(value: object) -> bool | str:
+    if isinstance(value, str) and value in set(Prefill):
+        return value
+    if not isinstance(value, bool):
+        refuse(f"must be true, false, {', '.join(Prefill)}, got {shown(value)}")
+    return value
 
 
 def read_text(value: object) -> str:
@@ -244,6 +253,11 @@ CountOrAuto: TypeAlias = Annotated[
     int | Literal["auto"],
     BeforeValidator(_count_or_auto),
     WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, {"const": "auto"}]}),
+]
+PrefillStated: TypeAlias = Annotated[
+    bool | str,
+    BeforeValidator(_prefill_stated),
+    WithJsonSchema({"anyOf": [{"type": "boolean"}, {"enum": [*Prefill]}]}),
 ]
 CountFromZero: TypeAlias = Annotated[int, BeforeValidator(_whole(0, 1_000, "a whole number, 0 or more")), _number_schema("integer", 0)]
 Switch: TypeAlias = Annotated[bool, BeforeValidator(_switch), WithJsonSchema({"type": "boolean"})]

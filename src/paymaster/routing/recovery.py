@@ -1,10 +1,17 @@
-"""How a broken answer is recovered: the recovery of a stream, and whether the same model is paid again; knows no stream and no chunk."""
+"""How a broken answer is recovered: by which rule, by which model, and with what request; knows no stream and no chunk."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import cast
 
 from paymaster.accounting.bounds import shown
 from paymaster.errors import RequestInvalid, near
-from paymaster.registry.models import Policy, StreamRecovery
+from paymaster.jsontypes import JsonObject
+from paymaster.registry.models import Policy, Registry, StreamRecovery
+from paymaster.registry.prefill import Prefill
 from paymaster.routing.failures import Billed, Failure, FailureKind
-from paymaster.routing.requests import Request
+from paymaster.routing.planning import Candidate
+from paymaster.routing.requests import OUTPUT_LIMIT_NAMES, Request, written_choices
 
 
 def read_stream_recovery(name: str, value: object) -> StreamRecovery | None:
@@ -13,7 +20,7 @@ def read_stream_recovery(name: str, value: object) -> StreamRecovery | None:
         return None
     known = {each.value: each for each in StreamRecovery}
     if not isinstance(value, str) or value not in known:
-        raise RequestInvalid(f"{name} must be {' or '.join(known)}, got {shown(value)} ({near(str(value), known)})")
+        raise RequestInvalid(f"{name} must be {', '.join(known)}, got {shown(value)} ({near(str(value), known)})")
     return known[value]
 
 
@@ -32,3 +39,45 @@ def retries_after(failure: Failure, retries: int, *, costly: bool, has_fallback:
     """
     paid_for_nothing = costly and failure.billed is Billed.YES and failure.kind is FailureKind.UNUSABLE_ANSWER
     return 0 if paid_for_nothing and has_fallback else retries
+
+
+_FORMS = frozenset({"guided_choice", "guided_grammar", "guided_json", "guided_regex", "structured_outputs"})
+_THINKS = frozenset({"reasoning", "reasoning_effort", "thinking"})
+_CHARS_PER_TOKEN = 4
+
+
+NOT_CONTINUED = "it is not known to continue an answer that has begun"
+"""Why a model is skipped while an answer is continued."""
+
+
+def continues_streams(request: Request, registry: Registry) -> bool:
+    """Whether the answer may be continued: by some model, and as one text of no given form, which a grammar would begin anew."""
+    if recovery_of(request, registry.policy) is not StreamRecovery.CONTINUE or request.thinking is not None:
+        return False
+    form = request.params.get("response_format")
+    is_text = form is None or (isinstance(form, Mapping) and form.get("type") == "text")
+    is_one = written_choices(request.params) == 1 and _FORMS.isdisjoint(request.params)
+    return is_text and is_one and any(model.prefill is not None for model in registry.models.values())
+
+
+def continues(candidate: Candidate) -> bool:
+    """Whether the model is known to continue an answer, as it would be asked: one that thinks would think first, or refuse."""
+    return candidate.model.prefill is not None and _THINKS.isdisjoint(candidate.translation.params)
+
+
+def continued(request: Request, text: str) -> Request:
+    """The request with the answer so far as its last message. An output limit is lowered by about as much as has come."""
+    written = len(text) // _CHARS_PER_TOKEN
+    limits = {name: max(1, limit - written) for name in OUTPUT_LIMIT_NAMES if isinstance(limit := request.params.get(name), int)}
+    messages = (*request.messages, {"role": "assistant", "content": text})
+    return replace(request, messages=messages, params={**request.params, **limits}, continues=True)
+
+
+def with_prefill(payload: JsonObject, form: Prefill | None) -> JsonObject:
+    """What is sent, with the last message marked as one to continue, in the endpoint's form."""
+    if form is Prefill.CONTINUE_FINAL_MESSAGE:
+        return {**payload, "continue_final_message": True, "add_generation_prompt": False}
+    if form is Prefill.PREFIX or form is Prefill.PARTIAL:
+        *before, last = cast("Sequence[JsonObject]", payload["messages"])
+        return {**payload, "messages": [*before, {**last, form.value: True}]}
+    return payload

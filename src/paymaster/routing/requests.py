@@ -34,7 +34,7 @@ class Request:
 
     `params` is everything but model, messages, inputs, tools and stream, as the caller gave it. The fields of an `extra_body` are among
     them: as OpenAI's own client has it, they join the body. So limits and counts in it are held for like any other.
-    `stream_recovery` is None where the policy decides.
+    `stream_recovery` is None where the policy decides. `continues`: the last message is the beginning of the answer that is asked for.
     """
 
     operation: Operation = Operation.CHAT
@@ -45,6 +45,7 @@ class Request:
     params: Mapping[str, object] = field(default_factory=dict)
     stream: bool = False
     stream_recovery: StreamRecovery | None = None
+    continues: bool = False
     thinking: Thinking | None = None
 
     def __post_init__(self) -> None:
