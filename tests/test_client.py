@@ -174,7 +174,7 @@ def test_a_stream_that_is_held_back_falls_back(server: ScriptedServer, tmp_path:
         assert [record.model for record in stream.reply.attempts] == ["cut", "good"]
         with pytest.raises(StreamBroken):
             list(client.stream(HELLO, model="cut", stream_recovery="off"))
-        with pytest.raises(RequestInvalid, match="stream_recovery must be off or hold_back, got 'whole'"):
+        with pytest.raises(RequestInvalid, match="stream_recovery must be off, hold_back or continue, got 'whole'"):
             client.stream(HELLO, stream_recovery="whole")
         assert client.complete(HELLO, model="good", stream_recovery="hold_back").text == "one two three four"
 

@@ -32,12 +32,12 @@ def test_a_recovery_is_read(value: object, expected: StreamRecovery | None) -> N
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ("hold-back", "x must be off, hold_back, continue, got 'hold-back' (did you mean hold_back?)"),
-        ("Hold_Back", "x must be off, hold_back, continue, got 'Hold_Back' (did you mean hold_back?)"),
-        ("", "x must be off, hold_back, continue, got '' (known: off, hold_back, continue)"),
-        (True, "x must be off, hold_back, continue, got True (known: off, hold_back, continue)"),
-        (0, "x must be off, hold_back, continue, got 0 (known: off, hold_back, continue)"),
-        (["off"], "x must be off, hold_back, continue, got a list (did you mean off?)"),
+        ("hold-back", "x must be off, hold_back or continue, got 'hold-back' (did you mean hold_back?)"),
+        ("Hold_Back", "x must be off, hold_back or continue, got 'Hold_Back' (did you mean hold_back?)"),
+        ("", "x must be off, hold_back or continue, got '' (known: off, hold_back, continue)"),
+        (True, "x must be off, hold_back or continue, got True (known: off, hold_back, continue)"),
+        (0, "x must be off, hold_back or continue, got 0 (known: off, hold_back, continue)"),
+        (["off"], "x must be off, hold_back or continue, got a list (did you mean off?)"),
     ],
 )
 def test_an_unknown_recovery_is_refused_with_the_nearest(value: object, message: str) -> None:

@@ -20,7 +20,7 @@ def read_stream_recovery(name: str, value: object) -> StreamRecovery | None:
         return None
     known = {each.value: each for each in StreamRecovery}
     if not isinstance(value, str) or value not in known:
-        raise RequestInvalid(f"{name} must be {', '.join(known)}, got {shown(value)} ({near(str(value), known)})")
+        raise RequestInvalid(f"{name} must be off, hold_back or continue, got {shown(value)} ({near(str(value), known)})")
     return known[value]
 
 
