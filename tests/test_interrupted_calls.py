@@ -23,7 +23,13 @@ if TYPE_CHECKING:
 
     from paymaster.registry.models import Registry
 
-HI = {"id": "gen-1", "provider": "OpenAI", "choices": [{"index": 0, "delta": {"content": "hi"}}]}
+HI = {
+    "id": "gen-1",
+    "object": "chat.completion.chunk",
+    "created": 1,
+    "provider": "OpenAI",
+    "choices": [{"index": 0, "delta": {"content": "hi"}}],
+}
 BILLED_NANOUSD = 300_000
 
 

@@ -186,6 +186,48 @@ def test_a_stream_without_a_finish_reason_is_not_complete(lite, lite_call, raw, 
     assert failure.delivered_chars == 3
 
 
+@pytest.mark.parametrize(
+    ("word", "ending"),
+    [("max_tokens", "length"), ("model_length", "length"), ("eos_token", "stop"), ("unheard-of", "stop"), ("abort", None), ("error", None)],
+)
+def test_an_ending_is_the_provider_s_and_not_litellm_s(lite, lite_call, raw, wire, word, ending):
+    head = {"id": "a", "created": 1, "model": "m"}
+    usage = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
+
+    def answer(kind: str, inner: str, ending: str | None, **top: object) -> bytes:
+        choice = {"index": 0, inner: {"role": "assistant", "content": "Hel"}, "finish_reason": ending}
+        return json.dumps({**head, "object": kind, "choices": [choice], **top}).encode()
+
+    whole = lite.send(lite_call(raw(wire.whole(answer("chat.completion", "message", word, usage=usage))).base_url))
+    chunks = [answer("chat.completion.chunk", "delta", None), answer("chat.completion.chunk", "delta", word, usage=usage), b"[DONE]"]
+    _, streamed = lite.stream(lite_call(raw(wire.events(*(b"data: " + chunk + b"\n\n" for chunk in chunks))).base_url))
+    for outcome in (whole, streamed):
+        if ending is None:
+            assert isinstance(outcome, Failure), outcome
+            assert outcome.kind is FailureKind.SERVER_ERROR
+        else:
+            assert isinstance(outcome, ProviderReply), outcome
+            assert outcome.finish_reason == ending
+
+
+def test_the_pieces_of_calls_are_openai_s(lite, lite_call, raw, wire):
+    def event(**delta: object) -> bytes:
+        choice = {"index": 0, "delta": delta, "finish_reason": None if delta else "tool_calls"}
+        return (
+            b"data: "
+            + json.dumps({"id": "a", "created": 1, "model": "m", "object": "chat.completion.chunk", "choices": [choice]}).encode()
+            + b"\n\n"
+        )
+
+    calls = [{"index": 0, "id": "", "type": "function", "function": {"name": name, "arguments": '{"p":1}'}} for name in ("read", "write")]
+    sent = wire.events(*(event(tool_calls=[call]) for call in calls), event(), b"data: [DONE]\n\n")
+    _, reply = lite.stream(lite_call(raw(sent).base_url))
+    assert isinstance(reply, ProviderReply), reply
+    made = reply.body["choices"][0]["message"]["tool_calls"]
+    assert [(call["function"]["name"], call["function"]["arguments"]) for call in made] == [("read", '{"p":1}'), ("write", '{"p":1}')]
+    assert len({call["id"] for call in made}) == 2
+
+
 def test_a_refused_connection_costs_nothing(lite, lite_call):
     failure = lite.send(lite_call("http://127.0.0.1:9/v1"))
     assert (failure.kind, failure.billed) == (FailureKind.CONNECTION_REFUSED, Billed.NO)

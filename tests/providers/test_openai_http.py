@@ -20,6 +20,7 @@ CANARY = "sk-canary-Zq81xKpW93hfTT02mvLd"
 ANSWER = {
     "id": "a",
     "object": "chat.completion",
+    "created": 1,
     "model": "m-2026",
     "choices": [{"index": 0, "message": {"role": "assistant", "content": "Yes."}, "finish_reason": "stop"}],
     "usage": {"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 9},
@@ -29,6 +30,10 @@ FIRST = b'data: {"id":"a","choices":[{"index":0,"delta":{"role":"assistant","con
 SECOND = b'data: {"id":"a","choices":[{"index":0,"delta":{"content":"lo"}}]}\n\n'
 FINISH = b'data: {"id":"a","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
 USAGE = b'data: {"id":"a","choices":[],"usage":{"prompt_tokens":7,"completion_tokens":2,"total_tokens":9}}\n\n'
+OPEN_CALL = (
+    b'data: {"id":"a","choices":[{"index":0,"delta":{"tool_calls":'
+    b'[{"index":0,"id":"1","type":"function","function":{"name":"f","arguments":"{\\""}}]}}]}\n\n'
+)
 DONE = b"data: [DONE]\n\n"
 
 
@@ -359,7 +364,7 @@ def test_a_stream_is_read_in_every_form_of_the_format(caller, make_call, raw, wi
         ([], FailureKind.UNUSABLE_ANSWER, 0),
         ([DONE], FailureKind.UNUSABLE_ANSWER, 0),
         ([FIRST, SECOND], FailureKind.CONNECTION_LOST, 5),
-        ([FIRST, DONE], FailureKind.CONNECTION_LOST, 3),
+        ([FIRST, OPEN_CALL, DONE], FailureKind.CONNECTION_LOST, 5),
         ([FIRST, b'data: {"id":"a","cho\n\n', FINISH, DONE], FailureKind.UNUSABLE_ANSWER, 3),
         ([FIRST, b"data: 7\n\n"], FailureKind.UNUSABLE_ANSWER, 3),
         ([FIRST, b'data: {"error":{"code":502,"message":"Provider disconnected"}}\n\n', DONE], FailureKind.SERVER_ERROR, 3),
@@ -437,9 +442,10 @@ def test_usage_of_a_whole_stream_counts_only_if_no_output_came_after_it(caller, 
 
 def test_an_endpoint_that_cannot_stream_is_read_whole(caller, make_call, raw, wire):
     call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
-    answer = {**ANSWER, "choices": [{"index": 0, "message": {"content": "Yes.", "tool_calls": [call]}, "finish_reason": "tool_calls"}]}
+    answer = {**ANSWER, "choices": [{"index": 0, "message": {"role": "assistant", "content": "Yes.", "tool_calls": [call]}}]}
+    answer["choices"][0]["finish_reason"] = "tool_calls"
     chunks, reply = caller.stream(make_call(raw(wire.whole(json.dumps(answer).encode())).base_url))
-    assert chunks[0].body["choices"][0]["delta"] == {"content": "Yes.", "tool_calls": [{"index": 0, **call}]}
+    assert chunks[0].body["choices"][0]["delta"] == {"role": "assistant", "content": "Yes.", "tool_calls": [{"index": 0, **call}]}
     assert reply.body == answer
 
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from paymaster.dialects.chat.streams import NormalStream
 from paymaster.providers.assembly import Assembly
 from paymaster.providers.sse import EventParser, ServerEvent
 
@@ -42,50 +43,21 @@ def test_a_byte_order_mark_in_pieces_is_skipped():
     assert parse([b"\xef", b"\xbb", b"\xbfdata: x\n\n"]) == [ServerEvent("", b"x")]
 
 
-def assembled(*deltas: dict[str, object], top: dict[str, object] | None = None) -> dict[str, object]:
-    assembly = Assembly()
-    for delta in deltas:
-        assembly.add({"id": "a", **(top or {}), "choices": [{"index": 0, "delta": delta}]})
-    assembly.add({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+def joined(*chunks: dict[str, object], api: str = "openai.chat") -> Assembly:
+    """The chunks of a provider, as an adapter passes them on."""
+    assembly, stream = Assembly(api), NormalStream(seed="s")
+    for chunk in chunks:
+        assembly.usage.feed(chunk)
+        for normal in stream.feed(chunk):
+            assembly.add(normal)
+    return assembly
+
+
+def assembled(*deltas: dict[str, object]) -> dict[str, object]:
+    chunks = [{"id": "a", "choices": [{"index": 0, "delta": delta}]} for delta in deltas]
+    assembly = joined(*chunks, {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
     assert assembly.finished
     return assembly.build()["choices"][0]["message"]
-
-
-def test_tool_calls_are_joined_by_index():
-    message = assembled(
-        {
-            "role": "assistant",
-            "content": None,
-            "tool_calls": [{"index": 0, "id": "c0", "type": "function", "function": {"name": "f", "arguments": ""}}],
-        },
-        {
-            "tool_calls": [
-                {"index": 0, "function": {"arguments": '{"a"'}},
-                {"index": 1, "id": "c1", "function": {"name": "g", "arguments": "{"}},
-            ]
-        },
-        {"tool_calls": [{"index": 1, "function": {"arguments": "}"}}, {"index": 0, "function": {"arguments": ":1}"}}]},
-    )
-    assert message["content"] is None
-    assert message["tool_calls"] == [
-        {"id": "c0", "type": "function", "function": {"name": "f", "arguments": '{"a":1}'}},
-        {"id": "c1", "type": "function", "function": {"name": "g", "arguments": "{}"}},
-    ]
-
-
-def test_tool_calls_without_an_index_or_all_with_index_0_are_distinguished_by_id():
-    whole = {"type": "function", "function": {"name": "f", "arguments": "{}"}}
-    for extra in ({}, {"index": 0}):
-        message = assembled({"tool_calls": [{"id": "a", **extra, **whole}]}, {"tool_calls": [{"id": "b", **extra, **whole}, 5]})
-        assert [call["id"] for call in message["tool_calls"]] == ["a", "b"]
-    late_id = assembled({"tool_calls": [{"index": 0, "function": {"name": "f"}}]}, {"tool_calls": [{"index": 0, "id": "late"}]})
-    assert late_id["tool_calls"] == [{"id": "late", "type": "function", "function": {"name": "f", "arguments": ""}}]
-    back = assembled(
-        {"tool_calls": [{"id": "a", "function": {"name": "f", "arguments": "1"}}]},
-        {"tool_calls": [{"id": "b", "function": {"name": "g", "arguments": "2"}}]},
-        {"tool_calls": [{"id": "a", "function": {"arguments": "3"}}]},
-    )
-    assert [call["function"]["arguments"] for call in back["tool_calls"]] == ["13", "2"]
 
 
 def test_reasoning_refusals_lists_and_unknown_fields_are_kept():
@@ -97,7 +69,6 @@ def test_reasoning_refusals_lists_and_unknown_fields_are_kept():
         "role": "assistant",
         "content": None,
         "reasoning_content": "thinking",
-        "reasoning": "r",
         "refusal": "no",
         "annotations": [{"x": 1}, {"x": 2}],
         "images": ["i1"],
@@ -119,30 +90,29 @@ def test_thoughts_are_joined_into_the_blocks_that_their_model_expects():
     ]
 
 
-def test_content_in_parts_and_the_old_function_call_are_joined():
-    parts = assembled({"content": [{"type": "thinking"}]}, {"content": [{"type": "text"}]})
-    assert parts["content"] == [{"type": "thinking"}, {"type": "text"}]
+def test_the_old_function_call_is_joined():
     old = assembled({"function_call": {"name": "f", "arguments": '{"a"'}}, {"function_call": {"arguments": ":1}", "odd": 3}})
     assert old["function_call"] == {"name": "f", "arguments": '{"a":1}'}
 
 
 def test_several_choices_logprobs_and_top_level_fields_are_kept():
-    assembly = Assembly()
-    assert not assembly.finished
-    assembly.add(
-        {"id": "a", "model": "m", "service_tier": None, "choices": [{"index": 1, "delta": {"content": "B"}, "logprobs": {"content": [1]}}]}
+    chunks = [
+        {"id": "a", "model": "m", "service_tier": None, "choices": [{"index": 1, "delta": {"content": "B"}, "logprobs": {"content": [1]}}]},
+        {"id": "ignored", "service_tier": "flex", "choices": [{"index": 0, "delta": {"content": "A"}}, 3], "usage": None},
+        {"choices": [{"index": 1, "delta": {}, "logprobs": {"content": [2], "refusal": None}, "finish_reason": "stop", "native": "x"}]},
+    ]
+    assert not Assembly().finished
+    assert not joined(*chunks).finished
+    assembly = joined(
+        *chunks,
+        {"choices": [{"delta": None, "finish_reason": "length"}], "usage": {"prompt_tokens": 1}},
+        {"choices": [], "usage": {"prompt_tokens": 5}},
+        {"choices": "?", "x_groq": {"usage": {"prompt_tokens": 6}}},
     )
-    assembly.add({"id": "ignored", "service_tier": "flex", "choices": [{"index": 0, "delta": {"content": "A"}}, 3], "usage": None})
-    assembly.add(
-        {"choices": [{"index": 1, "delta": {}, "logprobs": {"content": [2], "refusal": None}, "finish_reason": "stop", "native": "x"}]}
-    )
-    assert not assembly.finished
-    assembly.add({"choices": [{"delta": None, "finish_reason": "length"}], "usage": {"prompt_tokens": 1}})
-    assembly.add({"choices": [], "usage": {"prompt_tokens": 5}})
-    assembly.add({"choices": "?", "x_groq": {"usage": {"prompt_tokens": 6}}})
     assert assembly.build() == {
         "id": "a",
         "model": "m",
+        "created": 0,
         "service_tier": "flex",
         "object": "chat.completion",
         "choices": [
@@ -173,26 +143,21 @@ EARLY = {"prompt_tokens": 10, "completion_tokens": 1}
     ],
 )
 def test_usage_that_output_came_after_is_not_in_the_answer(usage):
-    assembly = Assembly()
-    assembly.add({"id": "a", "choices": [{"index": 0, "delta": {"content": "A"}}], **usage})
-    assert "usage" in assembly.build()
-    assembly.add({"choices": [{"index": 0, "delta": {"content": "B"}, "finish_reason": "stop"}]})
-    assert assembly.build().keys() == {"id", "object", "choices"}
+    first = {"id": "a", "choices": [{"index": 0, "delta": {"content": "A"}}], **usage}
+    assert "usage" in joined(first).build()
+    assembly = joined(first, {"choices": [{"index": 0, "delta": {"content": "B"}, "finish_reason": "stop"}]})
+    assert assembly.build().keys() == {"id", "object", "created", "choices"}
 
 
 def test_fields_that_may_have_usage_are_kept_without_it():
-    assembly = Assembly()
-    assembly.add({"choices": [], "x_groq": {"id": "g", "usage": EARLY}, "metadata": {"team": "t"}, "message": "plain"})
-    built = assembly.build()
-    assert (built["x_groq"], built["metadata"], built["message"], built["usage"]) == ({"id": "g"}, {"team": "t"}, "plain", EARLY)
+    built = joined({"choices": [], "id": "a", "x_groq": {"id": "g", "usage": EARLY}, "metadata": {"team": "t"}, "message": ""}).build()
+    assert (built["x_groq"], built["metadata"], built["message"], built["usage"]) == ({"id": "g"}, {"team": "t"}, "", EARLY)
 
 
 @pytest.mark.parametrize("more", [(), ({"choices": [{"index": 0, "delta": {"content": "b"}}]},)])
 def test_usage_in_a_choice_is_the_answer_s_and_not_the_choice_s(more):
     usage = {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}
-    assembly = Assembly("moonshot.chat")
-    for chunk in ({"choices": [{"index": 0, "delta": {"content": "a"}, "finish_reason": "stop", "usage": usage}]}, *more):
-        assembly.add(chunk)
-    whole = assembly.build()
+    first = {"choices": [{"index": 0, "delta": {"content": "a"}, "finish_reason": "stop", "usage": usage}]}
+    whole = joined(first, *more, api="moonshot.chat").build()
     assert "usage" not in whole["choices"][0]
     assert whole.get("usage") == (None if more else usage)

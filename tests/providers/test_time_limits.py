@@ -244,7 +244,7 @@ def test_a_connection_lost_after_a_silence_timed_out(caller, make_call, raw, par
         ([EVENTS, CHUNK, LONG], FailureKind.TIMED_OUT),
         ([EVENTS, CHUNK, SHORT], FailureKind.CONNECTION_LOST),
         ([EVENTS, *[CHUNK, 0.2] * 4], FailureKind.CONNECTION_LOST),
-        ([EVENTS, CHUNK, LONG, b"data: [DONE]\n\n"], FailureKind.CONNECTION_LOST),
+        ([EVENTS, ROLE, LONG, b"data: [DONE]\n\n"], FailureKind.UNUSABLE_ANSWER),
         ([HEAD + b"connection: close\r\n\r\n", LONG], FailureKind.TIMED_OUT),
         ([HEAD + b"connection: close\r\n\r\n", SHORT], FailureKind.UNUSABLE_ANSWER),
     ],

@@ -8,13 +8,15 @@ from dataclasses import dataclass
 
 import orjson
 
+from paymaster.dialects.chat.faults import Broken
+from paymaster.dialects.chat.streams import NormalStream
 from paymaster.flow.ports import ProviderCall
 from paymaster.jsontypes import JsonObject
 from paymaster.operations import Operation
 from paymaster.routing.failures import FailureKind
 
 _CONTENT = ("content", "tool_calls", "function_call", "refusal", "audio", "images")
-_LIMIT_REACHED = frozenset({"length", "max_tokens"})
+_LIMIT_REACHED = "length"
 _FILTERED = "content_filter"
 
 
@@ -45,6 +47,23 @@ def parse_object(body: bytes) -> JsonObject | Unusable:
     return value
 
 
+def unusable_of(broken: Broken) -> Unusable:
+    """An answer that its provider gave up."""
+    return Unusable(FailureKind(broken.fault), broken.reason)
+
+
+def new_stream(call: ProviderCall) -> NormalStream:
+    """What makes the chunks of the answer to a call OpenAI's."""
+    return NormalStream(seed=call.call_id, tool_names=tool_names(call.body.get("tools")))
+
+
+def tool_names(tools: object) -> list[str]:
+    """The names of the tools in a payload."""
+    given = tools if isinstance(tools, list | tuple) else ()
+    inner = [tool.get("function") or tool.get("custom") for tool in given if isinstance(tool, Mapping)]
+    return [name for tool in inner if isinstance(tool, Mapping) and isinstance(name := tool.get("name"), str)]
+
+
 def judge_answer(call: ProviderCall, answer: JsonObject) -> Usable | Unusable:
     """Whether the answer to a call is complete."""
     if call.operation is not Operation.EMBEDDINGS:
@@ -60,7 +79,7 @@ def usage_api_of(call: ProviderCall) -> str:
 
 
 def judge_completion(answer: JsonObject) -> Usable | Unusable:
-    """Whether a chat.completion object has an answer.
+    """Whether a normal chat.completion object has an answer.
 
     The arguments of a tool call are not checked: models do write broken JSON there, and agents handle it. An empty answer that reached its
     output limit is usable: the caller gave a reasoning model too little room, and a retry would cost the same again.
@@ -76,10 +95,8 @@ def judge_completion(answer: JsonObject) -> Usable | Unusable:
             return Unusable(FailureKind.UNUSABLE_ANSWER, f"choices[{position}] has no message")
         own = choice.get("finish_reason")
         own = own if isinstance(own, str) else ""
-        if own == "error":
-            return Unusable(FailureKind.SERVER_ERROR, "the provider aborted its answer (finish_reason: error)")
         reason = reason or own
-        has_content = has_content or own in _LIMIT_REACHED or any(message.get(name) for name in _CONTENT)
+        has_content = has_content or own == _LIMIT_REACHED or any(message.get(name) for name in _CONTENT)
     if not has_content:
         if reason.startswith(_FILTERED):
             return Unusable(FailureKind.CONTENT_POLICY, "the provider's content filter removed the whole answer")

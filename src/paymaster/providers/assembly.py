@@ -1,4 +1,4 @@
-"""Assembles the chunks of a streamed answer into the whole answer; knows OpenAI's chunk format and its variants, and no transport."""
+"""Assembles the chunks of a streamed answer, in OpenAI's form, into the whole answer; knows no provider's variants, and no transport."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,19 +12,22 @@ _USAGE = frozenset({"usage", "usageMetadata", "usage_metadata", "eval_count", "p
 _HAS_USAGE = frozenset({"x_groq", "response", "metadata", "message"})
 """Where providers put usage: in fields of a chunk, and inside of fields. It is kept apart, because only the last one may count."""
 
+_TEXT_OF = {"function": "arguments", "custom": "input"}
+"""The field that comes in pieces, of each kind of tool call."""
+
 
 @dataclass(slots=True)
 class _PartialCall:
-    """A tool call as it grows: `fields` come complete, the arguments in pieces."""
+    """A tool call as it grows: `fields` come complete, its text in pieces."""
 
-    key: int | None
-    call_id: str
-    fields: dict[str, object]
-    function: dict[str, object]
-    arguments: list[str]
+    fields: dict[str, object] = field(default_factory=dict)
+    parts: dict[str, dict[str, object]] = field(default_factory=dict)
+    texts: list[str] = field(default_factory=list)
 
     def build(self) -> dict[str, object]:
-        return {"id": self.call_id, "type": "function", **self.fields, "function": {**self.function, "arguments": "".join(self.arguments)}}
+        text = "".join(self.texts)
+        parts = {kind: {**part, _TEXT_OF[kind]: text} for kind, part in self.parts.items()}
+        return {**self.fields, **parts}
 
 
 @dataclass(slots=True)
@@ -34,7 +37,7 @@ class _Choice:
     texts: dict[str, list[str]] = field(default_factory=dict)
     lists: dict[str, list[object]] = field(default_factory=dict)
     fields: dict[str, object] = field(default_factory=dict)
-    calls: list[_PartialCall] = field(default_factory=list)
+    calls: dict[object, _PartialCall] = field(default_factory=dict)
     legacy_call: dict[str, str] = field(default_factory=dict)
     extras: dict[str, object] = field(default_factory=dict)
     logprobs: dict[str, list[object]] = field(default_factory=dict)
@@ -42,7 +45,7 @@ class _Choice:
 
 
 class Assembly:
-    """Takes parsed chunks in order; `build` returns their chat.completion object."""
+    """Takes normal chunks in order; `build` returns their chat.completion object. `usage` is to be fed the chunks as they came."""
 
     __slots__ = ("_choices", "_top", "delivered_chars", "usage")
 
@@ -64,7 +67,6 @@ class Assembly:
 
     def add(self, chunk: JsonObject) -> None:
         """Add one chunk."""
-        self.usage.feed(chunk)
         for name, value in chunk.items():
             if name == "choices" or name in _USAGE:
                 continue
@@ -128,17 +130,16 @@ class Assembly:
                 choice.fields[name] = value
 
     def _add_call(self, choice: _Choice, given: JsonObject) -> None:
-        call = _find_call(choice.calls, given)
+        call = choice.calls.setdefault(given.get("index"), _PartialCall())
         for name, value in given.items():
-            if name not in {"index", "id", "function"} and value is not None:
+            if name in _TEXT_OF and isinstance(value, Mapping):
+                part = call.parts.setdefault(name, {})
+                part.update({inner: found for inner, found in value.items() if inner != _TEXT_OF[name]})
+                if isinstance(text := value.get(_TEXT_OF[name]), str):
+                    call.texts.append(text)
+                    self.delivered_chars += len(text)
+            elif name != "index" and value is not None:
                 call.fields[name] = value
-        function = given.get("function")
-        for name, value in (function if isinstance(function, dict) else {}).items():
-            if name == "arguments" and isinstance(value, str):
-                call.arguments.append(value)
-                self.delivered_chars += len(value)
-            elif value:
-                call.function[name] = value
 
 
 def _without_usage(value: object) -> object:
@@ -148,28 +149,12 @@ def _without_usage(value: object) -> object:
     return {name: part for name, part in value.items() if name != "usage"} or None
 
 
-def _find_call(calls: list[_PartialCall], given: JsonObject) -> _PartialCall:
-    """The call that a piece belongs to. Some servers omit the index, or give every call index 0 and its own id."""
-    index, call_id = given.get("index"), given.get("id")
-    key = index if isinstance(index, int) else None
-    known = [call for call in calls if key is None or call.key == key]
-    own_id = call_id if isinstance(call_id, str) else ""
-    if known and (not own_id or own_id == known[-1].call_id or not known[-1].call_id):
-        known[-1].call_id = known[-1].call_id or own_id
-        return known[-1]
-    found = next((call for call in known if own_id and call.call_id == own_id), None)
-    if found is None:
-        found = _PartialCall(key, own_id, {}, {}, [])
-        calls.append(found)
-    return found
-
-
 def _build_choice(index: int, choice: _Choice) -> dict[str, object]:
     message: dict[str, object] = {"role": "assistant", **choice.fields, "content": None}
     message.update({name: "".join(parts) for name, parts in choice.texts.items()})
     message.update({name: _joined_thoughts(parts) if name == "thinking_blocks" else parts for name, parts in choice.lists.items()})
     if choice.calls:
-        message["tool_calls"] = [call.build() for call in choice.calls]
+        message["tool_calls"] = [call.build() for call in choice.calls.values()]
         message["content"] = message["content"] or None
     if choice.legacy_call:
         message["function_call"] = dict(choice.legacy_call)

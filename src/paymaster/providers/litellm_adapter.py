@@ -17,13 +17,15 @@ from paymaster.accounting.usage.openai import reports_cost
 from paymaster.accounting.usage.output import output_bound
 from paymaster.accounting.usage.reading import read_response_usage
 from paymaster.accounting.usage.record import Usage
+from paymaster.dialects.chat.answers import normal_answer
+from paymaster.dialects.chat.faults import Broken
 from paymaster.errors import ExtraMissing
 from paymaster.flow.ports import ProviderCall, ProviderChunk, ProviderReply
 from paymaster.jsontypes import JsonObject
 from paymaster.operations import Operation
-from paymaster.providers.answers import Unusable, judge_answer, usage_api_of
+from paymaster.providers.answers import Unusable, judge_answer, new_stream, unusable_of, usage_api_of
 from paymaster.providers.assembly import Assembly
-from paymaster.providers.classification import if_silent, request_id_in
+from paymaster.providers.classification import classify_error_object, if_silent, request_id_in
 from paymaster.providers.error_bodies import shown_message
 from paymaster.providers.litellm_failures import failure_of
 from paymaster.providers.rates import plain_headers, read_rate_signals
@@ -108,13 +110,18 @@ class LitellmProvider:
             answer = await self._ask(call, stream=False, wait_ms=call.timeouts.total_ms)
         except Exception as error:  # noqa: BLE001 -- litellm may raise anything
             return self._failed(error, call, began_ms)
-        body = _dumped(answer, call, exclude_none=False) if hasattr(answer, "model_dump") else {}
+        body: JsonObject = _unmapped(_dumped(answer, call, exclude_none=False)) if hasattr(answer, "model_dump") else {}
+        if call.operation is not Operation.EMBEDDINGS:
+            normal = normal_answer(body, seed=call.call_id)
+            if isinstance(normal, Broken):
+                return self._given_up(normal, body, _headers_of(answer), call, began_ms)
+            body = normal
         return self._judged(body, _headers_of(answer), call, began_ms)
 
     async def stream(self, call: ProviderCall) -> AsyncGenerator[ProviderChunk | ProviderReply | Failure]:
         """Request a stream."""
         began_ms = self._now_ms()
-        assembly, reported = Assembly(usage_api_of(call)), 0
+        assembly, normal, reported = Assembly(usage_api_of(call)), new_stream(call), 0
         first_token_ms: int | None = None
         wait_ms = min(call.timeouts.first_token_ms, call.timeouts.total_ms)
         try:
@@ -135,7 +142,7 @@ class LitellmProvider:
                     return
                 if chunk is None:
                     break
-                body = _dumped(chunk, call)
+                body = _unmapped(_dumped(chunk, call), getattr(answer, "received_finish_reason", None))
                 heard_ms, silence_limit_ms = self._now_ms(), call.timeouts.between_chunks_ms
                 first_token_ms = heard_ms - began_ms if first_token_ms is None else first_token_ms
                 reported = _report_usage(answer, reported, assembly, call)
@@ -144,8 +151,17 @@ class LitellmProvider:
                     del body["usage"]
                     if _usage_is_final(answer) and (own := assembly.usage.latest) is not None:
                         body["usage"] = own
-                assembly.add(body)
-                yield ProviderChunk(body, so_far=assembly.usage)
+                chunks = normal.feed(body)
+                if isinstance(chunks, Broken):
+                    yield _after(assembly, self._given_up(chunks, {}, _headers_of(answer), call, began_ms))
+                    return
+                assembly.usage.feed(body)
+                for piece in chunks:
+                    assembly.add(piece)
+                    yield ProviderChunk(piece, so_far=assembly.usage)
+            for piece in () if _is_cut(answer, assembly) else normal.end():
+                assembly.add(piece)
+                yield ProviderChunk(piece, so_far=assembly.usage)
             ended = self._ended(answer, assembly, call, began_ms, first_token_ms)
             if isinstance(ended, Failure) and _is_cut(answer, assembly):
                 ended = if_silent(ended, silent_ms=self._now_ms() - heard_ms, limit_ms=silence_limit_ms)
@@ -199,24 +215,34 @@ class LitellmProvider:
         judged = self._judged(body, _headers_of(answer), call, began_ms)
         return replace(judged, first_token_ms=first_token_ms) if isinstance(judged, ProviderReply) else _after(assembly, judged)
 
-    def _judged(self, body: JsonObject, headers: Mapping[str, str], call: ProviderCall, began_ms: int) -> ProviderReply | Failure:
+    def _given_up(self, broken: Broken, body: JsonObject, headers: Mapping[str, str], call: ProviderCall, began_ms: int) -> Failure:
+        """An answer that its provider gave up."""
+        if broken.error is not None:
+            failure = classify_error_object(broken.error, headers, now_ms=self._now_ms(), secrets=_secrets(call))
+            if failure is not None:
+                return replace(failure, duration_ms=self._now_ms() - began_ms)
+        return self._unusable(unusable_of(broken), body, headers, call, began_ms)
+
+    def _unusable(self, unusable: Unusable, body: JsonObject, headers: Mapping[str, str], call: ProviderCall, began_ms: int) -> Failure:
         usage = read_response_usage(usage_api_of(call), body)
+        return Failure(
+            unusable.kind,
+            Billed.YES if isinstance(usage, Usage) else Billed.MAYBE,
+            shown_message(unusable.reason, _secrets(call)),
+            usage=usage if isinstance(usage, Usage) else None,
+            duration_ms=self._now_ms() - began_ms,
+            request_id=request_id_in(headers),
+        )
+
+    def _judged(self, body: JsonObject, headers: Mapping[str, str], call: ProviderCall, began_ms: int) -> ProviderReply | Failure:
         judged = judge_answer(call, body)
-        duration_ms = self._now_ms() - began_ms
         if isinstance(judged, Unusable):
-            return Failure(
-                judged.kind,
-                Billed.YES if isinstance(usage, Usage) else Billed.MAYBE,
-                shown_message(judged.reason, _secrets(call)),
-                usage=usage if isinstance(usage, Usage) else None,
-                duration_ms=duration_ms,
-                request_id=request_id_in(headers),
-            )
+            return self._unusable(judged, body, headers, call, began_ms)
         return ProviderReply(
             body=judged.body,
-            usage=usage,
+            usage=read_response_usage(usage_api_of(call), body),
             finish_reason=judged.finish_reason,
-            duration_ms=duration_ms,
+            duration_ms=self._now_ms() - began_ms,
             request_id=request_id_in(headers),
             rate=read_rate_signals(headers, self._now_ms()),
         )
@@ -295,6 +321,23 @@ def _dumped(answer: Dumpable, call: ProviderCall, *, exclude_none: bool = True) 
     usage = body.get("usage")
     if isinstance(usage, dict):
         body["usage"] = _without_own_cost(usage, call)
+    return body
+
+
+def _unmapped(body: dict[str, object], received: object = None) -> dict[str, object]:
+    """The answer or chunk with the provider's own words for its endings: litellm makes `stop` of every word that it does not know.
+
+    `received` is the word that a stream ended with, which is kept outside of its chunks.
+    """
+    given = body.get("choices")
+    choices = given if isinstance(given, list) else []
+    for choice in choices:
+        kept = choice.get("provider_specific_fields")
+        native = kept.get("native_finish_reason") if isinstance(kept, Mapping) else None
+        if native is None and len(choices) == 1:
+            native = received
+        if isinstance(native, str) and choice.get("finish_reason"):
+            choice["finish_reason"] = native
     return body
 
 

@@ -1,5 +1,6 @@
 """Calls OpenAI's chat completions and embeddings over HTTP, for sync and async callers; knows no HTTP client and no retry."""
 
+from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -10,10 +11,12 @@ import orjson
 from paymaster.accounting.usage.openai import generation_cost
 from paymaster.accounting.usage.reading import read_response_usage
 from paymaster.accounting.usage.record import Usage
+from paymaster.dialects.chat.answers import as_chunk, normal_answer
+from paymaster.dialects.chat.faults import Broken
 from paymaster.flow.ports import ProviderCall, ProviderChunk, ProviderReply
 from paymaster.jsontypes import JsonObject
 from paymaster.operations import Operation
-from paymaster.providers.answers import Unusable, Usable, judge_answer, parse_object, usage_api_of
+from paymaster.providers.answers import Unusable, Usable, judge_answer, new_stream, parse_object, unusable_of, usage_api_of
 from paymaster.providers.assembly import Assembly
 from paymaster.providers.classification import classify, classify_error_object, if_silent, request_id_in
 from paymaster.providers.endpoints import endpoint_url, prepare, request_headers
@@ -106,7 +109,7 @@ class OpenAIHttp:
                 except ExchangeBroken as broken:
                     outcome = exchange.broken(broken, limit=f"total: {call.timeouts.total_ms} ms")
                 if isinstance(outcome, ProviderReply):
-                    yield ProviderChunk(_as_chunk(outcome.body))
+                    yield ProviderChunk(as_chunk(outcome.body))
                 yield outcome
                 return
             reading = _Reading(exchange, answer)
@@ -223,11 +226,13 @@ class _Exchange:
         if isinstance(parsed, Unusable):
             failure = self.unusable(answer, parsed, {})
             return self.lost(failure) if not body or body.isspace() else failure
-        if ("data" if self.call.operation is Operation.EMBEDDINGS else "choices") not in parsed:
-            error = self.error_in(answer, parsed)
-            if error is not None:
-                return error
-        return self.judged(answer, parsed, first_token_ms=None)
+        if self.call.operation is Operation.EMBEDDINGS:
+            error = self.error_in(answer, parsed) if "data" not in parsed else None
+            return error or self.judged(answer, parsed, first_token_ms=None)
+        normal = normal_answer(parsed, seed=self.call.call_id)
+        if isinstance(normal, Broken):
+            return self.given_up(answer, normal, parsed)
+        return self.judged(answer, normal, first_token_ms=None)
 
     def judged(
         self, answer: HttpAnswer, body: JsonObject, *, first_token_ms: int | None, delivered_chars: int = 0
@@ -264,6 +269,14 @@ class _Exchange:
             request_id=request_id_in(answer.headers),
         )
 
+    def given_up(self, answer: HttpAnswer, broken: Broken, body: JsonObject, *, delivered_chars: int = 0) -> Failure:
+        """An answer that its provider gave up as a failure."""
+        unusable = self.unusable(answer, unusable_of(broken), body, delivered_chars=delivered_chars)
+        failure = None if broken.error is None else self.error_in(answer, broken.error, delivered_chars=delivered_chars)
+        if failure is None:
+            return unusable
+        return failure if unusable.usage is None else replace(failure, usage=unusable.usage, billed=unusable.billed)
+
     def error_in(self, answer: HttpAnswer, value: object, *, delivered_chars: int = 0) -> Failure | None:
         """The failure in JSON with status 200, or None."""
         failure = classify_error_object(value, answer.headers, now_ms=self.now_ms(), secrets=self.secrets)
@@ -278,24 +291,31 @@ class _Reading:
         self._answer = answer
         self._parser = EventParser()
         self._events: list[ServerEvent] = []
+        self._stream = new_stream(exchange.call)
+        self._ready: deque[JsonObject] = deque()
         self._assembly = Assembly(usage_api_of(exchange.call))
         self._choices = choices_in(exchange.call.body)
-        self._ended = self._has_done = False
+        self._ended = self._has_ended = self._has_done = False
         self._first_token_ms: int | None = None
 
     async def next(self) -> ProviderChunk | Failure | None:
         """The next chunk, the failure that ends the stream, or None at its end."""
-        try:
-            event = await self._next_event()
-        except ExchangeBroken as broken:
-            if self._is_whole:
-                return None  # the answer is complete; only its usage or its [DONE] is missing
-            total = f"total: {self._exchange.call.timeouts.total_ms} ms"
-            return self._exchange.broken(broken, limit=total, delivered_chars=self._assembly.delivered_chars)
-        if event is None or event.data == _DONE:
-            self._has_done = event is not None
-            return None
-        return self._read_event(event)
+        while not self._ready:
+            if self._has_ended:
+                return None
+            try:
+                event = await self._next_event()
+            except ExchangeBroken as broken:
+                if self._is_whole:
+                    return None  # the answer is complete; only its usage or its [DONE] is missing
+                total = f"total: {self._exchange.call.timeouts.total_ms} ms"
+                return self._exchange.broken(broken, limit=total, delivered_chars=self._assembly.delivered_chars)
+            if event is None or event.data.strip() == _DONE:
+                self._has_ended, self._has_done = True, event is not None
+                self._take(self._stream.end() if self._has_done or self._is_whole else ())
+            elif event.data.strip() and (failure := self._read_event(event)) is not None:
+                return failure
+        return ProviderChunk(self._ready.popleft(), more=bool(self._ready or self._events), so_far=self._assembly.usage)
 
     @property
     def _is_whole(self) -> bool:
@@ -341,7 +361,8 @@ class _Reading:
             self._events.reverse()
         return self._events.pop() if self._events else None
 
-    def _read_event(self, event: ServerEvent) -> ProviderChunk | Failure:
+    def _read_event(self, event: ServerEvent) -> Failure | None:
+        """Take what an event has; the failure that it is."""
         chars = self._assembly.delivered_chars
         try:
             chunk = orjson.loads(event.data)
@@ -353,33 +374,22 @@ class _Reading:
             return self._exchange.unusable(self._answer, unusable, self._known(), delivered_chars=chars)
         if event.name == "error" and not chunk.get("error"):
             chunk = {"error": chunk}
-        if "error" in chunk and (failure := self._exchange.error_in(self._answer, chunk, delivered_chars=chars)) is not None:
-            return failure
+        normal = self._stream.feed(chunk)
+        if isinstance(normal, Broken):
+            return self._exchange.given_up(self._answer, normal, chunk if chunk.get("usage") else self._known(), delivered_chars=chars)
         if self._first_token_ms is None:
             self._first_token_ms = self._exchange.elapsed_ms()
             self._exchange.silence_limit_ms = self._exchange.call.timeouts.between_chunks_ms
         self._exchange.hear()
-        self._assembly.add(chunk)
-        return ProviderChunk(chunk, more=bool(self._events), so_far=self._assembly.usage)
+        self._assembly.usage.feed(chunk)
+        self._take(normal)
+        return None
+
+    def _take(self, chunks: Iterable[JsonObject]) -> None:
+        for chunk in chunks:
+            self._assembly.add(chunk)
+            self._ready.append(chunk)
 
     def _known(self) -> JsonObject:
         """The answer if it is complete. The rest of an incomplete one may be billed too, and no usage so far counts it."""
         return self._assembly.build() if self._is_whole else {}
-
-
-def _as_chunk(body: JsonObject) -> JsonObject:
-    """A whole answer as a single chunk of a stream."""
-    choices = body.get("choices")
-    as_deltas = [
-        {**{name: value for name, value in choice.items() if name != "message"}, "delta": _indexed(choice.get("message"))}
-        for choice in (choices if isinstance(choices, list) else ())
-        if isinstance(choice, Mapping)
-    ]
-    return {**body, "object": "chat.completion.chunk", "choices": as_deltas}
-
-
-def _indexed(message: object) -> object:
-    """A message whose tool calls have an index, as in a delta."""
-    if not isinstance(message, Mapping) or not isinstance(calls := message.get("tool_calls"), list):
-        return message
-    return {**message, "tool_calls": [{"index": index, **call} if isinstance(call, Mapping) else call for index, call in enumerate(calls)]}

@@ -56,13 +56,8 @@ def event(data: object, name: str = "") -> bytes:
     return head + b"data: " + dumps(data) + b"\n\n"
 
 
-def trailing_event(receipt: Receipt) -> bytes:
-    """The event after the end of a stream, which clients may ignore."""
-    return event(receipt.as_json(), "paymaster")
-
-
 def trailing_comment(receipt: Receipt) -> bytes:
-    """The same as a comment, for a dialect whose clients read every event."""
+    """The result of a call after the end of a stream. It is a comment because some clients read every event, also after the last one."""
     return b": paymaster " + dumps(receipt.as_json()) + b"\n\n"
 
 

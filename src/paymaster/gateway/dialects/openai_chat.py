@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from paymaster.flow.replies import Reply
 from paymaster.gateway.dialects.dialect import DialectRequest, Receipt
-from paymaster.gateway.dialects.fields import event, read_model, read_stream, read_tools, trailing_event, with_cost
+from paymaster.gateway.dialects.fields import event, read_model, read_stream, read_tools, trailing_comment, with_cost
 from paymaster.gateway.http_errors import HttpError, Rejected
 from paymaster.gateway.request_body import invalid
 from paymaster.jsontypes import JsonObject
@@ -53,7 +53,7 @@ class OpenAIChat:
 
 
 class ChatPieces:
-    """Chunks as they come. Only clients that requested the usage get it, with the cost: others may fail on a chunk without choices."""
+    """Chunks as they come, but none without choices, on which some clients fail: the usage, with the cost, is for clients that want it."""
 
     def __init__(self, request: DialectRequest) -> None:
         self._counts_shown = request.include_usage
@@ -61,21 +61,22 @@ class ChatPieces:
 
     def chunk(self, chunk: JsonObject, model: str) -> bytes:
         """The provider's chunk; the model's name is the registry's. The usage is kept for the end."""
-        shown: dict[str, object] = {**chunk, "model": model}
         self._last = chunk
-        if shown.pop("usage", None) is not None and not chunk.get("choices"):
+        if not chunk.get("choices"):
             return b""
+        shown: dict[str, object] = {**chunk, "model": model}
+        shown.pop("usage", None)
         return event(shown)
 
     def end(self, reply: Reply, receipt: Receipt) -> bytes:
-        """The usage if requested, `[DONE]`, and after it the result of the call, which clients may ignore."""
+        """The usage if requested, `[DONE]`, and after it the result of the call, in a comment: some clients read on, and fail on data."""
         usage = b""
         if self._counts_shown:
             last = {name: self._last[name] for name in ("id", "object", "created") if name in self._last}
             usage_of_reply = reply.body.get("usage")
             counts = usage_of_reply if isinstance(usage_of_reply, Mapping) else {}
             usage = event(with_cost({**last, "model": reply.model, "choices": [], "usage": counts}, reply.cost_nanousd))
-        return usage + DONE + trailing_event(receipt)
+        return usage + DONE + trailing_comment(receipt)
 
     def broken(self, error: HttpError) -> bytes:
         """An error event, which the official clients raise; no `[DONE]`."""

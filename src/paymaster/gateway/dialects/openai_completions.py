@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from paymaster.flow.replies import Reply
 from paymaster.gateway.dialects.dialect import DialectRequest, Receipt
-from paymaster.gateway.dialects.fields import event, read_model, read_stream, trailing_event, with_cost
+from paymaster.gateway.dialects.fields import event, read_model, read_stream, trailing_comment, with_cost
 from paymaster.gateway.dialects.openai_chat import DONE, openai_error
 from paymaster.gateway.http_errors import HttpError, Rejected
 from paymaster.gateway.request_body import invalid
@@ -83,11 +83,11 @@ class CompletionPieces:
         return event({**self._head, "choices": [_choice(choice, index, "delta") for index, choice in enumerate(choices)]})
 
     def end(self, reply: Reply, receipt: Receipt) -> bytes:
-        """The usage if requested, `[DONE]`, and the result of the call."""
+        """The usage if requested, `[DONE]`, and the result of the call, in a comment."""
         usage = b""
         if self._counts_shown:
             usage = event(with_cost({**self._head, "choices": [], "usage": reply.body.get("usage") or {}}, reply.cost_nanousd))
-        return usage + DONE + trailing_event(receipt)
+        return usage + DONE + trailing_comment(receipt)
 
     def broken(self, error: HttpError) -> bytes:
         """An error event; no `[DONE]`."""
