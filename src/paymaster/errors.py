@@ -250,7 +250,10 @@ class LimitReached(NoModelAvailable):
 
 
 class RequestRefused(CallFailed):
-    """A provider rejected the request itself, so no other was tried: invalid, or against a content policy. `kind` is the failure's kind."""
+    """A provider rejected the request itself: invalid, or against a content policy. `kind` is the failure's kind.
+
+    No other model was tried, or none took the request; the message then has the reason of each.
+    """
 
     http_status = 400
 

@@ -1,5 +1,6 @@
 """What a client holds open: registry, ledger, providers, events. Opens them from options and closes them; knows no request."""
 
+import logging
 import os
 import threading
 import zlib
@@ -13,6 +14,7 @@ from tenacity import RetryCallState, Retrying, wait_random_exponential
 from paymaster.accounting.accounts import Settlement
 from paymaster.accounting.tokens.counter import TokenCounter
 from paymaster.background import BackgroundTasks, BackgroundThreads
+from paymaster.errors import ExtraMissing
 from paymaster.flow.call_events import emit_posted, emit_set_aside
 from paymaster.flow.events import Event
 from paymaster.flow.ports import Books, Runtime, World
@@ -31,6 +33,8 @@ from paymaster.scope import Scope
 from paymaster.telemetry.fanout import Fanout
 from paymaster.telemetry.jsonlines import EventFile, default_path
 from paymaster.telemetry.logs import EventLog
+
+_LOGGER = logging.getLogger("paymaster.calls")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +90,7 @@ class Resources:
             registry=registry,
             books=self.books,
             provider_of=self._providers.provider_for,
+            prepare=self._providers.prepare,
             runtime=runtime,
             wait_queue=ProcessWaitQueue() if predecessor is None else predecessor.world.wait_queue,
             emit=emit,
@@ -95,6 +100,14 @@ class Resources:
             missing_keys=_missing(registry, options.environ),
             run_later=self._background,
         )
+
+    async def prepare(self) -> None:
+        """Do before the first call what the models' providers need. A missing extra is logged; the calls that need it raise it."""
+        try:
+            for model in self.world.registry.models.values():
+                await self._providers.prepare(model)
+        except ExtraMissing as error:
+            _LOGGER.warning("%s", error)
 
     async def post_spooled(self) -> None:
         """Post what waits on disk if the ledger is available again; for a process that may have no calls for a while."""

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from call_box import HELLO, Box, answer, failure, model, per_run, registry
+from call_box import HELLO, Box, Outcome, answer, failure, model, per_run, registry
 from paymaster.accounting.accounts import Hold, ReserveOutcome
 from paymaster.accounting.money import format_usd
 from paymaster.accounting.prices.catalogue import Catalogue, PriceData
@@ -27,7 +27,7 @@ from paymaster.flow.ports import ProviderChunk
 from paymaster.flow.replies import Reply
 from paymaster.ledgers.memory import MemoryLedger
 from paymaster.registry.models import Limits, Model, Registry
-from paymaster.routing.failures import Billed, FailureKind, SizeFigures
+from paymaster.routing.failures import Billed, Failure, FailureKind, SizeFigures
 from paymaster.routing.requests import Request
 from paymaster.testing import ManualRuntime
 from price_servers import prices
@@ -315,6 +315,42 @@ def test_a_bad_request_is_the_callers_and_goes_nowhere_else() -> None:
     with pytest.raises(RequestRefused, match="bad request"):
         box.ask()
     assert box.called() == ["a"]
+
+
+def refused(status: int = 400, *, elsewhere: bool = False) -> Failure:
+    return failure(FailureKind.BAD_REQUEST, status=status, elsewhere=elsewhere)
+
+
+DOWN = failure(FailureKind.SERVER_ERROR)
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "called"),
+    [
+        ({"a": [DOWN], "b": [refused()], "c": [answer()]}, ["a", "a", "a", "b", "c"]),
+        ({"a": [failure(FailureKind.AUTHENTICATION)], "b": [refused()], "c": [refused(422)], "d": [answer()]}, ["a", "b", "c", "d"]),
+        ({"a": [refused(elsewhere=True)], "b": [answer()]}, ["a", "b"]),
+        # Once no other model is left, the first one is waited for.
+        ({"a": [DOWN, DOWN, DOWN, answer()], "b": [refused()]}, ["a", "a", "a", "b", "a"]),
+    ],
+)
+def test_what_a_fallback_refuses_another_model_may_take(outcomes: dict[str, list[Outcome]], called: list[str]) -> None:
+    box = Box(registry(*(model(name) for name in outcomes)), outcomes)
+    assert box.ask().model == called[-1]
+    assert box.called() == called
+
+
+def test_a_request_that_every_model_refuses_is_refused_with_the_first_status_and_all_reasons() -> None:
+    box = Box(registry(model("a"), model("b"), model("c")), {"a": [refused(elsewhere=True)], "b": [refused(422)], "c": [refused(404)]})
+    with pytest.raises(RequestRefused) as caught:
+        box.ask()
+    assert (caught.value.kind, caught.value.status) == ("bad_request", 400)
+    assert str(caught.value).splitlines() == [
+        "a: bad request (HTTP 400): no luck",
+        "no other model took the request:",
+        "  b: bad request (HTTP 422): no luck",
+        "  c: bad request (HTTP 404): no luck",
+    ]
 
 
 def test_a_content_policy_gives_up_unless_the_policy_says_next() -> None:

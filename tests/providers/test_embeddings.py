@@ -153,7 +153,8 @@ def test_a_script_says_how_many_tokens_are_billed_and_how_long_an_input_may_be()
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("blocking", [True, False])
 def test_litellm_sends_one_request_and_returns_its_usage(vector_call, serve, blocking):
-    from paymaster.providers.litellm_adapter import LitellmProvider, import_litellm
+    from paymaster.providers.litellm_adapter import LitellmProvider
+    from paymaster.providers.litellm_import import import_litellm
 
     server = serve(SCRIPT % "[{kind: throttle, after: 1, retry_after_s: 3}]")
     provider = LitellmProvider(import_litellm(), blocking=blocking, now_ms=lambda: 0)
@@ -188,7 +189,8 @@ def test_litellm_sends_one_request_and_returns_its_usage(vector_call, serve, blo
 @pytest.mark.xdist_group("litellm")
 @pytest.mark.filterwarnings("ignore")
 def test_coheres_billed_units_are_charged(vector_call, raw):
-    from paymaster.providers.litellm_adapter import LitellmProvider, import_litellm
+    from paymaster.providers.litellm_adapter import LitellmProvider
+    from paymaster.providers.litellm_import import import_litellm
 
     billed = {"embeddings": {"float": [[0.5, 0.25], [1, 0]]}, "meta": {"billed_units": {"input_tokens": 7}}}
     body = json.dumps(billed).encode()

@@ -15,9 +15,10 @@ import pytest
 from paymaster.accounting.usage.record import UnknownUsage, Usage
 from paymaster.errors import ExtraMissing
 from paymaster.flow.ports import ProviderChunk, ProviderReply
-from paymaster.providers import litellm_adapter
-from paymaster.providers.litellm_adapter import LitellmProvider, import_litellm, litellm_name
+from paymaster.providers import litellm_import
+from paymaster.providers.litellm_adapter import LitellmProvider, litellm_name
 from paymaster.providers.litellm_failures import failure_of
+from paymaster.providers.litellm_import import import_litellm
 from paymaster.registry.models import Model
 from paymaster.routing.failures import Billed, Failure, FailureKind
 
@@ -89,9 +90,13 @@ def lite_call(make_call):
     return make
 
 
-def test_importing_litellm_leaves_the_environment_unchanged(litellm):
-    assert "LITELLM_LOCAL_MODEL_COST_MAP" not in os.environ
+def test_litellm_is_set_to_look_nothing_up(litellm):
+    assert {name for name in os.environ if name.startswith("LITELLM_LOCAL_")} == {
+        "LITELLM_LOCAL_MODEL_COST_MAP",
+        "LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS",
+    }
     assert litellm.suppress_debug_info is True
+    assert litellm.disable_hf_tokenizer_download is True
 
 
 def test_an_answer_with_tools_is_complete_and_counted(lite, lite_call, serve):
@@ -379,7 +384,7 @@ def test_a_missing_extra_is_reported_with_the_command_that_installs_it(monkeypat
 
 
 def test_a_compromised_release_is_not_imported(monkeypatch):
-    monkeypatch.setattr(litellm_adapter, "version", lambda _: "1.82.8")
+    monkeypatch.setattr(litellm_import, "version", lambda _: "1.82.8")
     with pytest.raises(ExtraMissing, match="compromised"):
         import_litellm()
 
@@ -459,6 +464,59 @@ def test_a_wait_that_nobody_can_mean_is_not_stated(retry_after):
             step.__cause__ = HTTPStatusError(response=SimpleNamespace(status_code=429, headers=headers, content=b"{}"))
         failure = failure_of(step, now_ms=0)
         assert (failure.kind, failure.retry_after_ms) == (FailureKind.THROTTLED, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "message"),
+    [
+        (
+            "litellm.MidStreamFallbackError: litellm.APIConnectionError: APIConnectionError: OpenAIException - the stream broke",
+            FailureKind.SERVER_ERROR,
+            "the stream broke",
+        ),
+        ("MidStreamFallbackError: MidStreamFallbackError: ", FailureKind.SERVER_ERROR, "litellm failed without a message"),
+        (
+            (
+                'litellm.InternalServerError: AnthropicException - {"error":{"type":"overloaded_error","message":"Full"}}. '
+                "Handle with `litellm.InternalServerError`."
+            ),
+            FailureKind.OVERLOADED,
+            "Full",
+        ),
+        (
+            'litellm.APIConnectionError: GroqException - {"error":{"message":"Failed to call a function.","code":"tool_use_failed"}}',
+            FailureKind.UNUSABLE_ANSWER,
+            "Failed to call a function.",
+        ),
+        ("litellm.APIConnectionError: 'message'\nTraceback (most recent call last):\n  File", FailureKind.SERVER_ERROR, "'message'"),
+        (
+            'litellm.APIError: APIError: VertexAIException BadRequestError - b\'{"error": {"message": "no", "code": 400}}\'',
+            FailureKind.BAD_REQUEST,
+            "no",
+        ),
+        ("Cloudflare Exception - no such route", FailureKind.SERVER_ERROR, "no such route"),
+        ("OllamaException: busy Received Model Group=x\nAvailable Model Group Fallbacks=None", FailureKind.SERVER_ERROR, "busy"),
+        ("Error in the request: slow", FailureKind.SERVER_ERROR, "Error in the request: slow"),
+    ],
+)
+def test_users_get_the_providers_words_without_names_of_classes(text, kind, message):
+    class MidStreamFallbackError(Exception):
+        """Named as litellm names it."""
+
+    MidStreamFallbackError.__module__ = "litellm.exceptions"
+    failure = failure_of(MidStreamFallbackError(text), now_ms=0)
+    assert (failure.kind, failure.message, failure.billed) == (kind, message, Billed.MAYBE)
+
+
+def test_a_failure_without_words_gets_some():
+    assert failure_of(TimeoutError(), now_ms=0).message == "no answer within the time limit"
+    assert failure_of(ConnectionRefusedError(), now_ms=0).message == "no connection"
+    assert failure_of(KeyError("choices"), now_ms=0).message == "litellm failed with KeyError: 'choices'"
+
+
+def test_a_refusal_with_litellms_status_is_shown_in_the_providers_words():
+    error = StrangeError("litellm.RateLimitError: GroqException - slow down", status_code=429)
+    assert failure_of(error, now_ms=0).message == "slow down"
 
 
 def test_a_circular_chain_of_errors_ends():

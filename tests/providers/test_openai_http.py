@@ -276,6 +276,12 @@ def test_an_endless_answer_is_cut_off(caller, make_call, raw, wire, monkeypatch)
         (b'{"choices":[{"message":{"content":""},"finish_reason":"stop"}]}', FailureKind.UNUSABLE_ANSWER, Billed.MAYBE),
         (b'{"choices":[{"message":{"content":null},"finish_reason":"content_filter"}]}', FailureKind.CONTENT_POLICY, Billed.MAYBE),
         (b'{"choices":[{"message":{"content":"x"},"finish_reason":"error"}]}', FailureKind.SERVER_ERROR, Billed.MAYBE),
+        (b'{"choices":[{"message":{"content":"x"},"finish_reason":"MALFORMED_FUNCTION_CALL"}]}', FailureKind.UNUSABLE_ANSWER, Billed.MAYBE),
+        (
+            b'{"choices":[{"message":{"content":""},"finish_reason":"function_call_filter: UNEXPECTED_TOOL_CALL"}]}',
+            FailureKind.UNUSABLE_ANSWER,
+            Billed.MAYBE,
+        ),
         (b'{"error":{"code":429,"message":"slow down"}}', FailureKind.THROTTLED, Billed.MAYBE),
         (b'{"error":{"type":"overloaded_error","message":"Overloaded"}}', FailureKind.OVERLOADED, Billed.MAYBE),
         (b'{"error":"something broke"}', FailureKind.SERVER_ERROR, Billed.MAYBE),
@@ -563,3 +569,15 @@ def test_a_bill_that_is_not_stated_is_none(caller, make_call, raw, wire):
     assert caller.run(caller.provider.billed(make_call(missing.base_url, bill_path="/generation?id="), "gen-1")) is None
     assert caller.run(caller.provider.billed(make_call(raw(b"").base_url, bill_path="/generation?id="), "gen-1")) is None
     assert caller.run(caller.provider.billed(make_call(raw(b"").base_url), "gen-1")) is None
+
+
+@pytest.mark.parametrize(("provider", "kind"), [("cerebras", FailureKind.CONTEXT_TOO_LONG), ("openai", FailureKind.BAD_REQUEST)])
+def test_a_400_without_a_body_is_read_by_the_providers_row(caller, make_call, raw, wire, provider, kind):
+    failure = caller.send(make_call(raw(wire.whole(b"", status="400 Bad Request")).base_url, provider=provider))
+    assert (failure.kind, failure.billed) == (kind, Billed.NO)
+
+
+def test_a_failed_call_in_an_event_of_a_stream_is_a_failed_output(caller, make_call, raw, wire):
+    event = b'event: error\ndata: {"error":{"message":"Failed to call a function.","code":"tool_use_failed","status_code":400}}\n\n'
+    _, failure = caller.stream(make_call(raw(wire.events(event)).base_url))
+    assert (failure.kind, failure.status, failure.billed) == (FailureKind.UNUSABLE_ANSWER, 400, Billed.MAYBE)

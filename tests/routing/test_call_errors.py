@@ -6,7 +6,7 @@ import pytest
 
 from call_box import HELLO, Box, failure, model, per_run, price, registry
 from paymaster.accounting.accounts import Balance, Charge, Refused, Shortfall
-from paymaster.errors import BudgetExceeded, KeyMissing, LimitReached, NoModelAvailable, NoModelFits
+from paymaster.errors import BudgetExceeded, KeyMissing, LimitReached, NoModelAvailable, NoModelFits, PromptSize, RequestRefused
 from paymaster.routing.call_errors import describe_limit, describe_wait, no_model_error
 from paymaster.routing.failures import FailureKind
 from paymaster.routing.planning import SkipCause, Skipped
@@ -42,6 +42,37 @@ def test_a_failure_that_was_attempted_is_said_once_beside_a_budget() -> None:
     with pytest.raises(BudgetExceeded) as caught:
         box.ask()
     assert str(caught.value).count("a: server error") == 1
+
+
+REFUSED = Skipped("refused", SkipCause.FAILED, "bad request (HTTP 400): no", failure=FailureKind.BAD_REQUEST)
+LONG = Skipped("long", SkipCause.FAILED, "too long", failure=FailureKind.CONTEXT_TOO_LONG, too_long=PromptSize(9, 5))
+SMALL = Skipped("small", SkipCause.CONTEXT, "9 tokens do not fit")
+BLIND = Skipped("blind", SkipCause.CAPABILITY, "no vision")
+DOWN = Skipped("down", SkipCause.FAILED, "server error", failure=FailureKind.SERVER_ERROR)
+PAUSED = Skipped("paused", SkipCause.PAUSED, "the provider asked to wait")
+
+
+@pytest.mark.parametrize(
+    ("skipped", "expected", "too_long"),
+    [
+        ([REFUSED], RequestRefused, False),
+        ([REFUSED, replace(REFUSED, model="other")], RequestRefused, False),
+        ([BLIND, REFUSED], RequestRefused, False),
+        ([LONG, REFUSED], NoModelAvailable, True),
+        ([REFUSED, SMALL], NoModelAvailable, True),
+        ([LONG, BLIND], NoModelAvailable, True),
+        ([LONG, DOWN], NoModelAvailable, False),
+        ([REFUSED, DOWN], NoModelAvailable, False),
+        ([PAUSED, REFUSED], NoModelAvailable, False),
+    ],
+)
+def test_a_call_is_refused_if_all_that_could_be_asked_refused_the_request(
+    skipped: list[Skipped], expected: type[Exception], too_long: bool
+) -> None:
+    error = no_model_error(Request(messages=HELLO), skipped, [], [])
+    assert type(error) is expected
+    assert getattr(error, "too_long", False) is too_long
+    assert all(each.model in str(error) for each in skipped)
 
 
 def test_limits_are_described_by_their_kind() -> None:

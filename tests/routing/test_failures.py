@@ -26,16 +26,24 @@ from paymaster.routing.failures import (
 
 
 def step(
-    kind: FailureKind, *, tried: int = 1, patience_ms: int = 10_000, retry_after_ms: int | None = None, lenient: bool = False
+    kind: FailureKind,
+    *,
+    tried: int = 1,
+    patience_ms: int = 10_000,
+    retry_after_ms: int | None = None,
+    lenient: bool = False,
+    is_fallback: bool = False,
+    elsewhere: bool = False,
 ) -> NextStep:
     """The next step after a failure, with two retries and a backoff of 100 ms."""
     return next_step(
-        failure(kind, retry_after_ms=retry_after_ms),
+        failure(kind, retry_after_ms=retry_after_ms, elsewhere=elsewhere),
         tried=tried,
         retries=2,
         backoff_ms=100,
         patience_ms=patience_ms,
         next_on_content_policy=lenient,
+        is_fallback=is_fallback,
     )
 
 
@@ -66,6 +74,14 @@ def test_retries_end_and_a_wait_that_is_too_long_is_not_waited() -> None:
     assert step(FailureKind.THROTTLED, retry_after_ms=4000) == TryAgain(4000)
     assert step(FailureKind.THROTTLED, retry_after_ms=4000, patience_ms=3000) is Then.NEXT
     assert step(FailureKind.CONTENT_POLICY, lenient=True) is Then.NEXT
+
+
+def test_a_bad_request_goes_on_from_a_fallback_or_if_nothing_of_it_is_wrong_for_others() -> None:
+    assert step(FailureKind.BAD_REQUEST) is Then.GIVE_UP
+    assert step(FailureKind.BAD_REQUEST, is_fallback=True) is Then.NEXT
+    assert step(FailureKind.BAD_REQUEST, elsewhere=True) is Then.NEXT
+    assert step(FailureKind.CONTENT_POLICY, is_fallback=True) is Then.GIVE_UP
+    assert step(FailureKind.SERVER_ERROR, is_fallback=True, tried=3) is Then.NEXT
 
 
 def test_how_long_everybody_stays_off_a_model() -> None:

@@ -12,7 +12,7 @@ from paymaster.flow.admission import AdmittedAttempt
 from paymaster.flow.bill_correction import BillCorrection
 from paymaster.flow.call_events import CallEvents
 from paymaster.flow.delivery import MOST_HELD_BYTES, AsItComes, Delivery, HeldBack
-from paymaster.flow.ports import ProviderCall, ProviderChunk, ProviderReply, World
+from paymaster.flow.ports import Provider, ProviderCall, ProviderChunk, ProviderReply, World
 from paymaster.flow.stream_progress import StreamProgress
 from paymaster.jsontypes import JsonObject
 from paymaster.operations import Operation
@@ -93,9 +93,7 @@ class Attempt:
         """Ask for a whole answer."""
         self._sent_ms = self._runtime.now_ms()
         try:
-            call = self._provider_call()
-            # What is wrong on this side, as a missing extra, is raised here and costs nothing.
-            provider = self._world.provider_of(self._planned.candidate.model)
+            call, provider = await self._prepared()
             self.outcome = CANCELLED
             self.outcome = call if isinstance(call, Failure) else await provider.send(call)
         except BaseException as error:
@@ -112,8 +110,7 @@ class Attempt:
         delivery = self._delivery()
         self._sent_ms = self._runtime.now_ms()
         try:
-            call = self._provider_call()
-            provider = self._world.provider_of(self._planned.candidate.model)
+            call, provider = await self._prepared()
             self.outcome = CANCELLED
             if isinstance(call, Failure):
                 self.outcome = call
@@ -152,6 +149,13 @@ class Attempt:
     def _delivery(self) -> Delivery:
         holds_back = recovery_of(self._request, self._policy) is StreamRecovery.HOLD_BACK
         return HeldBack() if holds_back else AsItComes()
+
+    async def _prepared(self) -> tuple[ProviderCall | Failure, Provider]:
+        """The call, and its provider. What is wrong on this side, as a missing extra, is raised here and costs nothing."""
+        model = self._planned.candidate.model
+        await self._world.prepare(model)
+        self._sent_ms = self._runtime.now_ms()
+        return self._provider_call(), self._world.provider_of(model)
 
     def _provider_call(self) -> ProviderCall | Failure:
         candidate, now_ms = self._planned.candidate, self._runtime.now_ms()

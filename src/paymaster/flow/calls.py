@@ -220,6 +220,7 @@ class _Call:
             backoff_ms=attempt.backoff_ms,
             patience_ms=self.patience.left_ms(has_fallback=turn.has_fallback),
             next_on_content_policy=policy.fall_back_on_content_policy,
+            is_fallback=turn.order > 0,
         )
         throttled = failure.kind is FailureKind.THROTTLED
         cause = SkipCause.WAIT if throttled else SkipCause.FAILED

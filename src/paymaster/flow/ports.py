@@ -275,10 +275,15 @@ class Emit(Protocol):
         ...
 
 
+async def needs_nothing(model: Model) -> None:
+    """No provider needs anything before it is used."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:
     """Everything a call needs from outside.
 
+    `prepare` does what a model's provider needs before it is first used, without stopping an event loop; nothing is sent until then.
     `key_of` has the secret for a model and a caller, `missing_keys` the variable that is not set, by model. `backoff_ms` is the wait before
     another attempt at the same model, by the number of attempts made. `run_later` is None where nothing can run behind a call.
     `levels` are those of the models whose counts were too low (`routing/undercounts.py`), as far as this process knows.
@@ -297,4 +302,5 @@ class World:
     run_later: RunLater | None = None
     admission_time: AdmissionTime = field(default_factory=AdmissionTime)
     levels: dict[str, int] = field(default_factory=dict)
+    prepare: Callable[[Model], Awaitable[None]] = needs_nothing
     ended_reports: EndedReports = field(default_factory=EndedReports)

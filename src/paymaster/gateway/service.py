@@ -100,9 +100,14 @@ class Service:
         """The models a caller may ask for: name to provider and aliases."""
         return {name: (model.provider, model.aliases) for name, model in self.active.world_for(key).registry.models.items()}
 
+    async def prepare(self) -> None:
+        """Do before the first request what the registry's providers need."""
+        await self.active.resources.prepare()
+
     async def renew(self, options: Options) -> None:
         """Answer from now on by another registry, with the same ledger. Open calls end under the old one. Raises PaymasterError."""
         old, new = self.active, ServedRegistry(Resources(options, self._runtime, blocking=False, predecessor=self.active.resources))
+        await new.resources.prepare()
         self.active = new
         self._retired[old] = asyncio.get_running_loop().create_task(self._retire(old))
 

@@ -112,6 +112,7 @@ def in_background(config: GatewayConfig, server_socket: socket.socket) -> Iterat
 
 async def _serve(config: GatewayConfig, options: Options, server_socket: socket.socket, ready: Callable[[RunningGateway], None]) -> None:
     service = Service(options, AsyncioRuntime(), access=config.access, bounds=config.bounds, max_outage_ms=config.max_outage_ms)
+    await service.prepare()
     server = _Server(
         uvicorn.Config(
             config.wrap(build_app(service, config.extra_routes)),

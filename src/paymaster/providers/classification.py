@@ -1,14 +1,14 @@
-"""Maps the status and wording of an HTTP error to a failure kind, by a table; pure, knows no transport.
+"""Maps the status, codes and wording of an error to a failure kind, by tables; pure, knows no transport.
 
-The wordings are those that the providers publish or send (OpenAI, Azure, Anthropic, Gemini, Groq, Mistral, DeepSeek, xAI, OpenRouter,
-Together, Qwen, vLLM, SGLang, llama.cpp, Ollama, LM Studio). The first rule that matches decides; otherwise the status does.
+The first wording that matches decides, then a code, otherwise the status.
 """
 
-import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from paymaster.providers.error_bodies import ErrorBody, find_error, read_error, shown_message
+from paymaster.providers.error_bodies import ErrorBody, find_error, is_error, read_error, shown_message
+from paymaster.providers.error_codes import meaning_of
+from paymaster.providers.error_wordings import WORDINGS, is_about_this_model_only
 from paymaster.providers.rates import read_retry_after
 from paymaster.providers.size_errors import read_sizes
 from paymaster.routing.failures import Billed, Failure, FailureKind
@@ -21,150 +21,6 @@ REFUSALS = frozenset(range(400, 500))
 REQUEST_ID_HEADERS = ("x-request-id", "request-id", "apim-request-id", "x-generation-id", "x-amzn-requestid", "cf-ray")
 
 
-@dataclass(frozen=True, slots=True)
-class _WordingRule:
-    kind: FailureKind
-    statuses: frozenset[int]
-    wording: re.Pattern[str]
-
-
-def _rule(kind: FailureKind, statuses: Iterable[int], *wordings: str) -> _WordingRule:
-    return _WordingRule(kind, frozenset(statuses), re.compile("|".join(wordings)))
-
-
-_SIZE_LIMIT = (
-    r"(model'?s? )?(total |max(imum)? |available |allowed )*"
-    r"((input |prompt |context |sequence )(tokens? )?(length|window|size|limit)|tokens? limit|context \d|max_seq_len|number of tokens)"
-)
-"""A limit of a prompt's size, or of prompt and answer together."""
-
-_WORDING_RULES = (
-    # Cohere words an output limit that is too high like a prompt that is too long.
-    _rule(FailureKind.BAD_REQUEST, (400, 422), r"too many tokens: max[ _]tokens must"),
-    # A request above the whole limit per minute gets a 429 or 413, and never fits.
-    _rule(FailureKind.CONTEXT_TOO_LONG, (413, 429), r"request too large for model", r"request too large for .* on tokens per min"),
-    _rule(
-        FailureKind.CONTEXT_TOO_LONG,
-        (400, 413, 422, 500),
-        r"context_length_exceeded",
-        r"context_window_exceeded",
-        r"exceed_context_size",
-        # The same error of OpenAI's is for ids and names, which no other model makes shorter.
-        r"\b(content|input)\b[^:]{0,20}: string too long",
-        r"request_too_large",
-        r"maximum context length",
-        r"max(imum)? (prompt|model|sequence) length",
-        r"model'?s context (length|window)",
-        r"(exceeds?|longer than|overflows?|larger than) the (model'?s )?(available |maximum )?context",
-        r"exceeds? (the )?(maximum |available )?context (length|window|limit|size)",
-        r"context (the )?overflow",
-        r"context (length|window|size) exceeds",
-        r"greater than the context",
-        r"exceed(s|ed|ing)? (this |the )?model'?s? (context|token limit|max(imum)? of)",
-        r"input token count .{0,60}supports up to",
-        # Whatever is compared with it, a limit of this name is for prompts.
-        rf"(exceed(s|ed|ing)?|(longer|larger|greater) than|>) (the )?{_SIZE_LIMIT}",
-        r"\b(prompt|input|request)\b[^.]{0,40}\btokens?\b[^.]{0,20}\bexceed",
-        r"\b(prompt|input) (token )?(count|length)\b[^.]{0,40}(exceed|(longer|larger|greater) than|too long)",
-        r"\bprompt [^.]{0,40}\bis too long",
-        r"max(imum)? input tokens: \d",
-        r"context window limit \d",
-        r"\btokens limit: ?\d",
-        r"token count exceed",
-        r"tokens exceeded: prompt",
-        r"too large to process",
-        r"max length of current question",
-        r"(prompt|输入|提示词).{0,6}(超长|过长|超出|超过)",
-        r"prompt (is )?too long",
-        r"prompt exceeds max",
-        r"exceed max message tokens",
-        r"max_tokens must be at least 1, got -",
-        r"input is too long",
-        r"too many (input |total )?tokens",
-        r"input (token count|length) .{0,40}exceeds?",
-        r"input tokens exceed",
-        r"prompt contains \d+ tokens",
-        r"reduce the length of the (messages|prompt|input)",
-        r"context length of only",
-        r"`?inputs`? (tokens )?(\+|must have less than)",
-        r"range of input length should be",
-    ),
-    _rule(
-        FailureKind.CONTENT_POLICY,
-        (400, 403, 422, 451, 500),
-        r"content_filter",
-        r"content_policy",
-        r"content management policy",
-        r"content filtering policy",
-        r"responsibleaipolicyviolation",
-        r"data_inspection_failed",
-        r"content exists risk",
-        r"prohibited_content",
-        r"violat\w+ (our |the )?(usage|content|safety)",
-        r"(safety|moderation) (system|filter|policy)",
-        r"(was|were|been) flagged",
-        r"requires moderation",
-        r"moderation_blocked",
-        r"sensitive (content|information|words)",
-    ),
-    # Gemini words a limit per minute like an exhausted quota; `_gemini_quota` reads the quota's name before this table.
-    _rule(
-        FailureKind.QUOTA_EXHAUSTED,
-        (400, 401, 402, 403, 429),
-        r"insufficient_quota",
-        r"insufficient (balance|credits?|funds)",
-        r"billing_hard_limit",
-        r"billing_not_active",
-        r"credit balance is too low",
-        r"(out of|no|not enough|more|used all available) credits?\b",
-        r"exceeded your current quota",
-        r"quota (has been )?(exceeded|exhausted)",
-        r"exceeded .{0,30}quota",
-        r"(key|spending|spend|usage|budget) limit (has been )?(exceeded|reached)",
-        r"(monthly|reached its|reached your) .{0,30}(spend|spending|usage|limit|quota|budget)",
-        r"per[ _-]day",
-        r"\b(rpd|tpd)\b",
-        r"daily (limit|quota)",
-        r"account (is )?(suspended|deactivated|in arrears)",
-        r"arrearage",
-    ),
-    _rule(
-        FailureKind.AUTHENTICATION,
-        (400, 403, 422),
-        r"api[_ ]key[_ ]invalid",
-        r"(incorrect|invalid|missing|no|bad) api[ _]key",
-        r"api key (is )?(not valid|expired|invalid|missing)",
-        r"invalid_api_key",
-        r"authentication_error",
-    ),
-    _rule(
-        FailureKind.UNKNOWN_MODEL,
-        (400, 403, 404, 422, 500),
-        r"model_not_found",
-        r"model_not_exist",
-        r"model_decommissioned",
-        r"model_not_available",
-        r"deploymentnotfound",
-        r"model not (found|exist)",
-        r"(invalid|unknown|unsupported) model\b",
-        r"is not a valid model",
-        r"model .{1,120}(does not exist|not found|has been (decommissioned|deprecated|removed))",
-        r"model .{1,120}is not (found|available|supported for this)",
-        r"no (endpoints|allowed providers) (found|are available)",
-    ),
-    _rule(
-        FailureKind.OVERLOADED,
-        (400, 429, 500, 502, 503),
-        r"overloaded_error",
-        r"\boverloaded\b",
-        r"engine_overloaded",
-        r"over capacity",
-        r"no slots? available",
-    ),
-    # llama.cpp, for vectors from a server of text: it serves other requests, so the model must not be paused for them.
-    _rule(FailureKind.BAD_REQUEST, (501,), r"not_supported", r"does(n't| not) support"),
-)
-
 _BY_STATUS = {
     401: FailureKind.AUTHENTICATION,
     402: FailureKind.QUOTA_EXHAUSTED,
@@ -176,40 +32,61 @@ _BY_STATUS = {
     409: FailureKind.SERVER_ERROR,
     410: FailureKind.UNKNOWN_MODEL,
     413: FailureKind.CONTEXT_TOO_LONG,
+    424: FailureKind.SERVER_ERROR,  # Bedrock, Text Generation Inference: the model failed in the middle
     425: FailureKind.OVERLOADED,
     429: FailureKind.THROTTLED,
+    434: FailureKind.PERMISSION,  # Z.ai
     451: FailureKind.CONTENT_POLICY,
     498: FailureKind.OVERLOADED,
+    499: FailureKind.SERVER_ERROR,  # somebody between us and the model closed the connection
     501: FailureKind.UNKNOWN_MODEL,  # nothing like an API for models answers at this address
     503: FailureKind.OVERLOADED,
     529: FailureKind.OVERLOADED,
 }
 
-_MAYBE_BILLED = frozenset({408, 499})
+_MAYBE_BILLED = frozenset({408, 424, 499})
 _SURELY_NOT_BILLED = frozenset({501, 503, 521, 522, 523, 525, 526, 529})
 """5xx of requests that never reached a model: not implemented, overloaded, or an edge server could not connect to its origin."""
 
 _STATUS_OF_TYPE = {
-    "overloaded_error": 529,
-    "rate_limit_error": 429,
-    "rate_limit_exceeded": 429,
-    "insufficient_quota": 429,
-    "resource_exhausted": 429,
-    "invalid_request_error": 400,
-    "authentication_error": 401,
-    "permission_error": 403,
-    "not_found_error": 404,
-    "billing_error": 402,
-    "timeout_error": 504,
-    "server_error": 500,
-    "api_error": 500,
-    "unavailable": 503,
+    status_type: status
+    for status, types in {
+        400: "invalid_request_error bad_request badrequesterror badrequest invalid_argument validationexception failed_precondition "
+        "invalidparameter context_length_exceeded content_filter tool_use_failed",
+        401: "authentication_error unauthenticated unauthorized invalid_api_key invalid_authentication_error unrecognizedclientexception",
+        402: "billing_error insufficient_balance insufficient_balance_error payment_required",
+        403: "permission_error permission_denied forbidden accessdeniedexception access_denied",
+        404: "not_found_error not_found notfounderror model_not_found resourcenotfoundexception resource_not_found_error",
+        413: "request_too_large",
+        429: "rate_limit_error rate_limit_exceeded insufficient_quota resource_exhausted throttlingexception too_many_requests "
+        "too_many_requests_error toomanyrequests rate_limit_reached_error ratelimiterror exceeded_current_quota_error ratelimitreached "
+        "throttling requestlimitexceeded limitexceeded rate_limited",
+        500: "server_error api_error internal internal_error internal_server_error internalservererror internalserverexception",
+        503: "unavailable service_unavailable serviceunavailableexception serviceunavailable",
+        504: "timeout_error timeout deadline_exceeded gateway_timeout",
+        529: "overloaded_error",
+    }.items()
+    for status_type in types.split()
 }
 
 
-def classify(status: int, headers: Mapping[str, str], body: bytes, *, now_ms: int, secrets: Iterable[str] = ()) -> Failure:
-    """The failure of an answer with this status. `headers` have names in lower case; `secrets` never appear in the message."""
-    return _failure(status, headers, read_error(body), now_ms, tuple(secrets))
+def classify(
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    *,
+    now_ms: int,
+    secrets: Iterable[str] = (),
+    silent_about_length: bool = False,
+) -> Failure:
+    """The failure of an answer with this status. `headers` have names in lower case; `secrets` never appear in the message.
+
+    `silent_about_length`: the endpoint refuses a prompt that is too long with a 400 that has no body.
+    """
+    failure = _failure(status, headers, read_error(body), now_ms, tuple(secrets))
+    if silent_about_length and status == 400 and not body.strip():
+        return replace(failure, kind=FailureKind.CONTEXT_TOO_LONG, message="HTTP 400 without a message, as for a prompt that is too long")
+    return failure
 
 
 def classify_error_object(value: object, headers: Mapping[str, str], *, now_ms: int, secrets: Iterable[str] = ()) -> Failure | None:
@@ -217,13 +94,21 @@ def classify_error_object(value: object, headers: Mapping[str, str], *, now_ms: 
 
     The failure has the status that the error names. It may have been billed, because work may have been done.
     """
-    if not isinstance(value, dict) or not value.get("error"):
+    if not isinstance(value, dict) or not is_error(value):
         return None
     error = find_error(value)
     if error is None:
         return None
     failure = _failure(_status_in(error), headers, error, now_ms, tuple(secrets))
     return replace(failure, billed=Billed.MAYBE)
+
+
+def classify_text(text: bytes, headers: Mapping[str, str], *, now_ms: int, secrets: Iterable[str] = ()) -> Failure | None:
+    """The failure in a text that has an error with codes in it, as JSON, and no status of its own; None if it has none."""
+    error = read_error(text)
+    if not error.codes:
+        return None
+    return replace(_failure(_status_in(error), headers, error, now_ms, tuple(secrets)), billed=Billed.MAYBE)
 
 
 def if_silent(failure: Failure, *, silent_ms: int, limit_ms: int) -> Failure:
@@ -243,13 +128,15 @@ def request_id_in(headers: Mapping[str, str]) -> str | None:
 
 
 def kind_of(status: int, error: ErrorBody) -> FailureKind:
-    """The table: wording first, then status."""
-    text = error.text
+    """The tables: wording first, then codes, then status."""
     if status == 429 and (by_quota := _gemini_quota(error)) is not None:
         return by_quota
-    for row in _WORDING_RULES:
-        if status in row.statuses and row.wording.search(text):
+    text = error.text
+    for row in WORDINGS:
+        if row.matches(status, text):
             return row.kind
+    if (meaning := meaning_of(error)) is not None:
+        return meaning.kind
     if status in _BY_STATUS:
         return _BY_STATUS[status]
     if 300 <= status < 400:
@@ -268,19 +155,23 @@ def _gemini_quota(error: ErrorBody) -> FailureKind | None:
 
 
 def _failure(status: int, headers: Mapping[str, str], error: ErrorBody, now_ms: int, secrets: tuple[str, ...]) -> Failure:
+    if (aws_type := headers.get("x-amzn-errortype", "").partition(":")[0]) and aws_type not in error.codes:
+        error = replace(error, codes=(*error.codes, aws_type))
     message = shown_message(error.message, secrets)
     if 300 <= status < 400:
         message = f"the endpoint redirects to {shown_message(headers.get('location', '?'), secrets)}: set base_url to its new address"
-    retry_after_ms = read_retry_after(headers, error.object, error.message, now_ms)
     kind = kind_of(status, error)
+    at_limit = kind in {FailureKind.THROTTLED, FailureKind.QUOTA_EXHAUSTED}
+    retry_after_ms = read_retry_after(headers, error.object, error.message, now_ms, at_limit=at_limit)
     return Failure(
         kind,
-        _billed(status),
+        Billed.MAYBE if kind is FailureKind.UNUSABLE_ANSWER else _billed(status),
         message or f"HTTP {status} without a message",
         status=status,
         retry_after_ms=retry_after_ms,
         request_id=request_id_in(headers),
         size=read_sizes(kind, error.text, error.object),
+        elsewhere=kind is FailureKind.BAD_REQUEST and is_about_this_model_only(error.text),
     )
 
 
@@ -294,4 +185,6 @@ def _status_in(error: ErrorBody) -> int:
     for code in error.codes:
         if code.isascii() and code.isdigit() and 300 <= int(code) <= 599:
             return int(code)
-    return next((_STATUS_OF_TYPE[code.lower()] for code in error.codes if code.lower() in _STATUS_OF_TYPE), 500)
+    named = (_STATUS_OF_TYPE[code.lower()] for code in error.codes if code.lower() in _STATUS_OF_TYPE)
+    meaning = meaning_of(error)
+    return next(named, 500 if meaning is None else meaning.status)

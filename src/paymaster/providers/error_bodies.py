@@ -15,6 +15,12 @@ _TAGS = re.compile(r"<(script|style)\b.*?</\1>|<[^>]*>", re.IGNORECASE | re.DOTA
 _MASKED_KEY = re.compile(r"[\w-]{3,}\*{2,}[\w*-]*")
 _SHORTEST_PART = 8
 _LONGEST_READ = 20_000
+_DEEPEST = 4
+_MESSAGES = ("message", "detail", "msg", "error_msg", "title")
+_CODES = ("code", "type", "status", "reason", "error_type", "error_code", "status_code", "statuscode", "http_code", "__type")
+
+BASE_RESP = "base_resp "
+"""What stands before a code of MiniMax's, whose numbers are its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,31 +35,67 @@ class ErrorBody:
     @property
     def text(self) -> str:
         """Message and codes, each on a line of its own, in lower case, which the rules search: a code is no figure of the message."""
-        return "\n".join((self.message, *self.codes)).lower()
+        return "\n".join((self.message[:_LONGEST_READ], *self.codes)).lower()
 
 
 def read_error(body: bytes) -> ErrorBody:
-    """The error in a body, which may be any JSON, HTML, text or empty."""
+    """The error in a body, which may be any JSON, HTML, text (also with JSON in it, as an event of a stream) or empty."""
     try:
         return find_error(orjson.loads(body)) or ErrorBody("")
     except orjson.JSONDecodeError:
         text = body[:_LONGEST_READ].decode("utf-8", "replace")
-        return ErrorBody(_TAGS.sub(" ", text) if "<" in text else text)
+        return _nested(text) or ErrorBody(_TAGS.sub(" ", text) if "<" in text else text)
+
+
+def is_error(value: JsonObject) -> bool:
+    """Whether JSON that came with status 200 is an error: it has an error object, or a status of failure and no answer."""
+    if value.get("error"):
+        return True
+    base = value.get("base_resp")
+    if isinstance(base, Mapping) and base.get("status_code"):
+        return True
+    if value.get("choices") or value.get("data"):
+        return False
+    failed = value.get("success") is False or value.get("object") == "error" or value.get("type") == "error"
+    failed = failed or bool(value.get("error_code") or value.get("errors") or value.get("detail"))
+    return failed or (bool(value.get("code")) and isinstance(value.get("message") or value.get("msg"), str))
 
 
 def find_error(value: object) -> ErrorBody | None:
-    """The error in parsed JSON, or None. Nested errors (OpenRouter passes the upstream's on as text) are added to the codes."""
+    """The error in parsed JSON, or None. Names ignore case (Tencent and AWS write them with capitals).
+
+    Nested errors (OpenRouter and other resellers pass the upstream's on as text) are added to the message and the codes.
+    """
+    return _find(value, _DEEPEST)
+
+
+def _find(value: object, depth: int) -> ErrorBody | None:
+    if depth == 0:
+        return None
     if isinstance(value, list):
-        return next((found for item in value if (found := find_error(item)) is not None), None)
+        return next((found for item in value if (found := _find(item, depth - 1)) is not None), None)
     if not isinstance(value, Mapping):
         return ErrorBody(value) if isinstance(value, str) and value else None
-    inner = value.get("error")
+    fields = _lower(value)
+    inner, several, base = fields.get("error"), fields.get("errors"), fields.get("base_resp")
     if isinstance(inner, Mapping):
-        return _from_object(inner, outer=value)
+        return _from_object(_lower(inner), fields, depth)
     if isinstance(inner, str) and inner:
-        return ErrorBody(inner, _codes(value), value)
-    if isinstance(value.get("message"), str) or "detail" in value:
-        return _from_object(value, outer={})
+        message = fields.get("message")
+        return (
+            _with_nested(message, (inner, *_codes(fields)), fields, depth)
+            if isinstance(message, str) and message
+            else (_with_nested(inner, _codes(fields), fields, depth))
+        )
+    if isinstance(several, list) and several:  # Cloudflare, watsonx
+        first = several[0]
+        return _from_object(_lower(first), fields, depth) if isinstance(first, Mapping) else _find(first, depth - 1)
+    if isinstance(base, Mapping):  # MiniMax
+        return ErrorBody(str(base.get("status_msg") or ""), (f"{BASE_RESP}{base.get('status_code')}",), fields)
+    if isinstance(response := fields.get("response"), Mapping) and "error" in _lower(response):  # Tencent
+        return _find(response, depth - 1)
+    if any(isinstance(fields.get(name), str) for name in ("message", "msg", "error_msg", "title")) or "detail" in fields:
+        return _from_object(fields, {}, depth)
     return None
 
 
@@ -75,23 +117,51 @@ def _without_parts(text: str, secret: str) -> str:
     return text
 
 
-def _from_object(error: JsonObject, outer: JsonObject) -> ErrorBody:
-    message = error.get("message") or error.get("detail") or error.get("msg") or ""
+def _from_object(error: JsonObject, outer: JsonObject, depth: int) -> ErrorBody:
+    message = next((text for name in _MESSAGES if (text := error.get(name))), "")
+    codes = (*_codes(error), *_codes(outer))
+    if isinstance(message, Mapping) and (inner := _find(message, depth - 1)) is not None:
+        message, codes = inner.message, (*inner.codes, *codes)
     if not isinstance(message, str):
         message = orjson.dumps(message, default=str).decode()
-    codes = (*_codes(error), *_codes(outer))
     metadata = error.get("metadata")
     raw = metadata.get("raw") if isinstance(metadata, Mapping) else None
-    if isinstance(raw, str):
-        codes = (*codes, raw[:_LONGEST_READ])
-    inner = error.get("innererror")
-    if isinstance(inner, Mapping):
-        codes = (*codes, *_codes(inner))
-    return ErrorBody(message, codes, error, tuple(_quotas(error.get("details"))))
+    if isinstance(raw, str) and raw:
+        upstream = _nested(raw)
+        message = f"{message}: {raw[:_LONGEST_READ] if upstream is None else upstream.message}"
+        codes = (*codes, *(() if upstream is None else upstream.codes))
+    inner_error = error.get("innererror")
+    if isinstance(inner_error, Mapping):
+        codes = (*codes, *_codes(inner_error))
+    return _with_nested(message, codes, {**outer, **error}, depth)
+
+
+def _with_nested(message: str, codes: tuple[str, ...], fields: JsonObject, depth: int) -> ErrorBody:
+    """The error, with that in its message if there is one as JSON: its words are the provider's own."""
+    found = _nested(message, depth - 1)
+    if found is not None:
+        message, codes = found.message, (*codes, *found.codes)
+    return ErrorBody(message, codes, fields, tuple(_quotas(fields.get("details"))))
+
+
+def _nested(text: str, depth: int = 2) -> ErrorBody | None:
+    """The error in an object of JSON inside a text: an event of a stream, or what a reseller passes on."""
+    begin, end = text.find("{"), text.rfind("}")
+    if not 0 <= begin < end <= _LONGEST_READ or '"' not in text[begin:end]:
+        return None
+    try:
+        found = _find(orjson.loads(text[begin : end + 1]), depth)
+    except orjson.JSONDecodeError:
+        return None
+    return found if found is not None and found.message else None
+
+
+def _lower(value: JsonObject) -> dict[str, object]:
+    return {name.lower(): field for name, field in value.items()}
 
 
 def _codes(value: JsonObject) -> tuple[str, ...]:
-    found = (value.get(name) for name in ("code", "type", "status", "reason", "error_type"))
+    found = (value.get(name) for name in _CODES)
     return tuple(str(code) for code in found if isinstance(code, str | int) and not isinstance(code, bool))
 
 

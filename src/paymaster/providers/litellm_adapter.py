@@ -1,17 +1,12 @@
 """Calls all other providers through litellm, without litellm's own retries, fallbacks, callbacks and caches; knows no HTTP.
 
-litellm is an extra. It is imported when a model first needs it, because that takes seconds; the used part of it is typed here.
+litellm is an extra, and `litellm_import.py` brings it in.
 """
 
 import asyncio
-import importlib
-import importlib.util
-import os
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from importlib.metadata import version
-from typing import Protocol
 
 from paymaster.accounting.usage.openai import reports_cost
 from paymaster.accounting.usage.output import output_bound
@@ -19,7 +14,6 @@ from paymaster.accounting.usage.reading import read_response_usage
 from paymaster.accounting.usage.record import Usage
 from paymaster.dialects.chat.answers import normal_answer
 from paymaster.dialects.chat.faults import Broken
-from paymaster.errors import ExtraMissing
 from paymaster.flow.ports import ProviderCall, ProviderChunk, ProviderReply
 from paymaster.jsontypes import JsonObject
 from paymaster.operations import Operation
@@ -28,68 +22,14 @@ from paymaster.providers.assembly import Assembly
 from paymaster.providers.classification import classify_error_object, if_silent, request_id_in
 from paymaster.providers.error_bodies import shown_message
 from paymaster.providers.litellm_failures import failure_of
+from paymaster.providers.litellm_import import Dumpable, Litellm
 from paymaster.providers.rates import plain_headers, read_rate_signals
 from paymaster.registry.models import Model
 from paymaster.registry.providers import find_provider
 from paymaster.routing.failures import Billed, Failure, FailureKind
 
-_COMPROMISED = frozenset({"1.82.7", "1.82.8"})
-_INSTALL = "Install it with: pip install 'paymaster[litellm]'"
-_LOCAL_PRICES = "LITELLM_LOCAL_MODEL_COST_MAP"
 # Most of litellm's providers return vectors only as numbers; base64 is made from those.
 _SET_HERE = frozenset({"model", "stream", "stream_options", "messages", "input", "encoding_format"})
-
-
-class Dumpable(Protocol):
-    """An answer or a chunk of litellm."""
-
-    def model_dump(self, *, exclude_none: bool = False) -> dict[str, object]:
-        """As plain values."""
-        ...
-
-
-class Litellm(Protocol):
-    """The part of litellm that is used."""
-
-    suppress_debug_info: bool
-    telemetry: bool
-    DEFAULT_MAX_RETRIES: int
-
-    def completion(self, **kwargs: object) -> Dumpable | Iterator[Dumpable]:
-        """Request a completion and block."""
-        ...
-
-    async def acompletion(self, **kwargs: object) -> Dumpable | AsyncIterator[Dumpable]:
-        """Request a completion."""
-        ...
-
-    def embedding(self, **kwargs: object) -> Dumpable:
-        """Request vectors and block."""
-        ...
-
-    async def aembedding(self, **kwargs: object) -> Dumpable:
-        """Request vectors."""
-        ...
-
-
-def import_litellm() -> Litellm:
-    """Import litellm without its download of prices. Raises ExtraMissing with the command that installs it."""
-    missing = [name for name in ("litellm", "mcp") if importlib.util.find_spec(name) is None]
-    if missing:
-        raise ExtraMissing(f"this model needs litellm, but {' and '.join(missing)} can't be imported", advice=_INSTALL)
-    if version("litellm") in _COMPROMISED:
-        raise ExtraMissing(f"litellm {version('litellm')} was compromised and is not used", advice=_INSTALL)
-    before = os.environ.get(_LOCAL_PRICES)
-    os.environ[_LOCAL_PRICES] = before or "True"
-    try:
-        litellm: Litellm = importlib.import_module("litellm")
-    finally:
-        if before is None:
-            os.environ.pop(_LOCAL_PRICES, None)
-    litellm.suppress_debug_info = True
-    litellm.telemetry = False
-    litellm.DEFAULT_MAX_RETRIES = 0  # for embeddings, litellm takes `max_retries=0` as not given, and would send, and pay, three times
-    return litellm
 
 
 class LitellmProvider:

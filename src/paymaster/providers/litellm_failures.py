@@ -2,12 +2,15 @@
 
 litellm wraps errors in one another and invents statuses: a connection lost after the request was sent may appear as status 500, or as a
 connection that was never made. So the whole chain of causes is searched, and its root decides whether the call may have been billed.
+
+It also puts names of classes before a message, and advice about itself behind it. Users get what the provider said.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 
-from paymaster.providers.classification import classify
-from paymaster.providers.error_bodies import shown_message
+from paymaster.providers.classification import classify, classify_text
+from paymaster.providers.error_bodies import read_error, shown_message
 from paymaster.providers.rates import plain_headers
 from paymaster.providers.size_errors import read_sizes
 from paymaster.routing.failures import Billed, Failure, FailureKind
@@ -46,6 +49,21 @@ _ROOTS: tuple[tuple[frozenset[str], FailureKind, Billed], ...] = (
     (frozenset({"APIResponseValidationError", "JSONDecodeError"}), FailureKind.UNUSABLE_ANSWER, Billed.MAYBE),
 )  # fmt: skip
 
+_CLASS_NAMES = re.compile(
+    r"\s*(?:(?:litellm\.)?[A-Za-z]\w*?(?:Error|Exception)|litellm\.\w+|Cloudflare Exception)(?: [A-Z]\w*Error)?\s*(?::|-|$)\s*"
+)
+_ABOUT_ITSELF = re.compile(
+    r"[\s.]*(?:Handle with `litellm|Received Model Group=|Available Model Group Fallbacks=|LiteLLM Retried:|Original exception:"
+    r"|Traceback \(most recent|Pass in default user message|Enable 'litellm|Set 'litellm)"
+)
+_UNWORDED: Mapping[FailureKind, str] = {
+    FailureKind.CONNECTION_LOST: "the connection was lost after the request was sent",
+    FailureKind.CONNECTION_REFUSED: "no connection",
+    FailureKind.TIMED_OUT: "no answer within the time limit",
+    FailureKind.UNUSABLE_ANSWER: "the answer can't be read",
+}
+"""What is said of a failure for which nobody had words."""
+_MODULES_OF_CLIENTS = frozenset({"litellm", "openai", "httpx", "aiohttp"})
 _INVENTED = frozenset({"APIConnectionError", "InternalServerError", "MidStreamFallbackError", "Timeout"})
 """Exceptions whose status is litellm's, not the provider's."""
 
@@ -54,7 +72,8 @@ def failure_of(error: Exception, *, now_ms: int, secrets: Iterable[str] = ()) ->
     """An exception that litellm raised, as a failure."""
     known = tuple(secrets)
     chain = list(_chain(error))
-    message = _message(error)
+    text = _own_text(error)
+    message = read_error(text).message or text.decode()
     answered = next((found for step in reversed(chain) if (found := _answer_in(step)) is not None), None)
     by_answer = None if answered is None else classify(*answered, now_ms=now_ms, secrets=known)
     for ancestor in type(error).__mro__:
@@ -67,11 +86,15 @@ def failure_of(error: Exception, *, now_ms: int, secrets: Iterable[str] = ()) ->
     names = {type(step).__name__ for step in chain}
     for roots, kind, billed in _ROOTS:
         if not roots.isdisjoint(names):
-            return Failure(kind, billed, shown_message(message or type(error).__name__, known))
+            return Failure(kind, billed, shown_message(message or _UNWORDED[kind], known))
     status = getattr(error, "status_code", None)  # litellm's errors share no base class of their own
     if isinstance(status, int) and 400 <= status <= 599 and type(error).__name__ not in _INVENTED:
-        return classify(status, _headers(error), message.encode("utf-8", "replace"), now_ms=now_ms, secrets=known)
-    return Failure(FailureKind.SERVER_ERROR, Billed.MAYBE, shown_message(f"{type(error).__name__}: {message}", known))
+        return classify(status, _headers(error), text, now_ms=now_ms, secrets=known)
+    if (stated := classify_text(text, _headers(error), now_ms=now_ms, secrets=known)) is not None:
+        return stated
+    if type(error).__module__.partition(".")[0] not in _MODULES_OF_CLIENTS:
+        message = f"litellm failed with {type(error).__name__}: {message}"
+    return Failure(FailureKind.SERVER_ERROR, Billed.MAYBE, shown_message(message or "litellm failed without a message", known))
 
 
 def _answer_in(error: BaseException) -> tuple[int, Mapping[str, str], bytes] | None:
@@ -90,10 +113,13 @@ def _answer_in(error: BaseException) -> tuple[int, Mapping[str, str], bytes] | N
     return status, plain_headers({str(name): str(value) for name, value in headers.items()}), body if isinstance(body, bytes) else b""
 
 
-def _message(error: Exception) -> str:
+def _own_text(error: Exception) -> bytes:
+    """The provider's own text, words or JSON, without litellm's."""
     message = getattr(error, "message", None)  # litellm's errors share no base class of their own
     text = message if isinstance(message, str) and message else str(error)
-    return text.removeprefix("litellm.")
+    while (name := _CLASS_NAMES.match(text)) is not None:
+        text = text[name.end() :]
+    return _ABOUT_ITSELF.split(text, maxsplit=1)[0].strip().encode("utf-8", "replace")
 
 
 def _headers(error: Exception) -> dict[str, str]:

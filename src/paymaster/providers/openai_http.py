@@ -25,6 +25,7 @@ from paymaster.providers.rates import read_rate_signals
 from paymaster.providers.sse import EventParser, ServerEvent
 from paymaster.providers.transport import ExchangeBroken, ExchangeFault, HttpAnswer, HttpRequest, Transport
 from paymaster.registry.models import Model, Timeouts
+from paymaster.registry.providers import find_provider
 from paymaster.routing.failures import Billed, Failure, FailureKind
 from paymaster.routing.requests import choices_in
 from paymaster.version import __version__
@@ -220,7 +221,15 @@ class _Exchange:
     def whole(self, answer: HttpAnswer, body: bytes) -> ProviderReply | Failure:
         """A whole body as a reply or a failure."""
         if answer.status >= 300:
-            failure = classify(answer.status, answer.headers, body, now_ms=self.now_ms(), secrets=self.secrets)
+            facts = find_provider(self.call.model.provider)
+            failure = classify(
+                answer.status,
+                answer.headers,
+                body,
+                now_ms=self.now_ms(),
+                secrets=self.secrets,
+                silent_about_length=facts is not None and facts.silent_about_length,
+            )
             return replace(failure, duration_ms=self.elapsed_ms())
         parsed = parse_object(body)
         if isinstance(parsed, Unusable):

@@ -1,12 +1,18 @@
 """Chooses the adapter of a model: one of each kind, made on first use; knows the adapters and nothing about their requests."""
 
+import asyncio
 import threading
+from typing import TYPE_CHECKING
 
 from paymaster.flow.ports import Provider, Runtime
 from paymaster.forks import renew_in_children
 from paymaster.providers.openai_http import OpenAIHttp
 from paymaster.providers.scripted.transport import EngineCache, scripted_provider
 from paymaster.registry.models import Model
+from paymaster.registry.provider_facts import LITELLM
+
+if TYPE_CHECKING:
+    from paymaster.providers.litellm_import import Litellm
 
 
 class ProviderSet:
@@ -25,8 +31,25 @@ class ProviderSet:
         renew_in_children(self)
 
     def renew(self) -> None:
-        """In a forked child: nobody holds the lock."""
+        """In a forked child: nobody holds the lock, and nobody imports anything."""
         self._lock = threading.Lock()
+        self._import: asyncio.Future[Litellm] | None = None
+        self._litellm: Litellm | None = None
+
+    async def prepare(self, model: Model) -> None:
+        """Import what the adapter of `model` needs, in a thread where a loop would be stopped by it. Raises ExtraMissing.
+
+        A blocking caller imports it in `provider_for`.
+        """
+        if self._blocking or self._litellm is not None or model.adapter != LITELLM or model.name in self._own:
+            return
+        from paymaster.providers.litellm_import import import_beside_a_loop
+
+        loop = asyncio.get_running_loop()
+        if self._import is None or self._import.get_loop() is not loop or (self._import.done() and self._import.exception() is not None):
+            self._import = loop.run_in_executor(None, import_beside_a_loop)
+        # A call that is cancelled leaves the import to the others.
+        self._litellm = await asyncio.shield(self._import)
 
     def provider_for(self, model: Model) -> Provider:
         """The provider for `model`. Raises ExtraMissing if it needs litellm and that is missing, ScriptInvalid for an invalid script."""
@@ -50,9 +73,10 @@ class ProviderSet:
             case "scripted":
                 return scripted_provider(self._engines.open(model.script or ""), self._runtime)
             case "litellm":
-                from paymaster.providers.litellm_adapter import LitellmProvider, import_litellm
+                from paymaster.providers.litellm_adapter import LitellmProvider
+                from paymaster.providers.litellm_import import import_litellm
 
-                return LitellmProvider(import_litellm(), blocking=self._blocking, now_ms=self._runtime.now_ms)
+                return LitellmProvider(self._litellm or import_litellm(), blocking=self._blocking, now_ms=self._runtime.now_ms)
             case _:
                 return self._open_http()
 

@@ -41,6 +41,7 @@ class ProviderFacts:
     `versioned`: it takes an `api_version`, and with a dated one no `root_path`. `stops`: it stops when the connection of a stream closes.
     `bill_path`: it states there, after the endpoint and before the id of an answer, what it billed for the answer. `names_deployments`: its
     model names are its customers' own. `takes_max_price`: it is a router, and chooses no host above the request's `provider.max_price`.
+    `silent_about_length`: it refuses a prompt that is too long with a 400 that has no body.
     """
 
     id: str
@@ -68,6 +69,7 @@ class ProviderFacts:
     bill_path: str | None = None
     names_deployments: bool = False
     takes_max_price: bool = False
+    silent_about_length: bool = False
 
 
 # The reasoning models take only one temperature, and no longer `max_tokens`.
@@ -243,6 +245,7 @@ _HOSTED = (
         litellm_prefix="cerebras",
         output_limit_param="max_completion_tokens",
         unsupported_params=frozenset({"frequency_penalty", "logit_bias", "presence_penalty"}),
+        silent_about_length=True,
     ),
     ProviderFacts(
         id="moonshot",

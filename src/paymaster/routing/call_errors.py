@@ -8,10 +8,19 @@ from paymaster.accounting.accounts import Refused, Shortfall
 from paymaster.accounting.budget_units import BudgetUnit, format_amount, unit_of
 from paymaster.accounting.money import format_usd
 from paymaster.accounting.records import AttemptRecord
-from paymaster.errors import BudgetExceeded, KeyMissing, LimitReached, NoModelAvailable, NoModelFits, PaymasterError, PromptSize
+from paymaster.errors import (
+    BudgetExceeded,
+    KeyMissing,
+    LimitReached,
+    NoModelAvailable,
+    NoModelFits,
+    PaymasterError,
+    PromptSize,
+    RequestRefused,
+)
 from paymaster.routing import breaker
 from paymaster.routing.budgets import BudgetAccount
-from paymaster.routing.failures import Failure, needs_operator
+from paymaster.routing.failures import Failure, FailureKind, needs_operator
 from paymaster.routing.interruptions import describe_charge
 from paymaster.routing.planning import Candidate, SkipCause, Skipped
 from paymaster.routing.requests import Request, needed_capabilities
@@ -120,14 +129,32 @@ def no_model_error(
         advice = f"{_charged(records)}Send a shorter prompt, or add a model with a larger context to the chain."
         msg = f"the prompt is too long for every model that could answer:\n{listed}"
         return NoModelAvailable(msg, reasons, advice=advice, too_long=True, size=_largest(skipped))
+    if _is_refused(skipped):
+        return _refusal(skipped, records)
     advice = f"{_charged(records)}See `paymaster status` for limits and pauses, and `paymaster report` for the attempts."
     return NoModelAvailable(f"no model answered:\n{listed}", reasons, advice=advice, retry_after_ms=retry_in_ms, failure=failed)
 
 
 def _is_too_long(skipped: Sequence[Skipped]) -> bool:
     """Whether the length of the prompt is what keeps it from every model that could otherwise serve it."""
-    others = [each.cause for each in skipped if each.cause is not SkipCause.CONTEXT and each.too_long is None]
-    return len(others) < len(skipped) and set(others) <= {SkipCause.CAPABILITY, SkipCause.VECTORS, SkipCause.PARAMETER}
+    too_long = {each.model for each in skipped if each.cause is SkipCause.CONTEXT or each.too_long is not None}
+    others = {each.cause for each in skipped if each.model not in too_long and each.failure is not FailureKind.BAD_REQUEST}
+    return bool(too_long) and others <= {SkipCause.CAPABILITY, SkipCause.VECTORS, SkipCause.PARAMETER}
+
+
+def _is_refused(skipped: Sequence[Skipped]) -> bool:
+    """Whether every model that could be asked refused the request itself."""
+    refused = [each for each in skipped if each.failure is FailureKind.BAD_REQUEST]
+    return bool(refused) and all(each in refused or each.cause in _NEVER for each in skipped)
+
+
+def _refusal(skipped: Sequence[Skipped], records: Sequence[AttemptRecord]) -> RequestRefused:
+    """The first refusal, with what the others said."""
+    first = next(each for each in skipped if each.failure is FailureKind.BAD_REQUEST)
+    status = next((record.status for record in records if record.model == first.model), None)
+    others = "".join(f"\n  {each.model}: {each.detail}" for each in skipped if each is not first)
+    also = f"\nno other model took the request:{others}" if others else ""
+    return RequestRefused(f"{first.model}: {first.detail}{also}", kind=FailureKind.BAD_REQUEST.value, status=status)
 
 
 def _largest(skipped: Sequence[Skipped]) -> PromptSize | None:

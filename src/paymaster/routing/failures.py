@@ -65,7 +65,7 @@ class Failure:
 
     `message` is the provider's own words, without secrets, at most a few hundred characters. `retry_after_ms` is a duration.
     `usage` is what the provider said it counted, where it did. `delivered_chars` is how much of a stream had come. `size` is what it says
-    about the sizes that it takes.
+    about the sizes that it takes. `elsewhere`: a bad request for what only this model asks for, so another may take it as it is.
     """
 
     kind: FailureKind
@@ -78,6 +78,7 @@ class Failure:
     delivered_chars: int = 0
     request_id: str | None = None
     size: SizeFigures = NO_FIGURES
+    elsewhere: bool = False
 
     @property
     def asked_ms(self) -> int | None:
@@ -126,10 +127,12 @@ class Rule:
     `again`: the same model may be tried again. `pause_ms`: no worker calls the model for that long (None: as long as the provider or
     the backoff says). `breaker`: it counts towards opening the breaker. `needs_operator`: only an operator can fix the cause.
     `at_once`: nothing was sent, so that there is nothing to wait for. `wait_out`: what a call without another model does.
+    `then_at_fallback` counts instead of `then` at a model that the call fell back to; None: the same.
     """
 
     again: bool
     then: Then
+    then_at_fallback: Then | None = None
     pauses: bool = False
     pause_ms: int | None = None
     breaker: bool = False
@@ -157,7 +160,7 @@ RULES: dict[FailureKind, Rule] = {
     FailureKind.AUTHENTICATION: Rule(again=False, then=Then.NEXT, pauses=True, pause_ms=OPERATOR_PROBE_MS, needs_operator=True),
     FailureKind.PERMISSION: Rule(again=False, then=Then.NEXT, pauses=True, pause_ms=OPERATOR_PROBE_MS, needs_operator=True),
     FailureKind.UNKNOWN_MODEL: Rule(again=False, then=Then.NEXT, pauses=True, pause_ms=OPERATOR_PROBE_MS, needs_operator=True),
-    FailureKind.BAD_REQUEST: Rule(again=False, then=Then.GIVE_UP),
+    FailureKind.BAD_REQUEST: Rule(again=False, then=Then.GIVE_UP, then_at_fallback=Then.NEXT),
     FailureKind.CANCELLED: Rule(again=False, then=Then.GIVE_UP),
     FailureKind.STALE_HOLD: Rule(again=True, then=Then.NEXT, at_once=True),
 }
@@ -166,12 +169,17 @@ RULES: dict[FailureKind, Rule] = {
 SMALLER_IS_PAID = Rule(again=False, then=Then.NEXT)
 """The credit pays for a smaller request, so the model stays in use for everybody."""
 
+TAKEN_ELSEWHERE = Rule(again=False, then=Then.NEXT)
+"""A request that is bad for what this model alone asks for: a prefill, thoughts of its own. Nothing of it is wrong for others."""
+
 LEAST_USEFUL_TOKENS = 256
 """Credit for a shorter answer is none. It is also the default of `min_output_tokens`."""
 
 
 def rule_of(failure: Failure) -> Rule:
-    """The rule of the failure's kind, unless its quota is exhausted for requests of this size only."""
+    """The rule of the failure's kind, unless another model may take the request, or the credit pays for a smaller one."""
+    if failure.elsewhere:
+        return TAKEN_ELSEWHERE
     return SMALLER_IS_PAID if pays_for_less(failure) else RULES[failure.kind]
 
 
@@ -195,8 +203,20 @@ class TryAgain:
 NextStep: TypeAlias = TryAgain | Then
 
 
-def next_step(failure: Failure, *, tried: int, retries: int, backoff_ms: int, patience_ms: int, next_on_content_policy: bool) -> NextStep:
-    """What to do after a failure. `tried` counts the attempts at this model, `patience_ms` is the longest wait worth it for this model."""
+def next_step(
+    failure: Failure,
+    *,
+    tried: int,
+    retries: int,
+    backoff_ms: int,
+    patience_ms: int,
+    next_on_content_policy: bool,
+    is_fallback: bool = False,
+) -> NextStep:
+    """What to do after a failure. `tried` counts the attempts at this model, `patience_ms` is the longest wait worth it for this model.
+
+    `is_fallback`: the model is not the first of the call's chain.
+    """
     rule = rule_of(failure)
     if rule.again and tried <= retries:
         after_ms = wait_ms(failure, backoff_ms)
@@ -204,7 +224,7 @@ def next_step(failure: Failure, *, tried: int, retries: int, backoff_ms: int, pa
             return TryAgain(after_ms)
     if failure.kind is FailureKind.CONTENT_POLICY and next_on_content_policy:
         return Then.NEXT
-    return rule.then
+    return rule.then if rule.then_at_fallback is None or not is_fallback else rule.then_at_fallback
 
 
 def wait_ms(failure: Failure, backoff_ms: int) -> int:

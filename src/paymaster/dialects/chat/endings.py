@@ -55,7 +55,8 @@ def read_ending(given: object, *, calls: bool, legacy_call: bool = False) -> str
     """
     if not isinstance(given, str) or (word := _plain(given)) in _NONE:
         return None
-    if (fault := _FAULTS.get(word)) is not None:
+    # Gemini has its own word behind another one: `function_call_filter: MALFORMED_FUNCTION_CALL`.
+    if (fault := _FAULTS.get(word.rpartition(":")[2].lstrip("_"))) is not None:
         return Broken(fault, f"the provider aborted its answer (finish_reason: {given[:60]})")
     ending = _OWN.get(word, STOP)
     if ending in (LENGTH, CONTENT_FILTER):
