@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paymaster.registry.budget_schema import BudgetSection
+from paymaster.registry.compat_schema import CompatSection
 from paymaster.registry.names import CAPABILITIES, CAPABILITY_ALIASES
 from paymaster.registry.overrides import SETTINGS, flag_of, variable_of
 from paymaster.registry.presets import preset_names, read_preset
@@ -43,6 +44,7 @@ SECTIONS: tuple[tuple[str, str, type[BaseSection]], ...] = (
     ("A dated price", "models.NAME.prices[]", DatedPriceSection),
     ("A tool that the provider runs", "models.NAME.server_tools.TYPE", ServerToolSection),
     ("Time limits", "models.NAME.timeouts", TimeoutsSection),
+    ("What an endpoint takes", "models.NAME.compat", CompatSection),
     ("Policies", "policies", PolicySection),
     ("Updates of prices", "prices", PricesSection),
     ("A budget", "policies.budgets[], models.NAME.budgets[]", BudgetSection),

@@ -266,7 +266,7 @@ def test_the_fields_of_an_extra_body_join_the_request() -> None:
     [
         ({"model": "gpt-5", "top_k": 1}, "extra_body must not have model"),
         ({"stream": True, "messages": []}, "extra_body must not have messages, stream"),
-        ({"extra_body": {}}, "extra_body must not have extra_body"),
+        ({"extra_body": {"input": "x"}}, "extra_body must not have input"),
         ("top_k=1", "extra_body must be an object, not str"),
         ([1], "extra_body must be an object, not list"),
     ],

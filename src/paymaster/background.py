@@ -1,4 +1,4 @@
-"""Runs work behind the calls of a client, in a thread or as a task, until the client is closed; knows nothing about the work."""
+"""Runs work behind the calls of a client, in a thread or as a task, until the client is closed; knows no work."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""What a fork does to objects that threads share: in the child they start anew; knows no object, and not what it does.
+"""What a fork does to objects that threads share: in the child they start anew; knows no object.
 
 A child has only the thread that forked. A lock that another thread of the parent held is held in the child for ever, and what such a thread
 was waiting for is waited for by nobody.

@@ -1,4 +1,4 @@
-"""The keywords of clients and calls: which are theirs, and what to do about any other; knows no value of one, and no provider.
+"""The keywords of clients and calls: which are theirs, and what to do about any other; knows no provider.
 
 A client takes only its settings. A call passes on what it does not know, since a provider may: it refuses only what is a setting of the
 client, what belongs in the registry, and what is a misspelling of a keyword of its own.

@@ -1,4 +1,4 @@
-"""Knows which calls of a client are open, and where the client was closed; knows nothing of what a call does or what is closed."""
+"""Which calls of a client are open, and where the client was closed; knows nothing of what a call does."""
 
 import inspect
 import os

@@ -1,4 +1,4 @@
-"""Makes control characters in a text visible, so that no text can drive a terminal; knows no stream, and not whose text it is."""
+"""Makes control characters in a text visible, so that no text can drive a terminal; knows no stream."""
 
 import re
 

@@ -14,9 +14,10 @@ from minisweagent.config import get_config_from_spec
 from minisweagent.environments.local import LocalEnvironment
 from minisweagent.exceptions import FormatError, LimitsExceeded
 from minisweagent.models import GLOBAL_MODEL_STATS, get_model
+from minisweagent.models.utils.actions_toolcall import BASH_TOOL
 
 from agents.steps import SUBMIT, bash
-from paymaster.agents.mini.config import PaymasterModelConfig, cache_mode, request_params
+from paymaster.agents.mini.config import PaymasterModelConfig, cache_mode, drop_params, request_params
 from paymaster.agents.mini.model import PaymasterModel, PaymasterTextModel
 from paymaster.client import Client
 from paymaster.errors import NoModelAvailable, UsageMistake
@@ -216,6 +217,31 @@ def test_keys_of_minis_other_model_classes_are_ignored(serve: Serve, registry: W
 
 def test_request_parameters_are_sent_without_litellms_retries_and_time_limits() -> None:
     assert request_params({"temperature": 0.5, "drop_params": True, "num_retries": 5, "timeout": 10}) == {"temperature": 0.5}
+
+
+def test_minis_own_benchmark_config_is_served_by_every_reasoning_model(tmp_path: Path) -> None:
+    config = get_config_from_spec("swebench.yaml")["model"]["model_kwargs"]
+    kwargs = {"temperature": 0.0, **config}
+    params = request_params(kwargs) | drop_params(kwargs)
+    assert config["drop_params"] is True
+    models = "".join(f"  {name}: {{provider: openai, model_id: {name}, api_key_env: K}}\n" for name in ("o3", "o4-mini", "gpt-5", "gpt-4o"))
+    (tmp_path / "r.yaml").write_text(f"models:\n{models}default: o3\n")
+    with Client(tmp_path / "r.yaml", ledger="memory:", environ={"K": "k"}) as client:
+        for name, dropped in (("o3", {"temperature", "parallel_tool_calls"}), ("gpt-5", {"temperature"}), ("gpt-4o", set())):
+            [found] = client.explain([{"role": "user", "content": "x"}], model=name, tools=[BASH_TOOL], **params)
+            assert (found.serves, set(found.dropped_params)) == (True, dropped)
+
+
+def test_what_may_be_dropped_is_dropped_rather_than_ruling_a_model_out(serve: Serve, registry: Write) -> None:
+    path = registry(serve(m=[bash("ls")]), "m", retries_per_model=0)
+    text = path.read_text().replace('"model_id": "m"', '"model_id": "m", "adapter": "litellm"')
+    path.write_text(text)
+    with Client(path, ledger="memory:") as client:
+        asked = {"model": "m", "unheard_of": 1}
+        [refused] = client.explain([{"role": "user", "content": "x"}], **asked)
+        assert "it does not take unheard_of" in refused.why
+        [found] = client.explain([{"role": "user", "content": "x"}], **asked, drop_params=True)
+        assert found.dropped_params == ("unheard_of",)
 
 
 def test_cache_markers_are_set_for_a_model_that_reads_them_unless_the_config_is_set(tmp_path: Path) -> None:

@@ -51,9 +51,21 @@ def test_thinking_and_text_in_parts_are_kept():
     assert as_output(reply(content=parts, thinking_blocks=blocks), with_tool_calls=False) == {"message": "ab", "thinking_blocks": blocks}
 
 
+def test_a_thought_that_its_model_wants_back_is_kept_by_the_history():
+    output = as_output(reply(content="Hi", reasoning_content="why", tool_calls=[CALL]), with_tool_calls=True)
+    item = {"role": "assistant", "content": output["message"], "tool_calls": [CALL], "thinking_blocks": output["thinking_blocks"]}
+    assert as_messages([item]) == [{"role": "assistant", "content": "Hi", "tool_calls": [CALL], "reasoning_content": "why"}]
+
+
 def test_request_parameters_omit_what_the_registry_decides():
     kwargs = {"reasoning_effort": "low", "num_retries": 5, "timeout": 3, "extra_headers": {}, "extra_body": {"top_k": 5}}
     assert request_params(kwargs, max_output_tokens=None) == {"reasoning_effort": "low", "top_k": 5}
+
+
+def test_litellms_drop_params_means_the_same_here():
+    assert request_params({"drop_params": True, "extra_body": {"extra_body": {"google": {}}}}, max_output_tokens=None) == {
+        "drop_params": True, "google": {}
+    }  # fmt: skip
 
 
 def test_an_output_limit_of_the_config_is_sent_unless_the_request_has_one():

@@ -151,9 +151,9 @@ def test_each_provider_gets_its_own_parameter_names(provider_id, model_id, base_
 
 
 def test_cache_marks_and_thinking_go_to_providers_that_read_them():
-    assert {"cache_control", "thinking_blocks"} <= connection(provider("anthropic"), "claude-sonnet-5-5").readable_extras
-    assert connection(provider("openai"), "gpt-4o").readable_extras == frozenset()
-    assert connection(provider("openrouter"), "m", base_url="http://localhost:1").readable_extras == frozenset()
+    assert {"cache_control", "thinking_blocks"} <= connection(provider("anthropic"), "claude-sonnet-5-5").compat.reads
+    assert connection(provider("openai"), "gpt-4o").compat.reads == frozenset()
+    assert connection(provider("openrouter"), "m", base_url="http://localhost:1").compat.reads == {"reasoning_content", "reasoning_details"}
 
 
 @pytest.mark.parametrize(

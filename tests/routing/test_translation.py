@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from call_box import HELLO, model
+from paymaster.registry.compat import Compat
 from paymaster.registry.models import Effort
 from paymaster.routing.requests import Request, Thinking
 from paymaster.routing.translation import fit_thinking, translate
@@ -38,7 +39,7 @@ def test_markers_and_thinking_that_a_model_cannot_read_are_taken_out_and_named()
 
 
 def test_a_model_that_reads_the_extras_gets_them_and_pays_for_the_longest_cache() -> None:
-    reader = model("a", readable_extras=frozenset({"cache_control", "thinking_blocks", "reasoning_content"}))
+    reader = model("a", compat=Compat(reads=frozenset({"cache_control", "thinking_blocks", "reasoning_content"})))
     messages = [{"role": "user", "content": [{"type": "text", "text": "s", "cache_control": EPHEMERAL}]}]
     assert translate(Request(messages=messages), reader).messages is messages
     assert translate(Request(messages=messages), reader).cache_control == "5m"
@@ -51,9 +52,8 @@ def test_a_model_that_reads_the_extras_gets_them_and_pays_for_the_longest_cache(
 def test_the_fields_of_the_registrys_extra_body_join_the_others() -> None:
     extra = {"n": 3, "max_tokens": 9, "provider": {"sort": "price"}, "google": {"cached_content": "x"}, "model": "y"}
     entry = model("a", params={"n": 2, "seed": 1, "extra_body": extra})
-    nested = {"google": {"cached_content": "x"}, "model": "y"}
     assert translate(Request(messages=HELLO), entry).params == {
-        "n": 3, "seed": 1, "provider": {"sort": "price"}, "extra_body": nested
+        "n": 3, "seed": 1, "provider": {"sort": "price"}, "google": {"cached_content": "x"}
     }  # fmt: skip
     assert translate(Request(messages=HELLO, params={"n": 1}), entry).params["n"] == 1
     assert translate(Request(messages=HELLO), model("a", params={"extra_body": {"n": 3}})).params == {"n": 3}
@@ -77,7 +77,7 @@ CALL = {"role": "assistant", "tool_calls": [{"id": "1", "type": "function", "fun
     ids=("in a result", "a call", "a function", "a tool", "the request", "points"),
 )
 def test_a_cache_marker_counts_wherever_it_is_read(asked: dict[str, Any]) -> None:
-    reader = model("a", readable_extras=frozenset({"cache_control"}))
+    reader = model("a", compat=Compat(reads=frozenset({"cache_control"})))
     request = Request(**{"messages": [{"role": "user", "content": "x"}], **asked})
     assert translate(request, reader).cache_control == "1h"
 
@@ -116,7 +116,7 @@ def test_the_registry_sets_them_and_a_caller_the_fields_of_providers() -> None:
 
 BUDGET = {"type": "enabled", "budget_tokens": 4_000}
 REASONS = frozenset({"reasoning", "function_calling"})
-CLAUDE = {"capabilities": REASONS, "readable_extras": frozenset({"thinking_blocks"})}
+CLAUDE = {"capabilities": REASONS, "compat": Compat(reads=frozenset({"thinking_blocks"}))}
 TOOL = {"type": "function", "function": {"name": "ls"}}
 
 
@@ -150,6 +150,35 @@ def test_where_it_would_be_refused_or_nothing_is_known_it_is_left_out_and_named(
 
 def test_an_effort_without_tools_is_taken_where_one_with_tools_is_not() -> None:
     assert translate(thinking(), model("m", capabilities=REASONS, effort=Effort.WITHOUT_TOOLS)).params == {"reasoning_effort": "medium"}
+
+
+def test_an_effort_with_tools_is_dropped_where_it_would_be_refused() -> None:
+    picky = model("m", effort=Effort.WITHOUT_TOOLS)
+    asked = Request(messages=HELLO, tools=(TOOL,), params={"reasoning_effort": "high"})
+    assert (translate(asked, picky).params, translate(asked, picky).dropped) == ({}, ("reasoning_effort",))
+    for params, tools in (({"reasoning_effort": "none"}, (TOOL,)), ({"reasoning_effort": "high"}, ())):
+        assert translate(Request(messages=HELLO, tools=tools, params=params), picky).params == params
+
+
+DISABLED = {"type": "disabled"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "sent", "dropped"),
+    [
+        ({"compat": Compat(thinking_off={"reasoning_effort": "none"})}, {"reasoning_effort": "none", "temperature": 0}, ()),
+        ({"compat": Compat(reads=frozenset({"thinking_blocks"}))}, {"thinking": DISABLED, "temperature": 0}, ()),
+        ({"compat": Compat(drop_params=frozenset({"thinking"}))}, {"temperature": 0}, ("thinking",)),
+        ({"capabilities": frozenset({"vision"})}, {"temperature": 0}, ()),
+        ({}, {"temperature": 0}, ("thinking",)),
+        ({"capabilities": None}, {"temperature": 0}, ()),
+        ({"capabilities": None, "compat": Compat(thinking_off={"think": False})}, {"think": False, "temperature": 0}, ()),
+    ],
+)
+def test_no_thinking_is_passed_on_to_a_model_that_reasons(settings: dict[str, Any], sent: dict[str, Any], dropped: tuple[str, ...]) -> None:
+    entry = model("m", **{"capabilities": REASONS, "params": {"temperature": 0}, **settings})
+    translation = translate(thinking(thinking=Thinking(DISABLED, "none")), entry)
+    assert (translation.params, translation.dropped) == (sent, dropped)
 
 
 def test_a_turn_that_called_tools_without_a_thought_is_not_thought_on() -> None:

@@ -164,7 +164,7 @@ def _history(models: Sequence[Model], window: int | None) -> list[str]:
             ]
         )
         lines += ["- type: last_n_observations", "  n: 8", "  polling: 4"]
-    readers = [model.name for model in models if "cache_control" in model.readable_extras]
+    readers = [model.name for model in models if "cache_control" in model.compat.reads]
     if readers:
         lines += _comment([f"Prompt caching needs markers. Read by: {', '.join(readers)}; removed for other models."])
         lines += ["- type: cache_control", "  last_n_messages: 2"]

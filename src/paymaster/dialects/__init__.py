@@ -1,1 +1,1 @@
-"""Wire formats of models' APIs, a folder for each, pure; knows no transport and no model."""
+"""Wire formats, one folder each; pure, knows no HTTP and no call."""

@@ -3,10 +3,12 @@
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from paymaster.accounting.accounts import Change, Hold, Settled
 from paymaster.accounting.usage.record import Usage
+from paymaster.dialects.chat.params import nested
+from paymaster.dialects.chat.tool_names import restore_names
 from paymaster.errors import LedgerUnavailable, PaymasterError, StreamBroken
 from paymaster.flow.admission import AdmittedAttempt
 from paymaster.flow.bill_correction import BillCorrection
@@ -45,6 +47,8 @@ from paymaster.routing.undercounts import excess_post, has_more_than_the_prompt,
 
 if TYPE_CHECKING:
     from paymaster.accounting.records import AttemptRecord
+
+T = TypeVar("T", ProviderReply | Failure, ProviderChunk | ProviderReply | Failure)
 
 UNSENT = Failure(FailureKind.CANCELLED, Billed.NO, "nothing was sent")
 """The outcome of an attempt that ended before the provider was called."""
@@ -95,7 +99,7 @@ class Attempt:
         try:
             call, provider = await self._prepared()
             self.outcome = CANCELLED
-            self.outcome = call if isinstance(call, Failure) else await provider.send(call)
+            self.outcome = call if isinstance(call, Failure) else self._restored(await provider.send(call))
         except BaseException as error:
             self._stopped_by = error
             raise
@@ -120,7 +124,8 @@ class Attempt:
             self._progress = StreamProgress(candidate.model.usage_api, self._sent_ms, candidate.choices)
             async with aclosing(provider.stream(call)) as items:
                 asked_ms = self._sent_ms
-                async for item in items:
+                async for received in items:
+                    item = self._restored(received)
                     if not isinstance(item, ProviderChunk):
                         self.outcome = item
                         continue
@@ -156,6 +161,11 @@ class Attempt:
         await self._world.prepare(model)
         self._sent_ms = self._runtime.now_ms()
         return self._provider_call(), self._world.provider_of(model)
+
+    def _restored(self, item: T) -> T:
+        """An answer or a chunk with the caller's names of tools, where others were sent."""
+        names = self._planned.candidate.translation.tool_names
+        return replace(item, body=restore_names(item.body, names)) if names and not isinstance(item, Failure) else item
 
     def _provider_call(self) -> ProviderCall | Failure:
         candidate, now_ms = self._planned.candidate, self._runtime.now_ms()
@@ -325,9 +335,9 @@ def _payload(candidate: Candidate, request: Request) -> JsonObject:
     translation, model = candidate.translation, candidate.model
     if request.operation is Operation.EMBEDDINGS:
         return {"model": model.model_id, "input": request.inputs, **translation.params}
-    payload: dict[str, object] = {"model": model.model_id, "messages": translation.messages, **translation.params}
+    payload: dict[str, object] = {"model": model.model_id, "messages": translation.messages, **nested(translation.params, model.compat)}
     if request.tools:
-        payload["tools"] = bounded_tools(request.tools, model)
+        payload["tools"] = bounded_tools(translation.tools, model)
     if candidate.lowered_from_tokens is not None:
         payload = dict(fit_thinking(payload, candidate.output_tokens))
     if candidate.limit_sent:

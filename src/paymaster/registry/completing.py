@@ -14,6 +14,7 @@ from paymaster.accounting.prices.history import PriceHistory
 from paymaster.accounting.prices.price import Price
 from paymaster.accounting.tokens.counter import tokenizer_for
 from paymaster.registry.checking import default_model, names_of
+from paymaster.registry.compat_schema import compat_origins, kept_params, overridden
 from paymaster.registry.disconnects import StopsOnDisconnect
 from paymaster.registry.local_servers import is_hosted, local_server
 from paymaster.registry.model_data import GuessedLimit, ModelFacts
@@ -180,9 +181,9 @@ def _complete_model(draft: _Draft, names: Mapping[str, str], sources: Sources) -
         tokenizer=tokenizer_for(facts.id, section.tokenizer or model_id),
         usage_api=speaks.usage_api,
         output_limit_param=speaks.output_limit_param,
-        unsupported_params=speaks.unsupported_params,
+        unsupported_params=speaks.unsupported_params - kept_params(section.compat),
         effort=speaks.effort,
-        readable_extras=speaks.readable_extras,
+        compat=overridden(speaks.compat, section.compat),
         bill_path=speaks.bill_path,
         prefill=prefill_of(facts.id, model_id, speaks.base_url, stated=section.prefill),
         # A free server on this machine under a router's name is no router, and may refuse a field that it doesn't know.
@@ -192,7 +193,7 @@ def _complete_model(draft: _Draft, names: Mapping[str, str], sources: Sources) -
         stops=_stops(draft, speaks, sources.at),
         script=None if section.script is None else str(sources.directory / section.script),
         aliases=tuple(section.aliases or ()),
-        origins=draft.origins,
+        origins=draft.origins | compat_origins(section.compat, draft.line("compat")),
     )
 
 

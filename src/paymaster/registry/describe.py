@@ -1,12 +1,14 @@
 """Describes a registry in rows for a reader: each value as text, with its origin; knows no terminal and shows no secret."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from json import dumps
 
 from paymaster.accounting.budget_units import format_amount
 from paymaster.accounting.decimals import plain
 from paymaster.accounting.prices.price import Price
 from paymaster.accounting.prices.rates import Rates
+from paymaster.registry.compat import PLAIN, Compat
 from paymaster.registry.models import Budget, Model, Policy, Registry, StreamRecovery
 from paymaster.registry.provider_keys import header_variables, missing_key
 
@@ -41,7 +43,7 @@ class DescribedKey:
 class ModelDescription:
     """One model. `chain_place` is its position in the fallback chain, from 1. `key_missing` names the variables to set before a call.
 
-    `limits` holds only limits that are set.
+    `limits` holds only limits that are set, `compat` only facts that the registry states or that differ from OpenAI's own API.
     """
 
     name: str
@@ -59,6 +61,7 @@ class ModelDescription:
     capabilities: DescribedValue
     limits: Mapping[str, DescribedValue]
     timeouts: Mapping[str, DescribedValue]
+    compat: Mapping[str, DescribedValue]
     keys: tuple[DescribedKey, ...]
     key_missing: str | None
     budgets: tuple[DescribedValue, ...]
@@ -144,6 +147,7 @@ def _model_row(model: Model, registry: Registry, environ: Mapping[str, str]) -> 
         capabilities=shown("capabilities", capabilities),
         limits={name: shown(name, value) for name, value in limits.items() if value is not None},
         timeouts=_timeouts(model),
+        compat=_compat(model),
         keys=tuple(DescribedKey(name, bool(environ.get(name, "").strip())) for name in variables),
         key_missing=missing_key(model, environ),
         budgets=tuple(_budget(budget, registry.policy, f"registry {budget.key}") for budget in model.budgets),
@@ -156,6 +160,27 @@ def _timeouts(model: Model) -> dict[str, DescribedValue]:
     """The time limits in seconds, by their keys in the registry."""
     limits = {f"timeouts.{name}_s": getattr(model.timeouts, f"{name}_ms") / 1000 for name in _TIMEOUTS}
     return {key: DescribedValue(f"{limit_s:g}", model.origins.get(key, DEFAULT)) for key, limit_s in limits.items()}
+
+
+def _compat(model: Model) -> dict[str, DescribedValue]:
+    """What the endpoint takes, by the keys in the registry."""
+    facts = {each.name: getattr(model.compat, each.name) for each in fields(Compat) if each.init}
+    shown = {f"compat.{name}": value for name, value in facts.items() if value != getattr(PLAIN, name) or f"compat.{name}" in model.origins}
+    return {key: DescribedValue(_fact(value), model.origins.get(key, f"provider {model.provider}")) for key, value in shown.items()}
+
+
+def _fact(value: object) -> str:
+    match value:
+        case None:
+            return "none"
+        case bool():
+            return str(value).lower()
+        case Mapping():
+            return dumps(value)
+        case frozenset() | tuple():
+            return ", ".join(sorted(map(str, value))) or "none"
+        case _:
+            return str(value)
 
 
 def _budget(budget: Budget, policy: Policy, origin: str) -> DescribedValue:

@@ -9,6 +9,7 @@ from enum import StrEnum
 from paymaster.accounting.budget_units import BudgetUnit
 from paymaster.accounting.prices.price import Price
 from paymaster.accounting.tokens.counter import Tokenizer
+from paymaster.registry.compat import PLAIN, Compat
 from paymaster.registry.disconnects import StopsOnDisconnect
 from paymaster.registry.model_prices import ModelPrices, PriceSource
 from paymaster.registry.prefill import Prefill
@@ -88,14 +89,13 @@ class Model:
     if unknown. `embeds`: it makes vectors and nothing else; vectors of models with the same `vector_space` can be compared. A request for
     vectors may have `max_inputs` texts with `max_inputs_tokens` together. `usage_api` is the format in which this endpoint reports usage,
     `output_limit_param` its name for the output limit, `unsupported_params` the request parameters it rejects, `effort` when it takes a
-    reasoning effort, `readable_extras` the message fields it reads beyond OpenAI's (`cache_control`, `thinking_blocks`,
-    `reasoning_content`). `stops`: the endpoint stops when the connection of a stream closes; None if that is not known. `bill_path` is
-    where the endpoint states later what it billed for an answer. `prefill` is how it continues an answer; None: it is not known to.
-    `price` is the price when the registry was loaded, `prices` has it for any moment, in `region` (None: unknown, or without meaning for
-    the price). `is_deployment`: its name is the user's own, and says nothing about the model behind it. `takes_max_price`: it is a router
-    that chooses no host above the request's `provider.max_price`. `server_tools` are the tools that the provider runs, `at_list_price`
-    the tiers of service, betas and fields that cost no more than the price. `script` is a scripted model's file of answers. `origins` has
-    the origin of each value.
+    reasoning effort, `compat` which forms of histories and parameters it takes. `stops`: the endpoint stops when the connection of a stream
+    closes; None if that is not known. `bill_path` is where the endpoint states later what it billed for an answer. `prefill` is how it
+    continues an answer; None: it is not known to. `price` is the price when the registry was loaded, `prices` has it for any moment, in
+    `region` (None: unknown, or without meaning for the price). `is_deployment`: its name is the user's own, and says nothing about the
+    model behind it. `takes_max_price`: it is a router that chooses no host above the request's `provider.max_price`. `server_tools` are
+    the tools that the provider runs, `at_list_price` the tiers of service, betas and fields that cost no more than the price. `script` is
+    a scripted model's file of answers. `origins` has the origin of each value.
     """
 
     name: str
@@ -129,7 +129,7 @@ class Model:
     output_limit_param: str = "max_tokens"
     unsupported_params: frozenset[str] = frozenset()
     effort: Effort = Effort.ALWAYS
-    readable_extras: frozenset[str] = frozenset()
+    compat: Compat = PLAIN
     stops: StopsOnDisconnect | None = None
     bill_path: str | None = None
     prefill: Prefill | None = None

@@ -8,6 +8,7 @@ from pydantic_core import ErrorDetails
 
 from paymaster.errors import Problem, near
 from paymaster.registry.budget_schema import BudgetSection
+from paymaster.registry.compat_schema import CompatSection
 from paymaster.registry.price_schema import BaseSection, DatedPriceSection, PeakSection, ServiceTierSection, TierSection
 from paymaster.registry.schema import ServerToolSection, TimeoutsSection
 from paymaster.registry.yamltext import Document, KeyPath, dotted
@@ -100,6 +101,7 @@ _INSTEAD: Mapping[str, str] = {"price": "a price is written as usd_per_1m_input:
 
 _INNER: Mapping[str, type[BaseSection]] = {
     "timeouts": TimeoutsSection,
+    "compat": CompatSection,
     "tiers": TierSection,
     "service_tiers": ServiceTierSection,
     "peak": PeakSection,

@@ -35,12 +35,11 @@ class ProviderFacts:
     `base_url` is its endpoint, None if every customer has another one (`needs_base_url`) or if litellm knows it. `root_path` completes an
     address without a path. `local` providers run on the user's machines and are free by declaration. `key_variables` are alternatives, the
     usual one first. `usage_api` is the format of its usage, if it isn't the adapter's usual one, also at its other hosts `usage_hosts`.
-    `litellm_prefix` is litellm's name for it.
-    The endpoint rejects `unsupported_params`, and reads the message fields `readable_extras` beyond OpenAI's. An embeddings request may
-    have `max_inputs` texts with `max_inputs_tokens` together. `takes_effort`: all its reasoning models take OpenAI's `reasoning_effort`.
-    `versioned`: it takes an `api_version`, and with a dated one no `root_path`. `stops`: it stops when the connection of a stream closes.
-    `bill_path`: it states there, after the endpoint and before the id of an answer, what it billed for the answer. `names_deployments`: its
-    model names are its customers' own. `takes_max_price`: it is a router, and chooses no host above the request's `provider.max_price`.
+    `litellm_prefix` is litellm's name for it. The endpoint rejects `unsupported_params`. An embeddings request may have `max_inputs` texts
+    with `max_inputs_tokens` together. `takes_effort`: all its reasoning models take OpenAI's `reasoning_effort`. `versioned`: it takes an
+    `api_version`, and with a dated one no `root_path`. `stops`: it stops when the connection of a stream closes. `bill_path`: it states
+    there, after the endpoint and before the id of an answer, what it billed for the answer. `names_deployments`: its model names are its
+    customers' own. `takes_max_price`: it is a router, and chooses no host above the request's `provider.max_price`.
     `silent_about_length`: it refuses a prompt that is too long with a 400 that has no body.
     """
 
@@ -59,7 +58,6 @@ class ProviderFacts:
     litellm_prefix: str = "openai"
     output_limit_param: str = "max_tokens"
     unsupported_params: frozenset[str] = frozenset()
-    readable_extras: frozenset[str] = frozenset()
     quirks: tuple[ModelQuirk, ...] = ()
     versioned: bool = False
     takes_effort: bool = True
@@ -88,8 +86,6 @@ _OPENAI_QUIRKS = (
     ModelQuirk(r"(openai/)?gpt-5", output_limit_param="max_completion_tokens"),
 )
 _GROK_QUIRKS = (ModelQuirk(r"grok-([4-9]|3-mini|code|build)", frozenset({"presence_penalty", "frequency_penalty", "stop", "logit_bias"})),)
-_CLAUDE_READS = frozenset({"cache_control", "thinking_blocks", "reasoning_content", "provider_specific_fields"})
-_REASONING = frozenset({"reasoning_content"})
 
 _HOSTED = (
     ProviderFacts(
@@ -110,7 +106,6 @@ _HOSTED = (
         adapter=LITELLM,
         key_variables=("ANTHROPIC_API_KEY",),
         litellm_prefix="anthropic",
-        readable_extras=_CLAUDE_READS,
     ),
     ProviderFacts(
         id="google",
@@ -133,7 +128,6 @@ _HOSTED = (
         # Google's own libraries find the credentials in files and variables.
         key_required=False,
         litellm_prefix="vertex_ai",
-        readable_extras=_CLAUDE_READS,
     ),
     ProviderFacts(
         id="bedrock",
@@ -143,7 +137,6 @@ _HOSTED = (
         # AWS's own libraries find the credentials in profiles, roles and variables.
         key_required=False,
         litellm_prefix="bedrock",
-        readable_extras=_CLAUDE_READS,
     ),
     ProviderFacts(
         id="azure",
@@ -187,7 +180,6 @@ _HOSTED = (
         base_url="https://api.deepseek.com/v1",
         key_variables=("DEEPSEEK_API_KEY",),
         litellm_prefix="deepseek",
-        readable_extras=_REASONING,
     ),
     ProviderFacts(
         id="xai",
@@ -216,7 +208,6 @@ _HOSTED = (
         base_url="https://openrouter.ai/api/v1",
         key_variables=("OPENROUTER_API_KEY",),
         litellm_prefix="openrouter",
-        readable_extras=frozenset({"cache_control", "reasoning_content"}),
         stops=OPENROUTER,
         bill_path="/generation?id=",  # openrouter.ai/docs/api-reference/get-a-generation
         takes_max_price=True,  # openrouter.ai/docs/guides/routing/provider-selection
@@ -254,7 +245,6 @@ _HOSTED = (
         base_url="https://api.moonshot.ai/v1",
         key_variables=("MOONSHOT_API_KEY",),
         litellm_prefix="moonshot",
-        readable_extras=_REASONING,
     ),
     ProviderFacts(
         id="zai",
@@ -263,7 +253,6 @@ _HOSTED = (
         base_url="https://api.z.ai/api/paas/v4",
         key_variables=("ZAI_API_KEY",),
         litellm_prefix="zai",
-        readable_extras=_REASONING,
     ),
     ProviderFacts(
         id="minimax",
@@ -342,7 +331,6 @@ _HOSTED = (
         key_variables=("LITELLM_PROXY_API_KEY",),
         key_required=False,
         litellm_prefix="litellm_proxy",
-        readable_extras=_CLAUDE_READS,
     ),
     ProviderFacts(
         id="openai_compatible",

@@ -5,11 +5,13 @@ Providers are distinguished only here and in the rows of `provider_facts`.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
+from paymaster.registry.compat import Compat
+from paymaster.registry.compat_facts import compat_facts
 from paymaster.registry.disconnects import StopsOnDisconnect
 from paymaster.registry.models import Effort
 from paymaster.registry.provider_facts import LITELLM, OPENAI_HTTP, PROVIDERS, SCRIPTED, ModelQuirk, ProviderFacts
@@ -38,7 +40,7 @@ class Connection:
     usage_api: str
     output_limit_param: str
     unsupported_params: frozenset[str]
-    readable_extras: frozenset[str]
+    compat: Compat
     local: bool
     by_address: bool
     max_inputs: int | None = None
@@ -93,7 +95,7 @@ def connection(
     at_home = base_url is None or host(base_url) == host(facts.base_url) or own_host is not None
     by_address = base_url is not None and on_this_machine(base_url)
     foreign = not at_home and facts.base_url is not None
-    quirk = _quirk(facts, model_id)
+    quirk, compat = _quirk(facts, model_id), compat_facts(facts.id, model_id, foreign=foreign)
     limit_param = _ANYWHERE_LIMIT_PARAM if foreign else facts.output_limit_param
     return Connection(
         adapter=speaks,
@@ -104,7 +106,7 @@ def connection(
         usage_api=_usage_api(facts, speaks, base_url, foreign=foreign),
         output_limit_param=quirk.output_limit_param or limit_param,
         unsupported_params=frozenset() if foreign and by_address else facts.unsupported_params | quirk.unsupported_params,
-        readable_extras=frozenset() if foreign and by_address else facts.readable_extras,
+        compat=_unmarked(compat) if foreign and by_address else compat,
         local=facts.local or by_address,
         by_address=by_address and not facts.local,
         max_inputs=None if foreign else facts.max_inputs,
@@ -202,6 +204,11 @@ def _quirk(facts: ProviderFacts, model_id: str) -> ModelQuirk:
         if re.match(quirk.pattern, model_id, re.IGNORECASE):
             return quirk
     return ModelQuirk("")
+
+
+def _unmarked(compat: Compat) -> Compat:
+    """The facts without cache markers: a free server on this machine under a provider's name reads none, and they would be held for."""
+    return replace(compat, reads=compat.reads - {"cache_control"})
 
 
 def _plain(name: str) -> str:

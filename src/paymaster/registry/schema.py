@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from paymaster.registry.budget_schema import BudgetSection
+from paymaster.registry.compat_schema import CompatSection
 from paymaster.registry.names import Capabilities, ProviderName
 from paymaster.registry.price_schema import BaseSection, DatedPriceSection, PriceSection
 from paymaster.registry.values import (
@@ -211,6 +212,11 @@ class ModelSection(PriceSection):
     )
     extra_headers: Headers | None = Field(
         None, description="Headers for every request. `$NAME` is replaced by an environment variable.", examples=[{"X-Team": "search"}]
+    )
+    compat: CompatSection | None = Field(
+        None,
+        description="What the endpoint takes, where Paymaster's own facts about it are wrong or missing.",
+        examples=[{"reads": ["reasoning_content"], "drop_params": ["temperature"], "system_first": True, "text_content": True}],
     )
     aliases: Names | None = Field(None, description="Other names for the model.", examples=[["gpt-4o-2024-11-20"]])
     adapter: Literal["openai_http", "litellm"] | None = Field(

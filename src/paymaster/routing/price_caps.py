@@ -5,6 +5,7 @@ and completion, and dollars per request (openrouter.ai/docs/client-sdks/typescri
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
 
@@ -22,7 +23,7 @@ def capped(translation: Translation, model: Model, own: Sequence[Price], work: W
     if not own or not model.takes_max_price:
         return translation
     params = with_max_price(translation.params, [*own, *(other.price for other in work.others)], at)
-    return Translation(translation.messages, params, translation.dropped, translation.impossible, translation.cache_control)
+    return replace(translation, params=params)
 
 
 def with_max_price(params: JsonObject, prices: Sequence[Price], at: datetime) -> JsonObject:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from paymaster.accounting.prices.price import PLAIN_TERMS, RequestTerms, UnknownTier
+from paymaster.dialects.chat.params import DROPS
 from paymaster.jsontypes import JsonObject
 from paymaster.registry.models import Model
 from paymaster.routing.named_models import ANSWERING, OPTIONS
@@ -38,6 +39,7 @@ _DATE = re.compile(r"-(20\d\d)-?\d\d-?\d\d$")
 
 KNOWN_FIELDS = (
     LITELLM_PARAMS
+    | DROPS
     | FIELDS.keys()
     | frozenset((*ANSWERING, *OPTIONS))
     | frozenset(OUTPUT_LIMIT_NAMES)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from math import isfinite
 
 from paymaster.accounting.bounds import COUNT_FIELDS, LARGEST_NUMBER, MOST_SECONDS, read_count, shown
+from paymaster.dialects.chat.params import EXTRA_BODY, joined
 from paymaster.errors import RequestInvalid
 from paymaster.jsontypes import JsonObject
 from paymaster.operations import Operation
@@ -12,7 +13,6 @@ from paymaster.registry.models import StreamRecovery
 from paymaster.routing.inputs import Inputs, check_inputs
 
 OUTPUT_LIMIT_NAMES = ("max_completion_tokens", "max_tokens")
-EXTRA_BODY = "extra_body"
 OWN_FIELDS = frozenset({"model", "messages", "input", "tools", "stream", "stream_options", EXTRA_BODY})
 """Fields that the flow sets itself."""
 
@@ -50,12 +50,8 @@ class Request:
 
     def __post_init__(self) -> None:
         """Let the fields of an `extra_body` join the others."""
-        if EXTRA_BODY not in self.params:
-            return
-        extra = self.params[EXTRA_BODY] or {}
-        if isinstance(extra, Mapping) and OWN_FIELDS.isdisjoint(extra):
-            others = {name: value for name, value in self.params.items() if name != EXTRA_BODY}
-            object.__setattr__(self, "params", {**others, **extra})
+        if EXTRA_BODY in self.params and OWN_FIELDS.isdisjoint(params := joined(self.params)):
+            object.__setattr__(self, "params", params)
 
     @property
     def asked_output_tokens(self) -> int | None:
@@ -160,7 +156,7 @@ def _read_ms(name: str, value: object, least_s: int) -> int | None:
 def _refuse_extra_body(extra: object) -> None:
     """The reason why the fields did not join the request's."""
     if isinstance(extra, Mapping):
-        names = ", ".join(sorted(OWN_FIELDS.intersection(extra)))
+        names = ", ".join(sorted(OWN_FIELDS.intersection(joined(extra))))
         raise RequestInvalid(f"extra_body must not have {names}", advice="Pass what the call takes to the call itself.")
     raise RequestInvalid(f"extra_body must be an object, not {type(extra).__name__}", advice='Example: extra_body={"top_k": 20}')
 

@@ -1,23 +1,15 @@
-"""A request in a model's terms: parameters and fields that it does not take are dropped if that is harmless, and named. Pure."""
+"""A request in a model's terms, and what is dropped for that, by name; the forms themselves are known to the model's dialect. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from paymaster.dialects.chat.history import fit_history
+from paymaster.dialects.chat.params import DROPS, HARMLESS_PARAMS, FittedParams, Takes, are_plain, fit_params, joined
+from paymaster.dialects.chat.thinking import is_off
+from paymaster.dialects.chat.tool_names import fit_tools
 from paymaster.jsontypes import JsonObject
 from paymaster.registry.models import Effort, Model
-from paymaster.routing.requests import EXTRA_BODY, OUTPUT_LIMIT_NAMES, OWN_FIELDS, Request
-
-HARMLESS_PARAMS = frozenset(
-    {
-        "encoding_format", "frequency_penalty", "logit_bias", "metadata", "parallel_tool_calls", "prediction", "presence_penalty",
-        "prompt_cache_key", "prompt_cache_retention", "reasoning_effort", "safety_identifier", "seed", "service_tier", "store",
-        "temperature", "thinking", "top_k", "top_p", "user", "verbosity",
-    }
-)  # fmt: skip
-"""Parameters without which an answer still answers the question; any other one that a model does not take rules the model out.
-
-Vectors are converted to the requested encoding in any case.
-"""
+from paymaster.routing.requests import OUTPUT_LIMIT_NAMES, Request
 
 LITELLM_PARAMS = HARMLESS_PARAMS | {
     "audio", "cachedContent", "citations", "container", "context_management", "dimensions", "documents", "enable_search",
@@ -39,15 +31,13 @@ _SAMPLING = ("temperature", "top_k", "top_p")
 LEAST_THINKING_TOKENS = 1_024
 """Anthropic's smallest thinking budget."""
 
-MESSAGE_EXTRAS = frozenset({"cache_control", "thinking_blocks", "reasoning_content", "provider_specific_fields"})
-"""Message fields outside OpenAI's schema: one model writes them, few others read them."""
-
 
 @dataclass(frozen=True, slots=True)
 class Translation:
-    """The request in the model's terms: messages and parameters to send (without the output limit), what was dropped, what rules it out.
+    """The request in the model's terms: what to send (without the output limit), what was dropped, what rules the model out.
 
-    `cache_control` is the longest cache lifetime that the messages ask for (`5m`, `1h`), None if they ask for none.
+    `cache_control` is the longest cache lifetime that the messages ask for (`5m`, `1h`), None if they ask for none. `tool_names` has the
+    caller's names of the tools that are sent under another, by that.
     """
 
     messages: Sequence[JsonObject]
@@ -55,52 +45,79 @@ class Translation:
     dropped: tuple[str, ...] = ()
     impossible: tuple[str, ...] = ()
     cache_control: str | None = None
+    tools: Sequence[JsonObject] = ()
+    tool_names: Mapping[str, str] = field(default_factory=dict)
+
+
+_OF_THE_CALL = frozenset({"model", "messages", "input"})
+"""What no registry sets, not in an `extra_body` either."""
 
 
 def translate(request: Request, model: Model) -> Translation:
     """Put the request into the model's terms. The caller's parameters override the registry's."""
+    compat = model.compat
     thought = _thought(request, model)
     # Anthropic's API takes no sampling beside thinking: the registry's is dropped; the caller's stays for the API to refuse.
-    yields = _SAMPLING if "thinking" in thought else ()
-    defaults = {name: value for name, value in _defaults(model).items() if name not in yields}
-    wanted = {**defaults, **request.params, **thought}
-    refused = [name for name in wanted if name in model.unsupported_params]
+    yields = _SAMPLING if isinstance(own := thought.get("thinking"), Mapping) and not is_off(own) else ()
+    defaults = model.params and {
+        name: value for name, value in joined(model.params).items() if name not in yields and name not in _OF_THE_CALL
+    }
+    wanted = {name: value for name, value in {**defaults, **request.params, **thought}.items() if name not in OUTPUT_LIMIT_NAMES}
+    if are_plain(wanted, compat) and model.unsupported_params.isdisjoint(wanted) and model.adapter != "litellm":
+        fitted = FittedParams(wanted)
+    else:
+        fitted = fit_params(wanted, request.params, compat, _takes(request, model, wanted))
+    history = fit_history(request.messages, compat)
+    tools, tool_names, lost = fit_tools(request.tools, compat)
+    silent = request.thinking is None or (is_off(request.thinking.own) and not _reasons(model))
+    unsent = () if thought or silent else ("thinking",)
+    many = (f"more than {compat.max_tools} tools ({len(tools)} given)",) if compat.max_tools and len(tools) > compat.max_tools else ()
+    return Translation(
+        history.messages,
+        fitted.params,
+        (*fitted.dropped, *unsent, *history.lost, *lost),
+        (*fitted.impossible, *many),
+        _cache_lifetime(request, fitted.params) if "cache_control" in compat.reads else None,
+        tools,
+        tool_names,
+    )
+
+
+def _takes(request: Request, model: Model, wanted: JsonObject) -> Takes:
+    """What the model takes of this request: of a caller's words for litellm only those that are no settings."""
+    refused = model.unsupported_params
     if model.adapter == "litellm":
-        refused += [name for name, value in request.params.items() if value is not None and name not in {*refused, *LITELLM_PARAMS}]
-    dropped = [name for name in refused if name in HARMLESS_PARAMS]
-    impossible = tuple(name for name in refused if name not in HARMLESS_PARAMS)
-    params = {name: value for name, value in wanted.items() if name not in refused and name not in OUTPUT_LIMIT_NAMES}
-    unread = MESSAGE_EXTRAS - model.readable_extras
-    messages, stripped = _readable(request.messages, unread)
-    lifetime = _cache_lifetime(request, params) if "cache_control" in model.readable_extras else None
-    unsent = ("thinking",) if request.thinking is not None and not thought else ()
-    return Translation(messages, params, (*dropped, *unsent, *stripped), impossible, lifetime)
+        known = LITELLM_PARAMS | DROPS
+        refused |= {name for name, value in request.params.items() if value is not None and name not in known}
+    if request.tools and model.effort is Effort.WITHOUT_TOOLS and wanted.get("reasoning_effort") not in (None, "none"):
+        refused |= {"reasoning_effort"}
+    return Takes(
+        refused=refused, reasons=_reasons(model), effort=_takes_effort(request, model), tools=bool(request.tools or wanted.get("tools"))
+    )
 
 
-def _defaults(model: Model) -> Mapping[str, object]:
-    """The registry's parameters. Those of an `extra_body` join them, as a request's do: litellm puts them into the body."""
-    extra = model.params.get(EXTRA_BODY)
-    if not isinstance(extra, Mapping):
-        return model.params
-    kept = {name: value for name, value in extra.items() if name in _KEPT_NESTED}
-    joined = {name: value for name, value in extra.items() if name not in _KEPT_NESTED}
-    rest = {name: value for name, value in model.params.items() if name != EXTRA_BODY}
-    return {**rest, **joined, **({EXTRA_BODY: kept} if kept else {})}
+def _reasons(model: Model) -> bool | None:
+    """Whether it reasons; None if that is not known."""
+    return None if model.capabilities is None else "reasoning" in model.capabilities
 
 
-_KEPT_NESTED = OWN_FIELDS | {"google"}
-"""Google reads its own section where it is; what the flow sets itself is no parameter."""
+def _takes_effort(request: Request, model: Model) -> bool:
+    return model.effort is Effort.ALWAYS or (model.effort is Effort.WITHOUT_TOOLS and not request.tools)
 
 
 def _thought(request: Request, model: Model) -> JsonObject:
-    """The parameter that makes the model think: Anthropic's or an effort; nothing if it isn't known to reason, or would refuse."""
-    wanted = request.thinking
-    if wanted is None or model.capabilities is None or "reasoning" not in model.capabilities:
+    """The parameter that makes the model think, or not: Anthropic's or an effort; nothing if it isn't known to reason, or would refuse."""
+    wanted, reasons = request.thinking, _reasons(model)
+    if wanted is None:
         return {}
-    if "thinking_blocks" in model.readable_extras:
+    if is_off(wanted.own):
+        known = model.compat.thinking_off is not None or "thinking_blocks" in model.compat.reads
+        return {"thinking": wanted.own} if known and reasons is not False else {}
+    if not reasons:
+        return {}
+    if "thinking_blocks" in model.compat.reads:
         return {} if _acts_without_thought(request.messages) else {"thinking": wanted.own}
-    takes = model.effort is Effort.ALWAYS or (model.effort is Effort.WITHOUT_TOOLS and not request.tools)
-    return {"reasoning_effort": wanted.effort} if takes else {}
+    return {"reasoning_effort": wanted.effort} if _takes_effort(request, model) else {}
 
 
 def _acts_without_thought(messages: Sequence[JsonObject]) -> bool:
@@ -118,49 +135,6 @@ def fit_thinking(params: Mapping[str, object], output_tokens: int) -> Mapping[st
     if output_tokens <= LEAST_THINKING_TOKENS:
         return {name: value for name, value in params.items() if name != "thinking"}
     return {**params, "thinking": {**thinking, "budget_tokens": max(LEAST_THINKING_TOKENS, output_tokens // 2)}}
-
-
-def _readable(messages: Sequence[JsonObject], unread: frozenset[str]) -> tuple[Sequence[JsonObject], tuple[str, ...]]:
-    """The messages without the fields that the model can't read; the very same list where there are none."""
-    if all(_is_plain(message, unread) for message in messages):
-        return messages, ()
-    stripped: set[str] = set()
-    result = [message if _is_plain(message, unread) else _strip(message, unread, stripped) for message in messages]
-    return result, tuple(f"messages.{name}" for name in sorted(stripped))
-
-
-def _is_plain(message: JsonObject, unread: frozenset[str]) -> bool:
-    """On the path of every call: true where the message has nothing to strip."""
-    if not unread.isdisjoint(message):
-        return False
-    content = message.get("content")
-    return not isinstance(content, list) or not any(_unread_in(part, unread) for part in content)
-
-
-def _unread_in(part: object, unread: frozenset[str]) -> bool:
-    return isinstance(part, Mapping) and (not unread.isdisjoint(part) or ("thinking_blocks" in unread and _is_thinking(part)))
-
-
-def _strip(message: JsonObject, unread: frozenset[str], stripped: set[str]) -> JsonObject:
-    stripped |= unread & message.keys()
-    kept: dict[str, object] = {name: value for name, value in message.items() if name not in unread}
-    content = message.get("content")
-    if isinstance(content, list):
-        parts: list[object] = []
-        for part in content:
-            if "thinking_blocks" in unread and isinstance(part, Mapping) and _is_thinking(part):
-                stripped.add("thinking_blocks")
-            elif isinstance(part, Mapping):
-                stripped |= unread & part.keys()
-                parts.append({name: value for name, value in part.items() if name not in unread})
-            else:
-                parts.append(part)
-        kept["content"] = parts
-    return kept
-
-
-def _is_thinking(part: JsonObject) -> bool:
-    return part.get("type") in ("thinking", "redacted_thinking")
 
 
 def _cache_lifetime(request: Request, params: Mapping[str, object]) -> str | None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from paymaster.agents.clients import CLIENTS
+from paymaster.dialects.chat.params import DROPS
 from paymaster.errors import UsageMistake, near
 from paymaster.registry.overrides import SETTINGS, flag_of, variable_of
 from paymaster.registry.values import Count, Switch, Text, Total, Usd
@@ -22,9 +23,9 @@ _OF_OTHER_MODEL_CLASSES = frozenset({"cost_tracking", "litellm_model_name_overri
 """Keys of mini's own model classes that are ignored: prices and names come from the registry."""
 
 _OWNED_BY_PAYMASTER = frozenset(
-    {"drop_params", "fallbacks", "max_retries", "num_retries", "request_timeout", "stream", "stream_options", "timeout"}
+    {"fallbacks", "max_retries", "num_retries", "request_timeout", "stream", "stream_options", "timeout"} | DROPS
 )
-"""Parameters of litellm that are ignored: retries, time limits and fallbacks come from the registry."""
+"""Parameters of litellm that no model gets: retries, time limits and fallbacks come from the registry; `drop_params` is no parameter."""
 
 _OWNED_BY_REGISTRY = frozenset(
     {"api_base", "api_key", "api_version", "base_url", "custom_llm_provider", "extra_headers", "messages", "model", "tools"}
@@ -134,9 +135,14 @@ def request_params(kwargs: Mapping[str, object]) -> dict[str, object]:
     return {name: value for name, value in kwargs.items() if name not in _OWNED_BY_PAYMASTER}
 
 
+def drop_params(kwargs: Mapping[str, object]) -> dict[str, object]:
+    """The words of litellm for parameters that may be left out where a model does not take them: they mean the same here."""
+    return {name: kwargs[name] for name in sorted(DROPS.intersection(kwargs))}
+
+
 def cache_mode(config: PaymasterModelConfig, model_name: str | None, registry: "Registry") -> str | None:
     """The config's cache mode. Without one, markers are set for a model that reads them; mini itself decides this by the model's name."""
     if "set_cache_control" in config.model_fields_set:
         return config.set_cache_control
     model = next((model for model in registry.models.values() if (model_name or registry.default) in (model.name, *model.aliases)), None)
-    return "default_end" if model is not None and "cache_control" in model.readable_extras else None
+    return "default_end" if model is not None and "cache_control" in model.compat.reads else None

@@ -28,6 +28,7 @@ from paymaster.agents.mini.config import (
     PaymasterModelConfig,
     PaymasterTextModelConfig,
     cache_mode,
+    drop_params,
     read_config,
     request_params,
     requested_model,
@@ -75,7 +76,7 @@ class PaymasterModel:
         self.unanswered = Tally()
         self.tools = () if self.config.action_regex else (BASH_TOOL,)
         self._model = requested_model(self.config.model_name, self.client.registry)
-        self._params = request_params(self.config.model_kwargs)
+        self._params = request_params(self.config.model_kwargs) | drop_params(self.config.model_kwargs)
         self._cache_mode = cache_mode(self.config, self._model, self.client.registry)
         self._cwd: str | None = None
 
@@ -157,7 +158,7 @@ class PaymasterModel:
                         deadline_s=None,
                         max_wait_s=None,
                         stream_recovery=None,
-                        **(self._params | request_params(params)),
+                        **(self._params | request_params(params) | drop_params(params)),
                     )
             except PaymasterError as error:
                 self.unanswered = tally

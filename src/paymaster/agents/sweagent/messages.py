@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
+from paymaster.dialects.chat.params import joined
 from paymaster.flow.replies import Reply
 from paymaster.jsontypes import JsonObject
 
@@ -28,8 +29,7 @@ def _message(item: HistoryItem, *, system_as_user: bool) -> dict[str, object]:
         message["tool_call_id"] = ids[0] if isinstance(ids, list) and ids else ""
     elif calls := item.get("tool_calls"):
         message["tool_calls"] = calls
-        if blocks := item.get("thinking_blocks"):
-            message["thinking_blocks"] = blocks
+        message |= _thoughts(item.get("thinking_blocks"))
     if "cache_control" in item:
         message["cache_control"] = item["cache_control"]
     return message
@@ -40,10 +40,24 @@ def as_output(reply: Reply, *, with_tool_calls: bool) -> dict[str, object]:
     output: dict[str, object] = {"message": _text(reply.message)}
     if with_tool_calls:
         output["tool_calls"] = [dict(call) for call in reply.tool_calls]
-    blocks = reply.message.get("thinking_blocks")
+    blocks, thought = reply.message.get("thinking_blocks"), reply.message.get(_THOUGHT)
     if isinstance(blocks, list) and blocks:
         output["thinking_blocks"] = blocks
+    elif with_tool_calls and isinstance(thought, str) and thought:
+        output["thinking_blocks"] = [{"type": _THOUGHT, _THOUGHT: thought}]
     return output
+
+
+_THOUGHT = "reasoning_content"
+"""SWE-agent keeps no thoughts but `thinking_blocks`, unread: a thought of another kind, which its model wants back, travels there too."""
+
+
+def _thoughts(blocks: object) -> dict[str, object]:
+    """The thoughts of a turn in the fields that they came in."""
+    if not isinstance(blocks, list) or not blocks:
+        return {}
+    first = blocks[0]
+    return {_THOUGHT: first[_THOUGHT]} if isinstance(first, Mapping) and first.get("type") == _THOUGHT else {"thinking_blocks": blocks}
 
 
 def _text(message: JsonObject) -> str:
@@ -56,7 +70,7 @@ def _text(message: JsonObject) -> str:
 
 _OWNED_BY_PAYMASTER = frozenset(
     {
-        "api_base", "api_key", "api_version", "base_url", "custom_llm_provider", "drop_params", "extra_body", "extra_headers", "fallbacks",
+        "api_base", "api_key", "api_version", "base_url", "custom_llm_provider", "extra_headers", "fallbacks",
         "max_retries", "messages", "model", "num_retries", "request_timeout", "stream", "stream_options", "timeout", "tools",
     }
 )  # fmt: skip
@@ -67,10 +81,7 @@ _OUTPUT_LIMITS = ("max_tokens", "max_completion_tokens")
 
 def request_params(kwargs: Mapping[str, object], *, max_output_tokens: int | None) -> dict[str, object]:
     """The request parameters among SWE-agent's `completion_kwargs`, with its `max_output_tokens` if they set no limit themselves."""
-    params = {name: value for name, value in kwargs.items() if name not in _OWNED_BY_PAYMASTER}
-    body = kwargs.get("extra_body")
-    if isinstance(body, Mapping):
-        params |= {str(name): value for name, value in body.items()}
+    params = dict(joined({name: value for name, value in kwargs.items() if name not in _OWNED_BY_PAYMASTER}))
     if max_output_tokens and not any(name in params for name in _OUTPUT_LIMITS):
         params["max_tokens"] = max_output_tokens
     return params

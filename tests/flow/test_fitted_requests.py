@@ -1,0 +1,75 @@
+"""What is sent of a request, and what the caller reads of the answer, where a model takes less than the caller's client says."""
+
+import asyncio
+
+import pytest
+
+from call_box import HELLO, Box, answer, model, registry
+from chat_histories import LONG_NAME, acts, call, result
+from paymaster.dialects.chat.tool_names import fitting_name
+from paymaster.errors import NoModelFits
+from paymaster.flow.ports import ProviderChunk, ProviderReply
+from paymaster.registry.compat import Compat
+from paymaster.registry.compat_facts import compat_facts
+from paymaster.routing.requests import Request
+
+LIMITED = Compat(tool_name_limit=64)
+SHORT = fitting_name(LONG_NAME, LIMITED)
+TOOL = {"type": "function", "function": {"name": LONG_NAME, "parameters": {"type": "object"}}}
+REQUEST = {
+    "messages": [*HELLO, acts(call("c1", LONG_NAME)), result()],
+    "tools": [TOOL],
+    "params": {"tool_choice": {"function": {"name": LONG_NAME}}},
+}
+
+
+def calling(name: str) -> ProviderReply:
+    body = {"choices": [{"index": 0, "message": acts(call("c2", name)), "finish_reason": "tool_calls"}]}
+    return answer(body=body, finish_reason="tool_calls")
+
+
+def test_a_long_name_is_sent_short_everywhere_and_read_long_in_the_answer() -> None:
+    box = Box(registry(model("a", compat=LIMITED)), {"a": [calling(SHORT)]})
+    reply = box.ask(Request(**REQUEST))  # type: ignore[arg-type]  # a table of fields
+    [sent] = [each.body for each in box.provider.calls]
+    assert LONG_NAME not in str(sent)
+    assert str(sent).count(SHORT) == 3
+    assert reply.tool_calls == (call("c2", LONG_NAME),)
+
+
+def test_also_in_a_stream() -> None:
+    delta = {"role": "assistant", "tool_calls": [{**call("c2", SHORT), "index": 0}]}
+    chunk = ProviderChunk({"choices": [{"index": 0, "delta": delta}]})
+    box = Box(registry(model("a", compat=LIMITED)), {"a": [chunk, calling(SHORT)]})
+    request = Request(**REQUEST, stream=True)  # type: ignore[arg-type]  # as above
+    *chunks, reply = asyncio.run(box.items(request))
+    assert LONG_NAME in str(chunks[0])
+    assert SHORT not in str([*chunks, reply])
+
+
+def test_too_many_tools_go_to_a_model_that_takes_them() -> None:
+    tools = [{"type": "function", "function": {"name": f"t{number}"}} for number in range(129)]
+    box = Box(registry(model("a", compat=compat_facts("openai", "gpt-4o")), model("b")), {"b": [answer()]})
+    assert box.ask(Request(messages=HELLO, tools=tools)).model == "b"
+    lone = Box(registry(model("a", compat=Compat(max_tools=128))), {})
+    with pytest.raises(NoModelFits, match=r"it does not take more than 128 tools \(129 given\)"):
+        lone.ask(Request(messages=HELLO, tools=tools))
+
+
+def test_googles_section_is_sent_where_google_reads_it() -> None:
+    section = {"google": {"thinking_config": {"thinking_budget": 9}}}
+    for given in (section, {"extra_body": section}, {"extra_body": {"extra_body": section}}):
+        for asked, own in ((given, {}), ({}, given)):
+            box = Box(registry(model("a", compat=compat_facts("google", "gemini-2.5-flash"), params=own)), {"a": [answer()]})
+            box.ask(Request(messages=HELLO, params=asked))
+            [sent] = box.provider.calls
+            assert sent.body["extra_body"] == section
+            assert "google" not in sent.body
+
+
+def test_what_is_dropped_is_named_in_the_events() -> None:
+    messages = [*HELLO, {"role": "assistant", "content": "x", "reasoning_content": "r"}]
+    box = Box(registry(model("a", compat=compat_facts("openai", "o3"))), {"a": [answer()]})
+    box.ask(Request(messages=messages, params={"parallel_tool_calls": True, "temperature": 0}))
+    [admitted] = [event for event in box.events if event.kind == "admitted"]
+    assert set(admitted.dropped_params) == {"parallel_tool_calls", "temperature", "messages.reasoning_content"}  # type: ignore[attr-defined]  # by kind
