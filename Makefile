@@ -15,7 +15,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 TYPED := src $(wildcard tests/typing)
 PROGRAMS := $(wildcard benchmarks/bench_*.py)
 # The rooms that decide without a clock, a network or a file: every branch of them is tested.
-PURE := src/paymaster/errors.py,src/paymaster/accounting/*,src/paymaster/dialects/*,src/paymaster/registry/*,src/paymaster/routing/*
+PURE := src/paymaster/errors.py,src/paymaster/accounting/*,src/paymaster/registry/*,src/paymaster/dialects/*,src/paymaster/routing/*
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-model demo test test-only test-model test-sweagent coverage lint format types imports torture bench catalogue constraints clean

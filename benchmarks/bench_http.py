@@ -36,12 +36,15 @@ ANSWER = orjson.dumps(
     {
         "id": "a",
         "object": "chat.completion",
+        "created": 1,
         "model": "m",
         "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "word " * 40}}],
         "usage": USAGE,
     }
 )
-EVENT = b'data: {"id":"a","object":"chat.completion.chunk","model":"m","choices":[{"index":0,"delta":{"content":"word word"}}]}\n\n'
+EVENT = (
+    b'data: {"id":"a","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{"content":"word word"}}]}\n\n'
+)
 
 
 class AsyncAsk(Protocol):

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
 LAST = (
-    b'data: {"id":"a","object":"chat.completion.chunk","model":"m","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
-    b'data: {"id":"a","object":"chat.completion.chunk","model":"m","choices":[],'
+    b'data: {"id":"a","object":"chat.completion.chunk","created":1,"model":"m",'
+    b'"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
+    b'data: {"id":"a","object":"chat.completion.chunk","created":1,"model":"m","choices":[],'
     b'"usage":{"prompt_tokens":400,"completion_tokens":40,"total_tokens":440}}\n\ndata: [DONE]\n\n'
 )
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"

@@ -131,7 +131,7 @@ def providers_text() -> str:
     ]
     intro = (
         "Names ignore case, and `-`, `_` and `.` are the same. `litellm` in the last column: calls go through litellm "
-        "(`pip install 'paymaster[litellm]'`); all others use OpenAI's wire format over HTTP."
+        "(`pip install 'paymaster[litellm]'`); all others are called over HTTP, Anthropic in its own wire format, the rest in OpenAI's."
     )
     return f"### Providers\n\n{intro}\n\n{table(('provider', 'also called', 'key in', 'endpoint', 'called by'), rows)}"
 

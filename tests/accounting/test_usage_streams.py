@@ -335,3 +335,43 @@ def test_cohere_s_stream_ends_with_its_usage() -> None:
     }
     text = {"type": "content-delta", "delta": {"message": {"content": {"text": "b"}}}}
     assert read_stream_usage("cohere.chat", [text, end]) == Usage(input_tokens=3, output_tokens=4)
+
+
+def test_a_chunk_with_a_tier_and_no_usage_states_the_tier() -> None:
+    stream = StreamUsage("openai.chat")
+    stream.feed({"choices": [{"index": 0, "delta": {"content": "x"}}], "service_tier": "priority", "usage": None})
+    assert stream.latest is None
+    stream.feed({"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 2}})
+    assert isinstance(stream.usage, Usage)
+    assert (stream.usage.completion_tokens, stream.usage.service_tier) == (2, "priority")
+
+
+def test_a_stream_of_anthropic_s_is_finished_with_its_stop_reason():
+    stream = StreamUsage("anthropic.messages")
+    events = [
+        {"type": "message_start", "message": {"usage": {"input_tokens": 5, "output_tokens": 1}}},
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Hello"}},
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "input_json_delta", "partial_json": "{}"}},
+        {"type": "message_delta", "delta": {"stop_reason": None}, "usage": {"output_tokens": 2}},
+        {"type": "content_block_delta", "index": 0},
+        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 3}},
+    ]
+    finished = []
+    for event in events:
+        stream.feed(event)
+        finished.append(stream.finished)
+    assert finished == [False, False, False, False, False, True]
+    assert stream.usage == Usage(input_tokens=5, output_tokens=3)
+    assert stream.delivered_tokens >= len("Hello") + len("{}")
+
+
+def test_a_response_is_finished_when_its_last_event_came():
+    stream = StreamUsage("openai.responses")
+    stream.feed({"type": "response.created", "response": {"usage": None}})
+    stream.feed({"type": "response.output_text.delta", "delta": "Hello", "item_id": "msg_1"})
+    assert (stream.finished, stream.choices) == (False, 1)
+    for end in ("response.completed", "response.incomplete"):
+        ended = StreamUsage("openai.responses")
+        ended.feed({"type": "response.created", "response": {}})
+        ended.feed({"type": end, "response": {"usage": {"input_tokens": 3, "output_tokens": 2, "total_tokens": 5}}})
+        assert (ended.finished, ended.usage) == (True, Usage(input_tokens=3, output_tokens=2))

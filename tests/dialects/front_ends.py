@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 from dialects.odd_answers import Reading
 from paymaster import AsyncClient, Client
 from paymaster.agents.sweagent.messages import as_output
+from paymaster.dialects.state import split_id
 from paymaster.errors import PaymasterError
+from paymaster.registry.models import Dialect
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,6 +24,11 @@ NAMES = ("bash", "read", "write", "now")
 TOOLS = [{"type": "function", "function": {"name": name, "parameters": SCHEMA}} for name in NAMES]
 FAILED = Reading(failure="failed")
 ENDINGS = {"end_turn": "stop", "max_tokens": "length", "tool_use": "tool_calls", "refusal": "content_filter"}
+
+
+def plain_id(call_id: str) -> str:
+    """The id that the model gave to a call: some front ends carry a signature in it."""
+    return split_id(call_id, Dialect.CHAT)[0]
 
 
 def value_of(arguments: object) -> Any:
@@ -224,7 +231,7 @@ class FrontEnds:
         return Reading(
             "".join(block["text"] for block in parts["text"]),
             "".join(block["thinking"] for block in parts["thinking"]),
-            tuple((block["id"], block["name"], block["input"].get("_unparsed", block["input"])) for block in parts["tool_use"]),
+            tuple((plain_id(block["id"]), block["name"], block["input"].get("_unparsed", block["input"])) for block in parts["tool_use"]),
             ENDINGS[answer["stop_reason"]],
             counted(answer["usage"], "input_tokens", "output_tokens"),
         )
@@ -243,7 +250,9 @@ class FrontEnds:
             done = [item["arguments"] for item in answer["output"] if item["type"] == "function_call"]
             assert "".join(added) == "".join(done), text
         calls = tuple(
-            (item["call_id"], item["name"], value_of(item["arguments"])) for item in answer["output"] if item["type"] == "function_call"
+            (plain_id(item["call_id"]), item["name"], value_of(item["arguments"]))
+            for item in answer["output"]
+            if item["type"] == "function_call"
         )
         texts = [part["text"] for item in answer["output"] if item["type"] == "message" for part in item["content"]]
         cut = {"max_output_tokens": "length", "content_filter": "content_filter"}

@@ -19,7 +19,7 @@ from paymaster.providers.transport import HttpRequest
 from paymaster.registry.completing import Sources
 from paymaster.registry.loading import read_registry
 from paymaster.registry.model_data import ModelData
-from paymaster.registry.models import Registry
+from paymaster.registry.models import Dialect, Registry
 from paymaster.registry.overrides import read_overrides
 from paymaster.registry.yamltext import read_yaml
 from paymaster.routing.requests import Request
@@ -76,13 +76,26 @@ def moment(text: str) -> datetime:
     return datetime.fromisoformat(text).astimezone(UTC)
 
 
+GREETINGS = {
+    Dialect.CHAT: {
+        "object": "chat.completion",
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}],
+    },
+    Dialect.MESSAGES: {"type": "message", "role": "assistant", "content": [{"type": "text", "text": "Hi"}], "stop_reason": "end_turn"},
+    Dialect.RESPONSES: {
+        "object": "response",
+        "status": "completed",
+        "output": [{"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Hi"}]}],
+    },
+}
+
+
 def provider_of(case: Mapping[str, object], registry: Registry, runtime: ManualRuntime) -> Provider:
     """The HTTP adapter where the model has one, so that it reads the usage; else a provider with the usage."""
     model = registry.models["m"]
     named = case.get("response_model") or model.model_id
     if model.adapter == "openai_http":
-        choice = {"index": 0, "message": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}
-        body = {"id": "a", "object": "chat.completion", "model": named, "choices": [choice], "usage": case["raw_usage"]}
+        body = {"id": "a", "model": named, "usage": case["raw_usage"], **GREETINGS[model.dialect]}
         return OpenAIHttp(FakeTransport(body, []), now_ms=runtime.now_ms)
     usage = read_usage(str(case["api"]), case["raw_usage"])  # type: ignore[arg-type]  # the usage of a vector is any JSON
     return ScriptedAnswers({"m": [answer(usage=usage)]})

@@ -99,9 +99,13 @@ def test_errors_raise_the_clients_own_classes(start: Callable[..., Gateway]) -> 
             client.messages.create(model="fast", max_tokens=500, messages=HELLO)
         with pytest.raises(anthropic.NotFoundError, match="Known models: fast"):
             client.messages.create(model="claude-0", max_tokens=50, messages=HELLO)
-        with pytest.raises(anthropic.BadRequestError, match="is not available here"):
+        with pytest.raises(anthropic.BadRequestError, match=r"does not take tools\.web_search_20250305"):
             client.messages.create(
-                model="fast", max_tokens=50, messages=HELLO, tools=[{"type": "web_search_20250305", "name": "web_search"}]
+                model="fast",
+                max_tokens=50,
+                messages=HELLO,
+                tools=[{"type": "web_search_20250305", "name": "web_search"}],
+                tool_choice={"type": "tool", "name": "web_search"},
             )
     assert caught.value.status_code == 402
     assert caught.value.body["error"]["type"] == "billing_error"
@@ -134,7 +138,7 @@ def test_count_tokens_costs_nothing(start: Callable[..., Gateway]) -> None:
         {"messages": [{"role": "user", "content": 5}]},
         {"messages": [{"role": "judge", "content": "x"}]},
         {"messages": [{"role": "user", "content": [{"type": "video"}]}]},
-        {"messages": [{"role": "assistant", "content": [{"type": "server_tool_use"}]}]},
+        {"messages": [{"role": "user", "content": [{"text": "x"}]}]},
         {"messages": HELLO, "system": [{"type": "image"}]},
         {"messages": HELLO, "tools": [{"input_schema": {}}]},
         {"messages": HELLO, "tools": [TOOL], "tool_choice": {"type": "sometimes"}},

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from paymaster.flow.ports import ProviderChunk
 from paymaster.flow.replies import Reply
 from paymaster.gateway.dialects.anthropic_messages import AnthropicMessages
 from paymaster.gateway.dialects.anthropic_requests import read_request
@@ -32,7 +33,7 @@ def body(thinking: object, **more: object) -> dict[str, object]:
         ({"type": "adaptive"}, {}, "medium"),
         ({"type": "adaptive"}, {"output_config": {"effort": "low"}}, "low"),
         ({"type": "adaptive"}, {"output_config": {"effort": "max"}}, "high"),
-        ({"type": "disabled"}, {}, None),
+        ({"type": "disabled"}, {}, "none"),
         (None, {}, None),
     ],
 )
@@ -86,7 +87,7 @@ def test_a_streamed_thought_comes_in_pieces_and_then_its_signature() -> None:
         {"thinking_blocks": [SEALED]},
         {"content": "So."},
     ]
-    sent = b"".join(pieces.chunk({"id": "x", "choices": [{"index": 0, "delta": delta}]}, "claude") for delta in deltas)
+    sent = b"".join(pieces.chunk(ProviderChunk({"id": "x", "choices": [{"index": 0, "delta": delta}]}), "claude") for delta in deltas)
     events = [json.loads(line[6:]) for line in sent.decode().splitlines() if line.startswith("data: ")]
     assert [(event["type"], event.get("index")) for event in events] == [
         ("message_start", None),

@@ -69,7 +69,8 @@ def test_a_cut_response_is_incomplete_and_a_broken_one_raises(start: Callable[..
     "body",
     [
         {"previous_response_id": "resp_1"},
-        {"tools": [{"type": "web_search"}]},
+        {"tools": [{"type": "web_search"}], "tool_choice": "required"},
+        {"tools": [{"type": "web_search"}], "tool_choice": {"type": "web_search"}},
         {"tool_choice": {"type": "file_search"}},
         {"input": [{"type": "item_reference", "id": "x"}]},
         {"input": [{"role": "judge", "content": "x"}]},

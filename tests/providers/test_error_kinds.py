@@ -1,4 +1,4 @@
-"""What kind of failure an error is: errors of real servers, as data."""
+"""What kind of failure an error is: errors of named servers and variants of their wordings, as data."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def as_body(body: object) -> bytes:
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case["source"] for case in CASES])
-def test_an_error_of_a_real_server_is_of_its_kind(case):
+def test_an_error_is_of_its_kind(case):
     failure = classify(case["status"], case.get("headers", {}), as_body(case["body"]), now_ms=0)
     assert (failure.kind.value, failure.elsewhere) == (case["kind"], case.get("elsewhere", False))
     if "retry_after_ms" in case:

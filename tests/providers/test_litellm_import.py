@@ -88,9 +88,11 @@ gaps, found = [], {}
 async def task(reload):
     ticking = asyncio.create_task(tick(gaps))
     written[0] = registry
+    began = time.perf_counter()
     reload()
     while "litellm" not in sys.modules or "heavy" not in running.service.active.world.registry.models:
         await asyncio.sleep(0.01)
+    found["took"] = time.perf_counter() - began
     ticking.cancel()
     running.end()
 
@@ -145,7 +147,8 @@ def test_a_gateway_imports_it_beside_its_calls_when_a_reloaded_registry_needs_it
     found = run(GATEWAY, registry, "reload")
     assert found["at_start"] is False
     assert found["elsewhere"] == []
-    assert found["gap"] < 0.5
+    assert found["took"] > 0.5
+    assert found["gap"] < found["took"] / 2
 
 
 # -------------------------------------------------------------------------------------------------- without the real one

@@ -9,9 +9,11 @@ import sys
 import pytest
 
 from paymaster.flow.ports import ProviderReply
+from paymaster.options import configure
 from paymaster.providers.openai_http import OpenAIHttp
 from paymaster.providers.provider_set import ProviderSet
 from paymaster.providers.scripted.script import ScriptInvalid
+from paymaster.registry.models import Dialect
 from paymaster.testing import ManualRuntime
 
 
@@ -47,6 +49,14 @@ def test_a_script_is_played_in_process(make_call, script):
     assert isinstance(reply, ProviderReply)
     with pytest.raises(ScriptInvalid):
         providers.provider_for(make_call("", "x", adapter="scripted", script=f"{script}.none").model)
+
+
+def test_anthropic_needs_no_litellm(tmp_path):
+    registry = tmp_path / "registry.yaml"
+    registry.write_text("models: {claude: {provider: anthropic, model_id: claude-opus-4-8}}", encoding="utf-8")
+    model = configure(registry, {"ledger": "memory"}).registry.models["claude"]
+    assert isinstance(ProviderSet(ManualRuntime(), blocking=True).provider_for(model), OpenAIHttp)
+    assert (model.adapter, model.base_url, model.dialect) == ("openai_http", "https://api.anthropic.com/v1", Dialect.MESSAGES)
 
 
 def test_a_callers_own_provider_replaces_the_adapter(make_call):

@@ -177,8 +177,8 @@ def test_tiers_ascend(problems):
         ("openai_compatible", "provider openai_compatible needs base_url: it has no address of its own"),
         ("scripted", "provider scripted needs either script: (a file of answers) or base_url: (a scripted server)"),
         (
-            "anthropic, adapter: openai_http",
-            "adapter: openai_http needs base_url: Anthropic has no known endpoint for OpenAI's wire format",
+            "bedrock, adapter: openai_http",
+            "adapter: openai_http needs base_url: AWS Bedrock has no known endpoint for OpenAI's wire format",
         ),
         ("openai, adapter: http", "adapter: must be 'openai_http' or 'litellm'"),
     ],

@@ -144,5 +144,6 @@ def test_at_an_address_that_is_not_its_own_a_provider_refuses_only_what_its_mode
 
 def test_an_endpoint_of_which_nothing_is_known_takes_everything() -> None:
     assert Compat(reads=frozenset({"reasoning"})).unread == {
-        "reasoning_content", "reasoning_details", "thinking_blocks", "cache_control", "extra_content", "provider_specific_fields"
+        "reasoning_content", "reasoning_details", "thinking_blocks", "cache_control", "extra_content", "provider_specific_fields",
+        "anthropic_blocks",
     }  # fmt: skip

@@ -67,7 +67,7 @@ def test_each_value_has_its_origin(table):
     assert gpt.endpoint == DescribedValue("https://api.openai.com/v1", "provider openai")
     assert gpt.budgets == (DescribedValue("$100.00 per model and month, gpt only, soft", "registry models.gpt.budget_usd_per_month"),)
     assert (gpt.aliases, gpt.fallbacks, claude.fallbacks) == (("four",), None, ("gpt",))
-    assert claude.endpoint.value == "chosen by litellm"
+    assert claude.endpoint.value == "https://api.anthropic.com/v1"
     assert "cache write" in claude.price.value
     assert (odd.price, odd.capabilities.value, odd.context_window) == (DescribedValue("unknown", ""), "none", DescribedValue("unknown", ""))
     assert mine.price == DescribedValue("free", "free: local provider scripted")

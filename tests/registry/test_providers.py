@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from paymaster.accounting.usage.reading import read_usage
-from paymaster.registry.models import Effort
+from paymaster.registry.models import Dialect, Effort
 from paymaster.registry.provider_facts import LITELLM, OPENAI_HTTP, PROVIDERS
 from paymaster.registry.providers import (
     connection,
@@ -69,8 +69,11 @@ def test_every_provider_has_a_connection(provider_id):
         ("azure", "https://x.openai.azure.com", None, "https://x.openai.azure.com/openai/v1"),
         ("azure", "https://x.openai.azure.com", "preview", "https://x.openai.azure.com/openai/v1"),
         ("azure", "https://x.openai.azure.com", "2024-10-21", "https://x.openai.azure.com"),
-        ("anthropic", "https://proxy.example.com", None, "https://proxy.example.com"),
-        ("anthropic", None, None, None),
+        ("anthropic", "https://proxy.example.com", None, "https://proxy.example.com/v1"),
+        ("anthropic", "https://api.deepseek.com/anthropic", None, "https://api.deepseek.com/anthropic/v1"),
+        ("anthropic", "https://proxy.example.com/v1/messages", None, "https://proxy.example.com/v1"),
+        ("anthropic", None, None, "https://api.anthropic.com/v1"),
+        ("bedrock", None, None, None),
     ],
 )
 def test_a_base_url_is_completed_with_the_usual_path(provider_id, base_url, api_version, expected):
@@ -99,11 +102,34 @@ def test_usage_is_read_as_the_host_s_own_provider_reports_it(provider_id, base_u
 
 
 def test_the_adapter_follows_from_provider_and_registry():
-    assert connection(provider("anthropic"), "m").adapter == LITELLM
+    assert connection(provider("anthropic"), "m").adapter == OPENAI_HTTP
+    assert connection(provider("bedrock"), "m").adapter == LITELLM
     assert connection(provider("anthropic"), "m", base_url="http://localhost:1", adapter=OPENAI_HTTP).adapter == OPENAI_HTTP
     assert connection(provider("openai"), "m", adapter=LITELLM).usage_api == "litellm.usage"
     assert connection(provider("scripted"), "m", script="s.yaml").adapter == "scripted"
     assert connection(provider("scripted"), "m", base_url="http://localhost:1").adapter == OPENAI_HTTP
+
+
+@pytest.mark.parametrize(
+    ("provider_id", "settings", "expected"),
+    [
+        ("anthropic", {}, Dialect.MESSAGES),
+        ("anthropic", {"base_url": "https://proxy.example.com"}, Dialect.MESSAGES),
+        # OpenAI's wire format, as an adapter that is named always was.
+        ("anthropic", {"base_url": "https://proxy.example.com", "adapter": OPENAI_HTTP}, Dialect.CHAT),
+        ("anthropic", {"adapter": LITELLM}, Dialect.CHAT),
+        ("bedrock", {}, Dialect.CHAT),
+        ("deepseek", {}, Dialect.CHAT),
+        ("vertex", {"dialect": "messages"}, Dialect.MESSAGES),
+        ("deepseek", {"base_url": "https://api.deepseek.com/anthropic", "dialect": "messages"}, Dialect.MESSAGES),
+    ],
+)
+def test_the_dialect_follows_from_provider_and_registry(provider_id, settings, expected):
+    speaks = connection(provider(provider_id), "m", **settings)
+    assert speaks.dialect is expected
+    if expected is Dialect.MESSAGES:
+        assert {"cache_control", "thinking_blocks"} <= speaks.compat.reads
+        assert speaks.usage_api == f"{provider_id}.messages"
 
 
 @pytest.mark.parametrize(
@@ -134,7 +160,7 @@ def test_a_local_server_gets_no_key_of_a_hosted_provider():
         ("openai", "gpt-4o", None, "max_completion_tokens", set()),
         ("openai", "o3-mini", None, "max_completion_tokens", {"temperature"}),
         ("openai", "gpt-5-mini", None, "max_completion_tokens", {"temperature"}),
-        ("openai", "gpt-6.1-sol", None, "max_completion_tokens", set()),
+        ("openai", "gpt-6.1-sol", None, "max_output_tokens", {"stop", "n"}),
         ("openai", "gpt-4o", "http://localhost:1", "max_tokens", set()),
         ("openai", "gpt-5.4", "https://proxy.example.com", "max_completion_tokens", set()),
         ("xai", "grok-4.7", None, "max_tokens", {"stop"}),
@@ -161,9 +187,10 @@ def test_cache_marks_and_thinking_go_to_providers_that_read_them():
     [
         ("openai", "gpt-5", Effort.ALWAYS),
         ("openai", "gpt-5.1-2025-11-13", Effort.ALWAYS),
-        ("openai", "gpt-5.2", Effort.WITHOUT_TOOLS),
+        ("openai", "gpt-5.2", Effort.ALWAYS),
+        ("openai", "gpt-5.2-chat-latest", Effort.WITHOUT_TOOLS),
         ("azure", "gpt-5.4-mini", Effort.WITHOUT_TOOLS),
-        ("openai", "gpt-6-sol", Effort.WITHOUT_TOOLS),
+        ("openai", "gpt-6-sol", Effort.ALWAYS),
         ("google", "gemini-2.5-pro", Effort.ALWAYS),
         ("mistral", "magistral-medium-latest", Effort.NEVER),
         ("groq", "qwen/qwen3-32b", Effort.NEVER),
@@ -171,3 +198,47 @@ def test_cache_marks_and_thinking_go_to_providers_that_read_them():
 )
 def test_a_reasoning_effort_goes_to_models_that_take_it(provider_id, model_id, effort):
     assert connection(provider(provider_id), model_id, base_url="https://x.test" if provider_id == "azure" else None).effort is effort
+
+
+V1 = "https://res.openai.azure.com/openai/v1"
+
+
+@pytest.mark.parametrize(
+    ("provider_id", "model_id", "given", "expected"),
+    [
+        ("openai", "gpt-4o", {}, Dialect.CHAT),
+        ("openai", "o3", {}, Dialect.CHAT),
+        ("openai", "gpt-5", {}, Dialect.CHAT),
+        ("openai", "gpt-5.1", {}, Dialect.CHAT),
+        *(
+            ("openai", model_id, {}, Dialect.RESPONSES)
+            for model_id in (
+                "gpt-5.2", "gpt-5.2-pro", "gpt-5.4-mini", "gpt-5.5-2026-04-23", "gpt-5.6-sol", "gpt-6-astra", "gpt-5-codex", "gpt-5-pro",
+                "gpt-5.1-codex-max", "gpt-5.3-codex", "codex-mini-latest", "o1-pro", "o3-pro-2025-06-10", "o3-deep-research",
+                "o4-mini-deep-research", "computer-use-preview", "gpt-daybreak-blue-latest",
+            )
+        ),
+        ("openai", "gpt-5.3-chat-latest", {}, Dialect.CHAT),
+        ("openai", "gpt-5.5", {"base_url": "https://api.openai.com/v1"}, Dialect.RESPONSES),
+        ("openai", "gpt-5.5", {"base_url": "https://eu.api.openai.com/v1"}, Dialect.RESPONSES),
+        ("openai", "gpt-5.5", {"base_url": "https://proxy.example.com"}, Dialect.CHAT),
+        ("openai", "gpt-5.5", {"base_url": "http://localhost:1", "dialect": "responses"}, Dialect.RESPONSES),
+        ("openai", "gpt-5.5", {"dialect": "chat"}, Dialect.CHAT),
+        ("openai", "gpt-5.5", {"adapter": LITELLM}, Dialect.CHAT),
+        ("azure", "gpt-5.5", {"base_url": V1}, Dialect.RESPONSES),
+        ("azure", "my-deployment", {"base_url": V1}, Dialect.CHAT),
+        ("azure", "gpt-5.5", {"base_url": "https://res.openai.azure.com", "api_version": "2025-04-01-preview"}, Dialect.CHAT),
+        ("azure", "gpt-5.5", {"base_url": "https://proxy.example.com"}, Dialect.CHAT),
+        ("xai", "grok-4.20-multi-agent", {}, Dialect.RESPONSES),
+        ("xai", "grok-4.20-reasoning", {}, Dialect.CHAT),
+        ("openrouter", "openai/gpt-5.5", {}, Dialect.CHAT),
+        ("vllm", "openai/gpt-oss-120b", {"base_url": "http://localhost:8000", "dialect": "responses"}, Dialect.RESPONSES),
+    ],
+)  # fmt: skip
+def test_a_model_speaks_the_wire_format_that_it_can_do_most_in(provider_id, model_id, given, expected):
+    speaks = connection(provider(provider_id), model_id, **given)
+    assert speaks.dialect is expected
+    if expected is Dialect.RESPONSES:
+        assert (speaks.output_limit_param, speaks.usage_api.partition(".")[2]) == ("max_output_tokens", "responses")
+        assert speaks.compat.reads == {"reasoning_details"}
+        assert speaks.compat.images_in_tools

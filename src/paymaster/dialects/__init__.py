@@ -1,1 +1,1 @@
-"""Wire formats, one folder each; pure, knows no HTTP and no call."""
+"""Wire formats, one folder each, by way of one neutral form; knows no HTTP and no call."""

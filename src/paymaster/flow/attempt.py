@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from paymaster.accounting.accounts import Change, Hold, Settled
 from paymaster.accounting.usage.record import Usage
@@ -21,6 +21,7 @@ from paymaster.operations import Operation
 from paymaster.registry.models import StreamRecovery
 from paymaster.routing import breaker
 from paymaster.routing.adaptive_concurrency import RateHeadroom, limit_at, move, move_post
+from paymaster.routing.betas import passed_headers
 from paymaster.routing.budgets import BudgetsLeft, budgets_left
 from paymaster.routing.charges import WINDOW_MARGIN_MS
 from paymaster.routing.failures import Billed, Failure, FailureKind
@@ -48,7 +49,6 @@ from paymaster.routing.undercounts import excess_post, has_more_than_the_prompt,
 if TYPE_CHECKING:
     from paymaster.accounting.records import AttemptRecord
 
-T = TypeVar("T", ProviderReply | Failure, ProviderChunk | ProviderReply | Failure)
 
 UNSENT = Failure(FailureKind.CANCELLED, Billed.NO, "nothing was sent")
 """The outcome of an attempt that ended before the provider was called."""
@@ -123,12 +123,12 @@ class Attempt:
             candidate = self._planned.candidate
             self._progress = StreamProgress(candidate.model.usage_api, self._sent_ms, candidate.choices)
             async with aclosing(provider.stream(call)) as items:
-                asked_ms = self._sent_ms
+                asked_ms, names = self._sent_ms, candidate.translation.tool_names
                 async for received in items:
-                    item = self._restored(received)
-                    if not isinstance(item, ProviderChunk):
-                        self.outcome = item
+                    if not isinstance(received, ProviderChunk):
+                        self.outcome = self._restored(received)
                         continue
+                    item = received._replace(body=restore_names(received.body, names)) if names else received
                     self._progress.take(item, asked_ms, self._runtime.now_ms())
                     for chunk in delivery.take(item):
                         yield chunk
@@ -162,10 +162,10 @@ class Attempt:
         self._sent_ms = self._runtime.now_ms()
         return self._provider_call(), self._world.provider_of(model)
 
-    def _restored(self, item: T) -> T:
-        """An answer or a chunk with the caller's names of tools, where others were sent."""
+    def _restored(self, outcome: ProviderReply | Failure) -> ProviderReply | Failure:
+        """The answer with the caller's names of tools, where others were sent."""
         names = self._planned.candidate.translation.tool_names
-        return replace(item, body=restore_names(item.body, names)) if names and not isinstance(item, Failure) else item
+        return replace(outcome, body=restore_names(outcome.body, names)) if names and isinstance(outcome, ProviderReply) else outcome
 
     def _provider_call(self) -> ProviderCall | Failure:
         candidate, now_ms = self._planned.candidate, self._runtime.now_ms()
@@ -180,6 +180,7 @@ class Attempt:
             call_id=self._planned.hold.id,
             key=self._world.key_of(candidate.model, self._planned.scope),
             operation=self._request.operation,
+            headers=passed_headers(self._request.source, candidate.model, hard=self._policy.hard_stop_on_budget),
         )
 
     async def _finish(self) -> None:
@@ -278,7 +279,7 @@ class Attempt:
         candidate, usage = self._planned.candidate, ended.usage
         if not isinstance(usage, Usage) or usage.prompt_tokens <= candidate.prompt.tokens or has_more_than_the_prompt(usage):
             return
-        if candidate.prompt.unbounded or may_read_more(self._request.tools, candidate.translation.params, candidate.model):
+        if candidate.prompt.unbounded or may_read_more(candidate.translation.tools, candidate.translation.params, candidate.model):
             return
         model, byte_count = candidate.model.name, count_bytes(self._request, candidate.translation, self._world.counter)
         level = level_for(usage.prompt_tokens, byte_count)
@@ -333,11 +334,17 @@ def _named(body: JsonObject) -> str | None:
 def _payload(candidate: Candidate, request: Request) -> JsonObject:
     """What is sent: the request in the model's terms, with the output limit that the hold pays for."""
     translation, model = candidate.translation, candidate.model
+    payload: dict[str, object]
     if request.operation is Operation.EMBEDDINGS:
         return {"model": model.model_id, "input": request.inputs, **translation.params}
-    payload: dict[str, object] = {"model": model.model_id, "messages": translation.messages, **nested(translation.params, model.compat)}
-    if request.tools:
-        payload["tools"] = bounded_tools(translation.tools, model)
+    if translation.wire is not None:
+        payload = {"model": model.model_id, **translation.wire}
+        if isinstance(tools := payload.get("tools"), list):
+            payload["tools"] = bounded_tools(tools, model)
+    else:
+        payload = {"model": model.model_id, "messages": translation.messages, **nested(translation.params, model.compat)}
+        if translation.tools:
+            payload["tools"] = bounded_tools(translation.tools, model)
     if candidate.lowered_from_tokens is not None:
         payload = dict(fit_thinking(payload, candidate.output_tokens))
     if candidate.limit_sent:

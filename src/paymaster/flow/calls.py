@@ -283,6 +283,7 @@ class _Call:
             budget_left_tokens=left.by_unit.get(BudgetUnit.TOKENS),
             budget_left_requests=left.by_unit.get(BudgetUnit.REQUESTS),
             over_budget=left.over,
+            native=outcome.native,
         )
 
     async def error(self) -> PaymasterError:

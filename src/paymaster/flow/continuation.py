@@ -1,11 +1,11 @@
 """An answer that one model began and another goes on with: what was delivered of it, and how the rest fits on; knows no model."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from paymaster.errors import StreamBroken
 from paymaster.flow.ports import ProviderChunk
 from paymaster.jsontypes import JsonObject
+from paymaster.registry.models import Dialect
 from paymaster.routing.recovery import continued
 from paymaster.routing.requests import Request
 
@@ -40,13 +40,15 @@ class Continuation:
         head = {name: chunk.body[name] for name in ("id", "created") if name in chunk.body}
         if self.broken is None:
             self._head = self._head or head
+            if chunk.native is not None and chunk.native.dialect is not Dialect.CHAT:
+                self._only_text = False  # its client has got another dialect's events, and no house chunk goes on from them
             self._note(chunk.body)
             return chunk
         body: dict[str, object] = {**chunk.body, **self._head}
         if isinstance(choices := body.get("choices"), list):
             body["choices"] = [self._fitted(choice) for choice in choices]
         self._note(body)
-        return replace(chunk, body=body)
+        return chunk._replace(body=body, native=None)
 
     def whole(self, body: JsonObject) -> JsonObject:
         """The answer of the last attempt, with what was delivered before it."""

@@ -3,14 +3,13 @@
 import json
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from typing import Protocol
 
 import orjson
 
-from paymaster.flow.ports import ProviderChunk
+from paymaster.flow.ports import Native, ProviderChunk
 from paymaster.flow.replies import says_something
-from paymaster.jsontypes import JsonObject
+from paymaster.registry.models import Dialect
 
 MOST_HELD_BYTES = 64 * 1024 * 1024
 """As large as an answer may be that is not streamed."""
@@ -55,7 +54,7 @@ class AsItComes:
             return ()
         self.begun = True
         early, self._early = self._early, []
-        return (*(replace(each, more=True) for each in early), chunk)
+        return (*(each._replace(more=True) for each in early), chunk)
 
     def rest(self) -> Iterator[ProviderChunk]:
         """What said nothing, of an answer that says nothing."""
@@ -75,7 +74,7 @@ class HeldBack:
         """Hold the chunk."""
         if not self._batches or len(self._batches[-1]) >= BATCH_BYTES:
             self._batches.append(bytearray())
-        line = _packed(chunk.body)
+        line = _packed(chunk)
         self._size += len(line)
         self._batches[-1] += line + b"\n"
         return ()
@@ -87,7 +86,7 @@ class HeldBack:
             lines = self._batches.popleft().splitlines()
             last = len(lines) - 1
             for number, line in enumerate(lines):
-                yield ProviderChunk(_unpacked(line), more=number < last)
+                yield _unpacked(line, more=number < last)
 
     @property
     def is_full(self) -> bool:
@@ -95,18 +94,27 @@ class HeldBack:
         return self._size > self._most_bytes
 
 
-def _packed(body: JsonObject) -> bytes:
-    """The chunk as JSON. The slower writer takes what the other refuses: lone surrogates and integers of any size."""
+def _packed(chunk: ProviderChunk) -> bytes:
+    """The chunk as JSON, with the event that it was read from, unless that is the chunk itself.
+
+    The slower writer takes what the other refuses: lone surrogates and integers of any size.
+    """
+    native = chunk.native
+    parts = (
+        [chunk.body] if native is None or native.dialect is Dialect.CHAT else [chunk.body, native.dialect.value, native.body, native.event]
+    )
     try:
-        return orjson.dumps(body)
+        return orjson.dumps(parts)
     except orjson.JSONEncodeError:
-        return json.dumps(body).encode("ascii")
+        return json.dumps(parts).encode("ascii")
 
 
-def _unpacked(packed: bytearray) -> JsonObject:
-    value: JsonObject
+def _unpacked(packed: bytearray, *, more: bool) -> ProviderChunk:
     try:
-        value = orjson.loads(packed)
+        body, *native = orjson.loads(packed)
     except orjson.JSONDecodeError:
-        value = json.loads(packed)
-    return value
+        body, *native = json.loads(packed)
+    if not native:
+        return ProviderChunk(body, more=more)
+    dialect, event_body, event = native
+    return ProviderChunk(body, more=more, native=Native(Dialect(dialect), event_body, event))

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from dataclasses import dataclass, field
 from decimal import Decimal
 from types import TracebackType
-from typing import Protocol, Self, TypeVar, runtime_checkable
+from typing import NamedTuple, Protocol, Self, TypeVar, runtime_checkable
 
 from paymaster.accounting.accounts import (
     Balance,
@@ -28,7 +28,7 @@ from paymaster.flow.ended_reports import EndedReports
 from paymaster.flow.events import Event
 from paymaster.jsontypes import JsonObject
 from paymaster.operations import Operation
-from paymaster.registry.models import Model, Registry, Timeouts
+from paymaster.registry.models import Dialect, Model, Registry, Timeouts
 from paymaster.routing.failures import Failure
 from paymaster.routing.prompts import CountsPrompts
 from paymaster.scope import Scope
@@ -142,7 +142,9 @@ class Runtime(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ProviderCall:
-    """One attempt, ready to send: `body` is the whole OpenAI-style payload (model id, messages or input, parameters), `key` the secret."""
+    """One attempt, ready to send: `body` is the whole payload in the model's dialect (model id, messages or input, parameters), `key` the
+    secret. `headers` are those of the client that go on to an endpoint of its own dialect.
+    """
 
     model: Model
     body: JsonObject
@@ -150,6 +152,7 @@ class ProviderCall:
     call_id: str
     key: str | None = field(default=None, repr=False)
     operation: Operation = Operation.CHAT
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,11 +165,24 @@ class RateSignals:
     reset_tokens_ms: int | None = None
 
 
+class Native(NamedTuple):
+    """An answer, or one event of a stream, as an endpoint sent it in its own dialect, for clients that speak the same.
+
+    `event` is the name of the event; `raw` its data as it came, if that may be passed on byte by byte.
+    """
+
+    dialect: Dialect
+    body: JsonObject
+    event: str = ""
+    raw: bytes | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class ProviderReply:
     """A whole answer: `body` is an OpenAI chat.completion object, or its list of embeddings; `usage` the canonical record, or why not.
 
-    `first_token_ms` and `duration_ms` count from the moment of sending.
+    `native` is the answer in the endpoint's dialect, where that is another one, or it is to be passed on as it came. `first_token_ms` and
+    `duration_ms` count from the moment of sending.
     """
 
     body: JsonObject
@@ -176,18 +192,20 @@ class ProviderReply:
     first_token_ms: int | None = None
     request_id: str | None = None
     rate: RateSignals = RateSignals()
+    native: Native | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ProviderChunk:
+class ProviderChunk(NamedTuple):
     """A piece of a streamed answer: an OpenAI chat.completion.chunk object. `more` says that the next one follows without a wait.
 
-    `so_far` follows the usage of the stream up to this piece; None leaves that to the flow.
+    `native` is the event of the endpoint that it was read from; one that has no counterpart comes with a body without choices. `so_far`
+    follows the usage of the stream up to this piece; None leaves that to the flow.
     """
 
     body: JsonObject
     more: bool = False
     so_far: StreamUsage | None = None
+    native: Native | None = None
 
 
 class Provider(Protocol):

@@ -7,6 +7,7 @@ from decimal import Decimal
 from paymaster.accounting.money import NANOUSD_PER_USD
 from paymaster.accounting.records import AttemptRecord
 from paymaster.accounting.usage.record import Usage
+from paymaster.flow.ports import Native
 from paymaster.jsontypes import JsonObject
 from paymaster.vectors import vectors_in
 
@@ -15,9 +16,10 @@ from paymaster.vectors import vectors_in
 class Reply:
     """A whole answer that was paid for.
 
-    `body` is the provider's OpenAI chat.completion, or its list of embeddings. `model` is the registry's name of the model that answered.
-    `attempts` has the record of every attempt, in order, and `cost_nanousd` is the cost of all of them. `budget_left_nanousd` is what is
-    left of the budget with the least left once the call is paid, below zero where a soft one is passed; None without a budget or a ledger;
+    `body` is the provider's OpenAI chat.completion, or its list of embeddings; `native` is the answer in the endpoint's own dialect, if
+    that is another one, or to be passed on as it came. `model` is the registry's name of the model that answered. `attempts` has the
+    record of every attempt, in order, and `cost_nanousd` is the cost of all of them. `budget_left_nanousd` is what is left of the budget
+    with the least left once the call is paid, below zero where a soft one is passed; None without a budget or a ledger;
     `budget_left_tokens` and `budget_left_requests` are the same for budgets in these units. Holds of calls that are still open are not
     subtracted. `over_budget` names the budgets that are passed, as the ledger calls them.
     """
@@ -33,6 +35,7 @@ class Reply:
     budget_left_tokens: int | None = None
     budget_left_requests: int | None = None
     over_budget: tuple[str, ...] = ()
+    native: Native | None = None
 
     @property
     def cost_usd(self) -> Decimal:

@@ -40,6 +40,7 @@ def gateway_routes(service: Service) -> list[BaseRoute]:
         Route("/v1/chat/completions", Endpoint(service, OpenAIChat()), methods=["POST"]),
         Route("/chat/completions", Endpoint(service, OpenAIChat()), methods=["POST"]),
         Route("/v1/responses", Endpoint(service, OpenAIResponses()), methods=["POST"]),
+        Route("/v1/responses", _no_websocket, methods=["GET"]),
         Route("/v1/embeddings", Endpoint(service, OpenAIEmbeddings()), methods=["POST"]),
         Route("/embeddings", Endpoint(service, OpenAIEmbeddings()), methods=["POST"]),
         Route("/v1/completions", Endpoint(service, OpenAICompletions()), methods=["POST"]),
@@ -87,6 +88,16 @@ def _models(service: Service) -> Callable[[Request], Awaitable[Response]]:
         return error_response(HttpError(status=404, code="model_not_found", message=message, advice=advice))
 
     return models
+
+
+async def _no_websocket(request: Request) -> Response:
+    """Codex tries a websocket first. Only this status makes it use HTTP at once; after any other it tries again for seconds."""
+    if request.headers.get("upgrade", "").lower() != "websocket":
+        raise HTTPException(405, headers={"Allow": "POST"})
+    error = HttpError(status=426, code="upgrade_refused", message="responses are not served over a websocket", advice="Use POST.")
+    response = error_response(error)
+    response.headers["upgrade"] = "HTTP/1.1"
+    return response
 
 
 async def _openapi(_: Request) -> Response:

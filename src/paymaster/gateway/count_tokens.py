@@ -33,5 +33,6 @@ class CountTokens:
         world = self._service.active.world_for(caller.key)
         check_model(world, request.model, caller)
         model = world.registry.models[resolve(world.registry, request.model)]
-        count = world.counter.count(translate(request, model).messages, request.tools, model.tokenizer)
+        translation = translate(request, model)
+        count = world.counter.count(translation.messages, translation.tools, model.tokenizer)
         await out.whole(200, [], dumps({"input_tokens": count.tokens}))

@@ -15,7 +15,7 @@ from paymaster.flow.ports import ProviderChunk, World
 from paymaster.flow.replies import Reply
 from paymaster.gateway.auth import Caller, check_local, read_caller, shown_secret
 from paymaster.gateway.call_observer import CallObserver
-from paymaster.gateway.dialects.dialect import Dialect, DialectRequest, Receipt, plain_usd
+from paymaster.gateway.dialects.dialect import DialectRequest, FrontEnd, Receipt, plain_usd
 from paymaster.gateway.dialects.fields import dumps
 from paymaster.gateway.http_errors import HttpError, Rejected, http_error_of
 from paymaster.gateway.keep_alive import COMMENT, KeepAlive
@@ -25,6 +25,7 @@ from paymaster.registry.models import StreamRecovery
 from paymaster.routing.chains import resolve
 from paymaster.routing.charges import MINUTE_MS, WINDOW_MARGIN_MS
 from paymaster.routing.recovery import recovery_of
+from paymaster.routing.requests import Source
 from paymaster.runtime import TaskLimit
 
 _LOGGER = logging.getLogger("paymaster.gateway")
@@ -39,7 +40,7 @@ INTERNAL_ERROR = HttpError(status=500, code="internal_error", message="internal 
 class Endpoint:
     """One address that answers in one dialect: an ASGI application."""
 
-    def __init__(self, service: Service, dialect: Dialect) -> None:
+    def __init__(self, service: Service, dialect: FrontEnd) -> None:
         self._service = service
         self._dialect = dialect
 
@@ -50,20 +51,31 @@ class Endpoint:
     async def _answer(self, scope: HttpScope, receive: Receive, out: "Out") -> None:
         headers = read_headers(scope["headers"])
         caller = identify(self._service, headers, scope.get("client"))
-        asked = self._dialect.read(parse_body(await read_body(receive, headers, self._service.bounds)))
+        body = parse_body(await read_body(receive, headers, self._service.bounds))
+        asked = _with_source(self._dialect.read(body), self._dialect, headers)
         with self._service.call(caller) as (world, observer):
             check_model(world, asked.request.model, caller)
+            asked = replace(asked, models=world.registry.models)
             call = _EndpointCall(self._dialect, asked, world, observer, caller, self._service)
             async with until_hangup(receive):
                 if asked.request.stream:
                     await call.stream(out)
                     return
                 reply = await call.whole()
-        body = dumps(self._dialect.whole(asked, reply))
-        await out.whole(200, [*headers_of(call.receipt(reply), observer)], body)
+        answer = dumps(self._dialect.whole(asked, reply))
+        await out.whole(200, [*headers_of(call.receipt(reply), observer)], answer)
 
 
-async def at_edge(service: Service, dialect: Dialect, send: Send, work: Callable[["Out"], Awaitable[None]]) -> None:
+def _with_source(asked: DialectRequest, front: FrontEnd, headers: Mapping[str, str]) -> DialectRequest:
+    """The request with its client's own words, for models that speak the same dialect."""
+    if front.dialect is None:
+        return asked
+    passed = {name: headers[name] for name in front.passed_headers if name in headers}
+    source = Source(dialect=front.dialect, body=asked.body, headers=passed)
+    return replace(asked, request=replace(asked.request, source=source))
+
+
+async def at_edge(service: Service, dialect: FrontEnd, send: Send, work: Callable[["Out"], Awaitable[None]]) -> None:
     """Do the work of one request; the edge of the process for everything that goes wrong in it."""
     out = Out(send, service.bounds.reading_ms)
     with suppress(HungUp, TimeoutError):  # nobody is there to read an answer; what the call cost is settled
@@ -88,7 +100,7 @@ class _EndpointCall:
     """One call of the flow, and what is written of it."""
 
     def __init__(
-        self, dialect: Dialect, asked: DialectRequest, world: World, observer: CallObserver, caller: Caller, service: Service
+        self, dialect: FrontEnd, asked: DialectRequest, world: World, observer: CallObserver, caller: Caller, service: Service
     ) -> None:
         self._dialect, self._asked, self._world, self._observer, self._caller = dialect, asked, world, observer, caller
         self._bounds, self._request = service.bounds, asked.request
@@ -146,7 +158,7 @@ class _EndpointCall:
                             await out.begin(self._early_headers())
                         await out.end(together + pieces.end(item, self.receipt(item)))
                         continue
-                    together += pieces.chunk(item.body, self._observer.model)
+                    together += pieces.chunk(item, self._observer.model)
                     if together and not item.more:
                         if not out.begun:
                             await out.begin(self._early_headers())
@@ -221,7 +233,7 @@ class Out:
         """Nothing follows."""
         self._limit.close()
 
-    async def refuse(self, dialect: Dialect, refusal: HttpError) -> None:
+    async def refuse(self, dialect: FrontEnd, refusal: HttpError) -> None:
         """An error in the words of the dialect."""
         if self.begun:
             return

@@ -1,1 +1,1 @@
-"""The price catalogue in a state directory: fetched, checked, dated, kept with the last good one; knows no registry and no call."""
+"""The price catalogue in a state directory: fetched, checked, dated; knows no registry and no call."""

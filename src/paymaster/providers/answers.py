@@ -15,7 +15,7 @@ from paymaster.jsontypes import JsonObject
 from paymaster.operations import Operation
 from paymaster.routing.failures import FailureKind
 
-_CONTENT = ("content", "tool_calls", "function_call", "refusal", "audio", "images")
+_CONTENT = ("content", "tool_calls", "function_call", "refusal", "audio", "images", "anthropic_blocks")
 _LIMIT_REACHED = "length"
 _FILTERED = "content_filter"
 

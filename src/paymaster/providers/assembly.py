@@ -9,6 +9,7 @@ from paymaster.jsontypes import JsonObject
 _PIECES = frozenset({"content", "reasoning_content", "reasoning", "refusal"})
 """Texts that come in pieces. Every other field of a delta is complete."""
 _USAGE = frozenset({"usage", "usageMetadata", "usage_metadata", "eval_count", "prompt_eval_count"})
+_NOT_KEPT = _USAGE | {"choices"}
 _HAS_USAGE = frozenset({"x_groq", "response", "metadata", "message"})
 """Where providers put usage: in fields of a chunk, and inside of fields. It is kept apart, because only the last one may count."""
 
@@ -68,13 +69,14 @@ class Assembly:
     def add(self, chunk: JsonObject) -> None:
         """Add one chunk."""
         for name, value in chunk.items():
-            if name == "choices" or name in _USAGE:
+            if value is None or name in _NOT_KEPT:
                 continue
-            kept = _without_usage(value) if name in _HAS_USAGE else value
-            if name == "model" and not value:  # Azure's first chunk, about its content filter, names none
-                continue
-            if kept is not None and (name != "id" or name not in self._top):
-                self._top[name] = kept
+            if name in _HAS_USAGE:
+                if (kept := _without_usage(value)) is not None:
+                    self._top[name] = kept
+            # Azure's first chunk, about its content filter, names no model.
+            elif (name != "id" or name not in self._top) and (name != "model" or value):
+                self._top[name] = value
         choices = chunk.get("choices")
         for position, choice in enumerate(choices if isinstance(choices, list) else ()):
             if isinstance(choice, dict):

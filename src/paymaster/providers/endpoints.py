@@ -8,11 +8,11 @@ from urllib.parse import quote, urlsplit
 import orjson
 
 from paymaster.flow.ports import ProviderCall
-from paymaster.jsontypes import JsonObject
 from paymaster.operations import Operation
 from paymaster.providers.error_bodies import shown_message
 from paymaster.providers.transport import HttpRequest
-from paymaster.registry.models import Model
+from paymaster.providers.wire_formats import JOINED_HEADERS, WIRE_FORMATS
+from paymaster.registry.models import Dialect, Model
 from paymaster.routing.failures import Billed, Failure, FailureKind
 
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
@@ -26,10 +26,11 @@ def prepare(call: ProviderCall, url: str | Failure, *, stream: bool, user_agent:
     """The request to send, or a failure: HTTP can't carry its URL, a header or the key, or its payload can't be JSON."""
     if isinstance(url, Failure):
         return url
-    headers = request_headers(call.model, call.key, user_agent)
+    passed = joined(call.headers, WIRE_FORMATS[call.model.dialect].body_headers(call.body))
+    headers = request_headers(call.model, call.key, user_agent, passed)
     if isinstance(headers, Failure):
         return headers
-    payload = request_payload(call.body, call.model, stream=stream)
+    payload = WIRE_FORMATS[call.model.dialect].payload(call.body, call.model, stream=stream)
     try:
         body = _json_bytes(payload)
     except (TypeError, ValueError, RecursionError) as error:
@@ -39,10 +40,7 @@ def prepare(call: ProviderCall, url: str | Failure, *, stream: bool, user_agent:
 
 
 def endpoint_url(model: Model, operation: Operation) -> str | Failure:
-    """The URL of an operation. With an API version it is Azure's classic form: deployment in the path, version in the query.
-
-    Text completions use the chat endpoint.
-    """
+    """The URL of an operation. With an API version it is Azure's classic form: deployment in the path, version in the query."""
     base = model.base_url or ""
     try:
         parts = urlsplit(base)
@@ -60,15 +58,18 @@ def endpoint_url(model: Model, operation: Operation) -> str | Failure:
     path = quote(parts.path.rstrip("/"), safe=_URL_CHARS)
     query = quote(parts.query, safe=_URL_CHARS)
     if model.api_version:
-        if not _UNVERSIONED.search(path):
+        if model.dialect is Dialect.RESPONSES and not _UNVERSIONED.search(path):
+            path = f"{path.removesuffix('/openai')}/openai"  # the body names the deployment
+        elif not _UNVERSIONED.search(path):
             path = f"{path.removesuffix('/openai')}/openai/deployments/{quote(model.model_id, safe='')}"
         query = f"{query}&api-version={quote(model.api_version, safe='')}".removeprefix("&")
-    last = "embeddings" if operation is Operation.EMBEDDINGS else "chat/completions"
+    last = WIRE_FORMATS[model.dialect].path(operation)
     return f"{parts.scheme}://{parts.netloc}{path}/{last}" + (f"?{query}" if query else "")
 
 
-def request_headers(model: Model, key: str | None, user_agent: str) -> dict[str, str] | Failure:
-    """Content type, authorization, and the registry's extra headers, which win."""
+def request_headers(model: Model, key: str | None, user_agent: str, passed: Mapping[str, str] | None = None) -> dict[str, str] | Failure:
+    """Content type, authorization, the client's headers that go on, and the registry's extra headers, which win."""
+    form = WIRE_FORMATS[model.dialect]
     headers = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream", "User-Agent": user_agent}
     if key:
         if not _KEY.fullmatch(key):
@@ -76,25 +77,26 @@ def request_headers(model: Model, key: str | None, user_agent: str) -> dict[str,
                 FailureKind.AUTHENTICATION,
                 f"the key of model {model.name!r} contains an invalid character (a space or a line break at its end?)",
             )
-        # Azure's classic API takes the key only in this header; all others, and its unversioned API, take a bearer token.
-        headers |= {"api-key": key} if model.api_version else {"Authorization": f"Bearer {key}"}
+        headers |= form.key_headers(model, key)
+    headers |= {**form.fixed_headers(), **(passed or {})}
     for name, value in model.extra_headers.items():
         if not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value):
             return _unsent(FailureKind.BAD_REQUEST, f"extra_headers of model {model.name!r}: HTTP can't carry {name!r}")
-        headers = {given: kept for given, kept in headers.items() if given.lower() != name.lower()} | {name: value}
+        headers = joined(headers, {name: value})
     return headers
 
 
-def request_payload(body: JsonObject, model: Model, *, stream: bool) -> dict[str, object]:
-    """The body with its stream fields. A stream requests usage, unless the endpoint rejects that parameter."""
-    payload = {name: value for name, value in body.items() if name not in {"stream", "stream_options"}}
-    if not stream:
-        return payload
-    payload["stream"] = True
-    if "stream_options" not in model.unsupported_params:
-        given = body.get("stream_options")
-        payload["stream_options"] = {**(given if isinstance(given, Mapping) else {}), "include_usage": True}
-    return payload
+def joined(headers: Mapping[str, str], more: Mapping[str, str]) -> dict[str, str]:
+    """The headers with more of them, which win. Those that list names have the names of both."""
+    result = dict(headers)
+    for name, value in more.items():
+        before = [result.pop(given) for given in list(result) if given.lower() == name.lower()]
+        if name.lower() in JOINED_HEADERS:
+            names = [item.strip() for text in (*before, value) for item in text.split(",")]
+            result[name] = ",".join(dict.fromkeys(item for item in names if item))
+        else:
+            result[name] = value
+    return result
 
 
 def _json_bytes(payload: dict[str, object]) -> bytes:

@@ -1,7 +1,7 @@
 """What numeric error codes of some providers mean; knows no wording.
 
-The codes are Z.ai's and Zhipu's (docs.z.ai/api-reference/api-code) and MiniMax's (platform.minimax.io/docs/api-reference/errorcode), which
-gives them in `base_resp` or at the end of a message.
+The codes are Z.ai's and Zhipu's (docs.z.ai/api-reference/api-code) and MiniMax's, which gives them in
+`base_resp` or at the end of a message.
 """
 
 import re

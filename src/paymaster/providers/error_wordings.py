@@ -1,6 +1,7 @@
 """The wordings by which servers name a kind of failure, as a table; knows no transport, no provider and no next step.
 
-They are those that the providers publish or send (OpenAI, Azure, Anthropic, Bedrock, Gemini, Vertex, Groq, Mistral, Cohere, DeepSeek, xAI,
+They are those that servers publish or are reported to send, and likely variants
+(OpenAI, Azure, Anthropic, Bedrock, Gemini, Vertex, Groq, Mistral, Cohere, DeepSeek, xAI,
 Moonshot, MiniMax, Z.ai, DashScope, Volcengine, Tencent, Baidu, SiliconFlow, Cerebras, OpenRouter, Together, Fireworks, DeepInfra, Novita,
 GitHub Models, Cloudflare, Databricks, watsonx, Hugging Face, vLLM, SGLang, llama.cpp, Ollama, LM Studio, one-api). The text that is
 searched is in lower case. The first row that matches decides.

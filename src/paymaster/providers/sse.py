@@ -1,14 +1,13 @@
 """Parses server-sent events from a stream of bytes that may be split anywhere; knows neither JSON nor OpenAI."""
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
-@dataclass(frozen=True, slots=True)
-class ServerEvent:
+class ServerEvent(NamedTuple):
     """One dispatched event: its name (empty: `message`) and its data lines joined by line feeds."""
 
     name: str

@@ -1,7 +1,7 @@
 """Reads how long to wait from the words of an error, in English and Chinese; knows no header and no field.
 
-A moment without a time zone is taken for the next one that it can be, in China's time or UTC: Z.ai, MiniMax and Volcengine write China's
-("Your limit will reset at 2026-02-01 12:00:00"). A wait that is too short costs one refusal; one that is too long, hours.
+A moment without a time zone is taken for the next one that it can be, in China's time or UTC: Z.ai writes China's ("Your limit will reset
+at 2026-02-01 12:00:00"; github.com/can1357/oh-my-pi, issue 11014). A wait that is too short costs one refusal; one that is too long, hours.
 """
 
 import re

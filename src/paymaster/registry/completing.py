@@ -15,17 +15,18 @@ from paymaster.accounting.prices.price import Price
 from paymaster.accounting.tokens.counter import tokenizer_for
 from paymaster.registry.checking import default_model, names_of
 from paymaster.registry.compat_schema import compat_origins, kept_params, overridden
+from paymaster.registry.connecting import connection_of
 from paymaster.registry.disconnects import StopsOnDisconnect
 from paymaster.registry.local_servers import is_hosted, local_server
 from paymaster.registry.model_data import GuessedLimit, ModelFacts
 from paymaster.registry.model_prices import ModelPrices, PriceSource
-from paymaster.registry.models import LOCAL_FIRST_TOKEN_MS, Limits, Model, PriceUpdates, Registry, ServerTool, Timeouts
+from paymaster.registry.models import LOCAL_FIRST_TOKEN_MS, Limits, Model, PriceUpdates, Registry, Timeouts
 from paymaster.registry.named_variables import named_variables
 from paymaster.registry.overrides import Overrides
 from paymaster.registry.policies import DEFAULT, budgets_of, complete_policy, milliseconds, override_policy
 from paymaster.registry.prefill import prefill_of
-from paymaster.registry.pricing import published_prices, with_stated_terms, written_prices
-from paymaster.registry.providers import Connection, connection, provider, region_facts
+from paymaster.registry.pricing import published_prices, server_tools, with_stated_terms, written_prices
+from paymaster.registry.providers import Connection, provider, region_facts
 from paymaster.registry.schema import ModelSection, PricesSection
 from paymaster.registry.secrets import variable_names
 from paymaster.registry.sections import Written
@@ -139,9 +140,7 @@ def _complete_model(draft: _Draft, names: Mapping[str, str], sources: Sources) -
     section, name = draft.section, draft.name
     facts = provider(section.provider)
     model_id = section.model_id or name
-    speaks = connection(
-        facts, model_id, base_url=section.base_url, api_version=section.api_version, adapter=section.adapter, script=section.script
-    )
+    speaks = connection_of(section, model_id)
     known = sources.model_data.lookup(facts.id, model_id)
     _note_connection(draft, speaks)
     variables, required = _keys(draft, speaks, sources.environ)
@@ -188,20 +187,14 @@ def _complete_model(draft: _Draft, names: Mapping[str, str], sources: Sources) -
         prefill=prefill_of(facts.id, model_id, speaks.base_url, stated=section.prefill),
         # A free server on this machine under a router's name is no router, and may refuse a field that it doesn't know.
         takes_max_price=speaks.takes_max_price and not (speaks.by_address and price is not None and price.is_free),
-        server_tools=_server_tools(section),
+        server_tools=server_tools(section),
         at_list_price=frozenset(section.at_list_price or ()),
         stops=_stops(draft, speaks, sources.at),
         script=None if section.script is None else str(sources.directory / section.script),
+        dialect=speaks.dialect,
         aliases=tuple(section.aliases or ()),
         origins=draft.origins | compat_origins(section.compat, draft.line("compat")),
     )
-
-
-def _server_tools(section: ModelSection) -> dict[str, ServerTool]:
-    return {
-        name: ServerTool(usd_per_use=tool.usd_per_use, tokens_per_use=tool.tokens_per_use, max_uses=tool.max_uses)
-        for name, tool in (section.server_tools or {}).items()
-    }
 
 
 def _note_connection(draft: _Draft, speaks: Connection) -> None:
@@ -209,7 +202,7 @@ def _note_connection(draft: _Draft, speaks: Connection) -> None:
     draft.note("provider", draft.line("provider"))
     draft.note("model_id", draft.line("model_id") if section.model_id else "the model's name")
     by_provider = f"provider {section.provider}"
-    for key, given in (("base_url", section.base_url), ("adapter", section.adapter)):
+    for key, given in (("base_url", section.base_url), ("adapter", section.adapter), ("dialect", section.dialect)):
         draft.note(key, by_provider if given is None else draft.line(key))
     if section.base_url is not None and speaks.base_url != section.base_url:
         draft.note("base_url", f"{draft.line('base_url')}, with the server's usual path")

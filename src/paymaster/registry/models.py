@@ -15,6 +15,14 @@ from paymaster.registry.model_prices import ModelPrices, PriceSource
 from paymaster.registry.prefill import Prefill
 
 
+class Dialect(StrEnum):
+    """The wire format that an endpoint speaks: OpenAI's chat completions, OpenAI's responses, or Anthropic's messages."""
+
+    CHAT = "chat"
+    RESPONSES = "responses"
+    MESSAGES = "messages"
+
+
 class Effort(StrEnum):
     """When a model that reasons takes OpenAI's `reasoning_effort`."""
 
@@ -95,7 +103,7 @@ class Model:
     `region` (None: unknown, or without meaning for the price). `is_deployment`: its name is the user's own, and says nothing about the
     model behind it. `takes_max_price`: it is a router that chooses no host above the request's `provider.max_price`. `server_tools` are
     the tools that the provider runs, `at_list_price` the tiers of service, betas and fields that cost no more than the price. `script` is
-    a scripted model's file of answers. `origins` has the origin of each value.
+    a scripted model's file of answers, `dialect` the wire format that its endpoint speaks. `origins` has the origin of each value.
     """
 
     name: str
@@ -137,6 +145,7 @@ class Model:
     server_tools: Mapping[str, ServerTool] = field(default_factory=dict)
     at_list_price: frozenset[str] = frozenset()
     script: str | None = None
+    dialect: Dialect = Dialect.CHAT
     aliases: tuple[str, ...] = ()
     origins: Mapping[str, str] = field(default_factory=dict)
 

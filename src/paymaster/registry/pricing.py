@@ -7,6 +7,7 @@ from paymaster.accounting.prices.history import PriceHistory
 from paymaster.accounting.prices.price import ALWAYS, FOREVER, PER_MILLION, Period, Price
 from paymaster.accounting.prices.rates import FREE_RATES, PeakHours, Rates, RateTable, Tier, per_million
 from paymaster.registry.model_prices import ModelPrices, PriceSource
+from paymaster.registry.models import ServerTool
 from paymaster.registry.price_schema import PeakSection, PriceSection, RatesSection, ServiceTierSection
 from paymaster.registry.schema import ModelSection
 
@@ -117,3 +118,11 @@ def _same(rate: Decimal) -> Decimal:
 
 def _of_single(fee: Decimal) -> Decimal:
     return fee * PER_MILLION
+
+
+def server_tools(section: ModelSection) -> dict[str, ServerTool]:
+    """What the section states of tools that the provider runs."""
+    return {
+        name: ServerTool(usd_per_use=tool.usd_per_use, tokens_per_use=tool.tokens_per_use, max_uses=tool.max_uses)
+        for name, tool in (section.server_tools or {}).items()
+    }

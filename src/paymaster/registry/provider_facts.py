@@ -6,26 +6,16 @@ All differences between providers are data here, so that no other package tests 
 from dataclasses import dataclass
 
 from paymaster.registry.disconnects import OPENROUTER, StopsOnDisconnect
+from paymaster.registry.model_quirks import GROK_QUIRKS, OPENAI_QUIRKS, ModelQuirk
+from paymaster.registry.models import Dialect
 
 OPENAI_HTTP = "openai_http"
 LITELLM = "litellm"
 SCRIPTED = "scripted"
 
-_SAMPLING = frozenset({"temperature", "top_p", "presence_penalty", "frequency_penalty", "logprobs", "top_logprobs", "logit_bias"})
 _OPENAI_ONLY = frozenset(
     {"metadata", "prediction", "prompt_cache_key", "prompt_cache_retention", "safety_identifier", "store", "verbosity"}
 )
-
-
-@dataclass(frozen=True, slots=True)
-class ModelQuirk:
-    """Differences of the models whose id starts with a match of the regular expression `pattern`."""
-
-    pattern: str
-    unsupported_params: frozenset[str] = frozenset()
-    output_limit_param: str | None = None
-    writes_cache_unasked: bool = False
-    effort_with_tools: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +31,7 @@ class ProviderFacts:
     there, after the endpoint and before the id of an answer, what it billed for the answer. `names_deployments`: its model names are its
     customers' own. `takes_max_price`: it is a router, and chooses no host above the request's `provider.max_price`.
     `silent_about_length`: it refuses a prompt that is too long with a 400 that has no body.
+    `dialect` is the wire format that it speaks, or, for some models, their quirk's: at its own address and below `dialect_hosts`.
     """
 
     id: str
@@ -68,24 +59,9 @@ class ProviderFacts:
     names_deployments: bool = False
     takes_max_price: bool = False
     silent_about_length: bool = False
+    dialect: Dialect = Dialect.CHAT
+    dialect_hosts: tuple[str, ...] = ()
 
-
-# The reasoning models take only one temperature, and no longer `max_tokens`.
-_OPENAI_QUIRKS = (
-    ModelQuirk(r"(openai/)?(o[134](-|$)|gpt-5(-(mini|nano|pro|codex|20\d\d)|$))", _SAMPLING, "max_completion_tokens"),
-    # From GPT-5.6 on, writes to the prompt cache are billed at 1.25 x the input, requested or not.
-    # From GPT-5.2 on, chat completions reject tools together with a reasoning effort (github.com/openai/openai-openapi, issue 541, for
-    # GPT-5.4; github.com/livekit/agents, pull request 5088, for GPT-5.2).
-    ModelQuirk(
-        r"(openai/)?gpt-(5\.([6-9]|\d\d)|[6-9]|\d\d)",
-        output_limit_param="max_completion_tokens",
-        writes_cache_unasked=True,
-        effort_with_tools=False,
-    ),
-    ModelQuirk(r"(openai/)?gpt-5\.[2-5]", output_limit_param="max_completion_tokens", effort_with_tools=False),
-    ModelQuirk(r"(openai/)?gpt-5", output_limit_param="max_completion_tokens"),
-)
-_GROK_QUIRKS = (ModelQuirk(r"grok-([4-9]|3-mini|code|build)", frozenset({"presence_penalty", "frequency_penalty", "stop", "logit_bias"})),)
 
 _HOSTED = (
     ProviderFacts(
@@ -94,7 +70,7 @@ _HOSTED = (
         base_url="https://api.openai.com/v1",
         key_variables=("OPENAI_API_KEY",),
         output_limit_param="max_completion_tokens",
-        quirks=_OPENAI_QUIRKS,
+        quirks=OPENAI_QUIRKS,
         # platform.openai.com/docs/api-reference/embeddings/create
         max_inputs=2_048,
         max_inputs_tokens=300_000,
@@ -103,9 +79,13 @@ _HOSTED = (
         id="anthropic",
         title="Anthropic",
         aliases=("claude",),
-        adapter=LITELLM,
+        base_url="https://api.anthropic.com/v1",
+        dialect=Dialect.MESSAGES,
+        usage_api="anthropic.messages",
         key_variables=("ANTHROPIC_API_KEY",),
         litellm_prefix="anthropic",
+        # The API knows no more than one answer, and no probabilities.
+        unsupported_params=frozenset({"best_of", "logprobs", "top_logprobs"}),
     ),
     ProviderFacts(
         id="google",
@@ -149,7 +129,8 @@ _HOSTED = (
         names_deployments=True,
         versioned=True,
         output_limit_param="max_completion_tokens",
-        quirks=_OPENAI_QUIRKS,
+        quirks=OPENAI_QUIRKS,
+        dialect_hosts=("azure.com",),
         max_inputs=2_048,
     ),
     ProviderFacts(
@@ -189,7 +170,7 @@ _HOSTED = (
         base_url="https://api.x.ai/v1",
         key_variables=("XAI_API_KEY",),
         litellm_prefix="xai",
-        quirks=_GROK_QUIRKS,
+        quirks=GROK_QUIRKS,
     ),
     ProviderFacts(
         id="groq",

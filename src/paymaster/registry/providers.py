@@ -4,7 +4,7 @@ Providers are distinguished only here and in the rows of `provider_facts`.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from ipaddress import ip_address
@@ -13,15 +13,18 @@ from urllib.parse import urlsplit
 from paymaster.registry.compat import Compat
 from paymaster.registry.compat_facts import compat_facts
 from paymaster.registry.disconnects import StopsOnDisconnect
-from paymaster.registry.models import Effort
-from paymaster.registry.provider_facts import LITELLM, OPENAI_HTTP, PROVIDERS, SCRIPTED, ModelQuirk, ProviderFacts
+from paymaster.registry.model_quirks import UNKNOWN_TO, ModelQuirk
+from paymaster.registry.models import Dialect, Effort
+from paymaster.registry.provider_facts import LITELLM, OPENAI_HTTP, PROVIDERS, SCRIPTED, ProviderFacts
 from paymaster.registry.provider_regions import REGIONS, RegionalHost, RegionFacts
 
 _THIS_MACHINE = frozenset({"localhost", "host.docker.internal", "0.0.0.0"})  # noqa: S104 - an address to recognise; nothing listens on it
 # The name that every OpenAI-style server knows for the output limit; only OpenAI's own models need the newer one.
 _ANYWHERE_LIMIT_PARAM = "max_tokens"
+_LIMIT_PARAMS = {Dialect.RESPONSES: "max_output_tokens", Dialect.MESSAGES: "max_tokens"}
 # With a dated API version, Azure's path names the deployment; with `v1` and `preview` it doesn't.
 _DATED = re.compile(r"20\d\d-")
+_VERSIONED = re.compile(r"/v\d+$")
 _NO_REGIONS = RegionFacts()
 _LOCATION = re.compile(r"/locations/([a-z0-9-]+)(?:/|$)")
 
@@ -51,6 +54,7 @@ class Connection:
     bill_path: str | None = None
     region: str | None = None
     takes_max_price: bool = False
+    dialect: Dialect = Dialect.CHAT
 
 
 def find_provider(name: str) -> ProviderFacts | None:
@@ -88,6 +92,7 @@ def connection(
     api_version: str | None = None,
     adapter: str | None = None,
     script: str | None = None,
+    dialect: str | None = None,
 ) -> Connection:
     """The connection by the registry's own values (None: not given) and the provider's facts."""
     speaks = _adapter(facts, base_url, adapter, script)
@@ -96,29 +101,44 @@ def connection(
     by_address = base_url is not None and on_this_machine(base_url)
     foreign = not at_home and facts.base_url is not None
     quirk, compat = _quirk(facts, model_id), compat_facts(facts.id, model_id, foreign=foreign)
-    limit_param = _ANYWHERE_LIMIT_PARAM if foreign else facts.output_limit_param
+    # An adapter that is named for another address is OpenAI's wire format, as it was before endpoints spoke others.
+    is_chat = speaks != OPENAI_HTTP or (foreign and adapter is not None)
+    named = quirk.dialect if (at_home or _below(facts.dialect_hosts, base_url)) and not _DATED.match(api_version or "") else None
+    usual = Dialect.CHAT if is_chat else named or facts.dialect
+    spoken = usual if dialect is None else Dialect(dialect)
+    limit_param = quirk.output_limit_param or (_ANYWHERE_LIMIT_PARAM if foreign else facts.output_limit_param)
     return Connection(
         adapter=speaks,
-        base_url=_base_url(facts, base_url, speaks, api_version),
+        base_url=_base_url(facts, base_url, speaks, api_version)
+        if spoken is not Dialect.MESSAGES
+        else _messages_url(base_url or facts.base_url),
         # A provider's key is not sent to a server on this machine unless the registry names the key.
         key_variables=() if by_address and not facts.local else facts.key_variables,
         key_required=facts.key_required and not by_address,
-        usage_api=_usage_api(facts, speaks, base_url, foreign=foreign),
-        output_limit_param=quirk.output_limit_param or limit_param,
-        unsupported_params=frozenset() if foreign and by_address else facts.unsupported_params | quirk.unsupported_params,
-        compat=_unmarked(compat) if foreign and by_address else compat,
+        usage_api=f"{facts.id}.messages" if spoken is Dialect.MESSAGES else _usage_api(facts, speaks, base_url, spoken, foreign=foreign),
+        output_limit_param=_LIMIT_PARAMS.get(spoken, limit_param),
+        unsupported_params=(frozenset() if foreign and by_address else facts.unsupported_params | quirk.unsupported_params)
+        | UNKNOWN_TO.get(spoken, frozenset()),
+        compat=_compat(compat, model_id, spoken, foreign=foreign, unmarked=foreign and by_address),
         local=facts.local or by_address,
         by_address=by_address and not facts.local,
         max_inputs=None if foreign else facts.max_inputs,
         max_inputs_tokens=None if foreign else facts.max_inputs_tokens,
         writes_cache_unasked=quirk.writes_cache_unasked,
-        effort=Effort.NEVER if not facts.takes_effort else Effort.ALWAYS if quirk.effort_with_tools else Effort.WITHOUT_TOOLS,
+        effort=_effort(facts, quirk, spoken),
         stops=None if foreign else facts.stops,
         # Also at another address, such as a region's or a proxy's.
         takes_max_price=facts.takes_max_price,
         bill_path=None if foreign or speaks != OPENAI_HTTP else facts.bill_path,
+        dialect=spoken,
         region=region_facts(facts).region if own_host is None and not foreign else _region(own_host, base_url or ""),
     )
+
+
+def _effort(facts: ProviderFacts, quirk: ModelQuirk, spoken: Dialect) -> Effort:
+    if not facts.takes_effort:
+        return Effort.NEVER
+    return Effort.ALWAYS if quirk.effort_with_tools or spoken is not Dialect.CHAT else Effort.WITHOUT_TOOLS
 
 
 def on_this_machine(base_url: str) -> bool:
@@ -179,10 +199,21 @@ def _base_url(facts: ProviderFacts, base_url: str | None, adapter: str, api_vers
     return base_url + facts.root_path
 
 
-def _usage_api(facts: ProviderFacts, adapter: str, base_url: str | None, *, foreign: bool) -> str:
+def _messages_url(base_url: str | None) -> str | None:
+    """An endpoint of Anthropic's messages with its version path, which people leave out as Anthropic's own libraries do."""
+    if base_url is None:
+        return None
+    path = urlsplit(base_url).path.removesuffix("/messages")
+    bare = base_url.removesuffix("/messages")
+    return bare if _VERSIONED.search(path) else f"{bare}/v1"
+
+
+def _usage_api(facts: ProviderFacts, adapter: str, base_url: str | None, spoken: Dialect, *, foreign: bool) -> str:
     """The format of the usage: that of the provider whose host it is, whatever the registry calls it."""
     if adapter == LITELLM:
         return "litellm.usage"
+    if spoken is Dialect.RESPONSES:
+        return f"{_usage_api(facts, adapter, base_url, Dialect.CHAT, foreign=foreign).partition('.')[0]}.responses"
     owner = _owner(host(base_url))
     if owner is None and foreign:
         return facts.usage_api or "openai.chat"
@@ -193,10 +224,18 @@ def _usage_api(facts: ProviderFacts, adapter: str, base_url: str | None, *, fore
 def _owner(name: str) -> ProviderFacts | None:
     """The provider of a host: its own, a regional one below it, or another of its `usage_hosts`."""
     for facts in PROVIDERS:
-        for known in (host(facts.base_url), *facts.usage_hosts):
-            if known and (name == known or name.endswith(f".{known}")) and not facts.local:
-                return facts
+        if _is_below((host(facts.base_url), *facts.usage_hosts), name) and not facts.local:
+            return facts
     return None
+
+
+def _below(hosts: Iterable[str], base_url: str | None) -> bool:
+    """Whether an address is at one of these hosts, or below it."""
+    return _is_below(hosts, host(base_url))
+
+
+def _is_below(hosts: Iterable[str], name: str) -> bool:
+    return any(known and (name == known or name.endswith(f".{known}")) for known in hosts)
 
 
 def _quirk(facts: ProviderFacts, model_id: str) -> ModelQuirk:
@@ -204,6 +243,15 @@ def _quirk(facts: ProviderFacts, model_id: str) -> ModelQuirk:
         if re.match(quirk.pattern, model_id, re.IGNORECASE):
             return quirk
     return ModelQuirk("")
+
+
+def _compat(compat: Compat, model_id: str, spoken: Dialect, *, foreign: bool, unmarked: bool) -> Compat:
+    """The facts of the dialect that is spoken: every endpoint of Anthropic's reads what Anthropic does, and so with OpenAI's responses."""
+    if spoken is Dialect.MESSAGES:
+        return compat_facts("anthropic", model_id, foreign=foreign)
+    if spoken is Dialect.RESPONSES:
+        return replace(compat, reads=frozenset({"reasoning_details"}), images_in_tools=True, call_id_limit=64)
+    return _unmarked(compat) if unmarked else compat
 
 
 def _unmarked(compat: Compat) -> Compat:

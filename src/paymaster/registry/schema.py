@@ -221,7 +221,15 @@ class ModelSection(PriceSection):
     aliases: Names | None = Field(None, description="Other names for the model.", examples=[["gpt-4o-2024-11-20"]])
     adapter: Literal["openai_http", "litellm"] | None = Field(
         None,
-        description="How to call the endpoint, if the provider's default doesn't fit: OpenAI's wire format over HTTP, or litellm.",
+        description="How to call the endpoint, if the provider's default doesn't fit: over HTTP (see `dialect`), or through litellm.",
+    )
+    dialect: Literal["chat", "responses", "messages"] | None = Field(
+        None,
+        description=(
+            "The wire format that the endpoint speaks, if it is not the provider's usual one: OpenAI's chat completions or responses, or "
+            "Anthropic's messages."
+        ),
+        examples=["messages"],
     )
     script: Text | None = Field(
         None, description="For provider `scripted`: the file of answers, relative to the registry.", examples=["script.yaml"]

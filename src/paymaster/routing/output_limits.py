@@ -5,9 +5,11 @@ from enum import StrEnum
 
 from paymaster.accounting.tokens.counter import PromptCount
 from paymaster.errors import PromptSize
-from paymaster.registry.models import Model
+from paymaster.registry.models import Dialect, Model
 from paymaster.routing.requests import Request
 
+_LEAST_TOKENS = {Dialect.RESPONSES: 16}
+"""The smallest limit that a dialect's API takes (platform.openai.com/docs/api-reference/responses/create)."""
 UNKNOWN_OUTPUT_LIMIT = 16_384
 """The output limit that is sent, and held for, where neither the request nor the registry nor the model data knows one."""
 
@@ -106,14 +108,16 @@ def room_beside(prompt: PromptCount, window_tokens: int) -> int:
 
 def _wanted(request: Request, model: Model) -> tuple[OutputLimit, bool]:
     """The limit without regard to the window, and whether a person chose it. It is sent if the endpoint may not keep to it by itself."""
+    must = model.dialect is Dialect.MESSAGES  # the API refuses a request without a limit
     asked = request.asked_output_tokens or Request(messages=request.messages, params=model.params).asked_output_tokens
     if asked is not None:
+        asked = max(asked, _LEAST_TOKENS.get(model.dialect, 0))
         return OutputLimit(min(asked, model.max_output_tokens or asked), sent=True), True
     if model.max_output_tokens is not None:
         # What a person wrote may be less than what the endpoint would do by itself.
         written = model.origins.get("max_output_tokens", "").startswith("registry")
-        return OutputLimit(model.max_output_tokens, sent=written), written
-    return OutputLimit(UNKNOWN_OUTPUT_LIMIT, sent=not (model.price is None or model.price.is_free)), False
+        return OutputLimit(model.max_output_tokens, sent=written or must), written
+    return OutputLimit(UNKNOWN_OUTPUT_LIMIT, sent=must or not (model.price is None or model.price.is_free)), False
 
 
 def _no_room(prompt: PromptCount, most_tokens: int) -> NoRoom:

@@ -233,12 +233,12 @@ def _assess(asked: _Asked, model: Model, missing_key: str | None) -> Candidate |
     prices, hold_at = model.prices_within(at, at + longest), at if longest <= HOLD_HORIZON else None
     if hard and not prices and BudgetUnit.USD in units:
         return Skipped(model.name, SkipCause.UNPRICED, unpriced_detail(model))
-    if (forbidden := forbidden_model(request.tools, translation.params, model, registry)) is not None:
+    if (forbidden := forbidden_model(translation.tools, translation.params, model, registry)) is not None:
         return Skipped(model.name, SkipCause.PARAMETER, forbidden)
     choices, terms = written_choices(translation.params), terms_of(translation.params, needs, model, hard=bounds)
     try:
         work = NO_WORK
-        if (prices or BudgetUnit.TOKENS in units) and not is_plain(request.tools, translation.params, model):
+        if (prices or BudgetUnit.TOKENS in units) and not is_plain(translation.tools, translation.params, model):
             sizes = _Sizes(prices, prompt.tokens, limit.tokens, choices, hold_at, terms, bounds, BudgetUnit.TOKENS in units)
             found = _work(asked, translation, model, at, sizes)
             if isinstance(found, Skipped):
@@ -309,9 +309,9 @@ def _work(asked: _Asked, translation: Translation, model: Model, at: datetime, s
         counts_tokens=sizes.counts_tokens,
         prices_of=lambda other: other.prices_within(at, at + timedelta(milliseconds=asked.longest_ms)),
         resolve=lambda name: resolve_named(asked.registry, name, model),
-        prompt_of=lambda other: prompt_tokens(asked.request, translation, other, asked.counter, asked.levels.get(other.name, 0)).tokens,
+        prompt_of=lambda other: prompt_tokens(translation, other, asked.counter, asked.levels.get(other.name, 0)).tokens,
     )
-    work, unbounded = request_work(asked.request.tools, translation.params, setting)
+    work, unbounded = request_work(translation.tools, translation.params, setting)
     return Skipped(model.name, SkipCause.UNBOUNDED, "; ".join(unbounded)) if unbounded else work
 
 
@@ -331,7 +331,7 @@ def _fit(asked: _Asked, translation: Translation, model: Model) -> tuple[PromptC
         if (why := too_many(model, items, counted)) is not None:
             return Skipped(model.name, SkipCause.LIMIT, why)
         return replace(counted.prompt, tokens=tokens_at(level, counted.prompt.tokens)), OutputLimit(0, sent=False)
-    prompt = prompt_tokens(request, translation, model, asked.counter, level)
+    prompt = prompt_tokens(translation, model, asked.counter, level)
     if prompt.unbounded and policy.hard_stop_on_budget and model.max_input_tokens is None and model.context_window is None:
         return Skipped(model.name, SkipCause.UNBOUNDED, unbounded_detail(prompt, model))
     limit = output_limit(request, model, prompt, policy.min_output_tokens)

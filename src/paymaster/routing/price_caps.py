@@ -23,7 +23,8 @@ def capped(translation: Translation, model: Model, own: Sequence[Price], work: W
     if not own or not model.takes_max_price:
         return translation
     params = with_max_price(translation.params, [*own, *(other.price for other in work.others)], at)
-    return replace(translation, params=params)
+    wire = translation.wire
+    return replace(translation, params=params, wire=None if wire is None else {**wire, "provider": params["provider"]})
 
 
 def with_max_price(params: JsonObject, prices: Sequence[Price], at: datetime) -> JsonObject:

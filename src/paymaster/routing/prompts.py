@@ -31,12 +31,12 @@ def count_bytes(request: Request, translation: Translation, counter: CountsPromp
     """The upper bound of the prompt by its bytes alone."""
     if request.operation is Operation.EMBEDDINGS:
         return counter.count_inputs(items_of(request.inputs), BYTES).prompt.tokens
-    return counter.count(translation.messages, _schemas_and_texts(request, translation), BYTES).tokens
+    return counter.count(translation.messages, _schemas_and_texts(translation), BYTES).tokens
 
 
-def prompt_tokens(request: Request, translation: Translation, model: Model, counter: CountsPrompts, level: int) -> PromptCount:
+def prompt_tokens(translation: Translation, model: Model, counter: CountsPrompts, level: int) -> PromptCount:
     """An upper bound of the prompt, with all that the model reads beside the messages. A part that no rule bounds may fill its window."""
-    prompt = counter.count(translation.messages, _schemas_and_texts(request, translation), tokenizer_at(level, model.tokenizer))
+    prompt = counter.count(translation.messages, _schemas_and_texts(translation), tokenizer_at(level, model.tokenizer))
     if level:
         prompt = replace(prompt, tokens=tokens_at(level, prompt.tokens))
     if stored := _stored(translation.params):
@@ -60,17 +60,17 @@ _TEXTS = frozenset(
     }
 )  # fmt: skip
 """Parameters that the model reads: schemas, instructions, documents. Google's section may have any of them."""
-_STORED = frozenset({"cachedContent", "cached_content", "conversation", "previous_response_id", "prompt"})
+_STORED = frozenset({"cachedContent", "cached_content", "conversation", "previous_response_id", "prompt", "thread"})
 """Parameters that name a text which the provider keeps: it is read, and billed, with the prompt."""
 
 
-def _schemas_and_texts(request: Request, translation: Translation) -> tuple[JsonObject, ...]:
+def _schemas_and_texts(translation: Translation) -> tuple[JsonObject, ...]:
     """The tools, and every parameter that the model reads."""
     params = translation.params
     if _TEXTS.isdisjoint(params):
-        return tuple(request.tools)
+        return tuple(translation.tools)
     read = [params[name] for name in sorted(_TEXTS.intersection(params)) if params[name] is not None]
-    return (*request.tools, *(value if isinstance(value, Mapping) else {"text": value} for value in read))
+    return (*translation.tools, *(value if isinstance(value, Mapping) else {"text": value} for value in read))
 
 
 def _stored(params: JsonObject) -> list[str]:

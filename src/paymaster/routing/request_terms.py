@@ -4,7 +4,6 @@ A term that changes the price is held for where its price is known. Under a hard
 price may have any name.
 """
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
@@ -12,30 +11,12 @@ from paymaster.accounting.prices.price import PLAIN_TERMS, RequestTerms, Unknown
 from paymaster.dialects.chat.params import DROPS
 from paymaster.jsontypes import JsonObject
 from paymaster.registry.models import Model
+from paymaster.routing.betas import BETA_FIELDS, BETA_HEADER, FAST_MODE, is_at_list_price, listed
 from paymaster.routing.named_models import ANSWERING, OPTIONS
 from paymaster.routing.requests import OUTPUT_LIMIT_NAMES
 from paymaster.routing.server_tools import FIELDS, NESTS, flat
 from paymaster.routing.server_work import Work
 from paymaster.routing.translation import LITELLM_PARAMS
-
-BETA_HEADER = "anthropic-beta"
-_BETA_FIELDS = ("betas", "anthropic_beta")
-_FAST_MODE = re.compile(r"fast-mode(-|$)")
-
-LIST_PRICE_BETAS = frozenset(
-    {
-        "advanced-tool-use", "advisor-tool", "claude-code", "code-execution", "compact", "computer-use", "context-1m",
-        "context-management", "effort", "extended-cache-ttl", "files-api", "fine-grained-tool-streaming", "interleaved-thinking",
-        "max-tokens-3-5-sonnet", "mcp-client", "message-batches", "model-context-window-exceeded", "oauth", "output-128k", "pdfs",
-        "prompt-caching", "prompt-caching-scope", "redact-thinking", "search-results", "skills", "structured-outputs", "task-budgets",
-        "token-counting", "token-efficient-tools", "tool-search-tool", "web-fetch", "web-search",
-    }
-)  # fmt: skip
-"""Anthropic's betas that change no rate, without their dates (platform.claude.com/docs, API release notes and beta headers, 2026-11).
-
-What they allow, such as tools and long contexts, is held for by its own field and the price's tiers.
-"""
-_DATE = re.compile(r"-(20\d\d)-?\d\d-?\d\d$")
 
 KNOWN_FIELDS = (
     LITELLM_PARAMS
@@ -43,11 +24,13 @@ KNOWN_FIELDS = (
     | FIELDS.keys()
     | frozenset((*ANSWERING, *OPTIONS))
     | frozenset(OUTPUT_LIMIT_NAMES)
-    | frozenset(_BETA_FIELDS)
+    | frozenset(BETA_FIELDS)
     | {
-        "best_of", "chat_template_kwargs", "echo", "extra_headers", "google", "image", "logprobs", "max_output_tokens", "performanceConfig",
-        "performance_config", "prompt_logprobs",
-        "provider", "route", "serviceTier", "stream_options", "suffix", "tools", "transforms", "usage", "web_search_options",
+        "best_of", "billing_policy", "chat_template_kwargs", "client_metadata", "diagnostics", "echo", "extra_headers",
+        "fallback_credit_token", "google", "image", "logprobs", "max_output_tokens", "max_tool_calls", "metadata", "moderation",
+        "performanceConfig",
+        "performance_config", "prompt_cache_options", "prompt_logprobs", "provider", "route", "serviceTier", "stream_options", "suffix",
+        "tools", "transforms", "truncation", "usage", "web_search_options",
     }
 )  # fmt: skip
 """Fields of requests that are known to cost nothing more, or are held for. Any other one is passed on, and recorded by its name."""
@@ -65,7 +48,7 @@ def terms_of(params: JsonObject, needs: Iterable[str], model: Model, *, hard: bo
         return PLAIN_TERMS  # nearly every request
     fields = flat(params)
     tier, speed, geo = (None if names.isdisjoint(fields) else _word(fields, names) for names in (_TIERS, _SPEEDS, _PLACES))
-    if hard and speed is None and any(_FAST_MODE.match(beta) and beta not in model.at_list_price for beta in betas_of(params, model)):
+    if hard and speed is None and any(FAST_MODE.match(beta) and beta not in model.at_list_price for beta in betas_of(params, model)):
         speed = "fast"
     modalities = [modality for capability, modality in (("audio", "audio"), ("vision", "image")) if capability in needs]
     asked = fields.get("modalities")
@@ -95,25 +78,21 @@ def unknown_tier_detail(error: UnknownTier, model: Model, terms: RequestTerms) -
 
 def unknown_betas(params: JsonObject, model: Model) -> list[str]:
     """The betas that nobody has said to cost list price."""
-    return [
-        beta
-        for beta in betas_of(params, model)
-        if beta not in model.at_list_price and not _FAST_MODE.match(beta) and _DATE.sub("", beta) not in LIST_PRICE_BETAS
-    ]
+    return [beta for beta in betas_of(params, model) if not FAST_MODE.match(beta) and not is_at_list_price(beta, model)]
 
 
 def betas_of(params: JsonObject, model: Model) -> list[str]:
     """The betas of the registry's headers and of the request."""
     found = list(_in_headers(model.extra_headers)) if model.extra_headers else []
     if not BETA_HOLDERS.isdisjoint(params):
-        for name in _BETA_FIELDS:
-            found += _listed(params.get(name))
+        for name in BETA_FIELDS:
+            found += listed(params.get(name))
         headers = params.get("extra_headers")
         found += _in_headers(headers) if isinstance(headers, Mapping) else ()
     return found
 
 
-BETA_HOLDERS = frozenset({*_BETA_FIELDS, "extra_headers"})
+BETA_HOLDERS = frozenset({*BETA_FIELDS, "extra_headers"})
 """Fields that may name betas."""
 
 
@@ -143,10 +122,4 @@ def _word(fields: JsonObject, names: frozenset[str]) -> str | None:
 def _in_headers(headers: Mapping[object, object] | Mapping[str, str]) -> Iterator[str]:
     for name, value in headers.items():
         if str(name).lower() == BETA_HEADER:
-            yield from _listed(value)
-
-
-def _listed(value: object) -> list[str]:
-    """A list, or names with commas between them."""
-    items = value if isinstance(value, list | tuple) else str(value).split(",") if value is not None else ()
-    return [name for item in items if (name := str(item).strip())]
+            yield from listed(value)

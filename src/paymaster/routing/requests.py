@@ -9,7 +9,7 @@ from paymaster.dialects.chat.params import EXTRA_BODY, joined
 from paymaster.errors import RequestInvalid
 from paymaster.jsontypes import JsonObject
 from paymaster.operations import Operation
-from paymaster.registry.models import StreamRecovery
+from paymaster.registry.models import Dialect, StreamRecovery
 from paymaster.routing.inputs import Inputs, check_inputs
 
 OUTPUT_LIMIT_NAMES = ("max_completion_tokens", "max_tokens")
@@ -29,11 +29,22 @@ class Thinking:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """A request as its client sent it: `headers` are those that the dialect passes on, by their names in lower case."""
+
+    dialect: Dialect
+    body: JsonObject
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """A request for text (`messages`) or for vectors (`inputs`), by `operation`.
 
     `params` is everything but model, messages, inputs, tools and stream, as the caller gave it. The fields of an `extra_body` are among
-    them: as OpenAI's own client has it, they join the body. So limits and counts in it are held for like any other.
+    them: as OpenAI's own client has it, they join the body. So limits and counts in it are held for like any other. `source` is the
+    request in its client's own words; None: these are its words. `lost` names what it says that has no word here, `only_in_source`
+    those parts of it without which an answer would be to another question: only a model of its client's dialect can answer.
     `stream_recovery` is None where the policy decides. `continues`: the last message is the beginning of the answer that is asked for.
     """
 
@@ -47,6 +58,9 @@ class Request:
     stream_recovery: StreamRecovery | None = None
     continues: bool = False
     thinking: Thinking | None = None
+    source: Source | None = None
+    lost: tuple[str, ...] = ()
+    only_in_source: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Let the fields of an `extra_body` join the others."""

@@ -271,6 +271,12 @@ def _edits(name: str, value: object, model_id: str) -> Iterator[Task]:
             yield Task(where=where, key=kind)
 
 
+def _compaction(name: str, value: object, model_id: str) -> Iterator[Task]:
+    """The whole request is a summary, which no output limit is known to bound."""
+    del value, model_id
+    yield Task(where=name, key="compaction", fee=Fee.NONE, summarises=True)
+
+
 def _trigger_tokens(edit: object) -> int:
     """The input from which a compaction happens, as the edit sets it."""
     trigger = edit.get("trigger") if isinstance(edit, Mapping) else None
@@ -296,6 +302,7 @@ FIELDS: Mapping[str, Callable[[str, object, str], Iterator[Task]]] = {
     "search_parameters": _live_search,
     "plugins": _plugins,
     "context_management": _edits,
+    "compaction": _compaction,
     "mcp_servers": _servers,
     **dict.fromkeys(("enable_search", "enable_web_search", "web_search", "connectors"), _search),
     **dict.fromkeys(("enable_code_interpreter", "compound_custom", "preset", "data_sources", "dataSources"), _other),

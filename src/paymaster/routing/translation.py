@@ -1,15 +1,19 @@
 """A request in a model's terms, and what is dropped for that, by name; the forms themselves are known to the model's dialect. Pure."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from paymaster.dialects.chat.history import fit_history
 from paymaster.dialects.chat.params import DROPS, HARMLESS_PARAMS, FittedParams, Takes, are_plain, fit_params, joined
+from paymaster.dialects.chat.requests import own_messages
 from paymaster.dialects.chat.thinking import is_off
 from paymaster.dialects.chat.tool_names import fit_tools
+from paymaster.dialects.state import owner_of
 from paymaster.jsontypes import JsonObject
-from paymaster.registry.models import Effort, Model
-from paymaster.routing.requests import OUTPUT_LIMIT_NAMES, Request
+from paymaster.operations import Operation
+from paymaster.registry.models import Dialect, Effort, Model
+from paymaster.routing.requests import OUTPUT_LIMIT_NAMES, Request, choices_in
+from paymaster.routing.wire_bodies import counted_body, own_tools, planned_params, wire_body
 
 LITELLM_PARAMS = HARMLESS_PARAMS | {
     "audio", "cachedContent", "citations", "container", "context_management", "dimensions", "documents", "enable_search",
@@ -37,7 +41,8 @@ class Translation:
     """The request in the model's terms: what to send (without the output limit), what was dropped, what rules the model out.
 
     `cache_control` is the longest cache lifetime that the messages ask for (`5m`, `1h`), None if they ask for none. `tool_names` has the
-    caller's names of the tools that are sent under another, by that.
+    caller's names of the tools that are sent under another, by that. `wire` is what is sent instead to a model that does not speak chat
+    completions: the body in its dialect.
     """
 
     messages: Sequence[JsonObject]
@@ -47,6 +52,7 @@ class Translation:
     cache_control: str | None = None
     tools: Sequence[JsonObject] = ()
     tool_names: Mapping[str, str] = field(default_factory=dict)
+    wire: JsonObject | None = None
 
 
 _OF_THE_CALL = frozenset({"model", "messages", "input"})
@@ -55,6 +61,8 @@ _OF_THE_CALL = frozenset({"model", "messages", "input"})
 
 def translate(request: Request, model: Model) -> Translation:
     """Put the request into the model's terms. The caller's parameters override the registry's."""
+    if model.dialect is not Dialect.CHAT and request.operation is Operation.CHAT:
+        return _in_dialect(request, model)
     compat = model.compat
     thought = _thought(request, model)
     # Anthropic's API takes no sampling beside thinking: the registry's is dropped; the caller's stays for the API to refuse.
@@ -67,19 +75,50 @@ def translate(request: Request, model: Model) -> Translation:
         fitted = FittedParams(wanted)
     else:
         fitted = fit_params(wanted, request.params, compat, _takes(request, model, wanted))
-    history = fit_history(request.messages, compat)
-    tools, tool_names, lost = fit_tools(request.tools, compat)
+    messages, unowned = own_messages(request.messages, owner_of(model.provider, model.model_id))
+    history = fit_history(messages, compat)
+    known, others = own_tools(request, fitted.params, model)
+    tools, tool_names, lost = fit_tools(known, compat)
     silent = request.thinking is None or (is_off(request.thinking.own) and not _reasons(model))
     unsent = () if thought or silent else ("thinking",)
     many = (f"more than {compat.max_tools} tools ({len(tools)} given)",) if compat.max_tools and len(tools) > compat.max_tools else ()
     return Translation(
         history.messages,
         fitted.params,
-        (*fitted.dropped, *unsent, *history.lost, *lost),
-        (*fitted.impossible, *many),
-        _cache_lifetime(request, fitted.params) if "cache_control" in compat.reads else None,
+        tuple(dict.fromkeys((*fitted.dropped, *unsent, *unowned, *history.lost, *lost, *others.dropped, *request.lost))),
+        (*fitted.impossible, *many, *others.impossible, *request.only_in_source),
+        _cache_lifetime(request.messages, request.tools, fitted.params) if "cache_control" in compat.reads else None,
         tools,
         tool_names,
+    )
+
+
+def _in_dialect(request: Request, model: Model) -> Translation:
+    """The request for a model that does not speak chat completions. What is planned with, and counted, is what is sent."""
+    compat, source = model.compat, request.source
+    defaults = {name: value for name, value in joined(model.params).items() if name not in _OF_THE_CALL}
+    wanted = {name: value for name, value in {**defaults, **request.params}.items() if name not in OUTPUT_LIMIT_NAMES}
+    fitted = fit_params(wanted, request.params, compat, _takes(request, model, wanted))
+    lost: tuple[str, ...] = ()
+    tool_names: Mapping[str, str] = {}
+    if source is None or source.dialect is Dialect.CHAT:
+        history = fit_history(request.messages, compat)
+        tools, tool_names, lost = fit_tools(request.tools, compat)
+        lost = (*fitted.dropped, *history.lost, *lost)
+        request = replace(request, messages=history.messages, tools=tools)
+    elsewhere = request.only_in_source if source is not None and source.dialect is not model.dialect else ()
+    written = wire_body(request, model, defaults, fitted.params)
+    messages, tools = counted_body(model.dialect, written.body, request)
+    params = planned_params(request, model, fitted.params, written.body)
+    return Translation(
+        messages,
+        params,
+        tuple(dict.fromkeys((*lost, *written.dropped))),
+        (*fitted.impossible, *elsewhere, *(("n",) if choices_in(wanted) > 1 else ())),
+        _cache_lifetime(messages, tools, params) if "cache_control" in compat.reads else None,
+        tools,
+        tool_names,
+        written.body,
     )
 
 
@@ -137,8 +176,8 @@ def fit_thinking(params: Mapping[str, object], output_tokens: int) -> Mapping[st
     return {**params, "thinking": {**thinking, "budget_tokens": max(LEAST_THINKING_TOKENS, output_tokens // 2)}}
 
 
-def _cache_lifetime(request: Request, params: Mapping[str, object]) -> str | None:
-    markers = _markers((*request.messages, *request.tools))
+def _cache_lifetime(messages: Sequence[JsonObject], tools: Sequence[JsonObject], params: Mapping[str, object]) -> str | None:
+    markers = _markers((*messages, *tools))
     markers += [params[name] for name in _CACHE_PARAMS if name in params]
     found: set[str] = set()
     for marker in markers:

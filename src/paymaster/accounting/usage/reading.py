@@ -71,6 +71,12 @@ def read_stream_usage(api: str, chunks: Iterable[JsonObject]) -> Usage | Unknown
     return stream.usage
 
 
+_RESPONSE_BEGINS_AND_ENDS: Mapping[str, tuple[int, ...]] = {
+    "response.created": (), "response.completed": (0,), "response.incomplete": (0,),
+}  # fmt: skip
+"""Events of OpenAI's responses that begin or end the one answer of a stream."""
+
+
 class StreamUsage:
     """Follows a live stream: `feed` it each chunk, read the rest at any time.
 
@@ -113,9 +119,16 @@ class StreamUsage:
         choices = body.get("choices")
         if isinstance(choices, list):
             self._follow(choices)
-        if _MAY_REPORT.isdisjoint(body):  # most chunks
+        reporting = [name for name in _MAY_REPORT.intersection(body) if _says_something(name, body[name])]
+        if not reporting or (self._anthropic and body.get("type") == "content_block_delta"):
+            # Most chunks: they have none of these fields, or `usage: null`, or a text.
             return
         self._tier = word(body, "service_tier") or word(section(body, "response"), "service_tier") or self._tier
+        if reporting == ["service_tier"]:
+            return
+        if isinstance(kind := body.get("type"), str) and kind in _RESPONSE_BEGINS_AND_ENDS:
+            self._begun.add(0)
+            self._ended.update(_RESPONSE_BEGINS_AND_ENDS[kind])
         if self._anthropic:
             self._feed_anthropic(body)
         elif (found := _usage_of_all(self._api, body)) and not (self._latest and _is_placeholder(found)):
@@ -175,7 +188,7 @@ class StreamUsage:
 
     def _follow(self, choices: list[object]) -> None:
         for position, choice in enumerate(choices):
-            if isinstance(choice, Mapping):
+            if type(choice) is dict or isinstance(choice, Mapping):
                 index = choice.get("index")
                 key = index if isinstance(index, int) else position
                 self._begun.add(key)
@@ -187,6 +200,11 @@ class StreamUsage:
 
     def _feed_anthropic(self, body: JsonObject) -> None:
         """`message_start` has the prompt's counts; each `message_delta` has the counts so far, sometimes with a longer prompt."""
+        kind = body.get("type")
+        if kind == "message_start":
+            self._begun.add(0)
+        elif kind == "message_delta" and section(body, "delta").get("stop_reason"):
+            self._ended.add(0)
         found = section(body, "usage") or section(section(body, "message"), "usage")
         if found:
             self._delta_seen = self._delta_seen or "message" not in body
@@ -210,6 +228,11 @@ def _usage_of_all(api: str, body: JsonObject) -> JsonObject | None:
         return {name: body[name] for name in _OLLAMA if name in body}
     parents = (body, *(section(body, name) for name in _PARENTS))
     return next((found for parent in parents if (found := section(parent, "usage"))), None)
+
+
+def _says_something(name: str, value: object) -> bool:
+    """Whether a field can hold usage or a tier. A text is a piece of the answer (`delta` of OpenAI's responses, Ollama's `response`)."""
+    return value is not None and (type(value) is not str or name == "service_tier")
 
 
 def _is_placeholder(usage: JsonObject) -> bool:
@@ -244,7 +267,7 @@ def _wire(api: str) -> tuple[str, str]:
 
 def _read(provider: str, wire: str, raw: JsonObject) -> Usage:
     """Read by the name of the wire, or by field names that only one format has."""
-    if wire in _ANTHROPIC_WIRES:
+    if wire in _ANTHROPIC_WIRES and "prompt_tokens" not in raw:  # some compatible endpoints count as OpenAI does
         return read_anthropic(raw)
     if wire in _BEDROCK_WIRES or "inputTokens" in raw:
         return read_bedrock(raw)

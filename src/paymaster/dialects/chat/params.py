@@ -91,7 +91,7 @@ def fit_params(wanted: JsonObject, asked: JsonObject, compat: Compat, takes: Tak
     never = compat.drop_params | named
     params, off = _thinking(wanted, compat, takes, never)
     with_text = _with_text(params)
-    out = {*takes.refused.intersection(params), *(never.intersection(params) - with_text), *_all_but_one(params, asked, compat)}
+    out = {*takes.refused.intersection(params), *(never.intersection(params) - with_text), *all_but_one(params, asked, compat)}
     gone = [name for name, value in params.items() if name in out and value is not None]
     impossible = tuple(name for name in gone if not (lenient or name in never - with_text or name in HARMLESS_PARAMS))
     dropped = [name for name in gone if name not in impossible]
@@ -127,7 +127,7 @@ def _thinking(params: JsonObject, compat: Compat, takes: Takes, never: Collectio
     return {"reasoning_effort": effort, **{name: value for name, value in params.items() if name not in foreign}}, {}
 
 
-def _all_but_one(params: JsonObject, asked: JsonObject, compat: Compat) -> list[str]:
+def all_but_one(params: JsonObject, asked: JsonObject, compat: Compat) -> list[str]:
     """Of parameters that exclude one another all but the caller's, else all but the first."""
     given = [name for name in compat.exclusive_params if params.get(name) is not None]
     chosen = next((name for name in given if asked.get(name) is not None), given[0]) if given else ""

@@ -163,7 +163,7 @@ class CallAssembler:
 
     def __bool__(self) -> bool:
         """Whether there is a call."""
-        return any(call.name for call in self._calls)
+        return bool(self._calls) and any(call.name for call in self._calls)
 
     @property
     def complete(self) -> bool:

@@ -1,18 +1,23 @@
-"""Anthropic's messages: writes answers, errors and streams in its format; `anthropic_requests` reads the requests."""
+"""Anthropic's messages for the gateway's clients: errors, receipts and names; the format itself is known to `dialects.messages`."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
+from typing import TypeGuard
 
-import orjson
-
-from paymaster.accounting.usage.record import Usage
+from paymaster.dialects.messages.answers import anthropic_usage, reason_of
+from paymaster.dialects.messages.claude_models import signs_thoughts
+from paymaster.dialects.messages.house_answers import content_of
+from paymaster.dialects.messages.passing import EventPasser, pass_answer
+from paymaster.dialects.messages.stream_writer import MessagesWriter, message_id
+from paymaster.dialects.messages.wishes import wants_thinking
+from paymaster.flow.ports import Native, ProviderChunk
 from paymaster.flow.replies import Reply
 from paymaster.gateway.dialects.anthropic_requests import read_request
 from paymaster.gateway.dialects.dialect import DialectRequest, Receipt
-from paymaster.gateway.dialects.fields import cost_fragment, event, trailing_comment
+from paymaster.gateway.dialects.fields import cost_fragment, event, passed_events, trailing_comment
 from paymaster.gateway.http_errors import HttpError
 from paymaster.jsontypes import JsonObject
+from paymaster.registry.models import Dialect
 
-_REASONS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use", "function_call": "tool_use", "content_filter": "refusal"}
 _TYPES = {
     400: "invalid_request_error", 401: "authentication_error", 402: "billing_error", 403: "permission_error", 404: "not_found_error",
     413: "request_too_large", 429: "rate_limit_error", 503: "overloaded_error", 504: "timeout_error",
@@ -22,28 +27,34 @@ _TYPES = {
 class AnthropicMessages:
     """`POST /v1/messages`."""
 
+    dialect: Dialect | None = Dialect.MESSAGES
+    passed_headers: frozenset[str] = frozenset({"anthropic-beta"})
+
     def read(self, body: JsonObject) -> DialectRequest:
         """See `read_request`."""
         return DialectRequest(request=read_request(body), body=body)
 
     def whole(self, request: DialectRequest, reply: Reply) -> JsonObject:
-        """A message."""
-        message = reply.message
-        content = list(_blocks(message, thinking=wants_thinking(request.body)))
+        """A message: the endpoint's own if it speaks the dialect, else one made from the chat completion."""
+        cost = {"cost_usd": cost_fragment(reply.cost_nanousd)}
+        name = _shown_name(request, reply.model)
+        if _is_own(reply.native):
+            own = pass_answer(reply.native.body, stamp=_stamp(request, reply.model))
+            usage = own.get("usage")
+            return {**own, "model": name, "usage": {**(usage if isinstance(usage, Mapping) else {}), **cost}}
         return {
             "id": message_id(reply.call_id),
             "type": "message",
             "role": "assistant",
-            "model": reply.model,
-            "content": content,
-            "stop_reason": stop_reason(reply.finish_reason, calls=bool(reply.tool_calls)),
-            "stop_sequence": None,
-            "usage": {**usage_of(reply.usage), "cost_usd": cost_fragment(reply.cost_nanousd)},
+            "model": name,
+            "content": content_of(reply.message, request.owner(reply.model), thinking=wants_thinking(request.body)),
+            **_ending(reply),
+            "usage": {**anthropic_usage(reply.usage), **cost},
         }
 
     def pieces(self, request: DialectRequest) -> "MessagePieces":
         """See `MessagePieces`."""
-        return MessagePieces(thinking=wants_thinking(request.body))
+        return MessagePieces(request)
 
     def error(self, error: HttpError) -> JsonObject:
         """See `anthropic_error`."""
@@ -51,113 +62,62 @@ class AnthropicMessages:
 
 
 class MessagePieces:
-    """Anthropic's events, one block after the other. OpenAI's chunks do not mark the end of a block: the next block's start ends it."""
+    """One stream: the endpoint's own events if it speaks the dialect, else events made from chunks."""
 
-    def __init__(self, *, thinking: bool) -> None:
-        self._thinking = thinking
-        self._begun = False
-        self._index = -1
-        self._kind = ""
-        self._call: object = None
+    def __init__(self, request: DialectRequest) -> None:
+        self._request = request
+        self._writer = MessagesWriter(thinking=wants_thinking(request.body))
+        self._passer: EventPasser | None = None
 
-    def chunk(self, chunk: JsonObject, model: str) -> bytes:
-        """What the chunk adds."""
-        written = [] if self._begun else [self._start(chunk, model)]
-        choices = chunk.get("choices")
-        choice = choices[0] if isinstance(choices, list) and choices else {}
-        delta = choice.get("delta") if isinstance(choice, Mapping) else None
-        if isinstance(delta, Mapping):
-            written.extend(self._delta(delta))
-        return b"".join(written)
+    def chunk(self, piece: ProviderChunk, model: str) -> bytes:
+        """What the piece adds."""
+        if _is_own(piece.native):
+            if self._passer is None:
+                self._passer = EventPasser(_shown_name(self._request, model), _stamp(self._request, model))
+            return passed_events(self._passer.passed(piece.native.event, piece.native.body), piece.native)
+        return _written(self._writer.chunk(piece.body, _shown_name(self._request, model), self._request.owner(model)))
 
     def end(self, reply: Reply, receipt: Receipt) -> bytes:
-        """The last block's end, the stop reason and the usage; then the cost, in a comment that clients ignore."""
-        reason = stop_reason(reply.finish_reason, calls=bool(reply.tool_calls))
-        usage = {**usage_of(reply.usage), "cost_usd": cost_fragment(reply.cost_nanousd)}
-        delta = {"stop_reason": reason, "stop_sequence": None}
-        return b"".join(
-            [
-                b"" if self._begun else self._start({}, reply.model),
-                *self._close(),
-                event({"type": "message_delta", "delta": delta, "usage": usage}, "message_delta"),
-                event({"type": "message_stop"}, "message_stop"),
-                trailing_comment(receipt),
-            ]
-        )
+        """The end of the answer; then the cost, in a comment that clients ignore."""
+        if self._passer is not None:
+            last = _written(self._passer.end())
+        else:
+            usage = {**anthropic_usage(reply.usage), "cost_usd": cost_fragment(reply.cost_nanousd)}
+            last = _written(self._writer.end(_shown_name(self._request, reply.model), _ending(reply), usage))
+        return last + trailing_comment(receipt)
 
     def broken(self, error: HttpError) -> bytes:
         """An error event, and no message_stop."""
         return event(anthropic_error(error), "error")
 
-    def _start(self, chunk: JsonObject, model: str) -> bytes:
-        self._begun = True
-        usage = {"input_tokens": 0, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 0, "output_tokens": 0}
-        message: JsonObject = {
-            "id": message_id(str(chunk.get("id", ""))), "type": "message", "role": "assistant", "model": model, "content": [],
-            "stop_reason": None, "stop_sequence": None, "usage": usage,
-        }  # fmt: skip
-        return event({"type": "message_start", "message": message}, "message_start")
 
-    def _delta(self, delta: JsonObject) -> Iterator[bytes]:
-        for thought in _thoughts(delta) if self._thinking else ():
-            yield from self._thought(thought)
-        for text in (delta.get("content"), delta.get("refusal")):
-            if isinstance(text, str) and text:
-                yield from self._open("text", {"type": "text", "text": ""})
-                yield self._piece({"type": "text_delta", "text": text})
-        calls = delta.get("tool_calls")
-        for call in calls if isinstance(calls, list) else ():
-            if isinstance(call, Mapping):
-                yield from self._tool_call(call)
-
-    def _thought(self, block: JsonObject) -> Iterator[bytes]:
-        """A piece of a thought, its signature, or a redacted thought, which comes whole."""
-        if block.get("type") == "redacted_thinking":
-            yield from self._close()
-            yield from self._open("redacted_thinking", block)
-            yield from self._close()
-            return
-        yield from self._open("thinking", {"type": "thinking", "thinking": "", "signature": ""})
-        if text := block.get("thinking"):
-            yield self._piece({"type": "thinking_delta", "thinking": text})
-        if signature := block.get("signature"):
-            yield self._piece({"type": "signature_delta", "signature": signature})
-            yield from self._close()
-
-    def _tool_call(self, call: JsonObject) -> Iterator[bytes]:
-        given = call.get("function")
-        function: JsonObject = given if isinstance(given, Mapping) else {}
-        call_id, key = call.get("id"), call.get("index")
-        is_new = self._kind != "tool_use" or (key is not None and key != self._call) or (bool(call_id) and bool(function.get("name")))
-        if is_new and function.get("name"):
-            yield from self._close()
-            self._call = key
-            block = {"type": "tool_use", "id": call_id or f"toolu_{self._index + 1}", "name": function["name"], "input": {}}
-            yield from self._open("tool_use", block)
-        if self._kind == "tool_use" and isinstance(arguments := function.get("arguments"), str) and arguments:
-            yield self._piece({"type": "input_json_delta", "partial_json": arguments})
-
-    def _open(self, kind: str, block: JsonObject) -> Iterator[bytes]:
-        if self._kind == kind:
-            return
-        yield from self._close()
-        self._kind = kind
-        self._index += 1
-        yield event({"type": "content_block_start", "index": self._index, "content_block": block}, "content_block_start")
-
-    def _close(self) -> Iterator[bytes]:
-        if self._kind:
-            self._kind = ""
-            yield event({"type": "content_block_stop", "index": self._index}, "content_block_stop")
-
-    def _piece(self, delta: JsonObject) -> bytes:
-        return event({"type": "content_block_delta", "index": self._index, "delta": delta}, "content_block_delta")
+def _is_own(native: Native | None) -> TypeGuard[Native]:
+    return native is not None and native.dialect is Dialect.MESSAGES
 
 
-def wants_thinking(body: JsonObject) -> bool:
-    """Whether the client requested thinking: other clients do not expect such a block, and get none."""
-    thinking = body.get("thinking")
-    return isinstance(thinking, Mapping) and thinking.get("type") in ("enabled", "adaptive")
+def _written(events: Iterable[JsonObject]) -> bytes:
+    return b"".join(event(each, str(each["type"])) for each in events)
+
+
+def _shown_name(request: DialectRequest, model: str) -> str:
+    """The name that the client used: it drops the thoughts of an answer by any other."""
+    asked = request.request.model
+    return model if asked is None else asked
+
+
+def _stamp(request: DialectRequest, model: str) -> str:
+    """The owner of thoughts that have to be stamped; empty for a model whose signatures say enough."""
+    answering = request.models.get(model)
+    return "" if answering is None or signs_thoughts(answering.model_id) else request.owner(model)
+
+
+def _ending(reply: Reply) -> JsonObject:
+    """Why the answer ended, in Anthropic's terms."""
+    ending = "tool_calls" if reply.tool_calls and reply.finish_reason in ("stop", "unknown") else reply.finish_reason
+    choices = reply.body.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices else {}
+    stopped_at = choice.get("stop_sequence") if isinstance(choice, Mapping) else None
+    return {"stop_reason": reason_of(ending, stopped_at), "stop_sequence": stopped_at if isinstance(stopped_at, str) else None}
 
 
 def anthropic_error(error: HttpError) -> JsonObject:
@@ -173,61 +133,3 @@ def _message(error: HttpError) -> str:
     most, tokens = error.size.window_tokens, error.size.prompt_tokens
     figures = "" if most is None or tokens is None else f": {tokens} tokens > {most} maximum"
     return f"prompt is too long{figures}\n{error.text}"
-
-
-def stop_reason(finish_reason: str, *, calls: bool) -> str:
-    """Why an answer ended, in Anthropic's terms."""
-    if calls and finish_reason in ("stop", "unknown"):
-        return "tool_use"
-    return _REASONS.get(finish_reason, "end_turn")
-
-
-def usage_of(usage: Usage | None) -> dict[str, object]:
-    """Tokens by Anthropic's names, which exclude one another."""
-    if usage is None:
-        return {"input_tokens": 0, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 0, "output_tokens": 0}
-    cached = usage.cache_read_tokens + usage.cache_read_audio_tokens + usage.cache_read_image_tokens
-    return {
-        "input_tokens": usage.prompt_tokens - cached - usage.cache_write_tokens,
-        "cache_creation_input_tokens": usage.cache_write_tokens,
-        "cache_read_input_tokens": cached,
-        "output_tokens": usage.completion_tokens,
-    }
-
-
-def message_id(given: str) -> str:
-    """An id with Anthropic's prefix."""
-    return given if given.startswith("msg_") else f"msg_{given}"
-
-
-def _blocks(message: JsonObject, *, thinking: bool) -> Iterator[JsonObject]:
-    for block in _thoughts(message) if thinking else ():
-        yield block if block.get("type") == "redacted_thinking" else {"signature": "", **block}
-    for text in (message.get("content"), message.get("refusal")):
-        if isinstance(text, str) and text:
-            yield {"type": "text", "text": text}
-    calls = message.get("tool_calls")
-    for index, call in enumerate(calls if isinstance(calls, list) else ()):
-        given = call.get("function") if isinstance(call, Mapping) else None
-        if isinstance(given, Mapping):
-            name, call_id = given.get("name"), call.get("id") or f"toolu_{index}"
-            yield {"type": "tool_use", "id": call_id, "name": name, "input": _input(given.get("arguments"))}
-
-
-def _thoughts(message: JsonObject) -> list[JsonObject]:
-    """The thoughts in a message or a delta: Claude's own blocks, with their signatures, or another model's as one block."""
-    own = message.get("thinking_blocks")
-    blocks = [block for block in own if isinstance(block, Mapping)] if isinstance(own, list) else []
-    if blocks:
-        return [{name: value for name, value in block.items() if value is not None and name != "cache_control"} for block in blocks]
-    thought = message.get("reasoning_content") or message.get("reasoning")
-    return [{"type": "thinking", "thinking": thought}] if isinstance(thought, str) and thought else []
-
-
-def _input(arguments: object) -> JsonObject:
-    """The arguments as an object. A model's broken JSON is passed on unparsed, so that the client's own tool reports it."""
-    try:
-        value = orjson.loads(arguments) if isinstance(arguments, str) and arguments.strip() else {}
-    except orjson.JSONDecodeError:
-        value = {"_unparsed": arguments}
-    return value if isinstance(value, dict) else {"_unparsed": value}

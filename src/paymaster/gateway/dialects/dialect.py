@@ -1,12 +1,16 @@
 """The protocols of a dialect, and the values they exchange with an endpoint; knows no dialect."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Protocol
 
+from paymaster.dialects.state import owner_of
+from paymaster.flow.ports import ProviderChunk
 from paymaster.flow.replies import Reply
 from paymaster.gateway.http_errors import HttpError
 from paymaster.jsontypes import JsonObject
+from paymaster.registry.models import Dialect, Model
 from paymaster.routing.requests import Request
 
 JsonValue = object
@@ -14,11 +18,20 @@ JsonValue = object
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DialectRequest:
-    """A request for the flow. `include_usage` says that the client wants the usage in a stream; `body` is what it sent."""
+    """A request for the flow. `include_usage` says that the client wants the usage in a stream; `body` is what it sent.
+
+    `models` are those that may answer, by name.
+    """
 
     request: Request
     body: JsonObject
     include_usage: bool = False
+    models: Mapping[str, Model] = field(default_factory=dict)
+
+    def owner(self, name: str) -> str:
+        """The name on stamps of the model that answers (`dialects.state`); empty where it is not known."""
+        model = self.models.get(name)
+        return "" if model is None else owner_of(model.provider, model.model_id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,8 +63,8 @@ class Receipt:
 class Pieces(Protocol):
     """Writes one streamed answer as server-sent events."""
 
-    def chunk(self, chunk: JsonObject, model: str) -> bytes:
-        """One of OpenAI's chunks in the dialect; empty if it has no counterpart. `model` is the model that answers."""
+    def chunk(self, chunk: ProviderChunk, model: str) -> bytes:
+        """A piece in the dialect; empty if it has no counterpart. `model` is the model that answers."""
         ...
 
     def end(self, reply: Reply, receipt: Receipt) -> bytes:
@@ -63,8 +76,14 @@ class Pieces(Protocol):
         ...
 
 
-class Dialect(Protocol):
-    """One endpoint's wire format."""
+class FrontEnd(Protocol):
+    """What answers clients at one address. `dialect` is their wire format, if it is one that models speak too.
+
+    `passed_headers` are the headers that go on, by their names in lower case, to a model of the same dialect; no others do.
+    """
+
+    dialect: Dialect | None
+    passed_headers: frozenset[str]
 
     def read(self, body: JsonObject) -> DialectRequest:
         """The request. Raises Rejected (400)."""

@@ -1,12 +1,13 @@
 """What all dialects share: fields of a request, JSON, server-sent events, the cost in a usage; knows no single dialect."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import orjson
 
 from paymaster.accounting import bounds
 from paymaster.errors import RequestInvalid
+from paymaster.flow.ports import Native
 from paymaster.gateway.dialects.dialect import Receipt, plain_usd
 from paymaster.gateway.http_errors import Rejected
 from paymaster.gateway.request_body import invalid
@@ -54,6 +55,19 @@ def event(data: object, name: str = "") -> bytes:
     """One server-sent event."""
     head = b"event: " + name.encode() + b"\n" if name else b""
     return head + b"data: " + dumps(data) + b"\n\n"
+
+
+def raw_event(data: bytes, name: str = "") -> bytes:
+    """One server-sent event with these bytes, which have no line break."""
+    return b"event: " + name.encode() + b"\ndata: " + data + b"\n\n" if name else b"data: " + data + b"\n\n"
+
+
+def passed_events(events: Iterable[JsonObject], native: Native) -> bytes:
+    """What a client gets for an endpoint's own event. Each has its `type` as its name, and the bytes that came if nothing was changed."""
+    raw, body = native.raw, native.body
+    return b"".join(
+        [raw_event(raw, str(each["type"])) if each is body and raw is not None else event(each, str(each["type"])) for each in events]
+    )
 
 
 def trailing_comment(receipt: Receipt) -> bytes:

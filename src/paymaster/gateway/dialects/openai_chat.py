@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping
 
+from paymaster.dialects.chat.renaming import Renamer
+from paymaster.flow.ports import ProviderChunk
 from paymaster.flow.replies import Reply
 from paymaster.gateway.dialects.dialect import DialectRequest, Receipt
-from paymaster.gateway.dialects.fields import event, read_model, read_stream, read_tools, trailing_comment, with_cost
+from paymaster.gateway.dialects.fields import event, raw_event, read_model, read_stream, read_tools, trailing_comment, with_cost
 from paymaster.gateway.http_errors import HttpError, Rejected
 from paymaster.gateway.request_body import invalid
 from paymaster.jsontypes import JsonObject
+from paymaster.registry.models import Dialect
 from paymaster.routing.requests import Request
 
 DONE = b"data: [DONE]\n\n"
@@ -18,6 +21,9 @@ _TYPES = {400: "invalid_request_error", 401: "authentication_error", 402: "budge
 
 class OpenAIChat:
     """`POST /v1/chat/completions`."""
+
+    dialect: Dialect | None = Dialect.CHAT
+    passed_headers: frozenset[str] = frozenset()
 
     def read(self, body: JsonObject) -> DialectRequest:
         """Everything but model, messages, tools and stream is a parameter and passes through."""
@@ -58,12 +64,20 @@ class ChatPieces:
     def __init__(self, request: DialectRequest) -> None:
         self._counts_shown = request.include_usage
         self._last: JsonObject = {}
+        self._renamer: Renamer | None = None
 
-    def chunk(self, chunk: JsonObject, model: str) -> bytes:
-        """The provider's chunk; the model's name is the registry's. The usage is kept for the end."""
+    def chunk(self, piece: ProviderChunk, model: str) -> bytes:
+        """The provider's chunk, in its own bytes if they are right; the model's name is the registry's. The usage is kept for the end."""
+        chunk, native = piece.body, piece.native
         self._last = chunk
         if not chunk.get("choices"):
             return b""
+        # Only the bytes of this very chunk: what was changed on the way is written anew.
+        if native is not None and native.body is chunk and native.raw is not None and not chunk.get("usage"):
+            if self._renamer is None or self._renamer.name != model:
+                self._renamer = Renamer(model)
+            if (passed := self._renamer.renamed(native.raw, chunk)) is not None:
+                return raw_event(passed)
         shown: dict[str, object] = {**chunk, "model": model}
         shown.pop("usage", None)
         return event(shown)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from paymaster.flow.ports import ProviderChunk
 from paymaster.flow.replies import Reply
 from paymaster.gateway.dialects.dialect import DialectRequest, Receipt
 from paymaster.gateway.dialects.fields import event, read_model, read_stream, trailing_comment, with_cost
@@ -10,6 +11,7 @@ from paymaster.gateway.http_errors import HttpError, Rejected
 from paymaster.gateway.request_body import invalid
 from paymaster.jsontypes import JsonObject
 from paymaster.operations import Operation
+from paymaster.registry.models import Dialect
 from paymaster.routing.requests import Request
 
 _OWN = frozenset({"model", "prompt", "stream", "stream_options"})
@@ -19,6 +21,9 @@ _IMPOSSIBLE = ("suffix", "echo", "best_of", "logprobs")
 
 class OpenAICompletions:
     """`POST /v1/completions`."""
+
+    dialect: Dialect | None = None
+    passed_headers: frozenset[str] = frozenset()
 
     def read(self, body: JsonObject) -> DialectRequest:
         """One prompt, as text."""
@@ -74,8 +79,9 @@ class CompletionPieces:
         self._counts_shown = request.include_usage
         self._head: dict[str, object] = {"object": "text_completion"}
 
-    def chunk(self, chunk: JsonObject, model: str) -> bytes:
+    def chunk(self, piece: ProviderChunk, model: str) -> bytes:
         """The texts of a chunk."""
+        chunk = piece.body
         choices = chunk.get("choices")
         if not isinstance(choices, list) or not choices:
             return b""

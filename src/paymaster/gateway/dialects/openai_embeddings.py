@@ -8,6 +8,7 @@ from paymaster.gateway.http_errors import HttpError, Rejected
 from paymaster.gateway.request_body import invalid
 from paymaster.jsontypes import JsonObject
 from paymaster.operations import Operation
+from paymaster.registry.models import Dialect
 from paymaster.routing.inputs import check_inputs
 from paymaster.routing.requests import Request
 
@@ -17,6 +18,9 @@ _NO_STREAM = invalid("embeddings can't be streamed", "stream", "Omit stream.")
 
 class OpenAIEmbeddings:
     """`POST /v1/embeddings`."""
+
+    dialect: Dialect | None = None
+    passed_headers: frozenset[str] = frozenset()
 
     def read(self, body: JsonObject) -> DialectRequest:
         """Everything but model and input is a parameter and passes through."""

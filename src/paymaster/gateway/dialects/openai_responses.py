@@ -1,41 +1,45 @@
-"""OpenAI's Responses API: writes answers, errors and streams in its format; `responses_requests` reads the requests."""
+"""OpenAI's responses for the gateway's clients: errors, receipts and names; the format itself is known to `dialects.responses`."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
+from typing import TypeGuard
 
 from paymaster.accounting.usage.record import Usage
+from paymaster.dialects.responses.answers import finished
+from paymaster.dialects.responses.passing import EventPasser
+from paymaster.dialects.responses.stream_writer import EventWriter
+from paymaster.flow.ports import Native, ProviderChunk
 from paymaster.flow.replies import Reply
 from paymaster.gateway.dialects.dialect import DialectRequest, Receipt
-from paymaster.gateway.dialects.fields import cost_fragment, event, trailing_comment
+from paymaster.gateway.dialects.fields import cost_fragment, event, passed_events, trailing_comment
 from paymaster.gateway.dialects.openai_chat import openai_error, openai_message
 from paymaster.gateway.dialects.responses_requests import read_request
 from paymaster.gateway.http_errors import HttpError
 from paymaster.jsontypes import JsonObject
-
-_ECHOED = (
-    "instructions",
-    "max_output_tokens",
-    "metadata",
-    "parallel_tool_calls",
-    "temperature",
-    "tool_choice",
-    "tools",
-    "top_p",
-    "reasoning",
-    "text",
-)
-_DEFAULTS: JsonObject = {"parallel_tool_calls": True, "tool_choice": "auto", "tools": [], "metadata": {}}
+from paymaster.registry.models import Dialect
 
 
 class OpenAIResponses:
     """`POST /v1/responses`."""
+
+    dialect: Dialect | None = Dialect.RESPONSES
+    passed_headers: frozenset[str] = frozenset()
 
     def read(self, body: JsonObject) -> DialectRequest:
         """See `read_request`."""
         return DialectRequest(request=read_request(body), body=body)
 
     def whole(self, request: DialectRequest, reply: Reply) -> JsonObject:
-        """A response."""
-        return finished(request, reply, list(_output(reply)), response_id(reply.call_id))
+        """A response: the endpoint's own if it speaks the dialect, else one made from the chat completion."""
+        if _is_own(reply.native):
+            return _with_cost({**reply.native.body, "model": _asked_name(request, reply.model)}, reply)
+        writer = EventWriter(request.body, request.owner(reply.model))
+        for _ in (
+            *writer.begin(reply.call_id, reply.model, _created_s(reply.body)),
+            *writer.add(_as_delta(reply.message)),
+            *writer.close(),
+        ):
+            pass  # the items are wanted, and not their events
+        return finished(writer.response, writer.output, reply.finish_reason, _usage(reply))
 
     def pieces(self, request: DialectRequest) -> "ResponsePieces":
         """See `ResponsePieces`."""
@@ -47,163 +51,99 @@ class OpenAIResponses:
 
 
 class ResponsePieces:
-    """The events of a response: items one after the other, each begun, filled and done."""
+    """One stream: the endpoint's own events if it speaks the dialect, else events made from chunks."""
 
     def __init__(self, request: DialectRequest) -> None:
         self._request = request
-        self._number = -1
-        self._id = ""
-        self._model = ""
-        self._done: list[JsonObject] = []
-        self._item: dict[str, object] = {}
-        self._text: list[str] = []
-        self._call: object = None
+        self._begun: EventWriter | None = None
+        self._passer: EventPasser | None = None
 
-    def chunk(self, chunk: JsonObject, model: str) -> bytes:
-        """What the chunk adds."""
-        written = [] if self._id else list(self._start(str(chunk.get("id", "")), model))
+    @property
+    def _writer(self) -> EventWriter:
+        """Made when it is needed: a stream that passes has its own events."""
+        if self._begun is None:
+            self._begun = EventWriter(self._request.body)
+        return self._begun
+
+    def chunk(self, piece: ProviderChunk, model: str) -> bytes:
+        """What the piece adds."""
+        if _is_own(piece.native):
+            if self._passer is None:
+                self._passer = EventPasser(_asked_name(self._request, model))
+            return passed_events(self._passer.passed(piece.native.event, piece.native.body), piece.native)
+        chunk = piece.body
+        self._writer.owner = self._request.owner(model)
+        events = [*self._writer.begin(str(chunk.get("id", "")), model, _created_s(chunk))]
         choices = chunk.get("choices")
         choice = choices[0] if isinstance(choices, list) and choices else {}
         delta = choice.get("delta") if isinstance(choice, Mapping) else None
         if isinstance(delta, Mapping):
-            written.extend(self._delta(delta))
-        return b"".join(written)
+            events += self._writer.add(delta)
+        return _written(events)
 
     def end(self, reply: Reply, receipt: Receipt) -> bytes:
-        """The last item's end and the whole response; then the cost, in a comment that clients ignore."""
-        written = [*(() if self._id else self._start(reply.call_id, reply.model)), *self._close()]
-        response = finished(self._request, reply, self._done, self._id)
-        kind = "response.incomplete" if response["status"] == "incomplete" else "response.completed"
-        return b"".join([*written, self._event(kind, response=response), trailing_comment(receipt)])
+        """The end of the last item and the whole response; then the cost, in a comment that clients ignore."""
+        if self._passer is not None:
+            own = self._passer.end()
+            last = _written([{**own, "response": _with_cost(self._passer.response, reply)}] if own else [])
+        else:
+            events = [*self._writer.begin(reply.call_id, reply.model, _created_s(reply.body)), *self._writer.close()]
+            response = finished(self._writer.response, self._writer.output, reply.finish_reason, _usage(reply))
+            last = _written([*events, self._writer.end(response)])
+        return last + trailing_comment(receipt)
 
     def broken(self, error: HttpError) -> bytes:
-        """A response that failed."""
+        """An error event, which the official clients raise, with all that the client learns of it; then the failed response."""
         message = openai_message(error)
         details = {"code": error.code, "message": message}
-        response = {**begun(self._request, self._id, self._model), "status": "failed", "error": details, "output": self._done}
         # The official client raises for an event that has an `error`; an event in OpenAI's bare form it would only pass on.
-        event_bytes = self._event("error", code=error.code, message=message, param=None, error=details)
-        return event_bytes + self._event("response.failed", response=response)
-
-    def _start(self, given: str, model: str) -> Iterator[bytes]:
-        self._id, self._model = response_id(given), model
-        yield self._event("response.created", response=begun(self._request, self._id, model))
-        yield self._event("response.in_progress", response=begun(self._request, self._id, model))
-
-    def _delta(self, delta: JsonObject) -> Iterator[bytes]:
-        for text in (delta.get("content"), delta.get("refusal")):
-            if isinstance(text, str) and text:
-                yield from self._open_message()
-                self._text.append(text)
-                yield self._event("response.output_text.delta", **self._position(), content_index=0, delta=text, logprobs=[])
-        calls = delta.get("tool_calls")
-        for call in calls if isinstance(calls, list) else ():
-            if isinstance(call, Mapping):
-                yield from self._tool_call(call)
-
-    def _tool_call(self, call: JsonObject) -> Iterator[bytes]:
-        given = call.get("function")
-        function: JsonObject = given if isinstance(given, Mapping) else {}
-        key = call.get("index")
-        is_open = self._item.get("type") == "function_call"
-        if function.get("name") and (not is_open or key != self._call or call.get("id") not in (None, self._item.get("call_id"))):
-            yield from self._close()
-            self._call = key
-            item_id = f"fc_{len(self._done)}_{self._id}"
-            call_id = call.get("id") or item_id
-            yield from self._open({"id": item_id, "type": "function_call", "call_id": call_id, "name": function["name"], "arguments": ""})
-        if self._item.get("type") == "function_call" and isinstance(arguments := function.get("arguments"), str) and arguments:
-            self._text.append(arguments)
-            yield self._event("response.function_call_arguments.delta", **self._position(), delta=arguments)
-
-    def _open_message(self) -> Iterator[bytes]:
-        if self._item.get("type") == "message":
-            return
-        yield from self._close()
-        yield from self._open({"id": f"msg_{len(self._done)}_{self._id}", "type": "message", "role": "assistant", "content": []})
-        yield self._event("response.content_part.added", **self._position(), content_index=0, part=_text_part(""))
-
-    def _open(self, item: dict[str, object]) -> Iterator[bytes]:
-        self._item, self._text = {**item, "status": "in_progress"}, []
-        yield self._event("response.output_item.added", output_index=len(self._done), item=self._item)
-
-    def _close(self) -> Iterator[bytes]:
-        if not self._item:
-            return
-        text = "".join(self._text)
-        if self._item["type"] == "message":
-            part = _text_part(text)
-            yield self._event("response.output_text.done", **self._position(), content_index=0, text=text, logprobs=[])
-            yield self._event("response.content_part.done", **self._position(), content_index=0, part=part)
-            self._item = {**self._item, "content": [part], "status": "completed"}
-        else:
-            yield self._event("response.function_call_arguments.done", **self._position(), name=self._item["name"], arguments=text)
-            self._item = {**self._item, "arguments": text, "status": "completed"}
-        yield self._event("response.output_item.done", output_index=len(self._done), item=self._item)
-        self._done.append(self._item)
-        self._item = {}
-
-    def _position(self) -> dict[str, object]:
-        return {"item_id": self._item["id"], "output_index": len(self._done)}
-
-    def _event(self, kind: str, **fields: object) -> bytes:
-        self._number += 1
-        return event({"type": kind, "sequence_number": self._number, **fields}, kind)
+        fields: dict[str, object] = {"code": error.code, "message": message, "param": None, "error": details}
+        source = self._writer if self._passer is None else self._passer
+        numbered = source.numbered
+        response = {**source.response, "status": "failed", "error": details, "output": self._writer.output}
+        return _written([numbered(("error", fields)), numbered(("response.failed", {"response": response}))])
 
 
-def begun(request: DialectRequest, identity: str, model: str) -> dict[str, object]:
-    """A response that has just started."""
-    echoed = {name: request.body[name] for name in _ECHOED if request.body.get(name) is not None}
-    return {
-        "id": identity, "object": "response", "created_at": 0, "status": "in_progress", "model": model, "output": [], "error": None,
-        "incomplete_details": None, "usage": None, "store": False, "instructions": None, "temperature": None, "top_p": None,
-        **_DEFAULTS, **echoed,
-    }  # fmt: skip
+def _is_own(native: Native | None) -> TypeGuard[Native]:
+    return native is not None and native.dialect is Dialect.RESPONSES
 
 
-def finished(request: DialectRequest, reply: Reply, output: list[JsonObject], identity: str) -> dict[str, object]:
-    """A whole response."""
-    cut = {"length": "max_output_tokens", "max_tokens": "max_output_tokens", "content_filter": "content_filter"}.get(reply.finish_reason)
-    return {
-        **begun(request, identity, reply.model),
-        "created_at": reply.body.get("created", 0),
-        "status": "incomplete" if cut else "completed",
-        "incomplete_details": {"reason": cut} if cut else None,
-        "output": output,
-        "usage": {**_usage(reply.usage), "cost_usd": cost_fragment(reply.cost_nanousd)},
-    }
+def _written(events: Iterable[JsonObject]) -> bytes:
+    return b"".join(event(each, str(each["type"])) for each in events)
 
 
-def response_id(given: str) -> str:
-    """An id with OpenAI's prefix."""
-    return given if given.startswith("resp_") else f"resp_{given}"
+def _asked_name(request: DialectRequest, model: str) -> str:
+    """The name that the client used."""
+    return request.request.model or model
 
 
-def _output(reply: Reply) -> Iterator[JsonObject]:
-    message = reply.message
-    text = message.get("content") or message.get("refusal")
-    if isinstance(text, str) and text:
-        item: JsonObject = {"id": f"msg_{reply.call_id}", "type": "message", "role": "assistant", "status": "completed"}
-        yield {**item, "content": [_text_part(text)]}
-    for index, call in enumerate(reply.tool_calls):
-        given = call.get("function")
-        function: JsonObject = given if isinstance(given, Mapping) else {}
-        yield {
-            "id": f"fc_{index}_{reply.call_id}", "type": "function_call", "status": "completed", "call_id": call.get("id"),
-            "name": function.get("name"), "arguments": function.get("arguments") or "{}",
-        }  # fmt: skip
+def _with_cost(response: JsonObject, reply: Reply) -> JsonObject:
+    """The endpoint's own response with the cost in its usage."""
+    usage = response.get("usage")
+    counts = usage if isinstance(usage, Mapping) else {}
+    return {**response, "usage": {**counts, "cost_usd": cost_fragment(reply.cost_nanousd)}}
 
 
-def _text_part(text: str) -> JsonObject:
-    return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+def _created_s(body: JsonObject) -> int:
+    created = body.get("created")
+    return created if isinstance(created, int) else 0
 
 
-def _usage(usage: Usage | None) -> dict[str, object]:
-    given = usage or Usage()
+def _as_delta(message: JsonObject) -> JsonObject:
+    """A whole message as one piece, whose calls have a place each."""
+    calls = message.get("tool_calls")
+    if not isinstance(calls, list):
+        return message
+    return {**message, "tool_calls": [{**call, "index": index} for index, call in enumerate(calls) if isinstance(call, Mapping)]}
+
+
+def _usage(reply: Reply) -> JsonObject:
+    given = reply.usage or Usage()
     return {
         "input_tokens": given.prompt_tokens,
         "input_tokens_details": {"cached_tokens": given.cache_read_tokens, "cache_write_tokens": given.cache_write_tokens},
         "output_tokens": given.completion_tokens,
         "output_tokens_details": {"reasoning_tokens": given.reasoning_tokens},
         "total_tokens": given.total_tokens,
+        "cost_usd": cost_fragment(reply.cost_nanousd),
     }

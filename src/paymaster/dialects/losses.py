@@ -1,0 +1,13 @@
+"""Names what a dialect has no word for; knows which dialect a field belongs to, and no field."""
+
+from collections.abc import Iterator
+
+from paymaster.dialects.neutral import SHAPE, Extras
+from paymaster.registry.models import Dialect
+
+
+def lost_extras(extras: Extras, dialect: Dialect, where: str = "") -> Iterator[str]:
+    """The paths of the fields that only other dialects know. `where` is the path of what has them, empty for the request itself."""
+    for other, fields in extras.items():
+        if other is not dialect:
+            yield from (f"{where}.{name}" if where else name for name in fields if name != SHAPE)

@@ -1,0 +1,116 @@
+"""The body of a request in the dialect of a model that does not speak chat completions: the client's own, or written anew. Pure."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from paymaster.dialects.chat.params import all_but_one
+from paymaster.dialects.formats import REQUESTS, RequestFormat
+from paymaster.dialects.messages.fields import section
+from paymaster.dialects.neutral import Written
+from paymaster.dialects.responses.requests import beside_house_form
+from paymaster.dialects.state import owner_of
+from paymaster.jsontypes import JsonObject
+from paymaster.registry.models import Dialect, Model
+from paymaster.routing.betas import BETA_HEADER, known_betas
+from paymaster.routing.requests import Request
+
+
+def wire_body(request: Request, model: Model, defaults: JsonObject, params: Mapping[str, object]) -> Written:
+    """The body without the fields that the flow sets, and what the dialect has no word for.
+
+    `defaults` are the registry's parameters of the model, `params` those with the caller's, as the model takes them.
+    """
+    owner, form, source = owner_of(model.provider, model.model_id), REQUESTS[model.dialect], request.source
+    if source is not None and source.dialect is model.dialect:
+        written = form.passed(source.body, owner)
+        body = {**_registry_fields(defaults, form), **written.body}
+    else:
+        if source is None or source.dialect is Dialect.CHAT:
+            conversation = REQUESTS[Dialect.CHAT].read({"messages": request.messages, "tools": list(request.tools), **params})
+        else:
+            conversation = REQUESTS[source.dialect].read(source.body)
+            conversation = replace(conversation, params={**defaults, **conversation.params})
+        written = form.write(conversation, owner)
+        body = written.body
+    fitted = form.fit(body, model.model_id)
+    body = fitted.body
+    refused = [name for name in body if name in model.unsupported_params or name in model.compat.drop_params]
+    refused += all_but_one(body, body, model.compat)
+    kept = {name: value for name, value in body.items() if name not in form.policy_fields and name not in refused}
+    return Written(body=kept, dropped=tuple(dict.fromkeys((*written.dropped, *fitted.dropped, *refused))))
+
+
+_CONTENT = frozenset({"messages", "system", "tools", "input", "instructions", "text", "reasoning"})
+"""Fields of a body that are planned with in the house form."""
+_SCHEMAS = frozenset({"output_config", "output_format"})
+_DATED = re.compile(r"\w+_20\d{6}")
+"""The types of Anthropic's own tools end in a date."""
+
+
+def planned_params(request: Request, model: Model, params: JsonObject, body: JsonObject) -> JsonObject:
+    """What planning reads: the parameters, with those that only the model's dialect knows, and the betas of the client's headers."""
+    counted = _SCHEMAS if "response_format" in params else frozenset()
+    own = {name: value for name, value in body.items() if name not in _CONTENT and name not in counted}
+    source = request.source
+    passed = {} if source is None or source.dialect is not model.dialect else source.headers
+    known = known_betas(passed[BETA_HEADER], model) if BETA_HEADER in passed else []
+    betas = {"anthropic_beta": known} if known else {}
+    return {**params, **own, **betas}
+
+
+def counted_body(dialect: Dialect, body: JsonObject, request: Request) -> tuple[Sequence[JsonObject], Sequence[JsonObject]]:
+    """The messages and tools to count: what is sent, where the counter knows the form, else the request in the house form."""
+    if dialect is Dialect.RESPONSES:
+        tools, source = body.get("tools"), request.source
+        beside = beside_house_form(body) if source is not None and source.dialect is dialect else []
+        return [*request.messages, *beside], tools if isinstance(tools, list) else []
+    system, messages, tools = body.get("system"), body.get("messages"), body.get("tools")
+    first = [{"role": "system", "content": system}] if system else []
+    return [*first, *(messages if isinstance(messages, list) else ())], tools if isinstance(tools, list) else []
+
+
+@dataclass(frozen=True, slots=True)
+class OtherTools:
+    """Tools that another dialect's provider runs: those that are left out, and those that the request can't do without."""
+
+    dropped: tuple[str, ...] = ()
+    impossible: tuple[str, ...] = ()
+
+
+def own_tools(request: Request, params: JsonObject, model: Model) -> tuple[Sequence[JsonObject], OtherTools]:
+    """The tools without those that a provider of its client's dialect runs, which this model does not speak; else the very same list."""
+    tools, source = request.tools, request.source
+    is_other = None if source is None else _OTHERS.get(source.dialect)
+    if is_other is None or (is_other is _is_anthropics and "thinking_blocks" in model.compat.reads):
+        return tools, OtherTools()
+    if not any(map(is_other, tools)):
+        return tools, OtherTools()
+    others = [tool for tool in tools if is_other(tool)]
+    names = tuple(f"tools.{tool.get('type')}" for tool in others)
+    forced = section(section(params.get("tool_choice")).get("function")).get("name")
+    if forced is not None and any(tool.get("name") == forced for tool in others):
+        return tools, OtherTools(impossible=names)
+    return [tool for tool in tools if not is_other(tool)], OtherTools(dropped=names)
+
+
+def _is_anthropics(tool: JsonObject) -> bool:
+    kind = tool.get("type")
+    return isinstance(kind, str) and kind != "function" and _DATED.fullmatch(kind) is not None
+
+
+def _is_openais(tool: JsonObject) -> bool:
+    """Tools that run at the client are functions by now."""
+    return tool.get("type") != "function"
+
+
+_OTHERS: Mapping[Dialect, Callable[[JsonObject], bool]] = {Dialect.MESSAGES: _is_anthropics, Dialect.RESPONSES: _is_openais}
+"""Which tools of the house form are a provider's own, by the dialect of the client."""
+
+
+def _registry_fields(defaults: JsonObject, form: RequestFormat) -> JsonObject:
+    """The registry's parameters, which have the names of chat completions, in the model's dialect."""
+    if not defaults:
+        return defaults
+    written = form.write(REQUESTS[Dialect.CHAT].read({"messages": [], **defaults}), "").body
+    return {name: value for name, value in written.items() if name not in _CONTENT - {"text", "reasoning"}}

@@ -1,0 +1,119 @@
+"""Requests for models that speak OpenAI's responses, and of clients that do: what is sent, counted and left out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from call_box import model
+from paymaster.accounting.tokens.counter import PromptCount
+from paymaster.gateway.dialects.responses_requests import read_request
+from paymaster.operations import Operation
+from paymaster.providers.endpoints import endpoint_url
+from paymaster.registry.models import Dialect
+from paymaster.routing.output_limits import output_limit
+from paymaster.routing.requests import Request, Source
+from paymaster.routing.translation import translate
+
+NATIVE = model("native", dialect=Dialect.RESPONSES, output_limit_param="max_output_tokens")
+CHAT = model("chat")
+CLAUDE = model("claude", provider="anthropic", model_id="claude-opus-4-8", dialect=Dialect.MESSAGES)
+RUN = {"type": "function", "name": "run", "parameters": {"type": "object"}, "strict": False}
+SEARCH = {"type": "web_search"}
+
+
+def asked(**body: Any) -> Request:
+    """A request as the gateway has it."""
+    given = {"input": "Hi", **body}
+    request = read_request(given)
+    fields = {name: getattr(request, name) for name in ("messages", "model", "tools", "params", "lost", "only_in_source")}
+    return Request(**fields, source=Source(dialect=Dialect.RESPONSES, body=given))
+
+
+def test_hosted_tools_go_to_a_model_that_has_them_and_to_no_other() -> None:
+    request = asked(tools=[RUN, SEARCH])
+    assert translate(request, NATIVE).wire == {"input": "Hi", "tools": [RUN, SEARCH]}
+    chat = translate(request, CHAT)
+    assert [tool["type"] for tool in chat.tools] == ["function"]
+    assert (chat.dropped, chat.impossible) == (("tools.web_search",), ())
+    claude = translate(request, CLAUDE)
+    assert [tool["name"] for tool in claude.tools] == ["run"]
+    assert (claude.dropped, claude.impossible) == (("tools.web_search",), ())
+
+
+def test_functions_alone_are_the_very_same_list() -> None:
+    request = asked(tools=[RUN])
+    assert translate(request, CHAT).tools is request.tools
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ({"tools": [SEARCH], "tool_choice": {"type": "web_search"}}, "a tool of type web_search, which tool_choice forces"),
+        ({"input": [{"role": "user", "content": [{"type": "input_image", "file_id": "f"}]}]}, "a file_id"),
+        ({"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "f"}]}]}, "a file_id"),
+        (
+            {
+                "input": [
+                    {"type": "function_call", "call_id": "c", "name": "run", "arguments": "{}"},
+                    {"type": "function_call_output", "call_id": "c", "output": [{"type": "input_image", "file_id": "f"}]},
+                ]
+            },
+            "a file_id",
+        ),
+        ({"input": [{"type": "compaction", "encrypted_content": "x"}, {"role": "user", "content": "Hi"}]}, "an item of type compaction"),
+    ],
+)
+def test_what_no_other_dialect_can_say_rules_a_model_out(body: dict[str, Any], reason: str) -> None:
+    request = asked(**body)
+    assert translate(request, NATIVE).impossible == ()
+    assert translate(request, CHAT).impossible == (reason,)
+    assert translate(request, CLAUDE).impossible == (reason,)
+
+
+def test_what_is_sent_is_counted() -> None:
+    item = {"type": "web_search_call", "id": "ws_1", "status": "completed"}
+    more = {"type": "additional_tools", "role": "developer", "tools": [RUN]}
+    translation = translate(asked(input=[more, item, {"role": "user", "content": "Hi"}], instructions="Be brief.", tools=[SEARCH]), NATIVE)
+    contents = [message.get("content", message.get("opaque")) for message in translation.messages]
+    assert contents[0] == "Be brief."
+    assert contents[-2:] == ['[{"type":"function","name":"run","parameters":{"type":"object"},"strict":false}]', item]
+    assert list(translation.tools) == [SEARCH]
+
+
+def test_a_chat_request_is_written_anew_and_its_tools_are_counted_so() -> None:
+    tool = {"type": "function", "function": {"name": "run"}}
+    translation = translate(Request(messages=[{"role": "user", "content": "Hi"}], tools=[tool], params={"stop": ["x"]}), NATIVE)
+    assert translation.wire is not None
+    written = {"type": "function", "name": "run", "parameters": {"type": "object", "properties": {}}, "strict": False}
+    assert (translation.wire["tools"], list(translation.tools)) == ([written], [written])
+    assert translate(Request(messages=[{"role": "user", "content": "Hi"}]), NATIVE).tools == []
+
+
+def test_the_registrys_parameters_are_said_in_the_models_words() -> None:
+    settled = model("native", dialect=Dialect.RESPONSES, params={"reasoning_effort": "high", "verbosity": "low", "temperature": 0})
+    assert translate(asked(temperature=1), settled).wire == {
+        "input": "Hi", "temperature": 1, "reasoning": {"effort": "high"}, "text": {"verbosity": "low"},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("base_url", "api_version", "url"),
+    [
+        ("https://api.openai.com/v1", None, "https://api.openai.com/v1/responses"),
+        ("https://x.openai.azure.com/openai/v1", None, "https://x.openai.azure.com/openai/v1/responses"),
+        ("https://x.openai.azure.com", "2025-04-01-preview", "https://x.openai.azure.com/openai/responses?api-version=2025-04-01-preview"),
+        ("https://x.openai.azure.com/openai/v1", "preview", "https://x.openai.azure.com/openai/v1/responses?api-version=preview"),
+    ],
+)
+def test_where_a_model_is_asked(base_url: str, api_version: str | None, url: str) -> None:
+    native = model("native", dialect=Dialect.RESPONSES, base_url=base_url, api_version=api_version)
+    assert endpoint_url(native, Operation.CHAT) == url
+
+
+@pytest.mark.parametrize(("wanted", "tokens"), [(1, 16), (16, 16), (17, 17)])
+def test_the_smallest_limit_that_the_api_takes_is_held_for(wanted: int, tokens: int) -> None:
+    request = Request(messages=[{"role": "user", "content": "Hi"}], params={"max_tokens": wanted})
+    assert output_limit(request, NATIVE, PromptCount(10, 10, exact=True), 1).tokens == tokens
+    assert output_limit(request, CHAT, PromptCount(10, 10, exact=True), 1).tokens == wanted
