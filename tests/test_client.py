@@ -291,7 +291,7 @@ def test_a_hard_budget_is_never_exceeded_at_the_provider_by_64_threads(server: S
 def test_a_key_appears_nowhere_but_in_the_request(server: ScriptedServer, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     seen: list[Event] = []
     caplog.set_level(logging.DEBUG)
-    path = write(tmp_path, server, "locked, down", f"backoff_initial_s: 0.01, backoff_max_s: 0.02")  # noqa: F541  one shape of line
+    path = write(tmp_path, server, "locked, down", "backoff_initial_s: 0.01, backoff_max_s: 0.02, max_wait_s: 0.1")
     with (
         Client(path, run=f"r-{CANARY}", tags={"k": CANARY}, state_dir=tmp_path, environ=ENVIRON, listeners=(seen.append,)) as client,
         pytest.raises(NoModelAvailable) as caught,

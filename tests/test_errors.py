@@ -23,6 +23,7 @@ from paymaster.accounting.prices.price import UnknownTier
 from paymaster.accounting.prices.published import PriceDataInvalid
 from paymaster.accounting.usage.counts import Contradiction, Missing
 from paymaster.background import _Closed
+from paymaster.dialects.chat.shapes import Unreadable
 from paymaster.gateway.http_errors import HttpError, Rejected
 from paymaster.gateway.private_file import NotPrivate
 from paymaster.gateway.request_body import HungUp
@@ -76,6 +77,7 @@ EXAMPLES: list[BaseException] = [
     Superseded(b"TAKEN"),
     NotRenewed("OTHER"),
     NotPrivate("others can write it", "Make it yours."),
+    Unreadable("content is a number"),
     ExchangeBroken(ExchangeFault.LOST, "reset by peer"),
     ExchangeBroken(ExchangeFault.SILENT, ""),
     ScriptInvalid([errors.Problem("play.yaml", 2, "models.a", "not a map")]),
