@@ -43,6 +43,14 @@ def test_a_request_has_the_headers_that_the_api_wants(caller, claude):
     assert headers["authorization"] == f"Bearer {CANARY}"
 
 
+@pytest.mark.parametrize("beta", ["a\r\nX-Api-Key: other", "a\nb", "a\x00", "☃"])
+def test_a_beta_that_is_no_header_is_refused_before_it_is_sent(caller, claude, beta):
+    with AnthropicServer(answer(text("Hi."))) as server:
+        failure = caller.send(claude(server.url, {"betas": [beta]}))
+    assert isinstance(failure, Failure), failure
+    assert (failure.kind, failure.billed, server.requests) == (FailureKind.BAD_REQUEST, Billed.NO, [])
+
+
 def test_anthropic_itself_gets_the_key_once(make_call):
 
     model = make_call("https://api.anthropic.com/v1", "claude-opus-4-8", **{**CLAUDE, "dialect": Dialect.MESSAGES}).model

@@ -27,6 +27,8 @@ def prepare(call: ProviderCall, url: str | Failure, *, stream: bool, user_agent:
     if isinstance(url, Failure):
         return url
     passed = joined(call.headers, WIRE_FORMATS[call.model.dialect].body_headers(call.body))
+    if unfit := [name for name, value in passed.items() if not _HEADER_VALUE.fullmatch(value)]:
+        return _unsent(FailureKind.BAD_REQUEST, f"the request's {unfit[0]} can't be sent: HTTP can't carry its value")
     headers = request_headers(call.model, call.key, user_agent, passed)
     if isinstance(headers, Failure):
         return headers
