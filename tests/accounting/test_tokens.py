@@ -224,6 +224,22 @@ def test_an_image_costs_as_much_as_the_published_formula_says(rule, size, detail
     assert rule.tokens(size, detail) == tokens
 
 
+@pytest.mark.parametrize(
+    ("kind", "inner", "unbounded"),
+    [
+        ("web_fetch_tool_result", {"type": "document", "source": {"type": "base64", "data": "JV"}}, "document"),
+        ("mcp_tool_result", {"type": "image", "source": {"type": "url", "url": "https://x.example"}}, None),
+        ("computer_call_output", {"type": "computer_screenshot", "file_id": "f"}, None),
+    ],
+)
+def test_media_within_a_part_that_nobody_knows_counts_as_media(kind, inner, unbounded):
+    counter = TokenCounter()
+    for part in ({"type": kind, "output": inner}, {"type": kind, "content": [{"content": inner}]}):
+        count = counter.count([{"role": "user", "content": [part]}], (), ANY)
+        assert count.unbounded == ((unbounded,) if unbounded else ())
+        assert unbounded or count.tokens > ANY.images.tokens(None, "")
+
+
 @given(st.tuples(st.integers(1, 20_000) | st.integers(1, 2**32 - 1), st.integers(1, 20_000) | st.integers(1, 2**32 - 1)))
 @settings(max_examples=200, deadline=None)
 def test_no_known_size_costs_more_than_the_unknown_one(size):

@@ -31,7 +31,7 @@ from paymaster.dialects.neutral import (
 )
 from paymaster.dialects.responses.items import ordered
 from paymaster.dialects.responses.passing import passed
-from paymaster.dialects.responses.requests import POLICY_FIELDS, beside_house_form, read, write
+from paymaster.dialects.responses.requests import POLICY_FIELDS, beside_house_form, declared_tools, read, write
 from paymaster.dialects.responses.tools import ToolNames
 from paymaster.dialects.state import id_with, owner_of, stamped
 from paymaster.errors import RequestInvalid
@@ -672,16 +672,15 @@ def test_what_the_house_form_lacks_is_counted_beside_it(body: dict[str, Any]) ->
     parts = [part for turn in read(body).turns for part in turn.parts]
     parts += [inner for part in parts if isinstance(part, ToolResult) for inner in part.parts]
     opaque = [part.value for part in parts if isinstance(part, Opaque)]
-    beside = [message["opaque"] for message in beside_house_form(body) if "opaque" in message]
+    beside = [value for message in beside_house_form(body) for value in message["content"] if "file_id" not in value]
     # An empty message, and a part that lacks what it is about, have nothing that a model could read.
     empty = [item for item in items if "role" in item and not item.get("content")]
-    known = ("input_image", "input_audio")
-    assert beside == [value for value in opaque if value not in empty and value.get("type") not in known]
+    assert beside == [value for value in opaque if value not in empty and value.get("type") != "input_audio"]
 
 
-def test_tools_that_items_add_are_counted_too() -> None:
+def test_tools_that_items_add_are_declared_too() -> None:
     body = RECORDED["tools that items add"]
-    assert [message["content"] for message in beside_house_form(body)] == [json.dumps(body["input"][0]["tools"], separators=(",", ":"))]
+    assert declared_tools(body) == [*body.get("tools", []), *body["input"][0]["tools"]]
 
 
 LONG = "call_" + "x" * 60

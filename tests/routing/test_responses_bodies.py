@@ -7,13 +7,15 @@ from typing import Any
 import pytest
 
 from call_box import model
-from paymaster.accounting.tokens.counter import PromptCount
+from paymaster.accounting.tokens.counter import PromptCount, TokenCounter
+from paymaster.accounting.tokens.families import ANY
 from paymaster.gateway.dialects.responses_requests import read_request
 from paymaster.operations import Operation
 from paymaster.providers.endpoints import endpoint_url
 from paymaster.registry.models import Dialect
 from paymaster.routing.output_limits import output_limit
 from paymaster.routing.requests import Request, Source
+from paymaster.routing.server_tools import read_tasks
 from paymaster.routing.translation import translate
 
 NATIVE = model("native", dialect=Dialect.RESPONSES, output_limit_param="max_output_tokens")
@@ -76,10 +78,40 @@ def test_what_is_sent_is_counted() -> None:
     item = {"type": "web_search_call", "id": "ws_1", "status": "completed"}
     more = {"type": "additional_tools", "role": "developer", "tools": [RUN]}
     translation = translate(asked(input=[more, item, {"role": "user", "content": "Hi"}], instructions="Be brief.", tools=[SEARCH]), NATIVE)
-    contents = [message.get("content", message.get("opaque")) for message in translation.messages]
-    assert contents[0] == "Be brief."
-    assert contents[-2:] == ['[{"type":"function","name":"run","parameters":{"type":"object"},"strict":false}]', item]
-    assert list(translation.tools) == [SEARCH]
+    contents = [message["content"] for message in translation.messages]
+    assert (contents[0], contents[-1]) == ("Be brief.", [item])
+    assert list(translation.tools) == [SEARCH, RUN]
+
+
+@pytest.mark.parametrize("kind", ["additional_tools", "tool_search_output"])
+def test_tools_of_the_provider_that_items_add_are_planned_with(kind: str) -> None:
+    found = {"type": kind, "role": "developer", "call_id": "c", "tools": [{"type": "namespace", "name": "n", "tools": [RUN]}, SEARCH]}
+    translation = translate(asked(input=[found, {"role": "user", "content": "Hi"}]), NATIVE)
+    assert [task.key for task in read_tasks(translation.tools, translation.params, "gpt-5.5")] == ["web_search"]
+
+
+IMAGE = {"type": "input_image", "file_id": "f", "detail": "high"}
+SHOT = {"type": "computer_call_output", "call_id": "c", "output": {"type": "computer_screenshot", "file_id": "f"}}
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {"role": "user", "content": [IMAGE]},
+        {"type": "function_call_output", "call_id": "c", "output": [IMAGE]},
+        {"role": "user", "content": [{"type": "input_image", "image_url": "https://x.example/a.png"}]},
+        SHOT,
+    ],
+)
+def test_an_image_that_the_provider_keeps_counts_as_the_largest(item: dict[str, Any]) -> None:
+    messages = translate(asked(input=[item, {"role": "user", "content": "Hi"}]), NATIVE).messages
+    assert TokenCounter().count(messages, (), ANY).tokens > ANY.images.tokens(None, "high")
+
+
+@pytest.mark.parametrize("kind", ["input_video", "file"])
+def test_a_part_without_a_bound_has_none_where_only_the_provider_knows_it(kind: str) -> None:
+    messages = translate(asked(input=[{"role": "user", "content": [{"type": kind, "file_id": "f"}]}]), NATIVE).messages
+    assert TokenCounter().count(messages, (), ANY).unbounded == (kind,)
 
 
 def test_a_chat_request_is_written_anew_and_its_tools_are_counted_so() -> None:

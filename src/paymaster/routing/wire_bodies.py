@@ -8,7 +8,7 @@ from paymaster.dialects.chat.params import all_but_one
 from paymaster.dialects.formats import REQUESTS, RequestFormat
 from paymaster.dialects.messages.fields import section
 from paymaster.dialects.neutral import Written
-from paymaster.dialects.responses.requests import beside_house_form
+from paymaster.dialects.responses.requests import beside_house_form, declared_tools
 from paymaster.dialects.state import owner_of
 from paymaster.jsontypes import JsonObject
 from paymaster.registry.models import Dialect, Model
@@ -62,9 +62,9 @@ def planned_params(request: Request, model: Model, params: JsonObject, body: Jso
 def counted_body(dialect: Dialect, body: JsonObject, request: Request) -> tuple[Sequence[JsonObject], Sequence[JsonObject]]:
     """The messages and tools to count: what is sent, where the counter knows the form, else the request in the house form."""
     if dialect is Dialect.RESPONSES:
-        tools, source = body.get("tools"), request.source
+        source = request.source
         beside = beside_house_form(body) if source is not None and source.dialect is dialect else []
-        return [*request.messages, *beside], tools if isinstance(tools, list) else []
+        return [*request.messages, *beside], declared_tools(body)
     system, messages, tools = body.get("system"), body.get("messages"), body.get("tools")
     first = [{"role": "system", "content": system}] if system else []
     return [*first, *(messages if isinstance(messages, list) else ())], tools if isinstance(tools, list) else []

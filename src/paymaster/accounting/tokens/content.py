@@ -5,7 +5,7 @@ images, sounds                                 by the family's formula (images.p
 signatures, encrypted reasoning                their bytes: their content is never longer
 cache marks                                    nothing
 files by reference or as PDF, video            no bound: a few bytes can hold any number of pages
-anything unknown                               the bytes of its JSON
+anything unknown                               the bytes of its JSON, but images, files and videos in it by the lines above
 """
 
 import json
@@ -21,8 +21,9 @@ _TEXT_KEYS = frozenset({"text", "refusal", "thinking", "reasoning", "reasoning_c
 _ID_KEYS = frozenset({"id", "call_id", "tool_use_id"})
 _SILENT_KEYS = frozenset({"type", "cache_control"})
 _UNBOUNDED_TYPES = frozenset({"file", "input_file", "document", "video", "video_url", "input_video"})
-_IMAGE_TYPES = frozenset({"image_url", "input_image", "image"})
+_IMAGE_TYPES = frozenset({"image_url", "input_image", "image", "computer_screenshot"})
 _AUDIO_TYPES = frozenset({"input_audio", "audio"})
+_MEDIA_TYPES = tuple(_IMAGE_TYPES | _UNBOUNDED_TYPES)
 # An image of unknown size is taken for a screenshot of a page.
 _LIKELY_SIZE = (1024, 1024)
 
@@ -167,7 +168,19 @@ def _add_part(weight: Weight, part: JsonObject, tokenizer: Tokenizer) -> None:
         case {"type": str(), **others} if others.keys() & _TEXT_KEYS:
             _add_other_keys(weight, others)
         case _:
-            weight.add_json(part)
+            weight.add_json({name: _without_media(weight, value, tokenizer) for name, value in part.items()})
+
+
+def _without_media(weight: Weight, value: object, tokenizer: Tokenizer) -> object:
+    """What is left of a value of unknown meaning when its images, files and videos were added."""
+    if isinstance(value, Mapping):
+        if value.get("type") in _MEDIA_TYPES:
+            _add_part(weight, value, tokenizer)
+            return None
+        return {name: _without_media(weight, inner, tokenizer) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_media(weight, inner, tokenizer) for inner in value]
+    return value
 
 
 def _add_image(weight: Weight, part: JsonObject, tokenizer: Tokenizer) -> None:

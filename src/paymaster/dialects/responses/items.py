@@ -304,7 +304,10 @@ _READ_PARTS = frozenset({"input_text", "output_text", "text", "refusal", "input_
 
 
 def only_own(item: JsonObject) -> Iterator[JsonObject]:
-    """What of an item no other dialect has a word for: the item, or parts of its content; quick, as there mostly is nothing."""
+    """What of an item no other dialect has a word for: the item, or parts of its content; quick, as there mostly is nothing.
+
+    An image that the provider keeps is one of these.
+    """
     kind = str(item.get("type", "message"))
     facts = BY_CALL.get(kind) or BY_OUTPUT.get(kind)
     if kind not in _READ_ITEMS and (facts is None or not facts.runs_at_client(item)):
@@ -312,7 +315,11 @@ def only_own(item: JsonObject) -> Iterator[JsonObject]:
         return
     content = item.get("output" if kind.endswith("_output") else "content")
     if isinstance(content, list) and facts is None and kind != "reasoning":
-        yield from (part for part in content if isinstance(part, Mapping) and part.get("type") not in _READ_PARTS)
+        yield from (part for part in content if isinstance(part, Mapping) and (part.get("type") not in _READ_PARTS or _is_kept_image(part)))
+
+
+def _is_kept_image(part: JsonObject) -> bool:
+    return part.get("type") == "input_image" and not part.get("image_url")
 
 
 def loaded_tools(items: Iterable[JsonObject]) -> Iterator[tuple[str, Sequence[JsonObject]]]:

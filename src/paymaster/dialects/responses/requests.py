@@ -19,7 +19,7 @@ from paymaster.dialects.neutral import (
     Turn,
     Written,
 )
-from paymaster.dialects.responses.fields import OWN, dumped, extras_of, objects, section, shape_of, text_in, with_own
+from paymaster.dialects.responses.fields import OWN, extras_of, objects, section, shape_of, text_in, with_own
 from paymaster.dialects.responses.item_writer import ItemWriter
 from paymaster.dialects.responses.items import loaded_tools, only_own, read_items
 from paymaster.dialects.responses.tools import ToolNames, loaded, read_choice, read_tools, with_forced, write_choice, write_tools
@@ -106,14 +106,15 @@ def wants_encrypted(body: JsonObject) -> bool:
 
 
 def beside_house_form(body: JsonObject) -> list[JsonObject]:
-    """What a model of this dialect reads of a body, and chat completions have no word for, as messages to count.
+    """What a model of this dialect reads of a body, and chat completions have no word for, as messages to count."""
+    return [{"role": "user", "content": [value]} for item in _items_of(body) for value in only_own(item)]
 
-    Tools count as text; what only the provider can read counts by its bytes, as a message does that has a field which nobody knows.
-    """
-    items = _items_of(body)
-    found: list[JsonObject] = [{"role": "user", "content": dumped(tools)} for _, tools in loaded_tools(items) if tools]
-    found += ({"role": "user", "opaque": value} for item in items for value in only_own(item))
-    return found
+
+def declared_tools(body: JsonObject) -> list[JsonObject]:
+    """Every tool that a body declares: items of a conversation may declare some, too."""
+    tools = body.get("tools")
+    declared = list(tools) if isinstance(tools, list) else []
+    return [*declared, *(tool for _, added in loaded_tools(_items_of(body)) for tool in added)]
 
 
 def _items_of(body: JsonObject) -> list[JsonObject]:
