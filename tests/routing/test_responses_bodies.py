@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -14,9 +15,13 @@ from paymaster.operations import Operation
 from paymaster.providers.endpoints import endpoint_url
 from paymaster.registry.models import Dialect
 from paymaster.routing.output_limits import output_limit
+from paymaster.routing.prompts import prompt_tokens
 from paymaster.routing.requests import Request, Source
 from paymaster.routing.server_tools import read_tasks
 from paymaster.routing.translation import translate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 NATIVE = model("native", dialect=Dialect.RESPONSES, output_limit_param="max_output_tokens")
 CHAT = model("chat")
@@ -112,6 +117,33 @@ def test_an_image_that_the_provider_keeps_counts_as_the_largest(item: dict[str, 
 def test_a_part_without_a_bound_has_none_where_only_the_provider_knows_it(kind: str) -> None:
     messages = translate(asked(input=[{"role": "user", "content": [{"type": kind, "file_id": "f"}]}]), NATIVE).messages
     assert TokenCounter().count(messages, (), ANY).unbounded == (kind,)
+
+
+FORMAT = {"type": "json_schema", "name": "x", "schema": {"type": "object"}}
+GRAMMAR = {"type": "grammar", "syntax": "lark", "definition": "start: x"}
+
+
+@pytest.mark.parametrize(
+    ("request_of", "counted"),
+    [
+        (lambda: asked(text={"format": GRAMMAR}), ["text"]),
+        (lambda: asked(text={"format": FORMAT}), ["response_format"]),
+        (lambda: Request(messages=[{"role": "user", "content": "Hi"}], params={"text": {"format": FORMAT}}), ["text"]),
+    ],
+)
+def test_the_format_of_an_answer_is_counted_once(request_of: Callable[[], Request], counted: list[str]) -> None:
+    translation = translate(request_of(), NATIVE)
+    assert sorted({"text", "response_format"}.intersection(translation.params)) == counted
+    alone = replace(translation, params={})
+    counter = TokenCounter()
+    assert prompt_tokens(translation, NATIVE, counter, 0).tokens > prompt_tokens(alone, NATIVE, counter, 0).tokens + 30
+
+
+def test_an_item_that_asks_for_a_summary_is_planned_with() -> None:
+    translation = translate(asked(input=[{"role": "user", "content": "Hi"}, {"type": "compaction_trigger"}]), NATIVE)
+    assert [task.key for task in read_tasks(translation.tools, translation.params, "gpt-5.5")] == ["compaction"]
+    assert translation.wire is not None
+    assert "compaction" not in translation.wire
 
 
 def test_a_chat_request_is_written_anew_and_its_tools_are_counted_so() -> None:

@@ -64,6 +64,25 @@ def test_what_the_endpoint_refuses_is_left_out_and_named() -> None:
     assert translate(from_anthropic(temperature=0.5, top_p=0.5), model).wire == {"messages": HELLO, "temperature": 0.5}
 
 
+LIMITS = {"max_tokens": 100, "max_completion_tokens": 9_999, "max_output_tokens": 9_999}
+
+
+def test_an_output_limit_under_another_name_is_left_out_and_named() -> None:
+    request = from_anthropic(**LIMITS)
+    assert request.asked_output_tokens == 100
+    translation = translate(request, claude())
+    assert translation.wire == {"messages": HELLO}
+    assert translation.dropped == ("max_completion_tokens", "max_output_tokens")
+    chat = translate(request, other())
+    assert LIMITS.keys().isdisjoint(chat.params)
+    assert chat.dropped == ("max_completion_tokens", "max_output_tokens")
+    for model in (other(), claude(), claude(name="r", provider="openai", dialect=Dialect.RESPONSES)):
+        translation = translate(Request(messages=HELLO, params=LIMITS), model)
+        assert LIMITS.keys().isdisjoint({**translation.params, **(translation.wire or {})})
+        assert translation.dropped == ()
+    assert Request(messages=HELLO, params={"max_output_tokens": 9}).asked_output_tokens == 9
+
+
 @pytest.mark.parametrize(("params", "lacking"), [({"n": 2}, ("n",)), ({"logprobs": True}, ("logprobs",)), ({"n": 1, "seed": 1}, ())])
 def test_what_can_t_be_left_out_rules_the_model_out(params: dict[str, object], lacking: tuple[str, ...]) -> None:
     model = claude(unsupported_params=frozenset({"logprobs"}))

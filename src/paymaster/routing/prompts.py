@@ -56,7 +56,7 @@ def unbounded_detail(prompt: PromptCount, model: Model) -> str:
 _TEXTS = frozenset(
     {
         "documents", "functions", "google", "instructions", "output_config", "output_format", "response_format", "system",
-        "systemInstruction", "system_instruction",
+        "systemInstruction", "system_instruction", "text",
     }
 )  # fmt: skip
 """Parameters that the model reads: schemas, instructions, documents. Google's section may have any of them."""

@@ -12,7 +12,8 @@ from paymaster.operations import Operation
 from paymaster.registry.models import Dialect, StreamRecovery
 from paymaster.routing.inputs import Inputs, check_inputs
 
-OUTPUT_LIMIT_NAMES = ("max_completion_tokens", "max_tokens")
+OUTPUT_LIMIT_NAMES = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+"""The first that a request has counts. Only the flow sends a limit: no endpoint is to find another one under another name."""
 OWN_FIELDS = frozenset({"model", "messages", "input", "tools", "stream", "stream_options", EXTRA_BODY})
 """Fields that the flow sets itself."""
 
@@ -69,7 +70,7 @@ class Request:
 
     @property
     def asked_output_tokens(self) -> int | None:
-        """The output limit that the caller set, under either of its names."""
+        """The output limit that the caller set, under any of its names."""
         for name in OUTPUT_LIMIT_NAMES:
             value = self.params.get(name)
             if isinstance(value, int) and not isinstance(value, bool):

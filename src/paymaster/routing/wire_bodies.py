@@ -8,12 +8,12 @@ from paymaster.dialects.chat.params import all_but_one
 from paymaster.dialects.formats import REQUESTS, RequestFormat
 from paymaster.dialects.messages.fields import section
 from paymaster.dialects.neutral import Written
-from paymaster.dialects.responses.requests import beside_house_form, declared_tools
+from paymaster.dialects.responses.requests import asks_for_summary, beside_house_form, declared_tools
 from paymaster.dialects.state import owner_of
 from paymaster.jsontypes import JsonObject
 from paymaster.registry.models import Dialect, Model
 from paymaster.routing.betas import BETA_HEADER, known_betas
-from paymaster.routing.requests import Request
+from paymaster.routing.requests import OUTPUT_LIMIT_NAMES, Request
 
 
 def wire_body(request: Request, model: Model, defaults: JsonObject, params: Mapping[str, object]) -> Written:
@@ -37,13 +37,14 @@ def wire_body(request: Request, model: Model, defaults: JsonObject, params: Mapp
     body = fitted.body
     refused = [name for name in body if name in model.unsupported_params or name in model.compat.drop_params]
     refused += all_but_one(body, body, model.compat)
+    refused += [name for name in body if name in OUTPUT_LIMIT_NAMES and name not in form.policy_fields]
     kept = {name: value for name, value in body.items() if name not in form.policy_fields and name not in refused}
     return Written(body=kept, dropped=tuple(dict.fromkeys((*written.dropped, *fitted.dropped, *refused))))
 
 
-_CONTENT = frozenset({"messages", "system", "tools", "input", "instructions", "text", "reasoning"})
+_CONTENT = frozenset({"messages", "system", "tools", "input", "instructions", "reasoning"})
 """Fields of a body that are planned with in the house form."""
-_SCHEMAS = frozenset({"output_config", "output_format"})
+_SCHEMAS = frozenset({"output_config", "output_format", "text"})
 _DATED = re.compile(r"\w+_20\d{6}")
 """The types of Anthropic's own tools end in a date."""
 
@@ -56,7 +57,8 @@ def planned_params(request: Request, model: Model, params: JsonObject, body: Jso
     passed = {} if source is None or source.dialect is not model.dialect else source.headers
     known = known_betas(passed[BETA_HEADER], model) if BETA_HEADER in passed else []
     betas = {"anthropic_beta": known} if known else {}
-    return {**params, **own, **betas}
+    summary = {"compaction": True} if model.dialect is Dialect.RESPONSES and asks_for_summary(body) else {}
+    return {**params, **own, **betas, **summary}
 
 
 def counted_body(dialect: Dialect, body: JsonObject, request: Request) -> tuple[Sequence[JsonObject], Sequence[JsonObject]]:
@@ -113,4 +115,4 @@ def _registry_fields(defaults: JsonObject, form: RequestFormat) -> JsonObject:
     if not defaults:
         return defaults
     written = form.write(REQUESTS[Dialect.CHAT].read({"messages": [], **defaults}), "").body
-    return {name: value for name, value in written.items() if name not in _CONTENT - {"text", "reasoning"}}
+    return {name: value for name, value in written.items() if name not in _CONTENT - {"reasoning"}}

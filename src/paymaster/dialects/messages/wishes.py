@@ -26,10 +26,12 @@ ONLY_HERE = frozenset(
     }
 )  # fmt: skip
 """Fields that no other dialect has a word for (platform.claude.com/docs, Messages API, 2026-11)."""
+OTHER_LIMITS = frozenset({"max_completion_tokens", "max_output_tokens"})
+"""What other dialects call the output limit."""
 READ_APART = frozenset(
     {
         "model", "messages", "system", "tools", "tool_choice", "max_tokens", "stream", "stop_sequences", "metadata", "thinking",
-        "output_config", "output_format", "service_tier", *SHARED, *ONLY_HERE,
+        "output_config", "output_format", "service_tier", *SHARED, *ONLY_HERE, *OTHER_LIMITS,
     }
 )  # fmt: skip
 """Fields that `read_request` knows. Any other is a parameter: a model of any dialect may know it."""
@@ -110,7 +112,7 @@ def read_params(body: JsonObject) -> Iterator[tuple[str, object]]:
 def read_extras(body: JsonObject, rest: JsonObject) -> JsonObject:
     """What no other dialect has a word for."""
     metadata = extras_of(section(body.get("metadata")), frozenset({"user_id"}))
-    own = {name: body[name] for name in ONLY_HERE if body.get(name) not in (None, [], {})}
+    own = {name: body[name] for name in sorted(ONLY_HERE | OTHER_LIMITS) if body.get(name) not in (None, [], {})}
     return {**own, **({"metadata": metadata[OWN]} if metadata else {}), **rest}
 
 

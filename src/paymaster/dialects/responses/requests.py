@@ -117,6 +117,11 @@ def declared_tools(body: JsonObject) -> list[JsonObject]:
     return [*declared, *(tool for _, added in loaded_tools(_items_of(body)) for tool in added)]
 
 
+def asks_for_summary(body: JsonObject) -> bool:
+    """Whether an item asks for a summary of the conversation."""
+    return any(item.get("type") == "compaction_trigger" for item in _items_of(body))
+
+
 def _items_of(body: JsonObject) -> list[JsonObject]:
     given = body.get("input")
     return [] if given is None or isinstance(given, str) else objects(given, "input")
