@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from call_box import HELLO, model, registry
 from paymaster.errors import RequestInvalid
-from paymaster.registry.models import Policy, StreamRecovery
+from paymaster.registry.models import Dialect, Policy, StreamRecovery
 from paymaster.registry.prefill import Prefill
 from paymaster.routing.failures import Billed, Failure, FailureKind
 from paymaster.routing.recovery import (
@@ -17,7 +19,10 @@ from paymaster.routing.recovery import (
     retries_after,
     with_prefill,
 )
-from paymaster.routing.requests import Request, Thinking
+from paymaster.routing.requests import Request, Source, Thinking
+
+if TYPE_CHECKING:
+    from paymaster.jsontypes import JsonObject
 
 OFF, HOLD_BACK, CONTINUE = StreamRecovery
 
@@ -111,6 +116,25 @@ def test_the_rest_is_asked_for_with_the_answer_so_far() -> None:
     assert (rest.params, rest.continues) == ({"max_tokens": 5, "temperature": 0}, True)
     assert continued(request, "x" * 99).params["max_tokens"] == 1
     assert continued(Request(messages=HELLO, params={"max_tokens": None}), "x").params == {"max_tokens": None}
+
+
+BEGUN = {"role": "assistant", "content": "One"}
+
+
+@pytest.mark.parametrize(
+    ("dialect", "body", "expected"),
+    [
+        (Dialect.MESSAGES, {"messages": [*HELLO], "system": "S"}, {"messages": [*HELLO, BEGUN], "system": "S"}),
+        (Dialect.CHAT, {"messages": [*HELLO]}, {"messages": [*HELLO, BEGUN]}),
+        (Dialect.RESPONSES, {"input": [*HELLO]}, {"input": [*HELLO, BEGUN]}),
+        (Dialect.RESPONSES, {"input": "Hi"}, {"input": [{"role": "user", "content": "Hi"}, BEGUN]}),
+        (Dialect.RESPONSES, {"instructions": "Hi"}, {"instructions": "Hi", "input": [BEGUN]}),
+    ],
+)
+def test_a_model_of_the_clients_dialect_gets_the_answer_so_far_too(dialect: Dialect, body: JsonObject, expected: JsonObject) -> None:
+    rest = continued(Request(messages=HELLO, source=Source(dialect=dialect, body=body)), "One")
+    assert rest.source is not None
+    assert rest.source.body == expected
 
 
 @pytest.mark.parametrize(

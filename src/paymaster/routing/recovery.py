@@ -7,11 +7,11 @@ from typing import cast
 from paymaster.accounting.bounds import shown
 from paymaster.errors import RequestInvalid, near
 from paymaster.jsontypes import JsonObject
-from paymaster.registry.models import Policy, Registry, StreamRecovery
+from paymaster.registry.models import Dialect, Policy, Registry, StreamRecovery
 from paymaster.registry.prefill import Prefill
 from paymaster.routing.failures import Billed, Failure, FailureKind
 from paymaster.routing.planning import Candidate
-from paymaster.routing.requests import OUTPUT_LIMIT_NAMES, Request, written_choices
+from paymaster.routing.requests import OUTPUT_LIMIT_NAMES, Request, Source, written_choices
 
 
 def read_stream_recovery(name: str, value: object) -> StreamRecovery | None:
@@ -69,8 +69,18 @@ def continued(request: Request, text: str) -> Request:
     """The request with the answer so far as its last message. An output limit is lowered by about as much as has come."""
     written = len(text) // _CHARS_PER_TOKEN
     limits = {name: max(1, limit - written) for name in OUTPUT_LIMIT_NAMES if isinstance(limit := request.params.get(name), int)}
-    messages = (*request.messages, {"role": "assistant", "content": text})
-    return replace(request, messages=messages, params={**request.params, **limits}, continues=True)
+    begun: JsonObject = {"role": "assistant", "content": text}
+    source = None if request.source is None else _begun(request.source, begun)
+    messages, params = (*request.messages, begun), {**request.params, **limits}
+    return replace(request, messages=messages, params=params, source=source, continues=True)
+
+
+def _begun(source: Source, begun: JsonObject) -> Source:
+    """The client's own words with the answer so far: a model of its dialect gets these."""
+    field = "input" if source.dialect is Dialect.RESPONSES else "messages"
+    said = source.body.get(field) or []
+    turns = [{"role": "user", "content": said}] if isinstance(said, str) else cast("Sequence[JsonObject]", said)
+    return replace(source, body={**source.body, field: [*turns, begun]})
 
 
 def with_prefill(payload: JsonObject, form: Prefill | None) -> JsonObject:
