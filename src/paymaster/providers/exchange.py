@@ -121,7 +121,7 @@ class Exchange:
             return self.lost(failure) if not body or body.isspace() else failure
         dialect = self.call.model.dialect
         form = WIRE_FORMATS[dialect]
-        if not form.is_answer(parsed, self.call.operation) and (error := self.error_in(answer, parsed)) is not None:
+        if not form.is_answer(parsed, self.call.operation) and (error := self.error_in(answer, parsed, counted=parsed)) is not None:
             return error
         if self.call.operation is Operation.EMBEDDINGS:
             return self.judged(answer, parsed, first_token_ms=None)
@@ -183,7 +183,11 @@ class Exchange:
             return unusable
         return failure if unusable.usage is None else replace(failure, usage=unusable.usage, billed=unusable.billed)
 
-    def error_in(self, answer: HttpAnswer, value: object, *, delivered_chars: int = 0) -> Failure | None:
-        """The failure in JSON with status 200, or None."""
+    def error_in(self, answer: HttpAnswer, value: object, *, delivered_chars: int = 0, counted: JsonObject | None = None) -> Failure | None:
+        """The failure in JSON with status 200, or None. `counted` has the usage of what failed, if the provider counts it."""
         failure = classify_error_object(value, answer.headers, now_ms=self.now_ms(), secrets=self.secrets)
-        return None if failure is None else replace(failure, duration_ms=self.elapsed_ms(), delivered_chars=delivered_chars)
+        if failure is None:
+            return None
+        failure = replace(failure, duration_ms=self.elapsed_ms(), delivered_chars=delivered_chars)
+        usage = None if counted is None else read_response_usage(usage_api_of(self.call), counted)
+        return replace(failure, usage=usage, billed=Billed.YES) if isinstance(usage, Usage) else failure

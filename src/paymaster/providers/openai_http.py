@@ -253,8 +253,11 @@ class _Reading:
                 self._ready.append((chunk, native))
                 return None
             normal = (chunk,)
-            if "error" in chunk and (failure := self._exchange.error_in(self._answer, chunk, delivered_chars=chars)) is not None:
-                return failure
+            if "error" in chunk:
+                counted = native.body.get("response")
+                counted = counted if isinstance(counted, Mapping) else None
+                if (failure := self._exchange.error_in(self._answer, chunk, delivered_chars=chars, counted=counted)) is not None:
+                    return failure
         if self._first_token_ms is None:
             self._first_token_ms = self._exchange.elapsed_ms()
             self._exchange.silence_limit_ms = self._exchange.call.timeouts.between_chunks_ms

@@ -150,8 +150,13 @@ class StreamUsage:
 
     @property
     def latest(self) -> JsonObject | None:
-        """The last usage object, as it came; None if there is none, or output came after it."""
-        return None if self._overtaken or self._is_partial else self._latest
+        """The last usage object, as it came; None if there is none, output came after it, or only the prompt was counted."""
+        return None if self._overtaken or self._is_partial or self._lacks_output else self._latest
+
+    @property
+    def _lacks_output(self) -> bool:
+        """Whether Anthropic has counted the prompt alone: the output of `message_start` is that of one token."""
+        return self._anthropic and self._latest is not None and not self._delta_seen
 
     @property
     def _is_partial(self) -> bool:
@@ -161,7 +166,7 @@ class StreamUsage:
     @property
     def usage(self) -> Usage | UnknownUsage:
         """The usage of everything that came so far."""
-        if self._anthropic and self._latest is not None and not self._delta_seen:
+        if self._lacks_output:
             return UnknownUsage("missing_usage", "the stream ended before its message_delta, so the output was never counted")
         if self._overtaken:
             return OVERTAKEN
