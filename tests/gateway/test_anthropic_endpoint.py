@@ -110,6 +110,12 @@ def events_in(data: bytes) -> list[dict[str, object]]:
     return [json.loads(line[6:]) for line in data.decode().splitlines() if line.startswith("data: ")]
 
 
+def test_an_extra_body_joins_the_request_before_it_is_held_for(front: Callable[..., tuple[str, AnthropicServer]]) -> None:
+    url, server = front(answer(text("OK.")))
+    post(url, {"model": "claude", "max_tokens": 50, "messages": HELLO, "extra_body": {"max_tokens": 70, "service_tier": "auto"}})
+    assert server.requests == [{"model": "claude-opus-4-8", "max_tokens": 70, "messages": HELLO, "service_tier": "auto"}]
+
+
 def test_a_request_arrives_as_it_was_sent(front: Callable[..., tuple[str, AnthropicServer]]) -> None:
     url, server = front(answer(text("OK.")))
     post(url, {**EVERYTHING, "model": "claude"}, **{"anthropic-beta": "claude-code-20250219,effort-2025-11-24", "x-other": "no"})

@@ -14,7 +14,7 @@ from paymaster.operations import Operation
 from paymaster.registry.models import Limits, Model
 from paymaster.routing.failures import Billed, FailureKind
 from paymaster.routing.planning import Candidate, Plan, SkipCause, plan
-from paymaster.routing.requests import Request, check_request, read_deadline_ms, read_max_wait_ms
+from paymaster.routing.requests import Request, check_request, read_deadline_ms, read_max_wait_ms, with_extra_body
 from paymaster.scope import Scope
 
 HUGE = 10**5_000
@@ -59,6 +59,26 @@ def test_an_absurd_figure_is_refused_by_name(params: dict[str, object], said: st
 def test_a_token_that_no_vocabulary_has_is_refused(tokens: object) -> None:
     with pytest.raises(RequestInvalid, match="which is no token"):
         check_request(Request(operation=Operation.EMBEDDINGS, inputs=[1, tokens]))  # type: ignore[list-item]  # any value
+
+
+def test_the_fields_of_an_extra_body_are_fields_of_the_body() -> None:
+    plain = {"model": "m", "max_tokens": 5}
+    assert with_extra_body(plain) is plain
+    assert with_extra_body({**plain, "extra_body": None}) == plain
+    assert with_extra_body({**plain, "extra_body": {"top_k": 1, "extra_body": {"max_tokens": 9}}}) == {**plain, "max_tokens": 9, "top_k": 1}
+
+
+@pytest.mark.parametrize(
+    ("extra", "said"),
+    [
+        ("x", "extra_body must be an object, not str"),
+        ({"extra_body": {"model": "dear"}}, "extra_body must not have model"),
+        ({"tools": [], "input": ""}, "extra_body must not have input, tools"),
+    ],
+)
+def test_an_extra_body_sets_nothing_that_the_call_itself_has(extra: object, said: str) -> None:
+    with pytest.raises(RequestInvalid, match=said):
+        with_extra_body({"model": "m", "extra_body": extra})
 
 
 def test_dimensions_are_a_count() -> None:

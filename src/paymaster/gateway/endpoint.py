@@ -25,7 +25,7 @@ from paymaster.registry.models import StreamRecovery
 from paymaster.routing.chains import resolve
 from paymaster.routing.charges import MINUTE_MS, WINDOW_MARGIN_MS
 from paymaster.routing.recovery import recovery_of
-from paymaster.routing.requests import Source
+from paymaster.routing.requests import Source, with_extra_body
 from paymaster.runtime import TaskLimit
 
 _LOGGER = logging.getLogger("paymaster.gateway")
@@ -51,7 +51,7 @@ class Endpoint:
     async def _answer(self, scope: HttpScope, receive: Receive, out: "Out") -> None:
         headers = read_headers(scope["headers"])
         caller = identify(self._service, headers, scope.get("client"))
-        body = parse_body(await read_body(receive, headers, self._service.bounds))
+        body = with_extra_body(parse_body(await read_body(receive, headers, self._service.bounds)))
         asked = _with_source(self._dialect.read(body), self._dialect, headers)
         with self._service.call(caller) as (world, observer):
             check_model(world, asked.request.model, caller)

@@ -168,6 +168,16 @@ def _read_ms(name: str, value: object, least_s: int) -> int | None:
     return int(seconds * 1000)
 
 
+def with_extra_body(body: JsonObject) -> JsonObject:
+    """The body of a request with the fields of its `extra_body` among them; the same body if it has none. Raises RequestInvalid."""
+    if EXTRA_BODY not in body:
+        return body
+    extra = joined({EXTRA_BODY: body[EXTRA_BODY]})
+    if not OWN_FIELDS.isdisjoint(extra):
+        _refuse_extra_body(body[EXTRA_BODY])
+    return {**{name: value for name, value in body.items() if name != EXTRA_BODY}, **extra}
+
+
 def _refuse_extra_body(extra: object) -> None:
     """The reason why the fields did not join the request's."""
     if isinstance(extra, Mapping):
