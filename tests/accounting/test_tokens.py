@@ -224,6 +224,12 @@ def test_an_image_costs_as_much_as_the_published_formula_says(rule, size, detail
     assert rule.tokens(size, detail) == tokens
 
 
+@pytest.mark.parametrize("name", ["title", "context"])
+def test_all_that_is_said_of_a_document_is_counted(name):
+    document = {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "x"}, name: "word " * 500}
+    assert TokenCounter().count([{"role": "user", "content": [document]}], (), ANY).tokens > 2_500
+
+
 @pytest.mark.parametrize(
     ("kind", "inner", "unbounded"),
     [

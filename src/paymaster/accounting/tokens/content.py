@@ -153,8 +153,9 @@ def _add_part(weight: Weight, part: JsonObject, tokenizer: Tokenizer) -> None:
         weight.add(audio_tokens(data))
         return
     match part:
-        case {"type": "document", "source": {"type": "text", "data": str(text)}}:
+        case {"type": "document", "source": {"type": "text", "data": str(text)}, **others}:
             weight.texts.append(text)
+            _add_other_keys(weight, others)
         case {"type": str(named)} if named in _UNBOUNDED_TYPES or named in _AUDIO_TYPES:
             weight.unbounded.append(named)
         case {"type": "tool_use", "name": str(name), "input": arguments, **others}:
