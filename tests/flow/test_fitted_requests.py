@@ -11,7 +11,8 @@ from paymaster.errors import NoModelFits
 from paymaster.flow.ports import ProviderChunk, ProviderReply
 from paymaster.registry.compat import Compat
 from paymaster.registry.compat_facts import compat_facts
-from paymaster.routing.requests import Request
+from paymaster.registry.models import Dialect
+from paymaster.routing.requests import Request, Source
 
 LIMITED = Compat(tool_name_limit=64)
 SHORT = fitting_name(LONG_NAME, LIMITED)
@@ -65,6 +66,36 @@ def test_googles_section_is_sent_where_google_reads_it() -> None:
             [sent] = box.provider.calls
             assert sent.body["extra_body"] == section
             assert "google" not in sent.body
+
+
+BUDGET = {"type": "enabled", "budget_tokens": 3_000}
+SONNET: dict[str, object] = {
+    "provider": "anthropic", "model_id": "claude-sonnet-4-5", "compat": compat_facts("anthropic", "claude-sonnet-4-5"),
+    "dialect": Dialect.MESSAGES, "output_limit_param": "max_tokens",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("limit", "params", "own", "budget"),
+    [
+        (8_000, {"reasoning_effort": "high", "max_tokens": 6_000}, None, 4_096),
+        (8_000, {"reasoning_effort": "high", "max_tokens": 3_000}, None, 1_500),
+        (8_000, {"reasoning_effort": "high", "max_tokens": 500}, None, None),
+        (2_500, {"thinking": BUDGET, "max_tokens": 6_000}, BUDGET, 1_250),
+        (8_000, {"thinking": BUDGET, "max_tokens": 2_500}, BUDGET, 3_000),
+    ],
+    ids=["enough", "an effort", "too little for any", "a model that writes less", "the client's own words"],
+)
+def test_thinking_leaves_room_in_an_output_limit_that_is_not_the_clients(
+    limit: int, params: dict[str, object], own: object, budget: int | None
+) -> None:
+    box = Box(registry(model("a", max_output_tokens=limit, **SONNET)), {"a": [answer()]})
+    body = {"messages": HELLO, "thinking": own, "max_tokens": params["max_tokens"]}
+    source = None if own is None else Source(dialect=Dialect.MESSAGES, body=body)
+    box.ask(Request(messages=HELLO, params=params, source=source))
+    [sent] = box.provider.calls
+    thinking = sent.body.get("thinking")
+    assert (thinking["budget_tokens"] if isinstance(thinking, dict) else None) == budget
 
 
 def test_what_is_dropped_is_named_in_the_events() -> None:

@@ -331,6 +331,17 @@ def _named(body: JsonObject) -> str | None:
     return name if isinstance(name, str) else None
 
 
+def _may_cut_thinking(candidate: Candidate, request: Request) -> bool:
+    """Whether the output limit may be too small for the thinking: it is not the caller's own, or the thinking is said in new words.
+
+    What a client says in the model's dialect is left as it is: with some betas a budget may be larger than the limit.
+    """
+    asked, source = request.asked_output_tokens, request.source
+    if candidate.lowered_from_tokens is not None or (asked is not None and asked > candidate.output_tokens):
+        return True
+    return candidate.translation.wire is not None and (source is None or source.dialect is not candidate.model.dialect)
+
+
 def _payload(candidate: Candidate, request: Request) -> JsonObject:
     """What is sent: the request in the model's terms, with the output limit that the hold pays for."""
     translation, model = candidate.translation, candidate.model
@@ -345,7 +356,7 @@ def _payload(candidate: Candidate, request: Request) -> JsonObject:
         payload = {"model": model.model_id, "messages": translation.messages, **nested(translation.params, model.compat)}
         if translation.tools:
             payload["tools"] = bounded_tools(translation.tools, model)
-    if candidate.lowered_from_tokens is not None:
+    if _may_cut_thinking(candidate, request):
         payload = dict(fit_thinking(payload, candidate.output_tokens))
     if candidate.limit_sent:
         payload[model.output_limit_param] = candidate.output_tokens
