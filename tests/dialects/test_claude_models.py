@@ -69,6 +69,13 @@ def test_a_model_that_is_no_claude_takes_everything() -> None:
             {"thinking": {"type": "enabled", "budget_tokens": 1_500}, "max_tokens": 3_000},
             (),
         ),
+        ("claude-sonnet-4-5", {"thinking": ADAPTIVE, "max_tokens": 1_024}, {"max_tokens": 1_024}, ("thinking",)),
+        (
+            "claude-sonnet-4-5",
+            {"thinking": ADAPTIVE, "max_tokens": 1_025},
+            {"thinking": {**BUDGET, "budget_tokens": 1_024}, "max_tokens": 1_025},
+            (),
+        ),
         (
             "claude-sonnet-4-5",
             {"output_config": {"effort": "low", "format": {"type": "json_schema"}}},

@@ -86,7 +86,7 @@ def _fit_effort(body: dict[str, object], row: Generation, dropped: dict[str, Non
     thinking = section(body.get("thinking"))
     effort = config.get("effort")
     if thinking.get("type") == "adaptive" and not row.adaptive:
-        if row.budgets:
+        if row.budgets and not _is_short(body):
             shown = {"display": thinking["display"]} if "display" in thinking else {}
             budget = _budget(str(effort), body.get("max_tokens"))
             body["thinking"] = {"type": "enabled", "budget_tokens": budget, **shown}
@@ -107,6 +107,12 @@ def _fit_effort(body: dict[str, object], row: Generation, dropped: dict[str, Non
     body["output_config"] = rest
     if not rest:
         del body["output_config"]
+
+
+def _is_short(body: JsonObject) -> bool:
+    """Whether the answer is too short for the smallest thinking budget."""
+    limit = body.get("max_tokens")
+    return isinstance(limit, int) and limit <= LEAST_BUDGET
 
 
 def _budget(effort: str, output_tokens: object) -> int:
