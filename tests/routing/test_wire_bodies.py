@@ -126,6 +126,26 @@ def test_a_user_s_block_that_only_anthropic_knows_rules_others_out() -> None:
     assert translate(from_anthropic(messages=hologram), other()).impossible == ("a block of type hologram",)
 
 
+@pytest.mark.parametrize("kind", ["image", "document"])
+@pytest.mark.parametrize("in_result", [False, True])
+def test_a_file_that_anthropic_keeps_is_sent_to_no_other_dialect(kind: str, in_result: bool) -> None:
+    block = {"type": kind, "source": {"type": "file", "file_id": "file_1"}}
+    result = {"type": "tool_result", "tool_use_id": "a", "content": [block]}
+    call = {"role": "assistant", "content": [{"type": "tool_use", "id": "a", "name": "ls", "input": {}}]}
+    request = from_anthropic(messages=[*HELLO, call, {"role": "user", "content": [result if in_result else block]}])
+    assert translate(request, claude()).impossible == ()
+    assert translate(request, other()).impossible == ("a file_id",)
+    assert translate(request, claude(dialect=Dialect.RESPONSES)).impossible == ("a file_id",)
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_a_marker_within_a_document_is_held_for(deep: bool) -> None:
+    part = {"type": "text", "text": "x", "cache_control": {"type": "ephemeral", "ttl": "1h"}}
+    document = {"type": "document", "source": {"type": "content", "content": [part]}}
+    content = [{"type": "tool_result", "tool_use_id": "a", "content": [document]}] if deep else [document]
+    assert translate(from_anthropic(messages=[{"role": "user", "content": content}]), claude()).cache_control == "1h"
+
+
 @pytest.mark.parametrize(
     ("given", "hard", "expected"),
     [

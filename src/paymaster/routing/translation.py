@@ -210,4 +210,6 @@ def _markers(holders: Sequence[object]) -> list[object]:
         for name in _MARKED:
             if type(inner := holder.get(name)) is list:
                 markers += _markers(inner)
+        if type(source := holder.get("source")) is dict:  # a document may be a list of parts
+            markers += _markers([source])
     return markers

@@ -7,7 +7,7 @@ from paymaster.dialects.chat import requests as chat
 from paymaster.dialects.messages import requests as messages
 from paymaster.dialects.messages.house import for_chat
 from paymaster.dialects.messages.wishes import CHAT_EFFORTS, wants_thinking
-from paymaster.dialects.neutral import Conversation, Opaque, Role, ThinkingWish
+from paymaster.dialects.neutral import Conversation, Document, Image, Opaque, Role, ThinkingWish, ToolResult
 from paymaster.errors import RequestInvalid
 from paymaster.gateway.dialects.fields import read_model, read_stream
 from paymaster.gateway.http_errors import Rejected
@@ -41,11 +41,14 @@ def read_request(body: JsonObject) -> Request:
 
 
 def _only_here(conversation: Conversation) -> Iterator[str]:
-    """The types of what a user says that no other dialect has a word for, and that has no text."""
+    """What only a model that speaks this dialect can serve: files that Anthropic keeps, and what a user says that has no text elsewhere."""
     for turn in conversation.turns:
-        for part in turn.parts if turn.role is Role.USER else ():
-            if isinstance(part, Opaque) and not part.text:
+        for part in turn.parts:
+            if turn.role is Role.USER and isinstance(part, Opaque) and not part.text:
                 yield f"a block of type {part.value['type']}"
+            inner = part.parts if isinstance(part, ToolResult) else (part,)
+            if any(isinstance(each, Image | Document) and each.file_id for each in inner):
+                yield "a file_id"
 
 
 def _thinking(wish: ThinkingWish | None, body: JsonObject) -> Thinking | None:
