@@ -1,5 +1,6 @@
 """Figures of a request that nobody can mean: refused by name, before anything is held; and the largest hold."""
 
+import re
 from decimal import Decimal
 
 import pytest
@@ -59,6 +60,21 @@ def test_an_absurd_figure_is_refused_by_name(params: dict[str, object], said: st
 def test_a_token_that_no_vocabulary_has_is_refused(tokens: object) -> None:
     with pytest.raises(RequestInvalid, match="which is no token"):
         check_request(Request(operation=Operation.EMBEDDINGS, inputs=[1, tokens]))  # type: ignore[list-item]  # any value
+
+
+@pytest.mark.parametrize(
+    ("message", "name"),
+    [
+        ({"role": "tool", "tool_call_id": ["a"]}, "tool_call_id"),
+        ({"role": "assistant", "tool_calls": [{"id": {}, "function": {"name": "f"}}]}, "tool_calls[0].id"),
+        ({"role": "assistant", "tool_calls": ["x", {"id": "a", "function": {"name": []}}]}, "tool_calls[1].function.name"),
+    ],
+)
+def test_ids_and_names_of_calls_are_no_lists_and_no_objects(message: dict[str, object], name: str) -> None:
+    with pytest.raises(RequestInvalid, match=re.escape(f"messages[1].{name} must be a string")):
+        check_request(Request(messages=[*HELLO, message]))
+    check_request(Request(messages=[{"role": "assistant", "tool_calls": [{"id": None, "function": None}]}]))
+    check_request(Request(messages=[{"role": "assistant", "tool_calls": None}]))
 
 
 def test_the_fields_of_an_extra_body_are_fields_of_the_body() -> None:

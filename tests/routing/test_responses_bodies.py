@@ -10,6 +10,7 @@ import pytest
 from call_box import model
 from paymaster.accounting.tokens.counter import PromptCount, TokenCounter
 from paymaster.accounting.tokens.families import ANY
+from paymaster.errors import RequestInvalid
 from paymaster.gateway.dialects.responses_requests import read_request
 from paymaster.operations import Operation
 from paymaster.providers.endpoints import endpoint_url
@@ -47,6 +48,19 @@ def test_hosted_tools_go_to_a_model_that_has_them_and_to_no_other() -> None:
     claude = translate(request, CLAUDE)
     assert [tool["name"] for tool in claude.tools] == ["run"]
     assert (claude.dropped, claude.impossible) == (("tools.web_search",), ())
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"input": [{"role": ["user"], "content": "x"}]},
+        {"tools": [{"type": ["function"], "name": "f"}]},
+        {"input": [{"type": "additional_tools", "tools": [{"type": {}, "name": "f"}]}, {"role": "user", "content": "x"}]},
+    ],
+)
+def test_a_word_of_another_shape_is_the_clients_error(body: dict[str, Any]) -> None:
+    with pytest.raises(RequestInvalid):
+        asked(**body)
 
 
 def test_functions_alone_are_the_very_same_list() -> None:

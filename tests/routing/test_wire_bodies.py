@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from paymaster.accounting.tokens.families import tokenizer_for
+from paymaster.accounting.tokens.counter import TokenCounter
+from paymaster.accounting.tokens.families import ANY, tokenizer_for
 from paymaster.gateway.dialects.anthropic_requests import read_request
 from paymaster.registry.compat_facts import compat_facts
 from paymaster.registry.models import Dialect, Model
@@ -136,6 +137,15 @@ def test_a_file_that_anthropic_keeps_is_sent_to_no_other_dialect(kind: str, in_r
     assert translate(request, claude()).impossible == ()
     assert translate(request, other()).impossible == ("a file_id",)
     assert translate(request, claude(dialect=Dialect.RESPONSES)).impossible == ("a file_id",)
+
+
+def test_a_word_of_another_shape_is_no_error_of_ours() -> None:
+    assert translate(from_anthropic(output_config={"effort": ["x"]}), claude()).dropped == ("output_config.effort",)
+    assert translate(Request(messages=HELLO, params={"service_tier": ["x"]}), claude()).wire == {
+        "messages": HELLO, "service_tier": ["x"],
+    }  # fmt: skip
+    part = [{"role": "user", "content": [{"type": ["x"], "text": "y"}]}]
+    assert TokenCounter().count(translate(Request(messages=part), other()).messages, (), ANY).tokens > 20
 
 
 @pytest.mark.parametrize("deep", [False, True])

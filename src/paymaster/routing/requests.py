@@ -95,6 +95,22 @@ def check_request(request: Request) -> None:
         if (type(message) is not dict and not isinstance(message, Mapping)) or not isinstance(message.get("role"), str):
             msg = f"messages[{index}] must be an object with a role"
             raise RequestInvalid(msg)
+        if "tool_calls" in message or "tool_call_id" in message:
+            _check_calls(message, f"messages[{index}]")
+
+
+def _check_calls(message: JsonObject, where: str) -> None:
+    """Raise RequestInvalid for an id or a name of a call that is a list or an object."""
+    named = {"tool_call_id": message.get("tool_call_id")}
+    calls = message.get("tool_calls")
+    for index, call in enumerate(calls if isinstance(calls, list | tuple) else ()):
+        if isinstance(call, Mapping):
+            function = call.get("function")
+            named[f"tool_calls[{index}].id"] = call.get("id")
+            named[f"tool_calls[{index}].function.name"] = function.get("name") if isinstance(function, Mapping) else None
+    for name, value in named.items():
+        if isinstance(value, list | tuple | Mapping):
+            raise RequestInvalid(f"{where}.{name} must be a string")
 
 
 def check_params(params: Mapping[str, object]) -> None:

@@ -145,7 +145,7 @@ def _add_content(weight: Weight, content: object, tokenizer: Tokenizer) -> None:
 
 
 def _add_part(weight: Weight, part: JsonObject, tokenizer: Tokenizer) -> None:
-    kind = part.get("type")
+    kind = str(part.get("type"))
     if kind in _IMAGE_TYPES:
         _add_image(weight, part, tokenizer)
         return

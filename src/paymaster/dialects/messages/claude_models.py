@@ -97,7 +97,7 @@ def _fit_effort(body: dict[str, object], row: Generation, dropped: dict[str, Non
         _to_adaptive(body, thinking, row, dropped)
         config = section(body.get("output_config"))
         effort = config.get("effort")
-    if effort is None or effort in row.efforts:
+    if effort is None or str(effort) in row.efforts:
         return
     rest = {name: value for name, value in config.items() if name != "effort"}
     if row.efforts:

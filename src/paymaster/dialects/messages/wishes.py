@@ -182,7 +182,7 @@ def _write_params(params: Mapping[str, object], metadata: JsonObject, dropped: d
             yield from _write_stops(value, dropped)
         elif name == "temperature" and isinstance(value, int | float):
             yield name, min(value, 1)  # OpenAI's goes up to 2
-        elif name == "service_tier" and value not in _OPENAI_TIERS:
+        elif name == "service_tier" and str(value) not in _OPENAI_TIERS:
             yield name, _OWN_TIERS.get(str(value), value)
         elif name in _FOREIGN:
             dropped[name] = None

@@ -77,10 +77,10 @@ def read_item(turns: Turns, item: JsonObject, names: ToolNames, where: str) -> N
     match kind:
         case "message":
             role = item.get("role")
-            if role not in _ROLES:
+            if not isinstance(role, str) or role not in _ROLES:
                 raise RequestInvalid(f"{where}.role: one of user, assistant, system, developer is required")
             parts, note = _read_message(item, where)
-            turns.add(Role(str(role)), parts, "message", note)
+            turns.add(Role(role), parts, "message", note)
         case "reasoning":
             turns.add(Role.ASSISTANT, [read_thought(item, where)], "reasoning")
         case "function_call" | "custom_tool_call":

@@ -72,8 +72,8 @@ def keys_in(tool: JsonObject, namespace: str = "") -> Iterator[ToolKey]:
         inner = tool.get("tools")
         for each in inner if isinstance(inner, list) else ():
             yield from keys_in(section(each), name)
-    elif kind in _PLAIN_KINDS and isinstance(name, str):
-        yield ToolKey(name, namespace, str(kind))
+    elif isinstance(kind, str) and kind in _PLAIN_KINDS and isinstance(name, str):
+        yield ToolKey(name, namespace, kind)
     elif isinstance(kind, str) and kind in CLIENT_TOOLS and CLIENT_TOOLS[kind].runs_at_client(tool):
         yield ToolKey(kind, namespace, kind)
 
