@@ -11,7 +11,7 @@ from paymaster.errors import NoModelFits
 from paymaster.flow.ports import ProviderChunk, ProviderReply
 from paymaster.registry.compat import Compat
 from paymaster.registry.compat_facts import compat_facts
-from paymaster.registry.models import Dialect
+from paymaster.registry.models import Dialect, ServerTool
 from paymaster.routing.requests import Request, Source
 
 LIMITED = Compat(tool_name_limit=64)
@@ -96,6 +96,14 @@ def test_thinking_leaves_room_in_an_output_limit_that_is_not_the_clients(
     [sent] = box.provider.calls
     thinking = sent.body.get("thinking")
     assert (thinking["budget_tokens"] if isinstance(thinking, dict) else None) == budget
+
+
+def test_the_uses_of_hosted_tools_that_are_held_for_are_sent() -> None:
+    stated = {"web_search": ServerTool(max_uses=2, tokens_per_use=100)}
+    native = model("a", dialect=Dialect.RESPONSES, output_limit_param="max_output_tokens", server_tools=stated)
+    box = Box(registry(native), {"a": [answer()]})
+    box.ask(Request(messages=HELLO, tools=[{"type": "web_search"}]))
+    assert box.provider.calls[0].body["max_tool_calls"] == 2
 
 
 def test_what_is_dropped_is_named_in_the_events() -> None:

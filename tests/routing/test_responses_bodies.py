@@ -14,9 +14,10 @@ from paymaster.errors import RequestInvalid
 from paymaster.gateway.dialects.responses_requests import read_request
 from paymaster.operations import Operation
 from paymaster.providers.endpoints import endpoint_url
-from paymaster.registry.models import Dialect
+from paymaster.registry.models import Dialect, ServerTool
 from paymaster.routing.output_limits import output_limit
 from paymaster.routing.prompts import prompt_tokens
+from paymaster.routing.request_work import most_calls
 from paymaster.routing.requests import Request, Source
 from paymaster.routing.server_tools import read_tasks
 from paymaster.routing.translation import translate
@@ -61,6 +62,29 @@ def test_hosted_tools_go_to_a_model_that_has_them_and_to_no_other() -> None:
 def test_a_word_of_another_shape_is_the_clients_error(body: dict[str, Any]) -> None:
     with pytest.raises(RequestInvalid):
         asked(**body)
+
+
+@pytest.mark.parametrize(
+    ("tools", "asked_calls", "expected"),
+    [
+        ([SEARCH], None, 2),
+        ([SEARCH], 1, 1),
+        ([SEARCH], 9, 2),
+        ([SEARCH], True, 2),
+        ([SEARCH, {"type": "code_interpreter"}, RUN], None, 1),
+        ([{"type": "file_search"}, RUN], 7, None),
+        ([{"type": "mcp"}], 7, None),
+    ],
+)
+def test_hosted_tools_are_used_as_often_as_is_held_for(tools: list[dict[str, Any]], asked_calls: object, expected: int | None) -> None:
+    stated = {"web_search": ServerTool(max_uses=2), "code_execution": ServerTool(max_uses=1), "mcp": ServerTool(tokens_per_use=5)}
+    assert most_calls(tools, asked_calls, model("native", server_tools=stated)) == expected
+
+
+@pytest.mark.parametrize(("environment", "runs"), [("local", []), ("container_auto", ["shell"]), (None, ["shell"])])
+def test_a_shell_of_the_callers_is_no_work_of_the_provider(environment: str | None, runs: list[str]) -> None:
+    tool = {"type": "shell", **({"environment": {"type": environment}} if environment else {})}
+    assert [task.key for task in read_tasks([tool], {}, "gpt-5.5")] == runs
 
 
 def test_functions_alone_are_the_very_same_list() -> None:

@@ -18,7 +18,7 @@ from paymaster.flow.ports import Provider, ProviderCall, ProviderChunk, Provider
 from paymaster.flow.stream_progress import StreamProgress
 from paymaster.jsontypes import JsonObject
 from paymaster.operations import Operation
-from paymaster.registry.models import StreamRecovery
+from paymaster.registry.models import Dialect, StreamRecovery
 from paymaster.routing import breaker
 from paymaster.routing.adaptive_concurrency import RateHeadroom, limit_at, move, move_post
 from paymaster.routing.betas import passed_headers
@@ -30,7 +30,7 @@ from paymaster.routing.passes import price_of_pass
 from paymaster.routing.planning import Candidate
 from paymaster.routing.prompts import count_bytes
 from paymaster.routing.recovery import recovery_of, with_prefill
-from paymaster.routing.request_work import bounded_tools, may_read_more
+from paymaster.routing.request_work import bounded_tools, may_read_more, most_calls
 from paymaster.routing.requests import Request
 from paymaster.routing.settling import (
     Ended,
@@ -352,6 +352,9 @@ def _payload(candidate: Candidate, request: Request) -> JsonObject:
         payload = {"model": model.model_id, **translation.wire}
         if isinstance(tools := payload.get("tools"), list):
             payload["tools"] = bounded_tools(tools, model)
+        calls = most_calls(translation.tools, payload.get("max_tool_calls"), model) if model.dialect is Dialect.RESPONSES else None
+        if calls is not None:
+            payload["max_tool_calls"] = calls
     else:
         payload = {"model": model.model_id, "messages": translation.messages, **nested(translation.params, model.compat)}
         if translation.tools:

@@ -9,12 +9,13 @@ from dataclasses import replace
 from functools import lru_cache
 
 from paymaster.jsontypes import JsonObject
-from paymaster.registry.models import Model, Registry
+from paymaster.registry.models import Model, Registry, ServerTool
 from paymaster.routing.named_models import ANSWERING, HOLDING, answering, asked, resolve
 from paymaster.routing.request_terms import BETA_HOLDERS, unknown_betas
 from paymaster.routing.server_tools import FIELDS, NESTS, is_plain_tool, read_tasks, row_of
 from paymaster.routing.server_work import NO_WORK, UNPRICED, OtherModel, Setting, Work, bound_work
 
+_NOTHING_STATED = ServerTool()
 _FIELDS = frozenset({*FIELDS, *ANSWERING, *HOLDING, *NESTS, *BETA_HOLDERS})
 
 
@@ -65,6 +66,18 @@ def bounded_tools(tools: Sequence[JsonObject], model: Model) -> Sequence[JsonObj
     if not model.server_tools or all(map(is_plain_tool, tools)):
         return tools
     return [_bounded_tool(tool, model) for tool in tools]
+
+
+def most_calls(tools: Sequence[JsonObject], asked: object, model: Model) -> int | None:
+    """OpenAI's `max_tool_calls`, which counts the uses of all its tools together: no tool is used more often than the registry says.
+
+    `asked` is the request's own. None if the registry does not bound it.
+    """
+    rows = [row for tool in tools if (row := row_of(str(tool.get("type")))) is not None]
+    stated = [uses for row in rows if (uses := model.server_tools.get(row.key, _NOTHING_STATED).max_uses) is not None]
+    if not stated:
+        return None
+    return min(*stated, asked) if isinstance(asked, int) and not isinstance(asked, bool) else min(stated)
 
 
 def _bounded_tool(tool: JsonObject, model: Model) -> JsonObject:

@@ -176,7 +176,7 @@ def _in_tool(tool: object, where: str) -> Iterator[Task]:
         inner = tool.get("tools")
         for index, each in enumerate(inner if isinstance(inner, list | tuple) else ()):
             yield from _in_tool(each, f"{where}.tools[{index}]")
-    elif isinstance(kind, str) and not (kind.startswith("tool_search") and tool.get("execution") == "client"):
+    elif isinstance(kind, str) and not _is_the_callers(kind, tool):
         yield _of_type(kind, tool, f"{where} ({kind})")
     for name in tool:
         if _GEMINI.fullmatch(str(name)):
@@ -185,6 +185,13 @@ def _in_tool(tool: object, where: str) -> Iterator[Task]:
         for name in tool:
             if not _GEMINI.fullmatch(str(name)) and not _RUN_BY_THE_CALLER.fullmatch(str(name)):
                 yield Task(where=f"{where}.{name}", key=str(name))
+
+
+def _is_the_callers(kind: str, tool: JsonObject) -> bool:
+    """Whether a tool that the provider may run says that the caller does."""
+    environment = tool.get("environment")
+    in_shell = kind == "shell" and isinstance(environment, Mapping) and environment.get("type") == "local"
+    return in_shell or (kind.startswith("tool_search") and tool.get("execution") == "client")
 
 
 def _of_type(kind: str, tool: JsonObject, where: str) -> Task:
