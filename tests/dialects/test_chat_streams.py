@@ -438,10 +438,31 @@ def test_a_call_behind_an_early_ending_corrects_it():
     assert normal(chunk({"content": "a"}, "stop"))[-1]["choices"][0]["finish_reason"] == "stop"
 
 
+def test_the_old_function_call_is_a_tool_call_where_tools_were_offered():
+    """Old servers answer so whatever was offered, and no reader of tool calls would find it."""
+    begun, rest = ({"function_call": {"name": "f", "arguments": '{"a"'}}, {"function_call": {"arguments": ":1}"}})
+    said = [each["choices"][0] for each in normal(chunk(begun), chunk(rest), chunk({}, "function_call"))]
+    pieces = [called["function"] for each in said for called in each["delta"].get("tool_calls", ())]
+    assert ("".join(each["arguments"] for each in pieces), pieces[0]["name"], said[-1]["finish_reason"]) == ('{"a":1}', "f", "tool_calls")
+    whole = {"choices": [{"message": {"function_call": {"name": "f", "arguments": '{"a":1}'}}, "finish_reason": "function_call"}]}
+    [choice] = normal_answer(whole, seed="s", offers_tools=True)["choices"]
+    [called] = choice["message"]["tool_calls"]
+    assert (called["function"], choice["finish_reason"]) == ({"name": "f", "arguments": '{"a":1}'}, "tool_calls")
+    assert not any("function_call" in holder for holder in (choice["message"], *(each["delta"] for each in said)))
+
+
+def test_details_that_repeat_a_thought_are_no_second_one():
+    """OpenAI's responses say all of a thought again where it ends; details are a thought's text where nothing else is."""
+    details = {"reasoning_details": [{"type": "reasoning.summary", "summary": "ab"}, {"type": "reasoning.encrypted", "data": "E"}]}
+    said = normal(chunk({"reasoning_content": "a"}), chunk({"reasoning_content": "b"}), chunk(details), chunk({}, "stop"))
+    assert [each["choices"][0]["delta"].get("reasoning_content") for each in said] == ["a", "b", None, None]
+    assert normal(chunk(details))[0]["choices"][0]["delta"]["reasoning_content"] == "ab"
+
+
 def test_the_old_function_call_keeps_its_ending():
     old = {"function_call": {"name": "f", "arguments": "{}"}}
-    assert normal(chunk(old), chunk({}, "function_call"))[-1]["choices"][0]["finish_reason"] == "function_call"
-    assert normal(chunk(old))[-1]["choices"][0]["finish_reason"] == "function_call"
+    for chunks in ((chunk(old), chunk({}, "function_call")), (chunk(old),)):
+        assert normal(*chunks, tool_names=())[-1]["choices"][0]["finish_reason"] == "function_call"
     whole = normal_answer({"choices": [{"message": old, "finish_reason": "function_call"}]}, seed="s")
     assert not isinstance(whole, Broken)
     assert whole["choices"][0]["finish_reason"] == "function_call"

@@ -6,7 +6,7 @@ from paymaster.accounting.usage.reading import usage_object
 from paymaster.dialects.chat.endings import OWN_WORDS, read_ending, whole_ending
 from paymaster.dialects.chat.faults import Broken, fault_in
 from paymaster.dialects.chat.parts import plain_parts
-from paymaster.dialects.chat.tool_calls import whole_calls
+from paymaster.dialects.chat.tool_calls import called_as_tool, whole_calls
 from paymaster.jsontypes import JsonObject
 
 WHOLE, CHUNK = "chat.completion", "chat.completion.chunk"
@@ -15,10 +15,10 @@ NATIVE = "native_finish_reason"
 """Where the provider's own word for an ending is kept (OpenRouter's field)."""
 
 
-def normal_answer(body: JsonObject, *, seed: str) -> JsonObject | Broken:
+def normal_answer(body: JsonObject, *, seed: str, offers_tools: bool = False) -> JsonObject | Broken:
     """A whole answer in OpenAI's form, or why it is none; the very same object if nothing is to be changed.
 
-    `seed` is another one for each answer, for ids that are missing.
+    `seed` is another one for each answer, for ids that are missing; `offers_tools` says that the request has tools.
     """
     if (broken := fault_in(body)) is not None:
         return broken
@@ -27,7 +27,7 @@ def normal_answer(body: JsonObject, *, seed: str) -> JsonObject | Broken:
         return body
     normal: list[object] = []
     for position, choice in enumerate(choices):
-        read = _choice(choice, position, seed) if isinstance(choice, Mapping) else choice
+        read = _choice(choice, position, seed, offers_tools=offers_tools) if isinstance(choice, Mapping) else choice
         if isinstance(read, Broken):
             return read
         normal.append(read)
@@ -55,7 +55,7 @@ def head(body: JsonObject, kind: str, *, seed: str) -> dict[str, object]:
     return wrong
 
 
-def _choice(choice: JsonObject, position: int, seed: str) -> JsonObject | Broken:
+def _choice(choice: JsonObject, position: int, seed: str, *, offers_tools: bool) -> JsonObject | Broken:
     changed: dict[str, object] = {}
     index = choice.get("index")
     if not isinstance(index, int):
@@ -66,7 +66,7 @@ def _choice(choice: JsonObject, position: int, seed: str) -> JsonObject | Broken
         given = {"role": "assistant", "content": choice["text"]} if isinstance(choice.get("text"), str) else None
     if given is None:
         return choice
-    message = _message(given, seed, index)
+    message = _message(called_as_tool(given) if offers_tools else given, seed, index)
     if message is not choice.get("message"):
         changed["message"] = message
     calls, legacy_call = bool(message.get("tool_calls")), bool(message.get("function_call"))

@@ -23,8 +23,16 @@ _INNER = ("text", "thinking", "reasoning", "content", "summary", "value")
 _DEEPEST = 6
 
 
-def plain_parts(message: JsonObject) -> JsonObject:
-    """The message with its text and thoughts in OpenAI's fields; the very same object where they are there."""
+def has_thought(message: JsonObject) -> bool:
+    """Whether a field has a thought as a text."""
+    return any(message.get(name) for name in _THOUGHT_FIELDS)
+
+
+def plain_parts(message: JsonObject, *, details_repeat: bool = False) -> JsonObject:
+    """The message with its text and thoughts in OpenAI's fields; the very same object where they are there.
+
+    `details_repeat`: what `reasoning_details` say has come as a text, in an earlier piece.
+    """
     content, reasoning = message.get("content"), message.get("reasoning_content")
     if (content is None or isinstance(content, str)) and (reasoning is None or isinstance(reasoning, str)) and _ODD.isdisjoint(message):
         return message
@@ -34,7 +42,9 @@ def plain_parts(message: JsonObject) -> JsonObject:
     elif content is not None:
         found.read(content)
     thought = next((text for name in _THOUGHT_FIELDS if (text := text_of(message.get(name)))), "")
-    thought = thought or "".join(found.thoughts) or "".join(_details(message.get(DETAILS)))
+    thought = thought or "".join(found.thoughts)
+    if not thought and not details_repeat:
+        thought = "".join(_details(message.get(DETAILS)))
     kept: dict[str, object] = {name: value for name, value in message.items() if not value or name not in _RENAMED}
     if "content" in message:
         kept["content"] = "".join(found.texts) if found.texts else None

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 from paymaster.dialects.chat.answers import CHUNK, ended, ending_word, head
 from paymaster.dialects.chat.endings import FUNCTION_CALL, STOP, TOOL_CALLS, read_ending, whole_ending
 from paymaster.dialects.chat.faults import Broken, fault_in
-from paymaster.dialects.chat.parts import plain_parts
-from paymaster.dialects.chat.tool_calls import CallAssembler, merged_pieces
+from paymaster.dialects.chat.parts import has_thought, plain_parts
+from paymaster.dialects.chat.tool_calls import CallAssembler, called_as_tool, merged_pieces
 from paymaster.jsontypes import JsonObject
 
 _PLAIN = frozenset({"role", "content", "reasoning_content", "refusal"})
@@ -16,12 +16,12 @@ _PLAIN = frozenset({"role", "content", "reasoning_content", "refusal"})
 class _Choice:
     """What came of one choice."""
 
-    __slots__ = ("calls", "ending", "has_legacy_call", "has_output")
+    __slots__ = ("calls", "ending", "has_legacy_call", "has_output", "has_thought")
 
     def __init__(self, calls: CallAssembler) -> None:
         self.calls = calls
         self.ending: str | None = None
-        self.has_output = self.has_legacy_call = False
+        self.has_output = self.has_legacy_call = self.has_thought = False
 
 
 class NormalStream:
@@ -148,9 +148,12 @@ class NormalStream:
 
     def _delta(self, choice: _Choice, given: JsonObject, index: int) -> JsonObject:
         """The delta with its text, its thoughts and its pieces of calls in OpenAI's form; the very same object where they are."""
-        delta = plain_parts(given)
+        delta = plain_parts(given, details_repeat=choice.has_thought)
+        choice.has_thought = choice.has_thought or has_thought(given)
         changed: dict[str, object] = {}
         left_out: tuple[str, ...] = ()
+        if self._tool_names:
+            delta = called_as_tool(delta)
         if "role" in delta and delta["role"] not in ("assistant", None):
             left_out = ("role",)
         if delta.get("content") and choice.calls and (rest := choice.calls.close()):
@@ -175,6 +178,7 @@ def _is_plain_delta(delta: JsonObject, known: _Choice) -> bool:
         return False
     content, thought = delta.get("content"), delta.get("reasoning_content")
     known.has_output = known.has_output or bool(content or thought)
+    known.has_thought = known.has_thought or bool(thought)
     return (
         (content is None or isinstance(content, str))
         and (thought is None or isinstance(thought, str))

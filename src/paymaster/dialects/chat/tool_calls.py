@@ -18,6 +18,14 @@ def made_id(seed: str, choice: int, number: int) -> str:
     return "call_" + hashlib.sha256(f"{seed}/{choice}/{number}".encode("utf-8", "replace")).hexdigest()[:_ID_CHARS]
 
 
+def called_as_tool(message: JsonObject) -> JsonObject:
+    """A message or a delta whose call came in the old `function_call`, although tools were offered, with a tool call instead."""
+    function = message.get("function_call")
+    if not isinstance(function, Mapping) or message.get("tool_calls"):
+        return message
+    return {**{name: value for name, value in message.items() if name != "function_call"}, "tool_calls": [{"function": function}]}
+
+
 def whole_calls(given: Sequence[object], *, seed: str, choice: int) -> list[JsonObject]:
     """The calls of a whole answer; a call that is right is the very same object."""
     taken: set[str] = set()
