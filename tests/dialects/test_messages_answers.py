@@ -17,6 +17,7 @@ from paymaster.dialects.messages.answers import (
     openai_usage,
     read_answer,
     reason_of,
+    stated_reason,
     write_answer,
 )
 from paymaster.dialects.messages.house_answers import content_of
@@ -69,7 +70,7 @@ def test_an_answer_of_another_dialect_keeps_its_parts(said: Answer) -> None:
     [
         ("end_turn", "stop", None), ("max_tokens", "length", None), ("tool_use", "tool_calls", None), ("refusal", "content_filter", None),
         ("model_context_window_exceeded", "length", "model_context_window_exceeded"), ("pause_turn", "stop", "pause_turn"),
-        ("compaction", "stop", "compaction"), ("bored", "stop", "bored"),
+        ("compaction", "stop", "compaction"), ("MAX_TOKENS", "MAX_TOKENS", "MAX_TOKENS"),
     ],
 )  # fmt: skip
 def test_an_ending_is_said_in_both_words(stop: str, ending: str, native: str | None) -> None:
@@ -257,3 +258,42 @@ def test_a_stream_that_lacks_its_end_gets_one() -> None:
     assert list(passer.passed("odd", {"x": 1})) == [{"type": "odd", "x": 1}]
     list(passer.passed("", events[-1]))
     assert list(passer.end()) == []
+
+
+ODD_CALL = {**CALL, "input": '{"path": "."}'}
+ENDINGS = {
+    "a plain end with a call": ("end_turn", True, "tool_use"), "a call's end without one": ("tool_use", False, "end_turn"),
+    "a chat server's word": ("MAX_TOKENS", True, "max_tokens"), "one of Anthropic's": ("pause_turn", False, "pause_turn"),
+    "a word of tomorrow": ("bored", False, "bored"), "none": (None, True, None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("given", "calls", "stated"), ENDINGS.values(), ids=ENDINGS)
+def test_an_ending_that_breaks_the_format_is_not_passed_on(given: str | None, calls: bool, stated: str | None) -> None:
+    assert stated_reason(given, calls=calls) == stated
+    message = {**answer(*([CALL] if calls else [text("So.")])), "stop_reason": given}
+    assert pass_answer(message, stamp="")["stop_reason"] == stated
+    passer = EventPasser("mine", "")
+    passed = [each for event in events_of(message) for each in passer.passed("", event)]
+    assert [event["delta"]["stop_reason"] for event in passed if event["type"] == "message_delta"] == [stated]  # type: ignore[index]  # an object
+
+
+def test_the_input_of_a_call_is_passed_on_as_clients_read_it() -> None:
+    assert pass_answer(answer(ODD_CALL, "odd", {**CALL, "input": None}, stop="tool_use"), stamp="")["content"] == [  # type: ignore[arg-type]  # a block that is no object
+        CALL, "odd", {**CALL, "input": {}},
+    ]  # fmt: skip
+    start = {"type": "content_block_start", "index": 0, "content_block": CALL}
+    empty = {**start, "content_block": {**CALL, "input": {}}}
+    none, piece, whole = (
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "input_json_delta", "partial_json": said}}
+        for said in ("", "{}", '{"path":"."}')
+    )
+    stop = {"type": "content_block_stop", "index": 0}
+    for came, expected in (
+        ([start, stop], [empty, whole, stop]),
+        ([start, none, stop], [empty, none, whole, stop]),
+        ([start, piece, stop], [empty, piece, stop]),
+        ([empty, piece, stop], [empty, piece, stop]),
+    ):
+        passer = EventPasser("mine", "")
+        assert [each for event in came for each in passer.passed("", event)] == expected

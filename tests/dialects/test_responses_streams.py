@@ -15,7 +15,7 @@ from paymaster.dialects.chat.whole_answers import read_answer
 from paymaster.dialects.neutral import Answer, Ending, Opaque, State, Text, Thought, ToolCall
 from paymaster.dialects.responses import answers
 from paymaster.dialects.responses.answers import finished
-from paymaster.dialects.responses.passing import EventPasser
+from paymaster.dialects.responses.passing import EventPasser, pass_answer
 from paymaster.dialects.responses.stream_reader import EventReader, whole
 from paymaster.dialects.responses.stream_writer import EventWriter
 from paymaster.dialects.state import id_with, owner_of, stamped
@@ -557,6 +557,33 @@ def test_an_event_without_a_type_has_its_name() -> None:
     assert passer.end() == {}
     assert [*passer.passed("response.created", {"sequence_number": 7})] == [{"type": "response.created", "sequence_number": 7}]
     assert passer.numbered(("error", {}))["sequence_number"] == 8
+
+
+ARGUMENTS = {"none": ("", "{}"), "an object": ({"a": 1}, '{"a":1}'), "null": (None, "{}"), "text": ('{"a": 1}', '{"a": 1}')}
+
+
+@pytest.mark.parametrize(("given", "passed"), ARGUMENTS.values(), ids=ARGUMENTS)
+def test_the_arguments_of_a_call_are_passed_on_as_text(given: object, passed: str) -> None:
+    item = {"type": "function_call", "call_id": "c", "name": "run", "arguments": given, "status": "completed"}
+    response = {"status": "completed", "output": ["odd", {"type": "message"}, item]}
+    right = {**item, "arguments": passed}
+    assert pass_answer(response)["output"] == ["odd", {"type": "message"}, right]
+    assert (pass_answer(response) is response) == (given == passed)
+    passer = EventPasser("fast")
+    done = {"type": "response.output_item.done", "sequence_number": 0, "output_index": 0, "item": item}
+    reported = {"type": "response.function_call_arguments.done", "sequence_number": 1, "output_index": 0, "arguments": given}
+    assert [*passer.passed("", done)] == [{**done, "item": right}]
+    assert next(passer.passed("", reported))["arguments"] == passed
+
+
+def test_a_last_event_without_its_output_gets_it() -> None:
+    passer = EventPasser("fast")
+    for event in STREAM[:-1]:
+        list(passer.passed("", event))
+    last = STREAM[-1]
+    list(passer.passed("", {**last, "response": {**last["response"], "output": []}}))
+    done = [event["item"] for event in STREAM if event["type"] == "response.output_item.done"]
+    assert passer.end()["response"]["output"] == passer.response["output"] == done
 
 
 DELTAS = st.lists(

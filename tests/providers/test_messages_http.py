@@ -190,3 +190,36 @@ def test_a_paused_answer_of_server_tools_alone_is_an_answer(caller, claude):
     assert isinstance(whole, ProviderReply), whole
     assert isinstance(streamed, ProviderReply), streamed
     assert whole.body["choices"] == streamed.body["choices"]
+
+
+CALL = {"type": "tool_use", "id": "a", "name": "ls", "input": {"a": 1}}
+ENDINGS = {
+    "calls decide": ((CALL,), "end_turn", "tool_calls"), "no call": ((text("Hi."),), "tool_use", "stop"),
+    "another server's word": ((text("Hi."),), "MAX_TOKENS", "length"), "given up": ((text("Hi."),), "abort", None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize(("blocks", "stop", "ending"), ENDINGS.values(), ids=ENDINGS)
+def test_endings_of_compatible_endpoints_are_read_as_those_of_chat(caller, claude, blocks, stop, ending, streamed):
+    with AnthropicServer(answer(*blocks, stop=stop)) as server:
+        reply = caller.stream(claude(server.url))[1] if streamed else caller.send(claude(server.url))
+    if ending is None:
+        assert isinstance(reply, Failure)
+        assert reply.kind is FailureKind.SERVER_ERROR
+    else:
+        assert reply.finish_reason == ending
+
+
+def test_every_chunk_is_one_of_chat_completions(caller, claude):
+    """A call whose arguments are no JSON is kept back until the next block: its event goes with the last of the chunks."""
+    message = answer(CALL, text("Hi."), stop="tool_use")
+    events = [{**event, "delta": {**event["delta"], "partial_json": "{"}} if "partial_json" in event.get("delta", {}) else event
+              for event in events_of(message)]  # fmt: skip
+    with AnthropicServer(events, message) as server:
+        chunks, reply = caller.stream(claude(server.url))
+        whole = caller.send(claude(server.url))
+    heads = {(chunk.body["id"], chunk.body["created"], chunk.body["object"]) for chunk in chunks if chunk.body["choices"]}
+    assert heads == {("msg_01", 0, "chat.completion.chunk")}
+    assert (whole.body["created"], reply.body["id"]) == (0, "msg_01")
+    assert [chunk.native.body for chunk in chunks if chunk.native is not None] == events

@@ -125,13 +125,13 @@ class Exchange:
             return error
         if self.call.operation is Operation.EMBEDDINGS:
             return self.judged(answer, parsed, first_token_ms=None)
-        if dialect is not Dialect.CHAT:
-            outcome = self.judged(answer, form.whole(parsed), first_token_ms=None, counted=parsed)
-            return outcome if isinstance(outcome, Failure) else replace(outcome, native=Native(dialect, parsed))
-        normal = normal_answer(parsed, seed=self.call.call_id)
+        normal = normal_answer(form.whole(parsed), seed=self.call.call_id, offers_tools=bool(self.call.body.get("tools")))
         if isinstance(normal, Broken):
             return self.given_up(answer, normal, parsed)
-        return self.judged(answer, normal, first_token_ms=None)
+        if dialect is Dialect.CHAT:
+            return self.judged(answer, normal, first_token_ms=None)
+        outcome = self.judged(answer, normal, first_token_ms=None, counted=parsed)
+        return outcome if isinstance(outcome, Failure) else replace(outcome, native=Native(dialect, parsed))
 
     def judged(
         self,

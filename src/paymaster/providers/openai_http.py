@@ -252,12 +252,15 @@ class _Reading:
                 self._idle = True
                 self._ready.append((chunk, native))
                 return None
-            normal = (chunk,)
             if "error" in chunk:
                 counted = native.body.get("response")
                 counted = counted if isinstance(counted, Mapping) else None
                 if (failure := self._exchange.error_in(self._answer, chunk, delivered_chars=chars, counted=counted)) is not None:
                     return failure
+            normal = self._stream.feed(chunk) if chunk.get("choices") else (chunk,)
+            if isinstance(normal, Broken):
+                return self._exchange.given_up(self._answer, normal, self._known(), delivered_chars=chars)
+            normal = normal or ({**chunk, "choices": []},)
         if self._first_token_ms is None:
             self._first_token_ms = self._exchange.elapsed_ms()
             self._exchange.silence_limit_ms = self._exchange.call.timeouts.between_chunks_ms
@@ -267,10 +270,12 @@ class _Reading:
         return None
 
     def _take(self, chunks: Iterable[JsonObject], native: Native | None = None) -> None:
-        for chunk in chunks:
+        """Take the chunks of one event, which goes with the last of them."""
+        listed = list(chunks)
+        for position, chunk in enumerate(listed, 1):
             if chunk["choices"] or self._reader is None:  # an event that has no counterpart says nothing of the answer
                 self._assembly.add(chunk)
-            self._ready.append((chunk, native))
+            self._ready.append((chunk, native if position == len(listed) else None))
 
     def _known(self) -> JsonObject:
         """The answer if it is complete. The rest of an incomplete one may be billed too, and no usage so far counts it."""

@@ -64,6 +64,11 @@ def read_ending(given: object, *, calls: bool, legacy_call: bool = False) -> str
     return whole_ending(calls=calls, legacy_call=legacy_call and ending is TOOL_CALLS)
 
 
+def own_word(given: str) -> str | None:
+    """OpenAI's word for an ending that is in the table; None for any other."""
+    return _OWN.get(_plain(given))
+
+
 def whole_ending(*, calls: bool, legacy_call: bool = False) -> str:
     """The ending of a whole answer by what it has."""
     if calls:

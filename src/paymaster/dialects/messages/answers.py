@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from paymaster.accounting.usage.record import Usage
+from paymaster.dialects.chat.endings import own_word
 from paymaster.dialects.messages.blocks import BlockWriter, read_content
 from paymaster.dialects.messages.fields import OWN, section
 from paymaster.dialects.neutral import Answer, Ending, Opaque, Text, Thought, ToolCall
@@ -101,8 +102,7 @@ def anthropic_usage(usage: Usage | None) -> dict[str, object]:
 def house_answer(body: JsonObject) -> dict[str, object]:
     """The chat.completion for an answer; what it has no word for stays in `native_finish_reason` and `stop_sequence` of its choice."""
     answer = read_answer(body)
-    ending = answer.ending
-    choice: dict[str, object] = {"index": 0, "message": house_message(answer), "finish_reason": ending.value}
+    choice: dict[str, object] = {"index": 0, "message": house_message(answer), "finish_reason": house_ending(body.get("stop_reason"))}
     choice |= native_ending(body)
     usage = body.get("usage")
     return {
@@ -112,6 +112,27 @@ def house_answer(body: JsonObject) -> dict[str, object]:
         "choices": [choice],
         **({"usage": openai_usage(usage)} if isinstance(usage, Mapping) else {}),
     }
+
+
+def house_ending(reason: object) -> object:
+    """The ending in the word of chat completions; a word that is not Anthropic's stays: a table elsewhere has the words of all servers."""
+    known = _ENDINGS.get(reason) if isinstance(reason, str) else Ending.STOP
+    return reason if known is None else known.value
+
+
+def stated_reason(reason: object, *, calls: bool) -> object:
+    """The ending of an answer as Anthropic says it: not every endpoint that is compatible has its words, or minds that calls decide.
+
+    A word that nobody knows stays: it may be one of Anthropic's next.
+    """
+    if not isinstance(reason, str):
+        return reason
+    stated = reason
+    if reason not in _ENDINGS and (word := own_word(reason)) is not None:
+        stated = reason_of(word)
+    if calls and stated == "end_turn":
+        return "tool_use"
+    return "end_turn" if stated == "tool_use" and not calls else stated
 
 
 def native_ending(delta: JsonObject) -> JsonObject:

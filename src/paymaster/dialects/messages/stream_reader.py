@@ -1,6 +1,6 @@
 """Reads the events of a stream in Anthropic's format as chunks of a chat completion in the house form; knows no HTTP and no client."""
 
-from paymaster.dialects.messages.answers import OPAQUE, ending_of, native_ending, openai_usage
+from paymaster.dialects.messages.answers import OPAQUE, house_ending, native_ending, openai_usage
 from paymaster.dialects.messages.blocks import arguments_text, parse_arguments
 from paymaster.dialects.messages.fields import section
 from paymaster.jsontypes import JsonObject
@@ -129,7 +129,7 @@ class MessagesReader:
         delta = section(data.get("delta"))
         self._usage |= {name: value for name, value in section(data.get("usage")).items() if value is not None}
         reason = delta.get("stop_reason")
-        finish = ending_of(reason).value if reason else None
+        finish = house_ending(reason) if reason else None
         choice = {"index": 0, "delta": {}, "finish_reason": finish, **native_ending(delta)}
         return {**self._head, "choices": [choice], **({"usage": openai_usage(self._usage)} if self._usage else {})}
 

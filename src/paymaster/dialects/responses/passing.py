@@ -1,10 +1,12 @@
 """Requests and answers between a client and a model that both speak OpenAI's responses; knows no other dialect.
 
-A request goes as it came, but for the state of other models; an answer, but for the model's name.
+A request goes as it came, but for the state of other models; an answer, but for the model's name, and for calls whose arguments are no
+text, or none.
 """
 
 from collections.abc import Iterator, Mapping
 
+from paymaster.dialects.chat.arguments import whole_arguments
 from paymaster.dialects.neutral import Written
 from paymaster.dialects.responses.fields import OWN, objects, text_in
 from paymaster.dialects.responses.item_writer import short_id
@@ -52,6 +54,22 @@ def _passed(item: JsonObject, owner: str, where: str, dropped: list[str]) -> Ite
 _ENDS = frozenset({"response.completed", "response.incomplete"})
 
 
+def pass_answer(response: JsonObject) -> JsonObject:
+    """A response; the very same object where nothing is wrong."""
+    output = response.get("output")
+    if not isinstance(output, list):
+        return response
+    items = [_pass_item(item) for item in output]
+    return response if all(new is old for new, old in zip(items, output, strict=True)) else {**response, "output": items}
+
+
+def _pass_item(item: object) -> object:
+    if not isinstance(item, Mapping) or item.get("type") != "function_call" or item.get("status") == "in_progress":
+        return item
+    text = whole_arguments(given := item.get("arguments"))
+    return item if text == given else {**item, "arguments": text}
+
+
 class EventPasser:
     """Passes the events of one stream. `model` is the name that the client knows the model by; the last event waits for the cost."""
 
@@ -59,6 +77,7 @@ class EventPasser:
         self._model = model
         self._number = -1
         self._last: JsonObject = {}
+        self._done: dict[object, object] = {}
         self.response: JsonObject = {}
 
     def passed(self, name: str, event: JsonObject) -> Iterator[JsonObject]:
@@ -67,12 +86,27 @@ class EventPasser:
         number = given.get("sequence_number")
         self._number = number if isinstance(number, int) else self._number + 1
         if isinstance(response := given.get("response"), Mapping):
-            self.response = {**response, "model": self._model}
+            self.response = {**pass_answer(response), "model": self._model}
             given = {**given, "response": self.response}
         if given["type"] in _ENDS:
-            self._last = given
-        else:
-            yield given
+            self._last = self._with_output(given)
+            return
+        match given["type"]:
+            case "response.output_item.done":
+                item = self._done[given.get("output_index")] = _pass_item(given.get("item"))
+                yield given if item is given.get("item") else {**given, "item": item}
+            case "response.function_call_arguments.done":
+                text = whole_arguments(given.get("arguments"))
+                yield given if text == given.get("arguments") else {**given, "arguments": text}
+            case _:
+                yield given
+
+    def _with_output(self, last: JsonObject) -> JsonObject:
+        """The last event: some servers leave out of it what they have streamed."""
+        if self.response.get("output") or not self._done:
+            return last
+        self.response = {**self.response, "output": list(self._done.values())}
+        return {**last, "response": self.response}
 
     def end(self) -> JsonObject:
         """The last event; empty if none came."""

@@ -75,6 +75,8 @@ class MessagePieces:
             if self._passer is None:
                 self._passer = EventPasser(_shown_name(self._request, model), _stamp(self._request, model))
             return passed_events(self._passer.passed(piece.native.event, piece.native.body), piece.native)
+        if self._passer is not None:
+            return b""  # a chunk more of an event that is passed on
         return _written(self._writer.chunk(piece.body, _shown_name(self._request, model), self._request.owner(model)))
 
     def end(self, reply: Reply, receipt: Receipt) -> bytes:

@@ -5,7 +5,7 @@ from typing import TypeGuard
 
 from paymaster.accounting.usage.record import Usage
 from paymaster.dialects.responses.answers import finished
-from paymaster.dialects.responses.passing import EventPasser
+from paymaster.dialects.responses.passing import EventPasser, pass_answer
 from paymaster.dialects.responses.stream_writer import EventWriter
 from paymaster.flow.ports import Native, ProviderChunk
 from paymaster.flow.replies import Reply
@@ -31,7 +31,7 @@ class OpenAIResponses:
     def whole(self, request: DialectRequest, reply: Reply) -> JsonObject:
         """A response: the endpoint's own if it speaks the dialect, else one made from the chat completion."""
         if _is_own(reply.native):
-            return _with_cost({**reply.native.body, "model": _asked_name(request, reply.model)}, reply)
+            return _with_cost({**pass_answer(reply.native.body), "model": _asked_name(request, reply.model)}, reply)
         writer = EventWriter(request.body, request.owner(reply.model))
         for _ in (
             *writer.begin(reply.call_id, reply.model, _created_s(reply.body)),
@@ -71,6 +71,8 @@ class ResponsePieces:
             if self._passer is None:
                 self._passer = EventPasser(_asked_name(self._request, model))
             return passed_events(self._passer.passed(piece.native.event, piece.native.body), piece.native)
+        if self._passer is not None:
+            return b""  # a chunk more of an event that is passed on
         chunk = piece.body
         self._writer.owner = self._request.owner(model)
         events = [*self._writer.begin(str(chunk.get("id", "")), model, _created_s(chunk))]
