@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from paymaster.dialects.chat.list_places import ListPlaces
 from paymaster.dialects.chat.renaming import Renamer
 from paymaster.flow.ports import ProviderChunk
 from paymaster.flow.replies import Reply
@@ -65,20 +66,21 @@ class ChatPieces:
         self._counts_shown = request.include_usage
         self._last: JsonObject = {}
         self._renamer: Renamer | None = None
+        self._places = ListPlaces()
 
     def chunk(self, piece: ProviderChunk, model: str) -> bytes:
         """The provider's chunk, in its own bytes if they are right; the model's name is the registry's. The usage is kept for the end."""
         chunk, native = piece.body, piece.native
-        self._last = chunk
         if not chunk.get("choices"):
             return b""
+        self._last = chunk
         # Only the bytes of this very chunk: what was changed on the way is written anew.
         if native is not None and native.body is chunk and native.raw is not None and not chunk.get("usage"):
             if self._renamer is None or self._renamer.name != model:
                 self._renamer = Renamer(model)
             if (passed := self._renamer.renamed(native.raw, chunk)) is not None:
                 return raw_event(passed)
-        shown: dict[str, object] = {**chunk, "model": model}
+        shown: dict[str, object] = {**self._places.placed(chunk), "model": model}
         shown.pop("usage", None)
         return event(shown)
 
