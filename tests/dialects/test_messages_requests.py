@@ -244,6 +244,25 @@ def test_a_call_and_its_result_keep_one_id_that_the_api_takes(call_id: str) -> N
 
 
 @pytest.mark.parametrize(
+    ("ids", "sent"),
+    [
+        (("call_0", "call_0", "call_0", "call_0_2"), ["call_0", "call_0_3", "call_0_4", "call_0_2"]),
+        (("a", "b", "a"), ["a", "b", "a_2"]),
+        (("a", "b", "c"), ["a", "b", "c"]),
+    ],
+)
+def test_each_call_has_an_id_of_its_own(ids: tuple[str, ...], sent: list[str]) -> None:
+    """Some servers count anew in every answer, and the API refuses a conversation that has an id twice."""
+    called = [says(ToolCall(id=each, name="ls", arguments="")) for each in ids]
+    results = [asks(ToolResult(call_id=each, parts=(Text(text=str(at)),)), Text(text="On.")) for at, each in enumerate(ids)]
+    messages, _ = written(asks(Text(text="Go.")), *(turn for pair in zip(called, results, strict=True) for turn in pair))
+    assert refusal_of({"model": "claude", "max_tokens": 5, "messages": messages}) is None
+    assert [message["content"][0]["id"] for message in messages[1::2]] == sent  # type: ignore[index]  # as the API has them
+    found = [message["content"][0] for message in messages[2::2]]  # type: ignore[index]  # as the API has them
+    assert [(block["tool_use_id"], block["content"]) for block in found] == [(each, str(at)) for at, each in enumerate(sent)]
+
+
+@pytest.mark.parametrize(
     ("arguments", "expected"),
     [('{"a": 1}', {"a": 1}), ("", {}), ("[1]", {"_unparsed": [1]}), ('{"a": ', {"_unparsed": '{"a": '}), ('"x"', {"_unparsed": "x"})],
 )

@@ -9,6 +9,7 @@ from operator import is_
 
 from paymaster.dialects.losses import lost_extras
 from paymaster.dialects.messages.blocks import BlockWriter, plain_content, read_content
+from paymaster.dialects.messages.call_ids import with_own_ids
 from paymaster.dialects.messages.fields import OWN, count_of, extras_of, objects
 from paymaster.dialects.messages.tools import forces, read_choice, read_tools, write_choice, write_tools
 from paymaster.dialects.messages.wishes import read_extras, read_params, read_schema, read_thinking, write_wishes
@@ -70,7 +71,7 @@ def write_request(conversation: Conversation, owner: str = "", *, signed: bool =
     dropped = writer.dropped
     for name in lost_extras(conversation.extras, OWN):
         writer.drop(name)
-    system, turns = _split(conversation.turns)
+    system, turns = _split(with_own_ids(conversation.turns) if owner else conversation.turns)
     body: dict[str, object] = {}
     if blocks := [block for turn in system for block in _marked_blocks(turn, "system", writer)]:
         body["system"] = plain_content(blocks)
