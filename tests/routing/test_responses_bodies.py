@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,9 +12,11 @@ from call_box import model
 from paymaster.accounting.tokens.counter import PromptCount, TokenCounter
 from paymaster.accounting.tokens.families import ANY
 from paymaster.errors import RequestInvalid
+from paymaster.gateway.dialects.anthropic_requests import read_request as read_messages
 from paymaster.gateway.dialects.responses_requests import read_request
 from paymaster.operations import Operation
 from paymaster.providers.endpoints import endpoint_url
+from paymaster.registry.compat_facts import compat_facts
 from paymaster.registry.models import Dialect, ServerTool
 from paymaster.routing.output_limits import output_limit
 from paymaster.routing.prompts import prompt_tokens
@@ -219,3 +222,16 @@ def test_the_smallest_limit_that_the_api_takes_is_held_for(wanted: int, tokens: 
     request = Request(messages=[{"role": "user", "content": "Hi"}], params={"max_tokens": wanted})
     assert output_limit(request, NATIVE, PromptCount(10, 10, exact=True), 1).tokens == tokens
     assert output_limit(request, CHAT, PromptCount(10, 10, exact=True), 1).tokens == wanted
+
+
+def test_the_name_of_a_user_fits_the_endpoint() -> None:
+    """Claude Code's has 191 characters, OpenAI takes 64."""
+    openai = model("gpt", provider="openai", model_id="gpt-5.4", dialect=Dialect.RESPONSES, compat=compat_facts("openai", "gpt-5.4"))
+    body = {"max_tokens": 100, "messages": [{"role": "user", "content": "Hi"}], "metadata": {"user_id": "u" * 191}}
+    from_claude_code = replace(read_messages(body), source=Source(dialect=Dialect.MESSAGES, body=body))
+    for request in (from_claude_code, asked(user="u" * 191, safety_identifier="short")):
+        sent = translate(request, openai).wire
+        assert sent is not None
+        assert sent["user"] == sha256(b"u" * 191).hexdigest()
+    assert sent["safety_identifier"] == "short"
+    assert translate(from_claude_code, NATIVE).wire["user"] == "u" * 191  # type: ignore[index]  # a body of its dialect

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from paymaster.dialects.chat.params import all_but_one
+from paymaster.dialects.chat.params import all_but_one, fit_users
 from paymaster.dialects.formats import REQUESTS, RequestFormat
 from paymaster.dialects.messages.fields import section
 from paymaster.dialects.neutral import Written
@@ -33,7 +33,7 @@ def wire_body(request: Request, model: Model, defaults: JsonObject, params: Mapp
             conversation = replace(conversation, params={**defaults, **conversation.params})
         written = form.write(conversation, owner)
         body = written.body
-    fitted = form.fit(body, model.model_id)
+    fitted = form.fit(fit_users(body, model.compat), model.model_id)
     body = fitted.body
     refused = [name for name in body if name in model.unsupported_params or name in model.compat.drop_params]
     refused += all_but_one(body, body, model.compat)

@@ -142,11 +142,17 @@ def _with_text(params: JsonObject) -> frozenset[str]:
 
 def _shaped(params: JsonObject, compat: Compat) -> JsonObject:
     """The parameters within the limits of the endpoint."""
+    params = fit_users(params, compat)
+    if compat.tool_name_limit is not None and "tool_choice" in params:
+        return {**params, "tool_choice": fit_choice(params["tool_choice"], compat)}
+    return params
+
+
+def fit_users(params: JsonObject, compat: Compat) -> JsonObject:
+    """The parameters with the names of users within the endpoint's limit; the very same object where they are."""
     changed: dict[str, object] = {}
     for name in _USERS:
         value = params.get(name)
         if compat.user_limit is not None and isinstance(value, str) and len(value) > compat.user_limit:
             changed[name] = sha256(value.encode("utf-8", "surrogatepass")).hexdigest()[: compat.user_limit]
-    if compat.tool_name_limit is not None and "tool_choice" in params:
-        changed["tool_choice"] = fit_choice(params["tool_choice"], compat)
     return {**params, **changed} if changed else params
