@@ -11,6 +11,7 @@ from hypothesis import given
 from conversations import OWNERS, SECRETS, conversations
 from paymaster.dialects.chat.whole_answers import write_answer as write_chat
 from paymaster.dialects.formats import REQUESTS
+from paymaster.dialects.losses import without_places
 from paymaster.dialects.messages.answers import write_answer as write_message
 from paymaster.dialects.neutral import (
     SHAPE,
@@ -217,3 +218,19 @@ def test_a_field_that_only_one_dialect_knows_is_named_where_it_is_lost(one: Dial
 def test_a_note_of_how_one_dialect_wrote_a_thing_is_no_loss(one: Dialect, other: Dialect, holder: str) -> None:
     written = REQUESTS[other].write(_holders({one: {SHAPE: {"as": "list"}}})[holder], "")
     assert written.dropped == ()
+
+
+PLACES = [
+    (("messages.4.content.0.citations", "messages.6.content.1.citations"), ("messages.citations",)),
+    (("messages.1.name", "tools.0.format", "seed"), ("messages.name", "tools.format", "seed")),
+    (
+        ("input.0.reasoning", "messages.0.content", "messages.2.tool_calls.0.state"),
+        ("input.reasoning", "messages.content", "messages.tool_calls.state"),
+    ),
+    ((), ()),
+]
+
+
+@pytest.mark.parametrize(("names", "reported"), PLACES)
+def test_a_lost_field_is_reported_once_without_its_place(names: tuple[str, ...], reported: tuple[str, ...]) -> None:
+    assert without_places(names) == reported

@@ -151,3 +151,18 @@ def test_an_invalid_request_is_a_bad_request_error(start: Callable[..., Gateway]
     with client_of(gateway) as client, pytest.raises(anthropic.BadRequestError):
         client.post("/v1/messages", body={"model": "fast", "max_tokens": 50, **body}, cast_to=object)
     assert gateway.requests() == 0
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_the_model_has_no_word_for_is_in_a_header(start: Callable[..., Gateway], stream: bool) -> None:
+    gateway = start(fast=[{"text": "Hi."}])
+    cited = {"type": "text", "text": "x", "citations": [{}]}
+    odd = {"type": "text", "text": "x", "caf\xe9\r\nx: y": 1, "z" * 2_000: 1}
+    asked = {"model": "fast", "max_tokens": 50, "stream": stream}
+    with client_of(gateway) as client:
+        plain = client.messages.with_raw_response.create(**asked, messages=HELLO)
+        raw = client.messages.with_raw_response.create(**asked, messages=[{"role": "user", "content": [cited, cited, odd]}])
+    dropped = raw.headers["x-paymaster-dropped"]
+    assert dropped.split(", ")[:2] == ["messages.citations", r"messages.caf\xe9 x: y"]
+    assert len(dropped) < 1_100
+    assert "x-paymaster-dropped" not in plain.headers

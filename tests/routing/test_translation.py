@@ -6,7 +6,7 @@ import pytest
 
 from call_box import HELLO, model
 from paymaster.registry.compat import Compat
-from paymaster.registry.models import Effort
+from paymaster.registry.models import Dialect, Effort
 from paymaster.routing.requests import Request, Thinking
 from paymaster.routing.translation import fit_thinking, translate
 
@@ -197,3 +197,9 @@ def test_a_thinking_budget_leaves_room_in_an_output_that_was_lowered() -> None:
     assert fit_thinking({"thinking": BUDGET, "a": 1}, 1_024) == {"a": 1}
     for other in ({"thinking": {"type": "adaptive"}}, {"thinking": "x"}, {}):
         assert fit_thinking(other, 10) == other
+
+
+@pytest.mark.parametrize("dialect", [Dialect.MESSAGES, Dialect.RESPONSES])
+def test_a_long_history_names_what_is_lost_once(dialect: Dialect) -> None:
+    history = [{"role": "user", "content": "x", "name": "ada"}, {"role": "assistant", "content": "y"}] * 40
+    assert translate(Request(messages=history), model("a", dialect=dialect)).dropped == ("messages.name",)

@@ -17,7 +17,7 @@ class RateRoom:
 class CallObserver:
     """A listener of one call's events, which passes them on."""
 
-    __slots__ = ("_emit", "_latest", "attempts", "call_id", "failures", "model")
+    __slots__ = ("_emit", "_latest", "attempts", "call_id", "dropped", "failures", "model")
 
     def __init__(self, emit: Callable[[Event], None]) -> None:
         self._emit = emit
@@ -25,12 +25,14 @@ class CallObserver:
         self.call_id = ""
         self.model = ""
         self.attempts = 0
+        self.dropped: tuple[str, ...] = ()
         self.failures: list[str] = []
 
     def emit(self, event: Event) -> None:
         """Note what the event says, and pass it on."""
         if isinstance(event, Admitted):
             self.call_id, self.model, self.attempts, self._latest = event.call_id, event.model, event.attempt, event
+            self.dropped = event.dropped_params
         elif isinstance(event, AttemptSettled):
             self._latest = event
         elif isinstance(event, AttemptFailed):

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import replace
 
@@ -21,6 +21,7 @@ from paymaster.gateway.http_errors import HttpError, Rejected, http_error_of
 from paymaster.gateway.keep_alive import COMMENT, KeepAlive
 from paymaster.gateway.request_body import HungUp, parse_body, read_body, read_headers
 from paymaster.gateway.service import Service
+from paymaster.printable import printable_line
 from paymaster.registry.models import StreamRecovery
 from paymaster.routing.chains import resolve
 from paymaster.routing.charges import MINUTE_MS, WINDOW_MARGIN_MS
@@ -34,6 +35,7 @@ _JSON = (b"content-type", b"application/json")
 _EVENTS: RawHeaders = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
 _WINDOW = f"{(MINUTE_MS + WINDOW_MARGIN_MS) // 1000}s".encode()
 """When all of a limit is free again, at the latest: each request leaves its window by itself."""
+_LONGEST_LIST = 1_000
 INTERNAL_ERROR = HttpError(status=500, code="internal_error", message="internal error; see the gateway log")
 
 
@@ -304,6 +306,8 @@ def headers_of(receipt: Receipt, observer: CallObserver) -> RawHeaders:
 def common_headers(model: str, attempts: int, observer: CallObserver) -> RawHeaders:
     """What is known before the end of an answer."""
     headers = [(b"x-paymaster-model", header_text(model)), (b"x-paymaster-attempts", str(attempts).encode())]
+    if observer.dropped:
+        headers.append((b"x-paymaster-dropped", _names(observer.dropped)))
     if (left := observer.budget_left_nanousd) is not None:
         headers.append((b"x-paymaster-budget-left-usd", plain_usd(left).encode()))
     for unit, counted in (("tokens", observer.budget_left_tokens), ("requests", observer.budget_left_requests)):
@@ -315,6 +319,12 @@ def common_headers(model: str, attempts: int, observer: CallObserver) -> RawHead
             headers.append((f"x-ratelimit-remaining-{kind}".encode(), str(room.left).encode()))
             headers.append((f"x-ratelimit-reset-{kind}".encode(), _WINDOW))
     return headers
+
+
+def _names(names: Sequence[str]) -> bytes:
+    """Names of fields as a header can carry them: a client's own may be of any length, and have any character."""
+    listed = ", ".join(printable_line(name) for name in names)
+    return header_text(listed if len(listed) <= _LONGEST_LIST else f"{listed[:_LONGEST_LIST]}…")
 
 
 def refusal_headers(refusal: HttpError) -> RawHeaders:

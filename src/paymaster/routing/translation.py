@@ -8,6 +8,7 @@ from paymaster.dialects.chat.params import DROPS, HARMLESS_PARAMS, FittedParams,
 from paymaster.dialects.chat.requests import own_messages
 from paymaster.dialects.chat.thinking import is_off
 from paymaster.dialects.chat.tool_names import fit_tools
+from paymaster.dialects.losses import without_places
 from paymaster.dialects.state import owner_of
 from paymaster.jsontypes import JsonObject
 from paymaster.operations import Operation
@@ -40,9 +41,9 @@ LEAST_THINKING_TOKENS = 1_024
 class Translation:
     """The request in the model's terms: what to send (without the output limit), what was dropped, what rules the model out.
 
-    `cache_control` is the longest cache lifetime that the messages ask for (`5m`, `1h`), None if they ask for none. `tool_names` has the
-    caller's names of the tools that are sent under another, by that. `wire` is what is sent instead to a model that does not speak chat
-    completions: the body in its dialect.
+    `dropped` has the name of each field once, however many messages had it. `cache_control` is the longest cache lifetime that the
+    messages ask for (`5m`, `1h`), None if they ask for none. `tool_names` has the caller's names of the tools that are sent under another,
+    by that. `wire` is what is sent instead to a model that does not speak chat completions: the body in its dialect.
     """
 
     messages: Sequence[JsonObject]
@@ -85,7 +86,7 @@ def translate(request: Request, model: Model) -> Translation:
     return Translation(
         history.messages,
         fitted.params,
-        tuple(dict.fromkeys((*fitted.dropped, *unsent, *unowned, *history.lost, *lost, *others.dropped, *request.lost))),
+        without_places((*fitted.dropped, *unsent, *unowned, *history.lost, *lost, *others.dropped, *request.lost)),
         (*fitted.impossible, *many, *others.impossible, *request.only_in_source),
         _cache_lifetime(request.messages, request.tools, fitted.params) if "cache_control" in compat.reads else None,
         tools,
@@ -113,7 +114,7 @@ def _in_dialect(request: Request, model: Model) -> Translation:
     return Translation(
         messages,
         params,
-        tuple(dict.fromkeys((*lost, *written.dropped))),
+        without_places((*lost, *written.dropped)),
         (*fitted.impossible, *elsewhere, *(("n",) if choices_in(wanted) > 1 else ())),
         _cache_lifetime(messages, tools, params) if "cache_control" in compat.reads else None,
         tools,
