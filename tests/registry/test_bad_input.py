@@ -168,6 +168,9 @@ def test_tiers_ascend(problems):
     assert reported("[{from_tokens: 1}]") == [f"6: models.a.tiers[0].from_tokens: must start above 1 {ending}"]
 
 
+OVER_HTTP = "is spoken over HTTP only, and litellm calls this model (remove dialect, or set adapter: openai_http and base_url)"
+
+
 @pytest.mark.parametrize(
     ("provider", "expected"),
     [
@@ -181,6 +184,12 @@ def test_tiers_ascend(problems):
             "adapter: openai_http needs base_url: AWS Bedrock has no known endpoint for OpenAI's wire format",
         ),
         ("openai, adapter: http", "adapter: must be 'openai_http' or 'litellm'"),
+        ("openai, dialect: response", "dialect: must be 'chat', 'responses' or 'messages' (did you mean responses?)"),
+        ("openai, dialect: qqq", "dialect: must be 'chat', 'responses' or 'messages'"),
+        ("openai, adapter: litellm, dialect: responses", f"dialect: responses {OVER_HTTP}"),
+        ("bedrock, dialect: messages", f"dialect: messages {OVER_HTTP}"),
+        ("scripted, script: s.yaml, dialect: messages", "dialect: a script has no wire format (remove dialect)"),
+        ("openai, adapter: http, dialect: messages", "adapter: must be 'openai_http' or 'litellm'"),
     ],
 )
 def test_a_provider_without_an_address_is_refused(problems, provider, expected):

@@ -45,7 +45,7 @@ def test_a_model_continues_answers_where_that_is_known_or_stated(load, provider,
     assert registry.models["a"].prefill is expected
 
 
-@pytest.mark.parametrize("stated", ["maybe", "1", "[prefix]"])
+@pytest.mark.parametrize("stated", ["maybe", "1", "[prefix]", "prefx"])
 def test_another_form_is_refused(load, stated):
-    with pytest.raises(RegistryInvalid, match="must be true, false, plain, prefix, partial, continue_final_message"):
+    with pytest.raises(RegistryInvalid, match=r"must be true, false or a known form, got .* \((did you mean prefix|known: plain, prefix)"):
         load(f"models: {{a: {{provider: ollama, prefill: {stated}}}}}")

@@ -7,9 +7,10 @@ from paymaster.accounting.prices.price import STANDARD_TIERS
 from paymaster.accounting.tokens.counter import BYTES, tokenizer_for
 from paymaster.errors import near
 from paymaster.registry.budget_schema import short_budgets
+from paymaster.registry.models import Dialect
 from paymaster.registry.price_schema import DatedPriceSection, PriceSection, RatesSection
 from paymaster.registry.problems import Findings
-from paymaster.registry.provider_facts import OPENAI_HTTP, SCRIPTED
+from paymaster.registry.provider_facts import LITELLM, OPENAI_HTTP, SCRIPTED
 from paymaster.registry.providers import connection, provider
 from paymaster.registry.schema import ModelSection, PolicySection
 from paymaster.registry.sections import Written
@@ -29,6 +30,7 @@ def check(written: Written, findings: Findings) -> None:
                 written.model_path(name), f"a model can't be called {name!r}: accounts of the ledger have such names", "use another name"
             )
         _check_connection(name, section, written, findings)
+        _check_dialect(name, section, written, findings)
         _check_prices(name, section, written, findings)
         _check_tokens(name, section, written, findings)
         _check_timeouts(name, section, written, findings)
@@ -71,6 +73,19 @@ def _check_connection(name: str, section: ModelSection, written: Written, findin
         findings.add(path, f"provider {facts.id} needs base_url: it has no address of its own")
     elif section.adapter == OPENAI_HTTP and connection(facts, "", base_url=section.base_url, adapter=OPENAI_HTTP).base_url is None:
         findings.add((*path, "adapter"), f"openai_http needs base_url: {facts.title} has no known endpoint for OpenAI's wire format")
+
+
+def _check_dialect(name: str, section: ModelSection, written: Written, findings: Findings) -> None:
+    """Only an endpoint that is called over HTTP can be spoken to in another dialect."""
+    path = written.model_path(name)
+    if section.dialect in (None, Dialect.CHAT) or not written.is_valid((*path, "provider"), (*path, "base_url"), (*path, "adapter")):
+        return
+    adapter = connection(provider(section.provider), "", base_url=section.base_url, adapter=section.adapter, script=section.script).adapter
+    if adapter == LITELLM:
+        message = f"{section.dialect} is spoken over HTTP only, and litellm calls this model"
+        findings.add((*path, "dialect"), message, "remove dialect, or set adapter: openai_http and base_url")
+    elif adapter == SCRIPTED:
+        findings.add((*path, "dialect"), "a script has no wire format", "remove dialect")
 
 
 def _check_prices(name: str, section: ModelSection, written: Written, findings: Findings) -> None:

@@ -1,5 +1,6 @@
 """Words the mistakes in a registry: file, line, key, what was expected, nearest spelling; knows no rule that was broken."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -47,7 +48,7 @@ class Findings:
 
     def add_validation(self, error: ValidationError, section: type[BaseSection], path: KeyPath) -> None:
         """Add every mistake that pydantic found in the `section` at `path`."""
-        for detail in error.errors(include_url=False, include_input=False):
+        for detail in error.errors(include_url=False):
             loc = tuple(detail["loc"])
             message, suggestion = _explain(detail, section, loc)
             self.add((*path, *loc), message, suggestion)
@@ -82,7 +83,7 @@ def _explain(detail: ErrorDetails, section: type[BaseSection], loc: KeyPath) -> 
         case "missing":
             return "this key is required", ""
         case "literal_error":
-            return f"must be {context['expected']}", _INSTEAD.get(str(loc[-1]), "")
+            return f"must be {context['expected']}", _INSTEAD.get(str(loc[-1])) or _near_word(detail["input"], str(context["expected"]))
         case "list_type":
             return "must be a list", ""
         case _:
@@ -94,6 +95,12 @@ def _section_at(section: type[BaseSection], loc: KeyPath) -> type[BaseSection]:
     for part in loc:
         section = _INNER.get(str(part), section)
     return section
+
+
+def _near_word(written: object, expected: str) -> str:
+    """The fixed word of the nearest spelling. What was written is not repeated: it may be a secret."""
+    suggestion = near(str(written), re.findall(r"'([^']+)'", expected))
+    return "" if suggestion.startswith("known: ") else suggestion
 
 
 _INSTEAD: Mapping[str, str] = {"price": "a price is written as usd_per_1m_input: 3 and usd_per_1m_output: 15, beside model_id"}

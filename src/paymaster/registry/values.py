@@ -16,6 +16,7 @@ from pydantic_core import PydanticCustomError
 
 from paymaster.accounting.bounds import COUNT_FIELDS, LARGEST_BUDGET_USD, LARGEST_LIMIT, LARGEST_RATE, LARGEST_TOTAL, MOST_SECONDS
 from paymaster.accounting.prices.rates import in_utc
+from paymaster.errors import near
 from paymaster.registry.prefill import Prefill
 from paymaster.registry.secrets import REFERENCE, SECRET_HEADERS, VARIABLE_NAME, looks_like_a_secret, names_a_secret, shown
 
@@ -91,7 +92,7 @@ def _prefill_stated(value: object) -> bool | str:
     if isinstance(value, str) and value in set(Prefill):
         return value
     if not isinstance(value, bool):
-        refuse(f"must be true, false, {', '.join(Prefill)}, got {shown(value)}")
+        refuse(f"must be true, false or a known form, got {shown(value)}", near(str(value), Prefill))
     return value
 
 
