@@ -7,7 +7,7 @@ import pytest
 
 from paymaster.registry.compat import Compat
 from paymaster.registry.compat_facts import compat_facts
-from paymaster.registry.describe import describe
+from paymaster.registry.describe import DescribedValue, describe
 from paymaster.registry.models import Model, Registry
 
 Load = Callable[..., Registry]
@@ -82,7 +82,7 @@ def test_a_description_has_each_fact_with_its_origin(load: Load) -> None:
     assert shown == {
         "compat.reads": ("reasoning_content", "provider deepseek"),
         "compat.requires": ("none", "registry line 5"),
-        "compat.drop_params": ("none", "registry line 5"),
+        "compat.drop_params": ("none", "provider deepseek, and registry line 5"),
         "compat.thinking_off": ('{"thinking": {"type": "disabled"}}', "provider deepseek"),
         "compat.developer_role": ("true", "registry line 5"),
         "compat.text_content": ("true", "provider deepseek"),
@@ -147,3 +147,22 @@ def test_an_endpoint_of_which_nothing_is_known_takes_everything() -> None:
         "reasoning_content", "reasoning_details", "thinking_blocks", "cache_control", "extra_content", "provider_specific_fields",
         "anthropic_blocks",
     }  # fmt: skip
+
+
+def test_the_facts_of_an_endpoint_are_shown_with_their_origins(load: Load) -> None:
+    text = """models:
+  plain: {provider: ollama, dialect: chat, prefill: true}
+  claude: {provider: anthropic, model_id: claude-sonnet-4-5, compat: {exclusive_params: [top_p, temperature], drop_params: seed}}
+  new: {provider: openai, model_id: gpt-5.5}
+default: plain
+"""
+    plain, claude, new = describe(load(text), {}).models
+    dialects = [(row.dialect.value, row.dialect.origin) for row in (plain, claude, new)]
+    prefills = [(row.prefill.value, row.prefill.origin) for row in (plain, claude, new)]
+    assert dialects == [("chat", "registry line 2"), ("messages", "provider anthropic"), ("responses", "provider openai")]
+    assert prefills == [("plain", "registry line 2"), ("plain", "provider anthropic"), ("none", "provider openai")]
+    assert claude.compat["compat.exclusive_params"] == DescribedValue("top_p, temperature", "registry line 3")
+    assert claude.compat["compat.drop_params"] == DescribedValue(
+        "best_of, logprobs, seed, top_logprobs", "provider anthropic, and registry line 3"
+    )
+    assert {"stop", "n"} <= set(new.compat["compat.drop_params"].value.split(", "))

@@ -41,8 +41,8 @@ def registry_tables(described: RegistryDescription) -> list[Table]:
     )
     endpoints = Table(
         title="Endpoints and keys",
-        columns=[Column("model"), Column("endpoint"), Column("by"), Column("keys"), Column("capabilities")],
-        rows=[[row.name, row.endpoint.value, row.adapter.value, _keys(row), row.capabilities.value] for row in rows],
+        columns=[Column("model"), Column("endpoint"), Column("by"), Column("dialect"), Column("keys"), Column("capabilities")],
+        rows=[[row.name, row.endpoint.value, row.adapter.value, row.dialect.value, _keys(row), row.capabilities.value] for row in rows],
     )
     policy = Table(title="Policy", columns=[Column("rule"), Column("value"), Column("from")], rows=list(_policy(described)))
     return [models, endpoints, policy]

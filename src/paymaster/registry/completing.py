@@ -202,8 +202,8 @@ def _note_connection(draft: _Draft, speaks: Connection) -> None:
     draft.note("provider", draft.line("provider"))
     draft.note("model_id", draft.line("model_id") if section.model_id else "the model's name")
     by_provider = f"provider {section.provider}"
-    for key, given in (("base_url", section.base_url), ("adapter", section.adapter), ("dialect", section.dialect)):
-        draft.note(key, by_provider if given is None else draft.line(key))
+    for key in ("base_url", "adapter", "dialect", "prefill"):
+        draft.note(key, by_provider if getattr(section, key) is None else draft.line(key))
     if section.base_url is not None and speaks.base_url != section.base_url:
         draft.note("base_url", f"{draft.line('base_url')}, with the server's usual path")
 

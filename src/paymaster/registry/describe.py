@@ -52,6 +52,7 @@ class ModelDescription:
     provider: DescribedValue
     model_id: DescribedValue
     adapter: DescribedValue
+    dialect: DescribedValue
     endpoint: DescribedValue
     price: DescribedValue
     region: DescribedValue
@@ -61,6 +62,7 @@ class ModelDescription:
     capabilities: DescribedValue
     limits: Mapping[str, DescribedValue]
     timeouts: Mapping[str, DescribedValue]
+    prefill: DescribedValue
     compat: Mapping[str, DescribedValue]
     keys: tuple[DescribedKey, ...]
     key_missing: str | None
@@ -138,6 +140,7 @@ def _model_row(model: Model, registry: Registry, environ: Mapping[str, str]) -> 
         provider=shown("provider", model.provider),
         model_id=shown("model_id", model.model_id),
         adapter=shown("adapter", model.adapter),
+        dialect=shown("dialect", model.dialect),
         endpoint=shown("base_url", model.base_url or model.script or "chosen by litellm"),
         price=DescribedValue(price_text(model.price), model.origins.get("price", "")),
         region=shown("region", model.region),
@@ -147,6 +150,7 @@ def _model_row(model: Model, registry: Registry, environ: Mapping[str, str]) -> 
         capabilities=shown("capabilities", capabilities),
         limits={name: shown(name, value) for name, value in limits.items() if value is not None},
         timeouts=_timeouts(model),
+        prefill=shown("prefill", model.prefill or "none"),
         compat=_compat(model),
         keys=tuple(DescribedKey(name, bool(environ.get(name, "").strip())) for name in variables),
         key_missing=missing_key(model, environ),
@@ -165,8 +169,16 @@ def _timeouts(model: Model) -> dict[str, DescribedValue]:
 def _compat(model: Model) -> dict[str, DescribedValue]:
     """What the endpoint takes, by the keys in the registry."""
     facts = {each.name: getattr(model.compat, each.name) for each in fields(Compat) if each.init}
+    facts["drop_params"] = model.compat.drop_params | model.unsupported_params
     shown = {f"compat.{name}": value for name, value in facts.items() if value != getattr(PLAIN, name) or f"compat.{name}" in model.origins}
-    return {key: DescribedValue(_fact(value), model.origins.get(key, f"provider {model.provider}")) for key, value in shown.items()}
+    return {key: DescribedValue(_fact(value), _compat_origin(model, key)) for key, value in shown.items()}
+
+
+def _compat_origin(model: Model, key: str) -> str:
+    by_provider, stated = f"provider {model.provider}", model.origins.get(key)
+    if key == "compat.drop_params" and stated is not None:
+        return f"{by_provider}, and {stated}"
+    return stated or by_provider
 
 
 def _fact(value: object) -> str:
@@ -177,8 +189,10 @@ def _fact(value: object) -> str:
             return str(value).lower()
         case Mapping():
             return dumps(value)
-        case frozenset() | tuple():
-            return ", ".join(sorted(map(str, value))) or "none"
+        case frozenset():
+            return ", ".join(sorted(value)) or "none"
+        case tuple():
+            return ", ".join(value) or "none"
         case _:
             return str(value)
 
