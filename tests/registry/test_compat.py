@@ -151,7 +151,7 @@ def test_an_endpoint_of_which_nothing_is_known_takes_everything() -> None:
 
 def test_the_facts_of_an_endpoint_are_shown_with_their_origins(load: Load) -> None:
     text = """models:
-  plain: {provider: ollama, dialect: chat, prefill: true}
+  plain: {provider: ollama, dialect: messages, prefill: true}
   claude: {provider: anthropic, model_id: claude-sonnet-4-5, compat: {exclusive_params: [top_p, temperature], drop_params: seed}}
   new: {provider: openai, model_id: gpt-5.5}
 default: plain
@@ -159,7 +159,7 @@ default: plain
     plain, claude, new = describe(load(text), {}).models
     dialects = [(row.dialect.value, row.dialect.origin) for row in (plain, claude, new)]
     prefills = [(row.prefill.value, row.prefill.origin) for row in (plain, claude, new)]
-    assert dialects == [("chat", "registry line 2"), ("messages", "provider anthropic"), ("responses", "provider openai")]
+    assert dialects == [("messages", "registry line 2"), ("messages", "provider anthropic"), ("responses", "provider openai")]
     assert prefills == [("plain", "registry line 2"), ("plain", "provider anthropic"), ("none", "provider openai")]
     assert claude.compat["compat.exclusive_params"] == DescribedValue("top_p, temperature", "registry line 3")
     assert claude.compat["compat.drop_params"] == DescribedValue(
