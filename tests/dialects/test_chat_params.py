@@ -41,6 +41,13 @@ CASES: Mapping[str, Case] = {
     "a null is not named": Case(O3, {"top_p": None}, {}),
     "parameters of open models": Case(OPENAI, {"top_k": 5, "min_p": 0.1}, {}, ("top_k", "min_p")),
     "what changes the answer": Case(OPENAI, {"n": 2, "seed": 1}, {}, ("seed",), ("n",), takes=Takes(refused=frozenset({"n", "seed"}))),
+    "what holds without it": Case(
+        OPENAI, {"n": 1, "logprobs": False, "best_of": 1, "modalities": ["text"], "response_format": {"type": "text"}}, {},
+        takes=Takes(refused=frozenset({"n", "logprobs", "best_of", "modalities", "response_format"})),
+    ),
+    "the probability of a token is no default": Case(
+        OPENAI, {"logprobs": 0, "n": True}, {}, (), ("logprobs", "n"), takes=Takes(refused=frozenset({"n", "logprobs"}))
+    ),
     "unless the caller lets it go": Case(OPENAI, {"n": 2, "drop_params": True}, {}, ("n",), takes=Takes(refused=frozenset({"n"}))),
     "a refusal to let it go": Case(OPENAI, {"n": 2, "drop_params": False}, {}, (), ("n",), takes=Takes(refused=frozenset({"n"}))),
     "or names it": Case(OPENAI, {"n": 2, "seed": 1, "additional_drop_params": ["n"]}, {"seed": 1}, ("n",)),

@@ -92,7 +92,7 @@ def fit_params(wanted: JsonObject, asked: JsonObject, compat: Compat, takes: Tak
     params, off = _thinking(wanted, compat, takes, never)
     with_text = _with_text(params)
     out = {*takes.refused.intersection(params), *(never.intersection(params) - with_text), *all_but_one(params, asked, compat)}
-    gone = [name for name, value in params.items() if name in out and value is not None]
+    gone = [name for name, value in params.items() if name in out and not _asks_nothing(name, value)]
     impossible = tuple(name for name in gone if not (lenient or name in never - with_text or name in HARMLESS_PARAMS))
     dropped = [name for name in gone if name not in impossible]
     if not takes.tools and not compat.tool_choice_without_tools:
@@ -101,6 +101,14 @@ def fit_params(wanted: JsonObject, asked: JsonObject, compat: Compat, takes: Tak
         dropped += idle
     kept: JsonObject = {name: value for name, value in params.items() if name not in out and name not in DROPS}
     return FittedParams(_shaped(without_thinking(kept, off) if off else kept, compat), tuple(dropped), impossible)
+
+
+def _asks_nothing(name: str, value: object) -> bool:
+    """Whether a parameter says only what holds without it, as many clients write it: an endpoint without the parameter does it anyway."""
+    return value is None or (name in _DEFAULTS and type(value) is type(_DEFAULTS[name]) and value == _DEFAULTS[name])
+
+
+_DEFAULTS: JsonObject = {"n": 1, "best_of": 1, "logprobs": False, "modalities": ["text"], "response_format": {"type": "text"}}
 
 
 def _drops(params: JsonObject) -> tuple[bool, frozenset[str]]:
