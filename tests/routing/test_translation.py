@@ -203,3 +203,24 @@ def test_a_thinking_budget_leaves_room_in_an_output_that_was_lowered() -> None:
 def test_a_long_history_names_what_is_lost_once(dialect: Dialect) -> None:
     history = [{"role": "user", "content": "x", "name": "ada"}, {"role": "assistant", "content": "y"}] * 40
     assert translate(Request(messages=history), model("a", dialect=dialect)).dropped == ("messages.name",)
+
+
+TUPLES = [
+    {"role": "user", "content": ({"type": "text", "text": "x"},)},
+    {"role": "assistant", "content": None, "tool_calls": ({"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}},)},
+    {"role": "tool", "tool_call_id": "c", "content": "y"},
+]
+
+
+def _as_lists(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _as_lists(each) for name, each in value.items()}
+    return [*map(_as_lists, value)] if isinstance(value, list | tuple) else value
+
+
+@pytest.mark.parametrize("dialect", [Dialect.MESSAGES, Dialect.RESPONSES])
+def test_tuples_of_a_program_are_lists_in_every_dialect(dialect: Dialect) -> None:
+    given = translate(Request(messages=tuple(TUPLES)), model("a", dialect=dialect))
+    listed = translate(Request(messages=_as_lists(TUPLES)), model("a", dialect=dialect))
+    assert (given.wire, given.dropped) == (listed.wire, ())
+    assert str(given.wire).count("'c'") == 2

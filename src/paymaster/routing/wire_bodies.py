@@ -27,7 +27,7 @@ def wire_body(request: Request, model: Model, defaults: JsonObject, params: Mapp
         body = {**_registry_fields(defaults, form), **written.body}
     else:
         if source is None or source.dialect is Dialect.CHAT:
-            conversation = REQUESTS[Dialect.CHAT].read({"messages": request.messages, "tools": list(request.tools), **params})
+            conversation = REQUESTS[Dialect.CHAT].read({"messages": list(request.messages), "tools": list(request.tools), **params})
         else:
             conversation = REQUESTS[source.dialect].read(source.body)
             conversation = replace(conversation, params={**defaults, **conversation.params})

@@ -25,8 +25,8 @@ class Fields:
         self._left = dict(given)
 
     def take(self, name: str, kind: type[T]) -> T | None:
-        """The field if it is of this type."""
-        value = self._left.get(name)
+        """The field if it is of this type; a tuple, as a program may have it, is a list."""
+        value = as_list(self._left.get(name))
         if value is None or not isinstance(value, kind):
             return None
         del self._left[name]
@@ -75,6 +75,11 @@ class Fields:
         if shapes:
             found[SHAPE] = shapes
         return {Dialect.CHAT: found} if found else {}
+
+
+def as_list(value: object) -> object:
+    """A tuple as the list that it is in JSON; anything else as it is."""
+    return list(value) if isinstance(value, tuple) else value
 
 
 _TEXTS = frozenset({"url", "detail", "file_data", "file_id", "filename"})
