@@ -224,3 +224,19 @@ def test_tuples_of_a_program_are_lists_in_every_dialect(dialect: Dialect) -> Non
     listed = translate(Request(messages=_as_lists(TUPLES)), model("a", dialect=dialect))
     assert (given.wire, given.dropped) == (listed.wire, ())
     assert str(given.wire).count("'c'") == 2
+
+
+VIDEO = {"type": "video_url", "video_url": {"url": "https://x/y.mp4"}}
+ODD = [
+    ([{"role": "user", "content": [{"type": "text", "text": "x"}, VIDEO, VIDEO]}], ("a part of type video_url",)),
+    ([{"role": "user", "content": [1]}], ("a part or message of this form",)),
+    ([{"role": "user", "content": [{"text": "x"}]}], ("a part or message of this form",)),
+    ([{"role": "user", "content": "x"}, {"role": "assistant", "content": [{"type": "text", "text": "y"}, {"type": "odd"}]}], ()),
+]
+
+
+@pytest.mark.parametrize("dialect", [Dialect.MESSAGES, Dialect.RESPONSES])
+@pytest.mark.parametrize(("messages", "impossible"), ODD)
+def test_what_a_user_says_is_not_left_out(messages: list[dict[str, Any]], impossible: tuple[str, ...], dialect: Dialect) -> None:
+    assert translate(Request(messages=messages), model("a", dialect=dialect)).impossible == impossible
+    assert translate(Request(messages=messages), model("a")).impossible == ()

@@ -115,7 +115,7 @@ def _in_dialect(request: Request, model: Model) -> Translation:
         messages,
         params,
         without_places((*lost, *written.dropped)),
-        (*fitted.impossible, *elsewhere, *(("n",) if choices_in(wanted) > 1 else ())),
+        (*fitted.impossible, *elsewhere, *written.impossible, *(("n",) if choices_in(wanted) > 1 else ())),
         _cache_lifetime(messages, tools, params) if "cache_control" in compat.reads else None,
         tools,
         tool_names,

@@ -1,13 +1,14 @@
 """The body of a request in the dialect of a model that does not speak chat completions: the client's own, or written anew. Pure."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from paymaster.dialects.chat.params import all_but_one, fit_users
 from paymaster.dialects.formats import REQUESTS, RequestFormat
 from paymaster.dialects.messages.fields import section
-from paymaster.dialects.neutral import Written
+from paymaster.dialects.neutral import Conversation, Opaque, Role
 from paymaster.dialects.responses.requests import asks_for_summary, beside_house_form, declared_tools
 from paymaster.dialects.state import owner_of
 from paymaster.jsontypes import JsonObject
@@ -16,11 +17,20 @@ from paymaster.routing.betas import BETA_HEADER, known_betas
 from paymaster.routing.requests import OUTPUT_LIMIT_NAMES, Request
 
 
-def wire_body(request: Request, model: Model, defaults: JsonObject, params: Mapping[str, object]) -> Written:
-    """The body without the fields that the flow sets, and what the dialect has no word for.
+class WireBody(NamedTuple):
+    """A body in the model's dialect, what the dialect has no word for, and what rules the model out."""
+
+    body: JsonObject
+    dropped: tuple[str, ...]
+    impossible: tuple[str, ...]
+
+
+def wire_body(request: Request, model: Model, defaults: JsonObject, params: Mapping[str, object]) -> WireBody:
+    """The body without the fields that the flow sets.
 
     `defaults` are the registry's parameters of the model, `params` those with the caller's, as the model takes them.
     """
+    impossible: tuple[str, ...] = ()
     owner, form, source = owner_of(model.provider, model.model_id), REQUESTS[model.dialect], request.source
     if source is not None and source.dialect is model.dialect:
         written = form.passed(source.body, owner)
@@ -28,6 +38,7 @@ def wire_body(request: Request, model: Model, defaults: JsonObject, params: Mapp
     else:
         if source is None or source.dialect is Dialect.CHAT:
             conversation = REQUESTS[Dialect.CHAT].read({"messages": list(request.messages), "tools": list(request.tools), **params})
+            impossible = tuple(dict.fromkeys(_only_in_chat(conversation)))
         else:
             conversation = REQUESTS[source.dialect].read(source.body)
             conversation = replace(conversation, params={**defaults, **conversation.params})
@@ -39,7 +50,17 @@ def wire_body(request: Request, model: Model, defaults: JsonObject, params: Mapp
     refused += all_but_one(body, body, model.compat)
     refused += [name for name in body if name in OUTPUT_LIMIT_NAMES and name not in form.policy_fields]
     kept = {name: value for name, value in body.items() if name not in form.policy_fields and name not in refused}
-    return Written(body=kept, dropped=tuple(dict.fromkeys((*written.dropped, *fitted.dropped, *refused))))
+    return WireBody(kept, (*written.dropped, *fitted.dropped, *refused), impossible)
+
+
+def _only_in_chat(conversation: Conversation) -> Iterator[str]:
+    """What a user says that only chat completions have a word for: without it, the answer would be to another question."""
+    for turn in conversation.turns:
+        for part in turn.parts if turn.role is Role.USER else ():
+            if isinstance(part, Opaque) and not part.text:
+                yield (
+                    f"a part of type {part.value['type']}" if isinstance(part.value.get("type"), str) else "a part or message of this form"
+                )
 
 
 _CONTENT = frozenset({"messages", "system", "tools", "input", "instructions", "reasoning"})
