@@ -8,6 +8,7 @@ import pytest
 
 from anthropic_server import AnthropicServer, answer, events_of, text
 from paymaster.accounting.usage.record import UnknownUsage, Usage
+from paymaster.dialects.state import owner_of, read_stamp
 from paymaster.flow.ports import ProviderReply
 from paymaster.operations import Operation
 from paymaster.providers.endpoints import endpoint_url, request_headers
@@ -223,3 +224,20 @@ def test_every_chunk_is_one_of_chat_completions(caller, claude):
     assert heads == {("msg_01", 0, "chat.completion.chunk")}
     assert (whole.body["created"], reply.body["id"]) == (0, "msg_01")
     assert [chunk.native.body for chunk in chunks if chunk.native is not None] == events
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("name", ["claude-opus-4-8", "glm-5"])
+def test_what_another_model_than_claude_signed_is_stamped(caller, claude, name, streamed):
+    """Clients of chat return it, also where a fallback to Claude follows, which refuses signatures that are not its own."""
+    thoughts = [
+        {"type": "thinking", "thinking": "Hm.", "signature": "s"}, {"type": "redacted_thinking", "data": "d"},
+        {"type": "thinking", "thinking": "Hm?", "signature": ""},
+    ]  # fmt: skip
+    with AnthropicServer(answer(*thoughts, text("Hi."))) as server:
+        call = claude(server.url, name=name)
+        reply = caller.stream(call)[1] if streamed else caller.send(call)
+    blocks = reply.body["choices"][0]["message"]["thinking_blocks"]
+    states = [read_stamp(str(block.get("signature") or block.get("data") or ""), Dialect.MESSAGES) for block in blocks]
+    owner = "" if name.startswith("claude") else owner_of("anthropic", name)
+    assert [(state.value, state.owner) for state in states] == [("s", owner), ("d", owner), ("", "")]

@@ -125,7 +125,7 @@ class Exchange:
             return error
         if self.call.operation is Operation.EMBEDDINGS:
             return self.judged(answer, parsed, first_token_ms=None)
-        normal = normal_answer(form.whole(parsed), seed=self.call.call_id, offers_tools=bool(self.call.body.get("tools")))
+        normal = normal_answer(form.whole(parsed, self.call.model), seed=self.call.call_id, offers_tools=bool(self.call.body.get("tools")))
         if isinstance(normal, Broken):
             return self.given_up(answer, normal, parsed)
         if dialect is Dialect.CHAT:

@@ -146,7 +146,7 @@ class _Reading:
         self._ready: deque[tuple[JsonObject, Native | None]] = deque()
         self._assembly = Assembly(usage_api_of(exchange.call))
         self._dialect = exchange.call.model.dialect
-        self._reader = WIRE_FORMATS[self._dialect].reader()
+        self._reader = WIRE_FORMATS[self._dialect].reader(exchange.call.model)
         self._choices = choices_in(exchange.call.body)
         self._ended = self._has_ended = self._has_done = False
         self._first_token_ms: int | None = None

@@ -5,9 +5,11 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 from paymaster.dialects.messages.answers import house_answer
+from paymaster.dialects.messages.claude_models import signs_thoughts
 from paymaster.dialects.messages.stream_reader import MessagesReader
 from paymaster.dialects.responses.requests import ENCRYPTED
 from paymaster.dialects.responses.stream_reader import EventReader, whole
+from paymaster.dialects.state import owner_of
 from paymaster.jsontypes import JsonObject
 from paymaster.operations import Operation
 from paymaster.registry.models import Dialect, Model
@@ -56,11 +58,11 @@ class WireFormat(Protocol):
         """Whether a whole body is an answer at all, rather than an error with status 200."""
         ...
 
-    def whole(self, body: JsonObject) -> JsonObject:
+    def whole(self, body: JsonObject, model: Model) -> JsonObject:
         """The chat.completion for a whole answer."""
         ...
 
-    def reader(self) -> StreamReader | None:
+    def reader(self, model: Model) -> StreamReader | None:
         """A reader for one stream; None if its events are chunks already."""
         ...
 
@@ -99,11 +101,11 @@ class ChatFormat:
         """An answer has choices, or vectors."""
         return ("data" if operation is Operation.EMBEDDINGS else "choices") in body
 
-    def whole(self, body: JsonObject) -> JsonObject:
+    def whole(self, body: JsonObject, model: Model) -> JsonObject:
         """The body itself."""
         return body
 
-    def reader(self) -> StreamReader | None:
+    def reader(self, model: Model) -> StreamReader | None:
         """None: its events are chunks already."""
         return None
 
@@ -138,13 +140,13 @@ class MessagesFormat:
         """An answer has content."""
         return "content" in body
 
-    def whole(self, body: JsonObject) -> JsonObject:
+    def whole(self, body: JsonObject, model: Model) -> JsonObject:
         """The chat.completion."""
-        return house_answer(body)
+        return house_answer(body, _owner(model))
 
-    def reader(self) -> StreamReader | None:
+    def reader(self, model: Model) -> StreamReader | None:
         """One for each stream."""
-        return MessagesReader()
+        return MessagesReader(_owner(model))
 
 
 class ResponsesFormat(ChatFormat):
@@ -166,11 +168,11 @@ class ResponsesFormat(ChatFormat):
         """An answer has items, and did not fail."""
         return "output" in body and body.get("status") not in ("failed", "cancelled")
 
-    def whole(self, body: JsonObject) -> JsonObject:
+    def whole(self, body: JsonObject, model: Model) -> JsonObject:
         """The chat.completion."""
         return whole(body)
 
-    def reader(self) -> StreamReader | None:
+    def reader(self, model: Model) -> StreamReader | None:
         """One for each stream."""
         return EventReader()
 
@@ -183,6 +185,11 @@ _NOT_IN_BODY = frozenset({"stream", "stream_options", *BETA_FIELDS})
 def _is_anthropics(base_url: str | None) -> bool:
     name = urlsplit(base_url or "").hostname or ""
     return name == "anthropic.com" or name.endswith(".anthropic.com")
+
+
+def _owner(model: Model) -> str:
+    """The owner of thoughts that have to be stamped; empty for a model whose signatures say enough."""
+    return "" if signs_thoughts(model.model_id) else owner_of(model.provider, model.model_id)
 
 
 def _listed(value: object) -> list[object]:

@@ -6,7 +6,8 @@ from paymaster.accounting.usage.record import Usage
 from paymaster.dialects.chat.endings import own_word
 from paymaster.dialects.messages.blocks import BlockWriter, read_content
 from paymaster.dialects.messages.fields import OWN, section
-from paymaster.dialects.neutral import Answer, Ending, Opaque, Text, Thought, ToolCall
+from paymaster.dialects.neutral import Answer, Ending, Opaque, State, Text, Thought, ToolCall
+from paymaster.dialects.state import stamped
 from paymaster.jsontypes import JsonObject
 
 _ENDINGS = {
@@ -20,6 +21,8 @@ _REASONS = {
 _HEAD = frozenset({"id", "type", "role", "model", "content", "stop_reason", "stop_sequence", "usage"})
 OPAQUE = "anthropic_blocks"
 """The field of a message in the house form that has the blocks which only Anthropic knows."""
+_SIGNED = {"thinking": "signature", "redacted_thinking": "data"}
+"""The field with what its model signed, of each kind of thought."""
 _OUTSIDE = ("cache_creation_input_tokens", "cache_read_input_tokens")
 
 
@@ -99,8 +102,22 @@ def anthropic_usage(usage: Usage | None) -> dict[str, object]:
     }
 
 
-def house_answer(body: JsonObject) -> dict[str, object]:
-    """The chat.completion for an answer; what it has no word for stays in `native_finish_reason` and `stop_sequence` of its choice."""
+def signed_by(block: object, owner: str) -> object:
+    """A thought whose signature, if it has one, is stamped with its owner; any other block, and without an owner, as it is."""
+    name = _SIGNED.get(str(block.get("type"))) if owner and isinstance(block, Mapping) else None
+    if name is None or not isinstance(block, Mapping) or not isinstance(value := block.get(name), str) or not value:
+        return block
+    return {**block, name: stamped(State(value=value, dialect=OWN, owner=owner))}
+
+
+def house_answer(body: JsonObject, owner: str = "") -> dict[str, object]:
+    """The chat.completion for an answer; what it has no word for stays in `native_finish_reason` and `stop_sequence` of its choice.
+
+    With an `owner` signatures are stamped with it: nobody else could read them, and a client of chat returns them to any model.
+    """
+    content = body.get("content")
+    if owner and isinstance(content, list):
+        body = {**body, "content": [signed_by(block, owner) for block in content]}
     answer = read_answer(body)
     choice: dict[str, object] = {"index": 0, "message": house_message(answer), "finish_reason": house_ending(body.get("stop_reason"))}
     choice |= native_ending(body)

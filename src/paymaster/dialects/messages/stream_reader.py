@@ -1,6 +1,6 @@
 """Reads the events of a stream in Anthropic's format as chunks of a chat completion in the house form; knows no HTTP and no client."""
 
-from paymaster.dialects.messages.answers import OPAQUE, house_ending, native_ending, openai_usage
+from paymaster.dialects.messages.answers import OPAQUE, house_ending, native_ending, openai_usage, signed_by
 from paymaster.dialects.messages.blocks import arguments_text, parse_arguments
 from paymaster.dialects.messages.fields import section
 from paymaster.jsontypes import JsonObject
@@ -31,14 +31,15 @@ class _OpaqueBlock:
 class MessagesReader:
     """Takes events in order. A block's index counts all blocks, a call's only the calls.
 
-    `ended` is true from `message_stop` on: whatever follows is no part of the answer.
+    `ended` is true from `message_stop` on: whatever follows is no part of the answer. With an `owner` signatures are stamped with it.
     """
 
-    __slots__ = ("_calls", "_head", "_opaque", "_silent", "_usage", "ended")
+    __slots__ = ("_calls", "_head", "_opaque", "_owner", "_silent", "_usage", "ended")
 
     idle_events: frozenset[str] = frozenset({"ping"})
 
-    def __init__(self) -> None:
+    def __init__(self, owner: str = "") -> None:
+        self._owner = owner
         self._head: JsonObject = NOTHING
         self._calls: dict[object, int] = {}
         self._silent: set[object] = set()
@@ -92,7 +93,7 @@ class MessagesReader:
             case "thinking":
                 return self._thought(block.get("thinking"), block.get("signature"))
             case "redacted_thinking":
-                return self._chunk({"thinking_blocks": [block]})
+                return self._chunk({"thinking_blocks": [signed_by(block, self._owner)]})
             case str():
                 self._opaque[index] = _OpaqueBlock(block)
                 return NOTHING
@@ -138,7 +139,7 @@ class MessagesReader:
         if not block["thinking"] and not signature:
             return NOTHING
         said = {"reasoning_content": text} if text else {}
-        return self._chunk({**said, "thinking_blocks": [{**block, "signature": signature} if signature else block]})
+        return self._chunk({**said, "thinking_blocks": [signed_by({**block, "signature": signature}, self._owner) if signature else block]})
 
     def _chunk(self, delta: JsonObject) -> JsonObject:
         return {**self._head, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]}
