@@ -15,8 +15,6 @@ from paymaster.registry.models import Dialect
 Extras: TypeAlias = Mapping[Dialect, JsonObject]
 """Fields that only one dialect knows, by dialect."""
 
-NO_EXTRAS: Extras = {}
-
 SHAPE = "$shape"
 """The key in a dialect's extras under which it notes how it wrote what it can write in several ways. Nothing is lost with it elsewhere."""
 

@@ -13,8 +13,6 @@ from paymaster.jsontypes import JsonObject
 from paymaster.registry.models import Dialect, Model
 from paymaster.routing.requests import Request
 
-JsonValue = object
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DialectRequest:
