@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from paymaster.dialects.chat.arguments import ArgumentPieces, whole_arguments
+from paymaster.dialects.chat.normal.arguments import ArgumentPieces, whole_arguments
 
 LONG = '{"a":{"a":1}}'
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pytest
 
 from chat_histories import EPHEMERAL, IMAGE, LONG_NAME, USER, History, acts, call, result, says, signed, system, text
-from paymaster.dialects.chat.history import fit_history
+from paymaster.dialects.chat.fitting.history import fit_history
 from paymaster.registry.compat import Compat
 
 STAND_IN = signed("skip_thought_signature_validator")

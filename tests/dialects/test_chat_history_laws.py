@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chat_histories import EPHEMERAL, IMAGE, LONG_ID, LONG_NAME, History, acts, call, result, text
-from paymaster.dialects.chat.history import fit_history
+from paymaster.dialects.chat.fitting.history import fit_history
 from paymaster.registry.compat import CALL_IDS, EXTRAS, REQUIREMENTS, Compat
 from paymaster.registry.compat_facts import BY_PROVIDER, compat_facts
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from paymaster.dialects.chat.params import FittedParams, Takes, are_plain, fit_params, joined, nested
+from paymaster.dialects.chat.fitting.params import FittedParams, Takes, are_plain, fit_params, joined, nested
 from paymaster.registry.compat import Compat
 from paymaster.registry.compat_facts import compat_facts
 

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from dialects.front_ends import NAMES, of_chunks
 from dialects.odd_answers import CASES, LAST, calls, chunk, piece
-from paymaster.dialects.chat.answers import as_chunk, normal_answer
-from paymaster.dialects.chat.faults import Broken, Fault
-from paymaster.dialects.chat.streams import NormalStream
-from paymaster.dialects.chat.tool_calls import made_id
+from paymaster.dialects.chat.normal.answers import as_chunk, normal_answer
+from paymaster.dialects.chat.normal.faults import Broken, Fault
+from paymaster.dialects.chat.normal.streams import NormalStream
+from paymaster.dialects.chat.normal.tool_calls import made_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable

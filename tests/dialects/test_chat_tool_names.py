@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from chat_histories import LONG_NAME, call
-from paymaster.dialects.chat.call_ids import fitting_ids
-from paymaster.dialects.chat.tool_names import fit_tools, fitting_name, restore_names
+from paymaster.dialects.chat.fitting.call_ids import fitting_ids
+from paymaster.dialects.chat.fitting.tool_names import fit_tools, fitting_name, restore_names
 from paymaster.registry.compat import Compat
 
 LIMITED = Compat(tool_name_limit=64)

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 
 from conversations import OWNERS, answers
+from paymaster.dialects.chat.answers import read_answer, write_answer
 from paymaster.dialects.chat.requests import own_messages, passed, read, write
-from paymaster.dialects.chat.whole_answers import read_answer, write_answer
 from paymaster.dialects.neutral import (
     Answer,
     ChoiceKind,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 
 from conversations import OWNERS, SECRETS, conversations
-from paymaster.dialects.chat.whole_answers import write_answer as write_chat
+from paymaster.dialects.chat.answers import write_answer as write_chat
 from paymaster.dialects.formats import REQUESTS
 from paymaster.dialects.losses import without_places
 from paymaster.dialects.messages.answers import write_answer as write_message

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import TypeAdapter
 
-from paymaster.dialects.chat.whole_answers import read_answer
+from paymaster.dialects.chat.answers import read_answer
 from paymaster.dialects.neutral import Answer, Ending, Opaque, State, Text, Thought, ToolCall
 from paymaster.dialects.responses import answers
 from paymaster.dialects.responses.answers import finished

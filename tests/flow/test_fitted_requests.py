@@ -6,7 +6,7 @@ import pytest
 
 from call_box import HELLO, Box, answer, model, registry
 from chat_histories import LONG_NAME, acts, call, result
-from paymaster.dialects.chat.tool_names import fitting_name
+from paymaster.dialects.chat.fitting.tool_names import fitting_name
 from paymaster.errors import NoModelFits
 from paymaster.flow.ports import ProviderChunk, ProviderReply
 from paymaster.registry.compat import Compat

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paymaster.dialects.chat.streams import NormalStream
+from paymaster.dialects.chat.normal.streams import NormalStream
 from paymaster.providers.assembly import Assembly
 from paymaster.providers.sse import EventParser, ServerEvent
 

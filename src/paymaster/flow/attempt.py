@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from paymaster.accounting.accounts import Change, Hold, Settled
 from paymaster.accounting.usage.record import Usage
-from paymaster.dialects.chat.params import nested
-from paymaster.dialects.chat.tool_names import restore_names
+from paymaster.dialects.chat.fitting.params import nested
+from paymaster.dialects.chat.fitting.tool_names import restore_names
 from paymaster.errors import LedgerUnavailable, PaymasterError, StreamBroken
 from paymaster.flow.admission import AdmittedAttempt
 from paymaster.flow.bill_correction import BillCorrection

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import orjson
 
-from paymaster.dialects.chat.faults import Broken
-from paymaster.dialects.chat.streams import NormalStream
+from paymaster.dialects.chat.normal.faults import Broken
+from paymaster.dialects.chat.normal.streams import NormalStream
 from paymaster.flow.ports import ProviderCall
 from paymaster.jsontypes import JsonObject
 from paymaster.operations import Operation

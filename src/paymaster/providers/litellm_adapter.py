@@ -12,8 +12,8 @@ from paymaster.accounting.usage.openai import reports_cost
 from paymaster.accounting.usage.output import output_bound
 from paymaster.accounting.usage.reading import read_response_usage
 from paymaster.accounting.usage.record import Usage
-from paymaster.dialects.chat.answers import normal_answer
-from paymaster.dialects.chat.faults import Broken
+from paymaster.dialects.chat.normal.answers import normal_answer
+from paymaster.dialects.chat.normal.faults import Broken
 from paymaster.flow.ports import ProviderCall, ProviderChunk, ProviderReply
 from paymaster.jsontypes import JsonObject
 from paymaster.operations import Operation

@@ -9,8 +9,8 @@ from urllib.parse import quote
 import orjson
 
 from paymaster.accounting.usage.openai import generation_cost
-from paymaster.dialects.chat.answers import as_chunk
-from paymaster.dialects.chat.faults import Broken
+from paymaster.dialects.chat.normal.answers import as_chunk
+from paymaster.dialects.chat.normal.faults import Broken
 from paymaster.flow.ports import Native, ProviderCall, ProviderChunk, ProviderReply
 from paymaster.jsontypes import JsonObject
 from paymaster.operations import Operation

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from paymaster.accounting.prices.price import PLAIN_TERMS, RequestTerms, UnknownTier
-from paymaster.dialects.chat.params import DROPS
+from paymaster.dialects.chat.fitting.params import DROPS
 from paymaster.jsontypes import JsonObject
 from paymaster.registry.models import Model
 from paymaster.routing.betas import BETA_FIELDS, BETA_HEADER, FAST_MODE, is_at_list_price, listed

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from math import isfinite
 
 from paymaster.accounting.bounds import COUNT_FIELDS, LARGEST_NUMBER, MOST_SECONDS, read_count, shown
-from paymaster.dialects.chat.params import EXTRA_BODY, joined
+from paymaster.dialects.chat.fitting.params import EXTRA_BODY, joined
 from paymaster.errors import RequestInvalid
 from paymaster.jsontypes import JsonObject
 from paymaster.operations import Operation

@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from paymaster.dialects.chat.history import fit_history
-from paymaster.dialects.chat.params import DROPS, HARMLESS_PARAMS, FittedParams, Takes, are_plain, fit_params, joined
+from paymaster.dialects.chat.fitting.history import fit_history
+from paymaster.dialects.chat.fitting.params import DROPS, HARMLESS_PARAMS, FittedParams, Takes, are_plain, fit_params, joined
+from paymaster.dialects.chat.fitting.thinking import is_off
+from paymaster.dialects.chat.fitting.tool_names import fit_tools
 from paymaster.dialects.chat.requests import own_messages
-from paymaster.dialects.chat.thinking import is_off
-from paymaster.dialects.chat.tool_names import fit_tools
 from paymaster.dialects.losses import without_places
 from paymaster.dialects.state import owner_of
 from paymaster.jsontypes import JsonObject

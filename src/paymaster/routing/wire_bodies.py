@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from paymaster.dialects.chat.params import all_but_one, fit_users
+from paymaster.dialects.chat.fitting.params import all_but_one, fit_users
 from paymaster.dialects.formats import REQUESTS, RequestFormat
 from paymaster.dialects.messages.fields import section
 from paymaster.dialects.neutral import Conversation, Opaque, Role

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from paymaster.agents.clients import CLIENTS
-from paymaster.dialects.chat.params import DROPS
+from paymaster.dialects.chat.fitting.params import DROPS
 from paymaster.errors import UsageMistake, near
 from paymaster.registry.overrides import SETTINGS, flag_of, variable_of
 from paymaster.registry.values import Count, Switch, Text, Total, Usd

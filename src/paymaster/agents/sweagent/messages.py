@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
-from paymaster.dialects.chat.params import joined
+from paymaster.dialects.chat.fitting.params import joined
 from paymaster.flow.replies import Reply
 from paymaster.jsontypes import JsonObject
 

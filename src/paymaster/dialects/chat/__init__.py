@@ -1,1 +1,1 @@
-"""OpenAI's chat completions, as servers and clients really write them; knows no transport and no model."""
+"""OpenAI's chat completions to and from the neutral form; `normal` reads odd answers, `fitting` fits requests to an endpoint."""

@@ -1,122 +1,181 @@
-"""The text and the thoughts of a message, whole or a piece of it, however a server writes them; knows nothing about tool calls.
+"""Parts of a chat message's content to and from neutral parts; knows no message and no request."""
 
-Out comes `content` as text or null, and thoughts as `reasoning_content`. Images go to `images`, signed thoughts to `thinking_blocks`, and
-parts that nobody knows to `content_parts`. `<think>` in a text is left where it is.
-"""
+from collections.abc import Iterable, Mapping, Sequence
 
-from collections.abc import Iterator, Mapping
-
+from paymaster.dialects.chat.shapes import Fields, Unreadable, extras_of, own, shape_of
+from paymaster.dialects.chat.thoughts import is_block, read_block, write_block
+from paymaster.dialects.neutral import Audio, Document, Image, Opaque, Part, Text, Thought
 from paymaster.jsontypes import JsonObject
+from paymaster.registry.models import Dialect
 
-_THOUGHT_FIELDS = ("reasoning_content", "reasoning", "thinking", "reasoning_text", "thought", "thoughts")
-"""Fields with thoughts, the first one that has a text counts: some servers send the same text in two. All but the first are renamed."""
-_RENAMED = frozenset(_THOUGHT_FIELDS[1:])
-DETAILS = "reasoning_details"
-"""OpenRouter's thoughts, with what their provider signed: they are kept beside the text, because OpenRouter needs them back."""
-_ODD = _RENAMED | {DETAILS}
-
-_TEXTS = frozenset({"text", "output_text", "input_text"})
-_THOUGHTS = frozenset({"thinking", "reasoning", "thought", "reasoning_text", "summary_text", "reasoning.text", "reasoning.summary"})
-_SIGNED = frozenset({"redacted_thinking"})
-_INNER = ("text", "thinking", "reasoning", "content", "summary", "value")
-"""Where the text of a part is: a text, a part or a list of parts."""
-_DEEPEST = 6
+_DATA = "data:"
+_BASE64 = ";base64,"
+_LINKS = ("http://", "https://")
 
 
-def has_thought(message: JsonObject) -> bool:
-    """Whether a field has a thought as a text."""
-    return any(message.get(name) for name in _THOUGHT_FIELDS)
-
-
-def plain_parts(message: JsonObject, *, details_repeat: bool = False) -> JsonObject:
-    """The message with its text and thoughts in OpenAI's fields; the very same object where they are there.
-
-    `details_repeat`: what `reasoning_details` say has come as a text, in an earlier piece.
-    """
-    content, reasoning = message.get("content"), message.get("reasoning_content")
-    if (content is None or isinstance(content, str)) and (reasoning is None or isinstance(reasoning, str)) and _ODD.isdisjoint(message):
-        return message
-    found = _Found()
+def read_content(content: object) -> tuple[tuple[Part, ...], str]:
+    """The parts of a content, and its shape: empty where `write_content` writes these parts so by itself."""
     if isinstance(content, str):
-        found.texts.append(content)
-    elif content is not None:
-        found.read(content)
-    thought = next((text for name in _THOUGHT_FIELDS if (text := text_of(message.get(name)))), "")
-    thought = thought or "".join(found.thoughts)
-    if not thought and not details_repeat:
-        thought = "".join(_details(message.get(DETAILS)))
-    kept: dict[str, object] = {name: value for name, value in message.items() if not value or name not in _RENAMED}
-    if "content" in message:
-        kept["content"] = "".join(found.texts) if found.texts else None
-    if thought or not (reasoning is None or isinstance(reasoning, str)):
-        kept["reasoning_content"] = thought
-    for name, parts in (("images", found.images), ("thinking_blocks", found.signed), ("content_parts", found.others)):
-        if parts:
-            known = message.get(name)
-            kept[name] = [*(known if isinstance(known, list) else ()), *parts]
-    if found.refusals:
-        kept["refusal"] = "".join(found.refusals)
-    return message if kept == message else kept
+        return (Text(text=content),), ""
+    if content is None:
+        return (), "null"
+    if not isinstance(content, list) or not all(isinstance(part, Mapping) for part in content):
+        raise Unreadable
+    parts = tuple(read_part(part) for part in content)
+    return parts, "list" if not parts or is_plain(parts) else ""
 
 
-def text_of(value: object, depth: int = 0) -> str:
-    """All text of a value: a text, a part or a list of parts, no deeper than any server writes it."""
-    if isinstance(value, str):
-        return value
-    if depth == _DEEPEST:
-        return ""
-    if isinstance(value, list):
-        return "".join([text_of(part, depth + 1) for part in value])
-    if isinstance(value, Mapping):
-        return next((text for name in _INNER if (text := text_of(value.get(name), depth + 1))), "")
-    return ""
+def write_content(parts: Sequence[JsonObject], shape: str) -> object:
+    """The content of these written parts: one plain text is a string unless its client wrote a list."""
+    if not parts:
+        return [] if shape == "list" else None if shape == "null" else ""
+    if shape != "list" and len(parts) == 1 and parts[0].keys() == {"type", "text"} and parts[0]["type"] == "text":
+        return parts[0]["text"]
+    return list(parts)
 
 
-def _details(details: object) -> Iterator[str]:
-    for detail in details if isinstance(details, list) else ():
-        if isinstance(detail, Mapping):
-            yield text_of(detail.get("text")) or text_of(detail.get("summary"))
+def is_plain(parts: Iterable[Part]) -> bool:
+    """Whether a content is one text and nothing else, which is written as a string."""
+    first, *rest = (*parts, None)
+    return rest == [None] and isinstance(first, Text) and not first.refusal and first.cache is None and not first.extras
 
 
-class _Found:
-    """The parts of a content by what they are."""
+def read_part(part: JsonObject) -> Part:
+    """One part; what has no neutral word stays as it is."""
+    fields = Fields(part)
+    match fields.take("type", str):
+        case "text" if isinstance(part.get("text"), str):
+            text = fields.text("text")
+            return Text(text=text, cache=fields.mapping("cache_control"), extras=fields.extras())
+        case "refusal" if isinstance(part.get("refusal"), str):
+            text = fields.text("refusal")
+            return Text(text=text, refusal=True, cache=fields.mapping("cache_control"), extras=fields.extras({"as": "part"}))
+        case "image_url" if (image := _read_image(fields)) is not None:
+            return image
+        case "file" if (document := _read_file(fields)) is not None:
+            return document
+        case "input_audio" if (audio := _read_audio(fields)) is not None:
+            return audio
+        case _ if is_block(part):
+            return read_block(part, {"as": "part"})
+        case _:
+            return Opaque(dialect=Dialect.CHAT, value=part)
 
-    __slots__ = ("images", "others", "refusals", "signed", "texts", "thoughts")
 
-    def __init__(self) -> None:
-        self.texts: list[str] = []
-        self.thoughts: list[str] = []
-        self.refusals: list[str] = []
-        self.images: list[object] = []
-        self.signed: list[object] = []
-        self.others: list[object] = []
+def _read_image(fields: Fields) -> Image | None:
+    given = fields.take("image_url", object)
+    inner = Fields(given if isinstance(given, Mapping) else {"url": given})
+    url = inner.text("url")
+    if not url or inner.is_odd:
+        return None
+    media_type, data = split_data_url(url)
+    return Image(
+        url="" if data else url,
+        data=data,
+        media_type=media_type,
+        detail=inner.text("detail"),
+        cache=fields.mapping("cache_control"),
+        extras=fields.extras({"as": "string"} if isinstance(given, str) else {}, {"image_url": inner.rest()}),
+    )
 
-    def read(self, content: object) -> None:
-        """Sort the parts."""
-        for part in content if isinstance(content, list) else (content,):
-            self._sort(part)
 
-    def _sort(self, part: object) -> None:
-        if isinstance(part, str):
-            self.texts.append(part)
-        elif not isinstance(part, Mapping):
-            if part is not None:
-                self.texts.append(str(part))
-        else:
-            self._sort_object(part, str(part.get("type") or "").lower())
+def _read_file(fields: Fields) -> Document | None:
+    """A file: its data as a URL with its type, raw base64, or an address, as routers take it."""
+    given = fields.take("file", object)
+    if not isinstance(given, Mapping):
+        return None
+    inner = Fields(given)
+    data, file_id, title = inner.text("file_data"), inner.text("file_id"), inner.text("filename")
+    if not (data or file_id) or inner.is_odd:
+        return None
+    media_type, encoded = split_data_url(data)
+    is_link = data.startswith((*_LINKS, _DATA)) and not encoded
+    return Document(
+        url=data if is_link else "",
+        data="" if is_link else encoded or data,
+        media_type=media_type,
+        file_id=file_id,
+        title=title,
+        cache=fields.mapping("cache_control"),
+        extras=fields.extras({} if title or not data else {"name": "absent"}, {"file": inner.rest()}),
+    )
 
-    def _sort_object(self, part: JsonObject, kind: str) -> None:
-        if kind in _TEXTS or (not kind and isinstance(part.get("text"), str)):
-            self.texts.append(text_of(part.get("text")) or text_of(part.get("content")))
-        elif kind in _SIGNED:
-            self.signed.append(part)
-        elif kind in _THOUGHTS or (not kind and "thinking" in part):
-            self.thoughts.append(text_of(part))
-            if part.get("signature"):
-                self.signed.append({**part, "thinking": text_of(part)})
-        elif kind == "refusal":
-            self.refusals.append(text_of(part.get("refusal")) or text_of(part))
-        elif kind.startswith("image") or "image_url" in part:
-            self.images.append(part)
-        else:
-            self.others.append(part)
+
+def _read_audio(fields: Fields) -> Audio | None:
+    given = fields.take("input_audio", object)
+    inner = Fields(given if isinstance(given, Mapping) else {})
+    data, form = inner.text("data"), inner.text("format")
+    if not data or not form:
+        return None
+    return Audio(data=data, format=form, extras=fields.extras({}, {"input_audio": inner.rest()}))
+
+
+def split_data_url(url: str) -> tuple[str, str]:
+    """The media type and the base64 of a `data:` URL; two empty texts of any other."""
+    head, found, data = url.partition(_BASE64)
+    if not found or not head.startswith(_DATA) or len(head) == len(_DATA) or not data:
+        return "", ""
+    return head.removeprefix(_DATA), data
+
+
+def write_part(part: Part, where: str, dropped: list[str]) -> JsonObject | None:
+    """A part of a content; None where it is written elsewhere in a message, or can't be."""
+    match part:
+        case Text():
+            if part.refusal and shape_of(part.extras).get("as") != "part":
+                return None
+            written: dict[str, object] = {"type": "refusal", "refusal": part.text} if part.refusal else {"type": "text", "text": part.text}
+            return _with(written, part.cache, part.extras, where, dropped)
+        case Image():
+            return _write_image(part, where, dropped)
+        case Document():
+            return _write_document(part, where, dropped)
+        case Audio():
+            sound: dict[str, object] = {"type": "input_audio", "input_audio": {"data": part.data, "format": part.format}}
+            return _with(sound, None, part.extras, where, dropped)
+        case Thought() if shape_of(part.extras).get("as") == "part":
+            return write_block(part, where, dropped)
+        case Opaque() if part.dialect is Dialect.CHAT:
+            return part.value
+        case Opaque():
+            dropped.append(f"{where}.{part.value.get('type', 'part')}")
+            return {"type": "text", "text": part.text} if part.text else None
+        case _:
+            return None
+
+
+def _write_image(image: Image, where: str, dropped: list[str]) -> JsonObject | None:
+    if image.file_id and not (image.url or image.data):
+        dropped.append(f"{where}.file_id")
+        return None
+    url = f"{_DATA}{image.media_type}{_BASE64}{image.data}" if image.data else image.url
+    if shape_of(image.extras).get("as") == "string":
+        return _with({"type": "image_url", "image_url": url}, image.cache, image.extras, where, dropped)
+    inner: JsonObject = {"url": url, **({"detail": image.detail} if image.detail else {})}
+    return _with({"type": "image_url", "image_url": inner}, image.cache, image.extras, where, dropped)
+
+
+def _write_document(document: Document, where: str, dropped: list[str]) -> JsonObject:
+    """A plain text goes as a text, which every model reads."""
+    if document.text:
+        if document.title:
+            dropped.append(f"{where}.title")
+        return _with({"type": "text", "text": document.text}, document.cache, document.extras, where, dropped)
+    data = document.data or document.url
+    if document.data and document.media_type:
+        data = f"{_DATA}{document.media_type}{_BASE64}{document.data}"
+    given = {"file_data": data, "file_id": document.file_id, "filename": document.title}
+    inner = {name: value for name, value in given.items() if value}
+    if data and not document.title and "name" not in shape_of(document.extras):
+        inner["filename"] = "document.pdf"  # OpenAI's API demands a name beside the data
+    return _with({"type": "file", "file": inner}, document.cache, document.extras, where, dropped)
+
+
+def _with(
+    written: dict[str, object], cache: JsonObject | None, extras: Mapping[Dialect, JsonObject], where: str, dropped: list[str]
+) -> JsonObject:
+    """The part with its cache marker and what only this dialect knows of it."""
+    dropped += extras_of(extras, where)
+    if cache is not None:
+        written["cache_control"] = cache
+    return own(written, extras)

@@ -6,9 +6,9 @@ What it writes is also the form that the flow plans with: chat completions with 
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from paymaster.dialects.chat.message_turns import is_stamped, read_turns, write_turn
 from paymaster.dialects.chat.shapes import Fields, extras_of, own, shape_of
 from paymaster.dialects.chat.tools import read_choice, read_tools, write_choice, write_tools
+from paymaster.dialects.chat.turns import is_stamped, read_turns, write_turn
 from paymaster.dialects.neutral import SHAPE, Conversation, ThinkingWish, Written
 from paymaster.dialects.owned import for_reader
 from paymaster.jsontypes import JsonObject

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from paymaster.dialects.chat.message_calls import CUSTOM_INPUT, flat_name
+from paymaster.dialects.chat.calls import CUSTOM_INPUT, flat_name
 from paymaster.dialects.chat.shapes import Fields, extras_of, own, shape_of, shape_only
 from paymaster.dialects.neutral import ChoiceKind, ServerTool, Tool, ToolChoice
 from paymaster.jsontypes import JsonObject

@@ -1,117 +1,189 @@
-"""Which messages stand where: results behind their calls, roles that an endpoint knows, in an order that it takes; changes no text."""
+"""Messages of chat completions to and from neutral turns; knows no tool's definition and no parameter.
+
+A message that no chat client writes is read as one opaque part of a user's turn, and written as it was.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TypeGuard
 
+from paymaster.dialects.chat.calls import Calls, has_signed_state, read_calls, write_calls
+from paymaster.dialects.chat.parts import read_content, write_content, write_part
+from paymaster.dialects.chat.shapes import Fields, Unreadable, extras_of, own, shape_of, shape_only
+from paymaster.dialects.chat.thoughts import LISTS, read_thoughts, write_thoughts
+from paymaster.dialects.neutral import Opaque, Part, Role, Text, Thought, ToolCall, ToolResult, Turn
+from paymaster.dialects.state import has_state, is_stamp
 from paymaster.jsontypes import JsonObject
-from paymaster.registry.compat import Compat
+from paymaster.registry.models import Dialect
 
-BRIDGE = "OK."
-"""The assistant's message between a result and a user, for endpoints that want one there."""
-
-
-def calls_of(message: JsonObject) -> Sequence[object]:
-    """The tool calls of a message."""
-    calls = message.get("tool_calls")
-    return calls if isinstance(calls, list | tuple) else ()
+_ROLES = {role.value: role for role in Role}
+_RESULTS = frozenset({"tool", "function"})
+_MESSAGE = {"as": "message"}
 
 
-def call_id_of(call: object) -> object:
-    """The id of a call."""
-    return call.get("id") if isinstance(call, Mapping) else None
-
-
-def is_ordered(messages: Sequence[JsonObject]) -> bool:
-    """Whether each result stands behind the turn that has its call."""
-    open_ids: set[object] | None = None
+def read_turns(messages: Sequence[object]) -> Iterator[Turn]:
+    """The turns. Messages of tools that follow one another are one turn."""
+    calls, results = Calls(), list[Part]()
     for message in messages:
-        if message.get("role") != "tool":
-            open_ids = {call_id_of(call) for call in calls_of(message)} if message.get("tool_calls") else None
-        elif open_ids is None or message.get("tool_call_id") not in open_ids:
-            return False
-    return True
-
-
-def ordered(messages: Sequence[JsonObject]) -> Iterator[JsonObject]:
-    """The messages, each result directly behind the latest turn before it that has its call. No result is made up, and none is left out."""
-    owners: dict[object, int] = {}
-    results: dict[int, list[JsonObject]] = {}
-    moved: set[int] = set()
-    for position, message in enumerate(messages):
-        if message.get("role") == "tool" and (owner := owners.get(message.get("tool_call_id"))) is not None:
-            results.setdefault(owner, []).append(message)
-            moved.add(position)
-        owners.update((call_id, position) for call in calls_of(message) if isinstance(call_id := call_id_of(call), str))
-    for position, message in enumerate(messages):
-        if position not in moved:
-            yield message
-        yield from results.get(position, ())
-
-
-def with_known_roles(messages: Sequence[JsonObject], compat: Compat, lost: set[str]) -> Iterator[JsonObject]:
-    """The messages without roles that the endpoint doesn't know, or not at that place."""
-    first: JsonObject | None = None
-    began = False
-    for given in messages:
-        unknown = given.get("role") == "developer" and not compat.developer_role
-        message = {**given, "role": "system"} if unknown else given
-        role = message.get("role")
-        if not compat.system_first:
-            yield message
-        elif role not in ("system", "developer"):
-            if first is not None:
-                yield first
-            first, began = None, True
-            yield message
-        elif began:
-            lost.add("messages.system")
-            yield {**message, "role": "user"}
-        else:
-            first = message if first is None else _joined(first, message)
-    if first is not None:
-        yield first
-
-
-def in_turns(messages: Sequence[JsonObject], compat: Compat) -> Iterator[JsonObject]:
-    """The messages in an order that the endpoint takes: neighbours of one role are joined, and an answer stands behind each result."""
-    held: JsonObject | None = None
-    for message in messages:
-        role, before = message.get("role"), None if held is None else held.get("role")
-        if compat.alternating_roles and held is not None and role == before and role in ("user", "assistant"):
-            held = _joined(held, message)
+        if not isinstance(message, Mapping):
+            raise Unreadable("messages must be objects")
+        try:
+            read = _read_result(message, calls) if message.get("role") in _RESULTS else read_message(message, calls)
+        except Unreadable:
+            read = Turn(role=Role.USER, parts=(Opaque(dialect=Dialect.CHAT, value=message),), extras=shape_only(_MESSAGE))
+        if isinstance(read, ToolResult):
+            results.append(read)
             continue
-        if held is not None:
-            yield held
-        if not compat.user_after_tool and before == "tool" and role == "user":
-            yield {"role": "assistant", "content": BRIDGE}
-        held = message
-    if held is not None:
-        yield held
+        if results:
+            yield Turn(role=Role.USER, parts=tuple(results))
+            results.clear()
+        yield read
+    if results:
+        yield Turn(role=Role.USER, parts=tuple(results))
 
 
-def _joined(first: JsonObject, second: JsonObject) -> JsonObject:
-    """Two messages of one role as one."""
-    joined: dict[str, object] = {**first, **{name: value for name, value in second.items() if not first.get(name)}}
-    joined["content"] = _joined_content(first.get("content"), second.get("content"))
-    if calls := [*calls_of(first), *calls_of(second)]:
-        joined["tool_calls"] = calls
-    for name in ("reasoning_content", "reasoning"):
-        if _is_text(one := first.get(name)) and _is_text(other := second.get(name)):
-            joined[name] = f"{one}\n{other}"
-    return joined
+def read_message(message: JsonObject, calls: Calls) -> Turn:
+    """One message that is no tool's. Raises Unreadable."""
+    fields = Fields(message)
+    role = _ROLES.get(fields.take("role", str) or "")
+    if role is None:
+        raise Unreadable
+    shape: dict[str, object] = {}
+    content, kind = read_content(fields.take("content", object))
+    fields.forget("content")
+    if (kind := kind if "content" in message else "absent") and kind != ("null" if role is Role.ASSISTANT else ""):
+        shape["content"] = kind
+    thoughts, refusals, asked = list[Part](), list[Part](), list[Part]()
+    if role is Role.ASSISTANT:
+        thoughts, copies = read_thoughts(fields)
+        if copies:
+            shape["copies"] = copies
+        if isinstance(message.get("refusal"), str):
+            refusals.append(Text(text=fields.text("refusal"), refusal=True))
+        asked, legacy = read_calls(fields, calls)
+        shape |= legacy
+    return Turn(role=role, parts=(*thoughts, *content, *refusals, *asked), extras=fields.extras(shape))
 
 
-def _joined_content(first: object, second: object) -> object:
-    if not first or not second:
-        return first or second
-    if isinstance(first, str) and isinstance(second, str):
-        return f"{first}\n\n{second}"
-    return [*_parts(first), *_parts(second)]
+def _read_result(message: JsonObject, calls: Calls) -> ToolResult:
+    """What a tool returned; a function's result has no id, and answers the last call of its name."""
+    fields = Fields(message)
+    role = fields.take("role", str)
+    shape: dict[str, object] = {}
+    parts, kind = read_content(fields.take("content", object))
+    fields.forget("content")
+    if kind := kind if "content" in message else "absent":
+        shape["content"] = kind
+    is_error = fields.flag("is_error")
+    if is_error is False:
+        shape["is_error"] = False
+    if role == "function":
+        name = message.get("name")
+        call_id = calls.legacy_id(name if isinstance(name, str) else "")
+        shape["as"] = "function"
+    else:
+        given = fields.take("tool_call_id", str)
+        if given is None:
+            raise Unreadable
+        call_id = calls.plain_id(given)
+    return ToolResult(
+        call_id=call_id,
+        parts=parts,
+        is_error=bool(is_error),
+        custom=call_id in calls.custom,
+        cache=fields.mapping("cache_control"),
+        extras=fields.extras(shape),
+    )
 
 
-def _parts(content: object) -> list[object]:
-    return list(content) if isinstance(content, list) else [{"type": "text", "text": content}]
+def write_turn(turn: Turn, where: str, dropped: list[str]) -> Iterator[JsonObject]:
+    """The messages of a turn: each result of a tool is one of its own, before all else that the turn has."""
+    if shape_of(turn.extras) == _MESSAGE:
+        yield from (part.value for part in turn.parts if isinstance(part, Opaque))
+        return
+    if turn.role is Role.ASSISTANT:
+        yield _write_answer(turn, where, dropped)
+        return
+    results = [part for part in turn.parts if isinstance(part, ToolResult)]
+    others = [part for part in turn.parts if not isinstance(part, ToolResult)]
+    if results and list(turn.parts[: len(results)]) != results:
+        dropped.append(f"{where}.order")
+    for index, result in enumerate(results):
+        yield _write_result(result, f"{where}.content.{index}", dropped)
+    if others or not results:
+        dropped += extras_of(turn.extras, where)
+        for part in others:
+            if isinstance(part, ToolCall | Thought):
+                dropped.append(f"{where}.{'tool_calls' if isinstance(part, ToolCall) else 'thinking'}")
+        content = _write_contents(others, turn, where, dropped, start=len(results))
+        yield own({"role": turn.role.value, **content}, turn.extras)
 
 
-def _is_text(value: object) -> TypeGuard[str]:
-    return isinstance(value, str) and bool(value)
+def _write_answer(turn: Turn, where: str, dropped: list[str]) -> JsonObject:
+    """An assistant's message: thoughts, then the content, then the calls."""
+    dropped += extras_of(turn.extras, where)
+    shape = shape_of(turn.extras)
+    thoughts = [part for part in turn.parts if isinstance(part, Thought | Opaque) and is_beside(part)]
+    asked = [part for part in turn.parts if isinstance(part, ToolCall)]
+    contents = [part for part in turn.parts if not is_beside(part) and not isinstance(part, ToolCall | ToolResult)]
+    if not _in_order(turn.parts):
+        dropped.append(f"{where}.order")
+    if any(isinstance(part, ToolResult) for part in turn.parts):
+        dropped.append(f"{where}.tool_result")
+    copies = shape.get("copies")
+    message: dict[str, object] = {"role": "assistant", **_write_contents(contents, turn, where, dropped)}
+    refusals = [part.text for part in contents if isinstance(part, Text) and part.refusal and shape_of(part.extras).get("as") != "part"]
+    if refusals:
+        message["refusal"] = "".join(refusals)
+    message |= write_thoughts(thoughts, copies if isinstance(copies, Mapping) else {}, where, dropped)
+    message |= write_calls(asked, shape, where, dropped)
+    return own(message, turn.extras)
+
+
+def _write_contents(parts: Sequence[Part], turn: Turn, where: str, dropped: list[str], start: int = 0) -> dict[str, object]:
+    written = [write_part(part, f"{where}.content.{index}", dropped) for index, part in enumerate(parts, start)]
+    shape = shape_of(turn.extras).get("content", "null" if turn.role is Role.ASSISTANT else "")
+    if shape == "absent" and not any(part is not None for part in written):
+        return {}
+    return {"content": write_content([part for part in written if part is not None], str(shape))}
+
+
+def _write_result(result: ToolResult, where: str, dropped: list[str]) -> JsonObject:
+    dropped += extras_of(result.extras, where)
+    shape = shape_of(result.extras)
+    message: dict[str, object] = {"role": "function"} if shape.get("as") == "function" else {"role": "tool", "tool_call_id": result.call_id}
+    written = [write_part(part, f"{where}.{index}", dropped) for index, part in enumerate(result.parts)]
+    if shape.get("content") != "absent" or result.parts:
+        message["content"] = write_content([part for part in written if part is not None], str(shape.get("content", "")))
+    if result.is_error or "is_error" in shape:
+        message["is_error"] = result.is_error
+    if result.cache is not None:
+        message["cache_control"] = result.cache
+    return own(message, result.extras)
+
+
+def is_stamped(message: JsonObject) -> bool:
+    """Whether a message has state that a model signed: in a thought, beside a call, or in the id of one. On the path of every call."""
+    if (role := message.get("role")) != "assistant":
+        return role == "tool" and has_state(message.get("tool_call_id"))
+    if isinstance(calls := message.get("tool_calls"), list) and any(map(has_signed_state, calls)):
+        return True
+    return any(_has_signed(message.get(name)) for name in LISTS)
+
+
+def _has_signed(entries: object) -> bool:
+    return isinstance(entries, list) and any(map(_is_signed, entries))
+
+
+def _is_signed(entry: object) -> bool:
+    return isinstance(entry, Mapping) and (is_stamp(entry.get("signature")) or is_stamp(entry.get("data")))
+
+
+def is_beside(part: Part) -> bool:
+    """Whether a message carries the part in a field beside its content, as a thought."""
+    if isinstance(part, Opaque):
+        return str(part.value.get("type")).startswith("reasoning.")
+    return isinstance(part, Thought) and shape_of(part.extras).get("as") != "part"
+
+
+def _in_order(parts: Sequence[Part]) -> bool:
+    ranks = [0 if is_beside(part) else 2 if isinstance(part, ToolCall) else 1 for part in parts]
+    return ranks == sorted(ranks)

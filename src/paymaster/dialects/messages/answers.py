@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from paymaster.accounting.usage.record import Usage
-from paymaster.dialects.chat.endings import own_word
+from paymaster.dialects.chat.normal.endings import own_word
 from paymaster.dialects.messages.blocks import BlockWriter, read_content
 from paymaster.dialects.messages.fields import OWN, section
 from paymaster.dialects.neutral import Answer, Ending, Opaque, State, Text, Thought, ToolCall

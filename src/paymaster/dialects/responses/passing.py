@@ -6,7 +6,7 @@ text, or none.
 
 from collections.abc import Iterator, Mapping
 
-from paymaster.dialects.chat.arguments import whole_arguments
+from paymaster.dialects.chat.normal.arguments import whole_arguments
 from paymaster.dialects.neutral import Written
 from paymaster.dialects.responses.fields import OWN, objects, text_in
 from paymaster.dialects.responses.item_writer import short_id

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from paymaster.dialects.chat.faults import Broken, Fault
+from paymaster.dialects.chat.normal.faults import Broken, Fault
 
 LENGTH, STOP, TOOL_CALLS, FUNCTION_CALL, CONTENT_FILTER = "length", "stop", "tool_calls", "function_call", "content_filter"
 OWN_WORDS = frozenset({LENGTH, STOP, TOOL_CALLS, FUNCTION_CALL, CONTENT_FILTER})

@@ -4,8 +4,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 
-from paymaster.dialects.chat.thinking import THINKING_WORDS, asks_for_the_least, asks_not_to_think, effort_in, without_thinking
-from paymaster.dialects.chat.tool_names import fit_choice
+from paymaster.dialects.chat.fitting.thinking import THINKING_WORDS, asks_for_the_least, asks_not_to_think, effort_in, without_thinking
+from paymaster.dialects.chat.fitting.tool_names import fit_choice
 from paymaster.jsontypes import JsonObject
 from paymaster.registry.compat import Compat
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Mapping
 
-from paymaster.dialects.chat.answers import CHUNK, ended, ending_word, head
-from paymaster.dialects.chat.endings import FUNCTION_CALL, STOP, TOOL_CALLS, read_ending, whole_ending
-from paymaster.dialects.chat.faults import Broken, fault_in
-from paymaster.dialects.chat.parts import has_thought, plain_parts
-from paymaster.dialects.chat.tool_calls import CallAssembler, called_as_tool, merged_pieces
+from paymaster.dialects.chat.normal.answers import CHUNK, ended, ending_word, head
+from paymaster.dialects.chat.normal.endings import FUNCTION_CALL, STOP, TOOL_CALLS, read_ending, whole_ending
+from paymaster.dialects.chat.normal.faults import Broken, fault_in
+from paymaster.dialects.chat.normal.parts import has_thought, plain_parts
+from paymaster.dialects.chat.normal.tool_calls import CallAssembler, called_as_tool, merged_pieces
 from paymaster.jsontypes import JsonObject
 
 _PLAIN = frozenset({"role", "content", "reasoning_content", "refusal"})

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from paymaster.dialects.chat.turns import calls_of
+from paymaster.dialects.chat.fitting.turns import calls_of
 from paymaster.jsontypes import JsonObject
 
 NO_TEXT = "(no text)"

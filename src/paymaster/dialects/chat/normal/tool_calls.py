@@ -6,7 +6,7 @@ Out come, for each call, an index (0, 1, 2, … in order), one id, the name once
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 
-from paymaster.dialects.chat.arguments import ArgumentPieces, whole_arguments
+from paymaster.dialects.chat.normal.arguments import ArgumentPieces, whole_arguments
 from paymaster.jsontypes import JsonObject
 
 _ID_CHARS = 24

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Iterator, Mapping
 from json import dumps
 
-from paymaster.dialects.chat import call_ids, tool_names
-from paymaster.dialects.chat.turns import call_id_of, calls_of
+from paymaster.dialects.chat.fitting import call_ids, tool_names
+from paymaster.dialects.chat.fitting.turns import call_id_of, calls_of
 from paymaster.jsontypes import JsonObject
 from paymaster.registry.compat import ANY, REASONING_CONTENT, THOUGHT_SIGNATURE, Compat
 

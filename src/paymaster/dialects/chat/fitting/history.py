@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from paymaster.dialects.chat.contents import as_text, text_of, with_images_behind, without_empty_text
-from paymaster.dialects.chat.fields import KNOWN_FIELDS, FieldFitter, call_fits, call_ids_in, signature_in
-from paymaster.dialects.chat.turns import in_turns, is_ordered, ordered, with_known_roles
+from paymaster.dialects.chat.fitting.contents import as_text, text_of, with_images_behind, without_empty_text
+from paymaster.dialects.chat.fitting.fields import KNOWN_FIELDS, FieldFitter, call_fits, call_ids_in, signature_in
+from paymaster.dialects.chat.fitting.turns import in_turns, is_ordered, ordered, with_known_roles
 from paymaster.jsontypes import JsonObject
 from paymaster.registry.compat import REASONING_CONTENT, THOUGHT_SIGNATURE, Compat
 
