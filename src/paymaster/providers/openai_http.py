@@ -1,7 +1,7 @@
 """Calls OpenAI's chat completions and embeddings over HTTP, for sync and async callers; knows no HTTP client and no retry."""
 
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from urllib.parse import quote
@@ -165,13 +165,14 @@ class _Reading:
                     return None  # the answer is complete; only its usage or its [DONE] is missing
                 total = f"total: {self._exchange.call.timeouts.total_ms} ms"
                 return self._exchange.broken(broken, limit=total, delivered_chars=self._assembly.delivered_chars)
-            if event is None or event.data.strip() == _DONE:
+            data = b"" if event is None else event.data.strip()
+            if event is None or data == _DONE:
                 self._has_ended, self._has_done = True, event is not None
                 self._take(self._stream.end() if self._reader is None and (self._has_done or self._is_whole) else ())
-            elif event.data.strip() and (failure := self._read_event(event)) is not None:
+            elif data and (failure := self._read_event(event)) is not None:
                 return failure
         chunk, native = self._ready.popleft()
-        return ProviderChunk(chunk, more=bool(self._ready or self._events), so_far=self._assembly.usage, native=native)
+        return ProviderChunk(chunk, bool(self._ready or self._events), self._assembly.usage, native)
 
     @property
     def _is_whole(self) -> bool:
@@ -244,7 +245,7 @@ class _Reading:
                 known = chunk if chunk.get("usage") else self._known()
                 return self._exchange.given_up(self._answer, normal, known, delivered_chars=chars)
             as_it_came = raw is not None and len(normal) == 1 and normal[0] is chunk
-            native = Native(self._dialect, chunk, raw=raw) if as_it_came else None
+            native = Native(self._dialect, chunk, "", raw) if as_it_came else None
         else:
             native = Native(self._dialect, chunk, event.name, raw)
             chunk = self._reader.read(event.name, chunk)
@@ -269,13 +270,14 @@ class _Reading:
         self._take(normal, native)
         return None
 
-    def _take(self, chunks: Iterable[JsonObject], native: Native | None = None) -> None:
+    def _take(self, chunks: Sequence[JsonObject], native: Native | None = None) -> None:
         """Take the chunks of one event, which goes with the last of them."""
-        listed = list(chunks)
-        for position, chunk in enumerate(listed, 1):
-            if chunk["choices"] or self._reader is None:  # an event that has no counterpart says nothing of the answer
+        for chunk in chunks:
+            if self._reader is None or chunk["choices"]:  # an event that has no counterpart says nothing of the answer
                 self._assembly.add(chunk)
-            self._ready.append((chunk, native if position == len(listed) else None))
+            self._ready.append((chunk, None))
+        if native is not None and chunks:
+            self._ready[-1] = (chunks[-1], native)
 
     def _known(self) -> JsonObject:
         """The answer if it is complete. The rest of an incomplete one may be billed too, and no usage so far counts it."""

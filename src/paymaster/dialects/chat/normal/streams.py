@@ -77,9 +77,7 @@ class NormalStream:
             or not chunk.get("id")
             or not chunk.get("model")
             or type(chunk.get("created")) is not int
-            or "error" in chunk
-            or "base_resp" in chunk
-            or "x_groq" in chunk
+            or not _MAY_HAVE_FAILED.isdisjoint(chunk)
         ):
             return False
         choice = choices[0]
@@ -169,6 +167,9 @@ class NormalStream:
         if left_out:
             delta = {name: value for name, value in delta.items() if name not in left_out}
         return {**delta, **changed} if changed else delta
+
+
+_MAY_HAVE_FAILED = frozenset({"error", "base_resp", "x_groq"})
 
 
 def _is_plain_delta(delta: JsonObject, known: _Choice) -> bool:
