@@ -38,6 +38,9 @@ PLAIN, PREFIX, PARTIAL, FINAL = Prefill
         ("mistral", "mistral-large-latest", "prefill: true", PREFIX),
         ("mistral", "mistral-large-latest", "prefill: plain", PLAIN),
         ("mistral", "mistral-large-latest", "prefill: false", None),
+        ("openai_compatible", "m", "base_url: http://localhost:9, prefill: prefix, dialect: messages", PLAIN),
+        ("openai_compatible", "m", "base_url: http://localhost:9, prefill: prefix, dialect: responses", None),
+        ("openai_compatible", "m", "base_url: http://localhost:9, dialect: messages", None),
     ],
 )
 def test_a_model_continues_answers_where_that_is_known_or_stated(load, provider, model_id, more, expected):

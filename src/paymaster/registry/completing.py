@@ -184,7 +184,7 @@ def _complete_model(draft: _Draft, names: Mapping[str, str], sources: Sources) -
         effort=speaks.effort,
         compat=overridden(speaks.compat, section.compat),
         bill_path=speaks.bill_path,
-        prefill=prefill_of(facts.id, model_id, speaks.base_url, stated=section.prefill),
+        prefill=prefill_of(facts.id, model_id, speaks.base_url, stated=section.prefill, dialect=speaks.dialect),
         # A free server on this machine under a router's name is no router, and may refuse a field that it doesn't know.
         takes_max_price=speaks.takes_max_price and not (speaks.by_address and price is not None and price.is_free),
         server_tools=server_tools(section),

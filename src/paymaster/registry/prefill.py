@@ -49,13 +49,16 @@ PREFILLS = (
 """From Claude Opus 4.6 on, Anthropic refuses a prefill. DeepSeek takes one at its address for betas only."""
 
 
-def prefill_of(provider: str, model_id: str, base_url: str | None, *, stated: bool | str | None) -> Prefill | None:
+def prefill_of(provider: str, model_id: str, base_url: str | None, *, stated: bool | str | None, dialect: str = "chat") -> Prefill | None:
     """The registry's own statement, else what is known; None: it is not known to continue an answer.
 
-    `stated` is a form, or whether the model continues answers: then in the known form, else by itself.
+    `stated` is a form, or whether the model continues answers: then in the known form, else by itself. The other forms are fields of
+    chat completions: `dialect` "messages" has the plain one alone, "responses" none.
     """
-    if stated is False:
+    if stated is False or dialect == "responses":
         return None
+    if stated and dialect == "messages":
+        return Prefill.PLAIN
     if isinstance(stated, str):
         return Prefill(stated)
     for fact in PREFILLS:
