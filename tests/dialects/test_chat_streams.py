@@ -510,3 +510,23 @@ def test_an_error_is_found_wherever_it_is(body, error):
 )
 def test_an_answer_without_an_error_has_none(body):
     assert not isinstance(normal_answer(body, seed="s"), Broken)
+
+
+# ------------------------------------------------------------------------------------------- said in the middle of a call
+
+
+@pytest.mark.parametrize("said", [{"content": "mid"}, {"reasoning_content": "mid"}], ids=["a text", "a thought"])
+@pytest.mark.parametrize(
+    ("rest", "ending"),
+    [([calls(piece(0, arguments="}"))], "tool_calls"), ([calls(piece(0, arguments="}")), {"content": "end"}], None), ([], "length")],
+    ids=["the call goes on", "no ending", "cut by the limit"],
+)
+def test_what_is_said_in_the_middle_of_a_call_comes_behind_it(said: dict[str, str], rest: Deltas, ending: str | None) -> None:
+    deltas = [calls(piece(0, "call_a", "read", '{"p":1')), said, *rest]
+    chunks = normal(*(chunk(delta) for delta in deltas), *([] if ending is None else [chunk({}, ending)]))
+    sent = [each["choices"][0]["delta"] for each in chunks]
+    last_piece = max(place for place, delta in enumerate(sent) if delta.get("tool_calls"))
+    [place] = [place for place, delta in enumerate(sent) if "mid" in delta.values()]
+    assert place > last_piece
+    written = [delta["tool_calls"][0]["function"]["arguments"] for delta in sent if delta.get("tool_calls")]
+    assert "".join(written) == '{"p":1' + "}" * bool(rest)

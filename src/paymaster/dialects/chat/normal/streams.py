@@ -11,17 +11,25 @@ from paymaster.jsontypes import JsonObject
 
 _PLAIN = frozenset({"role", "content", "reasoning_content", "refusal"})
 """The fields of a delta that are pieces of text."""
+_SAID = frozenset({"content", "reasoning_content", "refusal", "thinking_blocks"})
+"""What waits for the end of a call: readers of other dialects know no text inside of one."""
 
 
 class _Choice:
     """What came of one choice."""
 
-    __slots__ = ("calls", "ending", "has_legacy_call", "has_output", "has_thought")
+    __slots__ = ("calls", "ending", "has_legacy_call", "has_output", "has_thought", "held")
 
     def __init__(self, calls: CallAssembler) -> None:
         self.calls = calls
         self.ending: str | None = None
         self.has_output = self.has_legacy_call = self.has_thought = False
+        self.held: list[JsonObject] = []
+
+    def released(self, index: int) -> list[JsonObject]:
+        """What was said in the middle of a call's arguments, to be sent behind the call."""
+        held, self.held = self.held, []
+        return [{"index": index, "delta": delta, "finish_reason": None} for delta in held]
 
 
 class NormalStream:
@@ -54,17 +62,20 @@ class NormalStream:
         A choice without an ending was cut if its tool call is not complete, or if another choice has one.
         """
         closing: list[object] = []
+        before: list[JsonObject] = []
         states_endings = any(choice.ending is not None for choice in self._choices.values())
         for index, choice in sorted(self._choices.items()):
             if choice.ending is None and (states_endings or not choice.calls.complete):
                 continue
             pieces = choice.calls.close()
+            before += choice.released(index)
             ending = choice.ending or whole_ending(calls=bool(choice.calls), legacy_call=choice.has_legacy_call)
             ending = TOOL_CALLS if choice.calls and ending in (STOP, FUNCTION_CALL) else ending
             if pieces or ending != choice.ending:
                 choice.ending = ending
                 closing.append({"index": index, "delta": {"tool_calls": pieces} if pieces else {}, "finish_reason": ending})
-        return (self._chunk({"choices": closing}),) if closing or self._early else ()
+        last = (self._chunk({"choices": closing}),) if closing or self._early else ()
+        return (*(self._chunk({"choices": [choice]}) for choice in before), *last)
 
     def _is_plain(self, chunk: JsonObject) -> bool:
         """Whether a chunk is a right one with a piece of text, or of a call's arguments, as nearly all are. Takes it then."""
@@ -137,6 +148,9 @@ class NormalStream:
                 given_calls = delta.get("tool_calls")
                 before = given_calls if isinstance(given_calls, list) else []
                 delta = {**delta, "tool_calls": merged_pieces([*before, *rest])}
+            if choice.held:
+                self._before += [{"index": key, "delta": delta, "finish_reason": None}, *choice.released(key)]
+                delta = {}
         if delta is not given.get("delta"):
             changed["delta"] = delta
         if ending != given.get("finish_reason"):
@@ -146,6 +160,8 @@ class NormalStream:
 
     def _delta(self, choice: _Choice, given: JsonObject, index: int) -> JsonObject:
         """The delta with its text, its thoughts and its pieces of calls in OpenAI's form; the very same object where they are."""
+        if choice.held and not choice.calls.is_open:
+            self._before += choice.released(index)
         delta = plain_parts(given, details_repeat=choice.has_thought)
         choice.has_thought = choice.has_thought or has_thought(given)
         changed: dict[str, object] = {}
@@ -154,7 +170,10 @@ class NormalStream:
             delta = called_as_tool(delta)
         if "role" in delta and delta["role"] not in ("assistant", None):
             left_out = ("role",)
-        if delta.get("content") and choice.calls and (rest := choice.calls.close()):
+        if choice.calls.is_open and (said := {name: value for name, value in delta.items() if name in _SAID and value}):
+            choice.held.append(said)
+            left_out = (*left_out, *said)
+        elif delta.get("content") and choice.calls and (rest := choice.calls.close()):
             self._before.append({"index": index, "delta": {"tool_calls": rest}, "finish_reason": None})
         if calls := delta.get("tool_calls"):
             pieces = choice.calls.take(calls)

@@ -178,6 +178,11 @@ class CallAssembler:
         """Whether every call is complete."""
         return all(call.complete or not call.begun for call in self._calls)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether a call's arguments have begun, and the rest of them is to come."""
+        return any(call.arguments.given and not call.complete for call in self._calls)
+
     def extend(self, given: object) -> bool:
         """Take a chunk's only piece if it simply goes on with the last call, as nearly all do. False: it is not taken."""
         if not isinstance(given, list) or len(given) != 1 or not self._calls or self._current != len(self._calls) - 1:
