@@ -412,3 +412,9 @@ def test_a_journal_that_is_damaged_half_way_is_named(tmp_path, runtime, monkeypa
     with pytest.raises(LedgerUnusable, match="is damaged"):
         list(iterate(ledger.records()))
     run(ledger.close())
+
+
+def test_a_file_that_is_removed_while_it_is_opened_is_an_error_of_the_ledger(use, tmp_path, monkeypatch):
+    monkeypatch.setattr(sqlite_file, "_make_file", lambda _: None)  # as if it was removed right behind that
+    with pytest.raises((LedgerUnavailable, LedgerUnusable), match=r"ledger\.sqlite3"):
+        use(tmp_path / "ledger.sqlite3")

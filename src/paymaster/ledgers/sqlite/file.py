@@ -170,7 +170,11 @@ def is_empty(path: Path) -> bool:
 
 def _check_names(path: Path) -> None:
     """Refuse a file that has two names: SQLite keeps its log beside the name, so two processes could have a log each."""
-    if path.stat().st_nlink > 1:
+    try:
+        names = path.stat().st_nlink
+    except FileNotFoundError:  # removed a moment ago: connecting to it says so
+        return
+    if names > 1:
         raise LedgerUnusable(
             f"The ledger {path} has another name as well: it is a hard link. Two processes that use both names would not see each other.",
             advice=f"Remove the other name (`find / -samefile {path}` shows it), or make it a symbolic link.",
