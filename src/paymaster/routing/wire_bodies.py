@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from paymaster.dialects.chat.fitting.params import all_but_one, fit_users
 from paymaster.dialects.formats import REQUESTS, RequestFormat
-from paymaster.dialects.messages.fields import section
 from paymaster.dialects.neutral import Conversation, Opaque, Role
+from paymaster.dialects.objects import section
 from paymaster.dialects.responses.requests import asks_for_summary, beside_house_form, declared_tools
 from paymaster.dialects.state import owner_of
 from paymaster.jsontypes import JsonObject

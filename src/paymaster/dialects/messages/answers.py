@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from paymaster.accounting.usage.record import Usage
 from paymaster.dialects.chat.normal.endings import own_word
 from paymaster.dialects.messages.blocks import BlockWriter, read_content
-from paymaster.dialects.messages.fields import OWN, section
+from paymaster.dialects.messages.fields import OWN
 from paymaster.dialects.neutral import Answer, Ending, Opaque, State, Text, Thought, ToolCall
+from paymaster.dialects.objects import section
 from paymaster.dialects.state import stamped
 from paymaster.jsontypes import JsonObject
 

@@ -7,8 +7,9 @@ from hashlib import sha256
 import orjson
 
 from paymaster.dialects.losses import lost_extras
-from paymaster.dialects.messages.fields import OWN, cache_of, extras_of, marked, objects, section, text_of
+from paymaster.dialects.messages.fields import OWN, cache_of, extras_of, marked
 from paymaster.dialects.neutral import Document, Image, Opaque, Part, State, Text, Thought, ToolCall, ToolResult
+from paymaster.dialects.objects import objects, required_text, section
 from paymaster.dialects.state import id_with, is_for, read_stamp, split_id, stamped
 from paymaster.errors import RequestInvalid
 from paymaster.jsontypes import JsonObject
@@ -45,7 +46,7 @@ def read_block(block: JsonObject, where: str) -> Part:
     """One block. A block of a type that is not known is kept as it is. Raises RequestInvalid for a known one without its fields."""
     match block.get("type"):
         case "text":
-            return Text(text=text_of(block, "text", where), cache=cache_of(block), extras=extras_of(block, _TEXT))
+            return Text(text=required_text(block, "text", where), cache=cache_of(block), extras=extras_of(block, _TEXT))
         case "image" if _is_plain(block, ("base64", "url", "file")):
             return Image(**_source(block, where), cache=cache_of(block), extras=extras_of(block, _MEDIA))
         case "document" if _is_plain(block, ("base64", "url", "file", "text")):
@@ -57,9 +58,9 @@ def read_block(block: JsonObject, where: str) -> Part:
         case "thinking":
             signature = block.get("signature")
             state = read_stamp(signature, OWN) if isinstance(signature, str) and signature else None
-            return Thought(text=text_of(block, "thinking", where), state=state, extras=extras_of(block, _THINKING))
+            return Thought(text=required_text(block, "thinking", where), state=state, extras=extras_of(block, _THINKING))
         case "redacted_thinking":
-            state = read_stamp(text_of(block, "data", where), OWN)
+            state = read_stamp(required_text(block, "data", where), OWN)
             return Thought(state=state, redacted=True, extras=extras_of(block, _SEALED))
         case str():
             return Opaque(dialect=OWN, value=block, text="\n".join(_texts_in(block)))
@@ -68,10 +69,10 @@ def read_block(block: JsonObject, where: str) -> Part:
 
 
 def _read_call(block: JsonObject, where: str) -> ToolCall:
-    call_id, state = split_id(text_of(block, "id", where), OWN)
+    call_id, state = split_id(required_text(block, "id", where), OWN)
     return ToolCall(
         id=call_id,
-        name=text_of(block, "name", where),
+        name=required_text(block, "name", where),
         arguments=arguments_text(block.get("input")),
         state=state,
         cache=cache_of(block),
@@ -81,7 +82,7 @@ def _read_call(block: JsonObject, where: str) -> ToolCall:
 
 def _read_result(block: JsonObject, where: str) -> ToolResult:
     return ToolResult(
-        call_id=split_id(text_of(block, "tool_use_id", where), OWN)[0],
+        call_id=split_id(required_text(block, "tool_use_id", where), OWN)[0],
         parts=read_content(block.get("content"), f"{where}.content"),
         is_error=block.get("is_error") is True,
         cache=cache_of(block),
@@ -111,7 +112,7 @@ def _is_plain(block: JsonObject, kinds: tuple[str, ...]) -> bool:
 def _source(block: JsonObject, where: str) -> dict[str, str]:
     source = section(block.get("source"))
     names = {"base64": ("media_type", "data"), "url": ("url",), "file": ("file_id",)}[str(source["type"])]
-    return {name: text_of(source, name, f"{where}.source") for name in names}
+    return {name: required_text(source, name, f"{where}.source") for name in names}
 
 
 def _texts_in(block: JsonObject) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from paymaster.dialects.messages.fields import section
+from paymaster.dialects.objects import section
 from paymaster.jsontypes import JsonObject
 
 POINTS = "cache_control_injection_points"

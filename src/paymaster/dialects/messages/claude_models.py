@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from paymaster.dialects.messages.cache_points import with_markers
-from paymaster.dialects.messages.fields import section
 from paymaster.dialects.messages.wishes import BUDGETS, effort_of
 from paymaster.dialects.neutral import Written
+from paymaster.dialects.objects import section
 from paymaster.jsontypes import JsonObject
 
 LEAST_BUDGET = 1_024

@@ -8,8 +8,8 @@ from typing import TypeGuard
 
 from paymaster.dialects.messages.answers import stated_reason
 from paymaster.dialects.messages.blocks import arguments_text, parse_arguments
-from paymaster.dialects.messages.fields import section
 from paymaster.dialects.neutral import State
+from paymaster.dialects.objects import section
 from paymaster.dialects.state import stamped
 from paymaster.jsontypes import JsonObject
 from paymaster.registry.models import Dialect

@@ -10,10 +10,11 @@ from operator import is_
 from paymaster.dialects.losses import lost_extras
 from paymaster.dialects.messages.blocks import BlockWriter, plain_content, read_content
 from paymaster.dialects.messages.call_ids import with_own_ids
-from paymaster.dialects.messages.fields import OWN, count_of, extras_of, objects
+from paymaster.dialects.messages.fields import OWN, count_of, extras_of
 from paymaster.dialects.messages.tools import forces, read_choice, read_tools, write_choice, write_tools
 from paymaster.dialects.messages.wishes import read_extras, read_params, read_schema, read_thinking, write_wishes
 from paymaster.dialects.neutral import Conversation, Part, Role, Text, ToolCall, ToolResult, Turn, Written
+from paymaster.dialects.objects import objects
 from paymaster.dialects.state import is_for, read_stamp, split_id
 from paymaster.errors import RequestInvalid
 from paymaster.jsontypes import JsonObject

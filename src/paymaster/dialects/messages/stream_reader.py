@@ -2,7 +2,7 @@
 
 from paymaster.dialects.messages.answers import OPAQUE, house_ending, native_ending, openai_usage, signed_by
 from paymaster.dialects.messages.blocks import arguments_text, parse_arguments
-from paymaster.dialects.messages.fields import section
+from paymaster.dialects.objects import section
 from paymaster.jsontypes import JsonObject
 
 NOTHING: JsonObject = {"object": "chat.completion.chunk", "choices": []}

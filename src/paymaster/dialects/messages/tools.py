@@ -2,8 +2,9 @@
 
 from paymaster.dialects.losses import lost_extras
 from paymaster.dialects.messages.blocks import CUSTOM_INPUT
-from paymaster.dialects.messages.fields import OWN, cache_of, extras_of, marked, objects, section
+from paymaster.dialects.messages.fields import OWN, cache_of, extras_of, marked
 from paymaster.dialects.neutral import ChoiceKind, Conversation, ServerTool, Tool, ToolChoice
+from paymaster.dialects.objects import objects, section
 from paymaster.errors import RequestInvalid
 from paymaster.jsontypes import JsonObject
 from paymaster.registry.models import Dialect

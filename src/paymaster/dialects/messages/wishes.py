@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator, Mapping
 
-from paymaster.dialects.messages.fields import OWN, count_of, extras_of, section
+from paymaster.dialects.messages.fields import OWN, count_of, extras_of
 from paymaster.dialects.neutral import Conversation, ThinkingWish
+from paymaster.dialects.objects import section
 from paymaster.jsontypes import JsonObject
 from paymaster.registry.models import Dialect
 

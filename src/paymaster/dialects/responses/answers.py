@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 from paymaster.dialects.neutral import Answer, Ending, Part, Role, ToolCall, Turn
-from paymaster.dialects.responses.fields import extras_of, objects, section, shape_of, text_in
+from paymaster.dialects.objects import objects, section
+from paymaster.dialects.responses.fields import extras_of, shape_of, text_in
 from paymaster.dialects.responses.item_writer import ItemWriter
 from paymaster.dialects.responses.items import read_items
 from paymaster.dialects.responses.tools import ToolNames

@@ -7,7 +7,8 @@ in one field of the call.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from paymaster.dialects.responses.fields import dumped, loaded, section, text_in
+from paymaster.dialects.objects import section
+from paymaster.dialects.responses.fields import dumped, loaded, text_in
 from paymaster.jsontypes import JsonObject
 
 _TEXT: JsonObject = {"type": "string"}

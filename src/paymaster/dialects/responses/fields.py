@@ -1,11 +1,11 @@
 """Fields of a body in OpenAI's responses format, checked as they are read; knows no item and no tool."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 
 import orjson
 
 from paymaster.dialects.neutral import SHAPE, Extras
-from paymaster.errors import RequestInvalid
+from paymaster.dialects.objects import section
 from paymaster.jsontypes import JsonObject
 from paymaster.registry.models import Dialect
 
@@ -14,30 +14,10 @@ _FIELDS = "fields"
 """The note of the fields that say nothing outside of this dialect: ids, states, nulls."""
 
 
-def objects(value: object, where: str) -> list[JsonObject]:
-    """A list of objects. Raises RequestInvalid."""
-    if not isinstance(value, list | tuple) or not all(isinstance(item, Mapping) for item in value):
-        raise RequestInvalid(f"{where}: a list of objects is required")
-    return list(value)
-
-
-def section(value: object) -> JsonObject:
-    """The object in a field; an empty one if there is none."""
-    return value if isinstance(value, Mapping) else {}
-
-
 def text_in(holder: JsonObject, name: str) -> str:
     """The text in a field; an empty one if there is none."""
     value = holder.get(name)
     return value if isinstance(value, str) else ""
-
-
-def required_text(holder: JsonObject, name: str, where: str) -> str:
-    """The text in a field. Raises RequestInvalid."""
-    value = holder.get(name)
-    if not isinstance(value, str):
-        raise RequestInvalid(f"{where}.{name}: a string is required")
-    return value
 
 
 def extras_of(holder: JsonObject, taken: Collection[str], silent: Collection[str] = (), /, **notes: object) -> Extras:

@@ -7,8 +7,9 @@ from typing import TypeAlias, TypeGuard
 
 from paymaster.dialects.losses import lost_extras
 from paymaster.dialects.neutral import Audio, Document, Image, Opaque, Part, Role, Text, Thought, ToolCall, ToolResult, Turn
+from paymaster.dialects.objects import objects, section
 from paymaster.dialects.responses.client_tools import CLIENT_TOOLS
-from paymaster.dialects.responses.fields import OWN, objects, section, shape_of, with_own
+from paymaster.dialects.responses.fields import OWN, shape_of, with_own
 from paymaster.dialects.responses.items import data_url, is_call, is_output, ordered, plain_summary, text_type
 from paymaster.dialects.responses.sealed import Sealed, seal
 from paymaster.dialects.state import id_with, is_for

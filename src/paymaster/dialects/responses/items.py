@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from paymaster.dialects.neutral import Audio, Document, Image, Opaque, Part, Role, Text, Thought, ToolCall, ToolResult, Turn
+from paymaster.dialects.objects import objects, required_text, section
 from paymaster.dialects.responses.client_tools import BY_CALL, BY_OUTPUT, output_text
-from paymaster.dialects.responses.fields import OWN, extras_of, objects, required_text, section, text_in
+from paymaster.dialects.responses.fields import OWN, extras_of, text_in
 from paymaster.dialects.responses.sealed import Sealed, seal, unseal
 from paymaster.dialects.responses.tools import ToolKey, ToolNames
 from paymaster.dialects.state import split_id

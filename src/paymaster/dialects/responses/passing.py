@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping
 
 from paymaster.dialects.chat.normal.arguments import whole_arguments
 from paymaster.dialects.neutral import Written
-from paymaster.dialects.responses.fields import OWN, objects, text_in
+from paymaster.dialects.objects import objects
+from paymaster.dialects.responses.fields import OWN, text_in
 from paymaster.dialects.responses.item_writer import short_id
 from paymaster.dialects.responses.items import is_call, is_output, ordered, read_thought
 from paymaster.dialects.responses.stream_items import Event

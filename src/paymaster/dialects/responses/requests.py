@@ -19,7 +19,8 @@ from paymaster.dialects.neutral import (
     Turn,
     Written,
 )
-from paymaster.dialects.responses.fields import OWN, extras_of, objects, section, shape_of, text_in, with_own
+from paymaster.dialects.objects import objects, section
+from paymaster.dialects.responses.fields import OWN, extras_of, shape_of, text_in, with_own
 from paymaster.dialects.responses.item_writer import ItemWriter
 from paymaster.dialects.responses.items import loaded_tools, only_own, read_items
 from paymaster.dialects.responses.tools import ToolNames, loaded, read_choice, read_tools, with_forced, write_choice, write_tools

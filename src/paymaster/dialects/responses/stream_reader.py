@@ -6,9 +6,10 @@ A whole answer is read in the same way, as the last event of a stream of which n
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
+from paymaster.dialects.objects import section
 from paymaster.dialects.responses.answers import CUTS
 from paymaster.dialects.responses.client_tools import BY_CALL, custom_arguments
-from paymaster.dialects.responses.fields import dumped, section, text_in
+from paymaster.dialects.responses.fields import dumped, text_in
 from paymaster.jsontypes import JsonObject
 
 ENCRYPTED_FORMAT = "openai-responses-v1"

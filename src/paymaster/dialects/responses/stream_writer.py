@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping
 from typing import TypeVar
 
 from paymaster.dialects.neutral import State
+from paymaster.dialects.objects import section
 from paymaster.dialects.responses.answers import begun
-from paymaster.dialects.responses.fields import OWN, section, text_in
+from paymaster.dialects.responses.fields import OWN, text_in
 from paymaster.dialects.responses.requests import names_of, wants_encrypted
 from paymaster.dialects.responses.sealed import Sealed
 from paymaster.dialects.responses.stream_items import CallItem, Event, GrowingItem, MessageItem, ReasoningItem

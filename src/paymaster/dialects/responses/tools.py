@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 
 from paymaster.dialects.losses import lost_extras
 from paymaster.dialects.neutral import SHAPE, ChoiceKind, Conversation, ServerTool, Tool, ToolChoice
+from paymaster.dialects.objects import objects, required_text, section
 from paymaster.dialects.responses.client_tools import CLIENT_TOOLS
-from paymaster.dialects.responses.fields import OWN, extras_of, objects, required_text, section, shape_of, text_in, with_own
+from paymaster.dialects.responses.fields import OWN, extras_of, shape_of, text_in, with_own
 from paymaster.errors import RequestInvalid
 from paymaster.jsontypes import JsonObject
 
