@@ -74,7 +74,7 @@ class MessagesReader:
                 return NOTHING
 
     def _start(self, message: JsonObject) -> JsonObject:
-        self._head = {"id": message.get("id"), "object": "chat.completion.chunk", "model": message.get("model")}
+        self._head = {"id": message.get("id"), "object": "chat.completion.chunk", "created": 0, "model": message.get("model")}
         self._usage |= section(message.get("usage"))
         return self._chunk({"role": "assistant"})
 
