@@ -7,25 +7,18 @@ machine does matters little; the ratio to chat completions matters less still.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import multiprocessing
 import statistics
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from dialect_streams import CHUNKS, STREAMS, DialectStream
 from gateway_servers import KEY, Server, paymaster
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from multiprocessing.connection import Connection
+from gateway_upstream import HEAD, Upstream, upstream
 
 CONNECTIONS, REQUESTS, ROUNDS = 64, 640, 5
 MOST_MS, MOST_RATIO = 1.27, 1.2
 """The bars: CPU of a stream, and its ratio to that of chat completions."""
-HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 REGISTRY = """
 model_registry:
   default: chat
@@ -39,23 +32,11 @@ MODEL = (
 )
 
 
-class Upstream(asyncio.Protocol):
+class DialectUpstream(Upstream):
     """Answers every request with the stream of its path."""
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport."""
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
-        self.buffer = b""
-
-    def data_received(self, data: bytes) -> None:
-        """Answer once the whole body has arrived."""
-        self.buffer += data
-        head, found, body = self.buffer.partition(b"\r\n\r\n")
-        length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0] or b"0") if found else 0
-        if not found or len(body) < length:
-            return
-        self.buffer = body[length:]
+    def answer(self, head: bytes, body: bytes) -> None:
+        """Begin the stream."""
         path = head.split(b" ", 2)[1].decode()
         stream = next(stream for stream in STREAMS if path.endswith(stream.path))
         self.transport.write(HEAD + _chunk(stream.first))
@@ -72,31 +53,6 @@ class Upstream(asyncio.Protocol):
 
 def _chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
-
-
-def run_upstream(port_to: Connection) -> None:
-    """Serve for ever."""
-
-    async def serve() -> None:
-        server = await asyncio.get_running_loop().create_server(Upstream, "127.0.0.1", 0, backlog=2048)
-        port_to.send(server.sockets[0].getsockname()[1])
-        await server.serve_forever()
-
-    asyncio.run(serve())
-
-
-@contextlib.contextmanager
-def upstream() -> Iterator[int]:
-    """The port of an upstream in its own process."""
-    context = multiprocessing.get_context("spawn")
-    receive, send = context.Pipe(duplex=False)
-    process = context.Process(target=run_upstream, args=(send,), daemon=True)
-    process.start()
-    try:
-        yield receive.recv()
-    finally:
-        process.terminate()
-        process.join()
 
 
 async def _load(port: int, stream: DialectStream, count: int) -> None:
@@ -127,7 +83,7 @@ def _measure(server: Server, stream: DialectStream) -> float:
 
 def main() -> int:
     """Print the CPU of each stream and its ratio; the exit status is 1 if a bar is missed."""
-    with tempfile.TemporaryDirectory() as name, upstream() as port:
+    with tempfile.TemporaryDirectory() as name, upstream(DialectUpstream) as port:
         registry = Path(name) / "registry.yaml"
         models = "\n    ".join(MODEL.format(name=stream.dialect, port=port) for stream in STREAMS)
         registry.write_text(REGISTRY.format(models=models))

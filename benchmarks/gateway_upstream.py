@@ -41,6 +41,10 @@ class Upstream(asyncio.Protocol):
         if not found or len(body) < length:
             return
         self.buffer = body[length:]
+        self.answer(head, body)
+
+    def answer(self, head: bytes, body: bytes) -> None:
+        """Answer one request."""
         if b'"stream":true' not in body.replace(b'": ', b'":'):
             self.transport.write(
                 b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(ANSWER), ANSWER)
@@ -61,11 +65,11 @@ class Upstream(asyncio.Protocol):
         asyncio.get_running_loop().call_soon(self.write_chunk, remaining - 1)
 
 
-def run_upstream(port_to: Connection) -> None:
+def run_upstream(kind: type[Upstream], port_to: Connection) -> None:
     """Serve for ever."""
 
     async def serve() -> None:
-        server = await asyncio.get_running_loop().create_server(Upstream, "127.0.0.1", 0, backlog=2048)
+        server = await asyncio.get_running_loop().create_server(kind, "127.0.0.1", 0, backlog=2048)
         port_to.send(server.sockets[0].getsockname()[1])
         await server.serve_forever()
 
@@ -73,11 +77,11 @@ def run_upstream(port_to: Connection) -> None:
 
 
 @contextlib.contextmanager
-def upstream() -> Iterator[int]:
-    """The port of an upstream in its own process."""
+def upstream(kind: type[Upstream] = Upstream) -> Iterator[int]:
+    """The port of an upstream of this kind in its own process."""
     context = multiprocessing.get_context("spawn")
     receive, send = context.Pipe(duplex=False)
-    process = context.Process(target=run_upstream, args=(send,), daemon=True)
+    process = context.Process(target=run_upstream, args=(kind, send), daemon=True)
     process.start()
     try:
         yield receive.recv()
