@@ -385,6 +385,13 @@ def test_a_piece_of_a_call_that_was_left_is_sent_all_the_same():
     assert pieces[-1] == [{"index": 0, "function": {"arguments": " "}}]
 
 
+def test_a_call_whose_arguments_never_come_is_sent_before_the_text_behind_it():
+    deltas = [calls(piece(0, "a", "now")), {"content": "So."}]
+    sent = [each["choices"][0]["delta"] for each in normal(*(chunk(delta) for delta in deltas), done=False)]
+    order = [name for delta in sent for name in ("tool_calls", "content") if delta.get(name)]
+    assert order == ["tool_calls", "content"], sent
+
+
 def test_a_name_that_comes_behind_text_is_of_its_call():
     deltas = [
         calls({"index": 0, "id": "a"}),
