@@ -5,6 +5,7 @@ UV ?= uv
 JOBS ?= auto
 SEEDS ?= 200
 VENV := .venv
+CLIENTS ?= $(HOME)/.cache/paymaster-clients
 SWE_AGENT_VENV ?= .venv-sweagent
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -18,7 +19,7 @@ PROGRAMS := $(wildcard benchmarks/bench_*.py)
 PURE := src/paymaster/errors.py,src/paymaster/accounting/*,src/paymaster/registry/*,src/paymaster/dialects/*,src/paymaster/routing/*
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-model demo test test-only test-model test-sweagent coverage lint format types imports torture bench catalogue constraints clean
+.PHONY: help setup setup-model demo test test-only test-model test-sweagent test-clients coverage lint format types imports torture bench catalogue constraints clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)$$/  make \1	\2/' | expand -t 22
@@ -69,6 +70,9 @@ test-sweagent: $(STAMP) ## SWE-agent itself under a registry, from a checkout: S
 	@$(BIN)/python scripts/sweagent_venv.py '$(SWE_AGENT_SRC)' $(SWE_AGENT_VENV)
 	@SWE_AGENT_SRC=$(abspath $(SWE_AGENT_SRC)) SWE_AGENT_VENV=$(abspath $(SWE_AGENT_VENV)) \
 	  $(BIN)/python -m pytest -rs tests/sweagent tests/agents/test_agent_configs.py
+
+test-clients: $(STAMP) ## real clients from npm and PyPI, installed outside the project (CLIENTS=folder, ONLY="aider cline")
+	@JOBS=$(JOBS) $(BIN)/python scripts/client_tests.py '$(CLIENTS)' $(ONLY)
 
 coverage: test ## the same, then what is not covered, line by line
 	@$(BIN)/python -m coverage report
