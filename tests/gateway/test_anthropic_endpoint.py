@@ -148,7 +148,7 @@ def test_an_answer_comes_back_as_it_was_sent(front: Callable[..., tuple[str, Ant
     cost = found["usage"].pop("cost_usd")
     assert found == {**sent, "model": "claude"}
     assert cost == pytest.approx(0.000212)
-    assert headers["x-paymaster-cost-usd"] == "0.000212"
+    assert headers["x-paymaster-cost-usd"] == headers["x-litellm-response-cost"] == "0.000212"
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,7 @@ def test_a_whole_answer_has_its_model_and_cost(start: Callable[..., Gateway]) ->
     assert raw.headers["x-paymaster-model"] == "fast"
     assert raw.headers["x-paymaster-attempts"] == "1"
     assert float(raw.headers["x-paymaster-cost-usd"]) == answer.usage.cost_usd
+    assert raw.headers["x-litellm-response-cost"] == raw.headers["x-paymaster-cost-usd"]
     assert float(raw.headers["x-paymaster-budget-left-usd"]) == pytest.approx(1 - answer.usage.cost_usd)
     assert raw.headers["x-ratelimit-limit-requests"] == "60"
     assert raw.headers["x-ratelimit-remaining-requests"] == "59"
@@ -85,6 +86,7 @@ def test_a_budget_is_a_402_that_clients_do_not_retry(start: Callable[..., Gatewa
     assert caught.value.status_code == 402
     assert caught.value.code == "budget_exceeded"
     assert "Raise policies.budget_usd_per_run" in caught.value.message
+    assert caught.value.response.headers["x-should-retry"] == "false"
     assert gateway.requests() == 0
     assert sum(event.kind == "budget_exceeded" for event in gateway.events) == 1
 

@@ -126,10 +126,10 @@ def caller(request) -> Iterator[BlockingCaller]:
 def make_call() -> Callable[..., ProviderCall]:
     def make(base_url: str, name: str = "m", *, key: str | None = CANARY, body=None, limits=None, **fields) -> ProviderCall:
         given = {"provider": "vllm", "model_id": name, "adapter": "openai_http", "tokenizer": tokenizer_for("openai", "gpt-4o"), **fields}
-        model = Model(name=name, base_url=base_url, **given)
         timeouts = Timeouts(
             **{"connect_ms": 2_000, "first_token_ms": 5_000, "between_chunks_ms": 5_000, "total_ms": 10_000, **(limits or {})}
         )
+        model = Model(name=name, base_url=base_url, timeouts=timeouts, **given)
         return ProviderCall(model, {"model": name, "messages": QUESTION, **(body or {})}, timeouts, "call-1", key)
 
     return make
@@ -243,9 +243,10 @@ def http(body: bytes, *, status: str = "200 OK", content_type: str = "applicatio
     return head.encode() + body
 
 
-def event_stream(*parts: bytes) -> bytes:
+def event_stream(*parts: bytes, extra: str = "") -> bytes:
     """A stream without a length: it ends with its connection."""
-    return b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n" + b"".join(parts)
+    head = f"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n{extra}\r\n"
+    return head.encode() + b"".join(parts)
 
 
 @pytest.fixture

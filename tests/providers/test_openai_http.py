@@ -225,7 +225,7 @@ def test_a_silence_ends_at_the_total_limit_and_cuts_the_connection(caller, make_
     ("answer", "limits", "named", "delivered"),
     [
         ([5.0], {"first_token_ms": 200}, "first_token", 0),
-        ([b"", 5.0], {"total_ms": 200}, "first_token", 0),
+        ([b"", 5.0], {"total_ms": 200}, "total", 0),
         # Comments that keep the connection alive are no tokens.
         (
             ["events", b": still thinking\n\n", 0.15, b": still thinking\n\n", 0.15, b": again\n\n", 5.0],
@@ -581,3 +581,53 @@ def test_a_failed_call_in_an_event_of_a_stream_is_a_failed_output(caller, make_c
     event = b'event: error\ndata: {"error":{"message":"Failed to call a function.","code":"tool_use_failed","status_code":400}}\n\n'
     _, failure = caller.stream(make_call(raw(wire.events(event)).base_url))
     assert (failure.kind, failure.status, failure.billed) == (FailureKind.UNUSABLE_ANSWER, 400, Billed.MAYBE)
+
+
+# -------------------------------------------------------------------------------------------- the cost that a header states
+
+PROXY = {"provider": "litellm_proxy", "usage_api": "litellm.usage"}
+TOKENS = Usage(input_tokens=7, output_tokens=2)
+
+
+@pytest.mark.parametrize(
+    ("stated", "cost_usd"),
+    [
+        ("0.00042", "0.00042"),
+        ("1.2e-05", "0.000012"),
+        ("0.00012300000000000001", "0.00012300000000000001"),
+        ("12", "12"),
+        ("0.0", None),  # litellm's proxy knows no price
+        ("0", None),
+        ("None", None),
+        ("", None),
+    ],
+)
+def test_the_charge_that_a_litellm_proxy_states_is_the_cost(caller, make_call, raw, wire, stated, cost_usd):
+    endpoint = raw(wire.whole(WHOLE, extra=f"x-litellm-response-cost: {stated}\r\n"))
+    usage = caller.send(make_call(endpoint.base_url, **PROXY)).usage
+    assert (usage.input_tokens, usage.output_tokens) == (7, 2)
+    assert usage.reported_cost_usd == (None if cost_usd is None else Decimal(cost_usd))
+
+
+@pytest.mark.parametrize("stated", ["-0.5", "NaN", "Infinity", "-inf", "1e9", "100001", "1e-99999", "a lot", "0,5", "0.1 USD"])
+def test_a_charge_that_nobody_can_mean_makes_the_usage_unknown(caller, make_call, raw, wire, stated):
+    endpoint = raw(wire.whole(WHOLE, extra=f"x-litellm-response-cost: {stated}\r\n"))
+    usage = caller.send(make_call(endpoint.base_url, **PROXY)).usage
+    assert isinstance(usage, UnknownUsage)
+    assert "the stated cost" in usage.detail
+
+
+def test_the_header_of_any_other_provider_states_no_cost(caller, make_call, raw, wire):
+    endpoint = raw(wire.whole(WHOLE, extra="x-litellm-response-cost: 0.5\r\n"))
+    assert caller.send(make_call(endpoint.base_url, provider="openai_compatible")).usage == TOKENS
+
+
+def test_the_head_of_a_stream_states_no_cost(caller, make_call, raw, wire):
+    endpoint = raw(wire.events(FIRST, FINISH, USAGE, DONE, extra="x-litellm-response-cost: 0.5\r\n"))
+    assert caller.stream(make_call(endpoint.base_url, **PROXY))[1].usage == TOKENS
+
+
+def test_a_stated_cost_without_usage_is_no_bill(caller, make_call, raw, wire):
+    body = json.dumps({**ANSWER, "usage": None}).encode()
+    endpoint = raw(wire.whole(body, extra="x-litellm-response-cost: 0.5\r\n"))
+    assert isinstance(caller.send(make_call(endpoint.base_url, **PROXY)).usage, UnknownUsage)

@@ -232,10 +232,10 @@ def test_latencies_take_only_the_runtimes_time(script, make_call, runtime):
 @pytest.mark.parametrize(
     ("fault", "limits", "named"),
     [
-        ("silence", {"first_token_ms": 3_000}, "first_token: 3000 ms"),
-        ("slow_first_token, delay_ms: 9000", {"first_token_ms": 3_000}, "first_token: 3000 ms"),
-        ("stall", {"between_chunks_ms": 2_000}, "between_chunks: 2000 ms"),
-        ("stall", {"total_ms": 4_000}, "total: 4000 ms"),
+        ("silence", {"first_token_ms": 3_000}, "timeouts.first_token_s of the model is 3 s"),
+        ("slow_first_token, delay_ms: 9000", {"first_token_ms": 3_000}, "timeouts.first_token_s of the model is 3 s"),
+        ("stall", {"between_chunks_ms": 2_000}, "timeouts.between_chunks_s of the model is 2 s"),
+        ("stall", {"total_ms": 4_000}, "timeouts.total_s of the model is 4 s"),
     ],
 )
 def test_time_limits_hold_in_virtual_time(script, make_call, runtime, fault, limits, named):

@@ -6,6 +6,7 @@ import contextlib
 import socket
 import threading
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,7 +14,9 @@ import pytest
 from paymaster.flow.ports import ProviderReply
 from paymaster.providers import sockets
 from paymaster.providers.sync_transport import SyncTransport
+from paymaster.providers.time_limits import TimeLimit, describe_limit
 from paymaster.providers.transport import ExchangeBroken, ExchangeFault, HttpRequest
+from paymaster.registry.models import Timeouts
 from paymaster.routing.failures import Billed, FailureKind
 
 if TYPE_CHECKING:
@@ -67,7 +70,7 @@ def test_a_whole_answer_ends_at_its_total_time(caller, make_call, raw, name):
     ("answer", "limits", "named"),
     [
         (DRIPS["head"], {"first_token_ms": 400}, "first_token"),
-        (DRIPS["head"], {"total_ms": 400}, "first_token"),
+        (DRIPS["head"], {"total_ms": 400}, "total"),
         (DRIPS["100 without end"], {"first_token_ms": 400}, "first_token"),
         ([EVENTS, *drip(b'data: {"choices":' * 30)], {"first_token_ms": 400}, "first_token"),
         ([EVENTS, b'data: {"choices":[]}\n\n', *drip(b'data: {"choices":' * 30)], {"between_chunks_ms": 400}, "between_chunks"),
@@ -254,3 +257,22 @@ def test_a_stream_that_ends_after_a_silence_timed_out(caller, make_call, raw, pa
     _, failure = caller.stream(make_call(raw(parts).base_url, limits=limits))
     assert (failure.kind, failure.billed) == (kind, Billed.MAYBE)
     assert ("silence" in failure.message) == (kind is FailureKind.TIMED_OUT)
+
+
+OWN = Timeouts(connect_ms=10_000, first_token_ms=90_000, between_chunks_ms=60_000, total_ms=600_000)
+
+
+@pytest.mark.parametrize(
+    ("limit", "total_ms", "words"),
+    [
+        (TimeLimit.CONNECT, 600_000, "timeouts.connect_s of the model is 10 s; raise it in the registry"),
+        (TimeLimit.FIRST_TOKEN, 600_000, "timeouts.first_token_s of the model is 90 s; raise it in the registry"),
+        (TimeLimit.BETWEEN_CHUNKS, 600_000, "timeouts.between_chunks_s of the model is 60 s; raise it in the registry"),
+        (TimeLimit.TOTAL, 600_000, "timeouts.total_s of the model is 600 s; raise it in the registry"),
+        (TimeLimit.TOTAL, 1_500, "the call's deadline left 1.5 s; allow it more time, or raise policies.deadline_s"),
+        (TimeLimit.FIRST_TOKEN, 1_500, "the call's deadline left 1.5 s; allow it more time, or raise policies.deadline_s"),
+        (TimeLimit.FIRST_TOKEN, 90_000, "timeouts.first_token_s of the model is 90 s; raise it in the registry"),
+    ],
+)
+def test_a_limit_is_named_by_the_key_to_set(limit, total_ms, words):
+    assert describe_limit(limit, OWN, replace(OWN, total_ms=total_ms)).startswith(words)

@@ -309,6 +309,32 @@ policies:
         ("{provider: openai, model_id: m, base_url: 'http://127.0.0.1:9/v1'}", 90_000),  # a proxy, more often than a model
         *[(f"{{provider: {name}, model_id: m}}", 300_000) for name in ("vllm", "ollama", "llamacpp", "sglang", "lmstudio")],
         ("{provider: vllm, model_id: m, base_url: 'http://gpu-box:8000'}", 300_000),
+        ("{provider: ollama, model_id: 'gpt-oss:120b-cloud'}", 90_000),
+        ("{provider: litellm_proxy, model_id: m, base_url: 'http://127.0.0.1:4000'}", 90_000),
+        ("{provider: openai, model_id: m, base_url: 'http://127.0.0.1:11434/v1'}", 300_000),
+        ("{provider: openai, model_id: m, base_url: 'http://192.168.1.7:1234/v1'}", 300_000),
+        *[
+            (f"{{provider: openai_compatible, model_id: m, base_url: 'http://{host}/v1'}}", first_token_ms)
+            for first_token_ms, hosts in {
+                300_000: (
+                    "localhost:8080",
+                    "127.0.0.1:9",
+                    "[::1]:8000",
+                    "10.1.2.3",
+                    "172.16.0.9:5000",
+                    "192.168.1.7",
+                    "[fd12::1]:8000",
+                    "100.64.3.2:8000",
+                    "gpu-box:8000",
+                    "box.local",
+                    "box.lan:8000",
+                    "llm.corp.internal",
+                    "host.docker.internal:1234",
+                ),
+                90_000: ("8.8.8.8", "llm.example.com", "[2606:4700::1111]", "172.32.0.1", "100.128.0.1"),
+            }.items()
+            for host in hosts
+        ],
         ("{provider: vllm, model_id: m, timeouts: {connect_s: 1}}", 300_000),
         ("{provider: vllm, model_id: m, timeouts: {total_s: 60}}", 60_000),
         ("{provider: vllm, model_id: m, timeouts: {first_token_s: 20}}", 20_000),

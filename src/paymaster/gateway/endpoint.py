@@ -295,11 +295,13 @@ def check_model(world: World, asked: str | None, caller: Caller) -> None:
 
 
 def headers_of(receipt: Receipt, observer: CallObserver) -> RawHeaders:
-    """The headers of a whole answer."""
+    """The headers of a whole answer. A stream's head can't have the cost, and states none."""
+    cost_usd = plain_usd(receipt.cost_nanousd).encode()
     return [
         *common_headers(receipt.model, receipt.attempts, observer),
         (b"x-paymaster-call", receipt.call_id.encode()),
-        (b"x-paymaster-cost-usd", plain_usd(receipt.cost_nanousd).encode()),
+        (b"x-paymaster-cost-usd", cost_usd),
+        (b"x-litellm-response-cost", cost_usd),  # what litellm and the clients built on it read
     ]
 
 

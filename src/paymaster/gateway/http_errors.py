@@ -24,6 +24,8 @@ from paymaster.routing.failures import FailureKind
 CONTEXT_LENGTH_EXCEEDED = "context_length_exceeded"
 """OpenAI's code, which its clients look for."""
 
+BUDGET_EXCEEDED = "budget_exceeded"
+
 SHORTEST_RETRY_MS = 1_000
 """The wait before a retry if the right time is unknown."""
 
@@ -66,7 +68,7 @@ def http_error_of(error: PaymasterError, failures: tuple[str, ...]) -> HttpError
     last = failures[-1] if failures else error.failure if isinstance(error, NoModelAvailable) else ""
     match error:
         case BudgetExceeded():
-            return _http_error(402, "budget_exceeded", error)
+            return _http_error(402, BUDGET_EXCEEDED, error)
         case RequestInvalid():
             return _http_error(400, "invalid_request", error)
         case NoModelFits() | NoModelAvailable() if error.too_long:

@@ -4,16 +4,18 @@ Knows no transport and no price.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import orjson
 
+from paymaster.accounting.usage.openai import with_stated_cost
 from paymaster.dialects.chat.normal.faults import Broken
 from paymaster.dialects.chat.normal.streams import NormalStream
-from paymaster.flow.ports import ProviderCall
+from paymaster.flow.ports import ProviderCall, ProviderReply
 from paymaster.jsontypes import JsonObject
 from paymaster.operations import Operation
-from paymaster.routing.failures import FailureKind
+from paymaster.registry.providers import find_provider
+from paymaster.routing.failures import Failure, FailureKind
 
 _CONTENT = ("content", "tool_calls", "function_call", "refusal", "audio", "images", "anthropic_blocks")
 _LIMIT_REACHED = "length"
@@ -76,6 +78,14 @@ def usage_api_of(call: ProviderCall) -> str:
     """The usage format of the answer to a call: an endpoint reports embeddings in another format than chat."""
     api = call.model.usage_api
     return f"{api.partition('.')[0]}.embeddings" if call.operation is Operation.EMBEDDINGS else api
+
+
+def with_cost_in_head(call: ProviderCall, headers: Mapping[str, str], outcome: ProviderReply | Failure) -> ProviderReply | Failure:
+    """A whole answer with the cost that its provider states in a header, if it is one that does."""
+    facts = find_provider(call.model.provider)
+    if isinstance(outcome, Failure) or facts is None or facts.cost_header is None:
+        return outcome
+    return replace(outcome, usage=with_stated_cost(outcome.usage, headers.get(facts.cost_header)))
 
 
 def judge_completion(answer: JsonObject) -> Usable | Unusable:

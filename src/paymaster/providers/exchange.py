@@ -10,10 +10,11 @@ from paymaster.dialects.chat.normal.faults import Broken
 from paymaster.flow.ports import Native, ProviderCall, ProviderReply
 from paymaster.jsontypes import JsonObject
 from paymaster.operations import Operation
-from paymaster.providers.answers import Unusable, Usable, judge_answer, parse_object, unusable_of, usage_api_of
+from paymaster.providers.answers import Unusable, Usable, judge_answer, parse_object, unusable_of, usage_api_of, with_cost_in_head
 from paymaster.providers.classification import classify, classify_error_object, if_silent, request_id_in
 from paymaster.providers.error_bodies import shown_message
 from paymaster.providers.rates import read_rate_signals
+from paymaster.providers.time_limits import TimeLimit, describe_limit
 from paymaster.providers.transport import ExchangeBroken, ExchangeFault, HttpAnswer
 from paymaster.providers.wire_formats import WIRE_FORMATS
 from paymaster.registry.models import Dialect
@@ -22,7 +23,7 @@ from paymaster.routing.failures import Billed, Failure, FailureKind
 
 _FAULTS: Mapping[ExchangeFault, tuple[FailureKind, Billed, str]] = {
     ExchangeFault.REFUSED: (FailureKind.CONNECTION_REFUSED, Billed.NO, "no connection"),
-    ExchangeFault.CONNECT_TIMEOUT: (FailureKind.TIMED_OUT, Billed.NO, "no connection within the time limit (connect)"),
+    ExchangeFault.CONNECT_TIMEOUT: (FailureKind.TIMED_OUT, Billed.NO, "no connection within the time limit"),
     ExchangeFault.LOST: (FailureKind.CONNECTION_LOST, Billed.MAYBE, "the connection was lost after the request was sent"),
     ExchangeFault.SILENT: (FailureKind.TIMED_OUT, Billed.MAYBE, "no answer within the time limit"),
     ExchangeFault.MALFORMED: (FailureKind.UNUSABLE_ANSWER, Billed.MAYBE, "the answer is not valid HTTP"),
@@ -69,7 +70,7 @@ class Exchange:
         """The remaining time of the attempt. Raises ExchangeBroken if there is none."""
         remaining_ms = self.call.timeouts.total_ms - self.elapsed_ms()
         if remaining_ms <= 0:
-            raise ExchangeBroken(ExchangeFault.SILENT, f"total: {self.call.timeouts.total_ms} ms")
+            raise ExchangeBroken(ExchangeFault.SILENT, TimeLimit.TOTAL)
         return remaining_ms
 
     async def read(self, answer: HttpAnswer, wait_ms: int) -> bytes:
@@ -89,10 +90,13 @@ class Exchange:
                 self.hear()
         return b"".join(parts)
 
-    def broken(self, broken: ExchangeBroken, *, limit: str = "", delivered_chars: int = 0) -> Failure:
-        """A fault of the transport as a failure. `limit` names the exceeded time limit, for a silence."""
+    def broken(self, broken: ExchangeBroken, *, limit: TimeLimit = TimeLimit.TOTAL, delivered_chars: int = 0) -> Failure:
+        """A fault of the transport as a failure. `limit` is the time limit that a silence exceeded, if the fault does not name it."""
         kind, billed, words = _FAULTS[broken.fault]
-        detail = shown_message(broken.detail, self.secrets) or (limit if broken.fault is ExchangeFault.SILENT else "")
+        detail = shown_message(broken.detail, self.secrets)
+        if kind is FailureKind.TIMED_OUT:
+            exceeded = TimeLimit.CONNECT if broken.fault is ExchangeFault.CONNECT_TIMEOUT else TimeLimit(broken.detail or limit)
+            detail = describe_limit(exceeded, self.call.model.timeouts, self.call.timeouts)
         failure = Failure(
             kind,
             billed,
@@ -103,7 +107,10 @@ class Exchange:
         return self.lost(failure) if broken.fault is ExchangeFault.LOST else failure
 
     def whole(self, answer: HttpAnswer, body: bytes) -> ProviderReply | Failure:
-        """A whole body as a reply or a failure."""
+        """A whole body as a reply or a failure, with the cost that its head states. The head of a stream can't know it."""
+        return with_cost_in_head(self.call, answer.headers, self._whole(answer, body))
+
+    def _whole(self, answer: HttpAnswer, body: bytes) -> ProviderReply | Failure:
         if answer.status >= 300:
             facts = find_provider(self.call.model.provider)
             failure = classify(

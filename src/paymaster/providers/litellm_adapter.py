@@ -17,13 +17,14 @@ from paymaster.dialects.chat.normal.faults import Broken
 from paymaster.flow.ports import ProviderCall, ProviderChunk, ProviderReply
 from paymaster.jsontypes import JsonObject
 from paymaster.operations import Operation
-from paymaster.providers.answers import Unusable, judge_answer, new_stream, unusable_of, usage_api_of
+from paymaster.providers.answers import Unusable, judge_answer, new_stream, unusable_of, usage_api_of, with_cost_in_head
 from paymaster.providers.assembly import Assembly
 from paymaster.providers.classification import classify_error_object, if_silent, request_id_in
 from paymaster.providers.error_bodies import shown_message
 from paymaster.providers.litellm_failures import failure_of
 from paymaster.providers.litellm_import import Dumpable, Litellm
 from paymaster.providers.rates import plain_headers, read_rate_signals
+from paymaster.providers.time_limits import TimeLimit, describe_limit
 from paymaster.registry.models import Model
 from paymaster.registry.providers import find_provider
 from paymaster.routing.failures import Billed, Failure, FailureKind
@@ -56,7 +57,8 @@ class LitellmProvider:
             if isinstance(normal, Broken):
                 return self._given_up(normal, body, _headers_of(answer), call, began_ms)
             body = normal
-        return self._judged(body, _headers_of(answer), call, began_ms)
+        headers = _headers_of(answer)
+        return with_cost_in_head(call, headers, self._judged(body, headers, call, began_ms))
 
     async def stream(self, call: ProviderCall) -> AsyncGenerator[ProviderChunk | ProviderReply | Failure]:
         """Request a stream."""
@@ -67,17 +69,19 @@ class LitellmProvider:
         try:
             answer = await self._ask(call, stream=True, wait_ms=wait_ms)
         except Exception as error:  # noqa: BLE001 -- litellm may raise anything
-            yield self._failed(error, call, began_ms, silence_limit_ms=wait_ms)
+            yield self._failed(error, call, began_ms, limit=TimeLimit.FIRST_TOKEN, silence_limit_ms=wait_ms)
             return
         heard_ms, silence_limit_ms = began_ms, wait_ms
         try:
             while True:
                 remaining_ms = call.timeouts.total_ms - (self._now_ms() - began_ms)
                 limit_ms = wait_ms - (self._now_ms() - began_ms) if first_token_ms is None else call.timeouts.between_chunks_ms
+                limit = TimeLimit.FIRST_TOKEN if first_token_ms is None else TimeLimit.BETWEEN_CHUNKS
                 try:
                     chunk = await self._next(answer, min(remaining_ms, limit_ms))
                 except Exception as error:  # noqa: BLE001 -- litellm may raise anything
-                    failure = self._failed(error, call, began_ms, heard_ms=heard_ms, silence_limit_ms=silence_limit_ms)
+                    limit = limit if limit_ms <= remaining_ms else TimeLimit.TOTAL
+                    failure = self._failed(error, call, began_ms, limit=limit, heard_ms=heard_ms, silence_limit_ms=silence_limit_ms)
                     yield _after(assembly, failure)
                     return
                 if chunk is None:
@@ -188,10 +192,24 @@ class LitellmProvider:
         )
 
     def _failed(
-        self, error: Exception, call: ProviderCall, began_ms: int, *, heard_ms: int | None = None, silence_limit_ms: int | None = None
+        self,
+        error: Exception,
+        call: ProviderCall,
+        began_ms: int,
+        *,
+        limit: TimeLimit = TimeLimit.TOTAL,
+        heard_ms: int | None = None,
+        silence_limit_ms: int | None = None,
     ) -> Failure:
+        """What litellm raised, as a failure. `limit` is the time limit that a silence exceeded."""
         now_ms = self._now_ms()
         failure = replace(failure_of(error, now_ms=now_ms, secrets=_secrets(call)), duration_ms=now_ms - began_ms)
+        if failure.kind is FailureKind.TIMED_OUT and failure.status is None:
+            exceeded = limit if failure.billed is Billed.MAYBE else TimeLimit.CONNECT
+            words = "no answer" if failure.billed is Billed.MAYBE else "no connection"
+            return replace(
+                failure, message=f"{words} within the time limit ({describe_limit(exceeded, call.model.timeouts, call.timeouts)})"
+            )
         if failure.kind is not FailureKind.CONNECTION_LOST:
             return failure
         silent_ms = now_ms - (began_ms if heard_ms is None else heard_ms)

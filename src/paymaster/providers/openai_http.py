@@ -19,6 +19,7 @@ from paymaster.providers.assembly import Assembly
 from paymaster.providers.endpoints import endpoint_url, prepare, request_headers
 from paymaster.providers.exchange import Exchange
 from paymaster.providers.sse import EventParser, ServerEvent
+from paymaster.providers.time_limits import TimeLimit
 from paymaster.providers.transport import ExchangeBroken, ExchangeFault, HttpAnswer, HttpRequest, Transport
 from paymaster.providers.wire_formats import WIRE_FORMATS
 from paymaster.registry.models import Model, Timeouts
@@ -72,7 +73,7 @@ class OpenAIHttp:
             finally:
                 answer.close()
         except ExchangeBroken as broken:
-            return exchange.broken(broken, limit=f"total: {call.timeouts.total_ms} ms")
+            return exchange.broken(broken)
         return exchange.whole(answer, body)
 
     async def stream(self, call: ProviderCall) -> AsyncGenerator[ProviderChunk | ProviderReply | Failure]:
@@ -86,7 +87,7 @@ class OpenAIHttp:
         try:
             answer = await self._transport.post(request, connect_ms=call.timeouts.connect_ms, wait_ms=first_ms)
         except ExchangeBroken as broken:
-            yield exchange.broken(broken, limit=f"first_token: {first_ms} ms")
+            yield exchange.broken(broken, limit=TimeLimit.FIRST_TOKEN)
             return
         exchange.hear()
         try:
@@ -96,7 +97,7 @@ class OpenAIHttp:
                 try:
                     outcome = exchange.whole(answer, await exchange.read_all(answer))
                 except ExchangeBroken as broken:
-                    outcome = exchange.broken(broken, limit=f"total: {call.timeouts.total_ms} ms")
+                    outcome = exchange.broken(broken)
                 if isinstance(outcome, ProviderReply):
                     yield ProviderChunk(as_chunk(outcome.body))
                 yield outcome
@@ -163,8 +164,7 @@ class _Reading:
             except ExchangeBroken as broken:
                 if self._is_whole:
                     return None  # the answer is complete; only its usage or its [DONE] is missing
-                total = f"total: {self._exchange.call.timeouts.total_ms} ms"
-                return self._exchange.broken(broken, limit=total, delivered_chars=self._assembly.delivered_chars)
+                return self._exchange.broken(broken, delivered_chars=self._assembly.delivered_chars)
             data = b"" if event is None else event.data.strip()
             if event is None or data == _DONE:
                 self._has_ended, self._has_done = True, event is not None
@@ -207,18 +207,19 @@ class _Reading:
         if not waiting_for_first and not self._idle:
             self._since_ms = self._exchange.now_ms()
         self._idle = False
-        limit_ms = limits.first_token_ms if waiting_for_first else limits.between_chunks_ms
+        limit, limit_ms = TimeLimit.BETWEEN_CHUNKS, limits.between_chunks_ms
+        if waiting_for_first:
+            limit, limit_ms = TimeLimit.FIRST_TOKEN, limits.first_token_ms
         while not self._events and not self._ended:
             remaining_ms = self._since_ms + limit_ms - self._exchange.now_ms()
             total_remaining_ms = self._exchange.remaining_ms()
-            limit_name = "first_token" if waiting_for_first else "between_chunks"
             if remaining_ms <= 0:
-                raise ExchangeBroken(ExchangeFault.SILENT, f"{limit_name}: {limit_ms} ms")
+                raise ExchangeBroken(ExchangeFault.SILENT, limit)
             try:
                 data = await self._exchange.read(self._answer, min(remaining_ms, total_remaining_ms))
             except ExchangeBroken as broken:
                 if broken.fault is ExchangeFault.SILENT and remaining_ms <= total_remaining_ms:
-                    raise ExchangeBroken(ExchangeFault.SILENT, f"{limit_name}: {limit_ms} ms") from broken
+                    raise ExchangeBroken(ExchangeFault.SILENT, limit) from broken
                 raise
             self._ended, self._arrived_ms = not data, self._exchange.now_ms()
             self._events = self._parser.feed(data) if data else self._parser.finish()

@@ -174,7 +174,7 @@ def _complete_model(draft: _Draft, names: Mapping[str, str], sources: Sources) -
         is_deployment=facts.names_deployments,
         budgets=budgets_of(section, draft.written.model_path(name), names, own=name),
         params=section.params or {},
-        timeouts=_timeouts(draft, speaks),
+        timeouts=_timeouts(draft, speaks, model_id),
         fallbacks=None if section.fallbacks is None else tuple(names[called] for called in section.fallbacks),
         extra_headers=section.extra_headers or {},
         tokenizer=tokenizer_for(facts.id, section.tokenizer or model_id),
@@ -376,11 +376,13 @@ def _writing_unasked(prices: ModelPrices) -> ModelPrices:
     return replace(prices, history=history)
 
 
-def _timeouts(draft: _Draft, speaks: Connection) -> Timeouts:
+def _timeouts(draft: _Draft, speaks: Connection, model_id: str) -> Timeouts:
     section, defaults = draft.section.timeouts, Timeouts()
-    if speaks.local and not speaks.by_address:
+    if speaks.may_load and not is_hosted(draft.section.base_url, model_id):
         defaults = replace(defaults, first_token_ms=LOCAL_FIRST_TOKEN_MS)
-        draft.note("timeouts.first_token_s", f"default of local provider {draft.section.provider}")
+        address = draft.section.base_url
+        where = f"local provider {draft.section.provider}" if address is None else f"a server at a private address ({address})"
+        draft.note("timeouts.first_token_s", f"default of {where}")
     if section is None:
         return defaults
     total_ms = milliseconds(section.total_s, defaults.total_ms)

@@ -73,7 +73,8 @@ class Timeouts:
 
 
 LOCAL_FIRST_TOKEN_MS = 300_000
-"""The default of a provider whose name means a server of the user's own: a long prompt takes minutes on a slow card."""
+"""The default of a server of the user's own, by its provider's name or a private address: loading a model, and reading a long prompt on
+a slow card, take minutes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

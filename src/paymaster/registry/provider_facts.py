@@ -30,6 +30,7 @@ class ProviderFacts:
     `api_version`, and with a dated one no `root_path`. `stops`: it stops when the connection of a stream closes. `bill_path`: it states
     there, after the endpoint and before the id of an answer, what it billed for the answer. `names_deployments`: its model names are its
     customers' own. `takes_max_price`: it is a router, and chooses no host above the request's `provider.max_price`.
+    `any_server`: its name says nothing of who runs the models. `cost_header`: it states there what it charges for a whole answer.
     `silent_about_length`: it refuses a prompt that is too long with a 400 that has no body.
     `dialect` is the wire format that it speaks, or, for some models, their quirk's: at its own address and below `dialect_hosts`.
     """
@@ -59,6 +60,8 @@ class ProviderFacts:
     names_deployments: bool = False
     takes_max_price: bool = False
     silent_about_length: bool = False
+    any_server: bool = False
+    cost_header: str | None = None
     dialect: Dialect = Dialect.CHAT
     dialect_hosts: tuple[str, ...] = ()
 
@@ -312,6 +315,7 @@ _HOSTED = (
         key_variables=("LITELLM_PROXY_API_KEY",),
         key_required=False,
         litellm_prefix="litellm_proxy",
+        cost_header="x-litellm-response-cost",  # docs.litellm.ai/docs/proxy/response_headers
     ),
     ProviderFacts(
         id="openai_compatible",
@@ -320,6 +324,7 @@ _HOSTED = (
         needs_base_url=True,
         key_required=False,
         usage_api="openai.chat",
+        any_server=True,
     ),
 )
 

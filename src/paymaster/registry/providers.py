@@ -7,18 +7,21 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from urllib.parse import urlsplit
 
 from paymaster.registry.compat import Compat
 from paymaster.registry.compat_facts import compat_facts
 from paymaster.registry.disconnects import StopsOnDisconnect
+from paymaster.registry.local_servers import local_server
 from paymaster.registry.model_quirks import UNKNOWN_TO, ModelQuirk
 from paymaster.registry.models import Dialect, Effort
 from paymaster.registry.provider_facts import LITELLM, OPENAI_HTTP, PROVIDERS, SCRIPTED, ProviderFacts
 from paymaster.registry.provider_regions import REGIONS, RegionalHost, RegionFacts
 
 _THIS_MACHINE = frozenset({"localhost", "host.docker.internal", "0.0.0.0"})  # noqa: S104 - an address to recognise; nothing listens on it
+_PRIVATE_NAMES = (".local", ".lan", ".home", ".home.arpa", ".internal", ".intranet")
+_SHARED = ip_network("100.64.0.0/10")  # RFC 6598; Tailscale's addresses
 # The name that every OpenAI-style server knows for the output limit; only OpenAI's own models need the newer one.
 _ANYWHERE_LIMIT_PARAM = "max_tokens"
 _LIMIT_PARAMS = {Dialect.RESPONSES: "max_output_tokens", Dialect.MESSAGES: "max_tokens"}
@@ -33,6 +36,7 @@ _LOCATION = re.compile(r"/locations/([a-z0-9-]+)(?:/|$)")
 class Connection:
     """How to call one model. `local`: it runs on the user's machines, because of its address (`by_address`) or its provider.
 
+    `may_load`: its server is the user's own, and may have to load the model before it answers.
     `region` is where its address says that calls are served; None if it says nothing.
     """
 
@@ -46,6 +50,7 @@ class Connection:
     compat: Compat
     local: bool
     by_address: bool
+    may_load: bool = False
     max_inputs: int | None = None
     max_inputs_tokens: int | None = None
     writes_cache_unasked: bool = False
@@ -122,6 +127,7 @@ def connection(
         compat=_compat(compat, model_id, spoken, foreign=foreign, unmarked=foreign and by_address),
         local=facts.local or by_address,
         by_address=by_address and not facts.local,
+        may_load=facts.local or (base_url is not None and _may_load(facts, base_url)),
         max_inputs=None if foreign else facts.max_inputs,
         max_inputs_tokens=None if foreign else facts.max_inputs_tokens,
         writes_cache_unasked=quirk.writes_cache_unasked,
@@ -150,6 +156,23 @@ def on_this_machine(base_url: str) -> bool:
         return ip_address(name).is_loopback
     except ValueError:
         return False
+
+
+def _may_load(facts: ProviderFacts, base_url: str) -> bool:
+    """Whether a server at this address may run the model itself. Under a hosted provider's name it is a proxy, more often than a model."""
+    return in_private_network(base_url) and (facts.any_server or local_server(base_url) is not None)
+
+
+def in_private_network(base_url: str) -> bool:
+    """Whether an address is this machine or in a private network: by its number, a name without a dot, or a name for such networks."""
+    name = host(base_url)
+    if on_this_machine(base_url) or name.endswith(_PRIVATE_NAMES) or not any(mark in name for mark in ".:"):
+        return True
+    try:
+        address = ip_address(name)
+    except ValueError:
+        return False
+    return address.is_private or address in _SHARED
 
 
 def host(base_url: str | None) -> str:

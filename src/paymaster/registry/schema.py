@@ -38,7 +38,7 @@ class TimeoutsSection(BaseSection):
 
     connect_s: Seconds | None = Field(None, description="To connect. Default 10.", examples=[10])
     first_token_s: Seconds | None = Field(
-        None, description="To the first token of a stream. Default 90; 300 for vllm, ollama and other local providers.", examples=[60]
+        None, description="To the first token of a stream. Default 90; 300 for local providers and private addresses.", examples=[60]
     )
     between_chunks_s: Seconds | None = Field(None, description="Between two chunks of a stream. Default 60.", examples=[30])
     total_s: Seconds | None = Field(None, description="For the whole answer. Default 600.", examples=[300])

@@ -1,6 +1,7 @@
 """Reads usage in OpenAI's format from any provider; knows which providers exclude reasoning or report the cost, and no price."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from decimal import Decimal
 
 from paymaster.accounting.bounds import LARGEST_CALL_USD
@@ -21,12 +22,15 @@ from paymaster.accounting.usage.counts import (
 )
 from paymaster.accounting.usage.native import audio_seconds
 from paymaster.accounting.usage.passes import with_passes
-from paymaster.accounting.usage.record import Usage
+from paymaster.accounting.usage.record import UnknownUsage, Usage
 from paymaster.jsontypes import JsonObject
 
 _GOOGLE = frozenset({"gemini", "google", "google_vertex", "google-vertex", "vertex", "vertex_ai", "vertexai"})
 _REASONING_EXCLUDED = frozenset({"grok", "x-ai", "xai"})
 _REPORT_COST = frozenset({"litellm", "openrouter", "perplexity"})
+_ZERO_IS_UNKNOWN = frozenset({"litellm"})
+"""litellm states 0 for a model of which it knows no price."""
+_UNSTATED = frozenset({"", "none", "null"})
 _TICKS_DECIMALS = 10  # xAI: one dollar is 10,000,000,000 ticks (docs.x.ai/developers/cost-tracking)
 _PROMPT, _COMPLETION = ("prompt_tokens", "input_tokens"), ("completion_tokens", "output_tokens")
 _TOOLS_AT_XAI = ("num_server_side_tools_used", "num_sources_used")
@@ -166,6 +170,8 @@ def reported_cost(provider: str, raw: JsonObject) -> Decimal | None:
     if reported is None or not reports_cost(provider):
         return None
     billed = money("cost", reported)
+    if not billed and provider in _ZERO_IS_UNKNOWN:
+        return None
     if raw.get("is_byok") is not True:
         return billed
     # With the user's own key, `cost` is only OpenRouter's fee; the provider behind it bills the tokens.
@@ -173,6 +179,21 @@ def reported_cost(provider: str, raw: JsonObject) -> Decimal | None:
     if upstream is None:
         raise Missing("the call used the user's own key, and the usage lacks the cost at the provider behind the router")
     return added(billed, money("upstream_inference_cost", upstream))
+
+
+def with_stated_cost(usage: Usage | UnknownUsage, stated: str | None) -> Usage | UnknownUsage:
+    """The usage with the cost that a header of the answer states, in dollars; it is the server's own charge, so it wins over any other.
+
+    0 is what litellm's proxy states if it knows no price, and states nothing. An amount that nobody can mean makes the usage unknown. A
+    usage that is unknown stays so: the header does not say of which tokens it is.
+    """
+    if isinstance(usage, UnknownUsage) or stated is None or stated.strip().lower() in _UNSTATED:
+        return usage
+    try:
+        billed = money("the stated cost", stated.strip())
+    except Contradiction as error:
+        return UnknownUsage("inconsistent_usage", str(error))
+    return replace(usage, reported_cost_usd=billed) if billed else usage
 
 
 def generation_cost(record: JsonObject) -> Decimal | None:

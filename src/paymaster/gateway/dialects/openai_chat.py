@@ -8,7 +8,7 @@ from paymaster.flow.ports import ProviderChunk
 from paymaster.flow.replies import Reply
 from paymaster.gateway.dialects.dialect import DialectRequest, Receipt
 from paymaster.gateway.dialects.fields import event, raw_event, read_model, read_stream, read_tools, trailing_comment, with_cost
-from paymaster.gateway.http_errors import HttpError, Rejected
+from paymaster.gateway.http_errors import BUDGET_EXCEEDED, HttpError, Rejected
 from paymaster.gateway.request_body import invalid
 from paymaster.jsontypes import JsonObject
 from paymaster.registry.models import Dialect
@@ -105,8 +105,14 @@ def openai_error(error: HttpError) -> JsonObject:
     return {"error": {"message": openai_message(error), "type": kind, "param": error.param, "code": error.code}}
 
 
+_OUT_OF_BUDGET = 'Insufficient credits in this budget, so a retry does not help: {"code":402}'
+"""aider sees the message alone, and stops at once only where it has both phrases (aider/exceptions.py); else it retries for 64 s."""
+
+
 def openai_message(error: HttpError) -> str:
-    """The text of an error. If the prompt is too long it begins as OpenAI's does, because clients look for that phrase, not for a code."""
+    """The text of an error, with the phrases that clients look for where they see no code: of a budget, of a prompt that is too long."""
+    if error.code == BUDGET_EXCEEDED:
+        return f"{error.text}\n{_OUT_OF_BUDGET}"
     if error.size is None:
         return error.text
     most, tokens = error.size.window_tokens, error.size.prompt_tokens
