@@ -1,5 +1,6 @@
 """Finds the error in a provider's answer, in any published format; knows nothing about what an error means."""
 
+import ast
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ import orjson
 
 from paymaster.jsontypes import JsonObject
 from paymaster.printable import printable_line
+from paymaster.providers.error_words import own_words
 from paymaster.redaction import redact
 
 MESSAGE_CHARS = 400
@@ -100,8 +102,8 @@ def _find(value: object, depth: int) -> ErrorBody | None:
 
 
 def shown_message(text: str, secrets: Iterable[str]) -> str:
-    """A provider's message made safe: one line of at most `MESSAGE_CHARS`, without control characters and secrets."""
-    text = redact(text[:_LONGEST_READ], (known := tuple(secrets)))
+    """A provider's own words made safe: one line of at most `MESSAGE_CHARS`, without control characters and secrets."""
+    text = redact(own_words(text[:_LONGEST_READ]), (known := tuple(secrets)))
     for secret in known:
         text = _without_parts(text, secret)
     text = printable_line(_MASKED_KEY.sub("[redacted]", text))
@@ -147,13 +149,24 @@ def _with_nested(message: str, codes: tuple[str, ...], fields: JsonObject, depth
 def _nested(text: str, depth: int = 2) -> ErrorBody | None:
     """The error in an object of JSON inside a text: an event of a stream, or what a reseller passes on."""
     begin, end = text.find("{"), text.rfind("}")
-    if not 0 <= begin < end <= _LONGEST_READ or '"' not in text[begin:end]:
+    if not 0 <= begin < end <= _LONGEST_READ or not ('"' in text[begin:end] or "'" in text[begin:end]):
         return None
     try:
-        found = _find(orjson.loads(text[begin : end + 1]), depth)
+        value = orjson.loads(text[begin : end + 1])
     except orjson.JSONDecodeError:
-        return None
+        value = _of_python(text[begin : end + 1])
+    found = _find(value, depth)
     return found if found is not None and found.message else None
+
+
+def _of_python(text: str) -> object:
+    """An object as Python prints it: OpenAI's library does so in its errors, which servers that use it pass on."""
+    if not text.startswith("{'"):
+        return None
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return None
 
 
 def _lower(value: JsonObject) -> dict[str, object]:

@@ -3,14 +3,14 @@
 litellm wraps errors in one another and invents statuses: a connection lost after the request was sent may appear as status 500, or as a
 connection that was never made. So the whole chain of causes is searched, and its root decides whether the call may have been billed.
 
-It also puts names of classes before a message, and advice about itself behind it. Users get what the provider said.
+Users get what the provider said (`error_words`).
 """
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from paymaster.providers.classification import classify, classify_text
 from paymaster.providers.error_bodies import read_error, shown_message
+from paymaster.providers.error_words import own_words
 from paymaster.providers.rates import plain_headers
 from paymaster.providers.size_errors import read_sizes
 from paymaster.routing.failures import Billed, Failure, FailureKind
@@ -49,13 +49,6 @@ _ROOTS: tuple[tuple[frozenset[str], FailureKind, Billed], ...] = (
     (frozenset({"APIResponseValidationError", "JSONDecodeError"}), FailureKind.UNUSABLE_ANSWER, Billed.MAYBE),
 )  # fmt: skip
 
-_CLASS_NAMES = re.compile(
-    r"\s*(?:(?:litellm\.)?[A-Za-z]\w*?(?:Error|Exception)|litellm\.\w+|Cloudflare Exception)(?: [A-Z]\w*Error)?\s*(?::|-|$)\s*"
-)
-_ABOUT_ITSELF = re.compile(
-    r"[\s.]*(?:Handle with `litellm|Received Model Group=|Available Model Group Fallbacks=|LiteLLM Retried:|Original exception:"
-    r"|Traceback \(most recent|Pass in default user message|Enable 'litellm|Set 'litellm)"
-)
 _UNWORDED: Mapping[FailureKind, str] = {
     FailureKind.CONNECTION_LOST: "the connection was lost after the request was sent",
     FailureKind.CONNECTION_REFUSED: "no connection",
@@ -117,9 +110,7 @@ def _own_text(error: Exception) -> bytes:
     """The provider's own text, words or JSON, without litellm's."""
     message = getattr(error, "message", None)  # litellm's errors share no base class of their own
     text = message if isinstance(message, str) and message else str(error)
-    while (name := _CLASS_NAMES.match(text)) is not None:
-        text = text[name.end() :]
-    return _ABOUT_ITSELF.split(text, maxsplit=1)[0].strip().encode("utf-8", "replace")
+    return own_words(text).encode("utf-8", "replace")
 
 
 def _headers(error: Exception) -> dict[str, str]:
