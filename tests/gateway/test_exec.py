@@ -72,6 +72,14 @@ def test_requests_with_a_key_of_the_clients_own_are_named(registry: Path) -> Non
     assert "Requests with another key than the one in OPENAI_API_KEY and ANTHROPIC_API_KEY were refused: 1." in ran.stderr
 
 
+def test_requests_with_another_key_are_named_beside_calls(registry: Path) -> None:
+    own = "try:\n    openai.OpenAI(api_key='sk-own', max_retries=0).models.list()\nexcept openai.AuthenticationError:\n    pass\n"
+    ran = run(registry, sys.executable, "-c", CALLER.replace("client =", f"{own}client ="), "1")
+    assert "1 call came through the gateway" in ran.stderr
+    assert "Warning: Requests with another key" in ran.stderr
+    assert "no call came" not in ran.stderr
+
+
 def test_calls_that_were_refused_came_through_too(registry: Path) -> None:
     ran = run(registry, sys.executable, "-c", CALLER, "1", flags=("--budget-usd", "0.000000001"))
     assert "Paymaster: 1 call came through the gateway, $0.00" in ran.stderr

@@ -11,6 +11,7 @@ from types import FrameType
 
 from paymaster.errors import UsageMistake
 from paymaster.gateway.auth import Key, digest_of, matches
+from paymaster.gateway.client_recipes import client_variables
 from paymaster.gateway.service import AccessPolicy
 from paymaster.registry.models import Registry
 
@@ -47,17 +48,9 @@ class ExecKey:
 def client_environment(inherited: Mapping[str, str], registry: Registry, port: int, secret: str) -> dict[str, str]:
     """The command's variables: clients use the gateway. The variables that the registry names, keys and headers alike, are removed."""
     removed = (registry.variables | set(_OTHER_CREDENTIALS)) - _NEEDED
-    base = f"http://127.0.0.1:{port}"
     return {
         **{name: value for name, value in inherited.items() if name not in removed},
-        "OPENAI_BASE_URL": f"{base}/v1",
-        "OPENAI_API_BASE": f"{base}/v1",
-        "OPENAI_API_KEY": secret,
-        "ANTHROPIC_BASE_URL": base,
-        "ANTHROPIC_API_BASE": base,
-        "ANTHROPIC_API_KEY": secret,
-        "LITELLM_PROXY_API_BASE": f"{base}/v1",
-        "LITELLM_PROXY_API_KEY": secret,
+        **client_variables(port, secret),
         "NO_PROXY": _without_proxy(inherited.get("NO_PROXY") or inherited.get("no_proxy") or ""),
         "no_proxy": _without_proxy(inherited.get("no_proxy") or inherited.get("NO_PROXY") or ""),
     }

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 HELP = """Run a command behind a gateway of its own.
 
-Sets OPENAI_BASE_URL, OPENAI_API_KEY, ANTHROPIC_BASE_URL and similar variables of the command to a gateway on this machine, which ends with
+Sets OPENAI_BASE_URL, OPENAI_API_KEY, ANTHROPIC_BASE_URL, CODEX_API_KEY and similar variables of the command to a gateway on this machine, which ends with
 the command. The command does not see the providers' keys, nor any other variable that the registry names. The number of its calls and
 their cost are printed at the end; if there was none, a warning with what to set in the command. Exit status: the command's own, or 3 if
 a hard budget refused one of its calls.
@@ -61,6 +61,8 @@ def exec_(
             write_note(f"Paymaster: {line}")
     if not calls:
         write_warning(_no_calls(command, key.refused))
+    elif key.refused:
+        write_warning(_other_keys(key.refused))
     if refusals.messages:
         advice = f"To continue on the same account, run the same command with a larger budget and {resume_flags(scope)}"
         write_stderr(f"{refusals.messages[-1]}\n{advice}")
@@ -70,12 +72,16 @@ def exec_(
 
 def _no_calls(command: list[str], refused: int) -> str:
     """What a command without a single call means, and how its program is pointed at the gateway."""
-    from paymaster.agents.gateway_clients import gateway_advice
+    from paymaster.gateway.client_advice import gateway_advice
 
     name = command[0].rpartition("/")[2]
-    keys = f" Requests with another key than the one in OPENAI_API_KEY and ANTHROPIC_API_KEY were refused: {refused:,}." if refused else ""
+    keys = f" {_other_keys(refused)}" if refused else ""
     means = f"If {name} called a model, no budget held the call and nothing counted it."
     return f"no call came through the gateway. {means}{keys}\n{gateway_advice(command)}"
+
+
+def _other_keys(refused: int) -> str:
+    return f"Requests with another key than the one in OPENAI_API_KEY and ANTHROPIC_API_KEY were refused: {refused:,}."
 
 
 class _BudgetRefusals:
