@@ -1,4 +1,4 @@
-"""What users read of an error: the provider's own words, whoever wrapped them, and no name of a class."""
+"""What users read of an error: the words of its provider, without names of classes that libraries in between added."""
 
 from __future__ import annotations
 

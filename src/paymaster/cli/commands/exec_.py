@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 HELP = """Run a command behind a gateway of its own.
 
-Sets OPENAI_BASE_URL, OPENAI_API_KEY, ANTHROPIC_BASE_URL, CODEX_API_KEY and similar variables of the command to a gateway on this machine, which ends with
-the command. The command does not see the providers' keys, nor any other variable that the registry names. The number of its calls and
-their cost are printed at the end; if there was none, a warning with what to set in the command. Exit status: the command's own, or 3 if
-a hard budget refused one of its calls.
+Sets OPENAI_BASE_URL, OPENAI_API_KEY, ANTHROPIC_BASE_URL, CODEX_API_KEY and similar variables of the command to a gateway on this machine,
+which ends with the command. The command does not see the providers' keys, nor any other variable that the registry names. The number of
+its calls and their cost are printed at the end; if there was none, a warning with what to set in the command. Exit status: the command's
+own, or 3 if a hard budget refused one of its calls.
 
 \b
 Example:
