@@ -29,6 +29,7 @@ WORDS = [
     ("Internal Server Error", "Internal Server Error"),
     ("Error in the request: slow", "Error in the request: slow"),
     ("Your function raised TypeError: no", "Your function raised TypeError: no"),
+    ("Response payload is not completed: <ContentLengthError: 400, message='Not enough data.'>", "Response payload is not completed"),
     ("APIError", ""),
     ("", ""),
 ]

@@ -6,10 +6,11 @@ _CLASS_NAMES = re.compile(
     r"\s*(?:(?:litellm\.)?[A-Za-z]\w*?(?:Error|Exception)|litellm\.\w+|Cloudflare Exception)(?: [A-Z]\w*Error)?\s*(?::|-|$)\s*"
 )
 """Names of classes before a message, with which each library wraps another's errors."""
-_LITELLMS_NAMES = re.compile(
+_NAMES_INSIDE = re.compile(
     r"\blitellm\.(?:\w+\.)*[A-Z]\w*(?:\s*(?::|-(?=\s))\s*)?|\bMidStreamFallbackError\s*:\s*|\b[A-Z]\w*Exception - "
+    r"|:?\s*<[A-Z]\w*(?:Error|Exception)\b[^>]*>"
 )
-"""litellm's names inside a message."""
+"""litellm's names inside a message, and exceptions as Python prints them."""
 _ABOUT_ITSELF = re.compile(
     r"[\s.,]*(?:Handle with `litellm|No fallback model group found|Received Model Group="
     r"|Available Model Group Fallbacks=|LiteLLM Retried:|Original exception:"
@@ -22,5 +23,5 @@ def own_words(text: str) -> str:
     """The text without names of classes, advice of litellm about itself and tracebacks; empty if nothing else is left."""
     while (name := _CLASS_NAMES.match(text)) is not None:
         text = text[name.end() :]
-    text = _LITELLMS_NAMES.sub("", _ABOUT_ITSELF.split(text, maxsplit=1)[0])
-    return text.strip()
+    text = _NAMES_INSIDE.sub("", _ABOUT_ITSELF.split(text, maxsplit=1)[0])
+    return text.strip().removesuffix(":")

@@ -38,7 +38,8 @@ class BudgetRefusal:
 def describe_failure(failure: Failure) -> str:
     """One sentence about a failed attempt."""
     action = "; requires operator action" if needs_operator(failure) else ""
-    return f"{name_failure(failure)}: {failure.message}{action}"
+    message = failure.message.rstrip(".") if action else failure.message
+    return f"{name_failure(failure)}: {message}{action}"
 
 
 def name_failure(failure: Failure) -> str:
