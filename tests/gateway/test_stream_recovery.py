@@ -25,6 +25,7 @@ ANSWER = {"chunks": 6, "answers": [{"text": TEXT}]}
 SLOW = {**ANSWER, "latency_ms": 700}
 CUT = {**ANSWER, "faults": [{"kind": "cut", "always": True}]}
 SOON = Bounds(held_head_ms=100, keep_alive_ms=100)
+LATE = Bounds(late_head_ms=100, keep_alive_ms=100)
 HELD = {"stream_recovery": "hold_back", "retries_per_model": 0, "max_wait_s": 2, "breaker_failures": 100}
 COMMON = {"model": "first", "stream": True}
 BODIES = {
@@ -45,9 +46,12 @@ def post(gateway: Gateway, path: str = CHAT, **headers: str) -> tuple[int, http.
         return answer.status, answer.headers, answer.read()
 
 
+@pytest.mark.parametrize(("bounds", "policies"), [(SOON, HELD), (LATE, {})], ids=["held back", "late"])
 @pytest.mark.parametrize("path", BODIES)
-def test_a_client_that_waits_gets_comments_and_then_the_answer(start: Callable[..., Gateway], path: str) -> None:
-    gateway = start(first=SLOW, bounds=SOON, policies=HELD)
+def test_a_client_that_waits_gets_comments_and_then_the_answer(
+    start: Callable[..., Gateway], path: str, bounds: Bounds, policies: dict[str, object]
+) -> None:
+    gateway = start(first=SLOW, bounds=bounds, policies=policies)
     status, headers, content = post(gateway, path)
     assert (status, headers["content-type"]) == (200, "text/event-stream")
     comments, _, rest = content.partition(b"{")
@@ -79,8 +83,14 @@ def test_the_official_clients_read_over_the_comments(start: Callable[..., Gatewa
         assert stream.get_final_text() == TEXT
 
 
-def test_an_error_after_the_head_is_the_dialects_own(start: Callable[..., Gateway]) -> None:
-    gateway = start(first={**CUT, "latency_ms": 400}, bounds=SOON, policies={**HELD, "max_wait_s": 0.1})
+FAILS = {**ANSWER, "faults": [{"kind": "overloaded", "always": True}]}
+
+
+@pytest.mark.parametrize(("bounds", "policies", "model"), [(SOON, HELD, CUT), (LATE, {**HELD, "stream_recovery": "off"}, FAILS)])
+def test_an_error_after_the_head_is_the_dialects_own(
+    start: Callable[..., Gateway], bounds: Bounds, policies: dict[str, object], model: dict[str, object]
+) -> None:
+    gateway = start(first={**model, "latency_ms": 400}, bounds=bounds, policies={**policies, "max_wait_s": 0.1})
     with openai.OpenAI(base_url=f"{gateway.url}/v1", api_key="any", max_retries=0) as client:
         with pytest.raises(openai.APIError, match="first"):
             list(client.chat.completions.create(model="first", messages=HELLO, stream=True))

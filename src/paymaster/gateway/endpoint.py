@@ -61,7 +61,8 @@ class Endpoint:
             call = _EndpointCall(self._dialect, asked, world, observer, caller, self._service)
             async with until_hangup(receive):
                 if asked.request.stream:
-                    await call.stream(out)
+                    with call.kept_alive(out):
+                        await call.stream(out)
                     return
                 reply = await call.whole()
         answer = dumps(self._dialect.whole(asked, reply))
@@ -153,7 +154,7 @@ class _EndpointCall:
         pieces = self._dialect.pieces(self._asked)
         together = b""  # what came in one piece goes on in one piece: each writing costs as much as all else for a chunk
         try:
-            async with aclosing(self._kept_alive(out) if self._holds_back else self._serve()) as items:
+            async with aclosing(self._serve()) as items:
                 async for item in items:
                     if isinstance(item, Reply):
                         if not out.begun:
@@ -173,8 +174,8 @@ class _EndpointCall:
                 await out.begin(self._early_headers())
             await out.end(together + pieces.broken(self._refusal(error)))
 
-    async def _kept_alive(self, out: "Out") -> AsyncGenerator[ProviderChunk | Reply]:
-        """The call; until its first piece the client gets signs of life. An error keeps its status as long as no head was sent."""
+    def kept_alive(self, out: "Out") -> KeepAlive:
+        """Until its first piece the client gets signs of life. An error keeps its status as long as no head was sent."""
 
         async def begin() -> None:
             call_id = self._observer.call_id.encode()
@@ -183,11 +184,10 @@ class _EndpointCall:
         async def comment() -> None:
             await out.comment(COMMENT)
 
-        with KeepAlive(begin, comment, self._bounds) as keep_alive:
-            async with aclosing(self._serve()) as items:
-                async for item in items:
-                    keep_alive.stop()
-                    yield item
+        head_ms = self._bounds.held_head_ms if self._holds_back else self._bounds.late_head_ms
+        keep_alive = KeepAlive(begin, comment, head_ms=head_ms, every_ms=self._bounds.keep_alive_ms)
+        out.at_first_piece = keep_alive.stop
+        return keep_alive
 
     def _early_headers(self) -> RawHeaders:
         observer = self._observer
@@ -206,6 +206,7 @@ class Out:
         self._reading_s = reading_ms / 1000
         self._limit = TaskLimit()
         self.begun = False
+        self.at_first_piece: Callable[[], None] | None = None
 
     async def whole(self, status: int, headers: RawHeaders, body: bytes) -> None:
         """A whole answer."""
@@ -221,6 +222,9 @@ class Out:
 
     async def piece(self, body: bytes, *, more: bool = True) -> None:
         """A part of a stream. Raises TimeoutError where the client does not read on."""
+        if self.at_first_piece is not None:
+            self.at_first_piece()
+            self.at_first_piece = None
         await self._limit.wait(self._send({"type": "http.response.body", "body": body, "more_body": more}), self._reading_s)
 
     async def comment(self, body: bytes) -> None:

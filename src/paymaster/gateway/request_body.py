@@ -15,7 +15,8 @@ from paymaster.jsontypes import JsonObject
 class Bounds:
     """Limits for one client: the size of a body and of a request's head, the time to send each, to read the answer, and to stay idle.
 
-    A stream that is held back gets its head after `held_head_ms`, and a comment after every `keep_alive_ms` from then on.
+    A stream without a first piece gets its head after `late_head_ms`, one that is held back after `held_head_ms`, and a comment after every
+    `keep_alive_ms` from then on.
 
     `open_calls` is how many calls all clients together may have open at once; None for no limit.
     """
@@ -26,6 +27,7 @@ class Bounds:
     body_ms: int = 60_000
     reading_ms: int = 30_000
     idle_ms: int = 75_000
+    late_head_ms: int = 60_000
     held_head_ms: int = 10_000
     keep_alive_ms: int = 5_000
     open_calls: int | None = None
