@@ -47,6 +47,12 @@ def test_an_answer_is_openais_message_with_actions_response_cost_and_model(serve
     json.dumps(message)
 
 
+def test_a_name_with_a_date_is_found(serve: Serve, registry: Write) -> None:
+    server = serve(m=[bash("ls", "Look.")])
+    model = PaymasterModel(registry=str(registry(server, "m")), model_name="m-2026-01-01", ledger="memory:")
+    assert model.query([*ASK])["extra"]["model"] == "m"
+
+
 def test_an_answer_without_a_command_is_a_format_error_with_response_and_cost(serve: Serve, registry: Write) -> None:
     server = serve(m=[{"text": "I would rather talk."}])
     before = GLOBAL_MODEL_STATS.cost

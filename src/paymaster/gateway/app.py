@@ -11,6 +11,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from paymaster.errors import RequestInvalid
 from paymaster.gateway.auth import Key
 from paymaster.gateway.count_tokens import CountTokens
 from paymaster.gateway.dialects.anthropic_messages import AnthropicMessages
@@ -70,22 +71,23 @@ def _models(service: Service) -> Callable[[Request], Awaitable[Response]]:
     """The models that the caller may use, or the one that the path names."""
 
     async def models(request: Request) -> Response:
-        known = service.models_for(key_of(service, request))
+        key = key_of(service, request)
+        known = service.models_for(key)
         entries: list[dict[str, object]]
         if "anthropic-version" in request.headers:
             entries = [{"type": "model", "id": name, "display_name": name, "created_at": "1970-01-01T00:00:00Z"} for name in known]
         else:
-            entries = [{"id": name, "object": "model", "created": 0, "owned_by": provider} for name, (provider, _) in known.items()]
+            entries = [{"id": name, "object": "model", "created": 0, "owned_by": provider} for name, provider in known.items()]
         requested = request.path_params.get("name")
         if requested is None:
             return Response(dumps({"object": "list", "data": entries, "has_more": False}), media_type="application/json")
-        names = {alias: name for name, (_, aliases) in known.items() for alias in (name, *aliases)}
-        for entry in entries:
-            if entry["id"] == names.get(requested):
-                return Response(dumps(entry), media_type="application/json")
-        message = f"model {requested!r} is not in the registry"
-        advice = f"Known models: {', '.join(known)}."
-        return error_response(HttpError(status=404, code="model_not_found", message=message, advice=advice))
+        try:
+            name = service.model_named(requested, key)
+        except RequestInvalid as error:
+            refusal = HttpError(status=404, code="model_not_found", message=error.message, advice=error.advice)
+            return error_response(refusal)
+        found = next(entry for entry in entries if entry["id"] == name)
+        return Response(dumps(found), media_type="application/json")
 
     return models
 

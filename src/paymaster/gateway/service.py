@@ -12,6 +12,7 @@ from paymaster.gateway.http_errors import SHORTEST_RETRY_MS, HttpError, Rejected
 from paymaster.gateway.request_body import Bounds
 from paymaster.registry.models import Registry
 from paymaster.resources import Options, Resources
+from paymaster.routing.chains import resolve
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,9 +97,13 @@ class Service:
             if not active.open_calls:
                 active.idle.set()
 
-    def models_for(self, key: Key | None) -> Mapping[str, tuple[str, tuple[str, ...]]]:
-        """The models a caller may ask for: name to provider and aliases."""
-        return {name: (model.provider, model.aliases) for name, model in self.active.world_for(key).registry.models.items()}
+    def models_for(self, key: Key | None) -> Mapping[str, str]:
+        """The models a caller may ask for: name to provider."""
+        return {name: model.provider for name, model in self.active.world_for(key).registry.models.items()}
+
+    def model_named(self, asked: str, key: Key | None) -> str:
+        """The registry's name of a model that a caller may ask for. Raises RequestInvalid."""
+        return resolve(self.active.world_for(key).registry, asked)
 
     async def prepare(self) -> None:
         """Do before the first request what the registry's providers need."""

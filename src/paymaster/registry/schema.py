@@ -218,7 +218,9 @@ class ModelSection(PriceSection):
         description="What the endpoint takes, where Paymaster's own facts about it are wrong or missing.",
         examples=[{"reads": ["reasoning_content"], "drop_params": ["temperature"], "system_first": True, "text_content": True}],
     )
-    aliases: Names | None = Field(None, description="Other names for the model.", examples=[["gpt-4o-2024-11-20"]])
+    aliases: Names | None = Field(
+        None, description="Other names for the model. A name that differs by its date alone needs none.", examples=[["fast"]]
+    )
     adapter: Literal["openai_http", "litellm"] | None = Field(
         None,
         description="How to call the endpoint, if the provider's default doesn't fit: over HTTP (see `dialect`), or through litellm.",

@@ -6,11 +6,16 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from paymaster.errors import RequestInvalid
+from paymaster.routing.model_names import models_named
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from paymaster.registry.models import Registry
+
+
+DEFAULT = "default"
+"""What a request may ask for instead of a model: the registry's default."""
 
 
 def chain(registry: Registry, asked: str | None) -> tuple[str, ...]:
@@ -31,15 +36,28 @@ def chain(registry: Registry, asked: str | None) -> tuple[str, ...]:
 
 
 def resolve(registry: Registry, asked: str | None) -> str:
-    """The registry's name for what was asked for: a name, an alias, `default` or nothing. Raises RequestInvalid."""
-    if asked is None or asked in ("", "default"):
+    """The registry's name for what was asked for. Raises RequestInvalid if no model, or none alone, has it.
+
+    `default` or nothing is the default model; else it is a name, an alias, or one that differs from them, or from the id at the provider,
+    by a date (see `model_names`).
+    """
+    if asked is None or asked in ("", DEFAULT):
         return registry.default
     if asked in registry.models:
         return asked
-    for model in registry.models.values():
-        if asked in model.aliases:
-            return model.name
-    near = get_close_matches(asked, registry.models, n=1)
+    found = models_named(asked, registry.models.values())
+    if len(found) == 1:
+        return found[0].name
+    if found:
+        several = " or ".join(f"{model.name!r} ({model.model_id})" for model in found)
+        advice = f"Ask for one of these names, or add `aliases: [{asked}]` to one of them in the registry."
+        raise RequestInvalid(f"model {asked!r} may be {several}", advice=advice)
+    near = get_close_matches(asked, [each for model in registry.models.values() for each in (model.name, *model.aliases)], n=1)
     hint = f"Did you mean {near[0]!r}? " if near else ""
     msg = f"model {asked!r} is not in the registry"
     raise RequestInvalid(msg, advice=f"{hint}Known models: {', '.join(registry.models)}.")
+
+
+def has_name(registry: Registry, asked: str) -> bool:
+    """Whether the registry itself has the name: a model's, an alias, or `default`."""
+    return asked in ("", DEFAULT, *registry.models) or any(asked in model.aliases for model in registry.models.values())

@@ -11,6 +11,8 @@ from paymaster.dialects.chat.fitting.params import DROPS
 from paymaster.errors import UsageMistake, near
 from paymaster.registry.overrides import SETTINGS, flag_of, variable_of
 from paymaster.registry.values import Count, Switch, Text, Total, Usd
+from paymaster.routing.chains import resolve
+from paymaster.routing.model_names import models_named
 
 if TYPE_CHECKING:
     from paymaster.options import ClientSettings
@@ -122,6 +124,8 @@ def requested_model(name: str, registry: "Registry") -> str | None:
         return name
     if name == DEFAULT:
         return None
+    if len(models_named(name, registry.models.values())) == 1:
+        return name
     advice = f"Name one with -m or model.model_name ({near(name, known)}), or omit it for the default, {registry.default}."
     raise UsageMistake(f"the registry {registry.source} has no model {name!r}", advice=advice)
 
@@ -144,5 +148,5 @@ def cache_mode(config: PaymasterModelConfig, model_name: str | None, registry: "
     """The config's cache mode. Without one, markers are set for a model that reads them; mini itself decides this by the model's name."""
     if "set_cache_control" in config.model_fields_set:
         return config.set_cache_control
-    model = next((model for model in registry.models.values() if (model_name or registry.default) in (model.name, *model.aliases)), None)
-    return "default_end" if model is not None and "cache_control" in model.compat.reads else None
+    model = registry.models[resolve(registry, model_name)]
+    return "default_end" if "cache_control" in model.compat.reads else None

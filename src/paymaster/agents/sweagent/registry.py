@@ -11,14 +11,14 @@ from decimal import Decimal, InvalidOperation
 
 from paymaster.accounting.money import cap_nanousd, format_usd
 from paymaster.agents.model_checks import require_function_calling
-from paymaster.errors import RequestInvalid, UsageMistake, near
+from paymaster.errors import UsageMistake, near
 from paymaster.registry.completing import Sources
 from paymaster.registry.loading import read_registry
 from paymaster.registry.models import Budget, Model, Policy, Registry
 from paymaster.registry.overrides import Overrides, flag_of
 from paymaster.registry.providers import find_provider
 from paymaster.registry.yamltext import Document, Plain
-from paymaster.routing.chains import resolve
+from paymaster.routing.chains import has_name, resolve
 
 INSTANCE_LIMIT = "agent.model.per_instance_cost_limit"
 TOTAL_LIMIT = "agent.model.total_cost_limit"
@@ -85,7 +85,7 @@ def prepare_registry(
     notes: list[str] = []
     written = registry
     for model in {one.name: one for one in reversed(requested_models)}.values():
-        if _has_model(registry, model.name):
+        if has_name(registry, model.name):
             registry = _with_headers(registry, model)
             notes += _ignored_keys(registry, model)
         else:
@@ -96,14 +96,6 @@ def prepare_registry(
         _require_function_calling(registry, model, overrides.model_registry)
     policy, limit_notes = _with_limits(registry, requested_models, overrides, loop_limit_usd)
     return PreparedRegistry(registry=replace(registry, policy=policy), keys=keys, notes=(*notes, *limit_notes))
-
-
-def _has_model(registry: Registry, name: str) -> bool:
-    try:
-        resolve(registry, name)
-    except RequestInvalid:
-        return False
-    return True
 
 
 def _ignored_keys(registry: Registry, requested: RequestedModel) -> list[str]:
