@@ -107,8 +107,8 @@ REASONING = frozenset({"reasoning_content"})
     ("provider_id", "model_id", "facts"),
     [
         ("openai", "gpt-4o", {"tool_name_limit": 64, "call_id_limit": 40, "user_limit": 64, "max_tools": 128, "requires": frozenset()}),
-        ("openai_compatible", "kimi-k2.5", {"reads": REASONING, "requires": REASONING, "developer_role": False}),
-        ("vllm", "deepseek-ai/DeepSeek-V3.2", {"requires": REASONING}),
+        ("openai_compatible", "kimi-k2.5", {"reads": REASONING, "requires": REASONING, "developer_role": False, "text_content": True}),
+        ("vllm", "deepseek-ai/DeepSeek-V3.2", {"requires": REASONING, "text_content": True}),
         ("openrouter", "moonshotai/kimi-k2-thinking", {"requires": REASONING}),
         ("openai_compatible", "llama-4", {"reads": frozenset(), "requires": frozenset(), "system_first": True}),
         ("openrouter", "qwen/qwen3-coder", {"system_first": True, "developer_role": False}),

@@ -115,10 +115,23 @@ def test_tools_of_anthropic_s_are_left_out_where_no_one_forces_them() -> None:
     assert translation.dropped == ("tools.web_search_20250305",)
     forced = from_anthropic(tools=[SEARCH], tool_choice={"type": "tool", "name": "web_search"})
     assert translate(forced, other()).impossible == ("tools.web_search_20250305",)
+    responses = claude(name="gpt", provider="openai", model_id="gpt-5.5", dialect=Dialect.RESPONSES)
+    assert translate(forced, responses).impossible == ("tools.web_search_20250305",)
+    assert translate(from_anthropic(tools=[SEARCH, LS]), responses).impossible == ()
     assert translate(from_anthropic(tools=[LS]), other()).dropped == ()
     bedrock = claude(dialect=Dialect.CHAT, adapter="litellm")
     assert translate(request, bedrock).tools[0] == SEARCH
     assert translate(replace(request, source=None), other()).tools[0] == SEARCH
+
+
+def test_a_choice_among_tools_that_are_all_left_out_is_left_out_too() -> None:
+    request = from_anthropic(tools=[SEARCH], tool_choice={"type": "auto", "disable_parallel_tool_use": True})
+    for model in (other(), claude(name="gpt", provider="openai", model_id="gpt-5.5", dialect=Dialect.RESPONSES)):
+        translation = translate(request, model)
+        sent = translation.params if translation.wire is None else translation.wire
+        assert translation.impossible == ()
+        assert "tools.web_search_20250305" in translation.dropped
+        assert not {"tool_choice", "parallel_tool_calls", "tools"} & sent.keys()
 
 
 def test_a_user_s_block_that_only_anthropic_knows_rules_others_out() -> None:

@@ -176,7 +176,7 @@ FAMILIES: tuple[Family, ...] = (
     Family(_START + r"deepseek", _HOSTS, {"reads": _REASONING, "requires": _REASONING}),
     Family(_START + r"kimi", _HOSTS, {"reads": _REASONING, "requires": _REASONING}),
     Family(_START + r"(glm|qwen|qwq|gpt-oss|minimax|nemotron|mimo)", _HOSTS, {"reads": _REASONING}),
-    Family(_START + r"(deepseek|kimi)", _SERVERS, {"thinking_off": {"chat_template_kwargs": {"thinking": False}}}),
+    Family(_START + r"(deepseek|kimi)", _SERVERS, {"text_content": True, "thinking_off": {"chat_template_kwargs": {"thinking": False}}}),
     Family(_START + r"(glm|qwen|nemotron|mimo)", _SERVERS, {"thinking_off": _TEMPLATE}),
     Family(_START + r"(qwen|qwq)", _HOSTS, {"system_first": True, "developer_role": False}),
     Family(

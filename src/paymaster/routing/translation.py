@@ -72,13 +72,15 @@ def translate(request: Request, model: Model) -> Translation:
         name: value for name, value in joined(model.params).items() if name not in yields and name not in _OF_THE_CALL
     }
     wanted = {name: value for name, value in {**defaults, **request.params, **thought}.items() if name not in OUTPUT_LIMIT_NAMES}
+    known, others = own_tools(request, wanted, model)
+    if known is not request.tools:
+        request = replace(request, tools=known)  # a parameter about tools has no place where none is left
     if are_plain(wanted, compat) and model.unsupported_params.isdisjoint(wanted) and model.adapter != "litellm":
         fitted = FittedParams(wanted)
     else:
         fitted = fit_params(wanted, request.params, compat, _takes(request, model, wanted))
     messages, unowned = own_messages(request.messages, owner_of(model.provider, model.model_id))
     history = fit_history(messages, compat)
-    known, others = own_tools(request, fitted.params, model)
     tools, tool_names, lost = fit_tools(known, compat)
     silent = request.thinking is None or (is_off(request.thinking.own) and not _reasons(model))
     unsent = () if thought or silent else ("thinking",)

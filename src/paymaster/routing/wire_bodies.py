@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from paymaster.dialects.chat.fitting.params import all_but_one, fit_users
 from paymaster.dialects.formats import REQUESTS, RequestFormat
-from paymaster.dialects.neutral import Conversation, Opaque, Role
+from paymaster.dialects.neutral import Conversation, Opaque, Role, ServerTool
 from paymaster.dialects.objects import section
 from paymaster.dialects.responses.requests import asks_for_summary, beside_house_form, declared_tools
 from paymaster.dialects.state import owner_of
@@ -42,6 +42,7 @@ def wire_body(request: Request, model: Model, defaults: JsonObject, params: Mapp
         else:
             conversation = REQUESTS[source.dialect].read(source.body)
             conversation = replace(conversation, params={**defaults, **conversation.params})
+            impossible = tuple(_forced(conversation))
         written = form.write(conversation, owner)
         body = written.body
     fitted = form.fit(fit_users(body, model.compat), model.model_id)
@@ -51,6 +52,13 @@ def wire_body(request: Request, model: Model, defaults: JsonObject, params: Mapp
     refused += [name for name in body if name in OUTPUT_LIMIT_NAMES and name not in form.policy_fields]
     kept = {name: value for name, value in body.items() if name not in form.policy_fields and name not in refused}
     return WireBody(kept, (*written.dropped, *fitted.dropped, *refused), impossible)
+
+
+def _forced(conversation: Conversation) -> Iterator[str]:
+    """Anthropic's own tools that the request can't do without. A request of OpenAI's says that itself (`Request.only_in_source`)."""
+    for tool in conversation.tools:
+        if isinstance(tool, ServerTool) and tool.forced and tool.dialect is Dialect.MESSAGES:
+            yield f"tools.{tool.value.get('type')}"
 
 
 def _only_in_chat(conversation: Conversation) -> Iterator[str]:

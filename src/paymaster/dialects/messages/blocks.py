@@ -116,7 +116,9 @@ def _source(block: JsonObject, where: str) -> dict[str, str]:
 
 
 def _texts_in(block: JsonObject) -> Iterator[str]:
-    """What a block says that only this dialect knows: a search result, a document of blocks, the summary of a compaction."""
+    """What a block says that only this dialect knows: a search result, a document of blocks, the summary of a compaction, a tool found."""
+    if block.get("type") == "tool_reference":
+        yield f"Tool available: {block.get('tool_name')}"
     if block.get("type") not in ("search_result", "document", "compaction"):
         return
     for content in (block.get("title"), block.get("content"), section(block.get("source")).get("content")):
