@@ -64,3 +64,11 @@ def test_the_figures_of_a_refused_prompt_come_from_the_refusal_first() -> None:
     assert refused_size(sent, named) == PromptSize(9_500, 9_000)
     assert refused_size(sent, failure(TOO_LONG)) == PromptSize(None, 40_000)
     assert refused_size(sent, failure(FailureKind.TIMED_OUT)) is None
+
+
+def test_our_own_count_is_named_if_it_is_over_the_window_too() -> None:
+    count = candidate().prompt.likely_tokens
+    stated = failure(TOO_LONG, size=SizeFigures(window_tokens=count - 1))
+    assert refused_size(candidate(), stated) == PromptSize(count, count - 1)
+    assert refused_size(candidate(), failure(TOO_LONG, size=SizeFigures(window_tokens=count))) == PromptSize(None, count)
+    assert refused_size(candidate(), failure(TOO_LONG)) == PromptSize(None, None)

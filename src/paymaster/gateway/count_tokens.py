@@ -8,13 +8,15 @@ from paymaster.gateway.dialects.fields import dumps
 from paymaster.gateway.endpoint import Out, at_edge, check_model, identify
 from paymaster.gateway.request_body import parse_body, read_body, read_headers
 from paymaster.gateway.service import Service
-from paymaster.routing.chains import resolve
 from paymaster.routing.requests import check_request
 from paymaster.routing.translation import translate
 
 
 class CountTokens:
-    """`POST /v1/messages/count_tokens`: exact if the tokenizer is known, otherwise an upper bound."""
+    """`POST /v1/messages/count_tokens`: exact if the tokenizer is known, otherwise the likely count.
+
+    Claude Code refuses to read files by it, so the upper bound that holds need would be wrong here.
+    """
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -31,8 +33,7 @@ class CountTokens:
         request = self._dialect.read({**body, "max_tokens": 1}).request
         check_request(request)
         world = self._service.active.world_for(caller.key)
-        check_model(world, request.model, caller)
-        model = world.registry.models[resolve(world.registry, request.model)]
+        model = world.registry.models[check_model(world, request.model, caller, headers)]
         translation = translate(request, model)
         count = world.counter.count(translation.messages, translation.tools, model.tokenizer)
-        await out.whole(200, [], dumps({"input_tokens": count.tokens}))
+        await out.whole(200, [], dumps({"input_tokens": count.tokens if count.exact else count.likely_tokens}))

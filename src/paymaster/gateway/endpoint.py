@@ -15,6 +15,7 @@ from paymaster.flow.ports import ProviderChunk, World
 from paymaster.flow.replies import Reply
 from paymaster.gateway.auth import Caller, check_local, read_caller, shown_secret
 from paymaster.gateway.call_observer import CallObserver
+from paymaster.gateway.client_quirks import shown_status
 from paymaster.gateway.dialects.dialect import DialectRequest, FrontEnd, Receipt, plain_usd
 from paymaster.gateway.dialects.fields import dumps
 from paymaster.gateway.http_errors import HttpError, Rejected, http_error_of
@@ -56,8 +57,8 @@ class Endpoint:
         body = with_extra_body(parse_body(await read_body(receive, headers, self._service.bounds)))
         asked = _with_source(self._dialect.read(body), self._dialect, headers)
         with self._service.call(caller) as (world, observer):
-            check_model(world, asked.request.model, caller)
-            asked = replace(asked, models=world.registry.models)
+            first = check_model(world, asked.request.model, caller, headers)
+            asked = replace(asked, models=world.registry.models, first=first)
             call = _EndpointCall(self._dialect, asked, world, observer, caller, self._service)
             async with until_hangup(receive):
                 if asked.request.stream:
@@ -283,18 +284,19 @@ def identify(service: Service, headers: Mapping[str, str], peer: tuple[str, int]
     key = access.find_key(secret) if secret else None
     if key is None:
         said = "no key was shown" if not secret else "this key is not known here, or was revoked"
-        advice = "Send one of the gateway's keys as `Authorization: Bearer …` or `x-api-key: …`. `paymaster keys create` makes one."
+        advice = "Send one of the gateway's keys as `Authorization: Bearer …`. `paymaster keys create` makes one."
         raise Rejected(HttpError(status=401, code="invalid_api_key", message=said, advice=advice))
     return read_caller(headers, key, service.default_scope)
 
 
-def check_model(world: World, asked: str | None, caller: Caller) -> None:
-    """Raises Rejected (404) for a model that this caller has no use of."""
+def check_model(world: World, asked: str | None, caller: Caller, headers: Mapping[str, str]) -> str:
+    """The registry's name of the model. Raises Rejected (404, or what the client shows) for one that this caller has no use of."""
     try:
-        resolve(world.registry, asked)
+        return resolve(world.registry, asked)
     except RequestInvalid as error:
         advice = error.advice + (" This key may use no others." if caller.key is not None and caller.key.models else "")
-        refusal = HttpError(status=404, code="model_not_found", message=error.message, advice=advice, param="model")
+        status = shown_status(404, headers)
+        refusal = HttpError(status=status, code="model_not_found", message=error.message, advice=advice, param="model")
         raise Rejected(refusal) from error
 
 
@@ -334,10 +336,14 @@ def _names(names: Sequence[str]) -> bytes:
 
 
 def refusal_headers(refusal: HttpError) -> RawHeaders:
-    """Whether and when asking again helps, in the words that the official clients obey."""
+    """Whether and when asking again helps, in the words that the official clients obey.
+
+    They wait for a minute at most: after a longer Retry-After they ask again at once, or give up. A window's last second is theirs.
+    """
     if refusal.retry_after_ms is None:
         return [(b"x-should-retry", b"false")]
-    seconds = -(-refusal.retry_after_ms // 1000)
+    wait_ms = min(refusal.retry_after_ms, MINUTE_MS) if refusal.retry_after_ms <= MINUTE_MS + WINDOW_MARGIN_MS else refusal.retry_after_ms
+    seconds = -(-wait_ms // 1000)
     return [(b"x-should-retry", b"true"), (b"retry-after", str(seconds).encode())]
 
 

@@ -49,11 +49,17 @@ def outgrown_by(candidate: Candidate, prompt_tokens: int) -> Skipped | None:
 
 
 def refused_size(candidate: Candidate, failure: Failure) -> PromptSize | None:
-    """The figures of a prompt that a provider refused as too long; None for any other failure."""
+    """The figures of a prompt that a provider refused as too long; None for any other failure.
+
+    Our own count stands in for one that the provider does not state, if it is over the window too.
+    """
     if failure.kind is not FailureKind.CONTEXT_TOO_LONG:
         return None
     window_tokens = failure.size.window_tokens or candidate.model.max_input_tokens or candidate.model.context_window
-    return PromptSize(_prompt_tokens(candidate, failure.size), window_tokens)
+    prompt_tokens = _prompt_tokens(candidate, failure.size)
+    if prompt_tokens is None and window_tokens is not None and candidate.prompt.likely_tokens > window_tokens:
+        prompt_tokens = candidate.prompt.likely_tokens
+    return PromptSize(prompt_tokens, window_tokens)
 
 
 def _largest_output(candidate: Candidate, failure: Failure) -> int | None:

@@ -20,8 +20,10 @@ from paymaster.registry.models import Dialect
 
 _TYPES = {
     400: "invalid_request_error", 401: "authentication_error", 402: "billing_error", 403: "permission_error", 404: "not_found_error",
-    413: "request_too_large", 429: "rate_limit_error", 503: "overloaded_error", 504: "timeout_error",
+    413: "request_too_large", 429: "rate_limit_error", 504: "timeout_error",
 }  # fmt: skip
+_OVERLOADED = "overloaded_error"
+"""Claude Code asks again after it, whatever `x-should-retry` says."""
 
 
 class AnthropicMessages:
@@ -37,7 +39,7 @@ class AnthropicMessages:
     def whole(self, request: DialectRequest, reply: Reply) -> JsonObject:
         """A message: the endpoint's own if it speaks the dialect, else one made from the chat completion."""
         cost = {"cost_usd": cost_fragment(reply.cost_nanousd)}
-        name = _shown_name(request, reply.model)
+        name = request.shown_name(reply.model)
         if _is_own(reply.native):
             own = pass_answer(reply.native.body, stamp=_stamp(request, reply.model))
             usage = own.get("usage")
@@ -73,11 +75,11 @@ class MessagePieces:
         """What the piece adds."""
         if _is_own(piece.native):
             if self._passer is None:
-                self._passer = EventPasser(_shown_name(self._request, model), _stamp(self._request, model))
+                self._passer = EventPasser(self._request.shown_name(model), _stamp(self._request, model))
             return passed_events(self._passer.passed(piece.native.event, piece.native.body), piece.native)
         if self._passer is not None:
             return b""  # a chunk more of an event that is passed on
-        return _written(self._writer.chunk(piece.body, _shown_name(self._request, model), self._request.owner(model)))
+        return _written(self._writer.chunk(piece.body, self._request.shown_name(model), self._request.owner(model)))
 
     def end(self, reply: Reply, receipt: Receipt) -> bytes:
         """The end of the answer; then the cost, in a comment that clients ignore."""
@@ -85,7 +87,7 @@ class MessagePieces:
             last = _written(self._passer.end())
         else:
             usage = {**anthropic_usage(reply.usage), "cost_usd": cost_fragment(reply.cost_nanousd)}
-            last = _written(self._writer.end(_shown_name(self._request, reply.model), _ending(reply), usage))
+            last = _written(self._writer.end(self._request.shown_name(reply.model), _ending(reply), usage))
         return last + trailing_comment(receipt)
 
     def broken(self, error: HttpError) -> bytes:
@@ -99,12 +101,6 @@ def _is_own(native: Native | None) -> TypeGuard[Native]:
 
 def _written(events: Iterable[JsonObject]) -> bytes:
     return b"".join(event(each, str(each["type"])) for each in events)
-
-
-def _shown_name(request: DialectRequest, model: str) -> str:
-    """The name that the client used: it drops the thoughts of an answer by any other."""
-    asked = request.request.model
-    return model if asked is None else asked
 
 
 def _stamp(request: DialectRequest, model: str) -> str:
@@ -125,13 +121,18 @@ def _ending(reply: Reply) -> JsonObject:
 def anthropic_error(error: HttpError) -> JsonObject:
     """Anthropic's error body."""
     kind = _TYPES.get(error.status, "invalid_request_error" if error.status < 500 else "api_error")
+    if error.status == 503 and error.retry_after_ms is not None:
+        kind = _OVERLOADED
     return {"type": "error", "error": {"type": kind, "message": _message(error)}}
 
 
 def _message(error: HttpError) -> str:
-    """The text of an error. If the prompt is too long it begins as Anthropic's does: there is no code, and clients look for that phrase."""
+    """The text of an error. If the prompt is too long it begins as Anthropic's does: there is no code, and clients look for that phrase.
+
+    An error with the name of a header for keys is shown by Claude Code as an invalid key of the user's: the gateway's own is meant then.
+    """
     if error.size is None:
-        return error.text
+        return error.text.replace("x-api-key", "API key")
     most, tokens = error.size.window_tokens, error.size.prompt_tokens
-    figures = "" if most is None or tokens is None else f": {tokens} tokens > {most} maximum"
+    figures = "" if most is None or tokens is None or tokens <= most else f": {tokens} tokens > {most} maximum"
     return f"prompt is too long{figures}\n{error.text}"

@@ -11,6 +11,7 @@ from paymaster.flow.replies import Reply
 from paymaster.gateway.http_errors import HttpError
 from paymaster.jsontypes import JsonObject
 from paymaster.registry.models import Dialect, Model
+from paymaster.routing.chains import DEFAULT
 from paymaster.routing.requests import Request
 
 
@@ -18,13 +19,22 @@ from paymaster.routing.requests import Request
 class DialectRequest:
     """A request for the flow. `include_usage` says that the client wants the usage in a stream; `body` is what it sent.
 
-    `models` are those that may answer, by name.
+    `models` are those that may answer, by name; `first` is the one that was asked for.
     """
 
     request: Request
     body: JsonObject
     include_usage: bool = False
     models: Mapping[str, Model] = field(default_factory=dict)
+    first: str = ""
+
+    def shown_name(self, answering: str) -> str:
+        """The model's name in an answer: as the client has it if it asked for this model by a name, else the registry's.
+
+        Claude Code drops the thoughts of an answer by another name. Those of a fallback it has to drop: no other model could read them.
+        """
+        asked = self.request.model
+        return asked if asked and asked != DEFAULT and answering == self.first else answering
 
     def owner(self, name: str) -> str:
         """The name on stamps of the model that answers (`dialects.state`); empty where it is not known."""

@@ -31,10 +31,10 @@ class OpenAIResponses:
     def whole(self, request: DialectRequest, reply: Reply) -> JsonObject:
         """A response: the endpoint's own if it speaks the dialect, else one made from the chat completion."""
         if _is_own(reply.native):
-            return _with_cost({**pass_answer(reply.native.body), "model": _asked_name(request, reply.model)}, reply)
+            return _with_cost({**pass_answer(reply.native.body), "model": request.shown_name(reply.model)}, reply)
         writer = EventWriter(request.body, request.owner(reply.model))
         for _ in (
-            *writer.begin(reply.call_id, reply.model, _created_s(reply.body)),
+            *writer.begin(reply.call_id, request.shown_name(reply.model), _created_s(reply.body)),
             *writer.add(_as_delta(reply.message)),
             *writer.close(),
         ):
@@ -69,13 +69,13 @@ class ResponsePieces:
         """What the piece adds."""
         if _is_own(piece.native):
             if self._passer is None:
-                self._passer = EventPasser(_asked_name(self._request, model))
+                self._passer = EventPasser(self._request.shown_name(model))
             return passed_events(self._passer.passed(piece.native.event, piece.native.body), piece.native)
         if self._passer is not None:
             return b""  # a chunk more of an event that is passed on
         chunk = piece.body
         self._writer.owner = self._request.owner(model)
-        events = [*self._writer.begin(str(chunk.get("id", "")), model, _created_s(chunk))]
+        events = [*self._writer.begin(str(chunk.get("id", "")), self._request.shown_name(model), _created_s(chunk))]
         choices = chunk.get("choices")
         choice = choices[0] if isinstance(choices, list) and choices else {}
         delta = choice.get("delta") if isinstance(choice, Mapping) else None
@@ -89,7 +89,8 @@ class ResponsePieces:
             own = self._passer.end()
             last = _written([{**own, "response": _with_cost(self._passer.response, reply)}] if own else [])
         else:
-            events = [*self._writer.begin(reply.call_id, reply.model, _created_s(reply.body)), *self._writer.close()]
+            name = self._request.shown_name(reply.model)
+            events = [*self._writer.begin(reply.call_id, name, _created_s(reply.body)), *self._writer.close()]
             response = finished(self._writer.response, self._writer.output, reply.finish_reason, _usage(reply))
             last = _written([*events, self._writer.end(response)])
         return last + trailing_comment(receipt)
@@ -112,11 +113,6 @@ def _is_own(native: Native | None) -> TypeGuard[Native]:
 
 def _written(events: Iterable[JsonObject]) -> bytes:
     return b"".join(event(each, str(each["type"])) for each in events)
-
-
-def _asked_name(request: DialectRequest, model: str) -> str:
-    """The name that the client used."""
-    return request.request.model or model
 
 
 def _with_cost(response: JsonObject, reply: Reply) -> JsonObject:
