@@ -26,9 +26,10 @@ from paymaster.routing.output_limits import Lowering, NoRoom, OutputLimit, outpu
 from paymaster.routing.price_caps import capped
 from paymaster.routing.prompts import CountsPrompts, prompt_tokens, unbounded_detail
 from paymaster.routing.request_terms import terms_of, unknown_fields, unknown_tier_detail, with_work
-from paymaster.routing.request_work import forbidden_model, is_plain, request_work
+from paymaster.routing.optional_tools import WorkSizes, bounded_work, work_setting
+from paymaster.routing.request_work import forbidden_model, is_plain
 from paymaster.routing.requests import Request, check_request, needed_capabilities, written_choices
-from paymaster.routing.server_work import NO_WORK, UNPRICED, Setting, Work, dearest
+from paymaster.routing.server_work import NO_WORK, Work
 from paymaster.routing.translation import Translation, translate
 from paymaster.routing.undercounts import tokenizer_at, tokens_at
 from paymaster.scope import Scope
@@ -239,11 +240,12 @@ def _assess(asked: _Asked, model: Model, missing_key: str | None) -> Candidate |
     try:
         work = NO_WORK
         if (prices or BudgetUnit.TOKENS in units) and not is_plain(translation.tools, translation.params, model):
-            sizes = _Sizes(prices, prompt.tokens, limit.tokens, choices, hold_at, terms, bounds, BudgetUnit.TOKENS in units)
+            sizes = WorkSizes(prices, prompt.tokens, limit.tokens, choices, hold_at, terms, bounds, BudgetUnit.TOKENS in units)
             found = _work(asked, translation, model, at, sizes)
             if isinstance(found, Skipped):
                 return found
-            work, terms = found, with_work(terms, found)
+            translation, work = found
+            terms = with_work(terms, work)
         candidate = Candidate(
             model=model,
             prompt=prompt,
@@ -282,37 +284,18 @@ def _unable(model: Model, needs: frozenset[str], missing_key: str | None) -> Ski
     return None
 
 
-class _Sizes(NamedTuple):
-    """What is known of a request before its hold: its prices, sizes and terms, and which budgets have to bound it."""
-
-    prices: tuple[Price, ...]
-    prompt_tokens: int
-    output_tokens: int
-    choices: int
-    at: datetime | None
-    terms: RequestTerms
-    hard: bool
-    counts_tokens: bool
-
-
-def _work(asked: _Asked, translation: Translation, model: Model, at: datetime, sizes: _Sizes) -> Work | Skipped:
-    """What the provider may do by itself; or why a hard budget can't bound what that costs."""
-    setting = Setting(
-        model=model,
-        price=dearest(sizes.prices, sizes.at) if sizes.prices else UNPRICED,
-        prompt_tokens=sizes.prompt_tokens,
-        output_tokens=sizes.output_tokens * sizes.choices,
-        choices=sizes.choices,
-        at=sizes.at,
-        terms=sizes.terms,
-        hard=sizes.hard,
-        counts_tokens=sizes.counts_tokens,
-        prices_of=lambda other: other.prices_within(at, at + timedelta(milliseconds=asked.longest_ms)),
+def _work(asked: _Asked, translation: Translation, model: Model, at: datetime, sizes: WorkSizes) -> tuple[Translation, Work] | Skipped:
+    """What the provider may do by itself, without tools that nobody forced; or why a hard budget can't bound what that costs."""
+    until, counter, levels = at + timedelta(milliseconds=asked.longest_ms), asked.counter, asked.levels
+    setting = work_setting(
+        model,
+        sizes,
+        prices_of=lambda other: other.prices_within(at, until),
         resolve=lambda name: resolve_named(asked.registry, name, model),
-        prompt_of=lambda other: prompt_tokens(translation, other, asked.counter, asked.levels.get(other.name, 0)).tokens,
+        prompt_of=lambda other: prompt_tokens(translation, other, counter, levels.get(other.name, 0)).tokens,
     )
-    work, unbounded = request_work(translation.tools, translation.params, setting)
-    return Skipped(model.name, SkipCause.UNBOUNDED, "; ".join(unbounded)) if unbounded else work
+    bounded, work, unbounded = bounded_work(asked.request, translation, setting)
+    return Skipped(model.name, SkipCause.UNBOUNDED, "; ".join(unbounded)) if unbounded else (bounded, work)
 
 
 def _caller(policy: Policy, scope: Scope) -> tuple[tuple[str, Limits], ...]:

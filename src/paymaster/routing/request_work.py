@@ -61,6 +61,11 @@ def request_work(tools: Sequence[object], params: JsonObject, setting: Setting) 
     return replace(work, others=priced), (*unbounded, *(unknown if setting.hard else ()), *reasons)
 
 
+def unbounded_tools(tools: Sequence[JsonObject], setting: Setting) -> list[JsonObject]:
+    """Those of the tools whose cost nothing bounds by itself."""
+    return [tool for tool in tools if request_work((tool,), {}, setting)[1]]
+
+
 def bounded_tools(tools: Sequence[JsonObject], model: Model) -> Sequence[JsonObject]:
     """The tools as they are sent: with the registry's most uses, where a tool has a field for it and the request leaves it out."""
     if not model.server_tools or all(map(is_plain_tool, tools)):

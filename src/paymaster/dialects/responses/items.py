@@ -12,6 +12,7 @@ from paymaster.dialects.objects import objects, required_text, section
 from paymaster.dialects.responses.client_tools import BY_CALL, BY_OUTPUT, output_text
 from paymaster.dialects.responses.fields import OWN, extras_of, text_in
 from paymaster.dialects.responses.sealed import Sealed, seal, unseal
+from paymaster.dialects.responses.summaries import read_summary
 from paymaster.dialects.responses.tools import ToolKey, ToolNames
 from paymaster.dialects.state import split_id
 from paymaster.errors import RequestInvalid
@@ -19,7 +20,7 @@ from paymaster.jsontypes import JsonObject
 
 _BASE64 = ";base64,"
 _ROLES = frozenset(role.value for role in Role)
-_SILENT = frozenset({"id", "status", "phase", "caller"})
+_SILENT = frozenset({"id", "status", "phase", "caller", "internal_chat_message_metadata_passthrough"})
 """Fields of items that say nothing to another model."""
 _ANSWERS = ("_output", "_approval_response")
 """How the types of items end that the client sends."""
@@ -95,6 +96,8 @@ def read_item(turns: Turns, item: JsonObject, names: ToolNames, where: str) -> N
             turns.add(Role.ASSISTANT, [_read_client_call(item, names, where)], "call")
         case str() if kind in BY_OUTPUT and BY_OUTPUT[kind].runs_at_client(item):
             turns.add(Role.USER, [_read_client_output(item, where)], "output")
+        case str() if (summary := read_summary(item)) is not None:
+            turns.add(Role.USER, [summary], "other")
         case str():
             role = Role.USER if kind.endswith(_ANSWERS) else Role.ASSISTANT
             turns.add(role, [Opaque(dialect=OWN, value=item)], "output" if role is Role.USER else "other")
@@ -205,7 +208,7 @@ def read_thought(item: JsonObject, where: str) -> Thought:
     if lists != {"summary": plain_summary(text)}:
         notes["lists"] = lists
     left = {name: value for name, value in item.items() if name != "id"} | ({"id": own_id} if own_id else {})
-    extras = extras_of(left, ("type", "summary", "content", "encrypted_content"), ("status",), **notes)
+    extras = extras_of(left, ("type", "summary", "content", "encrypted_content"), _SILENT - {"id"}, **notes)
     if sealed is None:
         return Thought(text=text, extras=extras)
     redacted = sealed.redacted or (not text and sealed.state.dialect is OWN)

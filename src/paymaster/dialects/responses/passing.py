@@ -13,6 +13,7 @@ from paymaster.dialects.responses.fields import OWN, text_in
 from paymaster.dialects.responses.item_writer import short_id
 from paymaster.dialects.responses.items import is_call, is_output, ordered, read_thought
 from paymaster.dialects.responses.stream_items import Event
+from paymaster.dialects.responses.summaries import as_message, summary_in
 from paymaster.dialects.state import is_for, split_id
 from paymaster.jsontypes import JsonObject
 
@@ -40,6 +41,9 @@ def _passed(item: JsonObject, owner: str, where: str, dropped: list[str]) -> Ite
             yield {**item, **({"id": own_id} if own_id else {}), "encrypted_content": state.value}
         else:
             dropped.append(f"{where}.reasoning")
+        return
+    if text := summary_in(item):
+        yield as_message(text)
         return
     given = item.get("call_id")
     if isinstance(given, str) and (is_call(item) or is_output(item)):

@@ -23,7 +23,8 @@ from paymaster.dialects.objects import objects, section
 from paymaster.dialects.responses.fields import OWN, extras_of, shape_of, text_in, with_own
 from paymaster.dialects.responses.item_writer import ItemWriter
 from paymaster.dialects.responses.items import loaded_tools, only_own, read_items
-from paymaster.dialects.responses.tools import ToolNames, loaded, read_choice, read_tools, with_forced, write_choice, write_tools
+from paymaster.dialects.responses.summaries import TRIGGER
+from paymaster.dialects.responses.tools import ToolNames, loaded, no_choice, read_choice, read_tools, with_forced, write_choice, write_tools
 from paymaster.errors import RequestInvalid
 from paymaster.jsontypes import JsonObject
 from paymaster.registry.models import Dialect
@@ -72,6 +73,8 @@ def read(body: JsonObject) -> Conversation:
         raise RequestInvalid(f"tool_choice: no tool of type {missing[0]!r} is among the tools")
     if choice is not None and choice.kind is ChoiceKind.REQUIRED and not any(isinstance(tool, Tool) for tool in tools):
         forced = frozenset(hosted)
+    if tools and asks_for_summary(body):
+        choice = no_choice(choice, body.get("tool_choice"))
     limit = body.get("max_output_tokens")
     return Conversation(
         turns=tuple(turns),
@@ -120,7 +123,7 @@ def declared_tools(body: JsonObject) -> list[JsonObject]:
 
 def asks_for_summary(body: JsonObject) -> bool:
     """Whether an item asks for a summary of the conversation."""
-    return any(item.get("type") == "compaction_trigger" for item in _items_of(body))
+    return any(item.get("type") == TRIGGER for item in _items_of(body))
 
 
 def _items_of(body: JsonObject) -> list[JsonObject]:

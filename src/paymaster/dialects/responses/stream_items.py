@@ -7,6 +7,7 @@ from paymaster.dialects.neutral import State
 from paymaster.dialects.responses.client_tools import CLIENT_TOOLS, custom_input
 from paymaster.dialects.responses.items import plain_summary
 from paymaster.dialects.responses.sealed import Sealed, seal
+from paymaster.dialects.responses.summaries import sealed_summary
 from paymaster.dialects.responses.tools import ToolKey
 from paymaster.dialects.state import id_with
 from paymaster.jsontypes import JsonObject
@@ -42,6 +43,32 @@ def added(item: JsonObject, index: int) -> Event:
 def ended(item: JsonObject, index: int) -> Event:
     """An item is done."""
     return "response.output_item.done", {"output_index": index, "item": item}
+
+
+class SummaryItem:
+    """A summary, which a client keeps unread. `owner` is its writer's name on stamps."""
+
+    def __init__(self, index: int, item_id: str, owner: str) -> None:
+        self.index = index
+        self._id, self._owner = item_id, owner
+        self._pieces: list[str] = []
+
+    def begin(self) -> Iterator[Event]:
+        """The item, as empty as it is."""
+        yield added(self.done, self.index)
+
+    def add(self, text: str) -> None:
+        """A piece, of which the client is sent nothing before the end."""
+        self._pieces.append(text)
+
+    def close(self) -> Iterator[Event]:
+        """The whole item."""
+        yield ended(self.done, self.index)
+
+    @property
+    def done(self) -> JsonObject:
+        """The item when it is done."""
+        return {"id": self._id, "type": "compaction", "encrypted_content": sealed_summary("".join(self._pieces), self._owner)}
 
 
 class MessageItem:

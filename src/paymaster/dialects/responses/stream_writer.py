@@ -11,9 +11,9 @@ from paymaster.dialects.neutral import State
 from paymaster.dialects.objects import section
 from paymaster.dialects.responses.answers import begun
 from paymaster.dialects.responses.fields import OWN, text_in
-from paymaster.dialects.responses.requests import names_of, wants_encrypted
+from paymaster.dialects.responses.requests import asks_for_summary, names_of, wants_encrypted
 from paymaster.dialects.responses.sealed import Sealed
-from paymaster.dialects.responses.stream_items import CallItem, Event, GrowingItem, MessageItem, ReasoningItem
+from paymaster.dialects.responses.stream_items import CallItem, Event, GrowingItem, MessageItem, ReasoningItem, SummaryItem
 from paymaster.dialects.state import id_with, read_stamp
 from paymaster.jsontypes import JsonObject
 from paymaster.registry.models import Dialect
@@ -34,6 +34,8 @@ class EventWriter:
         self.owner = owner
         self._names = names_of(request)
         self._keeps = wants_encrypted(request)
+        self._summarises = asks_for_summary(request)
+        self._summary: SummaryItem | None = None
         self._number = -1
         self._items: list[GrowingItem] = []
         self._open: list[GrowingItem] = []
@@ -75,6 +77,9 @@ class EventWriter:
         return {"type": kind, "sequence_number": self._number, **fields}
 
     def _of_delta(self, delta: JsonObject) -> Iterator[Event]:
+        if self._summarises:
+            yield from self._summarise(text_in(delta, "content"))
+            return
         yield from self._thoughts(delta)
         for name, kind in (("content", "output_text"), ("refusal", "refusal")):
             text = delta.get(name)
@@ -88,6 +93,13 @@ class EventWriter:
         calls = delta.get("tool_calls")
         for call in calls if isinstance(calls, list) else ():
             yield from self._call(section(call))
+
+    def _summarise(self, text: str) -> Iterator[Event]:
+        """The text alone is the answer: who asks for a summary expects one item."""
+        if self._summary is None:
+            self._summary = SummaryItem(len(self._items), self._item_id("cmp"), self.owner)
+            yield from self._begin(self._summary)
+        self._summary.add(text)
 
     def _thoughts(self, delta: JsonObject) -> Iterator[Event]:
         """The text comes in one of three fields, and may be repeated in another; a state ends a thought."""

@@ -247,6 +247,13 @@ def read_choice(body: JsonObject, names: ToolNames) -> tuple[ToolChoice | None, 
 _NONE: frozenset[str] = frozenset()
 
 
+def no_choice(choice: ToolChoice | None, given: object) -> ToolChoice:
+    """The choice of a request that wants no call, whatever it says of tools. It is written again as it was given."""
+    parallel = None if choice is None else choice.parallel
+    said: dict[str, object] = {"unsaid": True} if given is None else {"choice": given}
+    return ToolChoice(kind=ChoiceKind.NONE, parallel=parallel, extras=extras_of({}, (), **said))
+
+
 def _chosen(tool: JsonObject) -> Iterator[ToolKey]:
     """The key of a tool that a choice names, if it is one that runs at the client."""
     kind, name = str(tool.get("type")), tool.get("name")

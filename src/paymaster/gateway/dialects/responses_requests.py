@@ -6,13 +6,12 @@ from dataclasses import replace
 from paymaster.dialects.chat import requests as chat
 from paymaster.dialects.neutral import Conversation, Document, Image, Opaque, Part, ServerTool, ThinkingWish, ToolResult
 from paymaster.dialects.responses import requests as responses
+from paymaster.dialects.responses.summaries import KEPT
 from paymaster.gateway.dialects.fields import read_model, read_stream
 from paymaster.jsontypes import JsonObject
 from paymaster.routing.requests import Request
 
 _APART = frozenset({"messages", "tools"})
-_HISTORY = frozenset({"compaction", "compaction_summary", "context_compaction"})
-"""Items that stand for all that was said before them."""
 
 
 def read_request(body: JsonObject) -> Request:
@@ -52,7 +51,7 @@ def _in_parts(parts: tuple[Part, ...]) -> Iterator[str]:
                 yield from _in_parts(part.parts)
             case Image(file_id=str(file_id)) | Document(file_id=str(file_id)) if file_id:
                 yield "a file_id"
-            case Opaque() if part.value.get("type") in _HISTORY:
+            case Opaque(text="") if part.value.get("type") in KEPT:
                 yield f"an item of type {part.value['type']}"
             case _:
                 pass
