@@ -9,9 +9,11 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
+import urllib.request
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -123,3 +125,18 @@ def wait_until(true: Callable[[], bool], limit_s: float = 30) -> None:
     while not true():
         assert time.monotonic() < until_s
         time.sleep(0.02)
+
+
+def post(url: str, body: dict[str, Any], path: str = "responses") -> tuple[int, bytes]:
+    """One request to a gateway: the status and the body."""
+    request = urllib.request.Request(f"{url}/v1/{path}", json.dumps(body).encode(), {"content-type": "application/json"})  # noqa: S310 - http on loopback
+    try:
+        with urllib.request.urlopen(request, timeout=20) as reply:  # noqa: S310 - http on loopback
+            return reply.status, reply.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read()
+
+
+def events_in(data: bytes) -> list[dict[str, Any]]:
+    """The events of a stream."""
+    return [json.loads(line[6:]) for line in data.decode().splitlines() if line.startswith("data: ")]

@@ -113,7 +113,7 @@ def refusal_of(body: Object) -> str | None:
         if kind in ("function_call", "custom_tool_call"):
             called.append(item["call_id"])
         if kind.endswith("_call_output"):
-            if item["call_id"] not in called:
+            if item["call_id"] not in called and not body.get("previous_response_id"):
                 return f"No tool call found for function call output with call_id {item['call_id']}."
             answered.append(item["call_id"])
     missing = [call_id for call_id in called if call_id not in answered]
@@ -128,11 +128,24 @@ class ResponsesServer:
         self.requests: list[Object] = []
         self.headers: list[dict[str, str]] = []
         self.paths: list[str] = []
+        self.aside: list[str] = []
+        self.counted: list[Object] = []
+        self.counts = True
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                if self.path.endswith("/cancel"):
+                    self.do_GET()
+                    return
+                if self.path.endswith("/input_tokens"):
+                    outer.aside.append(f"POST {self.path}")
+                    outer.counted.append(body)
+                    counted = {"object": "response.input_tokens", "input_tokens": 7_777}
+                    status, said = (200, counted) if outer.counts else (404, {"error": {"message": "Unknown path."}})
+                    self._reply(status, "application/json", json.dumps(said).encode())
+                    return
                 outer.requests.append(body)
                 outer.headers.append({name.lower(): value for name, value in self.headers.items()})
                 outer.paths.append(self.path)
@@ -151,6 +164,15 @@ class ResponsesServer:
                     events = events_of(given) if isinstance(given, dict) else given
                     lines = "".join(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n" for event in events)
                     self._reply(200, "text/event-stream", lines.encode())
+
+            def do_GET(self) -> None:
+                outer.aside.append(f"{self.command} {self.path}")
+                name = self.path.partition("?")[0].removeprefix("/v1/responses/")
+                known = name.partition("/")[0] == "resp_real"
+                body = {"id": name.partition("/")[0], "object": "response"} if known else {"error": {"message": f"{name} not found."}}
+                self._reply(200 if known else 404, "application/json", json.dumps(body).encode())
+
+            do_DELETE = do_GET  # noqa: N815 - the name is that of the base class
 
             def _reply(self, status: int, kind: str, data: bytes) -> None:
                 self.send_response(status)

@@ -432,11 +432,9 @@ def test_a_choice_of_tools(choice: object, tools: list[object], kind: ChoiceKind
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        ({"previous_response_id": "resp_1"}, "previous_response_id"),
         ({"conversation": "conv_1"}, "conversation"),
         ({"background": True}, "background"),
         ({"prompt": {"id": "p"}}, "prompt"),
-        ({"input": [{"type": "item_reference", "id": "x"}]}, r"input\[0\]: item_reference"),
         ({"input": [{"role": "judge", "content": "x"}]}, r"input\[0\].role"),
         ({"input": [{"role": "user", "content": 5}]}, r"input\[0\].content: a list of objects"),
         ({"input": [{"role": "user", "content": [{"type": 5}]}]}, r"input\[0\].content\[0\].type"),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import openai
 import pytest
 
+from gateways import events_in, post
 from paymaster.dialects.state import owner_of, read_stamp
 from paymaster.gateway.service import AccessPolicy
 from paymaster.gateway.serving import GatewayConfig, in_background, listen
@@ -82,19 +83,6 @@ def front(tmp_path: Path) -> Iterator[Start]:
             return f"http://127.0.0.1:{port}", servers
 
         yield begin
-
-
-def post(url: str, body: dict[str, Any], path: str = "responses") -> tuple[int, bytes]:
-    request = urllib.request.Request(f"{url}/v1/{path}", json.dumps(body).encode(), {"content-type": "application/json"})  # noqa: S310 - http on loopback
-    try:
-        with urllib.request.urlopen(request, timeout=20) as reply:  # noqa: S310 - http on loopback
-            return reply.status, reply.read()
-    except urllib.error.HTTPError as error:
-        return error.code, error.read()
-
-
-def events_in(data: bytes) -> list[dict[str, Any]]:
-    return [json.loads(line[6:]) for line in data.decode().splitlines() if line.startswith("data: ")]
 
 
 def test_a_request_arrives_as_it_was_sent_and_the_answer_too(front: Start) -> None:

@@ -146,6 +146,7 @@ def test_an_endpoint_of_which_nothing_is_known_takes_everything() -> None:
     assert Compat(reads=frozenset({"reasoning"})).unread == {
         "reasoning_content", "reasoning_details", "thinking_blocks", "cache_control", "extra_content", "provider_specific_fields",
         "anthropic_blocks",
+        "openai_items",
     }  # fmt: skip
 
 

@@ -233,6 +233,32 @@ class StatesBills(Protocol):
         ...
 
 
+class SideRequest(NamedTuple):
+    """A request to an endpoint that costs nothing: `path` is below that of the model's operation, with the query if it has one."""
+
+    method: str
+    path: str
+    query: str = ""
+    body: JsonObject | None = None
+
+
+class SideAnswer(NamedTuple):
+    """The answer to it: `error` is what the endpoint says if it refuses."""
+
+    status: int
+    body: JsonObject
+    error: str = ""
+
+
+@runtime_checkable
+class AnswersAside(Protocol):
+    """A provider that answers requests beside calls: about responses that its endpoint keeps, about the size of a prompt."""
+
+    async def aside(self, call: ProviderCall, request: SideRequest) -> SideAnswer | Failure:
+        """Send it once. The call has the model and its key."""
+        ...
+
+
 Pause = Callable[[int], Awaitable[None]]
 """Waits for so many milliseconds."""
 

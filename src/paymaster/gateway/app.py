@@ -20,11 +20,14 @@ from paymaster.gateway.dialects.openai_chat import OpenAIChat, openai_error
 from paymaster.gateway.dialects.openai_completions import OpenAICompletions
 from paymaster.gateway.dialects.openai_embeddings import OpenAIEmbeddings
 from paymaster.gateway.dialects.openai_responses import OpenAIResponses
+from paymaster.gateway.dialects.responses_compact import ResponsesCompact
 from paymaster.gateway.endpoint import Endpoint, identify, refusal_headers
 from paymaster.gateway.http_errors import HttpError, Rejected
 from paymaster.gateway.openapi import openapi_document
 from paymaster.gateway.request_body import check_head, read_headers
 from paymaster.gateway.service import Service
+from paymaster.gateway.stored_endpoint import InputTokens, stored_response
+from paymaster.gateway.stored_responses import continued
 
 Routes = Callable[[Service], Sequence[BaseRoute]]
 
@@ -40,8 +43,13 @@ def gateway_routes(service: Service) -> list[BaseRoute]:
     return [
         Route("/v1/chat/completions", Endpoint(service, OpenAIChat()), methods=["POST"]),
         Route("/chat/completions", Endpoint(service, OpenAIChat()), methods=["POST"]),
-        Route("/v1/responses", Endpoint(service, OpenAIResponses()), methods=["POST"]),
+        Route("/v1/responses", Endpoint(service, OpenAIResponses(), continued), methods=["POST"]),
         Route("/v1/responses", _no_websocket, methods=["GET"]),
+        Route("/v1/responses/compact", Endpoint(service, ResponsesCompact(), continued), methods=["POST"]),
+        Route("/v1/responses/input_tokens", InputTokens(service), methods=["POST"]),
+        Route("/v1/responses/{id}", stored_response(service), methods=["GET", "DELETE"]),
+        Route("/v1/responses/{id}/cancel", stored_response(service, "cancel"), methods=["POST"]),
+        Route("/v1/responses/{id}/input_items", stored_response(service, "input_items"), methods=["GET"]),
         Route("/v1/embeddings", Endpoint(service, OpenAIEmbeddings()), methods=["POST"]),
         Route("/embeddings", Endpoint(service, OpenAIEmbeddings()), methods=["POST"]),
         Route("/v1/completions", Endpoint(service, OpenAICompletions()), methods=["POST"]),

@@ -40,12 +40,18 @@ _LONGEST_LIST = 1_000
 INTERNAL_ERROR = HttpError(status=500, code="internal_error", message="internal error; see the gateway log")
 
 
+Placed = Callable[[DialectRequest, World, Caller], DialectRequest]
+"""Puts a request in its place for one caller. Raises Rejected."""
+
+
 class Endpoint:
     """One address that answers in one dialect: an ASGI application."""
 
-    def __init__(self, service: Service, dialect: FrontEnd) -> None:
+    def __init__(self, service: Service, dialect: FrontEnd, placed: Placed = lambda asked, _world, _caller: asked) -> None:
+        """Answer in a dialect. `placed` may bind a request to the model that keeps what it refers to."""
         self._service = service
         self._dialect = dialect
+        self._placed = placed
 
     async def __call__(self, scope: HttpScope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -55,10 +61,10 @@ class Endpoint:
         headers = read_headers(scope["headers"])
         caller = identify(self._service, headers, scope.get("client"))
         body = with_extra_body(parse_body(await read_body(receive, headers, self._service.bounds)))
-        asked = _with_source(self._dialect.read(body), self._dialect, headers)
+        asked = with_source(self._dialect.read(body), self._dialect, headers)
         with self._service.call(caller) as (world, observer):
             first = check_model(world, asked.request.model, caller, headers)
-            asked = replace(asked, models=world.registry.models, first=first)
+            asked = self._placed(replace(asked, models=world.registry.models, first=first), world, caller)
             call = _EndpointCall(self._dialect, asked, world, observer, caller, self._service)
             async with until_hangup(receive):
                 if asked.request.stream:
@@ -70,7 +76,7 @@ class Endpoint:
         await out.whole(200, [*headers_of(call.receipt(reply), observer)], answer)
 
 
-def _with_source(asked: DialectRequest, front: FrontEnd, headers: Mapping[str, str]) -> DialectRequest:
+def with_source(asked: DialectRequest, front: FrontEnd, headers: Mapping[str, str]) -> DialectRequest:
     """The request with its client's own words, for models that speak the same dialect."""
     if front.dialect is None:
         return asked

@@ -17,7 +17,7 @@ from paymaster.operations import Operation
 from paymaster.registry.providers import find_provider
 from paymaster.routing.failures import Failure, FailureKind
 
-_CONTENT = ("content", "tool_calls", "function_call", "refusal", "audio", "images", "anthropic_blocks")
+_CONTENT = ("content", "tool_calls", "function_call", "refusal", "audio", "images", "anthropic_blocks", "openai_items")
 _LIMIT_REACHED = "length"
 _FILTERED = "content_filter"
 

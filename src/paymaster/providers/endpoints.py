@@ -69,6 +69,13 @@ def endpoint_url(model: Model, operation: Operation) -> str | Failure:
     return f"{parts.scheme}://{parts.netloc}{path}/{last}" + (f"?{query}" if query else "")
 
 
+def below(url: str, path: str, query: str) -> str:
+    """The URL of something below an operation's: the query joins its own."""
+    parts = urlsplit(url)
+    joined_query = "&".join(part for part in (parts.query, query) if part)
+    return f"{parts.scheme}://{parts.netloc}{parts.path}/{path}" + (f"?{joined_query}" if joined_query else "")
+
+
 def request_headers(model: Model, key: str | None, user_agent: str, passed: Mapping[str, str] | None = None) -> dict[str, str] | Failure:
     """Content type, authorization, the client's headers that go on, and the registry's extra headers, which win."""
     form = WIRE_FORMATS[model.dialect]

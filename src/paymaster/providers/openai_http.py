@@ -11,12 +11,13 @@ import orjson
 from paymaster.accounting.usage.openai import generation_cost
 from paymaster.dialects.chat.normal.answers import as_chunk
 from paymaster.dialects.chat.normal.faults import Broken
-from paymaster.flow.ports import Native, ProviderCall, ProviderChunk, ProviderReply
+from paymaster.flow.ports import Native, ProviderCall, ProviderChunk, ProviderReply, SideAnswer, SideRequest
 from paymaster.jsontypes import JsonObject
 from paymaster.operations import Operation
 from paymaster.providers.answers import Unusable, new_stream, parse_object, usage_api_of
 from paymaster.providers.assembly import Assembly
-from paymaster.providers.endpoints import endpoint_url, prepare, request_headers
+from paymaster.providers.endpoints import below, endpoint_url, prepare, request_headers
+from paymaster.providers.error_bodies import read_error, shown_message
 from paymaster.providers.exchange import Exchange
 from paymaster.providers.sse import EventParser, ServerEvent
 from paymaster.providers.time_limits import TimeLimit
@@ -31,6 +32,7 @@ LARGEST_ANSWER_BYTES = 64 * 1024 * 1024
 _DONE = b"[DONE]"
 _USER_AGENT = f"paymaster/{__version__}"
 _BILL_TIMEOUTS = Timeouts(connect_ms=2_000, total_ms=4_000)
+_ASIDE_TIMEOUTS = Timeouts(connect_ms=5_000, total_ms=30_000)
 
 
 class OpenAIHttp:
@@ -129,6 +131,30 @@ class OpenAIHttp:
             return None
         record = None if answer.status >= 300 or isinstance(parsed, Unusable) else parsed.get("data")
         return generation_cost(record) if isinstance(record, Mapping) else None
+
+    async def aside(self, call: ProviderCall, request: SideRequest) -> SideAnswer | Failure:
+        """See `AnswersAside`."""
+        url, headers = self._url(call), request_headers(call.model, call.key, _USER_AGENT)
+        if isinstance(url, Failure):
+            return url
+        if isinstance(headers, Failure):
+            return headers
+        exchange = Exchange(replace(call, timeouts=_ASIDE_TIMEOUTS), self._now_ms, LARGEST_ANSWER_BYTES)
+        body = b"" if request.body is None else orjson.dumps(request.body, default=dict)
+        try:
+            sent = HttpRequest(below(url, request.path, request.query), body, headers, method=request.method)
+            answer = await self._transport.post(sent, connect_ms=_ASIDE_TIMEOUTS.connect_ms, wait_ms=exchange.remaining_ms())
+            try:
+                data = await exchange.read_all(answer)
+            finally:
+                answer.close()
+        except ExchangeBroken as broken:
+            return exchange.broken(broken)
+        parsed = parse_object(data)
+        if answer.status >= 300 or isinstance(parsed, Unusable):
+            said = read_error(data).message or f"HTTP {answer.status}, and no JSON object"
+            return SideAnswer(answer.status if answer.status >= 300 else 502, {}, shown_message(said, exchange.secrets))
+        return SideAnswer(answer.status, parsed)
 
     async def close(self) -> None:
         """Close all connections."""

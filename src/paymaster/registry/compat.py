@@ -6,7 +6,7 @@ from typing import TypedDict
 
 EXTRAS: tuple[str, ...] = (
     "reasoning_content", "reasoning", "reasoning_details", "thinking_blocks", "cache_control", "extra_content", "provider_specific_fields",
-    "anthropic_blocks",
+    "anthropic_blocks", "openai_items",
 )  # fmt: skip
 """Fields of messages, of their parts and of tool calls that one server writes and few others read."""
 

@@ -74,4 +74,6 @@ def _without(request: Request, translation: Translation, left_out: Sequence[Json
     _, tools = counted_body(_OWN, written.body, request)
     dropped = without_places((*translation.dropped, *written.dropped))
     params = {name: value for name, value in translation.params.items() if name in written.body or name not in (translation.wire or {})}
-    return replace(translation, wire=written.body, tools=tools, params=planned_params(request, model, params, written.body), dropped=dropped)
+    return replace(
+        translation, wire=written.body, tools=tools, params=planned_params(request, model, params, written.body), dropped=dropped
+    )

@@ -22,11 +22,11 @@ from paymaster.routing.failures import FailureKind
 from paymaster.routing.holds import Basis, affordable_tokens, basis_of, most_nanousd, unpriced_detail
 from paymaster.routing.inputs import items_of
 from paymaster.routing.named_models import resolve as resolve_named
+from paymaster.routing.optional_tools import WorkSizes, bounded_work, work_setting
 from paymaster.routing.output_limits import Lowering, NoRoom, OutputLimit, output_limit
 from paymaster.routing.price_caps import capped
 from paymaster.routing.prompts import CountsPrompts, prompt_tokens, unbounded_detail
 from paymaster.routing.request_terms import terms_of, unknown_fields, unknown_tier_detail, with_work
-from paymaster.routing.optional_tools import WorkSizes, bounded_work, work_setting
 from paymaster.routing.request_work import forbidden_model, is_plain
 from paymaster.routing.requests import Request, check_request, needed_capabilities, written_choices
 from paymaster.routing.server_work import NO_WORK, Work
@@ -178,7 +178,7 @@ def assess(
     check_request(request)
     longest_ms = max(registry.policy.deadline_ms, longest_ms or 0)
     asked = _Asked(request, registry, scope, now_ms, longest_ms, counter, needed_capabilities(request), dict(levels or {}))
-    names = chain(registry, request.model)
+    names = chain(registry, request.model)[: 1 if request.alone else None]
     apart = _set_apart(request, [registry.models[name] for name in names])
     for position, name in enumerate(names):
         assessed = apart.get(name) or _assess(asked, registry.models[name], (missing_keys or {}).get(name))

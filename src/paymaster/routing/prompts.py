@@ -60,7 +60,7 @@ _TEXTS = frozenset(
     }
 )  # fmt: skip
 """Parameters that the model reads: schemas, instructions, documents. Google's section may have any of them."""
-_STORED = frozenset({"cachedContent", "cached_content", "conversation", "previous_response_id", "prompt", "thread"})
+_STORED = frozenset({"cachedContent", "cached_content", "conversation", "item_reference", "previous_response_id", "prompt", "thread"})
 """Parameters that name a text which the provider keeps: it is read, and billed, with the prompt."""
 
 

@@ -9,7 +9,7 @@ from paymaster.dialects.chat.fitting.params import all_but_one, fit_users
 from paymaster.dialects.formats import REQUESTS, RequestFormat
 from paymaster.dialects.neutral import Conversation, Opaque, Role, ServerTool
 from paymaster.dialects.objects import section
-from paymaster.dialects.responses.requests import asks_for_summary, beside_house_form, declared_tools
+from paymaster.dialects.responses.requests import REFERENCE, asks_for_summary, beside_house_form, declared_tools, refers_to_items
 from paymaster.dialects.state import owner_of
 from paymaster.jsontypes import JsonObject
 from paymaster.registry.models import Dialect, Model
@@ -87,7 +87,8 @@ def planned_params(request: Request, model: Model, params: JsonObject, body: Jso
     known = known_betas(passed[BETA_HEADER], model) if BETA_HEADER in passed else []
     betas = {"anthropic_beta": known} if known else {}
     summary = {"compaction": True} if model.dialect is Dialect.RESPONSES and asks_for_summary(body) else {}
-    return {**params, **own, **betas, **summary}
+    kept = {REFERENCE: True} if model.dialect is Dialect.RESPONSES and refers_to_items(body) else {}
+    return {**params, **own, **betas, **summary, **kept}
 
 
 def counted_body(dialect: Dialect, body: JsonObject, request: Request) -> tuple[Sequence[JsonObject], Sequence[JsonObject]]:

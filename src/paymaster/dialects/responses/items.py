@@ -89,9 +89,6 @@ def read_item(turns: Turns, item: JsonObject, names: ToolNames, where: str) -> N
             turns.add(Role.ASSISTANT, [_read_call(item, names, where)], "call")
         case "function_call_output" | "custom_tool_call_output":
             turns.add(Role.USER, [_read_output(item, where)], "output")
-        case "item_reference":
-            advice = "Send the items themselves, with the whole conversation as `input` (`store: false` in most clients)."
-            raise RequestInvalid(f"{where}: item_reference is not available through this gateway", advice=advice)
         case str() if kind in BY_CALL and BY_CALL[kind].runs_at_client(item):
             turns.add(Role.ASSISTANT, [_read_client_call(item, names, where)], "call")
         case str() if kind in BY_OUTPUT and BY_OUTPUT[kind].runs_at_client(item):

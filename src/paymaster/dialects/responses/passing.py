@@ -4,7 +4,7 @@ A request goes as it came, but for the state of other models; an answer, but for
 text, or none.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from paymaster.dialects.chat.normal.arguments import whole_arguments
 from paymaster.dialects.neutral import Written
@@ -76,10 +76,14 @@ def _pass_item(item: object) -> object:
 
 
 class EventPasser:
-    """Passes the events of one stream. `model` is the name that the client knows the model by; the last event waits for the cost."""
+    """Passes the events of one stream. `model` is the name that the client knows the model by; the last event waits for the cost.
 
-    def __init__(self, model: str) -> None:
+    `shown` is a response as the client gets it.
+    """
+
+    def __init__(self, model: str, shown: Callable[[JsonObject], JsonObject] = lambda response: response) -> None:
         self._model = model
+        self._shown = shown
         self._number = -1
         self._last: JsonObject = {}
         self._done: dict[object, object] = {}
@@ -91,7 +95,7 @@ class EventPasser:
         number = given.get("sequence_number")
         self._number = number if isinstance(number, int) else self._number + 1
         if isinstance(response := given.get("response"), Mapping):
-            self.response = {**pass_answer(response), "model": self._model}
+            self.response = {**self._shown(pass_answer(response)), "model": self._model}
             given = {**given, "response": self.response}
         if given["type"] in _ENDS:
             self._last = self._with_output(given)

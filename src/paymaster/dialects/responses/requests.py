@@ -42,9 +42,14 @@ OWN_PARAMS = frozenset(
 """Parameters that only this API knows. A caller of the library may give them to a model that speaks it."""
 
 POLICY_FIELDS = frozenset({"model", "stream", "stream_options", "max_output_tokens"})
-_NEEDS_STORE = ("previous_response_id", "conversation", "background", "prompt")
-"""What only a server that stores answers or prompts can do. The size of such a prompt is not known, so no budget could hold for it."""
-_SILENT = frozenset({"store", "client_metadata", "max_tool_calls", *_NEEDS_STORE})
+_REFUSED: Mapping[str, str] = {
+    "background": "Leave it out. With `stream: true` the connection stays open for as long as the answer takes.",
+    "conversation": "Send the whole conversation as `input`, or name the last response in `previous_response_id`.",
+    "prompt": "Send the text of the prompt as `instructions` or `input`.",
+}
+"""What an endpoint does beside this call, or keeps under a name that nobody here can check, with what to do instead."""
+REFERENCE = "item_reference"
+_SILENT = frozenset({"store", "client_metadata", "max_tool_calls", "previous_response_id", *_REFUSED})
 """Fields that ask nothing of a model, or only of a server that stores or has tools of its own."""
 ENCRYPTED = "reasoning.encrypted_content"
 _EFFORTS = {"max": "xhigh"}
@@ -89,10 +94,9 @@ def read(body: JsonObject) -> Conversation:
 
 
 def refuse_stored(body: JsonObject) -> None:
-    """Raise RequestInvalid for what needs a server that stores."""
-    for name in _NEEDS_STORE:
+    """Raise RequestInvalid for what this gateway does not let an endpoint do or keep."""
+    for name, advice in _REFUSED.items():
         if body.get(name) not in (None, False):
-            advice = "Send the whole conversation as `input`: nothing is stored here."
             raise RequestInvalid(f"{name} is not available through this gateway", advice=advice)
 
 
@@ -119,6 +123,12 @@ def declared_tools(body: JsonObject) -> list[JsonObject]:
     tools = body.get("tools")
     declared = list(tools) if isinstance(tools, list) else []
     return [*declared, *(tool for _, added in loaded_tools(_items_of(body)) for tool in added)]
+
+
+def refers_to_items(body: JsonObject) -> bool:
+    """Whether an item refers to one that the endpoint keeps."""
+    given = body.get("input")
+    return isinstance(given, list) and any(isinstance(item, Mapping) and item.get("type") == REFERENCE for item in given)
 
 
 def asks_for_summary(body: JsonObject) -> bool:

@@ -16,6 +16,9 @@ ENCRYPTED_FORMAT = "openai-responses-v1"
 """OpenRouter's name for encrypted reasoning of OpenAI's."""
 _ENDINGS = {cut: ending for ending, cut in CUTS.items()}
 _ENDS = frozenset({"response.completed", "response.incomplete", "response.failed", "response.cancelled"})
+OTHER_ITEMS = "openai_items"
+"""Items without a counterpart, where there is nothing else in an answer: a compaction, an image, a question whether a tool may be used."""
+_READ = frozenset({"message", "reasoning", "function_call", "custom_tool_call", *BY_CALL})
 _BETWEEN_PARTS = "\n\n"
 NextCall: TypeAlias = Callable[[], int]
 """Gives the place of the next call."""
@@ -31,6 +34,7 @@ class EventReader:
         self._top: dict[str, object] = {"id": "", "object": "chat.completion.chunk", "created": 0, "model": ""}
         self._items: dict[object, _ReadItem] = {}
         self._calls = 0
+        self._others: list[JsonObject] = []
 
     def read(self, event: str, data: JsonObject) -> JsonObject:
         """The chunk for an event; with `error` if it is one."""
@@ -67,7 +71,7 @@ class EventReader:
             case "response.output_item.added":
                 yield from item.begin(section(data.get("item")), self._next_call)
             case "response.output_item.done":
-                yield from item.end(section(data.get("item")), self._next_call)
+                yield from self._ended(item, section(data.get("item")))
             case "response.refusal.delta":
                 yield from item.refuse(piece)
             case "response.reasoning_summary_part.added" | "response.reasoning_text.part.added":
@@ -89,6 +93,12 @@ class EventReader:
         self._calls += 1
         return self._calls - 1
 
+    def _ended(self, item: "_ReadItem", given: JsonObject) -> Iterator[tuple[str, object]]:
+        """What the end of an item brings."""
+        if item.is_open and text_in(given, "type") not in _READ:
+            self._others.append(given)
+        yield from item.end(given, self._next_call)
+
     def _end(self, response: JsonObject) -> JsonObject:
         """The last chunk: what no event before has brought, how the answer ended, and the usage."""
         self._note(response)
@@ -98,8 +108,10 @@ class EventReader:
         output = response.get("output")
         for index, given in enumerate(output if isinstance(output, list) else ()):
             item = self._items.setdefault(index, _ReadItem())
-            for name, value in item.end(section(given), self._next_call):
+            for name, value in self._ended(item, section(given)):
                 _merge(delta, name, value)
+        if self._others and not self._calls and not any(item.said for item in self._items.values()):
+            delta[OTHER_ITEMS] = self._others
         reason = text_in(section(response.get("incomplete_details")), "reason")
         ending = _ENDINGS.get(reason, "length" if response.get("status") == "incomplete" else "tool_calls" if self._calls else "stop")
         chunk = self._chunk(delta, ending)
@@ -155,6 +167,11 @@ class _ReadItem:
         self._argued = True
         yield self._arguments(piece)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether its end has not come yet."""
+        return not self._ended
+
     def end(self, item: JsonObject, next_call: NextCall) -> Iterator[tuple[str, object]]:
         """An item is done: what of it has not come yet."""
         if self._ended:
@@ -162,6 +179,7 @@ class _ReadItem:
         self._ended = True
         kind = text_in(item, "type")
         if kind == "message" and not self.said:
+            self.said = bool(item.get("content"))
             yield from _message(item)
         elif kind == "reasoning":
             yield from self._end_thought(item)

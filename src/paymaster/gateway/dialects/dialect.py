@@ -1,6 +1,6 @@
 """The protocols of a dialect, and the values they exchange with an endpoint; knows no dialect."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Protocol
@@ -19,7 +19,8 @@ from paymaster.routing.requests import Request
 class DialectRequest:
     """A request for the flow. `include_usage` says that the client wants the usage in a stream; `body` is what it sent.
 
-    `models` are those that may answer, by name; `first` is the one that was asked for.
+    `models` are those that may answer, by name; `first` is the one that was asked for. `shown` is an endpoint's own answer as its client
+    gets it, by the model that gave it.
     """
 
     request: Request
@@ -27,6 +28,7 @@ class DialectRequest:
     include_usage: bool = False
     models: Mapping[str, Model] = field(default_factory=dict)
     first: str = ""
+    shown: Callable[[JsonObject, str], JsonObject] = lambda answer, _: answer
 
     def shown_name(self, answering: str) -> str:
         """The model's name in an answer: as the client has it if it asked for this model by a name, else the registry's.

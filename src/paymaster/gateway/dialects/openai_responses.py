@@ -31,7 +31,8 @@ class OpenAIResponses:
     def whole(self, request: DialectRequest, reply: Reply) -> JsonObject:
         """A response: the endpoint's own if it speaks the dialect, else one made from the chat completion."""
         if _is_own(reply.native):
-            return _with_cost({**pass_answer(reply.native.body), "model": request.shown_name(reply.model)}, reply)
+            own = request.shown(pass_answer(reply.native.body), reply.model)
+            return _with_cost({**own, "model": request.shown_name(reply.model)}, reply)
         writer = EventWriter(request.body, request.owner(reply.model))
         for _ in (
             *writer.begin(reply.call_id, request.shown_name(reply.model), _created_s(reply.body)),
@@ -69,7 +70,8 @@ class ResponsePieces:
         """What the piece adds."""
         if _is_own(piece.native):
             if self._passer is None:
-                self._passer = EventPasser(self._request.shown_name(model))
+                shown = self._request.shown
+                self._passer = EventPasser(self._request.shown_name(model), lambda response: shown(response, model))
             return passed_events(self._passer.passed(piece.native.event, piece.native.body), piece.native)
         if self._passer is not None:
             return b""  # a chunk more of an event that is passed on

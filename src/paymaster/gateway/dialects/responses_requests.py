@@ -26,8 +26,16 @@ def read_request(body: JsonObject) -> Request:
         params={name: value for name, value in said.items() if name not in _APART},
         stream=read_stream(body),
         lost=written.dropped,
-        only_in_source=tuple(dict.fromkeys(_only_here(conversation))),
+        only_in_source=tuple(dict.fromkeys((*_kept(body), *_only_here(conversation)))),
     )
+
+
+def _kept(body: JsonObject) -> Iterator[str]:
+    """What the endpoint of an earlier answer keeps."""
+    if body.get("previous_response_id"):
+        yield "previous_response_id (it keeps no responses: send the whole conversation as `input`)"
+    if responses.refers_to_items(body):
+        yield "an item_reference (it keeps no items: send the item itself; most clients do with `store: false`)"
 
 
 def _said(wish: ThinkingWish | None) -> ThinkingWish | None:
