@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import urllib.request
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +13,13 @@ from anthropic_server import AnthropicServer
 from anthropic_server import answer as message_of
 from anthropic_server import text as text_block
 from gateways import PRICES, events_in, post
+from paymaster.gateway.dialects.dialect import DialectRequest
+from paymaster.gateway.dialects.openai_responses import OpenAIResponses
+from paymaster.gateway.http_errors import HttpError
 from paymaster.gateway.service import AccessPolicy
 from paymaster.gateway.serving import GatewayConfig, in_background, listen
 from paymaster.options import configure
+from paymaster.routing.requests import Request
 from responses_server import ResponsesServer, answer, message
 
 if TYPE_CHECKING:
@@ -196,3 +201,33 @@ def test_notes_of_the_client_are_not_named_as_lost(start: Any) -> None:
     assert post(gateway.url, {"model": "fast", "input": [*HISTORY, thought, USER], **FIELDS})[0] == 200
     [dropped] = [event.dropped_params for event in gateway.events if event.kind == "admitted"]
     assert not [name for name in dropped if "passthrough" in name], dropped
+
+
+@pytest.mark.parametrize(
+    ("error", "failed"),
+    [
+        (HttpError(status=402, code="budget_exceeded", message="budget reached"), ("insufficient_quota", "budget reached")),
+        (HttpError(status=400, code="context_length_exceeded", message="too long"), ("context_length_exceeded", "too long")),
+        (
+            HttpError(status=429, code="rate_limit_exceeded", message="no room", retry_after_ms=19_001),
+            ("rate_limit_exceeded", "no room\nPlease try again in 20s."),
+        ),
+        (HttpError(status=400, code="no_model_fits", message="it lacks vision"), ("invalid_prompt", "it lacks vision")),
+        (HttpError(status=502, code="stream_broken", message="cut"), ("server_error", "cut")),
+    ],
+    ids=lambda value: value.code if isinstance(value, HttpError) else "",
+)
+def test_a_stream_fails_in_words_that_its_clients_know(error: HttpError, failed: tuple[str, str]) -> None:
+    pieces = OpenAIResponses().pieces(DialectRequest(request=Request(), body={}))
+    first, last = events_in(pieces.broken(error))
+    assert (first["type"], first["error"]["code"], last["type"]) == ("error", error.code, "response.failed")
+    assert (last["response"]["error"]["code"], last["response"]["error"]["message"]) == failed
+
+
+def test_the_models_for_codex(start: Any) -> None:
+    gateway = start(fast=[{"text": "OK."}])
+    with urllib.request.urlopen(f"{gateway.url}/v1/models?client_version=0.171.0", timeout=20) as reply:  # noqa: S310 - http on loopback
+        body = json.loads(reply.read())
+        assert (reply.headers["etag"][0], body["models"], [entry["id"] for entry in body["data"]]) == ('"', [], ["fast"])
+    with urllib.request.urlopen(f"{gateway.url}/v1/models", timeout=20) as reply:  # noqa: S310 - http on loopback
+        assert "models" not in json.loads(reply.read())

@@ -4,6 +4,7 @@ Other parts add routes of their own with `build_app(service, extra_routes=…)`.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
+from hashlib import sha256
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -87,6 +88,10 @@ def _models(service: Service) -> Callable[[Request], Awaitable[Response]]:
         else:
             entries = [{"id": name, "object": "model", "created": 0, "owned_by": provider} for name, provider in known.items()]
         requested = request.path_params.get("name")
+        if requested is None and "client_version" in request.query_params:
+            # Codex joins `models` with the models that it knows by itself; a list in OpenAI's form alone it can't read.
+            known_by_codex = dumps({"object": "list", "data": entries, "models": []})
+            return Response(known_by_codex, headers={"etag": f'"{sha256(known_by_codex).hexdigest()[:16]}"'}, media_type="application/json")
         if requested is None:
             return Response(dumps({"object": "list", "data": entries, "has_more": False}), media_type="application/json")
         try:

@@ -13,7 +13,7 @@ from paymaster.gateway.dialects.dialect import DialectRequest, Receipt
 from paymaster.gateway.dialects.fields import cost_fragment, event, passed_events, trailing_comment
 from paymaster.gateway.dialects.openai_chat import openai_error, openai_message
 from paymaster.gateway.dialects.responses_requests import read_request
-from paymaster.gateway.http_errors import HttpError
+from paymaster.gateway.http_errors import CONTEXT_LENGTH_EXCEEDED, HttpError
 from paymaster.jsontypes import JsonObject
 from paymaster.registry.models import Dialect
 
@@ -105,8 +105,26 @@ class ResponsePieces:
         fields: dict[str, object] = {"code": error.code, "message": message, "param": None, "error": details}
         source = self._writer if self._passer is None else self._passer
         numbered = source.numbered
-        response = {**source.response, "status": "failed", "error": details, "output": self._writer.output}
+        failed = {"code": _FAILED_CODES.get(error.code, "server_error"), "message": _with_hint(message, error.retry_after_ms)}
+        response = {**source.response, "status": "failed", "error": failed, "output": self._writer.output}
         return _written([numbered(("error", fields)), numbered(("response.failed", {"response": response}))])
+
+
+_FAILED_CODES = {
+    "budget_exceeded": "insufficient_quota",
+    "content_filter": "invalid_prompt",
+    "invalid_request": "invalid_prompt",
+    "no_model_fits": "invalid_prompt",
+    **{code: code for code in (CONTEXT_LENGTH_EXCEEDED, "rate_limit_exceeded")},
+}
+"""The codes of failed responses that OpenAI's clients know, by ours; any other is `server_error`.."""
+
+
+def _with_hint(message: str, retry_after_ms: int | None) -> str:
+    """The message with the time to wait, in the words in which Codex finds it: a stream has no header for it."""
+    if retry_after_ms is None:
+        return message
+    return f"{message}\nPlease try again in {-(-retry_after_ms // 1000)}s."
 
 
 def _is_own(native: Native | None) -> TypeGuard[Native]:
