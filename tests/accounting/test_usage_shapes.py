@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from paymaster.accounting.usage.openai import with_stated_cost
 from paymaster.accounting.usage.reading import read_usage
 from paymaster.accounting.usage.record import UnknownUsage, Usage
 
@@ -160,3 +162,40 @@ def test_embeddings_usage_is_input_and_perhaps_a_reported_cost() -> None:
     billed = read_usage("openrouter.embeddings", {"prompt_tokens": 8, "total_tokens": 8, "cost": 0.00000016})
     assert billed == Usage(input_tokens=8, reported_cost_usd=Decimal("0.00000016"))
     assert isinstance(read_usage("google.embeddings", {"prompt_tokens": 0, "total_tokens": 0}), UnknownUsage)
+
+
+@pytest.mark.parametrize(
+    ("stated", "reported_usd"),
+    [
+        (None, None),
+        ("", None),
+        ("None", None),
+        (" 0.5 ", Decimal("0.5")),
+        ("0.0", None),
+        ("1e-7", Decimal("1e-7")),
+        ("100000", Decimal(100_000)),
+    ],
+)
+def test_a_stated_cost_joins_the_usage(stated: str | None, reported_usd: Decimal | None) -> None:
+    usage = Usage(input_tokens=7, output_tokens=2)
+    assert with_stated_cost(usage, stated) == replace(usage, reported_cost_usd=reported_usd)
+
+
+@pytest.mark.parametrize("stated", ["-1", "nan", "inf", "100000.01", "x", "1e400"])
+def test_a_stated_cost_that_nobody_can_mean_makes_the_usage_unknown(stated: str) -> None:
+    found = with_stated_cost(Usage(input_tokens=7, reported_cost_usd=Decimal(1)), stated)
+    assert isinstance(found, UnknownUsage)
+    assert found.reason == "inconsistent_usage"
+
+
+def test_a_stated_cost_wins_and_makes_no_unknown_usage_known() -> None:
+    assert with_stated_cost(Usage(input_tokens=7, reported_cost_usd=Decimal(1)), "2") == Usage(input_tokens=7, reported_cost_usd=Decimal(2))
+    unknown = UnknownUsage("missing_usage", "the answer has no usage")
+    assert with_stated_cost(unknown, "2") is unknown
+
+
+@pytest.mark.parametrize(("api", "reported_usd"), [("litellm.usage", None), ("openrouter.chat", Decimal(0))])
+def test_a_cost_of_0_is_none_that_litellm_knows(api: str, reported_usd: Decimal | None) -> None:
+    usage = read_usage(api, {"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 9, "cost": 0})
+    assert isinstance(usage, Usage)
+    assert usage.reported_cost_usd == reported_usd
