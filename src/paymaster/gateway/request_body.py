@@ -27,7 +27,7 @@ class Bounds:
     body_ms: int = 60_000
     reading_ms: int = 30_000
     idle_ms: int = 75_000
-    late_head_ms: int = 60_000
+    late_head_ms: int = 45_000
     held_head_ms: int = 10_000
     keep_alive_ms: int = 5_000
     open_calls: int | None = None
