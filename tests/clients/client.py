@@ -19,9 +19,9 @@ JOBS = HERE / "jobs"
 class Client:
     """One client. A row is a module of `rows/` with `CLIENTS`, a tuple of these.
 
-    Texts are templates. They may use `$address` (the gateway's, without `/v1`), `$key`, `$model`, `$dialect`, `$task`, `$prompt`,
-    `$folder` (the working folder), `$home`, `$client` (where it is installed), `$jobs` (our job programs), and what `by_dialect` has for the
-    dialect. A dollar is `$$`.
+    Texts are templates. They may use `$address` (the gateway's, without `/v1`), `$key`, `$model`, `$dialect`, `$task`,
+    `$prompt`, `$folder` (the working folder), `$home`, `$client` (where it is installed), `$jobs` (our job programs), and what `by_dialect`
+    has for the dialect. A dollar is `$$`.
     """
 
     name: str
