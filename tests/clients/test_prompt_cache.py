@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
 from clients.caching_endpoint import Cached, CachingEndpoint
-from clients.client import all_clients
-from clients.running import KEPT, LONGEST_S, NO_NETWORK, QUIET, gateway, variables_of
-from clients.scenarios import SCENARIOS, Case
-from clients.scripted_job import FILES, WORD
+from clients.claude_code_runs import case_of_claude_code, run_in
+from clients.running import gateway
+from clients.scripted_job import WORD
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,16 +32,20 @@ MODELS = {"claude-sonnet-4-5": "claude-sonnet-4-5", "claude-opus-4-8": "claude-o
 
 @pytest.mark.parametrize("name", MODELS)
 def test_the_same_job_reads_and_writes_the_same_cache(name: str, installed: Callable[[str], Path], tmp_path: Path) -> None:
-    client = next(client for client in all_clients() if client.name == "claude-code")
-    case, folder = Case(client, "messages", SCENARIOS[0], "messages"), installed(client.name)
+    case, folder = case_of_claude_code(), installed("claude-code")
+
+    def run(address: str) -> None:
+        ended = run_in(tmp_path, case, folder, address, name)
+        assert (ended.returncode, WORD in ended.stdout) == (0, True), ended.stdout[-3_000:]
+
     with CachingEndpoint() as direct:
-        run(case, folder, direct.url, name, tmp_path)
+        run(direct.url)
     registry, ledger = tmp_path / "registry.json", f"sqlite:///{tmp_path / 'ledger.db'}"
     with CachingEndpoint() as behind:
         model = {"provider": "anthropic", "model_id": MODELS[name], "base_url": behind.url, "aliases": ["main"], **PRICES}
         registry.write_text(json.dumps({"default": MODELS[name], "models": {MODELS[name]: model}}))
         with gateway(registry, ledger) as address:
-            run(case, folder, address, name, tmp_path)
+            run(address)
     lost = [line for sent, came in zip(direct.requests, behind.requests, strict=True) for line in differences(sent, came)]
     assert lost == []
     assert [each[PASSED_HEADER] for each in behind.headers] == [each[PASSED_HEADER] for each in direct.headers]
@@ -53,26 +54,6 @@ def test_the_same_job_reads_and_writes_the_same_cache(name: str, installed: Call
     assert without.read_tokens > 10_000
     for figure, expected in ((through.read_tokens, without.read_tokens), (through.written_tokens, without.written_tokens)):
         assert abs(figure - expected) * 100 <= ALLOWED_PERCENT * expected, (without, through)
-
-
-def run(case: Case, installed: Path, address: str, name: str, folder: Path) -> None:
-    """The job in the same folder as before, with an empty home."""
-    work, home = folder / "work", folder / "home"
-    for each in (work, home):
-        shutil.rmtree(each, ignore_errors=True)
-        each.mkdir()
-    for path, text in FILES.items():
-        (work / path).write_text(text)
-    variables = {**variables_of(case, installed, address, work, home), "model": name}
-    env = {each: os.environ[each] for each in KEPT if each in os.environ}
-    env |= {**QUIET, **NO_NETWORK, "HOME": str(home), "PWD": str(work), "TMPDIR": str(home)}
-    env |= {each: case.client.filled(text, variables) for each, text in case.client.env.items()}
-    words = [case.client.filled(word, variables) for word in case.client.words]
-    done = subprocess.run(
-        words, cwd=work, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=LONGEST_S, check=False
-    )
-    assert done.returncode == 0, done.stdout[-3_000:]
-    assert WORD in done.stdout, done.stdout[-3_000:]
 
 
 def differences(sent: object, came: object, where: str = "") -> Iterator[str]:

@@ -220,9 +220,10 @@ def test_an_unknown_model_is_an_error_whose_message_is_shown(
     assert "model 'claude-haiku-4-6' is not in the registry\nDid you mean 'claude-haiku-4-5'?" in error["message"]
 
 
-@pytest.mark.parametrize(("retry_after_ms", "kind"), [(None, "api_error"), (1_000, "overloaded_error")])
-def test_only_an_error_that_a_wait_may_end_is_an_overload(retry_after_ms: int | None, kind: str) -> None:
-    error = HttpError(status=503, code="x", message="no", retry_after_ms=retry_after_ms)
+@pytest.mark.parametrize("retry_after_ms", [None, 1_000])
+@pytest.mark.parametrize(("status", "kind"), [(502, "api_error"), (503, "api_error"), (504, "timeout_error"), (402, "billing_error")])
+def test_no_error_has_a_kind_of_which_claude_code_makes_its_own(status: int, kind: str, retry_after_ms: int | None) -> None:
+    error = HttpError(status=status, code="x", message="no", retry_after_ms=retry_after_ms)
     assert anthropic_error(error)["error"] == {"type": kind, "message": "no"}
 
 

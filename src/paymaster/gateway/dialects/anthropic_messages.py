@@ -22,8 +22,6 @@ _TYPES = {
     400: "invalid_request_error", 401: "authentication_error", 402: "billing_error", 403: "permission_error", 404: "not_found_error",
     413: "request_too_large", 429: "rate_limit_error", 504: "timeout_error",
 }  # fmt: skip
-_OVERLOADED = "overloaded_error"
-"""Claude Code asks again after it, whatever `x-should-retry` says."""
 
 
 class AnthropicMessages:
@@ -119,10 +117,11 @@ def _ending(reply: Reply) -> JsonObject:
 
 
 def anthropic_error(error: HttpError) -> JsonObject:
-    """Anthropic's error body."""
+    """Anthropic's error body. It is never an `overloaded_error`: after three of them, Claude Code gives up with a sentence of its own.
+
+    It asks again after one whatever `x-should-retry` says.
+    """
     kind = _TYPES.get(error.status, "invalid_request_error" if error.status < 500 else "api_error")
-    if error.status == 503 and error.retry_after_ms is not None:
-        kind = _OVERLOADED
     return {"type": "error", "error": {"type": kind, "message": _message(error)}}
 
 
