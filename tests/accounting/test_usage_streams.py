@@ -375,3 +375,28 @@ def test_a_response_is_finished_when_its_last_event_came():
         ended.feed({"type": "response.created", "response": {}})
         ended.feed({"type": end, "response": {"usage": {"input_tokens": 3, "output_tokens": 2, "total_tokens": 5}}})
         assert (ended.finished, ended.usage) == (True, Usage(input_tokens=3, output_tokens=2))
+
+
+MESSAGE, SEARCH = {"type": "message", "content": []}, {"type": "web_search_call", "action": {"type": "search", "query": "x"}}
+OPENED = {"type": "web_search_call", "action": {"type": "open_page", "url": "x"}}
+
+
+@pytest.mark.parametrize(
+    ("output", "searches", "ran_nothing"),
+    [
+        ([MESSAGE, {"type": "function_call"}, {"type": "custom_tool_call"}], 0, True),
+        ([SEARCH, OPENED, {"type": "web_search_call"}, MESSAGE], 2, False),
+        ([OPENED, MESSAGE], 0, False),
+        ([MESSAGE, {"type": "code_interpreter_call"}], 0, False),
+        ([MESSAGE, SEARCH, {"type": "some_new_call"}], 0, False),
+        ([], 0, False),
+        (None, 0, False),
+        ("text", 0, False),
+    ],
+)
+def test_a_response_lists_what_its_provider_ran(output: object, searches: int, *, ran_nothing: bool) -> None:
+    response = {"output": output, "usage": {"input_tokens": 3, "output_tokens": 4, "total_tokens": 7}}
+    expected = Usage(input_tokens=3, output_tokens=4, web_search_requests=searches, ran_nothing=ran_nothing)
+    assert read_response_usage("openai.responses", response) == expected
+    events = [{"type": "response.created", "response": {"output": []}}, {"type": "response.completed", "response": response}]
+    assert read_stream_usage("openai.responses", events) == expected

@@ -133,10 +133,14 @@ def test_a_search_that_is_forced_is_refused_under_a_hard_budget(gateway: Callabl
         assert (status, b"web_search" in data, server.requests) == (400, True, [])
 
 
-def test_a_soft_budget_and_a_bound_in_the_registry_keep_the_search(gateway: Callable[..., str]) -> None:
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_search_that_is_offered_and_not_used_costs_nothing(gateway: Callable[..., str], *, stream: bool) -> None:
     with ResponsesServer(answer(message("OK."))) as server:
-        assert post(gateway(server), {"model": "native", "input": [USER], "tools": [RUN, SEARCH]})[0] == 200
-        assert server.requests[0]["tools"] == [RUN, SEARCH]
+        status, data = post(gateway(server), {"model": "native", "input": [USER], "tools": [RUN, SEARCH], "stream": stream})
+        assert (status, server.requests[0]["tools"]) == (200, [RUN, SEARCH])
+        response = events_in(data)[-1]["response"] if stream else json.loads(data)
+        # 100 tokens in at $1 a million, 20 out at $10: a soft budget holds for ten searches beside them.
+        assert response["usage"]["cost_usd"] == pytest.approx(0.0003)
 
 
 def compacted(url: str, model: str, *, stream: bool) -> Object:

@@ -151,7 +151,7 @@ class Exchange:
     ) -> ProviderReply | Failure:
         """A whole answer's object as a reply or a failure. `counted` has the usage in the endpoint's words, if the answer has not."""
         judged_answer = judge_answer(self.call, body)
-        with_usage = body if counted is None else {**body, "usage": counted.get("usage")}
+        with_usage = body if counted is None else {**body, "usage": counted.get("usage"), "output": counted.get("output")}
         if isinstance(judged_answer, Unusable):
             return self.unusable(answer, judged_answer, with_usage, delivered_chars=delivered_chars)
         return self.reply(answer, judged_answer, first_token_ms, with_usage)

@@ -123,7 +123,8 @@ def _exact(candidate: Candidate, ended: Ended, usage: Usage, price_of: PriceOfMo
     if usage.reported_cost_usd is not None or work is NO_WORK:
         known = cost(usage, price, at, price_of=price_of)
         return AttemptCost(known.nanousd, known.source, "exact", _other_models(usage)) if isinstance(known, Cost) else known
-    uncounted = work.uncounted_searches and not usage.web_search_requests
+    uncounted = work.uncounted_searches and not usage.web_search_requests and not usage.ran_nothing
+    fees_nanousd = 0 if usage.ran_nothing else work.uncounted_nanousd
     billed = replace(usage, web_search_requests=work.web_searches) if uncounted else usage
     prices, is_certain = _answering(candidate, price, answered)
     costs: list[Cost] = []
@@ -135,9 +136,9 @@ def _exact(candidate: Candidate, ended: Ended, usage: Usage, price_of: PriceOfMo
     dearest = max(costs, key=lambda each: each.nanousd)
     guessed = [
         *([] if is_certain else ["another model may have answered"]),
-        *(["no usage counts what the provider ran by itself, which is charged as held"] if uncounted or work.uncounted_nanousd else []),
+        *(["no usage counts what the provider ran by itself, which is charged as held"] if uncounted or fees_nanousd else []),
     ]
-    nanousd = dearest.nanousd + work.uncounted_nanousd
+    nanousd = dearest.nanousd + fees_nanousd
     if not guessed:
         return AttemptCost(nanousd, dearest.source, "exact", _other_models(usage))
     tokens = f"{usage.prompt_tokens:,} prompt tokens and {usage.output_tokens:,} output tokens as reported"

@@ -90,6 +90,7 @@ def _read_counts(provider: str, wire: str, raw: JsonObject, reported: Decimal | 
         output_image_tokens=output_image,
         reasoning_tokens=reasoning,
         web_search_requests=_searches(raw, details),
+        ran_nothing=raw.get(RAN_NOTHING) is True,
         audio_seconds=seconds,
         service_tier=word(raw, "service_tier"),
         speed=word(raw, "speed"),
@@ -204,6 +205,34 @@ def generation_cost(record: JsonObject) -> Decimal | None:
         return reported_cost("openrouter", {**usage, "cost_details": details}) or None
     except (Contradiction, Missing):
         return None
+
+
+RAN_NOTHING = "ran_nothing"
+"""Our own field of a usage; see `with_listed_work`."""
+_SEARCH = "web_search_call"
+_OTHER_ACTIONS = frozenset({"open_page", "find_in_page", "find"})
+"""What a search does with pages that it has found; OpenAI bills the searches alone (platform.openai.com/docs/pricing, 2026-11)."""
+_NOT_RUN = frozenset(
+    {
+        "message", "reasoning", "function_call", "custom_tool_call", "local_shell_call", "apply_patch_call", "tool_search_call",
+        "tool_search_output", "compaction",
+    }
+)  # fmt: skip
+"""Items of a response that no tool of its provider made."""
+
+
+def with_listed_work(usage: JsonObject, output: object) -> JsonObject:
+    """The usage of a response with what its items say of the tools that the provider ran; the same if they say nothing for certain.
+
+    Some servers leave out of the last event what they have streamed, so an empty list says nothing.
+    """
+    items = [item for item in output if isinstance(item, Mapping)] if isinstance(output, list) else []
+    made = {str(item.get("type")) for item in items}
+    if not made or not made <= _NOT_RUN | {_SEARCH}:
+        return usage
+    searches = [item for item in items if item.get("type") == _SEARCH and section(item, "action").get("type") not in _OTHER_ACTIONS]
+    counted = {"server_tool_use": {"web_search_requests": len(searches)}} if searches else {}
+    return {**usage, **counted, RAN_NOTHING: _SEARCH not in made}
 
 
 def _searches(raw: JsonObject, details: JsonObject) -> int:

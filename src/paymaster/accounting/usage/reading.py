@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from paymaster.accounting.usage.counts import Contradiction, Missing, required, rows, section, word
 from paymaster.accounting.usage.native import read_bedrock, read_cohere, read_gemini, read_units
-from paymaster.accounting.usage.openai import read_embeddings, read_openai
+from paymaster.accounting.usage.openai import read_embeddings, read_openai, with_listed_work
 from paymaster.accounting.usage.output import output_bound
 from paymaster.accounting.usage.passes import later_counts, read_anthropic
 from paymaster.accounting.usage.record import UnknownUsage, Usage
@@ -232,7 +232,11 @@ def _usage_of_all(api: str, body: JsonObject) -> JsonObject | None:
     if "eval_count" in body or "prompt_eval_count" in body:
         return {name: body[name] for name in _OLLAMA if name in body}
     parents = (body, *(section(body, name) for name in _PARENTS))
-    return next((found for parent in parents if (found := section(parent, "usage"))), None)
+    lists = _wire(api)[1] == "responses"
+    return next(
+        (with_listed_work(found, parent.get("output")) if lists else found for parent in parents if (found := section(parent, "usage"))),
+        None,
+    )
 
 
 def _says_something(name: str, value: object) -> bool:

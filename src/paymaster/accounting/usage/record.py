@@ -18,6 +18,7 @@ class Usage:
     provider's own words (`priority`, `fast`, `us`), None if it sent none. `reported_cost_usd` is the cost that the provider reports.
     `parts` is set if one answer took several model passes (Anthropic's compaction and advisor): each has its own price tier, and the
     fields here are their sums. `model` is set in a part that names the model which made it; the others are the caller's model's.
+    `ran_nothing`: the answer lists what its provider ran by itself, and has nothing in the list.
     `search_units` are those of a reranker (Cohere: a query with up to 100 documents), `audio_seconds` those of speech that is billed by its
     length.
     """
@@ -37,6 +38,7 @@ class Usage:
     output_video_tokens: int = 0
     reasoning_tokens: int = 0
     web_search_requests: int = 0
+    ran_nothing: bool = False
     search_units: int = 0
     audio_seconds: Decimal = Decimal(0)
     model: str | None = None
