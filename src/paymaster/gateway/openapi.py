@@ -10,6 +10,7 @@ from paymaster.registry.models import StreamRecovery
 from paymaster.version import __version__
 
 _TEXT = {"type": "string"}
+_ID = {"name": "id", "in": "path", "required": True, "schema": {**_TEXT, "pattern": "^resp_[a-z0-9]{1,40}$"}}
 _LIST = {"type": "array", "items": {"type": "object"}}
 _MESSAGES = {
     "type": "array",
@@ -71,7 +72,15 @@ def openapi_document() -> JsonObject:
         "security": [{"bearer": []}, {"x-api-key": []}, {}],
         "paths": {
             "/v1/chat/completions": {"post": _operation("OpenAI's chat completions.", chat, "messages")},
-            "/v1/responses": {"post": _operation("OpenAI's responses, answered by chat models; nothing is stored.", responses, "input")},
+            "/v1/responses": {"post": _operation("OpenAI's responses, answered by any model.", responses, "input")},
+            "/v1/responses/compact": {"post": _operation("A history in short.", responses, "input")},
+            "/v1/responses/input_tokens": {"post": _operation("The length of a prompt, in tokens.", responses, "input")},
+            "/v1/responses/{id}": {
+                "get": {**_responses("A response that its endpoint keeps."), "parameters": [_ID]},
+                "delete": {**_responses("Delete it."), "parameters": [_ID]},
+            },
+            "/v1/responses/{id}/cancel": {"post": {**_responses("Cancel it."), "parameters": [_ID]}},
+            "/v1/responses/{id}/input_items": {"get": {**_responses("Its input."), "parameters": [_ID]}},
             "/v1/embeddings": {"post": _operation("OpenAI's embeddings.", embeddings, "input")},
             "/v1/completions": {"post": _operation("OpenAI's text completions, answered by chat models.", completions, "prompt")},
             "/v1/messages": {"post": _operation("Anthropic's messages.", messages, "messages", "max_tokens")},

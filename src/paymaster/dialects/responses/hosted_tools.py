@@ -12,7 +12,7 @@ _OF_TOOLS = ("tool_choice", "parallel_tool_calls")
 
 def unforced(body: JsonObject) -> list[JsonObject]:
     """The tools of a body that OpenAI runs and that the tool choice does not force; also those that items declare."""
-    return [tool.value for tool in read(body).tools if isinstance(tool, ServerTool) and not tool.forced and not tool.value.get("tools")]
+    return [tool.value for tool in read(body).tools if isinstance(tool, ServerTool) and not tool.forced]
 
 
 def without(body: JsonObject, left_out: Collection[JsonObject]) -> Written:

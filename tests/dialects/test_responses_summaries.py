@@ -1,0 +1,81 @@
+"""Summaries that clients of OpenAI's responses ask for, keep and return; tools of a body that nobody forced."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from paymaster.dialects.neutral import ChoiceKind, Opaque
+from paymaster.dialects.responses.hosted_tools import unforced, without
+from paymaster.dialects.responses.passing import passed
+from paymaster.dialects.responses.requests import read, refers_to_items, write
+from paymaster.dialects.responses.summaries import REQUEST, sealed_summary, summary_in
+
+OWNER = "0123456789ab"
+RUN = {"type": "function", "name": "run", "parameters": {"type": "object", "properties": {}}, "strict": False}
+SEARCH = {"type": "web_search"}
+USER = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Hi"}]}
+TRIGGER = {"type": "compaction_trigger"}
+
+
+@pytest.mark.parametrize(
+    "tools",
+    [
+        {},
+        {"tools": [RUN]},
+        {"tools": [RUN], "tool_choice": "auto", "parallel_tool_calls": False},
+        {"tools": [RUN], "parallel_tool_calls": True},
+        {"tools": [RUN], "tool_choice": {"type": "function", "name": "run"}},
+    ],
+)
+def test_who_asks_for_a_summary_wants_no_call(tools: dict[str, Any]) -> None:
+    body = {"input": [USER, TRIGGER], **tools}
+    conversation = read(body)
+    [asked] = conversation.turns[-1].parts
+    assert (isinstance(asked, Opaque) and asked.text, write(conversation).body) == (REQUEST, body)
+    assert (conversation.choice and conversation.choice.kind) == (ChoiceKind.NONE if tools else None)
+
+
+@pytest.mark.parametrize(
+    ("item", "text"),
+    [
+        ({"type": "compaction", "encrypted_content": sealed_summary("Done.", OWNER)}, "Done."),
+        ({"type": "compaction_summary", "encrypted_content": sealed_summary("Done.", "")}, "Done."),
+        ({"type": "compaction", "encrypted_content": "sealed"}, ""),
+        ({"type": "compaction"}, ""),
+        ({"type": "reasoning", "encrypted_content": sealed_summary("Done.", OWNER)}, ""),
+    ],
+)
+def test_a_summary_of_ours_is_read_and_any_other_stays_sealed(item: dict[str, Any], text: str) -> None:
+    assert summary_in(item).rpartition("\n\n")[2] == text
+    if item["type"] == "reasoning":
+        return
+    assert write(read({"input": [item]})).body == {"input": [item]}
+    [sent] = passed({"input": [item]}, OWNER).body["input"]
+    assert sent == item if not text else sent["content"][0]["text"].endswith(text)
+
+
+@pytest.mark.parametrize(
+    ("body", "found"),
+    [
+        ({"tools": [RUN, SEARCH]}, [SEARCH]),
+        ({"tools": [SEARCH], "tool_choice": "required"}, []),
+        ({"tools": [SEARCH], "tool_choice": SEARCH}, []),
+        ({"tools": [{"type": "namespace", "name": "n", "tools": []}]}, [{"type": "namespace", "name": "n", "tools": []}]),
+        ({}, []),
+    ],
+)
+def test_tools_that_nobody_forced(body: dict[str, Any], found: list[object]) -> None:
+    assert unforced({"input": "Hi", **body}) == found
+
+
+def test_a_text_and_items_without_tools_stay_as_they_are() -> None:
+    assert without({"input": "Hi", "tools": [SEARCH], "tool_choice": "auto"}, [SEARCH]).body == {"input": "Hi"}
+    written = without({"input": [USER, 5]}, [SEARCH])
+    assert (written.body, written.dropped) == ({"input": [USER, 5]}, ("tools.web_search",))
+
+
+@pytest.mark.parametrize(("given", "refers"), [("Hi", False), ([USER, 5], False), ([{"type": "item_reference", "id": "x"}], True)])
+def test_references_to_items(given: object, *, refers: bool) -> None:
+    assert refers_to_items({"input": given}) is refers
