@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 BEGIN_S = 120
 KEY = "authorization: Bearer sk-1\r\n"
-LITELLM_PORT, PORTKEY_PORT = 4899, 4898
+LITELLM_PORT, PORTKEY_PORT, BARE_PORT = 4899, 4898, 4897
 LITELLM_VARIABLES = {
     "LITELLM_LOCAL_MODEL_COST_MAP": "True",
     "LITELLM_TELEMETRY": "False",
@@ -62,6 +63,14 @@ def paymaster(registry: Path, state: Path, *flags: str) -> Iterator[Server]:
 
 
 @contextlib.contextmanager
+def bare_proxy(upstream_port: int) -> Iterator[Server]:
+    """A server that passes everything on unread: the limit of any gateway that is built like this project's."""
+    command = [sys.executable, str(Path(__file__).with_name("bare_proxy.py")), str(BARE_PORT), str(upstream_port)]
+    with _listening(command, BARE_PORT) as process:
+        yield Server("bare proxy", BARE_PORT, process)
+
+
+@contextlib.contextmanager
 def litellm(program: str, config: Path) -> Iterator[Server]:
     """LiteLLM's proxy with one worker and no database."""
     command = [program, "--config", str(config), "--port", str(LITELLM_PORT), "--host", "127.0.0.1", "--num_workers", "1"]
@@ -98,6 +107,22 @@ def redis_server(folder: Path) -> Iterator[str]:
 
 
 @contextlib.contextmanager
+def _listening(command: Sequence[str], port: int) -> Iterator[subprocess.Popen[bytes]]:
+    """The process, once it takes connections."""
+    process = subprocess.Popen(command)
+    try:
+        until = time.monotonic() + BEGIN_S
+        while not _takes_connections(port):
+            assert process.poll() is None, f"{command[0]} ended at once"
+            assert time.monotonic() < until, f"{command[0]} did not start in time"
+            time.sleep(0.1)
+        yield process
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@contextlib.contextmanager
 def _answering(command: Sequence[str], port: int, path: str, variables: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
     """The process, once it answers requests."""
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, **variables})
@@ -115,6 +140,11 @@ def _answering(command: Sequence[str], port: int, path: str, variables: Mapping[
     finally:
         process.terminate()
         process.wait()
+
+
+def _takes_connections(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _family(pid: int) -> list[int]:

@@ -19,6 +19,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
+from paymaster.frozen import frozen_dataclass
+
 # A ledger keeps signed 64-bit integers and adds them up: one amount may not come near their end (here 4.6 billion dollars in nano-dollars).
 LARGEST_AMOUNT = 2**62
 
@@ -40,7 +42,7 @@ class Waiters:
     waited_ms: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass(frozen=True, slots=True)
 class Hold:
     """What a caller asks for: all charges or none. `id` is the caller's own, unique; asking again with the same id is harmless.
 

@@ -2,14 +2,16 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 
 import orjson
+
+from paymaster.frozen import frozen_dataclass
 
 RECORD_VERSION = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen_dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptRecord:
     """One attempt at one model with its outcome. Money in nano-dollars, times in milliseconds.
 

@@ -123,19 +123,22 @@ class Attempt:
             candidate = self._planned.candidate
             self._progress = StreamProgress(candidate.model.usage_api, self._sent_ms, candidate.choices)
             async with aclosing(provider.stream(call)) as items:
-                asked_ms, names = self._sent_ms, candidate.translation.tool_names
+                asked_ms, names, follows = self._sent_ms, candidate.translation.tool_names, False
                 async for received in items:
                     if not isinstance(received, ProviderChunk):
                         self.outcome = self._restored(received)
                         continue
                     item = received._replace(body=restore_names(received.body, names)) if names else received
-                    self._progress.take(item, asked_ms, self._runtime.now_ms())
+                    if not follows:  # chunks that came together have one time
+                        self._progress.waited(asked_ms, self._runtime.now_ms())
+                    self._progress.take(item)
                     for chunk in delivery.take(item):
                         yield chunk
                     if delivery.is_full:
                         self.outcome = TOO_LARGE
                         break
-                    asked_ms = self._runtime.now_ms()
+                    if not (follows := item.more):
+                        asked_ms = self._runtime.now_ms()
         except BaseException as error:
             self._stopped_by = error
             raise
@@ -190,7 +193,7 @@ class Attempt:
             self.backoff_ms = self._world.backoff_ms(self._tried)
             if progress is not None and was_interrupted(self.outcome):
                 self.outcome = progress.known(self.outcome)
-        ended = replace(_ended(self.outcome, closed_ms - self._sent_ms, self.backoff_ms), sent_at_ms=self._sent_ms or None)
+        ended = _ended(self.outcome, self._sent_ms or None, closed_ms - self._sent_ms, self.backoff_ms)
         if ended.failure is not None and was_interrupted(ended.failure):
             delivered = None if progress is None else progress.delivered(closed_ms)
             ended = replace(ended, interrupted=estimate(self._planned.candidate, self._policy, delivered))
@@ -301,7 +304,7 @@ def _is_stale(hold: Hold, age_ms: int) -> bool:
     return age_ms > (WINDOW_MARGIN_MS if has_windows else hold.lease_ms)
 
 
-def _ended(outcome: ProviderReply | Failure, duration_ms: int, backoff_ms: int) -> Ended:
+def _ended(outcome: ProviderReply | Failure, sent_at_ms: int | None, duration_ms: int, backoff_ms: int) -> Ended:
     if isinstance(outcome, Failure):
         return Ended(
             usage=outcome.usage,
@@ -309,9 +312,11 @@ def _ended(outcome: ProviderReply | Failure, duration_ms: int, backoff_ms: int) 
             duration_ms=outcome.duration_ms or duration_ms,
             request_id=outcome.request_id,
             backoff_ms=backoff_ms,
+            sent_at_ms=sent_at_ms,
         )
     return Ended(
         usage=outcome.usage,
+        sent_at_ms=sent_at_ms,
         duration_ms=outcome.duration_ms,
         first_token_ms=outcome.first_token_ms,
         finish_reason=outcome.finish_reason or None,

@@ -1,11 +1,10 @@
 """What every event says: when it happened, in which call, and who was calling; knows no event."""
 
-from dataclasses import dataclass
-
+from paymaster.frozen import frozen_dataclass
 from paymaster.scope import Scope
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen_dataclass(frozen=True, slots=True, kw_only=True)
 class CallEvent:
     """An event of a call."""
 

@@ -5,17 +5,17 @@ milliseconds. The schema and the reference are made from the sentences below eac
 field keeps the version; one that is taken away, or means something else, raises it.
 """
 
-from dataclasses import dataclass
 from typing import ClassVar, TypeAlias
 
 from paymaster.flow.call_event import CallEvent
 from paymaster.flow.ledger_events import LedgerEvent
+from paymaster.frozen import frozen_dataclass
 
 EVENTS_VERSION = 2
 """2: `passed_over` became `skipped` (its `against` is `cause`), `pace_lowered` became `concurrency_lowered`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen_dataclass(frozen=True, slots=True, kw_only=True)
 class Admitted(CallEvent):
     """A hold was admitted: the attempt is paid for and about to be sent."""
 
@@ -56,7 +56,7 @@ class Admitted(CallEvent):
     """That limit."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen_dataclass(frozen=True, slots=True, kw_only=True)
 class Throttled(CallEvent):
     """The call waits: for room in an account, or before it tries the same model again."""
 
@@ -77,7 +77,7 @@ class Throttled(CallEvent):
     """When the call gives up waiting."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen_dataclass(frozen=True, slots=True, kw_only=True)
 class RefusedByAccount(CallEvent):
     """An account has no room and waiting does not help: this call skips the model."""
 
@@ -96,7 +96,7 @@ class RefusedByAccount(CallEvent):
     """What this attempt asked for."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen_dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSkipped(CallEvent):
     """A model of the chain is not called: it can't serve the request, has no key or price, is paused, or has no room soon enough."""
 
@@ -110,7 +110,7 @@ class ModelSkipped(CallEvent):
     """Why, in a sentence."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen_dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptSettled(CallEvent):
     """An attempt was answered and paid."""
 
@@ -168,7 +168,7 @@ class AttemptSettled(CallEvent):
     """That limit."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen_dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptFailed(CallEvent):
     """An attempt brought no usable answer; `cost_nanousd` is what was charged for it all the same."""
 
@@ -201,7 +201,7 @@ class AttemptFailed(CallEvent):
     """What an estimate is made of, why the whole hold was charged, or which other models made passes of the answer; else null."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen_dataclass(frozen=True, slots=True, kw_only=True)
 class FellBack(CallEvent):
     """The call goes on with another model."""
 
@@ -216,7 +216,7 @@ class FellBack(CallEvent):
     """Parameters of the request that the new model does not know and that are left out."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen_dataclass(frozen=True, slots=True, kw_only=True)
 class CallGivenUp(CallEvent):
     """The call ends without an answer."""
 
@@ -229,7 +229,7 @@ class CallGivenUp(CallEvent):
     """What was charged for them all the same."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen_dataclass(frozen=True, slots=True, kw_only=True)
 class ThresholdCrossed(CallEvent):
     """The settled spend of a budget crossed a share that the policy names."""
 
@@ -250,7 +250,7 @@ class ThresholdCrossed(CallEvent):
     """The budget, in this unit."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen_dataclass(frozen=True, slots=True, kw_only=True)
 class BudgetPassed(CallEvent):
     """A soft budget is over its cap by `over`, or a hard one has refused a call (`hard`).
 
@@ -286,7 +286,7 @@ class BudgetPassed(CallEvent):
     """By how much the budget is, or would have been, passed, in this unit."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen_dataclass(frozen=True, slots=True, kw_only=True)
 class Unpriced(CallEvent):
     """A model without a price was called under a soft policy: its cost is not counted."""
 
@@ -297,7 +297,7 @@ class Unpriced(CallEvent):
     """What to add to the registry."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen_dataclass(frozen=True, slots=True, kw_only=True)
 class BreakerOpened(CallEvent):
     """A circuit breaker opened: no worker calls the model for `pause_ms`."""
 
@@ -310,7 +310,7 @@ class BreakerOpened(CallEvent):
     """For how long."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen_dataclass(frozen=True, slots=True, kw_only=True)
 class BreakerClosed(CallEvent):
     """A circuit breaker closed: the probe was answered."""
 
@@ -319,7 +319,7 @@ class BreakerClosed(CallEvent):
     """The model that is called again."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen_dataclass(frozen=True, slots=True, kw_only=True)
 class ConcurrencyLowered(CallEvent):
     """The provider was overloaded: every worker makes fewer calls to this model at once (`max_parallel: auto`)."""
 
@@ -334,7 +334,7 @@ class ConcurrencyLowered(CallEvent):
     """The kind of failure."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen_dataclass(frozen=True, slots=True, kw_only=True)
 class PromptUndercounted(CallEvent):
     """The provider counted more tokens in a prompt than were held for: every worker counts this model more carefully from now on."""
 

@@ -1,12 +1,12 @@
 """What the flow reports of its ledger: lost holds, settlements that wait, are posted or set aside; knows no ledger and no listener."""
 
-from dataclasses import dataclass
 from typing import ClassVar, TypeAlias
 
 from paymaster.flow.call_event import CallEvent
+from paymaster.frozen import frozen_dataclass
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen_dataclass(frozen=True, slots=True, kw_only=True)
 class HoldLost(CallEvent):
     """A worker died with an open hold; the full hold was charged. `call_id` and `scope` are those of the lost call."""
 
@@ -19,7 +19,7 @@ class HoldLost(CallEvent):
     """The hold that was never settled."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen_dataclass(frozen=True, slots=True, kw_only=True)
 class SettlementFailed(CallEvent):
     """The ledger was unavailable after an attempt: its cost waits on disk, or its hold is charged in full when its lease ends."""
 
@@ -34,7 +34,7 @@ class SettlementFailed(CallEvent):
     """The ledger's error."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen_dataclass(frozen=True, slots=True, kw_only=True)
 class Unbooked(CallEvent):
     """The ledger was unavailable before an attempt and the policy goes on: no budget and no limit counts it yet."""
 
@@ -47,7 +47,7 @@ class Unbooked(CallEvent):
     """The ledger's error."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen_dataclass(frozen=True, slots=True, kw_only=True)
 class SettlementPosted(CallEvent):
     """The ledger is available again and took what had waited on disk. `call_id` and `scope` are those of the call that it belongs to."""
 
@@ -60,7 +60,7 @@ class SettlementPosted(CallEvent):
     """The hold that was settled."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen_dataclass(frozen=True, slots=True, kw_only=True)
 class SettlementSetAside(CallEvent):
     """What had waited on disk can't be posted, although the ledger works: it is set aside until a person posts it again or drops it."""
 

@@ -26,6 +26,7 @@ from paymaster.accounting.usage.record import UnknownUsage, Usage
 from paymaster.flow.admission_time import AdmissionTime
 from paymaster.flow.ended_reports import EndedReports
 from paymaster.flow.events import Event
+from paymaster.frozen import frozen_dataclass
 from paymaster.jsontypes import JsonObject
 from paymaster.operations import Operation
 from paymaster.registry.models import Dialect, Model, Registry, Timeouts
@@ -168,16 +169,18 @@ class RateSignals:
 class Native(NamedTuple):
     """An answer, or one event of a stream, as an endpoint sent it in its own dialect, for clients that speak the same.
 
-    `event` is the name of the event; `raw` its data as it came, if that may be passed on byte by byte.
+    `event` is the name of the event; `raw` its data as it came, if that may be passed on byte by byte. `more_text`: it differs from the
+    event before in a piece of text alone, so that it can be treated like that one.
     """
 
     dialect: Dialect
     body: JsonObject
     event: str = ""
     raw: bytes | None = None
+    more_text: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass(frozen=True, slots=True)
 class ProviderReply:
     """A whole answer: `body` is an OpenAI chat.completion object, or its list of embeddings; `usage` the canonical record, or why not.
 
@@ -323,7 +326,7 @@ async def needs_nothing(model: Model) -> None:
     """No provider needs anything before it is used."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen_dataclass(frozen=True, slots=True, kw_only=True)
 class World:
     """Everything a call needs from outside.
 

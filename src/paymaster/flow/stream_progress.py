@@ -13,7 +13,7 @@ _SHORTEST_SPAN_MS = 1_000
 
 
 class StreamProgress:
-    """Takes each chunk with the moments at which it was asked for and came; the request for so many `choices` went out at `sent_ms`."""
+    """Takes each chunk, and each wait for chunks; the request for so many `choices` went out at `sent_ms`."""
 
     def __init__(self, usage_api: str, sent_ms: int, choices: int = 1) -> None:
         self._usage = StreamUsage(usage_api)
@@ -24,22 +24,27 @@ class StreamProgress:
         self._begun = False
         self.answer_id: str | None = None
 
-    def take(self, chunk: ProviderChunk, asked_ms: int, came_ms: int) -> None:
-        """Take the next chunk."""
-        if chunk.so_far is None:
-            self._usage.feed(chunk.body)
-        else:
-            self._usage = chunk.so_far
+    def waited(self, asked_ms: int, came_ms: int) -> None:
+        """Take the moments at which the next chunk was asked for and came. Others that come with it are not waited for."""
         # A reader lags behind a provider that goes on by the time that it was busy. It has caught up only if it then waited for a chunk at
         # least as long: a shorter wait may be a tick of the clock, or another thread's turn, with the chunk there all the time.
         self._behind_ms += max(0, asked_ms - self._last_ms)
         waited_ms = came_ms - asked_ms
         self._behind_ms = 0 if waited_ms >= self._behind_ms else self._behind_ms + waited_ms
         if not self._begun:
-            self._begun, self._first_ms = True, came_ms
+            self._first_ms = came_ms
+        self._last_ms = came_ms
+
+    def take(self, chunk: ProviderChunk) -> None:
+        """Take the next chunk."""
+        if chunk.so_far is None:
+            self._usage.feed(chunk.body)
+        else:
+            self._usage = chunk.so_far
+        if not self._begun:
+            self._begun = True
             answer_id = chunk.body.get("id")
             self.answer_id = answer_id if isinstance(answer_id, str) else None
-        self._last_ms = came_ms
         if isinstance(upstream := chunk.body.get("provider"), str):
             self._served_by = upstream
 

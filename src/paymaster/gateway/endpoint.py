@@ -27,7 +27,7 @@ from paymaster.registry.models import StreamRecovery
 from paymaster.routing.chains import resolve
 from paymaster.routing.charges import MINUTE_MS, WINDOW_MARGIN_MS
 from paymaster.routing.recovery import recovery_of
-from paymaster.routing.requests import Source, with_extra_body
+from paymaster.routing.requests import Request, Source, with_extra_body
 from paymaster.runtime import TaskLimit
 
 _LOGGER = logging.getLogger("paymaster.gateway")
@@ -61,10 +61,11 @@ class Endpoint:
         headers = read_headers(scope["headers"])
         caller = identify(self._service, headers, scope.get("client"))
         body = with_extra_body(parse_body(await read_body(receive, headers, self._service.bounds)))
-        asked = with_source(self._dialect.read(body), self._dialect, headers)
+        asked = self._dialect.read(body)
         with self._service.call(caller) as (world, observer):
             first = check_model(world, asked.request.model, caller, headers)
-            asked = self._placed(replace(asked, models=world.registry.models, first=first), world, caller)
+            request = with_source(asked, self._dialect, headers)
+            asked = self._placed(replace(asked, request=request, models=world.registry.models, first=first), world, caller)
             call = _EndpointCall(self._dialect, asked, world, observer, caller, self._service)
             async with until_hangup(receive):
                 if asked.request.stream:
@@ -76,13 +77,13 @@ class Endpoint:
         await out.whole(200, [*headers_of(call.receipt(reply), observer)], answer)
 
 
-def with_source(asked: DialectRequest, front: FrontEnd, headers: Mapping[str, str]) -> DialectRequest:
+def with_source(asked: DialectRequest, front: FrontEnd, headers: Mapping[str, str]) -> Request:
     """The request with its client's own words, for models that speak the same dialect."""
     if front.dialect is None:
-        return asked
+        return asked.request
     passed = {name: headers[name] for name in front.passed_headers if name in headers}
     source = Source(dialect=front.dialect, body=asked.body, headers=passed)
-    return replace(asked, request=replace(asked.request, source=source))
+    return replace(asked.request, source=source)
 
 
 async def at_edge(service: Service, dialect: FrontEnd, send: Send, work: Callable[["Out"], Awaitable[None]]) -> None:
@@ -159,27 +160,28 @@ class _EndpointCall:
     async def stream(self, out: "Out") -> None:
         """Pass the pieces on as they come. Raises Rejected while nothing was sent yet."""
         pieces = self._dialect.pieces(self._asked)
-        together = b""  # what came in one piece goes on in one piece: each writing costs as much as all else for a chunk
+        together: list[bytes] = []  # what came in one piece goes on in one piece: each writing costs as much as all else for a chunk
         try:
             async with aclosing(self._serve()) as items:
                 async for item in items:
                     if isinstance(item, Reply):
                         if not out.begun:
                             await out.begin(self._early_headers())
-                        await out.end(together + pieces.end(item, self.receipt(item)))
+                        await out.end(b"".join((*together, pieces.end(item, self.receipt(item)))))
                         continue
-                    together += pieces.chunk(item, self._observer.model)
+                    if written := pieces.chunk(item, self._observer.model):
+                        together.append(written)
                     if together and not item.more:
                         if not out.begun:
                             await out.begin(self._early_headers())
-                        await out.piece(together)
-                        together = b""
+                        await out.piece(b"".join(together))
+                        together.clear()
         except PaymasterError as error:
             if not (out.begun or together):
                 raise Rejected(self._refusal(error)) from error
             if not out.begun:
                 await out.begin(self._early_headers())
-            await out.end(together + pieces.broken(self._refusal(error)))
+            await out.end(b"".join((*together, pieces.broken(self._refusal(error)))))
 
     def kept_alive(self, out: "Out") -> KeepAlive:
         """Until its first piece the client gets signs of life. An error keeps its status as long as no head was sent."""

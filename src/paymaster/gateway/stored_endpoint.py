@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
@@ -98,7 +99,8 @@ class InputTokens:
         headers = read_headers(scope["headers"])
         caller = identify(self._service, headers, scope.get("client"))
         body = parse_body(await read_body(receive, headers, self._service.bounds))
-        asked = with_source(self._dialect.read(body), self._dialect, headers)
+        asked = self._dialect.read(body)
+        asked = replace(asked, request=with_source(asked, self._dialect, headers))
         check_request(asked.request)
         with self._service.call(caller) as (world, _):
             check_model(world, asked.request.model, caller, headers)

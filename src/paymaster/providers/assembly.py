@@ -48,11 +48,12 @@ class _Choice:
 class Assembly:
     """Takes normal chunks in order; `build` returns their chat.completion object. `usage` is to be fed the chunks as they came."""
 
-    __slots__ = ("_choices", "_top", "delivered_chars", "usage")
+    __slots__ = ("_choices", "_latest", "_top", "delivered_chars", "usage")
 
     def __init__(self, api: str = "openai.chat") -> None:
         self._top: dict[str, object] = {}
         self._choices: dict[int, _Choice] = {}
+        self._latest = _Choice()
         self.usage = StreamUsage(api)
         self.delivered_chars = 0
 
@@ -82,6 +83,11 @@ class Assembly:
             if isinstance(choice, dict):
                 self._add_choice(choice, position)
 
+    def add_text(self, name: str, text: str) -> None:
+        """Add a chunk that differs from the one before in this text of its only choice."""
+        self._latest.texts[name].append(text)
+        self.delivered_chars += len(text)
+
     def build(self) -> dict[str, object]:
         """The whole answer, in the format of an answer without streaming. Usage that output came after is left out."""
         choices = [_build_choice(index, choice) for index, choice in sorted(self._choices.items())]
@@ -96,6 +102,7 @@ class Assembly:
         choice = self._choices.get(key)
         if choice is None:
             choice = self._choices[key] = _Choice()
+        self._latest = choice
         delta = given.get("delta")
         if isinstance(delta, dict):
             self._add_delta(choice, delta)

@@ -11,6 +11,7 @@ import orjson
 from paymaster.accounting.usage.openai import generation_cost
 from paymaster.dialects.chat.normal.answers import as_chunk
 from paymaster.dialects.chat.normal.faults import Broken
+from paymaster.dialects.chat.normal.text_runs import ChunkRun, DeltaRun, TextRun
 from paymaster.flow.ports import Native, ProviderCall, ProviderChunk, ProviderReply, SideAnswer, SideRequest
 from paymaster.jsontypes import JsonObject
 from paymaster.operations import Operation
@@ -105,7 +106,7 @@ class OpenAIHttp:
                 yield outcome
                 return
             reading = _Reading(exchange, answer)
-            while (step := await reading.next()) is not None:
+            while (step := reading.read() or await reading.next()) is not None:  # most have come together with the one before
                 yield step
                 if isinstance(step, Failure):
                     return
@@ -174,6 +175,7 @@ class _Reading:
         self._assembly = Assembly(usage_api_of(exchange.call))
         self._dialect = exchange.call.model.dialect
         self._reader = WIRE_FORMATS[self._dialect].reader(exchange.call.model)
+        self._run: TextRun = ChunkRun() if self._reader is None else DeltaRun()
         self._choices = choices_in(exchange.call.body)
         self._ended = self._has_ended = self._has_done = False
         self._first_token_ms: int | None = None
@@ -182,23 +184,37 @@ class _Reading:
 
     async def next(self) -> ProviderChunk | Failure | None:
         """The next chunk, the failure that ends the stream, or None at its end."""
-        while not self._ready:
-            if self._has_ended:
-                return None
+        while (step := self.read()) is None and not self._has_ended:
             try:
-                event = self._events.pop() if self._events else await self._next_event()
+                await self._receive()
             except ExchangeBroken as broken:
                 if self._is_whole:
                     return None  # the answer is complete; only its usage or its [DONE] is missing
                 return self._exchange.broken(broken, delivered_chars=self._assembly.delivered_chars)
-            data = b"" if event is None else event.data.strip()
-            if event is None or data == _DONE:
-                self._has_ended, self._has_done = True, event is not None
-                self._take(self._stream.end() if self._reader is None and (self._has_done or self._is_whole) else ())
-            elif data and (failure := self._read_event(event)) is not None:
-                return failure
+            if not self._events:
+                self._end(has_done=False)
+        return step
+
+    def read(self) -> ProviderChunk | Failure | None:
+        """The next chunk of what has come, or the failure that ends the stream; None if nothing is left."""
+        while not self._ready:
+            if not self._events or self._has_ended:
+                return None
+            event = self._events.pop()
+            data = event.data.strip()
+            if data == _DONE:
+                self._end(has_done=True)
+            elif data and (step := self._read_event(event)) is not None:
+                return step
         chunk, native = self._ready.popleft()
+        return self._chunk(chunk, native)
+
+    def _chunk(self, chunk: JsonObject, native: Native | None) -> ProviderChunk:
         return ProviderChunk(chunk, bool(self._ready or self._events), self._assembly.usage, native)
+
+    def _end(self, *, has_done: bool) -> None:
+        self._has_ended, self._has_done = True, has_done
+        self._take(self._stream.end() if self._reader is None and (has_done or self._is_whole) else ())
 
     @property
     def _is_whole(self) -> bool:
@@ -224,10 +240,8 @@ class _Reading:
             self._answer, shown, first_token_ms=self._first_token_ms, delivered_chars=chars, counted={"usage": body.get("usage")}
         )
 
-    async def _next_event(self) -> ServerEvent | None:
-        """The next event within its time limit. Comments and pings that keep the connection alive don't extend the limit."""
-        if self._events:
-            return self._events.pop()
+    async def _receive(self) -> None:
+        """Wait for events within their time limit; none come at the end. Comments and pings that only keep it alive don't extend it."""
         limits = self._exchange.call.timeouts
         waiting_for_first = self._first_token_ms is None
         if not waiting_for_first and not self._idle:
@@ -250,10 +264,9 @@ class _Reading:
             self._ended, self._arrived_ms = not data, self._exchange.now_ms()
             self._events = self._parser.feed(data) if data else self._parser.finish()
             self._events.reverse()
-        return self._events.pop() if self._events else None
 
-    def _read_event(self, event: ServerEvent) -> Failure | None:
-        """Take what an event has; the failure that it is."""
+    def _read_event(self, event: ServerEvent) -> ProviderChunk | Failure | None:
+        """Take what an event has; the failure that it is, or its chunk if that is a piece of text like the one before."""
         chars = self._assembly.delivered_chars
         try:
             chunk = orjson.loads(event.data)
@@ -266,6 +279,8 @@ class _Reading:
         raw = None if b"\n" in event.data else event.data
         if event.name == "error" and not chunk.get("error"):
             chunk, raw = {"error": chunk}, None
+        if raw is not None and (text := self._run.text(chunk)) is not None:
+            return self._more_text(chunk, text, event.name, raw)
         if self._reader is None or chunk.get("error"):
             normal = self._stream.feed(chunk)
             if isinstance(normal, Broken):
@@ -295,10 +310,20 @@ class _Reading:
         self._exchange.heard_ms = self._arrived_ms
         self._assembly.usage.feed(chunk if native is None else native.body)
         self._take(normal, native)
+        if native is not None and native.raw is not None and len(normal) == 1 and normal[0] is chunk:
+            self._run.begin(native.body, chunk)
         return None
+
+    def _more_text(self, event: JsonObject, text: str, name: str, raw: bytes) -> ProviderChunk:
+        """The chunk of an event that is like the one before, but for its text."""
+        self._exchange.heard_ms = self._arrived_ms
+        self._assembly.usage.feed_text(text)
+        self._assembly.add_text(self._run.name, text)
+        return self._chunk(self._run.chunk(event, text), Native(self._dialect, event, name, raw, more_text=True))
 
     def _take(self, chunks: Sequence[JsonObject], native: Native | None = None) -> None:
         """Take the chunks of one event, which goes with the last of them."""
+        self._run.end()
         for chunk in chunks:
             if self._reader is None or chunk["choices"]:  # an event that has no counterpart says nothing of the answer
                 self._assembly.add(chunk)

@@ -7,11 +7,12 @@ from datetime import UTC, datetime
 from paymaster.accounting.account_names import budget_account
 from paymaster.accounting.accounts import Balance, Change, Charge
 from paymaster.accounting.budget_units import KIND_OF_UNIT, BudgetUnit
+from paymaster.frozen import frozen_dataclass
 from paymaster.registry.models import Budget, Model, Policy
 from paymaster.scope import Scope
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass(frozen=True, slots=True)
 class BudgetAccount:
     """A budget that this call falls under: the ledger's account, its cap in nano-dollars, tokens or requests, and its registry key."""
 

@@ -13,6 +13,7 @@ from paymaster.accounting.money import format_usd
 from paymaster.accounting.prices.price import HOLD_HORIZON, PLAIN_TERMS, Price, RequestTerms, UnknownTier
 from paymaster.accounting.tokens.counter import PromptCount
 from paymaster.errors import PromptSize
+from paymaster.frozen import frozen_dataclass
 from paymaster.operations import Operation
 from paymaster.registry.models import Limits, Model, Policy, Registry
 from paymaster.routing.budgets import BudgetAccount, budget_accounts
@@ -70,7 +71,7 @@ class Skipped:
     too_long: PromptSize | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen_dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
     """A model that could serve: what would be sent and what would be held.
 
@@ -378,6 +379,5 @@ def lowered_to_tokens(candidate: Candidate, room_tokens: int, min_output_tokens:
 
 def _shortened(candidate: Candidate, most_output_tokens: int, min_output_tokens: int, by: Lowering) -> Candidate | None:
     output_tokens = min(most_output_tokens, candidate.output_tokens)
-    if output_tokens < min(min_output_tokens, candidate.output_tokens):
-        return None
-    return with_output_limit(candidate, output_tokens, by)
+    fits = output_tokens >= min(min_output_tokens, candidate.output_tokens)
+    return with_output_limit(candidate, output_tokens, by) if fits else None

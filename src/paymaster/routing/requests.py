@@ -7,6 +7,7 @@ from math import isfinite
 from paymaster.accounting.bounds import COUNT_FIELDS, LARGEST_NUMBER, MOST_SECONDS, read_count, shown
 from paymaster.dialects.chat.fitting.params import EXTRA_BODY, joined
 from paymaster.errors import RequestInvalid
+from paymaster.frozen import frozen_dataclass
 from paymaster.jsontypes import JsonObject
 from paymaster.operations import Operation
 from paymaster.registry.models import Dialect, StreamRecovery
@@ -38,7 +39,7 @@ class Source:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen_dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """A request for text (`messages`) or for vectors (`inputs`), by `operation`.
 

@@ -13,6 +13,7 @@ from paymaster.accounting.money import format_usd
 from paymaster.accounting.prices.price import Cost, Price, PriceOfModel, UnknownCost, cost
 from paymaster.accounting.records import AttemptRecord
 from paymaster.accounting.usage.record import UnknownUsage, Usage
+from paymaster.frozen import frozen_dataclass
 from paymaster.operations import Operation
 from paymaster.registry.models import Policy
 from paymaster.routing import breaker
@@ -32,7 +33,7 @@ NOTHING_SENT = frozenset({FailureKind.CONNECTION_REFUSED, FailureKind.STALE_HOLD
 """Failures before anything reached the provider: not even a request was used up."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen_dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
     """How an attempt ended, as the ledger sees it: a usage (or why it is unknown), or a failure; `interrupted` is what one in the middle of
     an answer is charged. `sent_at_ms` is when the request was sent, whose price counts, and `answered` the model that the answer names.
@@ -51,7 +52,7 @@ class Ended:
     answered: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen_dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedAttempt:
     """Everything about an attempt that is known before it is sent. `has_fallback` says that another model is left to try.
 

@@ -1,7 +1,7 @@
 """A request in a model's terms, and what is dropped for that, by name; the forms themselves are known to the model's dialect. Pure."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from paymaster.dialects.chat.fitting.history import fit_history
 from paymaster.dialects.chat.fitting.params import DROPS, HARMLESS_PARAMS, FittedParams, Takes, are_plain, fit_params, joined
@@ -10,6 +10,7 @@ from paymaster.dialects.chat.fitting.tool_names import fit_tools
 from paymaster.dialects.chat.requests import own_messages
 from paymaster.dialects.losses import without_places
 from paymaster.dialects.state import owner_of
+from paymaster.frozen import frozen_dataclass
 from paymaster.jsontypes import JsonObject
 from paymaster.operations import Operation
 from paymaster.registry.models import Dialect, Effort, Model
@@ -37,7 +38,7 @@ LEAST_THINKING_TOKENS = 1_024
 """Anthropic's smallest thinking budget."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass(frozen=True, slots=True)
 class Translation:
     """The request in the model's terms: what to send (without the output limit), what was dropped, what rules the model out.
 

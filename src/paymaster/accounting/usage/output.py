@@ -37,7 +37,7 @@ def output_bound(chunk: JsonObject) -> int:
                 if part is not None and (type(part) is dict or isinstance(part, Mapping)):
                     bound += _of_message(part)
             text = choice.get("text")
-            bound += _text(text) if isinstance(text, str) else 0
+            bound += text_bound(text) if isinstance(text, str) else 0
     return bound
 
 
@@ -47,7 +47,7 @@ def _of_message(message: JsonObject) -> int:
         if not value or name in _NOT_OUTPUT:
             continue
         if isinstance(value, str):
-            bound += _text(value)
+            bound += text_bound(value)
         elif name in _CALLS:
             bound += _of_calls(value)
         elif name in _MEDIA:
@@ -70,11 +70,11 @@ def _has_name(call: object) -> bool:
 def _leaves(value: object) -> int:
     """The bytes of every text in JSON."""
     if isinstance(value, str):
-        return _text(value)
+        return text_bound(value)
     if type(value) is dict and len(value) == 2 and "text" in value:  # nearly every piece
         kind, text = value.get("type"), value["text"]
         if kind == "text_delta" and type(text) is str:
-            return _text(text)
+            return text_bound(text)
     if isinstance(value, Mapping):
         kind = value.get("type")
         if isinstance(kind, str) and kind.lower().startswith(_MEDIA_TYPES):
@@ -85,7 +85,8 @@ def _leaves(value: object) -> int:
     return 0
 
 
-def _text(text: str) -> int:
+def text_bound(text: str) -> int:
+    """At most how many tokens a text has."""
     return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
@@ -96,7 +97,7 @@ def _of_event(event: JsonObject) -> int:
         delta = event.get("delta")
         return max(1, _leaves(delta)) if delta else 0
     if kind == "response.output_text.delta" and isinstance(text := event.get("delta"), str):
-        return max(1, _text(text))  # most events of OpenAI's responses, and quick
+        return max(1, text_bound(text))  # most events of OpenAI's responses, and quick
     if isinstance(kind, str):
         carries = kind in _STARTS or (kind.endswith("delta") and kind != "message_delta")
         return max(1, _leaves(event)) if carries else 0
@@ -107,4 +108,4 @@ def _of_event(event: JsonObject) -> int:
         bound += _leaves(content.get("parts")) if isinstance(content, Mapping) else 0
     message, text = event.get("message"), event.get("response")
     bound += _of_message(message) if isinstance(message, Mapping) else 0
-    return bound + _text(text) if isinstance(text, str) else bound
+    return bound + text_bound(text) if isinstance(text, str) else bound

@@ -10,7 +10,7 @@ from dataclasses import replace
 from paymaster.accounting.usage.counts import Contradiction, Missing, required, rows, section, word
 from paymaster.accounting.usage.native import read_bedrock, read_cohere, read_gemini, read_units
 from paymaster.accounting.usage.openai import read_embeddings, read_openai, with_listed_work
-from paymaster.accounting.usage.output import output_bound
+from paymaster.accounting.usage.output import output_bound, text_bound
 from paymaster.accounting.usage.passes import later_counts, read_anthropic
 from paymaster.accounting.usage.record import UnknownUsage, Usage
 from paymaster.jsontypes import JsonObject
@@ -116,13 +116,14 @@ class StreamUsage:
         if bound := output_bound(body):
             self.delivered_tokens += bound
             self._overtaken = self._latest is not None
+        if self._anthropic and body.get("type") == "content_block_delta":
+            return  # most events of a message
         choices = body.get("choices")
         if isinstance(choices, list):
             self._follow(choices)
-        reporting = [name for name in _MAY_REPORT.intersection(body) if _says_something(name, body[name])]
-        if not reporting or (self._anthropic and body.get("type") == "content_block_delta"):
-            # Most chunks: they have none of these fields, or `usage: null`, or a text.
-            return
+        may_report = _MAY_REPORT.intersection(body)
+        if not may_report or not (reporting := [name for name in may_report if _says_something(name, body[name])]):
+            return  # most chunks: they have none of these fields, or `usage: null`, or a text
         self._tier = word(body, "service_tier") or word(section(body, "response"), "service_tier") or self._tier
         if reporting == ["service_tier"]:
             return
@@ -133,6 +134,11 @@ class StreamUsage:
             self._feed_anthropic(body)
         elif (found := _usage_of_all(self._api, body)) and not (self._latest and _is_placeholder(found)):
             self.report(found)
+
+    def feed_text(self, text: str) -> None:
+        """Take a chunk or an event that differs from the one before in this piece of text alone, and reports no usage."""
+        self.delivered_tokens += text_bound(text)
+        self._overtaken = self._latest is not None
 
     def report(self, usage: JsonObject) -> None:
         """Take a usage object that came outside of a chunk, after everything so far."""

@@ -4,12 +4,14 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal
 
+from paymaster.frozen import frozen_dataclass
+
 UnknownReason = Literal["missing_usage", "inconsistent_usage"]
 
 _PROMPT_COUNTS = 9
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen_dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
     """Token counts that never overlap: each token is in exactly one `*_tokens` field, so that a cost is a plain sum of products.
 

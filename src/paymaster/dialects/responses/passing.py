@@ -92,8 +92,7 @@ class EventPasser:
     def passed(self, name: str, event: JsonObject) -> Iterator[JsonObject]:
         """The events that the client gets for this one."""
         given = event if isinstance(event.get("type"), str) else {"type": name, **event}
-        number = given.get("sequence_number")
-        self._number = number if isinstance(number, int) else self._number + 1
+        self.count(given)
         if isinstance(response := given.get("response"), Mapping):
             self.response = {**self._shown(pass_answer(response)), "model": self._model}
             given = {**given, "response": self.response}
@@ -109,6 +108,11 @@ class EventPasser:
                 yield given if text == given.get("arguments") else {**given, "arguments": text}
             case _:
                 yield given
+
+    def count(self, event: JsonObject) -> None:
+        """Note the number of an event that passes."""
+        number = event.get("sequence_number")
+        self._number = number if isinstance(number, int) else self._number + 1
 
     def _with_output(self, last: JsonObject) -> JsonObject:
         """The last event: some servers leave out of it what they have streamed."""

@@ -13,7 +13,7 @@ from paymaster.flow.ports import Native, ProviderChunk
 from paymaster.flow.replies import Reply
 from paymaster.gateway.dialects.anthropic_requests import read_request
 from paymaster.gateway.dialects.dialect import DialectRequest, Receipt
-from paymaster.gateway.dialects.fields import cost_fragment, event, passed_events, trailing_comment
+from paymaster.gateway.dialects.fields import cost_fragment, event, passed_events, raw_event, trailing_comment
 from paymaster.gateway.http_errors import HttpError
 from paymaster.jsontypes import JsonObject
 from paymaster.registry.models import Dialect
@@ -72,6 +72,8 @@ class MessagePieces:
     def chunk(self, piece: ProviderChunk, model: str) -> bytes:
         """What the piece adds."""
         if _is_own(piece.native):
+            if piece.native.more_text and piece.native.raw is not None:
+                return raw_event(piece.native.raw, str(piece.native.body["type"]))
             if self._passer is None:
                 self._passer = EventPasser(self._request.shown_name(model), _stamp(self._request, model))
             return passed_events(self._passer.passed(piece.native.event, piece.native.body), piece.native)

@@ -1,13 +1,14 @@
 """The protocols of a dialect, and the values they exchange with an endpoint; knows no dialect."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from decimal import Decimal
 from typing import Protocol
 
 from paymaster.dialects.state import owner_of
 from paymaster.flow.ports import ProviderChunk
 from paymaster.flow.replies import Reply
+from paymaster.frozen import frozen_dataclass
 from paymaster.gateway.http_errors import HttpError
 from paymaster.jsontypes import JsonObject
 from paymaster.registry.models import Dialect, Model
@@ -15,7 +16,7 @@ from paymaster.routing.chains import DEFAULT
 from paymaster.routing.requests import Request
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen_dataclass(frozen=True, slots=True, kw_only=True)
 class DialectRequest:
     """A request for the flow. `include_usage` says that the client wants the usage in a stream; `body` is what it sent.
 
@@ -44,7 +45,7 @@ class DialectRequest:
         return "" if model is None else owner_of(model.provider, model.model_id)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen_dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
     """The result of a call, for the client."""
 

@@ -10,7 +10,7 @@ from paymaster.dialects.responses.stream_writer import EventWriter
 from paymaster.flow.ports import Native, ProviderChunk
 from paymaster.flow.replies import Reply
 from paymaster.gateway.dialects.dialect import DialectRequest, Receipt
-from paymaster.gateway.dialects.fields import cost_fragment, event, passed_events, trailing_comment
+from paymaster.gateway.dialects.fields import cost_fragment, event, passed_events, raw_event, trailing_comment
 from paymaster.gateway.dialects.openai_chat import openai_error, openai_message
 from paymaster.gateway.dialects.responses_requests import read_request
 from paymaster.gateway.http_errors import CONTEXT_LENGTH_EXCEEDED, HttpError
@@ -72,6 +72,9 @@ class ResponsePieces:
             if self._passer is None:
                 shown = self._request.shown
                 self._passer = EventPasser(self._request.shown_name(model), lambda response: shown(response, model))
+            if piece.native.more_text and piece.native.raw is not None:
+                self._passer.count(piece.native.body)
+                return raw_event(piece.native.raw, str(piece.native.body["type"]))
             return passed_events(self._passer.passed(piece.native.event, piece.native.body), piece.native)
         if self._passer is not None:
             return b""  # a chunk more of an event that is passed on
