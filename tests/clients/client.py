@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).resolve().parent
 JOBS = HERE / "jobs"
+JOB_ENV: Mapping[str, str] = {"MODEL": "$model", "DIALECT": "$dialect", "TASK": "$task", "PROMPT": "$prompt"}
+"""What our job programs read."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 `python endpoint.py FOLDER` prints its address. A request's path begins with a case, whose bills go to `FOLDER/CASE.jsonl`, and a variant:
 `ok`, `parallel` (both files at once), `thinks`, `fails` (503), `cut` (the stream breaks), `slow` (an answer of a minute), `expensive` (each
-answer is billed at its output limit).
+call of a tool is billed at the output limit).
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def usage_of(asked: Asked, decided: Answer, variant: str) -> Usage:
     output_bytes = len(decided.thought) + len(decided.text) + sum(len(call.arguments) for call in decided.calls)
     prompt_tokens = 1 + asked.prompt_bytes // BYTES_PER_TOKEN
     output_tokens = tokens_of(output_bytes)
-    if variant == "expensive" and asked.limit_tokens is not None:
+    if variant == "expensive" and decided.calls and asked.limit_tokens is not None:
         output_tokens = max(output_tokens, asked.limit_tokens)
     return Usage(
         prompt_tokens,

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from clients.scenarios import Case
 
 LONGEST_S = 150
-BUDGET_STOP_S = 10
 KEPT = ("PATH", "LANG", "LC_ALL", "TERM", "COVERAGE_PROCESS_CONFIG")
 QUIET = {
     "CI": "1", "DO_NOT_TRACK": "1", "NO_COLOR": "1", "DISABLE_TELEMETRY": "1", "OTEL_SDK_DISABLED": "true",

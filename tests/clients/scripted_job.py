@@ -20,6 +20,8 @@ FILES: Mapping[str, str] = {FIRST: f"Read {SECOND} next.\n", SECOND: f"The word 
 """What the working folder of a client holds."""
 
 PROMPT = "Read {folder}/" + FIRST + ", then read the file that it names, in the same folder. Answer with the word in it."
+MOST_CALLS = 4
+"""A shell of a busy client loses an output now and then: it is asked again, as a model would."""
 SLOW_TEXT = " ".join(f"word{number}" for number in range(400))
 THOUGHT = "The files are read one after the other."
 
@@ -58,11 +60,11 @@ def next_answer(asked: Asked, variant: str) -> Answer:
     tool, ending = pick(asked.tools, _SHELLS, _READERS), pick(asked.tools, _ENDINGS)
     folder = _folder(asked.text)
     if tool is not None and folder is not None:
-        wanted = [FIRST, SECOND] if variant == "parallel" else [FIRST] if not asked.results else [SECOND] if len(asked.results) == 1 else []
-        missing = [name for name, result in zip(FILES, asked.results, strict=False) if FILES[name].strip() not in result]
-        if missing and len(asked.results) < 4:
-            return Answer(thought, f"The content of {missing[0]} did not come back.")
-        if wanted and not (variant == "parallel" and asked.results):
+        missing = [name for name, text in FILES.items() if not any(text.strip() in result for result in asked.results)]
+        if missing and len(asked.results) >= MOST_CALLS:
+            return Answer(thought, f"The content of {missing[0]} did not come back: {asked.results[-1][:200]}")
+        if missing:
+            wanted = missing if variant == "parallel" else missing[:1]
             return Answer(thought, calls=tuple(Call(tool, _arguments(tool, folder, name)) for name in wanted))
     text = _final(asked)
     if ending is not None and asked.results:
@@ -77,14 +79,14 @@ def pick(tools: tuple[Tool, ...], *patterns: re.Pattern[str]) -> Tool | None:
 
 def word_of(asked: Asked) -> str:
     """What a field of a structured answer gets."""
-    found = re.search(r"The word is (\w+)", asked.results[-1] if asked.results else asked.text)
+    found = re.search(r"The word is (\w+)", " ".join(asked.results))
     return found[1] if found else WORD
 
 
 def _final(asked: Asked) -> str:
     if asked.schema is not None:
         return json.dumps(filled(asked.schema, lambda _: word_of(asked)))
-    found = re.search(r"The word is (\w+)", asked.results[-1]) if asked.results else None
+    found = re.search(r"The word is (\w+)", " ".join(asked.results))
     return f"The word is {found[1]}." if found else "Ready."
 
 

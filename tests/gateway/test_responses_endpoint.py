@@ -248,6 +248,11 @@ def test_a_stream_that_fails_later_ends_as_failed(front: Start) -> None:
     assert [event["type"] for event in events[-2:]] == ["error", "response.failed"]
     assert [event["sequence_number"] for event in events] == list(range(len(events)))
     assert (events[-1]["response"]["status"], events[-1]["response"]["model"]) == ("failed", "m0")
+    # Each client looks in another place for the message, and some only where there is a type.
+    text, error = events[-2]["message"], events[-2]["error"]
+    assert "cut after it had begun" in text
+    assert (error["type"], error["code"], error["message"]) == ("api_error", "stream_broken", text)
+    assert events[-1]["response"]["error"] == {"code": "stream_broken", "message": text}
 
 
 def test_a_cut_answer_is_incomplete(front: Start) -> None:

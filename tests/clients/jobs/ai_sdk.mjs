@@ -1,18 +1,10 @@
-// Does the job with the AI SDK: ADDRESS, KEY, MODEL, DIALECT, TASK, PROMPT from the environment; the answer on standard output.
+// Does the job with the AI SDK: DIALECT, TASK, PROMPT from the environment, the model from the recipe; the answer on standard output.
 import { execSync } from 'node:child_process';
-import { createAnthropic } from '@ai-sdk/anthropic';
-import { createOpenAI } from '@ai-sdk/openai';
-import { createOpenAICompatible } from '@ai-sdk/openai-compatible';
 import { generateText, Output, stepCountIs, streamText, tool } from 'ai';
 import { z } from 'zod';
 
-const { ADDRESS, KEY, MODEL, DIALECT, TASK, PROMPT } = process.env;
-const baseURL = `${ADDRESS}/v1`;
-const model = {
-  chat: () => createOpenAICompatible({ name: 'paymaster', baseURL, apiKey: KEY, includeUsage: true, supportsStructuredOutputs: true })(MODEL),
-  responses: () => createOpenAI({ baseURL, apiKey: KEY }).responses(MODEL),
-  messages: () => createAnthropic({ baseURL, apiKey: KEY })(MODEL),
-}[DIALECT]();
+const { DIALECT, TASK, PROMPT } = process.env;
+const { model } = await import(`./recipe_${DIALECT}.mjs`);
 const shell = tool({
   description: 'Run a command.',
   inputSchema: z.object({ command: z.string() }),

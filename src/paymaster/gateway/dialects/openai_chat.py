@@ -101,8 +101,13 @@ class ChatPieces:
 
 def openai_error(error: HttpError) -> JsonObject:
     """OpenAI's error body."""
+    return {"error": openai_error_details(error)}
+
+
+def openai_error_details(error: HttpError) -> JsonObject:
+    """What is inside of it; also in an event of responses."""
     kind = _TYPES.get(error.status, "invalid_request_error" if error.status < 500 else "api_error")
-    return {"error": {"message": openai_message(error), "type": kind, "param": error.param, "code": error.code}}
+    return {"message": openai_message(error), "type": kind, "param": error.param, "code": error.code}
 
 
 _OUT_OF_BUDGET = 'Insufficient credits in this budget, so a retry does not help: {"code":402}'

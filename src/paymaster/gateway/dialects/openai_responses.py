@@ -11,7 +11,7 @@ from paymaster.flow.ports import Native, ProviderChunk
 from paymaster.flow.replies import Reply
 from paymaster.gateway.dialects.dialect import DialectRequest, Receipt
 from paymaster.gateway.dialects.fields import cost_fragment, event, passed_events, raw_event, trailing_comment
-from paymaster.gateway.dialects.openai_chat import openai_error, openai_message
+from paymaster.gateway.dialects.openai_chat import openai_error, openai_error_details, openai_message
 from paymaster.gateway.dialects.responses_requests import read_request
 from paymaster.gateway.http_errors import CONTEXT_LENGTH_EXCEEDED, HttpError
 from paymaster.jsontypes import JsonObject
@@ -102,10 +102,9 @@ class ResponsePieces:
 
     def broken(self, error: HttpError) -> bytes:
         """An error event, which the official clients raise, with all that the client learns of it; then the failed response."""
+        # Clients look for the message in `error`, and some only if it has a `type` too; an event in OpenAI's bare form they would pass on.
         message = openai_message(error)
-        details = {"code": error.code, "message": message}
-        # The official client raises for an event that has an `error`; an event in OpenAI's bare form it would only pass on.
-        fields: dict[str, object] = {"code": error.code, "message": message, "param": None, "error": details}
+        fields: dict[str, object] = {"code": error.code, "message": message, "param": error.param, "error": openai_error_details(error)}
         source = self._writer if self._passer is None else self._passer
         numbered = source.numbered
         failed = {"code": _FAILED_CODES.get(error.code, "server_error"), "message": _with_hint(message, error.retry_after_ms)}
