@@ -46,8 +46,9 @@ def test_every_declared_dependency_is_pinned():
     assert declared - {"paymaster"} <= pinned
 
 
-def test_the_packages_of_the_real_model_are_pinned():
-    [names] = re.findall(r"^MODEL_PACKAGES := (.*)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+@pytest.mark.parametrize("variable", ["MODEL_PACKAGES", "NODE_PACKAGES"])
+def test_the_packages_of_the_real_model_and_of_node_are_pinned(variable):
+    [names] = re.findall(rf"^{variable} := (.*)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
     assert set(names.split()) <= {requirement_name(line) for line in constraint_lines()}
 
 

@@ -31,7 +31,7 @@ class Scenario:
 SCENARIOS = (
     Scenario("job", every_model=True),
     Scenario("parallel", variant="parallel"),
-    Scenario("thinking", variant="thinks"),
+    Scenario("thinking", variant="thinks", every_model=True),
     Scenario("whole", task="whole", every_model=True),
     Scenario("structured", task="structured", every_model=True),
     Scenario("fallback", variant="fails", fallback=True),
