@@ -43,7 +43,7 @@ def main(folder: Path, names: Sequence[str]) -> int:
         "-rfE",
         "-n",
         os.environ.get("JOBS", "auto"),
-        "tests/clients",
+        "tests/clients/test_clients.py",
         *(["-k", chosen] if chosen else []),
     ]
     alone = LOOPBACK_ONLY if runs([*LOOPBACK_ONLY, "true"]) else ()

@@ -35,7 +35,7 @@ def judge_ending(case: Case, ran: Ran, shown: str) -> None:
     if scenario.output:
         assert re.search(scenario.output, output, re.IGNORECASE), shown
     if scenario.name == "budget":
-        assert ran.after_last_bill_s <= BUDGET_STOP_S, shown
+        assert 0 < ran.after_refusal_s <= BUDGET_STOP_S, shown
         assert any(bill.ending == "whole" for bill in ran.bills), shown
     if scenario.name == "cancel":
         assert any(bill.ending == "hung_up" for bill in ran.bills), shown

@@ -25,10 +25,11 @@ from paymaster.gateway.serving import GatewayConfig, in_background, listen
 from paymaster.options import configure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from clients.scenarios import Case
+    from paymaster.flow.events import Event
 
 LONGEST_S = 150
 KEPT = ("PATH", "LANG", "LC_ALL", "TERM", "COVERAGE_PROCESS_CONFIG")
@@ -48,12 +49,12 @@ NO_NETWORK = {
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """What came of a case. `after_last_bill_s` is the time from the endpoint's last bill to the client's end."""
+    """What came of a case. `after_refusal_s` is the time from the first call that a budget refused to the client's end; 0 without one."""
 
     status: int
     output: str
     took_s: float
-    after_last_bill_s: float
+    after_refusal_s: float
     bills: tuple[Bill, ...]
     report: Mapping[str, object]
 
@@ -89,10 +90,13 @@ def endpoint(folder: Path) -> Iterator[Endpoint]:
 
 
 @contextmanager
-def gateway(registry: Path, ledger: str) -> Iterator[str]:
+def gateway(registry: Path, ledger: str, listen_to: Callable[[Event], None]) -> Iterator[str]:
     """A gateway in a thread of its own: its address."""
     config = GatewayConfig(
-        read_options=lambda: configure(registry, {"ledger": ledger, "run": "clients"}), access=AccessPolicy(), bounds=Bounds(), drain_s=5
+        read_options=lambda: configure(registry, {"ledger": ledger, "run": "clients", "listeners": [listen_to]}),
+        access=AccessPolicy(),
+        bounds=Bounds(),
+        drain_s=5,
     )
     server_socket = listen("127.0.0.1", 0)
     port = server_socket.getsockname()[1]
@@ -129,13 +133,20 @@ def run_case(case: Case, installed: Path, simulated: Endpoint, folder: Path) -> 
         (work / name).write_text(text)
     ledger = f"sqlite:///{folder / 'ledger.db'}"
     registry.write_text(json.dumps(registry_of(case, simulated.url)))
-    with gateway(registry, ledger) as address:
+    bills.unlink(missing_ok=True)  # of the same case in another test
+    refused_at_s: list[float] = []
+
+    def note(event: Event) -> None:
+        if event.kind == "budget_exceeded":
+            refused_at_s.append(time.monotonic())
+
+    with gateway(registry, ledger, note) as address:
         started_s = time.monotonic()
         status, output = _run_client(case, installed, simulated, address, work, home)
-        took_s = time.monotonic() - started_s
-        after_s = time.time() - bills.stat().st_mtime if bills.exists() else took_s
+        ended_s = time.monotonic()
         _wait_for_streams(simulated, case.id)
-    return Ran(status, output, took_s, after_s, tuple(read_bills(bills)), report_of(ledger))
+    after_refusal_s = ended_s - refused_at_s[0] if refused_at_s else 0
+    return Ran(status, output, ended_s - started_s, after_refusal_s, tuple(read_bills(bills)), report_of(ledger))
 
 
 def report_of(ledger: str) -> Mapping[str, object]:
