@@ -61,13 +61,18 @@ def text_of(content: object) -> str:
     return "".join(part if isinstance(part, str) else str(part.get("text", "")) for part in parts)
 
 
+def is_result(message: Object, text: str) -> bool:
+    """Whether a message of a chat has the result of a tool. smolagents writes it as a user's text."""
+    return message["role"] == "tool" or (message["role"] == "user" and text.startswith("Observation:"))
+
+
 def _chat(body: Object) -> tuple[list[Tool], list[str], Object | None]:
     tools = [
         Tool(each["function"]["name"], "function", each["function"].get("parameters") or {})
         for each in body.get("tools") or []
         if each.get("type") == "function"
     ]
-    results = [text_of(message.get("content")) for message in body["messages"] if message["role"] == "tool"]
+    results = [text for message in body["messages"] if is_result(message, text := text_of(message.get("content")))]
     form = body.get("response_format") or {}
     return tools, results, (form.get("json_schema") or {}).get("schema")
 
@@ -98,11 +103,11 @@ def _tools(tool: Object, namespace: str | None = None) -> list[Tool]:
 def _messages(body: Object) -> tuple[list[Tool], list[str], Object | None]:
     tools = [Tool(each["name"], "function", each["input_schema"]) for each in body.get("tools") or [] if "input_schema" in each]
     results = [
-        text_of(block.get("content"))
+        text_of(block.get("content") or block.get("text"))
         for message in body["messages"]
         if isinstance(message["content"], list)
         for block in message["content"]
-        if block.get("type") == "tool_result"
+        if block.get("type") == "tool_result" or is_result({"role": "user"}, str(block.get("text")))
     ]
     form = (body.get("output_config") or {}).get("format") or body.get("output_format") or {}
     return tools, results, form.get("schema")

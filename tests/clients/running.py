@@ -146,7 +146,9 @@ def run_case(case: Case, installed: Path, simulated: Endpoint, folder: Path) -> 
         ended_s = time.monotonic()
         _wait_for_streams(simulated, case.id)
     after_refusal_s = ended_s - refused_at_s[0] if refused_at_s else 0
-    return Ran(status, output, ended_s - started_s, after_refusal_s, tuple(read_bills(bills)), report_of(ledger))
+    billed = tuple(read_bills(bills))
+    report = report_of(ledger) if billed else {}  # without a call there may be no ledger
+    return Ran(status, output, ended_s - started_s, after_refusal_s, billed, report)
 
 
 def report_of(ledger: str) -> Mapping[str, object]:

@@ -28,7 +28,8 @@ THOUGHT = "The files are read one after the other."
 _SHELLS = re.compile(r"shell|bash|terminal|exec|run_?(terminal_?)?commands?|^commands?$|cmd", re.IGNORECASE)
 _READERS = re.compile(r"(^|[._])(read|view|cat)([_A-Z]?files?)?$|^Read", re.IGNORECASE)
 _ENDINGS = re.compile(
-    r"attempt_completion|^finish$|final_answer|final_result|submit|task_done|^Answer$|StructuredOutput|^json(_tool)?$", re.IGNORECASE
+    r"attempt_completion|^finish$|final_answer|final_result|submit|task_done|^(Partial)?Answer$|StructuredOutput|^json(_tool)?$",
+    re.IGNORECASE,
 )
 _COMMAND = re.compile(r"command|cmd|script", re.IGNORECASE)
 _PATH = re.compile(r"path|file", re.IGNORECASE)
@@ -66,6 +67,8 @@ def next_answer(asked: Asked, variant: str) -> Answer:
         if missing:
             wanted = missing if variant == "parallel" else missing[:1]
             return Answer(thought, calls=tuple(Call(tool, _arguments(tool, folder, name)) for name in wanted))
+    if not asked.tools and asked.schema is None and folder is not None and (unread := _unread(asked.text)):
+        return Answer(thought, f"Please add {unread} to the chat.")
     text = _final(asked)
     if ending is not None and asked.results:
         return Answer(thought, calls=(Call(ending, json.dumps(filled(ending.schema, lambda _: word_of(asked)))),))
@@ -86,8 +89,15 @@ def word_of(asked: Asked) -> str:
 def _final(asked: Asked) -> str:
     if asked.schema is not None:
         return json.dumps(filled(asked.schema, lambda _: word_of(asked)))
-    found = re.search(r"The word is (\w+)", " ".join(asked.results))
+    shown = " ".join(asked.results) if asked.results else "" if asked.tools else asked.text
+    found = re.search(r"The word is (\w+)", shown)
     return f"The word is {found[1]}." if found else "Ready."
+
+
+def _unread(text: str) -> str | None:
+    """A client without tools shows files in the chat when an answer names them: the next one that it has to show."""
+    missing = [name for name, content in FILES.items() if content.strip() not in text]
+    return missing[0] if missing else None
 
 
 def _folder(text: str) -> str | None:

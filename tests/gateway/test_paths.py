@@ -1,0 +1,32 @@
+"""Clients differ in whether they add `/v1` to an address: a path is served with it, without it, and with it twice."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateways import Gateway
+
+ASKED = {"role": "user", "content": "Hello"}
+BODIES: dict[str, dict[str, object] | None] = {
+    "chat/completions": {"model": "fast", "messages": [ASKED]},
+    "responses": {"model": "fast", "input": "Hello"},
+    "messages": {"model": "fast", "messages": [ASKED], "max_tokens": 50},
+    "messages/count_tokens": {"model": "fast", "messages": [ASKED]},
+    "completions": {"model": "fast", "prompt": "Hello"},
+    "models": None,
+    "models/fast": None,
+}
+
+
+@pytest.mark.parametrize("prefix", ["v1/", "", "v1/v1/"], ids=["once", "without", "twice"])
+def test_a_path_is_served_however_often_it_has_v1(start: Callable[..., Gateway], prefix: str) -> None:
+    gateway = start()
+    for path, body in BODIES.items():
+        answer = httpx.request("GET" if body is None else "POST", f"{gateway.url}/{prefix}{path}", json=body, timeout=30)
+        assert answer.status_code == 200, path
