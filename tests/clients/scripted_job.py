@@ -31,7 +31,7 @@ _ENDINGS = re.compile(
     r"attempt_completion|^finish$|final_answer|final_result|submit|task_done|^(Partial)?Answer$|StructuredOutput|^json(_tool)?$",
     re.IGNORECASE,
 )
-_COMMAND = re.compile(r"command|cmd|script", re.IGNORECASE)
+_COMMAND = re.compile(r"command|cmd|script|^input$", re.IGNORECASE)
 _PATH = re.compile(r"path|file", re.IGNORECASE)
 _FOLDER = re.compile(r"workdir|cwd|dir|folder", re.IGNORECASE)
 

@@ -32,7 +32,7 @@ def test_a_recipe_is_what_the_test_of_the_client_runs(client: Client) -> None:
 def test_the_table_says_what_a_client_speaks(client: Client) -> None:
     formats = ", ".join(FORMATS[dialect] for dialect in client.dialects)
     structured = "yes" if "structured" in client.tasks else "no"
-    assert f"| [{client.section}](#{client.section.lower()}) | {formats} | {structured} |" in PAGE_TEXT
+    assert f"| [{client.section}](#{client.section.lower().replace(' ', '-')}) | {formats} | {structured} |" in PAGE_TEXT
 
 
 def test_every_section_has_a_row() -> None:

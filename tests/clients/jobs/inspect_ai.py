@@ -40,13 +40,14 @@ def run_command():
 
 def main(task: str, prompt: str) -> int:
     """Do the task."""
+    model.api.streaming = task == "job"
     schema = ResponseSchema(name="answer", json_schema=json_schema(Answer)) if task == "structured" else None
     [log] = eval(
         Task(
             dataset=[Sample(input=prompt, target="heron")],
             solver=[use_tools(run_command()), generate()],
             scorer=includes(),
-            config=GenerateConfig(response_schema=schema),
+            config=GenerateConfig(response_schema=schema, max_retries=1),  # else it tries a broken stream again without end
         ),
         model=model,
         log_dir="logs",
