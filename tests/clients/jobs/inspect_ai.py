@@ -54,7 +54,7 @@ def main(task: str, prompt: str) -> int:
         display="none",
     )
     if log.error is not None:
-        print(log.error.message)
+        print(log.error.traceback)  # a retried call has its reason there
         return 1
     print(log.samples[0].output.completion, log.results.scores[0].metrics["accuracy"].value)
     return 0
