@@ -2,6 +2,7 @@
 
 from clients.libraries import library
 
+ONE_OBJECT = "streams the parts of an object, not texts"
 TEXT_STREAMS = "streams through a text format of its own alone"
 
 CLIENTS = (
@@ -13,7 +14,14 @@ CLIENTS = (
         "anthropic==2.14.0",
         model="claude-sonnet-4-5",  # it knows by the name what a model of Claude can do
     ),
-    library("instructor", "instructor==1.17.0", "anthropic==2.14.0", dialects=("chat", "messages")),
+    library(
+        "instructor",
+        "instructor==1.17.0",
+        "anthropic==2.14.0",
+        dialects=("chat", "messages"),
+        lacks={"cut": ONE_OBJECT, "cancel": ONE_OBJECT, "parallel": "takes one call as one object"},
+        budget_usd=0.015,
+    ),
     library("langchain", "langchain==1.5.2", "langchain-openai==1.7.4", "langchain-anthropic==1.7.10", section="LangChain"),
     library("litellm", "litellm==1.110.2", dialects=("chat", "messages")),
     library(
