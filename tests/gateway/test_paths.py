@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from paymaster.gateway.app import routed_path
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -30,3 +32,8 @@ def test_a_path_is_served_however_often_it_has_v1(start: Callable[..., Gateway],
     for path, body in BODIES.items():
         answer = httpx.request("GET" if body is None else "POST", f"{gateway.url}/{prefix}{path}", json=body, timeout=30)
         assert answer.status_code == 200, path
+
+
+@pytest.mark.parametrize("path", ["/", "/v1", "/v1/", "/healthz", "/v1/healthz", "/dashboard/live", "/v1/nothing", "//models", ""])
+def test_another_path_stays_as_it_is(path: str) -> None:
+    assert routed_path(path) == path

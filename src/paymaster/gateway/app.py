@@ -32,8 +32,7 @@ from paymaster.gateway.stored_responses import continued
 
 Routes = Callable[[Service], Sequence[BaseRoute]]
 
-_PREFIXES = ("/v1", "", "/v1/v1")
-"""Clients differ in whether they add `/v1` to an address: each path is served if it is there once, not at all, or twice."""
+_API_PATHS = frozenset({"chat", "completions", "embeddings", "messages", "models", "responses"})
 
 
 def build_app(service: Service, extra_routes: Sequence[Routes] = ()) -> ASGIApp:
@@ -44,29 +43,33 @@ def build_app(service: Service, extra_routes: Sequence[Routes] = ()) -> ASGIApp:
 
 def gateway_routes(service: Service) -> list[BaseRoute]:
     """The routes for clients of models, and for health checks."""
-    served = (
-        ("/chat/completions", Endpoint(service, OpenAIChat()), "POST"),
-        ("/responses", Endpoint(service, OpenAIResponses(), continued), "POST"),
-        ("/responses", _no_websocket, "GET"),
-        ("/responses/compact", Endpoint(service, ResponsesCompact(), continued), "POST"),
-        ("/responses/input_tokens", InputTokens(service), "POST"),
-        ("/responses/{id}", stored_response(service), "GET"),
-        ("/responses/{id}", stored_response(service), "DELETE"),
-        ("/responses/{id}/cancel", stored_response(service, "cancel"), "POST"),
-        ("/responses/{id}/input_items", stored_response(service, "input_items"), "GET"),
-        ("/embeddings", Endpoint(service, OpenAIEmbeddings()), "POST"),
-        ("/completions", Endpoint(service, OpenAICompletions()), "POST"),
-        ("/messages", Endpoint(service, AnthropicMessages()), "POST"),
-        ("/messages/count_tokens", CountTokens(service), "POST"),
-        ("/models", _models(service), "GET"),
-        ("/models/{name:path}", _models(service), "GET"),
-    )
     return [
-        *(Route(prefix + path, answer, methods=[method]) for prefix in _PREFIXES for path, answer, method in served),
+        Route("/v1/chat/completions", Endpoint(service, OpenAIChat()), methods=["POST"]),
+        Route("/v1/responses", Endpoint(service, OpenAIResponses(), continued), methods=["POST"]),
+        Route("/v1/responses", _no_websocket, methods=["GET"]),
+        Route("/v1/responses/compact", Endpoint(service, ResponsesCompact(), continued), methods=["POST"]),
+        Route("/v1/responses/input_tokens", InputTokens(service), methods=["POST"]),
+        Route("/v1/responses/{id}", stored_response(service), methods=["GET", "DELETE"]),
+        Route("/v1/responses/{id}/cancel", stored_response(service, "cancel"), methods=["POST"]),
+        Route("/v1/responses/{id}/input_items", stored_response(service, "input_items"), methods=["GET"]),
+        Route("/v1/embeddings", Endpoint(service, OpenAIEmbeddings()), methods=["POST"]),
+        Route("/v1/completions", Endpoint(service, OpenAICompletions()), methods=["POST"]),
+        Route("/v1/messages", Endpoint(service, AnthropicMessages()), methods=["POST"]),
+        Route("/v1/messages/count_tokens", CountTokens(service), methods=["POST"]),
+        Route("/v1/models", _models(service), methods=["GET"]),
+        Route("/v1/models/{name:path}", _models(service), methods=["GET"]),
         Route("/openapi.json", _openapi, methods=["GET"]),
         Route("/healthz", _healthz, methods=["GET"]),
         Route("/readyz", _readyz(service), methods=["GET"]),
     ]
+
+
+def routed_path(path: str) -> str:
+    """A path as the routes have it. Clients differ in whether they add `/v1` to an address, so that it may be missing, or there twice."""
+    rest = path
+    while rest.startswith("/v1/"):
+        rest = rest[len("/v1") :]
+    return f"/v1{rest}" if rest.removeprefix("/").partition("/")[0] in _API_PATHS else path
 
 
 def key_of(service: Service, request: Request) -> Key | None:
@@ -150,6 +153,7 @@ class _ErrorBoundary:
         """Pass the request on."""
         if scope["type"] != "http":
             return
+        scope["path"] = routed_path(scope["path"])
         scope["app"] = self  # makes the router raise for an unknown path, rather than answer in plain text
         try:
             check_head(scope["http_version"], scope["headers"])
