@@ -105,8 +105,7 @@ def _messages(body: Object) -> tuple[list[Tool], list[str], Object | None]:
     results = [
         text_of(block.get("content") or block.get("text"))
         for message in body["messages"]
-        if isinstance(message["content"], list)
-        for block in message["content"]
+        for block in (message["content"] if isinstance(message["content"], list) else [{"type": "text", "text": message["content"]}])
         if block.get("type") == "tool_result" or is_result({"role": "user"}, str(block.get("text")))
     ]
     form = (body.get("output_config") or {}).get("format") or body.get("output_format") or {}
