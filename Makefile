@@ -64,7 +64,7 @@ demo: $(STAMP) ## a real agent fixes a real bug, paid through Paymaster (REGISTR
 	@$(BIN)/python examples/demo/run.py
 
 # A report is shown only where its threshold is missed, so that a good run closes with pytest's own summary.
-test: $(STAMP) ## every test, with branch coverage: 90 % overall, 100 % in the pure rooms
+test: $(STAMP) $(NODE_STAMP) ## every test, with branch coverage: 90 % overall, 100 % in the pure rooms
 	@$(BIN)/python -m coverage erase
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --cov --cov-report=
 	@$(BIN)/python -m coverage report --fail-under=90 > $(VENV)/coverage.txt 2>&1 || { cat $(VENV)/coverage.txt; exit 1; }
