@@ -65,9 +65,10 @@ def install(client: Client, folder: Path) -> str:
     if client.installer == "npm":
         commands = [["npm", "install", "--prefix", str(folder), "--no-audit", "--no-fund", "--loglevel=error", *client.packages]]
     else:
-        python = python_for(client.python)
+        python = python_for(client.oldest_python, client.python)
         if python is None:
-            return f"it needs Python {client.python}, which this machine does not have"
+            wanted = " to ".join(filter(None, (client.oldest_python, client.python)))
+            return f"it needs Python {wanted}, which this machine does not have"
         commands = [[python, "-m", "venv", str(folder)], [str(folder / "bin" / "pip"), "install", "--quiet", *client.packages]]
     for command in commands:
         try:
@@ -82,14 +83,17 @@ def install(client: Client, folder: Path) -> str:
     return ""
 
 
-def python_for(newest: str) -> str | None:
-    """The Python that runs this, or the newest of this machine that is not newer than `newest`; None if there is none."""
-    if not newest or sys.version_info[:2] <= numbers(newest):
+def python_for(oldest: str, newest: str) -> str | None:
+    """The Python that runs this if it is in the range, else the newest of this machine that is; None if there is none."""
+    least, most = numbers(oldest or "3"), numbers(newest or "4")
+    if least <= sys.version_info[:2] <= most:
         return sys.executable
     folders = [*os.environ.get("PATH", "").split(os.pathsep), *map(str, Path.home().glob(".pyenv/versions/*/bin"))]
     found = [path for folder in folders for path in Path(folder).glob("python3.[0-9]*") if re.fullmatch(r"python3\.\d+", path.name)]
-    fitting = [path for path in found if numbers(path.name.removeprefix("python")) <= numbers(newest)]
-    return str(max(fitting, key=lambda path: numbers(path.name.removeprefix("python")))) if fitting else None
+    fitting = [path for path in found if least <= numbers(path.name.removeprefix("python")) <= most]
+    newest_first = sorted(fitting, key=lambda path: numbers(path.name.removeprefix("python")), reverse=True)
+    # pyenv has a program for every version on the PATH, and it runs only for some.
+    return next((str(path) for path in newest_first if runs([str(path), "--version"])), None)
 
 
 def numbers(version: str) -> tuple[int, ...]:

@@ -52,6 +52,8 @@ class Client:
     endpoint bills all the output that the request allows."""
     lacks: Mapping[str, str] = field(default_factory=dict)
     """What it can't do, with the reason, by scenario or `scenario/dialect`."""
+    oldest_python: str = ""
+    """For pip: the oldest Python that it runs on; empty for any."""
     python: str = ""
     """For pip: the newest Python that it runs on, such as `3.12`; empty for any."""
     section: str = ""

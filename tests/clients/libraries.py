@@ -23,7 +23,7 @@ def library(
     dialects: tuple[str, ...] = ("chat", "responses", "messages"),
     tasks: tuple[str, ...] = ("job", "whole", "structured"),
     section: str = "",
-    python: str = "",
+    oldest_python: str = "",
     model: str = "worker",
     lacks: Mapping[str, str] | None = None,
     budget_usd: float = 0.03,
@@ -44,6 +44,6 @@ def library(
         tasks=tasks,
         budget_usd=budget_usd,
         lacks=lacks or {},
-        python=python,
+        oldest_python=oldest_python,
         section=heading,
     )

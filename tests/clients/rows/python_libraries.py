@@ -41,7 +41,7 @@ CLIENTS = (
         section="OpenHands",
         dialects=("chat", "messages"),
         tasks=("job", "whole"),
-        python="3.13",
+        oldest_python="3.12",
     ),
     library("pydantic-ai", "pydantic-ai-slim[anthropic,openai]==2.68.0"),
     library("smolagents", "smolagents[litellm,openai]==1.26.0", dialects=("chat", "messages"), tasks=("job", "whole")),
