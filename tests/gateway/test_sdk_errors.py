@@ -126,10 +126,20 @@ def test_each_error_has_its_class(start: Callable[..., Gateway], case: Case, dia
     else:
         assert body["code"] == case.code
         assert {"message", "type", "param"} < body.keys()
-    if case.status == 402 and dialect != "messages":
-        text = body["message"].lower()
-        assert "insufficient credits" in text, "aider stops at once at these two phrases"
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+def test_litellm_gets_the_phrases_at_which_aider_stops_at_once(start: Callable[..., Gateway], *, stream: bool) -> None:
+    gateway = start(policies={"budget_usd_per_run": 0.0001, "hard_stop_on_budget": True})
+    with openai.OpenAI(base_url=f"{gateway.url}/v1", api_key="any", max_retries=0) as client:
+        with pytest.raises(openai.APIStatusError) as caught:
+            client.chat.completions.with_raw_response.create(model="fast", messages=HELLO, stream=stream)  # type: ignore[call-overload]  # as above
+        text = str(caught.value.body["message"]).lower()  # type: ignore[index]  # an object
+        assert "insufficient credits" in text
         assert '"code":402' in text
+        with pytest.raises(openai.APIStatusError, match="can't pay for this call") as plain:
+            client.chat.completions.create(model="fast", messages=HELLO, stream=stream)  # type: ignore[call-overload]  # as above
+        assert '"code"' not in str(plain.value.body)
 
 
 @pytest.mark.parametrize("fault", ["cut", "stall", "error_in_stream", "malformed_chunk"])

@@ -66,7 +66,7 @@ class Endpoint:
             first = check_model(world, asked.request.model, caller, headers)
             request = with_source(asked, self._dialect, headers)
             asked = self._placed(replace(asked, request=request, models=world.registry.models, first=first), world, caller)
-            call = _EndpointCall(self._dialect, asked, world, observer, caller, self._service)
+            call = _EndpointCall(self._dialect, asked, world, observer, caller, self._service, text_alone=is_litellm(headers))
             async with until_hangup(receive):
                 if asked.request.stream:
                     with call.kept_alive(out):
@@ -111,8 +111,17 @@ class _EndpointCall:
     """One call of the flow, and what is written of it."""
 
     def __init__(
-        self, dialect: FrontEnd, asked: DialectRequest, world: World, observer: CallObserver, caller: Caller, service: Service
+        self,
+        dialect: FrontEnd,
+        asked: DialectRequest,
+        world: World,
+        observer: CallObserver,
+        caller: Caller,
+        service: Service,
+        *,
+        text_alone: bool,
     ) -> None:
+        self._text_alone = text_alone
         self._dialect, self._asked, self._world, self._observer, self._caller = dialect, asked, world, observer, caller
         self._bounds, self._request = service.bounds, asked.request
         if caller.stream_recovery is not None:
@@ -204,7 +213,7 @@ class _EndpointCall:
         return [*_EVENTS, *common_headers(observer.model, observer.attempts, observer), call]
 
     def _refusal(self, error: PaymasterError) -> HttpError:
-        return http_error_of(error, tuple(self._observer.failures))
+        return replace(http_error_of(error, tuple(self._observer.failures)), text_alone=self._text_alone)
 
 
 class Out:
@@ -279,6 +288,11 @@ async def until_hangup(receive: Receive) -> AsyncIterator[None]:
         raise
     finally:
         watcher.cancel()
+
+
+def is_litellm(headers: Mapping[str, str]) -> bool:
+    """Whether litellm asks: by OpenAI's library for Python, for the raw answer. It passes on the text of an error alone."""
+    return headers.get("user-agent", "").startswith(("OpenAI/Python", "AsyncOpenAI/Python")) and "x-stainless-raw-response" in headers
 
 
 def identify(service: Service, headers: Mapping[str, str], peer: tuple[str, int] | None) -> Caller:

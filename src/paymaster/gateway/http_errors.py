@@ -34,7 +34,8 @@ SHORTEST_RETRY_MS = 1_000
 class HttpError:
     """The error of one request. `retry_after_ms` is None if a retry does not help; the official clients then make none.
 
-    `size` has the figures of a prompt that is too long for every model, and is None for any other error.
+    `size` has the figures of a prompt that is too long for every model, and is None for any other error. `text_alone`: the client passes on
+    the text of an error, and neither its status nor its code.
     """
 
     status: int
@@ -44,6 +45,7 @@ class HttpError:
     param: str | None = None
     retry_after_ms: int | None = None
     size: PromptSize | None = None
+    text_alone: bool = False
 
     @property
     def text(self) -> str:

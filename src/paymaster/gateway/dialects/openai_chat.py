@@ -111,12 +111,13 @@ def openai_error_details(error: HttpError) -> JsonObject:
 
 
 _OUT_OF_BUDGET = 'Insufficient credits in this budget, so a retry does not help: {"code":402}'
-"""aider sees the message alone, and stops at once only where it has both phrases (aider/exceptions.py); else it retries for 64 s."""
+"""aider sees the text alone, and stops at once only where it has both phrases (aider/exceptions.py); else it retries for 64 s. Others don't
+get them: OpenAI's library shows errors as Python prints them, which escapes every apostrophe of a text that has quotes."""
 
 
 def openai_message(error: HttpError) -> str:
     """The text of an error, with the phrases that clients look for where they see no code: of a budget, of a prompt that is too long."""
-    if error.code == BUDGET_EXCEEDED:
+    if error.code == BUDGET_EXCEEDED and error.text_alone:
         return f"{error.text}\n{_OUT_OF_BUDGET}"
     if error.size is None:
         return error.text
