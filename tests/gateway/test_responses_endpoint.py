@@ -252,7 +252,7 @@ def test_a_stream_that_fails_later_ends_as_failed(front: Start) -> None:
     text, error = events[-2]["message"], events[-2]["error"]
     assert "cut after it had begun" in text
     assert (error["type"], error["code"], error["message"]) == ("api_error", "stream_broken", text)
-    assert events[-1]["response"]["error"] == {"code": "stream_broken", "message": text}
+    assert events[-1]["response"]["error"] == {"code": "server_error", "message": text}
 
 
 def test_a_cut_answer_is_incomplete(front: Start) -> None:
