@@ -713,6 +713,19 @@ def passing() -> Iterator[tuple[str, list[dict[str, Any]], list[dict[str, Any]],
         [CALL, {**CALL, "call_id": "call_long"}, OUTPUT, {**OUTPUT, "call_id": "call_long"}],
         ["input.0.thought_signature"],
     )
+    custom = {"type": "custom_tool_call", "call_id": "call_2", "name": "patch", "input": "x"}
+    yield (
+        "ids of items that OpenAI refuses",
+        [{**CALL, "id": "item_1"}, CALL, {**custom, "id": "fc_1"}, {**custom, "id": "ctc_1"}, {"type": "message", "id": "m"}],
+        [
+            {name: value for name, value in CALL.items() if name != "id"},
+            CALL,
+            custom,
+            {**custom, "id": "ctc_1"},
+            {"type": "message", "id": "m"},
+        ],
+        [],
+    )
     yield "an output before its call", [OUTPUT, CALL], [CALL, OUTPUT], []
 
 

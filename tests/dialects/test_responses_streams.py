@@ -328,9 +328,11 @@ def test_how_a_response_ends(ending: str, kind: str, reason: str | None) -> None
 def test_ids_fit_openais_own_api() -> None:
     writer = EventWriter(REQUEST, OWNER)
     [*writer.begin("gen-" + "x" * 90, "fast", 1)]
-    events = [*writer.add({"content": "x"}), *writer.add(call(0, "run", "{}", "c1"))]
+    tools = ("run", "apply_patch", "local_shell", "shell", "apply_patch_2", "tool_search")
+    deltas = [{"content": "x"}, *(call(index, name, "{}", f"c{index}") for index, name in enumerate(tools))]
+    events = [event for delta in deltas for event in writer.add(delta)]
     ids = [event["item"]["id"] for event in events if event["type"] == "response.output_item.added"]
-    assert [identity[:4] for identity in ids] == ["msg_", "fc_1"]
+    assert [identity.partition("_")[0] for identity in ids] == ["msg", "fc", "ctc", "lsh", "sh", "apc", "tsc"]
     assert all(len(identity) <= 64 for identity in ids)
 
 

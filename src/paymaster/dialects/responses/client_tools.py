@@ -25,10 +25,11 @@ class ClientTool:
     """One type of tool: the types of its calls and outputs, the field (`holder`) of the call that has its arguments.
 
     `fixed` are fields of every call, `inner` fields of the arguments that a model need not write. `empty` are the arguments of a call that
-    has only begun. `execution` is who runs it if a declaration does not say.
+    has only begun. `execution` is who runs it if a declaration does not say. The ids of its calls begin with `id_prefix`.
     """
 
     type: str
+    id_prefix: str
     call: str
     output: str
     holder: str
@@ -63,6 +64,7 @@ CLIENT_TOOLS: Mapping[str, ClientTool] = {
     for tool in (
         ClientTool(
             type="local_shell",
+            id_prefix="lsh",
             call="local_shell_call",
             output="local_shell_call_output",
             holder="action",
@@ -73,6 +75,7 @@ CLIENT_TOOLS: Mapping[str, ClientTool] = {
         ),
         ClientTool(
             type="shell",
+            id_prefix="sh",
             call="shell_call",
             output="shell_call_output",
             holder="action",
@@ -82,6 +85,7 @@ CLIENT_TOOLS: Mapping[str, ClientTool] = {
         ),
         ClientTool(
             type="apply_patch",
+            id_prefix="apc",
             call="apply_patch_call",
             output="apply_patch_call_output",
             holder="operation",
@@ -91,6 +95,7 @@ CLIENT_TOOLS: Mapping[str, ClientTool] = {
         ),
         ClientTool(
             type="tool_search",
+            id_prefix="tsc",
             call="tool_search_call",
             output="tool_search_output",
             holder="arguments",
@@ -105,6 +110,19 @@ CLIENT_TOOLS: Mapping[str, ClientTool] = {
 
 BY_CALL: Mapping[str, ClientTool] = {tool.call: tool for tool in CLIENT_TOOLS.values()}
 BY_OUTPUT: Mapping[str, ClientTool] = {tool.output: tool for tool in CLIENT_TOOLS.values()}
+
+ID_PREFIXES: Mapping[str, str] = {
+    "function_call": "fc",
+    "custom_tool_call": "ctc",
+    **{tool.call: tool.id_prefix for tool in CLIENT_TOOLS.values()},
+}
+"""How the ids of calls begin, by the type of the item: OpenAI's API refuses a history in which one has another beginning."""
+
+
+def call_type(tool_type: str) -> str:
+    """The type of the item for a call of a tool of this type."""
+    facts = CLIENT_TOOLS.get(tool_type)
+    return facts.call if facts is not None else "custom_tool_call" if tool_type == "custom" else "function_call"
 
 
 def output_text(item: JsonObject) -> str:

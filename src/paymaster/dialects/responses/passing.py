@@ -1,7 +1,7 @@
 """Requests and answers between a client and a model that both speak OpenAI's responses; knows no other dialect.
 
-A request goes as it came, but for the state of other models; an answer, but for the model's name, and for calls whose arguments are no
-text, or none.
+A request goes as it came, but for the state of other models, and ids of calls that OpenAI refuses; an answer, but for the model's name, and
+for calls whose arguments are no text, or none.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from paymaster.dialects.chat.normal.arguments import whole_arguments
 from paymaster.dialects.neutral import Written
 from paymaster.dialects.objects import objects
+from paymaster.dialects.responses.client_tools import ID_PREFIXES
 from paymaster.dialects.responses.fields import OWN, text_in
 from paymaster.dialects.responses.item_writer import short_id
 from paymaster.dialects.responses.items import is_call, is_output, ordered, read_thought
@@ -50,10 +51,16 @@ def _passed(item: JsonObject, owner: str, where: str, dropped: list[str]) -> Ite
         call_id, state = split_id(given, OWN)
         if state is not None and is_call(item):
             dropped.append(f"{where}.thought_signature")
-        if (sent := short_id(call_id)) != given:
-            yield {**item, "call_id": sent}
-            return
-    yield item
+        item = item if (sent := short_id(call_id)) == given else {**item, "call_id": sent}
+    yield _without_odd_id(item)
+
+
+def _without_odd_id(item: JsonObject) -> JsonObject:
+    """The item; a call without an id that the API does not take. It needs none, and other servers and models make their own."""
+    prefix, given = ID_PREFIXES.get(str(item.get("type"))), item.get("id")
+    if prefix is None or not isinstance(given, str) or given.startswith(prefix) or "call_id" not in item:
+        return item
+    return {name: value for name, value in item.items() if name != "id"}
 
 
 _ENDS = frozenset({"response.completed", "response.incomplete"})

@@ -10,6 +10,7 @@ from typing import TypeVar
 from paymaster.dialects.neutral import State
 from paymaster.dialects.objects import section
 from paymaster.dialects.responses.answers import begun
+from paymaster.dialects.responses.client_tools import ID_PREFIXES, call_type
 from paymaster.dialects.responses.fields import OWN, text_in
 from paymaster.dialects.responses.requests import asks_for_summary, names_of, wants_encrypted
 from paymaster.dialects.responses.sealed import Sealed
@@ -151,9 +152,9 @@ class EventWriter:
                 return
             yield from self._close(ReasoningItem)
             yield from self._close(MessageItem)
-            item_id = self._item_id("fc")
-            item = CallItem(len(self._items), item_id, text_in(call, "id") or item_id, self._names.key(name))
-            self._calls[key] = item
+            tool = self._names.key(name)
+            item_id = self._item_id(ID_PREFIXES[call_type(tool.type)])
+            item = self._calls[key] = CallItem(len(self._items), item_id, text_in(call, "id") or item_id, tool)
             item.call_id = self._with_signature(item.call_id, call)
             yield from self._begin(item)
         else:
