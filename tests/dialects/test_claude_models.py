@@ -110,6 +110,26 @@ def test_a_budget_for_thinking_needs_a_thought_before_the_calls(content: object,
     assert "thinking" in fit_body({"messages": messages, "thinking": ADAPTIVE}, "claude-sonnet-4-6").body
 
 
+CLEAR = {"type": "clear_thinking_20251015", "keep": "all"}
+CALLED = [{"type": "tool_use", "id": "t", "name": "run", "input": {}}]
+
+
+@pytest.mark.parametrize(
+    ("given", "content", "managed"),
+    [
+        ([CLEAR], "x", [CLEAR]),
+        ([CLEAR], CALLED, None),
+        ([CLEAR, {"type": "clear_tool_uses_20250919"}], CALLED, [{"type": "clear_tool_uses_20250919"}]),
+        (None, CALLED, None),
+    ],
+)
+def test_edits_of_thoughts_go_with_the_thinking(given: object, content: object, managed: object) -> None:
+    messages = [*HELLO, {"role": "assistant", "content": content}]
+    managing = {"context_management": {"edits": given}} if given else {}
+    found = fit_body({"messages": messages, "thinking": BUDGET, **managing}, "claude-sonnet-4-5").body
+    assert (found.get("context_management") or {}).get("edits") == managed  # type: ignore[attr-defined]  # it is an object
+
+
 def test_a_thought_that_nobody_signed_is_left_out() -> None:
     unsigned = {"type": "thinking", "thinking": "x", "signature": ""}
     messages = [

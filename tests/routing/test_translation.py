@@ -194,7 +194,8 @@ def test_a_thinking_budget_leaves_room_in_an_output_that_was_lowered() -> None:
     assert fit_thinking({"thinking": BUDGET, "a": 1}, 5_000) == {"thinking": BUDGET, "a": 1}
     assert fit_thinking({"thinking": BUDGET}, 4_000) == {"thinking": {"type": "enabled", "budget_tokens": 2_000}}
     assert fit_thinking({"thinking": BUDGET}, 1_500) == {"thinking": {"type": "enabled", "budget_tokens": 1_024}}
-    assert fit_thinking({"thinking": BUDGET, "a": 1}, 1_024) == {"a": 1}
+    clearing = {"context_management": {"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]}}
+    assert fit_thinking({"thinking": BUDGET, "a": 1, **clearing}, 1_024) == {"a": 1}
     for other in ({"thinking": {"type": "adaptive"}}, {"thinking": "x"}, {}):
         assert fit_thinking(other, 10) == other
 

@@ -9,6 +9,7 @@ from paymaster.dialects.chat.fitting.thinking import is_off
 from paymaster.dialects.chat.fitting.tool_names import fit_tools
 from paymaster.dialects.chat.requests import own_messages
 from paymaster.dialects.losses import without_places
+from paymaster.dialects.messages.claude_models import without_thinking
 from paymaster.dialects.state import owner_of
 from paymaster.frozen import frozen_dataclass
 from paymaster.jsontypes import JsonObject
@@ -176,7 +177,7 @@ def fit_thinking(params: Mapping[str, object], output_tokens: int) -> Mapping[st
     if not isinstance(thinking, Mapping) or not isinstance(budget_tokens, int) or budget_tokens < output_tokens:
         return params
     if output_tokens <= LEAST_THINKING_TOKENS:
-        return {name: value for name, value in params.items() if name != "thinking"}
+        return without_thinking(params)
     return {**params, "thinking": {**thinking, "budget_tokens": max(LEAST_THINKING_TOKENS, output_tokens // 2)}}
 
 

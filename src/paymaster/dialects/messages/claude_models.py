@@ -77,7 +77,26 @@ def fit_body(body: JsonObject, model_id: str) -> Written:
     _fit_effort(fitted, row, dropped)
     _fit_thinking(fitted, dropped)
     _fit_sampling(fitted, dropped)
+    if "thinking" in dropped:
+        fitted = without_thinking(fitted)
     return Written(body=fitted, dropped=tuple(dropped))
+
+
+def without_thinking(body: JsonObject) -> dict[str, object]:
+    """The body without thinking, and without edits of the history's thoughts, which the API refuses where a model doesn't think."""
+    kept = {name: value for name, value in body.items() if name != "thinking"}
+    management = section(body.get("context_management"))
+    edits = management.get("edits")
+    if not isinstance(edits, list):
+        return kept
+    left = [edit for edit in edits if not str(section(edit).get("type")).startswith(_THOUGHT_EDITS)]
+    if left:
+        return {**kept, "context_management": {**management, "edits": left}}
+    return {name: value for name, value in kept.items() if name != "context_management"}
+
+
+_THOUGHT_EDITS = "clear_thinking_"
+"""How the types of these edits begin; Claude Code sends one with every request."""
 
 
 def _fit_effort(body: dict[str, object], row: Generation, dropped: dict[str, None]) -> None:
