@@ -62,6 +62,15 @@ def test_a_client_that_waits_gets_comments_and_then_the_answer(
     assert any(end in rest for end in ENDS)
 
 
+@pytest.mark.parametrize(("bounds", "policies"), [(SOON, HELD), (LATE, {})], ids=["held back", "late"])
+def test_codex_which_waits_for_events_gets_some(start: Callable[..., Gateway], bounds: Bounds, policies: dict[str, object]) -> None:
+    gateway = start(first=SLOW, bounds=bounds, policies=policies)
+    _, _, content = post(gateway, "/v1/responses", user_agent="codex_exec/0.171.0 (Debian 12.0.0; x86_64)")
+    signs, _, rest = content.partition(b"event: response.created\n")
+    assert signs.count(b'event: keepalive\ndata: {"type":"keepalive"}\n\n') >= 2
+    assert (b"keep" in rest, b"response.completed" in rest) == (False, True)
+
+
 def test_an_answer_that_comes_soon_has_its_usual_head(start: Callable[..., Gateway]) -> None:
     status, headers, content = post(start(first=CUT, second=ANSWER, policies={**HELD, "fallback_chain": ["first", "second"]}))
     assert (status, headers["x-paymaster-model"], headers["x-paymaster-attempts"]) == (200, "second", "2")

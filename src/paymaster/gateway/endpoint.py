@@ -15,11 +15,11 @@ from paymaster.flow.ports import ProviderChunk, World
 from paymaster.flow.replies import Reply
 from paymaster.gateway.auth import Caller, check_local, read_caller, shown_secret
 from paymaster.gateway.call_observer import CallObserver
-from paymaster.gateway.client_quirks import shown_status
+from paymaster.gateway.client_quirks import shown_status, sign_of_life
 from paymaster.gateway.dialects.dialect import DialectRequest, FrontEnd, Receipt, plain_usd
 from paymaster.gateway.dialects.fields import dumps
 from paymaster.gateway.http_errors import HttpError, Rejected, http_error_of
-from paymaster.gateway.keep_alive import COMMENT, KeepAlive
+from paymaster.gateway.keep_alive import KeepAlive
 from paymaster.gateway.request_body import HungUp, parse_body, read_body, read_headers
 from paymaster.gateway.service import Service
 from paymaster.printable import printable_line
@@ -69,7 +69,7 @@ class Endpoint:
             call = _EndpointCall(self._dialect, asked, world, observer, caller, self._service, text_alone=is_litellm(headers))
             async with until_hangup(receive):
                 if asked.request.stream:
-                    with call.kept_alive(out):
+                    with call.kept_alive(out, sign_of_life(headers)):
                         await call.stream(out)
                     return
                 reply = await call.whole()
@@ -192,15 +192,15 @@ class _EndpointCall:
                 await out.begin(self._early_headers())
             await out.end(b"".join((*together, pieces.broken(self._refusal(error)))))
 
-    def kept_alive(self, out: "Out") -> KeepAlive:
-        """Until its first piece the client gets signs of life. An error keeps its status as long as no head was sent."""
+    def kept_alive(self, out: "Out", sign: bytes) -> KeepAlive:
+        """Until its first piece the client gets signs of life, each the same. An error keeps its status as long as no head was sent."""
 
         async def begin() -> None:
             call_id = self._observer.call_id.encode()
             await out.begin([*_EVENTS, *([(b"x-paymaster-call", call_id)] if call_id else [])])
 
         async def comment() -> None:
-            await out.comment(COMMENT)
+            await out.comment(sign)
 
         head_ms = self._bounds.held_head_ms if self._holds_back else self._bounds.late_head_ms
         keep_alive = KeepAlive(begin, comment, head_ms=head_ms, every_ms=self._bounds.keep_alive_ms)

@@ -8,6 +8,9 @@ from typing import Self
 COMMENT = b": keep-alive\n\n"
 """A comment, which readers of server-sent events ignore in every dialect."""
 
+EVENT = b'event: keepalive\ndata: {"type":"keepalive"}\n\n'
+"""An event that says nothing, by OpenAI's own name for it."""
+
 
 class KeepAlive:
     """Inside the block: calls `begin` after `head_ms`, then `comment` at once and after every `every_ms`, until it is stopped."""
