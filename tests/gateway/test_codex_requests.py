@@ -13,8 +13,10 @@ from anthropic_server import AnthropicServer
 from anthropic_server import answer as message_of
 from anthropic_server import text as text_block
 from gateways import PRICES, events_in, post
+from paymaster.dialects.objects import section
 from paymaster.gateway.dialects.dialect import DialectRequest
 from paymaster.gateway.dialects.openai_responses import OpenAIResponses
+from paymaster.gateway.dialects.responses_requests import read_request
 from paymaster.gateway.http_errors import HttpError
 from paymaster.gateway.service import AccessPolicy
 from paymaster.gateway.serving import GatewayConfig, in_background, listen
@@ -117,6 +119,21 @@ def test_a_hard_budget_leaves_out_a_search_that_nothing_bounds(gateway: Callable
         arrived = {name: value for name, value in server.requests[0].items() if name != "max_output_tokens"}
         expected = {name: value for name, value in body.items() if name not in ("tools", "tool_choice", "parallel_tool_calls")}
         assert arrived == {**expected, "model": "gpt-5.5", **sent}
+
+
+@pytest.mark.parametrize(
+    ("mode", "tools", "sent"),
+    [
+        ("auto", [NAMED], (["exec_command"], "auto")),
+        ("required", [NAMED], (["exec_command"], "required")),
+        ("auto", [], (["exec_command", "wait"], "auto")),
+    ],
+)
+def test_endpoints_of_chat_completions_get_the_allowed_tools_alone(mode: str, tools: list[Object], sent: object) -> None:
+    choice = {"type": "allowed_tools", "mode": mode, "tools": tools}
+    request = read_request({"model": "fast", "input": "Hi", "tools": [RUN, {**RUN, "name": "wait"}, SEARCH], "tool_choice": choice})
+    names = [section(tool.get("function")).get("name") for tool in request.tools if tool["type"] == "function"]
+    assert (names, request.params["tool_choice"]) == sent
 
 
 @pytest.mark.parametrize(

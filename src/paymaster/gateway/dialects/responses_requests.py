@@ -4,7 +4,18 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from paymaster.dialects.chat import requests as chat
-from paymaster.dialects.neutral import Conversation, Document, Image, Opaque, Part, ServerTool, ThinkingWish, ToolResult
+from paymaster.dialects.neutral import (
+    ChoiceKind,
+    Conversation,
+    Document,
+    Image,
+    Opaque,
+    Part,
+    ServerTool,
+    ThinkingWish,
+    ToolChoice,
+    ToolResult,
+)
 from paymaster.dialects.responses import requests as responses
 from paymaster.dialects.responses.summaries import KEPT
 from paymaster.gateway.dialects.fields import read_model, read_stream
@@ -17,7 +28,7 @@ _APART = frozenset({"messages", "tools"})
 def read_request(body: JsonObject) -> Request:
     """The request. Raises Rejected and RequestInvalid."""
     conversation = responses.read(body)
-    written = chat.write(replace(conversation, thinking=_said(conversation.thinking)))
+    written = chat.write(replace(_with_allowed_tools(conversation), thinking=_said(conversation.thinking)))
     said = written.body
     return Request(
         messages=_listed(said["messages"]),
@@ -28,6 +39,15 @@ def read_request(body: JsonObject) -> Request:
         lost=written.dropped,
         only_in_source=tuple(dict.fromkeys((*_kept(body), *_only_here(conversation)))),
     )
+
+
+def _with_allowed_tools(conversation: Conversation) -> Conversation:
+    """The conversation with the tools alone that its choice allows: of chat completions, few endpoints but OpenAI's know such a list."""
+    choice = conversation.choice
+    if choice is None or choice.kind is ChoiceKind.NAMED or not choice.names:
+        return conversation
+    allowed = tuple(tool for tool in conversation.tools if isinstance(tool, ServerTool) or tool.name in choice.names)
+    return replace(conversation, tools=allowed, choice=ToolChoice(kind=choice.kind, parallel=choice.parallel))
 
 
 def _kept(body: JsonObject) -> Iterator[str]:
