@@ -151,6 +151,20 @@ def test_the_answer_of_a_fallback_has_its_own_name(front: Callable[..., Front], 
     assert models_in(said, stream=stream) == {"deepseek"}
 
 
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(("address", "model"), [("messages", "gpt"), ("responses", "main")])
+def test_an_answer_that_is_written_anew_has_an_id_of_its_own(front: Callable[..., Front], address: str, model: str, stream: bool) -> None:
+    gateway = front()  # its servers give each answer the same id
+    calls, ids = set(), set()
+    for _ in range(2):
+        _, headers, said = gateway.send(address, {**DIALECTS[address], "model": model, "stream": stream})
+        first = events_in(said)[0] if stream else json.loads(said)
+        begun = first.get("message") or first.get("response") or first
+        calls.add(headers["x-paymaster-call"])
+        ids.add(begun["id"].partition("_")[2])
+    assert (len(ids), ids) == (2, calls)
+
+
 def test_thoughts_come_back_under_an_alias(front: Callable[..., Front]) -> None:
     gateway = front(answer(THOUGHT, CALL, stop="tool_use"), answer(text("Done.")))
     _, _, said = gateway.send("messages?beta=true", {**TURN, "model": "main", "messages": HELLO}, **AGENT)

@@ -122,7 +122,8 @@ class _EndpointCall:
         text_alone: bool,
     ) -> None:
         self._text_alone = text_alone
-        self._dialect, self._asked, self._world, self._observer, self._caller = dialect, asked, world, observer, caller
+        self._dialect, self._world, self._observer, self._caller = dialect, world, observer, caller
+        self._asked = replace(asked, call_id=lambda: observer.call_id)
         self._bounds, self._request = service.bounds, asked.request
         if caller.stream_recovery is not None:
             self._request = replace(self._request, stream_recovery=caller.stream_recovery)

@@ -3,7 +3,7 @@
 Blocks come one after the other. Chunks do not mark the end of a block: the next block's start ends it.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from paymaster.dialects.messages.blocks import BlockWriter
 from paymaster.dialects.neutral import State
@@ -18,10 +18,12 @@ class MessagesWriter:
     """One stream. With `thinking` its client gets thoughts.
 
     `owner` is the name on stamps of the model that answers: what it wants back goes into what the client returns, stamped with it.
+    `answer_id` gives the id of the message by the first chunk.
     """
 
-    def __init__(self, *, thinking: bool) -> None:
+    def __init__(self, *, thinking: bool, answer_id: Callable[[JsonObject], str] = lambda chunk: str(chunk.get("id", ""))) -> None:
         self._thinking = thinking
+        self._answer_id = answer_id
         self._owner = ""
         self._begun = False
         self._index = -1
@@ -51,7 +53,7 @@ class MessagesWriter:
     def _start(self, chunk: JsonObject, model: str) -> Iterator[JsonObject]:
         self._begun = True
         message: JsonObject = {
-            "id": message_id(str(chunk.get("id", ""))), "type": "message", "role": "assistant", "model": model, "content": [],
+            "id": message_id(self._answer_id(chunk)), "type": "message", "role": "assistant", "model": model, "content": [],
             "stop_reason": None, "stop_sequence": None, "usage": _NO_USAGE,
         }  # fmt: skip
         yield {"type": "message_start", "message": message}

@@ -66,7 +66,7 @@ class MessagePieces:
 
     def __init__(self, request: DialectRequest) -> None:
         self._request = request
-        self._writer = MessagesWriter(thinking=wants_thinking(request.body))
+        self._writer = MessagesWriter(thinking=wants_thinking(request.body), answer_id=request.answer_id)
         self._passer: EventPasser | None = None
 
     def chunk(self, piece: ProviderChunk, model: str) -> bytes:

@@ -21,7 +21,7 @@ class DialectRequest:
     """A request for the flow. `include_usage` says that the client wants the usage in a stream; `body` is what it sent.
 
     `models` are those that may answer, by name; `first` is the one that was asked for. `shown` is an endpoint's own answer as its client
-    gets it, by the model that gave it.
+    gets it, by the model that gave it. `call_id` gives the id of the call, once it was admitted.
     """
 
     request: Request
@@ -30,6 +30,7 @@ class DialectRequest:
     models: Mapping[str, Model] = field(default_factory=dict)
     first: str = ""
     shown: Callable[[JsonObject, str], JsonObject] = lambda answer, _: answer
+    call_id: Callable[[], str] = lambda: ""
 
     def shown_name(self, answering: str) -> str:
         """The model's name in an answer: as the client has it if it asked for this model by a name, else the registry's.
@@ -38,6 +39,10 @@ class DialectRequest:
         """
         asked = self.request.model
         return asked if asked and asked != DEFAULT and answering == self.first else answering
+
+    def answer_id(self, chunk: JsonObject) -> str:
+        """The id of an answer that is written anew: its call's. Clients take answers with one id for one, and some servers have few ids."""
+        return self.call_id() or str(chunk.get("id", ""))
 
     def owner(self, name: str) -> str:
         """The name on stamps of the model that answers (`dialects.state`); empty where it is not known."""

@@ -80,7 +80,7 @@ class ResponsePieces:
             return b""  # a chunk more of an event that is passed on
         chunk = piece.body
         self._writer.owner = self._request.owner(model)
-        events = [*self._writer.begin(str(chunk.get("id", "")), self._request.shown_name(model), _created_s(chunk))]
+        events = [*self._writer.begin(self._request.answer_id(chunk), self._request.shown_name(model), _created_s(chunk))]
         choices = chunk.get("choices")
         choice = choices[0] if isinstance(choices, list) and choices else {}
         delta = choice.get("delta") if isinstance(choice, Mapping) else None
