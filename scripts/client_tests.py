@@ -32,27 +32,25 @@ def main(folder: Path, names: Sequence[str]) -> int:
     if unknown := set(names) - {client.name for client in clients}:
         print(f"No such client: {', '.join(sorted(unknown))}. Known: {', '.join(client.name for client in all_clients())}", file=sys.stderr)
         return 2
-    for client in clients:
-        if problem := install(client, folder / client.name):
-            print(f"{client.name} could not be installed and is left out: {problem}", file=sys.stderr)
-    # Cases of the scenarios begin with the client's name; a client's own tests are in a module with its name.
-    chosen = " or ".join(f"{client.name}- or test_{client.name.replace('-', '_')}" for client in clients) if names else ""
-    words = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-rfE",
-        "-n",
-        os.environ.get("JOBS", "auto"),
-        "tests/clients",
-        *(["-k", chosen] if chosen else []),
-    ]
+    for place, client in {client.place(folder): client for client in clients}.items():
+        if problem := install(client, place):
+            print(f"{place.name} could not be installed and is left out: {problem}", file=sys.stderr)
+    modules = dict.fromkeys(f"tests/clients/{name}" for client in clients for name in ("test_clients.py", *client.more_tests))
+    words = [sys.executable, "-m", "pytest", "-rfE", "-n", os.environ.get("JOBS", "auto"), *modules]
+    if names:
+        words += ["-k", " or ".join(chosen(client) for client in clients)]
     alone = LOOPBACK_ONLY if runs([*LOOPBACK_ONLY, "true"]) else ()
     if not alone:
         print("No network of their own could be made: the clients can reach what this machine reaches.", file=sys.stderr)
     return subprocess.run(  # noqa: S603 - this project's own tests
         [*alone, *words], cwd=ROOT, env={**os.environ, "CLIENTS": str(folder)}, check=False
     ).returncode
+
+
+def chosen(client: Client) -> str:
+    """An expression of pytest for the tests of one client, and not of another whose name has this one in it."""
+    cases = [f"[{client.name}-{dialect}-" for dialect in client.dialects]
+    return " or ".join([*cases, *(name.removesuffix(".py") for name in client.more_tests)])
 
 
 def install(client: Client, folder: Path) -> str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
 from clients.client import all_clients
-from clients.running import KEPT, LONGEST_S, NO_NETWORK, QUIET, variables_of
+from clients.running import LONGEST_S, prepare, variables_of
 from clients.scenarios import SCENARIOS, Case
 from clients.scripted_job import FILES
 
@@ -30,11 +29,7 @@ def run_in(folder: Path, case: Case, installed: Path, address: str, name: str) -
         each.mkdir()
     for path, text in FILES.items():
         (work / path).write_text(text)
-    variables = {**variables_of(case, installed, address, work, home), "model": name}
-    env = {each: os.environ[each] for each in KEPT if each in os.environ}
-    env |= {**QUIET, **NO_NETWORK, "HOME": str(home), "PWD": str(work), "TMPDIR": str(home)}
-    env |= {each: case.client.filled(text, variables) for each, text in case.client.env.items()}
-    words = [case.client.filled(word, variables) for word in case.client.words]
+    words, env = prepare(case.client, {**variables_of(case, installed, address, work, home), "model": name})
     return subprocess.run(
         words, cwd=work, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=LONGEST_S, check=False
     )

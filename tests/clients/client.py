@@ -57,7 +57,15 @@ class Client:
     python: str = ""
     """For pip: the newest Python that it runs on, such as `3.12`; empty for any."""
     section: str = ""
-    """The heading of its recipe in docs/clients.md. Empty if another row has it."""
+    """The heading of its recipe in docs/clients.md. Several rows may have parts of it."""
+    folder: str = ""
+    """The row whose installed packages it uses; empty for its own."""
+    more_tests: tuple[str, ...] = ()
+    """Modules beside `test_clients.py` whose tests run this client alone."""
+
+    def place(self, clients: Path) -> Path:
+        """Where it is installed, in the folder of all clients."""
+        return clients / (self.folder or self.name)
 
     def filled(self, template: str, variables: Mapping[str, str]) -> str:
         """A template with its variables."""

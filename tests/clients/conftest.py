@@ -37,7 +37,7 @@ def installed() -> Callable[[str], Path]:
     rows = {client.name: client for client in all_clients()}
 
     def find(name: str) -> Path:
-        folder = Path(CLIENTS) / name
+        folder = rows[name].place(Path(CLIENTS))
         if not (folder / rows[name].program).exists():
             pytest.skip(f"{name} is not installed in {CLIENTS}: make test-clients")
         return folder

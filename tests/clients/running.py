@@ -13,6 +13,7 @@ import time
 import urllib.request
 from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clients.bills import PRICES, Bill, read_bills
@@ -26,8 +27,8 @@ from paymaster.options import configure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from pathlib import Path
 
+    from clients.client import Client
     from clients.scenarios import Case
     from paymaster.flow.events import Event
 
@@ -90,7 +91,7 @@ def endpoint(folder: Path) -> Iterator[Endpoint]:
 
 
 @contextmanager
-def gateway(registry: Path, ledger: str, listen_to: Callable[[Event], None]) -> Iterator[str]:
+def gateway(registry: Path, ledger: str, listen_to: Callable[[Event], None] = lambda _: None) -> Iterator[str]:
     """A gateway in a thread of its own: its address."""
     config = GatewayConfig(
         read_options=lambda: configure(registry, {"ledger": ledger, "run": "clients", "listeners": [listen_to]}),
@@ -169,19 +170,25 @@ def variables_of(case: Case, installed: Path, address: str, work: Path, home: Pa
     }  # fmt: skip
 
 
-def _run_client(case: Case, installed: Path, simulated: Endpoint, address: str, work: Path, home: Path) -> tuple[int, str]:
-    client, variables = case.client, variables_of(case, installed, address, work, home)
-    if client.job:
-        shutil.copy(JOBS / client.job, home / client.job)
-        (home / "node_modules").symlink_to(installed / "node_modules")
+def prepare(client: Client, variables: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
+    """Write a client's files: its command line and its environment."""
+    work, home = variables["folder"], variables["home"]
     for path, text in client.files.items():
-        target = work / client.filled(path, variables)
+        target = Path(work) / client.filled(path, variables)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(client.filled(text, variables))
     env = {name: os.environ[name] for name in KEPT if name in os.environ}
-    env |= {**QUIET, **NO_NETWORK, "HOME": str(home), "PWD": str(work), "TMPDIR": str(home)}
+    env |= {**QUIET, **NO_NETWORK, "HOME": home, "PWD": work, "TMPDIR": home}
     env |= {name: client.filled(text, variables) for name, text in client.env.items()}
-    words = [client.filled(word, variables) for word in client.words]
+    return [client.filled(word, variables) for word in client.words], env
+
+
+def _run_client(case: Case, installed: Path, simulated: Endpoint, address: str, work: Path, home: Path) -> tuple[int, str]:
+    client = case.client
+    if client.job:
+        shutil.copy(JOBS / client.job, home / client.job)
+        (home / "node_modules").symlink_to(installed / "node_modules")
+    words, env = prepare(client, variables_of(case, installed, address, work, home))
     output = home / "output.txt"
     with output.open("w") as file:
         process = subprocess.Popen(

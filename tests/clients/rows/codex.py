@@ -1,28 +1,30 @@
-"""Codex CLI, with no setting but the address: its search is on, and so are its agents."""
+"""Codex CLI, with no setting but the address, and with a provider of its own in its configuration; its search and its agents are on."""
 
 from clients.client import Client
+from clients.recipes import recipe
 
-CLIENTS = (
-    Client(
-        name="codex",
+PACKAGES = ("@openai/codex@0.171.0",)
+FLAGS = "--skip-git-repo-check --dangerously-bypass-approvals-and-sandbox"
+
+
+def row(name: str, number: int, files: dict[str, str]) -> Client:
+    """Codex by one of the commands of its recipe."""
+    return Client(
+        name=name,
         installer="npm",
-        packages=("@openai/codex@0.171.0",),
+        packages=PACKAGES,
         program="node_modules/.bin/codex",
         dialects=("responses",),
-        words=(
-            "$client/node_modules/.bin/codex",
-            "exec",
-            "-c",
-            'openai_base_url="$address/v1"',
-            "-m",
-            "$model",
-            "--skip-git-repo-check",
-            "--dangerously-bypass-approvals-and-sandbox",
-            "$prompt",
-        ),
-        env={"CODEX_API_KEY": "$key", "CODEX_HOME": "$home/codex"},
-        files={"$home/codex/config.toml": ""},
+        words=("bash", "-c", "PATH=$client/node_modules/.bin:$$PATH && . ./recipe.sh"),
+        env={"PROMPT": "$prompt"},
+        files={**files, "recipe.sh": recipe("Codex CLI", "sh", number).replace('"Hi"', f'{FLAGS} "$$PROMPT"')},
         budget_usd=0.2,
         section="Codex CLI",
-    ),
+        folder="codex",
+    )
+
+
+CLIENTS = (
+    row("codex", 0, {}),
+    row("codex-config", 1, {"$home/.codex/config.toml": recipe("Codex CLI", "toml")}),
 )
