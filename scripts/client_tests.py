@@ -1,7 +1,8 @@
 """Installs the clients of tests/clients and runs them against simulated endpoints; knows how to install, and no client.
 
-`python scripts/client_tests.py FOLDER [NAME …]`: each client gets a folder of its own in FOLDER. One that can't be installed is reported
-and left out. Where the system allows it, the tests run in a network of their own that has nothing but loopback.
+`python scripts/client_tests.py FOLDER [NAME …]`: each client gets a folder of its own in FOLDER. One that can't be installed is reported,
+and the others are tested; the exit status is then 1. Where the system allows it, the tests run in a network of their own that has nothing
+but loopback.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ import re
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
@@ -27,14 +29,16 @@ LONGEST_S = 900
 
 
 def main(folder: Path, names: Sequence[str]) -> int:
-    """Install the named clients, or all, and test them: pytest's exit status."""
+    """Install the named clients, or all, and test them: pytest's exit status, or 1 if a client is missing."""
     clients = [client for client in all_clients() if not names or client.name in names]
     if unknown := set(names) - {client.name for client in clients}:
         print(f"No such client: {', '.join(sorted(unknown))}. Known: {', '.join(client.name for client in all_clients())}", file=sys.stderr)
         return 2
+    missing: list[str] = []
     for place, client in {client.place(folder): client for client in clients}.items():
         if problem := install(client, place):
-            print(f"{place.name} could not be installed and is left out: {problem}", file=sys.stderr)
+            missing.append(f"{place.name} could not be installed and is not tested: {problem}")
+            print(missing[-1], file=sys.stderr, flush=True)
     modules = dict.fromkeys(f"tests/clients/{name}" for client in clients for name in ("test_clients.py", *client.more_tests))
     words = [sys.executable, "-m", "pytest", "-rfE", "-n", os.environ.get("JOBS", "auto"), *modules]
     if names:
@@ -42,9 +46,18 @@ def main(folder: Path, names: Sequence[str]) -> int:
     alone = LOOPBACK_ONLY if runs([*LOOPBACK_ONLY, "true"]) else ()
     if not alone:
         print("No network of their own could be made: the clients can reach what this machine reaches.", file=sys.stderr)
-    return subprocess.run(  # noqa: S603 - this project's own tests
-        [*alone, *words], cwd=ROOT, env={**os.environ, "CLIENTS": str(folder)}, check=False
-    ).returncode
+    status = wait_for([*alone, *words], {**os.environ, "CLIENTS": str(folder)})
+    if missing:
+        print(*missing, sep="\n", file=sys.stderr)
+    return status or int(bool(missing))
+
+
+def wait_for(words: Sequence[str], env: Mapping[str, str]) -> int:
+    """Run the tests to their end. Ctrl-C reaches pytest too, which stops the clients and prints its table: it must not be killed before."""
+    with subprocess.Popen(words, cwd=ROOT, env=env) as process:  # noqa: S603 - this project's own tests
+        while True:
+            with suppress(KeyboardInterrupt):
+                return process.wait()
 
 
 def chosen(client: Client) -> str:
@@ -73,13 +86,19 @@ def install(client: Client, folder: Path) -> str:
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST_S, check=False)  # noqa: S603 - the rows' own packages
         except FileNotFoundError:
-            return f"{command[0]} is not installed"
+            return f"{command[0]} is not on the PATH"
         except subprocess.TimeoutExpired:
             return f"{command[0]} took longer than {LONGEST_S} s"
         if done.returncode:
-            return (done.stderr.strip().splitlines() or [f"{command[0]} ended with status {done.returncode}"])[-1]
+            return reason_of(client, done.stderr) or f"{command[0]} ended with status {done.returncode}"
     stamp.write_text(pins)
     return ""
+
+
+def reason_of(client: Client, stderr: str) -> str:
+    """The line of an installer that says what went wrong: npm's first after a code, pip's last."""
+    lines = re.findall(r"^(?:npm error (?!code |A complete log)|ERROR: )(.+)", stderr, flags=re.MULTILINE)
+    return str(lines[0 if client.installer == "npm" else -1]) if lines else ""
 
 
 def python_for(oldest: str, newest: str) -> str | None:
@@ -108,4 +127,7 @@ def runs(command: Sequence[str]) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]).expanduser().resolve(), sys.argv[2:]))
+    try:
+        sys.exit(main(Path(sys.argv[1]).expanduser().resolve(), sys.argv[2:]))
+    except KeyboardInterrupt:
+        sys.exit("Interrupted. The same command goes on with what is not installed yet.")

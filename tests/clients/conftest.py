@@ -10,17 +10,22 @@ import pytest
 
 from clients.client import all_clients
 from clients.running import endpoint
-from clients.scenarios import SCENARIOS
+from clients.scenarios import DIALECTS, SCENARIOS, cases_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from clients.running import Endpoint
 
 CLIENTS = os.environ.get("CLIENTS", "")
 """The folder that `make test-clients` installs into; without it these tests are skipped."""
 HERE = Path(__file__).resolve().parent
-MARKS = {"passed": "ok", "failed": "FAILED", "skipped": "-"}
+MARKS = {"failed": "FAIL", "passed": "ok", "skipped": "-"}
+"""By outcome, the worst first."""
+LEGEND = (
+    "ok: the client ended as it should, and the ledger equals the bill.",
+    "-: it can't, or is not installed. Empty: not run in this format.",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -54,21 +59,27 @@ def simulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print a table of clients and scenarios."""
-    cells: dict[tuple[str, str], list[str]] = {}
+    cases = {case.id: case for client in all_clients() for case in cases_of(client)}
+    marks: dict[tuple[str, str], dict[str, str]] = {}
     for outcome, mark in MARKS.items():
         for report in terminalreporter.getreports(outcome):
-            case = report.nodeid.partition("test_clients.py::test_a_client_does_its_job_and_the_bill_matches[")[2]
-            for scenario in (scenario.name for scenario in SCENARIOS):
-                before, found, _ = case.partition(f"-{scenario}-")
-                if found and CLIENTS:
-                    cells.setdefault((before, scenario), []).append(mark)
-    rows = sorted({client for client, _ in cells})
-    if not rows:
-        return
-    names = [scenario.name for scenario in SCENARIOS]
-    width = max(len(row) for row in rows) + 2
-    terminalreporter.section("clients")
-    terminalreporter.write_line(" " * width + "".join(f"{name:>12}" for name in names))
-    for row in rows:
-        marks = ["/".join(sorted(set(cells.get((row, name), [])))) for name in names]
-        terminalreporter.write_line(f"{row:<{width}}" + "".join(f"{mark:>12}" for mark in marks))
+            module, _, name = report.nodeid.partition("::")
+            case = cases.get(name.partition("[")[2].removesuffix("]"))
+            if case is not None and module.endswith("test_clients.py") and CLIENTS:
+                marks.setdefault((case.client.name, case.dialect), {}).setdefault(case.scenario.name, mark)
+    if marks:
+        terminalreporter.section("clients")
+        for line in table_of(marks):
+            terminalreporter.write_line(line)
+
+
+def table_of(marks: Mapping[tuple[str, str], Mapping[str, str]]) -> list[str]:
+    """Lines of at most 80 letters: each client, and below it a line for each of its dialects."""
+    names, widest = [scenario.name for scenario in SCENARIOS], max(map(len, DIALECTS))
+    lines = [" " * (widest + 2) + "".join(f" {name:>4}" for name in names)]
+    for client in sorted({client for client, _ in marks}):
+        lines.append(client)
+        for dialect in (dialect for dialect in DIALECTS if (client, dialect) in marks):
+            found = marks[client, dialect]
+            lines.append(f"  {dialect:<{widest}}" + "".join(f" {found.get(name, ''):>{max(len(name), 4)}}" for name in names))
+    return [*lines, *LEGEND]
