@@ -72,6 +72,21 @@ def test_requests_with_a_key_of_the_clients_own_are_named(registry: Path) -> Non
     assert "Requests with another key than the one in OPENAI_API_KEY and ANTHROPIC_API_KEY were refused: 1." in ran.stderr
 
 
+def test_a_command_whose_requests_were_refused_is_shown_why(registry: Path) -> None:
+    ran = run(registry, sys.executable, "-c", CALLER.replace("default", "fats"), "1")
+    assert ran.returncode == 1
+    refused = "Warning: no model was called: the gateway refused each request of python"
+    assert refused in ran.stderr
+    shown = ran.stderr.partition(refused)[2]
+    assert shown.endswith("(1). The last one:\nmodel 'fats' is not in the registry\nDid you mean 'fast'? Known models: fast.\n")
+
+
+def test_a_file_that_is_no_program_is_a_usage_mistake(run_paymaster: Callable[..., tuple[int, str, str]], registry: Path) -> None:
+    status, _, errors = run_paymaster("exec", "--model-registry", str(registry), "--", str(registry))
+    assert status == 2
+    assert "Permission denied\nIs it a program, and executable?" in errors
+
+
 def test_requests_with_another_key_are_named_beside_calls(registry: Path) -> None:
     own = "try:\n    openai.OpenAI(api_key='sk-own', max_retries=0).models.list()\nexcept openai.AuthenticationError:\n    pass\n"
     ran = run(registry, sys.executable, "-c", CALLER.replace("client =", f"{own}client ="), "1")

@@ -307,8 +307,7 @@ def identify(service: Service, headers: Mapping[str, str], peer: tuple[str, int]
     key = access.find_key(secret) if secret else None
     if key is None:
         said = "no key was shown" if not secret else "this key is not known here, or was revoked"
-        advice = "Send one of the gateway's keys as `Authorization: Bearer …`. `paymaster keys create` makes one."
-        raise Rejected(HttpError(status=401, code="invalid_api_key", message=said, advice=advice))
+        raise Rejected(HttpError(status=401, code="invalid_api_key", message=said, advice=access.key_advice))
     return read_caller(headers, key, service.default_scope)
 
 

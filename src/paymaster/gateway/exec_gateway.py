@@ -34,7 +34,8 @@ class ExecKey:
 
     def __init__(self) -> None:
         self.secret = f"pm-{secrets.token_urlsafe(32)}"
-        self.access = AccessPolicy(find_key=self._find, needs_key=lambda: True)
+        advice = "Use the one in OPENAI_API_KEY or ANTHROPIC_API_KEY of this command, as `paymaster exec` set it."
+        self.access = AccessPolicy(find_key=self._find, needs_key=lambda: True, key_advice=advice)
         self.refused = 0
         self._key = Key(id="exec", user=None, digest=digest_of(self.secret), pinned=True)
 
@@ -71,7 +72,8 @@ def run_command(command: Sequence[str], variables: Mapping[str, str]) -> int:
         try:
             started.append(subprocess.Popen(list(command), env=dict(variables)))  # noqa: S603  the user's own command
         except OSError as error:
-            raise UsageMistake(f"cannot run {command[0]}: {error.strerror or error}", advice="Is it installed, and on the PATH?") from error
+            advice = "Is it a program, and executable?" if isinstance(error, PermissionError) else "Is it installed, and on the PATH?"
+            raise UsageMistake(f"cannot run {command[0]}: {error.strerror or error}", advice=advice) from error
         status = _wait(started[0])
     return status if status >= 0 else SIGNAL_STATUS - status
 

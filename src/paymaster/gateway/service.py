@@ -20,13 +20,14 @@ class AccessPolicy:
     """Who may call: `find_key` looks up the secret of a request, if `needs_key` says that one is needed.
 
     `keys_of` has the ids of a user's keys, revoked ones too: their budgets are on this user's page. Without keys every program on this
-    machine may call, and with `open_to_all` everybody.
+    machine may call, and with `open_to_all` everybody. `key_advice` is for a caller without a key, or with another one.
     """
 
     find_key: Callable[[str], Key | None] = lambda _: None
     needs_key: Callable[[], bool] = lambda: False
     keys_of: Callable[[str], frozenset[str]] = lambda _: frozenset()
     open_to_all: bool = False
+    key_advice: str = "Send one of the gateway's keys as `Authorization: Bearer …`. `paymaster keys create` makes one."
 
 
 class ServedRegistry:

@@ -15,8 +15,8 @@ HELP = """Run a command behind a gateway of its own.
 
 Sets OPENAI_BASE_URL, OPENAI_API_KEY, ANTHROPIC_BASE_URL, CODEX_API_KEY and similar variables of the command to a gateway on this machine,
 which ends with the command. The command does not see the providers' keys, nor any other variable that the registry names. The number of
-its calls and their cost are printed at the end; if there was none, a warning with what to set in the command. Exit status: the command's
-own, or 3 if a hard budget refused one of its calls.
+its calls and their cost are printed at the end; if there was none, a warning with what to set in the command, or why its requests were
+refused. Exit status: the command's own, or 3 if a hard budget refused one of its calls.
 
 \b
 Example:
@@ -43,14 +43,17 @@ def exec_(
 
     require_gateway()
     from paymaster.gateway.exec_gateway import ExecKey, client_environment, run_command
+    from paymaster.gateway.refused_requests import RefusedRequests
     from paymaster.gateway.serving import GatewayConfig, in_background, listen
 
     summary, calls, refusals = SpendSummary(), CallCount(), _BudgetRefusals()
     settings = flags.settings()
     settings["run"] = settings.get("run") or flags.overrides().run_id or new_run_id()
     settings["listeners"] = (summary, calls, refusals, WaitLines(lambda line: write_note(f"Paymaster: {line}")))
-    key = ExecKey()
-    config = GatewayConfig(read_options=lambda: configure(flags.model_registry, settings), access=key.access, max_outage_ms=None)
+    key, refused = ExecKey(), RefusedRequests()
+    config = GatewayConfig(
+        read_options=lambda: configure(flags.model_registry, settings), access=key.access, max_outage_ms=None, wrap=refused.wrap
+    )
     with listen("127.0.0.1", 0) as server_socket, in_background(config, server_socket) as running:
         registry, scope = running.service.active.world.registry, running.service.default_scope
         if flags.verbosity >= 0:
@@ -59,7 +62,9 @@ def exec_(
     if flags.verbosity >= 0:
         for line in (*summary.lines(), *([str(calls)] if calls else []), *_budget_lines(registry, settings)):
             write_note(f"Paymaster: {line}")
-    if not calls:
+    if not calls and refused.count:
+        write_warning(_no_model_called(command, refused.count, refused.last))
+    elif not calls:
         write_warning(_no_calls(command, key.refused))
     elif key.refused:
         write_warning(_other_keys(key.refused))
@@ -74,10 +79,18 @@ def _no_calls(command: list[str], refused: int) -> str:
     """What a command without a single call means, and how its program is pointed at the gateway."""
     from paymaster.gateway.client_advice import gateway_advice
 
-    name = command[0].rpartition("/")[2]
     keys = f" {_other_keys(refused)}" if refused else ""
-    means = f"If {name} called a model, no budget held the call and nothing counted it."
+    means = f"If {_name(command)} called a model, no budget held the call and nothing counted it."
     return f"no call came through the gateway. {means}{keys}\n{gateway_advice(command)}"
+
+
+def _no_model_called(command: list[str], count: int, last: str) -> str:
+    """What a command means whose requests came through, and were refused before a model was called."""
+    return f"no model was called: the gateway refused each request of {_name(command)} ({count:,}). The last one:\n{last}"
+
+
+def _name(command: list[str]) -> str:
+    return command[0].rpartition("/")[2]
 
 
 def _other_keys(refused: int) -> str:
