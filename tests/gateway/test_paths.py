@@ -1,4 +1,4 @@
-"""Clients differ in whether they add `/v1` to an address: a path is served with it, without it, and with it twice."""
+"""Clients differ in whether they add `/v1` to an address: a path is served with it, without it, with it twice, and behind two slashes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BODIES: dict[str, dict[str, object] | None] = {
 }
 
 
-@pytest.mark.parametrize("prefix", ["v1/", "", "v1/v1/"], ids=["once", "without", "twice"])
+@pytest.mark.parametrize("prefix", ["v1/", "", "v1/v1/", "/v1/", "v1//v1/", "/"])
 def test_a_path_is_served_however_often_it_has_v1(start: Callable[..., Gateway], prefix: str) -> None:
     gateway = start()
     for path, body in BODIES.items():
@@ -34,6 +34,6 @@ def test_a_path_is_served_however_often_it_has_v1(start: Callable[..., Gateway],
         assert answer.status_code == 200, path
 
 
-@pytest.mark.parametrize("path", ["/", "/v1", "/v1/", "/healthz", "/v1/healthz", "/dashboard/live", "/v1/nothing", "//models", ""])
+@pytest.mark.parametrize("path", ["/", "/v1", "/v1/", "/healthz", "/v1/healthz", "/dashboard/live", "/v1/nothing", "//healthz", "//", ""])
 def test_another_path_stays_as_it_is(path: str) -> None:
     assert routed_path(path) == path

@@ -65,10 +65,13 @@ def gateway_routes(service: Service) -> list[BaseRoute]:
 
 
 def routed_path(path: str) -> str:
-    """A path as the routes have it. Clients differ in whether they add `/v1` to an address, so that it may be missing, or there twice."""
-    rest = path
+    """A path as the routes have it. Clients differ in whether they add `/v1` to an address, so that it may be missing, or there twice.
+
+    An address that ends in a slash makes two of some clients (litellm).
+    """
+    rest = f"/{path.lstrip('/')}"
     while rest.startswith("/v1/"):
-        rest = rest[len("/v1") :]
+        rest = f"/{rest.removeprefix('/v1').lstrip('/')}"
     return f"/v1{rest}" if rest.removeprefix("/").partition("/")[0] in _API_PATHS else path
 
 
