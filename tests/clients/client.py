@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from string import Template
@@ -15,6 +16,8 @@ HERE = Path(__file__).resolve().parent
 JOBS = HERE / "jobs"
 JOB_ENV: Mapping[str, str] = {"MODEL": "$model", "DIALECT": "$dialect", "TASK": "$task", "PROMPT": "$prompt"}
 """What our job programs read."""
+SCHEMA = json.dumps({"type": "object", "properties": {"word": {"type": "string"}}, "required": ["word"], "additionalProperties": False})
+"""Of the task `structured`, for programs that read it from a file."""
 
 
 @dataclass(frozen=True, slots=True)

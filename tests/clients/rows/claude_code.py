@@ -1,9 +1,15 @@
 """Claude Code, without a terminal."""
 
-from clients.client import Client
+from clients.client import SCHEMA, Client
 from clients.recipes import recipe
 
-FLAGS = "--output-format stream-json --verbose --dangerously-skip-permissions"
+FLAGS = '--output-format stream-json --verbose --dangerously-skip-permissions "$${SCHEMA[@]}"'
+START = """\
+# `claude` itself is missing where npm runs no scripts of packages.
+claude() { node $client/node_modules/@anthropic-ai/claude-code/cli-wrapper.cjs "$$@"; }
+if [ $task = structured ]; then SCHEMA=(--json-schema "$$(cat schema.json)"); fi
+. ./recipe.sh
+"""
 
 CLIENTS = (
     Client(
@@ -12,8 +18,8 @@ CLIENTS = (
         packages=("@anthropic-ai/claude-code@2.1.197",),
         program="node_modules/@anthropic-ai/claude-code/cli-wrapper.cjs",
         dialects=("messages",),
-        # `claude` itself is missing where npm runs no scripts of packages.
-        words=("bash", "-c", 'claude() { node $client/node_modules/@anthropic-ai/claude-code/cli-wrapper.cjs "$$@"; } && . ./recipe.sh'),
+        words=("bash", "-c", START),
+        tasks=("job", "structured"),
         env={
             "PROMPT": "$prompt",
             "CLAUDE_CONFIG_DIR": "$home/.claude",
@@ -22,7 +28,7 @@ CLIENTS = (
             "CLAUDE_CODE_DISABLE_NONSTREAMING_FALLBACK": "1",
             "IS_SANDBOX": "1",  # it refuses to skip permissions as root elsewhere
         },
-        files={"recipe.sh": recipe("Claude Code", "sh").replace('"Hi"', f'"$$PROMPT" {FLAGS}')},
+        files={"schema.json": SCHEMA, "recipe.sh": recipe("Claude Code", "sh").replace('"Hi"', f'"$$PROMPT" {FLAGS}')},
         budget_usd=0.4,
         section="Claude Code",
         more_tests=("test_claude_code.py", "test_claude_code_cache.py"),
