@@ -1,6 +1,6 @@
 """One row per client program: its commands, its variables, and what else points it at a gateway; knows rows only, no rule about them.
 
-Read on 2026-11-30 from the programs themselves: Codex 0.171, Claude Code 2.1, aider 0.86, opencode 1.18, Cline 3.0, Qwen Code 0.15,
+Read on 2026-11-30 from the programs themselves: Codex 0.171, Claude Code 2.1, aider 0.86, opencode 1.18, Cline 3.0, Qwen Code 0.24,
 Continue 1.5, OpenHands 1.58. goose and Gemini CLI: from their documentation.
 """
 

@@ -81,7 +81,7 @@ async def _ask(world: World, caller: Caller, model: Model, request: SideRequest)
 def _refusal(said: SideAnswer) -> HttpError:
     known = {400: (400, "invalid_request"), _NOT_FOUND: (_NOT_FOUND, "not_found")}
     status, code = known.get(said.status, (502, "no_model_available"))
-    return HttpError(status=status, code=code, message=said.error, advice="The endpoint of the model says so.")
+    return HttpError(status=status, code=code, message=said.error, advice="This is the answer of the model's endpoint.")
 
 
 class InputTokens:

@@ -119,7 +119,7 @@ _FAILED_CODES = {
     "no_model_fits": "invalid_prompt",
     **{code: code for code in (CONTEXT_LENGTH_EXCEEDED, "rate_limit_exceeded")},
 }
-"""The codes of failed responses that OpenAI's clients know, by ours; any other is `server_error`.."""
+"""The codes of failed responses that OpenAI's clients know, by ours; any other is `server_error`."""
 
 
 def _with_hint(message: str, retry_after_ms: int | None) -> str:
