@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import urllib.error
 import urllib.request
 from contextlib import ExitStack
@@ -13,6 +14,7 @@ import pytest
 
 from gateways import PRICES
 from paymaster.gateway.auth import Key, digest_of
+from paymaster.gateway.openapi import openapi_document
 from paymaster.gateway.service import AccessPolicy
 from paymaster.gateway.serving import GatewayConfig, in_background, listen
 from paymaster.options import configure
@@ -128,6 +130,13 @@ def test_it_goes_to_the_endpoint_that_has_it_and_to_no_other(begin: Begin, serve
     assert servers[0].requests[1]["model"] == "gpt-twin"
     assert ask(url, {"model": "one", "input": "More", "previous_response_id": "resp_real"})[0] >= 500
     assert len(servers[1].requests) == 2
+
+
+def test_the_openapi_description_allows_the_ids_that_are_shown(begin: Begin) -> None:
+    described = json.loads(json.dumps(openapi_document()))["paths"]["/v1/responses/{id}"]["get"]["parameters"][0]["schema"]["pattern"]
+    _, stamped = ask(begin(KEYS), {"model": "one", "input": "Hi"}, SECRETS["ann"])
+    assert re.search(described, stamped["id"])
+    assert re.search(described, "resp_real")
 
 
 def test_answers_that_nobody_keeps_have_their_own_id(begin: Begin) -> None:

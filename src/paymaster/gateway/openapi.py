@@ -10,7 +10,7 @@ from paymaster.registry.models import StreamRecovery
 from paymaster.version import __version__
 
 _TEXT = {"type": "string"}
-_ID = {"name": "id", "in": "path", "required": True, "schema": {**_TEXT, "pattern": "^resp_[a-z0-9]{1,40}$"}}
+_ID = {"name": "id", "in": "path", "required": True, "schema": {**_TEXT, "pattern": "^resp_[A-Za-z0-9_-]{1,195}$"}}
 _LIST = {"type": "array", "items": {"type": "object"}}
 _MESSAGES = {
     "type": "array",
