@@ -30,7 +30,7 @@ LONGEST_S = 900
 
 def main(folder: Path, names: Sequence[str]) -> int:
     """Install the named clients, or all, and test them: pytest's exit status, or 1 if a client is missing."""
-    clients = [client for client in all_clients() if not names or client.name in names]
+    clients = [client for client in all_clients() if not names or {client.name, client.folder} & {*names}]
     if unknown := set(names) - {client.name for client in clients}:
         print(f"No such client: {', '.join(sorted(unknown))}. Known: {', '.join(client.name for client in all_clients())}", file=sys.stderr)
         return 2
@@ -80,7 +80,7 @@ def install(client: Client, folder: Path) -> str:
         python = python_for(client.oldest_python, client.python)
         if python is None:
             wanted = " to ".join(filter(None, (client.oldest_python, client.python)))
-            return f"it needs Python {wanted}, which this machine does not have"
+            return f"it needs Python {wanted}, and this machine has none"
         commands = [[python, "-m", "venv", str(folder)], [str(folder / "bin" / "pip"), "install", "--quiet", *client.packages]]
     for command in commands:
         try:
