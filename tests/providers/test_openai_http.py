@@ -7,6 +7,7 @@ import json
 import logging
 import socket
 import time
+from dataclasses import replace
 from decimal import Decimal
 from types import MappingProxyType
 
@@ -631,3 +632,19 @@ def test_a_stated_cost_without_usage_is_no_bill(caller, make_call, raw, wire):
     body = json.dumps({**ANSWER, "usage": None}).encode()
     endpoint = raw(wire.whole(body, extra="x-litellm-response-cost: 0.5\r\n"))
     assert isinstance(caller.send(make_call(endpoint.base_url, **PROXY)).usage, UnknownUsage)
+
+
+@pytest.mark.parametrize(
+    ("stated", "billed", "cost_usd"), [("0.5", Billed.YES, "0.5"), ("0.0", Billed.YES, None), ("-0.5", Billed.MAYBE, None)]
+)
+@pytest.mark.parametrize("unusable", [{"message": {"role": "assistant", "content": ""}}, {"finish_reason": "content_filter"}])
+def test_an_answer_that_is_of_no_use_costs_what_its_head_states(caller, make_call, raw, wire, unusable, stated, billed, cost_usd):
+    choice = {**ANSWER["choices"][0], "message": {"role": "assistant", "content": None}, **unusable}
+    body = json.dumps({**ANSWER, "choices": [choice]}).encode()
+    endpoint = raw(wire.whole(body, extra=f"x-litellm-response-cost: {stated}\r\n"))
+    failure = caller.send(make_call(endpoint.base_url, **PROXY))
+    assert (type(failure), failure.billed) == (Failure, billed)
+    if billed is Billed.MAYBE:
+        assert failure.usage is None
+    else:
+        assert failure.usage == replace(TOKENS, reported_cost_usd=None if cost_usd is None else Decimal(cost_usd))

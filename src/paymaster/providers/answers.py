@@ -9,13 +9,14 @@ from dataclasses import dataclass, replace
 import orjson
 
 from paymaster.accounting.usage.openai import with_stated_cost
+from paymaster.accounting.usage.record import Usage
 from paymaster.dialects.chat.normal.faults import Broken
 from paymaster.dialects.chat.normal.streams import NormalStream
 from paymaster.flow.ports import ProviderCall, ProviderReply
 from paymaster.jsontypes import JsonObject
 from paymaster.operations import Operation
 from paymaster.registry.providers import find_provider
-from paymaster.routing.failures import Failure, FailureKind
+from paymaster.routing.failures import Billed, Failure, FailureKind
 
 _CONTENT = ("content", "tool_calls", "function_call", "refusal", "audio", "images", "anthropic_blocks", "openai_items")
 _LIMIT_REACHED = "length"
@@ -81,11 +82,14 @@ def usage_api_of(call: ProviderCall) -> str:
 
 
 def with_cost_in_head(call: ProviderCall, headers: Mapping[str, str], outcome: ProviderReply | Failure) -> ProviderReply | Failure:
-    """A whole answer with the cost that its provider states in a header, if it is one that does."""
+    """A whole answer, usable or not, with the cost that its provider states in a header, if it is one that does."""
     facts = find_provider(call.model.provider)
-    if isinstance(outcome, Failure) or facts is None or facts.cost_header is None:
+    if facts is None or facts.cost_header is None or outcome.usage is None:
         return outcome
-    return replace(outcome, usage=with_stated_cost(outcome.usage, headers.get(facts.cost_header)))
+    usage = with_stated_cost(outcome.usage, headers.get(facts.cost_header))
+    if not isinstance(outcome, Failure):
+        return replace(outcome, usage=usage)
+    return replace(outcome, usage=usage) if isinstance(usage, Usage) else replace(outcome, usage=None, billed=Billed.MAYBE)
 
 
 def judge_completion(answer: JsonObject) -> Usable | Unusable:

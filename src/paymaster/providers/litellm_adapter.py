@@ -52,13 +52,16 @@ class LitellmProvider:
         except Exception as error:  # noqa: BLE001 -- litellm may raise anything
             return self._failed(error, call, began_ms)
         body: JsonObject = _unmapped(_dumped(answer, call, exclude_none=False)) if hasattr(answer, "model_dump") else {}
+        headers = _headers_of(answer)
+        return with_cost_in_head(call, headers, self._whole(body, headers, call, began_ms))
+
+    def _whole(self, body: JsonObject, headers: Mapping[str, str], call: ProviderCall, began_ms: int) -> ProviderReply | Failure:
         if call.operation is not Operation.EMBEDDINGS:
             normal = normal_answer(body, seed=call.call_id)
             if isinstance(normal, Broken):
-                return self._given_up(normal, body, _headers_of(answer), call, began_ms)
+                return self._given_up(normal, body, headers, call, began_ms)
             body = normal
-        headers = _headers_of(answer)
-        return with_cost_in_head(call, headers, self._judged(body, headers, call, began_ms))
+        return self._judged(body, headers, call, began_ms)
 
     async def stream(self, call: ProviderCall) -> AsyncGenerator[ProviderChunk | ProviderReply | Failure]:
         """Request a stream."""
