@@ -13,11 +13,14 @@ import openai
 import pytest
 
 from gateways import PRICES
+from paymaster.dialects.neutral import State
+from paymaster.dialects.state import id_with, owner_of
 from paymaster.gateway.auth import Key, digest_of
 from paymaster.gateway.openapi import openapi_document
 from paymaster.gateway.service import AccessPolicy
 from paymaster.gateway.serving import GatewayConfig, in_background, listen
 from paymaster.options import configure
+from paymaster.registry.models import Dialect
 from responses_server import ResponsesServer, answer, message
 
 if TYPE_CHECKING:
@@ -53,6 +56,7 @@ def begin(tmp_path: Path, servers: list[ResponsesServer], monkeypatch: pytest.Mo
                 "one": {**own, "model_id": "gpt-one", "base_url": first, "fallbacks": ["two"]},
                 "twin": {**own, "model_id": "gpt-twin", "base_url": first},
                 "two": {**own, "model_id": "gpt-two", "base_url": second},
+                "same": {**own, "model_id": "gpt-one", "base_url": second},
                 "chat": {"provider": "openai_compatible", "model_id": "c", "base_url": second, **PRICES},
             }
             registry = tmp_path / "registry.yaml"
@@ -137,6 +141,24 @@ def test_the_openapi_description_allows_the_ids_that_are_shown(begin: Begin) -> 
     _, stamped = ask(begin(KEYS), {"model": "one", "input": "Hi"}, SECRETS["ann"])
     assert re.search(described, stamped["id"])
     assert re.search(described, "resp_real")
+
+
+def test_models_of_one_id_at_two_addresses_keep_their_own(begin: Begin, servers: list[ResponsesServer]) -> None:
+    url = begin(KEYS)
+    for model, server in (("one", servers[0]), ("same", servers[1])):
+        _, first = ask(url, {"model": model, "input": "Hi"}, SECRETS["ann"])
+        assert ask(url, {"model": model, "input": "More", "previous_response_id": first["id"]}, SECRETS["ann"])[0] == 200
+        assert (len(server.requests), server.requests[1]["previous_response_id"]) == (2, "resp_real")
+        ask(f"{url}/{first['id']}", secret=SECRETS["ann"])
+        assert server.aside == ["GET /v1/responses/resp_real"]
+
+
+@pytest.mark.parametrize("code", ["ü" * 32, "", "\0", "0" * 100_000], ids=["not ASCII", "empty", "NUL", "long"])
+def test_codes_that_nobody_made_are_refused(begin: Begin, servers: list[ResponsesServer], code: str) -> None:
+    forged = id_with("resp_real", State(value=code, dialect=Dialect.RESPONSES, owner=owner_of("openai", "gpt-one")))
+    body = {"model": "one", "input": "Hi", "previous_response_id": forged}
+    status, text, param = error_of(ask(begin(KEYS), body, SECRETS["ann"]))
+    assert (status, param, len(text) < 500, servers[0].requests) == (400, "previous_response_id", True, [])
 
 
 def test_answers_that_nobody_keeps_have_their_own_id(begin: Begin) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
 
+from paymaster.accounting.bounds import shown
 from paymaster.dialects.neutral import State
 from paymaster.dialects.responses.requests import refers_to_items
 from paymaster.dialects.state import id_with, owner_of, split_id
@@ -63,7 +64,9 @@ class StoredResponses:
                 raise Rejected(_not_found(given))
             return Stored(given, None)
         for model in stores(self._world):
-            if owner_of(model.provider, model.model_id) == state.owner and hmac.compare_digest(self._code(plain, model), state.value):
+            # Not as texts: a client may write others than ASCII, which can't be compared so.
+            is_code = hmac.compare_digest(self._code(plain, model).encode(), state.value.encode())
+            if is_code and owner_of(model.provider, model.model_id) == state.owner:
                 return Stored(plain, model)
         raise Rejected(_not_found(given))
 
@@ -82,7 +85,8 @@ class StoredResponses:
         return self._world.key_of(model, self._caller.scope) or ""
 
     def _code(self, given: str, model: Model) -> str:
-        text = f"{self._key_id}\n{owner_of(model.provider, model.model_id)}\n{given}"
+        # Models of the same id at two addresses are two: neither has the other's responses.
+        text = f"{self._key_id}\n{owner_of(model.provider, model.model_id)}\n{model.base_url}\n{model.api_version}\n{given}"
         return hmac.new(self._secret(model).encode(), text.encode(), sha256).hexdigest()[:_CODE_DIGITS]
 
 
@@ -136,7 +140,7 @@ def _not_found(given: str) -> HttpError:
     return HttpError(
         status=400,
         code="previous_response_not_found",
-        message=f"no response {given!r} is known to this key",
+        message=f"no response {shown(given)} is known to this key",
         advice="Use an id as this gateway gave it to the same key, or send the whole conversation as `input`.",
         param=PREVIOUS,
     )
