@@ -9,7 +9,7 @@ import pytest
 from paymaster.dialects.neutral import ChoiceKind, Opaque
 from paymaster.dialects.responses.hosted_tools import unforced, without
 from paymaster.dialects.responses.passing import passed
-from paymaster.dialects.responses.requests import read, refers_to_items, write
+from paymaster.dialects.responses.requests import read, refers_to_items, thoughts_by_id, write
 from paymaster.dialects.responses.summaries import REQUEST, sealed_summary, summary_in
 
 OWNER = "0123456789ab"
@@ -76,6 +76,35 @@ def test_a_text_and_items_without_tools_stay_as_they_are() -> None:
     assert (written.body, written.dropped) == ({"input": [USER, 5]}, ("tools.web_search",))
 
 
-@pytest.mark.parametrize(("given", "refers"), [("Hi", False), ([USER, 5], False), ([{"type": "item_reference", "id": "x"}], True)])
+@pytest.mark.parametrize(
+    ("given", "refers"),
+    [
+        ("Hi", False),
+        ([USER, 5], False),
+        ([{"type": "item_reference", "id": "x"}], True),
+        ([{"type": "image_generation_call", "id": "ig_1"}], True),
+        ([{"type": "image_generation_call", "id": "ig_1", "result": None}], True),
+        ([{"type": "image_generation_call", "id": "ig_1", "result": "aGk="}], False),
+    ],
+)
 def test_references_to_items(given: object, *, refers: bool) -> None:
     assert refers_to_items({"input": given}) is refers
+
+
+THOUGHT = {"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": "Hm."}]}
+
+
+@pytest.mark.parametrize(
+    ("body", "number"),
+    [
+        ({"input": "Hi"}, 0),
+        ({"input": [USER, 5, THOUGHT, {**THOUGHT, "encrypted_content": None, "content": []}]}, 2),
+        ({"input": [THOUGHT], "store": None}, 1),
+        ({"input": [THOUGHT], "store": False}, 0),
+        ({"input": [{**THOUGHT, "encrypted_content": "sealed"}]}, 0),
+        ({"input": [{**THOUGHT, "content": [{"type": "reasoning_text", "text": "Hm."}]}]}, 0),
+        ({"input": [{"type": "reasoning", "summary": []}]}, 0),
+    ],
+)
+def test_thoughts_that_only_their_endpoint_has(body: dict[str, Any], number: int) -> None:
+    assert thoughts_by_id(body) == number

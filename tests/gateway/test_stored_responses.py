@@ -183,7 +183,15 @@ def test_other_models_refuse_it_by_name(begin: Begin, servers: list[ResponsesSer
     assert not servers[1].requests
 
 
-@pytest.mark.parametrize("own", [{"previous_response_id": "resp_1"}, {"input": [{"type": "item_reference", "id": "msg_1"}]}])
+@pytest.mark.parametrize(
+    "own",
+    [
+        {"previous_response_id": "resp_1"},
+        {"input": [{"type": "item_reference", "id": "msg_1"}]},
+        {"input": [{"type": "image_generation_call", "id": "ig_1"}]},
+        {"input": [{"role": "user", "content": "Hi"}, *[{"type": "reasoning", "id": "rs_1", "summary": []}] * 9]},
+    ],
+)
 def test_a_hard_budget_holds_for_a_whole_window(begin: Begin, servers: list[ResponsesServer], own: Object) -> None:
     # 10,000 tokens at $1 a million are a cent.
     url = begin(hard_stop_on_budget=True, budget_usd_per_run=0.009)

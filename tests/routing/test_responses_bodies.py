@@ -235,3 +235,34 @@ def test_the_name_of_a_user_fits_the_endpoint() -> None:
         assert sent["user"] == sha256(b"u" * 191).hexdigest()
     assert sent["safety_identifier"] == "short"
     assert translate(from_claude_code, NATIVE).wire["user"] == "u" * 191  # type: ignore[index]  # a body of its dialect
+
+
+@pytest.mark.parametrize(
+    ("given", "window", "longest", "more", "unbounded"),
+    [
+        (2, 100_000, 8_000, 16_000, ()),
+        (2, None, 8_000, 16_000, ()),
+        (50, 100_000, 8_000, None, ()),
+        (2, 100_000, None, None, ("thoughts_by_id",)),
+        (2, None, None, 0, ("thoughts_by_id",)),
+        (-3, None, 8_000, 0, ()),
+        ("many", None, 8_000, 0, ()),
+        (10**18, None, 8_000, 80_000_000, ()),
+    ],
+)
+def test_thoughts_that_the_endpoint_keeps_are_as_long_as_its_longest_output(
+    given: object, window: int | None, longest: int | None, more: int | None, unbounded: tuple[str, ...]
+) -> None:
+    writer = replace(NATIVE, context_window=window, max_output_tokens=longest)
+    plain = translate(asked(), writer)
+    alone = prompt_tokens(plain, writer, TokenCounter(), 0).tokens
+    counted = prompt_tokens(replace(plain, params={"thoughts_by_id": given}), writer, TokenCounter(), 0)
+    assert (counted.tokens, counted.unbounded) == (window if more is None else alone + more, unbounded)
+
+
+def test_thoughts_by_their_ids_are_planned_with() -> None:
+    thought = {"type": "reasoning", "id": "rs_1", "summary": []}
+    request = asked(input=[{"role": "user", "content": "Hi"}, thought, thought, {"type": "item_reference", "id": "x"}])
+    params = translate(request, NATIVE).params
+    assert (params["thoughts_by_id"], params["item_reference"]) == (2, True)
+    assert not {"thoughts_by_id", "item_reference"} & set(translate(request, CHAT).params)

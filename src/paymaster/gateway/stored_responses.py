@@ -106,7 +106,7 @@ def continued(asked: DialectRequest, world: World, caller: Caller) -> DialectReq
         raise Rejected(invalid(f"{PREVIOUS} must be a string", PREVIOUS))
     refers = refers_to_items(body)
     if refers and stored.is_shared:
-        message = "an item_reference does not say whose item it is, so keys of this gateway can't use it"
+        message = "an item_reference, or an image_generation_call without its result, does not say whose it is, so client keys can't use it"
         refused = invalid(message, "input")
         raise Rejected(replace(refused, advice=f"Send the item itself, or name its whole response in {PREVIOUS}."))
     first = model = resolve(world.registry, asked.request.model)

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from paymaster.accounting.tokens.counter import BYTES, InputsCount, PromptCount, Tokenizer
+from paymaster.dialects.responses.requests import THOUGHTS_BY_ID
 from paymaster.jsontypes import JsonObject
 from paymaster.operations import Operation
 from paymaster.registry.models import Model
@@ -35,14 +36,23 @@ def count_bytes(request: Request, translation: Translation, counter: CountsPromp
 
 
 def prompt_tokens(translation: Translation, model: Model, counter: CountsPrompts, level: int) -> PromptCount:
-    """An upper bound of the prompt, with all that the model reads beside the messages. A part that no rule bounds may fill its window."""
+    """An upper bound of the prompt, with all that the model reads beside the messages. A part that no rule bounds may fill its window.
+
+    A thought that the provider keeps was an output, which is never longer than the model's longest.
+    """
     prompt = counter.count(translation.messages, _schemas_and_texts(translation), tokenizer_at(level, model.tokenizer))
     if level:
         prompt = replace(prompt, tokens=tokens_at(level, prompt.tokens))
-    if stored := _stored(translation.params):
+    most, thoughts = model.max_input_tokens or model.context_window, _thoughts_by_id(translation.params)
+    stored = [*_stored(translation.params), *([THOUGHTS_BY_ID] if thoughts and model.max_output_tokens is None else ())]
+    if stored:
         prompt = replace(prompt, exact=False, unbounded=(*prompt.unbounded, *stored))
-    most = model.max_input_tokens or model.context_window
-    return replace(prompt, tokens=max(prompt.tokens, most)) if prompt.unbounded and most is not None else prompt
+    if prompt.unbounded:
+        return prompt if most is None else replace(prompt, tokens=max(prompt.tokens, most))
+    if not thoughts:
+        return prompt
+    with_thoughts = prompt.tokens + thoughts * (model.max_output_tokens or 0)
+    return replace(prompt, exact=False, tokens=with_thoughts if most is None else max(prompt.tokens, min(with_thoughts, most)))
 
 
 def unbounded_detail(prompt: PromptCount, model: Model) -> str:
@@ -63,6 +73,9 @@ _TEXTS = frozenset(
 _STORED = frozenset({"cachedContent", "cached_content", "conversation", "item_reference", "previous_response_id", "prompt", "thread"})
 """Parameters that name a text which the provider keeps: it is read, and billed, with the prompt."""
 
+_MOST_THOUGHTS = 10_000
+"""More than any window has. A client may have a field of this name, too."""
+
 
 def _schemas_and_texts(translation: Translation) -> tuple[JsonObject, ...]:
     """The tools, and every parameter that the model reads."""
@@ -71,6 +84,11 @@ def _schemas_and_texts(translation: Translation) -> tuple[JsonObject, ...]:
         return tuple(translation.tools)
     read = [params[name] for name in sorted(_TEXTS.intersection(params)) if params[name] is not None]
     return (*translation.tools, *(value if isinstance(value, Mapping) else {"text": value} for value in read))
+
+
+def _thoughts_by_id(params: JsonObject) -> int:
+    number = params.get(THOUGHTS_BY_ID)
+    return min(max(number, 0), _MOST_THOUGHTS) if isinstance(number, int) else 0
 
 
 def _stored(params: JsonObject) -> list[str]:

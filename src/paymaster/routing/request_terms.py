@@ -27,10 +27,10 @@ KNOWN_FIELDS = (
     | frozenset(BETA_FIELDS)
     | {
         "best_of", "billing_policy", "chat_template_kwargs", "client_metadata", "diagnostics", "echo", "extra_headers",
-        "fallback_credit_token", "google", "image", "logprobs", "max_output_tokens", "max_tool_calls", "metadata", "moderation",
-        "performanceConfig",
-        "performance_config", "prompt_cache_options", "prompt_logprobs", "provider", "route", "serviceTier", "stream_options", "suffix",
-        "tools", "transforms", "truncation", "usage", "web_search_options",
+        "fallback_credit_token", "google", "image", "item_reference", "logprobs", "max_output_tokens", "max_tool_calls", "metadata",
+        "moderation", "performance_config", "performanceConfig", "previous_response_id", "prompt_cache_options", "prompt_logprobs",
+        "provider", "route", "serviceTier", "stream_options", "suffix", "thoughts_by_id", "tools", "transforms", "truncation", "usage",
+        "web_search_options",
     }
 )  # fmt: skip
 """Fields of requests that are known to cost nothing more, or are held for. Any other one is passed on, and recorded by its name."""

@@ -9,7 +9,15 @@ from paymaster.dialects.chat.fitting.params import all_but_one, fit_users
 from paymaster.dialects.formats import REQUESTS, RequestFormat
 from paymaster.dialects.neutral import Conversation, Opaque, Role, ServerTool
 from paymaster.dialects.objects import section
-from paymaster.dialects.responses.requests import REFERENCE, asks_for_summary, beside_house_form, declared_tools, refers_to_items
+from paymaster.dialects.responses.requests import (
+    REFERENCE,
+    THOUGHTS_BY_ID,
+    asks_for_summary,
+    beside_house_form,
+    declared_tools,
+    refers_to_items,
+    thoughts_by_id,
+)
 from paymaster.dialects.state import owner_of
 from paymaster.jsontypes import JsonObject
 from paymaster.registry.models import Dialect, Model
@@ -86,9 +94,13 @@ def planned_params(request: Request, model: Model, params: JsonObject, body: Jso
     passed = {} if source is None or source.dialect is not model.dialect else source.headers
     known = known_betas(passed[BETA_HEADER], model) if BETA_HEADER in passed else []
     betas = {"anthropic_beta": known} if known else {}
-    summary = {"compaction": True} if model.dialect is Dialect.RESPONSES and asks_for_summary(body) else {}
-    kept = {REFERENCE: True} if model.dialect is Dialect.RESPONSES and refers_to_items(body) else {}
-    return {**params, **own, **betas, **summary, **kept}
+    return {**params, **own, **betas, **(_in_items(body) if model.dialect is Dialect.RESPONSES else {})}
+
+
+def _in_items(body: JsonObject) -> JsonObject:
+    """What items of OpenAI's responses ask for, and what they have that only the endpoint can read."""
+    found = {"compaction": asks_for_summary(body), REFERENCE: refers_to_items(body), THOUGHTS_BY_ID: thoughts_by_id(body)}
+    return {name: value for name, value in found.items() if value}
 
 
 def counted_body(dialect: Dialect, body: JsonObject, request: Request) -> tuple[Sequence[JsonObject], Sequence[JsonObject]]:

@@ -49,6 +49,10 @@ _REFUSED: Mapping[str, str] = {
 }
 """What an endpoint does beside this call, or keeps under a name that nobody here can check, with what to do instead."""
 REFERENCE = "item_reference"
+THOUGHTS_BY_ID = "thoughts_by_id"
+"""Under this name planning reads how many thoughts only the endpoint has."""
+_MADE_IMAGE = "image_generation_call"
+_THOUGHT_TEXTS = ("encrypted_content", "content")
 _SILENT = frozenset({"store", "client_metadata", "max_tool_calls", "previous_response_id", *_REFUSED})
 """Fields that ask nothing of a model, or only of a server that stores or has tools of its own."""
 ENCRYPTED = "reasoning.encrypted_content"
@@ -126,14 +130,27 @@ def declared_tools(body: JsonObject) -> list[JsonObject]:
 
 
 def refers_to_items(body: JsonObject) -> bool:
-    """Whether an item refers to one that the endpoint keeps."""
-    given = body.get("input")
-    return isinstance(given, list) and any(isinstance(item, Mapping) and item.get("type") == REFERENCE for item in given)
+    """Whether an item refers to one that the endpoint keeps: an image that was made needs no more than its id."""
+    return any(item.get("type") == REFERENCE or (item.get("type") == _MADE_IMAGE and not item.get("result")) for item in _mappings(body))
+
+
+def thoughts_by_id(body: JsonObject) -> int:
+    """How many thoughts have no more than their id, so that the endpoint that keeps them reads, and bills, what nobody here has seen."""
+    if body.get("store") is False:
+        return 0
+    thoughts = (item for item in _mappings(body) if item.get("type") == "reasoning" and item.get("id"))
+    return sum(not any(item.get(name) for name in _THOUGHT_TEXTS) for item in thoughts)
 
 
 def asks_for_summary(body: JsonObject) -> bool:
     """Whether an item asks for a summary of the conversation."""
     return any(item.get("type") == TRIGGER for item in _items_of(body))
+
+
+def _mappings(body: JsonObject) -> Iterator[JsonObject]:
+    """The items of a body, of which nothing was checked yet."""
+    given = body.get("input")
+    return (item for item in (given if isinstance(given, list) else ()) if isinstance(item, Mapping))
 
 
 def _items_of(body: JsonObject) -> list[JsonObject]:

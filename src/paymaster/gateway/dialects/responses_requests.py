@@ -55,7 +55,7 @@ def _kept(body: JsonObject) -> Iterator[str]:
     if body.get("previous_response_id"):
         yield "previous_response_id (it keeps no responses: send the whole conversation as `input`)"
     if responses.refers_to_items(body):
-        yield "an item_reference (it keeps no items: send the item itself; most clients do with `store: false`)"
+        yield "an item_reference or an image by its id (it keeps no items: send the item itself; most clients do with `store: false`)"
 
 
 def _said(wish: ThinkingWish | None) -> ThinkingWish | None:
