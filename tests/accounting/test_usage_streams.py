@@ -400,3 +400,17 @@ def test_a_response_lists_what_its_provider_ran(output: object, searches: int, *
     assert read_response_usage("openai.responses", response) == expected
     events = [{"type": "response.created", "response": {"output": []}}, {"type": "response.completed", "response": response}]
     assert read_stream_usage("openai.responses", events) == expected
+
+
+@pytest.mark.parametrize("listed", [[MESSAGE], [], None, [SEARCH, OPENED, MESSAGE]])
+@pytest.mark.parametrize("place", ["output_index", "id"])
+def test_items_that_were_streamed_count_where_the_last_event_leaves_them_out(listed: object, place: str) -> None:
+    events: list[dict] = []
+    for index, item in enumerate((SEARCH, OPENED, MESSAGE)):
+        at, named = ({"output_index": index}, item) if place == "output_index" else ({}, {**item, "id": f"i{index}"})
+        events += [{"type": "response.output_item.added", **at, "item": {**named, "action": None}}]
+        events += [{"type": "response.output_item.done", **at, "item": named}]
+    response = {"output": listed, "usage": {"input_tokens": 3, "output_tokens": 4, "total_tokens": 7}}
+    events.append({"type": "response.completed", "response": response})
+    usage = read_stream_usage("openai.responses", events)
+    assert usage == Usage(input_tokens=3, output_tokens=4, web_search_requests=1)

@@ -1,6 +1,6 @@
 """Reads usage in OpenAI's format from any provider; knows which providers exclude reasoning or report the cost, and no price."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 
@@ -221,12 +221,11 @@ _NOT_RUN = frozenset(
 """Items of a response that no tool of its provider made."""
 
 
-def with_listed_work(usage: JsonObject, output: object) -> JsonObject:
+def with_listed_work(usage: JsonObject, items: Sequence[JsonObject]) -> JsonObject:
     """The usage of a response with what its items say of the tools that the provider ran; the same if they say nothing for certain.
 
     Some servers leave out of the last event what they have streamed, so an empty list says nothing.
     """
-    items = [item for item in output if isinstance(item, Mapping)] if isinstance(output, list) else []
     made = {str(item.get("type")) for item in items}
     if not made or not made <= _NOT_RUN | {_SEARCH}:
         return usage

@@ -4,7 +4,7 @@ An `api` is `<provider>.<wire>`: `openai.chat`, `openai.responses`, `openai.embe
 `gemini.generateContent`, `litellm.usage`, and `.chat` with any provider (`groq.chat`, `xai.chat` …). A final `.stream` is ignored.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from paymaster.accounting.usage.counts import Contradiction, Missing, required, rows, section, word
@@ -92,6 +92,7 @@ class StreamUsage:
         "_begun",
         "_delta_seen",
         "_ended",
+        "_items",
         "_latest",
         "_of_choice",
         "_overtaken",
@@ -107,6 +108,7 @@ class StreamUsage:
         self._delta_seen = self._overtaken = self._of_choice = False
         self._begun: set[object] = set()
         self._ended: set[object] = set()
+        self._items: dict[str, JsonObject] = {}
         self.delivered_tokens = 0
 
     def feed(self, chunk: JsonObject) -> None:
@@ -123,6 +125,8 @@ class StreamUsage:
             self._follow(choices)
         may_report = _MAY_REPORT.intersection(body)
         if not may_report or not (reporting := [name for name in may_report if _says_something(name, body[name])]):
+            if "item" in body:
+                self._note_item(body)
             return  # most chunks: they have none of these fields, or `usage: null`, or a text
         self._tier = word(body, "service_tier") or word(section(body, "response"), "service_tier") or self._tier
         if reporting == ["service_tier"]:
@@ -132,8 +136,14 @@ class StreamUsage:
             self._ended.update(_RESPONSE_BEGINS_AND_ENDS[kind])
         if self._anthropic:
             self._feed_anthropic(body)
-        elif (found := _usage_of_all(self._api, body)) and not (self._latest and _is_placeholder(found)):
+        elif (found := _usage_of_all(self._api, body, list(self._items.values()))) and not (self._latest and _is_placeholder(found)):
             self.report(found)
+
+    def _note_item(self, event: JsonObject) -> None:
+        """Remember what kind of item of a response came: the last event may leave it out."""
+        item = section(event, "item")
+        place = str(event.get("output_index", item.get("id")))
+        self._items[place] = {"type": item.get("type"), "action": section(item, "action")}
 
     def feed_text(self, text: str) -> None:
         """Take a chunk or an event that differs from the one before in this piece of text alone, and reports no usage."""
@@ -231,7 +241,8 @@ def usage_object(api: str, body: JsonObject) -> JsonObject | None:
     return section(choices[0], "usage") or None if len(choices) == 1 else None
 
 
-def _usage_of_all(api: str, body: JsonObject) -> JsonObject | None:
+def _usage_of_all(api: str, body: JsonObject, streamed: Sequence[JsonObject] = ()) -> JsonObject | None:
+    """`streamed` are the items of a response that came before."""
     of_gemini = section(body, "usageMetadata", "usage_metadata")
     if of_gemini or _wire(api)[1] in _GEMINI_WIRES:
         return of_gemini or None
@@ -240,7 +251,11 @@ def _usage_of_all(api: str, body: JsonObject) -> JsonObject | None:
     parents = (body, *(section(body, name) for name in _PARENTS))
     lists = _wire(api)[1] == "responses"
     return next(
-        (with_listed_work(found, parent.get("output")) if lists else found for parent in parents if (found := section(parent, "usage"))),
+        (
+            with_listed_work(found, max(rows(parent, "output"), streamed, key=len)) if lists else found
+            for parent in parents
+            if (found := section(parent, "usage"))
+        ),
         None,
     )
 
