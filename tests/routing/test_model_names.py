@@ -68,6 +68,9 @@ def test_a_name_that_differs_by_a_date_is_found(asked: str, entry: Model) -> Non
         ("kimi-k2-0905", named("kimi-k2")),
         ("claude-haiku-4", named("claude-haiku-4-5")),
         ("[1m]", named("claude-haiku-4-5")),
+        ("gpt-4o-2024-08-06\n", named("gpt-4o")),
+        ("gpt-4o-latest\n", named("gpt-4o")),
+        ("gpt-4o-20\u0662\u0664-08-06", named("gpt-4o")),
     ],
 )
 def test_another_model_is_not_found(asked: str, entry: Model) -> None:

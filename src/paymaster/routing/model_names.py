@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
     from paymaster.registry.models import Model
 
-_MARK = re.compile(r"\[[a-z0-9]+\]$", re.IGNORECASE)
-_DATE = re.compile(r"[-@](20\d\d)(-?)(0[1-9]|1[0-2])\2(0[1-9]|[12]\d|3[01])$")
-_LATEST = re.compile(r"[-@]latest$")
+_MARK = re.compile(r"\[[a-z0-9]+\]\Z", re.IGNORECASE | re.ASCII)
+_DATE = re.compile(r"[-@](20\d\d)(-?)(0[1-9]|1[0-2])\2(0[1-9]|[12]\d|3[01])\Z", re.ASCII)
+_LATEST = re.compile(r"[-@]latest\Z")
 
 
 class DatedName(NamedTuple):
