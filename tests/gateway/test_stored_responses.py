@@ -226,6 +226,7 @@ def test_without_keys_every_endpoint_is_asked_for_a_response(begin: Begin, serve
     status, text, _ = error_of(ask(f"{url}/resp_other"))
     assert (status, "not found" in text) == (404, True)
     assert [len(server.aside) for server in servers] == [2, 1]
+    assert ask(f"{url}/resp_{'Qm9z' * 100}==")[0] == 404  # as long as a litellm proxy's
     assert ask(f"{url}/resp_%2e%2e")[0] == 400
     assert ask(f"{url}/resp_real", {}, method="PUT")[0] == 405
 

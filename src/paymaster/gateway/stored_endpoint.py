@@ -26,8 +26,8 @@ from paymaster.routing.failures import Failure
 from paymaster.routing.requests import check_request
 from paymaster.routing.translation import translate
 
-_ID = re.compile(r"[A-Za-z0-9_-]{1,200}")
-"""Nothing that could name another path."""
+_ID = re.compile(r"[A-Za-z0-9_=-]{1,1000}")
+"""Nothing that could name another path. A litellm proxy's ids are base64 of what it knows of the response, 230 characters and more."""
 _QUERY = re.compile(r"[A-Za-z0-9_.,&=%\[\]-]{0,1000}")
 _NOT_FOUND = 404
 
@@ -41,7 +41,7 @@ def stored_response(service: Service, below: str = "") -> Callable[[HttpRequest]
         with service.call(caller) as (world, _):
             given, query = request.path_params["id"], request.url.query
             if not _ID.fullmatch(given) or not _QUERY.fullmatch(query):
-                raise Rejected(invalid("the id of a response has letters, digits, _ and -", "response_id"))
+                raise Rejected(invalid("the id of a response has letters, digits, _, = and -", "response_id"))
             if "stream=true" in query.lower():
                 raise Rejected(invalid("a stored response can't be streamed again", "stream", "Leave out `stream`."))
             stored = StoredResponses(world, caller)
