@@ -86,6 +86,18 @@ def test_input_that_was_not_reported_is_the_held_input() -> None:
     assert found.basis == f"at most {entry.prompt.tokens} prompt tokens and 80 output tokens until the connection closed"
 
 
+def test_input_that_nothing_bounds_is_no_upper_bound() -> None:
+    request, unreported = Request(messages=HELLO, params={"previous_response_id": "resp_1"}), replace(HI, prompt=None)
+    unbounded = candidate(request, context_window=None)
+    assert estimate(unbounded, Policy(), unreported) == WholeHold(
+        "nothing bounds how many tokens previous_response_id has; it may have cost more"
+    )
+    assert isinstance(estimate(unbounded, Policy(), HI), Estimate)
+    window = estimate(candidate(request, context_window=200_000), Policy(), unreported)
+    assert isinstance(window, Estimate)
+    assert window.usage.input_tokens == 200_000
+
+
 def test_terms_above_list_price_are_charged_as_they_were_held() -> None:
     elsewhere = candidate(Request(messages=HELLO, params={"inference_geo": "us"}))
     found = estimate(elsewhere, Policy(), HI)

@@ -75,6 +75,8 @@ def estimate(candidate: Candidate, policy: Policy, delivered: Delivered | None) 
         return WholeHold("the provider may have used tools or models of its own")
     if model.may_reason_unseen:
         return WholeHold("the model may have reasoned without showing it")
+    if delivered.prompt is None and candidate.prompt.unbounded and not (model.max_input_tokens or model.context_window):
+        return WholeHold(f"nothing bounds how many tokens {', '.join(candidate.prompt.unbounded)} has; it may have cost more")
     return _estimated(candidate, price, delivered, _output_tokens(candidate, stops, delivered))
 
 
