@@ -9,6 +9,8 @@ import pytest
 
 from clients.client import all_clients
 from clients.recipes import PAGE, recipe, sections
+from paymaster.gateway.client_advice import gateway_advice
+from paymaster.gateway.client_recipes import RECIPES
 
 if TYPE_CHECKING:
     from clients.client import Client
@@ -35,6 +37,13 @@ def test_the_table_says_what_a_client_speaks(client: Client) -> None:
     formats = ", ".join(FORMATS[dialect] for dialect in client.dialects)
     structured = "yes" if "structured" in client.tasks else "no"
     assert f"| [{client.section}](#{client.section.lower().replace(' ', '-')}) | {formats} | {structured} |" in PAGE_TEXT
+
+
+@pytest.mark.parametrize("section", [name for name, text in sections(PAGE_TEXT).items() if "```sh" in text])
+def test_a_program_of_the_page_has_advice_of_its_own_behind_exec(section: str) -> None:
+    program = recipe(section, "sh").splitlines()[-1].split()[0]
+    advice = {known.title: known.advice for known in RECIPES}.get(section)
+    assert program == "export" or gateway_advice([program]) == advice
 
 
 def test_every_section_has_a_row() -> None:

@@ -24,8 +24,9 @@ class Address(StrEnum):
 class Recipe:
     """How one client is pointed at a gateway.
 
-    `commands` are the names of its program and of its packages. `variables` are its own, which no other program reads in another sense;
-    `exec` sets them. `advice` is what it needs besides, for a person; a name of a model is written as NAME.
+    `title` is its heading in docs/clients.md, if it has a section. `commands` are the names of its program and of its packages. `variables`
+    are its own, which no other program reads in another sense; `exec` sets them. `advice` is what it needs besides, for a person; a name of
+    a model is written as NAME.
     """
 
     title: str
