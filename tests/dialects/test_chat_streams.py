@@ -15,7 +15,7 @@ from dialects.odd_answers import CASES, LAST, calls, chunk, piece
 from paymaster.dialects.chat.normal.answers import as_chunk, normal_answer
 from paymaster.dialects.chat.normal.faults import Broken, Fault
 from paymaster.dialects.chat.normal.streams import NormalStream
-from paymaster.dialects.chat.normal.tool_calls import made_id
+from paymaster.dialects.chat.normal.tool_calls import ids_of_calls, made_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -343,6 +343,32 @@ def test_a_call_without_a_name_reaches_nobody():
     whole = normal_answer({"choices": [{"message": {"content": "Hi.", "tool_calls": [{"id": "a"}]}}]}, seed="s")
     assert not isinstance(whole, Broken)
     assert whole["choices"][0]["finish_reason"] == "stop"
+
+
+def test_a_call_has_another_id_than_those_before_it_in_the_conversation():
+    def earlier() -> frozenset[str]:
+        return frozenset({"call_0", "call_1"})
+
+    stream = NormalStream(seed="s", tool_names=NAMES, earlier_ids=earlier)
+    both = [piece(0, "call_0", NAMES[0], "{}"), piece(1, "call_9", NAMES[0], "{}")]
+    out = [each for given in (chunk(calls(*both)), chunk({}, "tool_calls")) for each in stream.feed(given)]
+    assert [(call[0]) for call in of_chunks(out, None).calls] == [made_id("s", 0, 0), "call_9"]
+    given = [{"id": each["id"], "type": "function", "function": each["function"]} for each in both]
+    whole = normal_answer({"choices": [{"message": {"tool_calls": given}}]}, seed="s", earlier_ids=earlier)
+    assert not isinstance(whole, Broken)
+    assert [call["id"] for call in whole["choices"][0]["message"]["tool_calls"]] == [made_id("s", 0, 0), "call_9"]
+
+
+@pytest.mark.parametrize(
+    ("messages", "found"),
+    [
+        (None, set()),
+        ([None, {"role": "user"}, {"tool_calls": None}, {"tool_calls": ["x", {"id": 5}, {"id": "a"}, {"id": "b"}]}], {"a", "b"}),
+        (({"tool_calls": ({"id": "a"},)},), {"a"}),
+    ],
+)
+def test_the_ids_of_a_conversation_s_calls(messages, found):
+    assert ids_of_calls(messages) == found
 
 
 def test_a_custom_tool_s_input_is_text_and_not_json():

@@ -10,8 +10,10 @@ import orjson
 
 from paymaster.accounting.usage.openai import with_stated_cost
 from paymaster.accounting.usage.record import Usage
+from paymaster.dialects.chat.normal.answers import normal_answer
 from paymaster.dialects.chat.normal.faults import Broken
 from paymaster.dialects.chat.normal.streams import NormalStream
+from paymaster.dialects.chat.normal.tool_calls import ids_of_calls
 from paymaster.flow.ports import ProviderCall, ProviderReply
 from paymaster.jsontypes import JsonObject
 from paymaster.operations import Operation
@@ -57,7 +59,14 @@ def unusable_of(broken: Broken) -> Unusable:
 
 def new_stream(call: ProviderCall) -> NormalStream:
     """What makes the chunks of the answer to a call OpenAI's."""
-    return NormalStream(seed=call.call_id, tool_names=tool_names(call.body.get("tools")))
+    names = tool_names(call.body.get("tools"))
+    return NormalStream(seed=call.call_id, tool_names=names, earlier_ids=lambda: ids_of_calls(call.body.get("messages")))
+
+
+def normal_whole(call: ProviderCall, body: JsonObject, *, offers_tools: bool = False) -> JsonObject | Broken:
+    """The whole answer to a call as OpenAI's, or why it is none."""
+    earlier = call.body.get("messages")
+    return normal_answer(body, seed=call.call_id, offers_tools=offers_tools, earlier_ids=lambda: ids_of_calls(earlier))
 
 
 def tool_names(tools: object) -> list[str]:

@@ -5,12 +5,20 @@ from dataclasses import dataclass, replace
 
 from paymaster.accounting.usage.reading import read_response_usage
 from paymaster.accounting.usage.record import Usage
-from paymaster.dialects.chat.normal.answers import normal_answer
 from paymaster.dialects.chat.normal.faults import Broken
 from paymaster.flow.ports import Native, ProviderCall, ProviderReply
 from paymaster.jsontypes import JsonObject
 from paymaster.operations import Operation
-from paymaster.providers.answers import Unusable, Usable, judge_answer, parse_object, unusable_of, usage_api_of, with_cost_in_head
+from paymaster.providers.answers import (
+    Unusable,
+    Usable,
+    judge_answer,
+    normal_whole,
+    parse_object,
+    unusable_of,
+    usage_api_of,
+    with_cost_in_head,
+)
 from paymaster.providers.classification import classify, classify_error_object, if_silent, request_id_in
 from paymaster.providers.error_bodies import shown_message
 from paymaster.providers.rates import read_rate_signals
@@ -132,7 +140,7 @@ class Exchange:
             return error
         if self.call.operation is Operation.EMBEDDINGS:
             return self.judged(answer, parsed, first_token_ms=None)
-        normal = normal_answer(form.whole(parsed, self.call.model), seed=self.call.call_id, offers_tools=bool(self.call.body.get("tools")))
+        normal = normal_whole(self.call, form.whole(parsed, self.call.model), offers_tools=bool(self.call.body.get("tools")))
         if isinstance(normal, Broken):
             return self.given_up(answer, normal, parsed)
         if dialect is Dialect.CHAT:

@@ -12,12 +12,11 @@ from paymaster.accounting.usage.openai import reports_cost
 from paymaster.accounting.usage.output import output_bound
 from paymaster.accounting.usage.reading import read_response_usage
 from paymaster.accounting.usage.record import Usage
-from paymaster.dialects.chat.normal.answers import normal_answer
 from paymaster.dialects.chat.normal.faults import Broken
 from paymaster.flow.ports import ProviderCall, ProviderChunk, ProviderReply
 from paymaster.jsontypes import JsonObject
 from paymaster.operations import Operation
-from paymaster.providers.answers import Unusable, judge_answer, new_stream, unusable_of, usage_api_of, with_cost_in_head
+from paymaster.providers.answers import Unusable, judge_answer, new_stream, normal_whole, unusable_of, usage_api_of, with_cost_in_head
 from paymaster.providers.assembly import Assembly
 from paymaster.providers.classification import classify_error_object, if_silent, request_id_in
 from paymaster.providers.error_bodies import shown_message
@@ -57,7 +56,7 @@ class LitellmProvider:
 
     def _whole(self, body: JsonObject, headers: Mapping[str, str], call: ProviderCall, began_ms: int) -> ProviderReply | Failure:
         if call.operation is not Operation.EMBEDDINGS:
-            normal = normal_answer(body, seed=call.call_id)
+            normal = normal_whole(call, body)
             if isinstance(normal, Broken):
                 return self._given_up(normal, body, headers, call, began_ms)
             body = normal

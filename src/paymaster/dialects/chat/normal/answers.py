@@ -1,12 +1,13 @@
 """Whole answers of any server as OpenAI's chat.completion; knows nothing about streams."""
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from paymaster.accounting.usage.reading import usage_object
 from paymaster.dialects.chat.normal.endings import OWN_WORDS, read_ending, whole_ending
 from paymaster.dialects.chat.normal.faults import Broken, fault_in
 from paymaster.dialects.chat.normal.parts import plain_parts
-from paymaster.dialects.chat.normal.tool_calls import called_as_tool, whole_calls
+from paymaster.dialects.chat.normal.tool_calls import EarlierIds, called_as_tool, whole_calls
 from paymaster.jsontypes import JsonObject
 
 WHOLE, CHUNK = "chat.completion", "chat.completion.chunk"
@@ -15,10 +16,11 @@ NATIVE = "native_finish_reason"
 """Where the provider's own word for an ending is kept (OpenRouter's field)."""
 
 
-def normal_answer(body: JsonObject, *, seed: str, offers_tools: bool = False) -> JsonObject | Broken:
+def normal_answer(body: JsonObject, *, seed: str, offers_tools: bool = False, earlier_ids: EarlierIds = frozenset) -> JsonObject | Broken:
     """A whole answer in OpenAI's form, or why it is none; the very same object if nothing is to be changed.
 
-    `seed` is another one for each answer, for ids that are missing; `offers_tools` says that the request has tools.
+    `seed` is another one for each answer, for ids that are missing; `offers_tools` says that the request has tools; `earlier_ids` gives
+    those of its calls.
     """
     if (broken := fault_in(body)) is not None:
         return broken
@@ -27,7 +29,7 @@ def normal_answer(body: JsonObject, *, seed: str, offers_tools: bool = False) ->
         return body
     normal: list[object] = []
     for position, choice in enumerate(choices):
-        read = _choice(choice, position, seed, offers_tools=offers_tools) if isinstance(choice, Mapping) else choice
+        read = _choice(choice, position, _Calls(seed, offers_tools, earlier_ids)) if isinstance(choice, Mapping) else choice
         if isinstance(read, Broken):
             return read
         normal.append(read)
@@ -55,7 +57,15 @@ def head(body: JsonObject, kind: str, *, seed: str) -> dict[str, object]:
     return wrong
 
 
-def _choice(choice: JsonObject, position: int, seed: str, *, offers_tools: bool) -> JsonObject | Broken:
+class _Calls(NamedTuple):
+    """What the calls of an answer are read with."""
+
+    seed: str
+    are_offered: bool
+    earlier_ids: EarlierIds
+
+
+def _choice(choice: JsonObject, position: int, calls_of: _Calls) -> JsonObject | Broken:
     changed: dict[str, object] = {}
     index = choice.get("index")
     if not isinstance(index, int):
@@ -66,7 +76,7 @@ def _choice(choice: JsonObject, position: int, seed: str, *, offers_tools: bool)
         given = {"role": "assistant", "content": choice["text"]} if isinstance(choice.get("text"), str) else None
     if given is None:
         return choice
-    message = _message(called_as_tool(given) if offers_tools else given, seed, index)
+    message = _message(called_as_tool(given) if calls_of.are_offered else given, calls_of, index)
     if message is not choice.get("message"):
         changed["message"] = message
     calls, legacy_call = bool(message.get("tool_calls")), bool(message.get("function_call"))
@@ -92,7 +102,7 @@ def ended(choice: JsonObject, ending: str) -> dict[str, object]:
     return {"finish_reason": ending, **native}
 
 
-def _message(given: JsonObject, seed: str, index: int) -> JsonObject:
+def _message(given: JsonObject, calls_of: _Calls, index: int) -> JsonObject:
     message = plain_parts(given)
     changed: dict[str, object] = {}
     if message.get("role") != "assistant":
@@ -100,7 +110,7 @@ def _message(given: JsonObject, seed: str, index: int) -> JsonObject:
     calls = message.get("tool_calls")
     if calls:
         listed = calls if isinstance(calls, list) else [calls]
-        normal = whole_calls(listed, seed=seed, choice=index)
+        normal = whole_calls(listed, seed=calls_of.seed, choice=index, earlier_ids=calls_of.earlier_ids)
         if calls is not listed or len(normal) != len(listed) or any(new is not old for new, old in zip(normal, listed, strict=True)):
             changed["tool_calls"] = normal
     if "content" not in message:

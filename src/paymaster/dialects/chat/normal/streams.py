@@ -6,7 +6,7 @@ from paymaster.dialects.chat.normal.answers import CHUNK, ended, ending_word, he
 from paymaster.dialects.chat.normal.endings import FUNCTION_CALL, STOP, TOOL_CALLS, read_ending, whole_ending
 from paymaster.dialects.chat.normal.faults import Broken, fault_in
 from paymaster.dialects.chat.normal.parts import has_thought, plain_parts
-from paymaster.dialects.chat.normal.tool_calls import CallAssembler, called_as_tool, merged_pieces
+from paymaster.dialects.chat.normal.tool_calls import CallAssembler, EarlierIds, called_as_tool, merged_pieces
 from paymaster.jsontypes import JsonObject
 
 _PLAIN = frozenset({"role", "content", "reasoning_content", "refusal"})
@@ -36,13 +36,13 @@ class NormalStream:
     """Takes the parsed chunks of one stream in order: `feed` each, `end` behind the last one.
 
     Every chunk that comes out can be read by any client of OpenAI's. A chunk that is right comes out as the very same object. `seed` is
-    another one for each answer, for ids that are missing; `tool_names` are the names of the request's tools.
+    another one for each answer, for ids that are missing; `tool_names` are the names of the request's tools, `earlier_ids` of its calls.
     """
 
-    __slots__ = ("_before", "_choices", "_early", "_head", "_seed", "_tool_names")
+    __slots__ = ("_before", "_choices", "_earlier_ids", "_early", "_head", "_seed", "_tool_names")
 
-    def __init__(self, *, seed: str, tool_names: Iterable[str] = ()) -> None:
-        self._seed, self._tool_names = seed, tuple(tool_names)
+    def __init__(self, *, seed: str, tool_names: Iterable[str] = (), earlier_ids: EarlierIds = frozenset) -> None:
+        self._seed, self._tool_names, self._earlier_ids = seed, tuple(tool_names), earlier_ids
         self._choices: dict[int, _Choice] = {}
         self._head: dict[str, object] = {}
         self._early: dict[str, object] = {}
@@ -136,7 +136,7 @@ class NormalStream:
         key = index if isinstance(index, int) else position
         choice = self._choices.get(key)
         if choice is None:
-            choice = self._choices[key] = _Choice(CallAssembler(self._seed, key, self._tool_names))
+            choice = self._choices[key] = _Choice(CallAssembler(self._seed, key, self._tool_names, self._earlier_ids))
         delta = self._delta(choice, _delta_of(given, choice), key)
         ending = read_ending(ending_word(given), calls=bool(choice.calls), legacy_call=choice.has_legacy_call)
         if isinstance(ending, Broken):

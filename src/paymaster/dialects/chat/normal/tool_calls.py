@@ -1,10 +1,11 @@
 """Assembles tool calls from the pieces of any server into OpenAI's; knows how servers vary, and nothing of an answer's other parts.
 
-Out come, for each call, an index (0, 1, 2, … in order), one id, the name once, and arguments as text; one call after the other.
+Out come, for each call, an index (0, 1, 2, … in order), one id that no earlier call of the conversation has, the name once, and arguments
+as text; one call after the other.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from paymaster.dialects.chat.normal.arguments import ArgumentPieces, whole_arguments
 from paymaster.jsontypes import JsonObject
@@ -26,9 +27,27 @@ def called_as_tool(message: JsonObject) -> JsonObject:
     return {**{name: value for name, value in message.items() if name != "function_call"}, "tool_calls": [{"function": function}]}
 
 
-def whole_calls(given: Sequence[object], *, seed: str, choice: int) -> list[JsonObject]:
+EarlierIds = Callable[[], frozenset[str]]
+"""Gives the ids of the earlier calls, once there is a call to compare with them.
+
+Some servers count from 0 in each answer, and clients find results by the id: Claude Code then sends none but the first.
+"""
+
+
+def ids_of_calls(messages: object) -> frozenset[str]:
+    """The ids of the calls in the messages of a request."""
+    found: set[str] = set()
+    for message in messages if isinstance(messages, list | tuple) else ():
+        calls = message.get("tool_calls") if isinstance(message, Mapping) else None
+        for call in calls if isinstance(calls, list | tuple) else ():
+            if isinstance(call, Mapping) and isinstance(call_id := call.get("id"), str):
+                found.add(call_id)
+    return frozenset(found)
+
+
+def whole_calls(given: Sequence[object], *, seed: str, choice: int, earlier_ids: EarlierIds = frozenset) -> list[JsonObject]:
     """The calls of a whole answer; a call that is right is the very same object."""
-    taken: set[str] = set()
+    taken = set(earlier_ids())
     calls: list[JsonObject] = []
     for call in given:
         if not isinstance(call, Mapping):
@@ -157,16 +176,20 @@ class CallAssembler:
     `tool_names` are the tools of the request: a name that comes in pieces is one of them.
     """
 
-    __slots__ = ("_by_id", "_by_index", "_calls", "_choice", "_current", "_ids", "_is_sent", "_late", "_seed", "_tool_names")
+    __slots__ = (
+        "_by_id", "_by_index", "_calls", "_choice", "_current", "_earlier_ids", "_ids", "_is_sent", "_late", "_numbered", "_seed",
+        "_tool_names",
+    )  # fmt: skip
 
-    def __init__(self, seed: str, choice: int, tool_names: Iterable[str] = ()) -> None:
-        self._seed, self._choice, self._tool_names = seed, choice, frozenset(tool_names)
+    def __init__(self, seed: str, choice: int, tool_names: Iterable[str] = (), earlier_ids: EarlierIds = frozenset) -> None:
+        self._seed, self._choice, self._tool_names, self._earlier_ids = seed, choice, frozenset(tool_names), earlier_ids
         self._calls: list[_Call] = []
         self._by_id: dict[str, _Call] = {}
         self._by_index: dict[int, _Call] = {}
         self._current = 0
         self._late: list[_Call] = []
         self._is_sent = True
+        self._numbered = 0
         self._ids: set[str] = set()
 
     def __bool__(self) -> bool:
@@ -241,7 +264,9 @@ class CallAssembler:
         if call.number is None:
             if not (call.name if last else call.is_ready(self._tool_names)):
                 return []
-            call.number = len(self._ids)
+            if not self._numbered:
+                self._ids.update(self._earlier_ids())
+            call.number, self._numbered = self._numbered, self._numbered + 1
             is_own = call.given_id and call.given_id not in self._ids
             call.out_id = call.given_id if is_own else made_id(self._seed, self._choice, call.number)
             self._ids.add(call.out_id)
