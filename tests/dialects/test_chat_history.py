@@ -31,6 +31,12 @@ CASES: Mapping[str, tuple[Compat, History, History, tuple[str, ...]]] = {
         [acts({**call(), "function": {"name": "ls", "arguments": "{}"}}), result()],
         ("messages.extra_content", "messages.provider_specific_fields"),
     ),
+    "an answer that was cut behind its thought is left out": (
+        Compat(reads=REASONING),
+        [USER, says(None, reasoning_content="r"), USER, {"role": "assistant"}, says(None, refusal="no"), acts(), result()],
+        [USER, USER, says(None, refusal="no"), acts(), result()],
+        (),
+    ),
     "an empty one is not named": (Compat(), [says("a", reasoning_content="", reasoning=None)], [says("a")], ()),
     "a thinking part is left out": (
         Compat(),

@@ -25,7 +25,7 @@ def fit_history(messages: Sequence[JsonObject], compat: Compat) -> Fitted:
     lost: set[str] = set()
     fitted = list(with_known_roles(messages if is_ordered(messages) else list(ordered(messages)), compat, lost))
     fields = FieldFitter(compat, call_ids_in(fitted, compat), lost)
-    fitted = [fields.fit(message) for message in fitted]
+    fitted = [fields.fit(message) for message in fitted if not _says_nothing(message)]
     if not compat.images_in_tools:
         fitted = list(with_images_behind(fitted))
     if compat.text_content:
@@ -37,6 +37,17 @@ def fit_history(messages: Sequence[JsonObject], compat: Compat) -> Fitted:
     if len(fitted) == len(messages) and all(new is old for new, old in zip(fitted, messages, strict=True)):
         return Fitted(messages)
     return Fitted(fitted, tuple(sorted(lost)))
+
+
+_BESIDE = frozenset({"role", "content", "name", "id", "reasoning_content", "reasoning", "reasoning_details", "thinking_blocks"})
+"""What says nothing without a text or a call: a thought whose answer was cut is of no use, and most endpoints refuse such a message."""
+
+
+def _says_nothing(message: JsonObject) -> bool:
+    """Whether an answer has neither a content nor anything else that was said or done."""
+    if message.get("role") != "assistant" or message.get("content") is not None:
+        return False
+    return not any(value for name, value in message.items() if name not in _BESIDE)
 
 
 _SPEAKERS = frozenset({"user", "assistant"})
@@ -87,7 +98,7 @@ def _message_fits(message: JsonObject, compat: Compat) -> bool:
         return False
     content = message.get("content")
     if content is None:
-        if not compat.empty_text and not message.get("tool_calls"):
+        if not message.get("tool_calls") and (not compat.empty_text or _says_nothing(message)):
             return False
     elif type(content) is not str:
         if not _parts_fit(content, message.get("role"), compat):
