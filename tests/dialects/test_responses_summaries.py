@@ -10,6 +10,7 @@ from paymaster.dialects.neutral import ChoiceKind, Opaque
 from paymaster.dialects.responses.hosted_tools import unforced, without
 from paymaster.dialects.responses.passing import passed
 from paymaster.dialects.responses.requests import read, refers_to_items, thoughts_by_id, write
+from paymaster.dialects.responses.stream_writer import EventWriter
 from paymaster.dialects.responses.summaries import REQUEST, sealed_summary, summary_in
 
 OWNER = "0123456789ab"
@@ -54,6 +55,21 @@ def test_a_summary_of_ours_is_read_and_any_other_stays_sealed(item: dict[str, An
     assert write(read({"input": [item]})).body == {"input": [item]}
     [sent] = passed({"input": [item]}, OWNER).body["input"]
     assert sent == item if not text else sent["content"][0]["text"].endswith(text)
+
+
+@pytest.mark.parametrize(
+    ("deltas", "types"),
+    [
+        ([{"role": "assistant", "content": ""}, {"content": "So"}, {"content": " far."}], ["compaction"]),
+        ([{"tool_calls": [{"index": 0, "id": "c1", "function": {"name": "run", "arguments": "{}"}}]}], []),
+    ],
+    ids=["a text", "a call alone"],
+)
+def test_only_a_text_becomes_a_summary(deltas: list[dict[str, Any]], types: list[str]) -> None:
+    writer = EventWriter({"input": [USER, {"type": "compaction_trigger"}], "tools": [RUN]}, OWNER)
+    events = [event for delta in deltas for event in writer.add(delta)]
+    assert len([*events, *writer.close()]) == 2 * len(types)  # it begins and is done
+    assert [item["type"] for item in writer.output] == types
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,9 @@ class EventWriter:
             yield from self._call(section(call))
 
     def _summarise(self, text: str) -> Iterator[Event]:
-        """The text alone is the answer: who asks for a summary expects one item."""
+        """The text alone is the answer: who asks for a summary expects one item, and gets none that would replace a history by nothing."""
+        if not text:
+            return
         if self._summary is None:
             self._summary = SummaryItem(len(self._items), self._item_id("cmp"), self.owner)
             yield from self._begin(self._summary)
