@@ -216,6 +216,12 @@ def test_the_older_way_to_compact(start: Any, given: object) -> None:
     assert post(gateway.url, {"model": "fast"}, "responses/compact")[0] == 400
 
 
+def test_an_answer_that_is_no_summary_replaces_no_history(start: Any) -> None:
+    gateway = start(fast=[{"tool_calls": [{"name": "exec_command", "arguments": {}, "id": "c1"}]}])
+    status, data = post(gateway.url, {"model": "fast", "input": HISTORY, "tools": [RUN]}, "responses/compact")
+    assert (status, json.loads(data)["error"]["code"]) == (502, "no_summary"), data
+
+
 def test_notes_of_the_client_are_not_named_as_lost(start: Any) -> None:
     gateway = start(fast=[{"text": "OK."}])
     thought = {"type": "reasoning", "id": "rs_1", "summary": [], "content": None, "encrypted_content": None, **NOTE}

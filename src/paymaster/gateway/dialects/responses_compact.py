@@ -6,9 +6,11 @@ from paymaster.dialects.responses.summaries import KEPT, TRIGGER
 from paymaster.flow.replies import Reply
 from paymaster.gateway.dialects.dialect import DialectRequest
 from paymaster.gateway.dialects.openai_responses import OpenAIResponses
-from paymaster.gateway.http_errors import Rejected
+from paymaster.gateway.http_errors import HttpError, Rejected
 from paymaster.gateway.request_body import invalid
 from paymaster.jsontypes import JsonObject
+
+_ADVICE = "The answer was paid for. Keep the conversation as it is, and ask another model."
 
 
 class ResponsesCompact(OpenAIResponses):
@@ -23,10 +25,12 @@ class ResponsesCompact(OpenAIResponses):
         return super().read({**body, "input": [*items, {"type": TRIGGER}], "stream": False, "store": False})
 
     def whole(self, request: DialectRequest, reply: Reply) -> JsonObject:
-        """What the user said, and the summary of the rest."""
+        """What the user said, and the summary of the rest. Raises Rejected (502) for an answer that is none."""
         response = super().whole(request, reply)
         output = response.get("output")
         summaries = [item for item in output if _type_of(item) in KEPT] if isinstance(output, list) else []
+        if not summaries:
+            raise Rejected(HttpError(status=502, code="no_summary", message=f"{reply.model} wrote no summary", advice=_ADVICE))
         names = ("id", "created_at", "model", "usage")
         return {
             **{name: response.get(name) for name in names},
