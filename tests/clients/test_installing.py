@@ -16,7 +16,7 @@ npm error code ETARGET
 npm error notarget No matching version found for cline@99.0.1.
 npm error notarget In most cases you or one of your dependencies are requesting a package version that doesn't exist.
 npm notice To update run: npm install -g npm@11.21.2
-npm error A complete log of this run can be found in: /root/.npm/_logs/2026-11-30T16_19_10_715Z-debug-0.log
+npm error A complete log of this run can be found in: /home/ann/.npm/_logs/debug-0.log
 """
 PIP = """\
 WARNING: Location 'file:///opt/pypi/simple/llm/' is ignored: it is neither a file nor a directory.
@@ -50,7 +50,7 @@ def test_the_reason_is_the_line_that_says_what_went_wrong(script, name: str, std
     [
         ("llm", "[llm-chat-"),
         ("codex-config", "[codex-config-responses-"),
-        ("claude-code", "[claude-code-messages- or test_claude_code or test_prompt_cache"),
+        ("claude-code", "[claude-code-messages- or test_claude_code or test_claude_code_cache"),
     ],
 )
 def test_only_the_tests_of_the_client_are_chosen(script, name: str, expression: str) -> None:
