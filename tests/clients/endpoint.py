@@ -123,7 +123,7 @@ def usage_of(asked: Asked, decided: Answer, variant: str) -> Usage:
     output_bytes = len(decided.thought) + len(decided.text) + sum(len(call.arguments) for call in decided.calls)
     prompt_tokens = 1 + asked.prompt_bytes // BYTES_PER_TOKEN
     output_tokens = tokens_of(output_bytes)
-    if variant == "expensive" and decided.calls and asked.limit_tokens is not None:
+    if variant == "expensive" and (decided.calls or not asked.tools) and asked.limit_tokens is not None:
         output_tokens = max(output_tokens, asked.limit_tokens)
     return Usage(
         prompt_tokens,

@@ -61,9 +61,9 @@ def text_of(content: object) -> str:
     return "".join(part if isinstance(part, str) else str(part.get("text", "")) for part in parts)
 
 
-def is_result(message: Object, text: str) -> bool:
-    """Whether a message of a chat has the result of a tool. smolagents writes it as a user's text."""
-    return message["role"] == "tool" or (message["role"] == "user" and text.startswith("Observation:"))
+def is_result(role: object, text: str) -> bool:
+    """Whether a message has the result of a tool. smolagents writes it as a user's text."""
+    return role == "tool" or (role == "user" and text.startswith("Observation:"))
 
 
 def _chat(body: Object) -> tuple[list[Tool], list[str], Object | None]:
@@ -72,7 +72,7 @@ def _chat(body: Object) -> tuple[list[Tool], list[str], Object | None]:
         for each in body.get("tools") or []
         if each.get("type") == "function"
     ]
-    results = [text for message in body["messages"] if is_result(message, text := text_of(message.get("content")))]
+    results = [text for message in body["messages"] if is_result(message["role"], text := text_of(message.get("content")))]
     form = body.get("response_format") or {}
     return tools, results, (form.get("json_schema") or {}).get("schema")
 
@@ -81,7 +81,8 @@ def _responses(body: Object) -> tuple[list[Tool], list[str], Object | None]:
     items = body["input"] if isinstance(body["input"], list) else []
     added = [tool for item in items if item.get("type") == "additional_tools" for tool in item.get("tools") or []]
     tools = [found for each in [*(body.get("tools") or []), *added] for found in _tools(each)]
-    results = [text_of(item.get("output")) for item in items if str(item.get("type")).endswith("_call_output")]
+    said = [(item, text_of(item.get("output") or item.get("content"))) for item in items]
+    results = [text for item, text in said if str(item.get("type")).endswith("_call_output") or is_result(item.get("role"), text)]
     form = (body.get("text") or {}).get("format") or {}
     return tools, results, form.get("schema")
 
@@ -106,7 +107,7 @@ def _messages(body: Object) -> tuple[list[Tool], list[str], Object | None]:
         text_of(block.get("content") or block.get("text"))
         for message in body["messages"]
         for block in (message["content"] if isinstance(message["content"], list) else [{"type": "text", "text": message["content"]}])
-        if block.get("type") == "tool_result" or is_result({"role": "user"}, str(block.get("text")))
+        if block.get("type") == "tool_result" or is_result("user", str(block.get("text")))
     ]
     form = (body.get("output_config") or {}).get("format") or body.get("output_format") or {}
     return tools, results, form.get("schema")
