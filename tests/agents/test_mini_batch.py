@@ -174,7 +174,7 @@ def test_the_work_before_an_overflow_is_the_prediction(batch: Batch, serve: Serv
     ("kind", "reason", "redo"),
     [
         ("context_too_long", "m: context too long", True),
-        ("auth", "m: authentication (HTTP 401): The key is not valid.", False),
+        ("auth", "m: authentication (HTTP 401): The key is not valid; requires operator action", False),
         ("overloaded", "m: overloaded", False),
     ],
 )
