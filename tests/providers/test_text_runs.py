@@ -252,5 +252,44 @@ def test_nearly_every_event_of_a_text_is_like_the_one_before(dialect, first, sec
     assert run.text(second) is None
 
 
+@pytest.mark.parametrize(
+    ("dialect", "first", "second"),
+    [
+        (Dialect.CHAT, chunk({"content": "a"}), chunk({"content": "b"}, usage={"prompt_tokens": 1})),
+        (Dialect.CHAT, chunk({"content": "a"}), {**chunk({"content": "b"}), "choices": []}),
+        (Dialect.CHAT, chunk({"content": "a"}), chunk({"content": "b", "role": "assistant"})),
+        (Dialect.CHAT, chunk({"content": "a"}), chunk({"content": ""})),
+        (Dialect.MESSAGES, text_delta("a"), {**text_delta("b"), "index": 7}),
+        (Dialect.MESSAGES, text_delta("a"), {**text_delta("b"), "delta": {"type": "thinking_delta", "thinking": "b"}}),
+        (Dialect.MESSAGES, text_delta("a"), {**text_delta("b"), "delta": "b"}),
+        (Dialect.MESSAGES, text_delta("a"), text_delta("")),
+        (Dialect.RESPONSES, RESPONSES[3], {**RESPONSES[4], "delta": {"text": "b"}}),
+    ],
+)
+def test_an_event_that_differs_in_more_than_its_text_is_read_in_full(dialect, first, second):
+    run = ChunkRun() if dialect is Dialect.CHAT else DeltaRun()
+    run.begin(first, first if dialect is Dialect.CHAT else chunk({"content": "a"}))
+    assert run.text(first) == "a"
+    assert run.text(second) is None
+
+
+@pytest.mark.parametrize(
+    ("dialect", "first", "as_chunk"),
+    [
+        (Dialect.CHAT, chunk({"content": "a"}, usage={"prompt_tokens": 1}), None),
+        (Dialect.CHAT, {**chunk({"content": "a"}), "choices": []}, None),
+        (Dialect.CHAT, chunk({"content": "a", "reasoning_content": "b"}), None),
+        (Dialect.CHAT, chunk({"tool_calls": []}), None),
+        (Dialect.MESSAGES, {**text_delta("a"), "usage": {"output_tokens": 1}}, chunk({"content": "a"})),
+        (Dialect.MESSAGES, text_delta("a"), chunk({"content": "b"})),
+        (Dialect.MESSAGES, text_delta("a"), {**chunk({"content": "a"}), "choices": []}),
+    ],
+)
+def test_no_run_begins_with_an_event_that_says_more_than_a_text(dialect, first, as_chunk):
+    run = ChunkRun() if dialect is Dialect.CHAT else DeltaRun()
+    run.begin(first, as_chunk or first)
+    assert run.text(first) is None
+
+
 def _nulls(event: Event) -> Event:
     return {"reasoning_content": None} if "choices" in event and len(event["choices"][0]["delta"]) > 1 else {}
