@@ -57,18 +57,23 @@ class WholeLedger:
 
     def digest(self, *, late):
         """What all keys have, but the ledger's own time. What has left its window may be taken out at any moment."""
-        state, found = self.key("state"), {}
-        for key in self.found():
-            found[key] = self.client.dump(key)
-            if key == state and self.client.type(key) == b"string":
-                text = self.client.get(key)
-                found[key] = text[:8] + text[16:]
+        state, keys = self.key("state"), self.found()
+        with self.client.pipeline(transaction=False) as pipe:
+            for key in keys:
+                pipe.dump(key)
+            pipe.get(state)
+            *dumped, text = pipe.execute(raise_on_error=False)
+        found = dict(zip(keys, dumped, strict=True))
+        if state in found and isinstance(text, bytes):  # else it is of another type
+            found[state] = text[:8] + text[16:]
         return {key: value for key, value in found.items() if not late or (b":accounts" not in key and b":window:" not in key)}
 
     def restore(self):
-        self.client.delete(*self.found())
-        for key, value in self.keys.items():
-            self.client.restore(key, 0, value)
+        with self.client.pipeline(transaction=False) as pipe:
+            pipe.delete(*self.found(), *self.keys)
+            for key, value in self.keys.items():
+                pipe.restore(key, 0, value)
+            pipe.execute()
         self.ledger.replaced_by(self.id)  # what was put back is older than what a verb has seen
 
     def key(self, name):
