@@ -5,8 +5,7 @@ from starlette.types import Scope as HttpScope
 
 from paymaster.gateway.dialects.anthropic_messages import AnthropicMessages
 from paymaster.gateway.dialects.fields import dumps
-from paymaster.gateway.endpoint import Out, at_edge, check_model, identify
-from paymaster.gateway.request_body import parse_body, read_body, read_headers
+from paymaster.gateway.endpoint import Out, at_edge, check_model, received
 from paymaster.gateway.service import Service
 from paymaster.routing.requests import check_request
 from paymaster.routing.translation import translate
@@ -27,9 +26,7 @@ class CountTokens:
         await at_edge(self._service, self._dialect, send, lambda out: self._answer(scope, receive, out))
 
     async def _answer(self, scope: HttpScope, receive: Receive, out: Out) -> None:
-        headers = read_headers(scope["headers"])
-        caller = identify(self._service, headers, scope.get("client"))
-        body = parse_body(await read_body(receive, headers, self._service.bounds))
+        headers, caller, body = await received(self._service, scope, receive)
         request = self._dialect.read({**body, "max_tokens": 1}).request
         check_request(request)
         world = self._service.active.world_for(caller.key)

@@ -22,6 +22,7 @@ from paymaster.gateway.http_errors import HttpError, Rejected, http_error_of
 from paymaster.gateway.keep_alive import KeepAlive
 from paymaster.gateway.request_body import HungUp, parse_body, read_body, read_headers
 from paymaster.gateway.service import Service
+from paymaster.jsontypes import JsonObject
 from paymaster.printable import printable_line
 from paymaster.registry.models import StreamRecovery
 from paymaster.routing.chains import resolve
@@ -58,9 +59,8 @@ class Endpoint:
         await at_edge(self._service, self._dialect, send, lambda out: self._answer(scope, receive, out))
 
     async def _answer(self, scope: HttpScope, receive: Receive, out: "Out") -> None:
-        headers = read_headers(scope["headers"])
-        caller = identify(self._service, headers, scope.get("client"))
-        body = with_extra_body(parse_body(await read_body(receive, headers, self._service.bounds)))
+        headers, caller, body = await received(self._service, scope, receive)
+        body = with_extra_body(body)
         asked = self._dialect.read(body)
         with self._service.call(caller) as (world, observer):
             first = check_model(world, asked.request.model, caller, headers)
@@ -75,6 +75,13 @@ class Endpoint:
                 reply = await call.whole()
         answer = dumps(self._dialect.whole(asked, reply))
         await out.whole(200, [*headers_of(call.receipt(reply), observer)], answer)
+
+
+async def received(service: Service, scope: HttpScope, receive: Receive) -> tuple[Mapping[str, str], Caller, JsonObject]:
+    """The headers of a request, who sent it, and its body. Raises Rejected."""
+    headers = read_headers(scope["headers"])
+    caller = identify(service, headers, scope.get("client"))
+    return headers, caller, parse_body(await read_body(receive, headers, service.bounds))
 
 
 def with_source(asked: DialectRequest, front: FrontEnd, headers: Mapping[str, str]) -> Request:

@@ -14,9 +14,9 @@ from paymaster.gateway.auth import Caller
 from paymaster.gateway.dialects.dialect import DialectRequest
 from paymaster.gateway.dialects.fields import dumps
 from paymaster.gateway.dialects.openai_responses import OpenAIResponses
-from paymaster.gateway.endpoint import Out, at_edge, check_model, identify, with_source
+from paymaster.gateway.endpoint import Out, at_edge, check_model, identify, received, with_source
 from paymaster.gateway.http_errors import HttpError, Rejected
-from paymaster.gateway.request_body import invalid, parse_body, read_body, read_headers
+from paymaster.gateway.request_body import invalid, read_headers
 from paymaster.gateway.service import Service
 from paymaster.gateway.stored_responses import PREVIOUS, StoredResponses, continued
 from paymaster.jsontypes import JsonObject
@@ -96,9 +96,7 @@ class InputTokens:
         await at_edge(self._service, self._dialect, send, lambda out: self._answer(scope, receive, out))
 
     async def _answer(self, scope: HttpScope, receive: Receive, out: Out) -> None:
-        headers = read_headers(scope["headers"])
-        caller = identify(self._service, headers, scope.get("client"))
-        body = parse_body(await read_body(receive, headers, self._service.bounds))
+        headers, caller, body = await received(self._service, scope, receive)
         asked = self._dialect.read(body)
         asked = replace(asked, request=with_source(asked, self._dialect, headers))
         check_request(asked.request)

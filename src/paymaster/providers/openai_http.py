@@ -150,7 +150,10 @@ class OpenAIHttp:
             finally:
                 answer.close()
         except ExchangeBroken as broken:
-            return exchange.broken(broken)
+            failure = exchange.broken(broken)
+            if failure.kind is not FailureKind.TIMED_OUT:
+                return failure
+            return replace(failure, message=f"no answer within {_ASIDE_TIMEOUTS.total_ms // 1_000} s")  # no key of the registry sets it
         parsed = parse_object(data)
         if answer.status >= 300 or isinstance(parsed, Unusable):
             said = read_error(data).message or f"HTTP {answer.status}, and no JSON object"
