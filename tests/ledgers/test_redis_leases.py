@@ -229,9 +229,11 @@ def test_many_holds_are_renewed_in_pages(renewing):
     names = [str(number) for number in range(10_000)]
     for name in names:
         leases.add(hold_of(name))
-    until(lambda: sum(len(request["holds"]) for request in server.asked) >= 10_000)
-    pages = [request["holds"] for request in server.asked[:100]]
-    assert [name for page in pages for name in page] == names
+    # The first renewals may have begun before the last hold was added.
+    until(lambda: sum(len(request["holds"]) for request in server.asked) >= 30_000)
+    pages = [request["holds"] for request in server.asked]
+    begins = [number for number, page in enumerate(pages) if page[0] == "0"]
+    assert names in [[name for page in pages[begin : begin + 100] for name in page] for begin in begins]
     assert max(map(len, pages)) == renewal.PAGE
 
 
