@@ -72,6 +72,25 @@ class Timeouts:
     total_ms: int = 600_000
 
 
+class Balancing(StrEnum):
+    """How the endpoint of a call is chosen among those of its model."""
+
+    ORDER = "order"
+    WEIGHTED = "weighted"
+    LEAST_LOADED = "least_loaded"
+    CHEAPEST = "cheapest"
+    FASTEST = "fastest"
+
+
+class Affinity(StrEnum):
+    """Which calls keep to the endpoint that answered the one before: those of a conversation, an instance, a gateway key, or none."""
+
+    CONVERSATION = "conversation"
+    INSTANCE = "instance"
+    KEY = "key"
+    NONE = "none"
+
+
 LOCAL_FIRST_TOKEN_MS = 300_000
 """The default of a server of the user's own, by its provider's name or a private address: loading a model, and reading a long prompt on
 a slow card, take minutes."""
@@ -105,9 +124,20 @@ class Model:
     model behind it. `takes_max_price`: it is a router that chooses no host above the request's `provider.max_price`. `server_tools` are
     the tools that the provider runs, `at_list_price` the tiers of service, betas and fields that cost no more than the price. `script` is
     a scripted model's file of answers, `dialect` the wire format that its endpoint speaks. `origins` has the origin of each value.
+
+    A model with several endpoints has each of them in `endpoints`, complete, with the same name, budgets and fallbacks; its own values are
+    those of the first one. `endpoint` is the endpoint's name, `weight` its share of new conversations. `account` names whose limits its
+    calls count against at the provider, if the key does not say that.
     """
 
     name: str
+    endpoint: str = ""
+    endpoints: tuple["Model", ...] = ()
+    weight: int = 1
+    account: str | None = None
+    identity: str = ""
+    balance: Balancing = Balancing.LEAST_LOADED
+    affinity: Affinity = Affinity.CONVERSATION
     provider: str
     model_id: str
     adapter: str
@@ -149,6 +179,21 @@ class Model:
     dialect: Dialect = Dialect.CHAT
     aliases: tuple[str, ...] = ()
     origins: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def place(self) -> str:
+        """Where a call is sent, as people read it: the model, with the name of the endpoint if it has several."""
+        return f"{self.name}/{self.endpoint}" if self.endpoint else self.name
+
+    @property
+    def subject(self) -> str:
+        """Under which name the accounts of limits, slots, pauses and circuits stand: of what is called, not of its name in a registry."""
+        return self.identity or self.name
+
+    @property
+    def places(self) -> tuple["Model", ...]:
+        """The endpoints, each as a model; the model itself if it has one alone."""
+        return self.endpoints or (self,)
 
     def price_at(self, moment: datetime, answered: str | None = None) -> Price | None:
         """The price of a call sent at this moment: of the model that the answer names, if it says more than this model's name."""
