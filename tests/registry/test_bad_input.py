@@ -246,17 +246,6 @@ def test_a_registry_embedded_in_another_config_must_have_its_section(problems):
     ]
 
 
-def test_each_circle_of_fallbacks_is_one_problem(problems):
-    text = "default: a\nmodels:\n" + "".join(
-        f"  {name}: {{provider: ollama, fallbacks: [{', '.join(to)}]}}\n"
-        for name, to in {"a": ["b", "d"], "b": ["c", "d"], "c": ["a"], "d": [], "e": ["a"]}.items()
-    )
-    [problem] = problems(text)
-    assert problem.startswith(
-        "3: models.a.fallbacks: fallbacks form a circle: a -> b -> c -> a (put these models into policies.fallback_chain"
-    )
-
-
 def test_all_mistakes_are_reported_at_once_in_the_order_of_the_file(problems):
     text = """\
 default: gpt

@@ -425,3 +425,10 @@ def test_a_registry_of_one_model_needs_no_file(tmp_path, catalogue, model_data):
 def test_a_model_can_name_another_models_tokenizer(load, alike, encoding):
     text = "models:\n  a: {provider: vllm, model_id: house-model, tokenizer: %s}\n"
     assert load(text % alike).models["a"].tokenizer.encoding == encoding
+
+
+@pytest.mark.parametrize("own", [{"a": ["b"], "b": ["a"]}, {"a": ["b"], "b": ["c"], "c": ["a"]}, {"a": ["b", "c"], "b": ["a", "c"], "c": ["a"]}])
+def test_models_may_be_fallbacks_of_each_other(load, own):
+    models = "".join(f"  {name}: {{provider: ollama, fallbacks: [{', '.join(own.get(name, []))}]}}\n" for name in "abc")
+    loaded = load(f"default: a\nmodels:\n{models}policies: {{fallback_chain: [a, b]}}\n")
+    assert {name: list(model.fallbacks or ()) for name, model in loaded.models.items()} == {name: own.get(name, []) for name in "abc"}

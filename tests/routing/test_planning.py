@@ -66,6 +66,25 @@ def test_a_model_outside_the_chain_is_followed_by_all_of_it_and_own_fallbacks_wi
     assert chain(none, "a") == ("a",)
 
 
+@pytest.mark.parametrize(
+    ("own", "policy", "expected"),
+    [
+        ({"a": ("b",), "b": ("a",)}, ("a", "b", "c"), {"a": ("a", "b"), "b": ("b", "a"), "c": ("c",)}),
+        ({"a": ("b",), "b": ("c",), "c": ("a",)}, ("a", "b", "c"), {"a": ("a", "b"), "b": ("b", "c"), "c": ("c", "a")}),
+        ({"a": ("b", "c"), "b": ("c", "a"), "c": ("a", "b")}, (), {"a": ("a", "b", "c"), "b": ("b", "c", "a"), "c": ("c", "a", "b")}),
+        ({"a": ("a",)}, ("a", "b"), {"a": ("a",), "b": ("b",)}),
+        ({"a": ("b", "a", "b")}, (), {"a": ("a", "b"), "b": ("b",)}),
+        ({"c": ("a",)}, ("a", "c"), {"a": ("a", "c"), "b": ("b", "a", "c"), "c": ("c", "a")}),
+        ({}, ("b", "a"), {"a": ("a",), "b": ("b", "a"), "c": ("c", "b", "a")}),
+    ],
+)
+def test_no_chain_comes_back_to_a_model(
+    own: dict[str, tuple[str, ...]], policy: tuple[str, ...], expected: dict[str, tuple[str, ...]]
+) -> None:
+    entries = registry(*(model(name, fallbacks=own.get(name)) for name in "abc"), fallback_chain=policy)
+    assert {name: chain(entries, name) for name in expected} == expected
+
+
 def test_an_unknown_name_without_a_neighbour_lists_what_there_is() -> None:
     with pytest.raises(RequestInvalid, match="Known models: a"):
         chain(registry(model("a")), "zzzzzz")

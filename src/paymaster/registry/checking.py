@@ -36,7 +36,6 @@ def check(written: Written, findings: Findings) -> None:
         _check_timeouts(name, section, written, findings)
         _check_budgets(section, written.model_path(name), names, findings, own=name)
         _check_chain(section.fallbacks or (), written.model_path(name, "fallbacks"), names, findings, own=name)
-    _check_circles(written, names, findings)
     _check_policy(written, names, findings)
     _check_default(written, names, findings)
 
@@ -193,33 +192,6 @@ def _check_chain(chain: Sequence[str], path: KeyPath, names: Mapping[str, str], 
             findings.add((*path, index), f"{called} is in the chain twice")
         else:
             seen.add(name)
-
-
-def _check_circles(written: Written, names: Mapping[str, str], findings: Findings) -> None:
-    """Report models whose fallbacks lead back to them, each circle once."""
-    reported: set[str] = set()
-    for start in written.models:
-        if start not in reported and (circle := _circle(start, written.models, names)):
-            reported.update(circle)
-            route = " -> ".join((*circle, start))
-            advice = "put these models into policies.fallback_chain, which is followed in one direction"
-            findings.add(written.model_path(start, "fallbacks"), f"fallbacks form a circle: {route}", advice)
-
-
-def _circle(start: str, models: Mapping[str, ModelSection], names: Mapping[str, str]) -> tuple[str, ...]:
-    """The route from a model along fallbacks back to itself, or nothing. `_check_chain` reports a model that names itself."""
-    routes: list[tuple[str, ...]] = [(start,)]
-    visited: set[str] = set()
-    while routes:
-        route = routes.pop()
-        for called in models[route[-1]].fallbacks or ():
-            name = names.get(called)
-            if name == start and len(route) > 1:
-                return route
-            if name is not None and name != start and name not in visited:
-                visited.add(name)
-                routes.append((*route, name))
-    return ()
 
 
 def _check_policy(written: Written, names: Mapping[str, str], findings: Findings) -> None:
