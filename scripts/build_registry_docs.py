@@ -13,19 +13,13 @@ from typing import TYPE_CHECKING
 
 from paymaster.registry.budget_schema import BudgetSection
 from paymaster.registry.compat_schema import CompatSection
+from paymaster.registry.model_schema import EndpointSection, ModelSection, PlaceSection, ServerToolSection, TimeoutsSection
 from paymaster.registry.names import CAPABILITIES, CAPABILITY_ALIASES
 from paymaster.registry.overrides import SETTINGS, flag_of, variable_of
 from paymaster.registry.presets import preset_names, read_preset
 from paymaster.registry.price_schema import BaseSection, DatedPriceSection, PeakSection, RatesSection, ServiceTierSection, TierSection
 from paymaster.registry.provider_facts import PROVIDERS, ProviderFacts
-from paymaster.registry.schema import (
-    ModelSection,
-    PolicySection,
-    PricesSection,
-    RegistrySection,
-    ServerToolSection,
-    TimeoutsSection,
-)
+from paymaster.registry.schema import PolicySection, PricesSection, RegistrySection
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -38,6 +32,7 @@ TYPES = {"integer": "whole number", "number": "number", "string": "text", "boole
 SECTIONS: tuple[tuple[str, str, type[BaseSection]], ...] = (
     ("The registry", "", RegistrySection),
     ("A model", "models.NAME", ModelSection),
+    ("An endpoint", "models.NAME.endpoints[]", EndpointSection),
     ("A price tier", "models.NAME.tiers[]", TierSection),
     ("A service tier", "models.NAME.service_tiers.TIER", ServiceTierSection),
     ("Peak hours", "models.NAME.peak", PeakSection),
@@ -75,7 +70,8 @@ def reference_text(current: str) -> str:
 def section_text(title: str, key_path: str, section: type[BaseSection]) -> str:
     """One section of the file: its keys, their types, meanings and examples."""
     schema = section.model_json_schema()
-    own = [name for name in schema["properties"] if name not in RatesSection.model_fields or section is ModelSection]
+    inherited = inherited_from(section)
+    own = [name for name in schema["properties"] if name not in inherited]
     rows = [
         (
             f"`{name}`" + (" (required)" if name in schema.get("required", ()) else ""),
@@ -85,8 +81,23 @@ def section_text(title: str, key_path: str, section: type[BaseSection]) -> str:
         for name in own
     ]
     heading = f"### {title}" + (f": `{key_path}`" if key_path else "")
-    inherited = "\n\nAnd the prices of a model, `usd_per_…`." if issubclass(section, RatesSection) and section is not ModelSection else ""
-    return f"{heading}\n\n{schema['description']}\n\n{table(('key', 'type', 'meaning'), rows)}{inherited}"
+    return f"{heading}\n\n{schema['description']}\n\n{table(('key', 'type', 'meaning'), rows)}{inherited_text(section)}"
+
+
+def inherited_from(section: type[BaseSection]) -> frozenset[str]:
+    """The keys that the table of another section has."""
+    if section is ModelSection:
+        return frozenset()
+    shared = PlaceSection if section is EndpointSection else RatesSection
+    return frozenset(shared.model_fields) if issubclass(section, shared) else frozenset()
+
+
+def inherited_text(section: type[BaseSection]) -> str:
+    """The sentence about those keys."""
+    if section is EndpointSection:
+        keys = [name for name in PlaceSection.model_fields if name not in RatesSection.model_fields]
+        return f"\n\nAnd these keys of a model: {', '.join(f'`{name}`' for name in keys)}, and its prices, `usd_per_…`."
+    return "\n\nAnd the prices of a model, `usd_per_…`." if inherited_from(section) else ""
 
 
 def kind_text(schema: dict[str, object]) -> str:

@@ -10,8 +10,9 @@ from paymaster.accounting.account_names import BUDGET_DIMENSIONS
 from paymaster.accounting.budget_units import BudgetUnit
 from paymaster.registry.budget_schema import short_budgets
 from paymaster.registry.describe import budget_texts
+from paymaster.registry.model_schema import ModelSection
 from paymaster.registry.models import Budget
-from paymaster.registry.schema import ModelSection, PolicySection, registry_json_schema
+from paymaster.registry.schema import PolicySection, registry_json_schema
 
 TOKENS, REQUESTS = BudgetUnit.TOKENS, BudgetUnit.REQUESTS
 

@@ -427,7 +427,9 @@ def test_a_model_can_name_another_models_tokenizer(load, alike, encoding):
     assert load(text % alike).models["a"].tokenizer.encoding == encoding
 
 
-@pytest.mark.parametrize("own", [{"a": ["b"], "b": ["a"]}, {"a": ["b"], "b": ["c"], "c": ["a"]}, {"a": ["b", "c"], "b": ["a", "c"], "c": ["a"]}])
+@pytest.mark.parametrize(
+    "own", [{"a": ["b"], "b": ["a"]}, {"a": ["b"], "b": ["c"], "c": ["a"]}, {"a": ["b", "c"], "b": ["a", "c"], "c": ["a"]}]
+)
 def test_models_may_be_fallbacks_of_each_other(load, own):
     models = "".join(f"  {name}: {{provider: ollama, fallbacks: [{', '.join(own.get(name, []))}]}}\n" for name in "abc")
     loaded = load(f"default: a\nmodels:\n{models}policies: {{fallback_chain: [a, b]}}\n")

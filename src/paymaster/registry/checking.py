@@ -1,22 +1,29 @@
 """Checks what spans several keys of a registry: names that exist, whole prices, limits that fit each other; knows no file format."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import TypeAlias
 
 from paymaster.accounting.account_names import can_be_subject
 from paymaster.accounting.prices.price import STANDARD_TIERS
 from paymaster.accounting.tokens.counter import BYTES, tokenizer_for
 from paymaster.errors import near
 from paymaster.registry.budget_schema import short_budgets
+from paymaster.registry.endpoint_checking import check_endpoints
+from paymaster.registry.endpoints import WrittenPlace
+from paymaster.registry.model_schema import ModelSection
 from paymaster.registry.models import Dialect
 from paymaster.registry.price_schema import DatedPriceSection, PriceSection, RatesSection
 from paymaster.registry.problems import Findings
 from paymaster.registry.provider_facts import LITELLM, OPENAI_HTTP, SCRIPTED
 from paymaster.registry.providers import connection, provider
-from paymaster.registry.schema import ModelSection, PolicySection
+from paymaster.registry.schema import PolicySection
 from paymaster.registry.sections import Written
 from paymaster.registry.yamltext import KeyPath
 
 KINDS = ("input", "output", "cache_read", "cache_write")
+PathOf: TypeAlias = Callable[..., KeyPath]
+"""Gives the path of a key inside of a section: where it is written."""
 _PAIRED = frozenset(f"usd_per_{unit}_{kind}" for unit in ("1k", "1m") for kind in KINDS)
 
 
@@ -29,11 +36,13 @@ def check(written: Written, findings: Findings) -> None:
             findings.add(
                 written.model_path(name), f"a model can't be called {name!r}: accounts of the ledger have such names", "use another name"
             )
-        _check_connection(name, section, written, findings)
-        _check_dialect(name, section, written, findings)
-        _check_prices(name, section, written, findings)
-        _check_tokens(name, section, written, findings)
-        _check_timeouts(name, section, written, findings)
+        for place in written.places[name]:
+            _check_connection(place, written, findings)
+            _check_dialect(place, written, findings)
+            _check_prices(place, written, findings)
+            _check_tokens(place, findings)
+            _check_timeouts(place, findings)
+        check_endpoints(section, written.places[name], written.models, findings)
         _check_budgets(section, written.model_path(name), names, findings, own=name)
         _check_chain(section.fallbacks or (), written.model_path(name, "fallbacks"), names, findings, own=name)
     _check_policy(written, names, findings)
@@ -55,100 +64,100 @@ def _check_aliases(written: Written, findings: Findings) -> None:
             owners.setdefault(alias, name)
 
 
-def _check_connection(name: str, section: ModelSection, written: Written, findings: Findings) -> None:
-    path = written.model_path(name)
+def _check_connection(place: WrittenPlace, written: Written, findings: Findings) -> None:
+    section = place.section
     if section.api_key is not None and section.api_key_env is not None:
-        findings.add((*path, "api_key"), "api_key and api_key_env have the same meaning: give only one")
-    if not written.is_valid((*path, "provider"), (*path, "base_url"), (*path, "script")):
+        findings.add(place.path("api_key"), "api_key and api_key_env have the same meaning: give only one")
+    if not written.is_valid(place.path("provider"), place.path("base_url"), place.path("script")):
         return
     facts = provider(section.provider)
     if section.api_version is not None and not facts.versioned:
-        findings.add((*path, "api_version"), f"{facts.title} has no API versions", "api_version is for azure")
+        findings.add(place.path("api_version"), f"{facts.title} has no API versions", "api_version is for azure")
     if section.script is not None and facts.adapter != SCRIPTED:
-        findings.add((*path, "script"), "only provider: scripted takes a script")
+        findings.add(place.path("script"), "only provider: scripted takes a script")
     elif facts.adapter == SCRIPTED and (section.script is None) == (section.base_url is None):
-        findings.add(path, "provider scripted needs either script: (a file of answers) or base_url: (a scripted server)")
+        findings.add(place.path(), "provider scripted needs either script: (a file of answers) or base_url: (a scripted server)")
     elif facts.needs_base_url and section.base_url is None:
-        findings.add(path, f"provider {facts.id} needs base_url: it has no address of its own")
+        findings.add(place.path(), f"provider {facts.id} needs base_url: it has no address of its own")
     elif section.adapter == OPENAI_HTTP and connection(facts, "", base_url=section.base_url, adapter=OPENAI_HTTP).base_url is None:
-        findings.add((*path, "adapter"), f"openai_http needs base_url: {facts.title} has no known endpoint for OpenAI's wire format")
+        findings.add(place.path("adapter"), f"openai_http needs base_url: {facts.title} has no known endpoint for OpenAI's wire format")
 
 
-def _check_dialect(name: str, section: ModelSection, written: Written, findings: Findings) -> None:
+def _check_dialect(place: WrittenPlace, written: Written, findings: Findings) -> None:
     """Only an endpoint that is called over HTTP can be spoken to in another dialect."""
-    path = written.model_path(name)
-    if section.dialect in (None, Dialect.CHAT) or not written.is_valid((*path, "provider"), (*path, "base_url"), (*path, "adapter")):
+    section, deciding = place.section, [place.path(key) for key in ("provider", "base_url", "adapter")]
+    if section.dialect in (None, Dialect.CHAT) or not written.is_valid(*deciding):
         return
     adapter = connection(provider(section.provider), "", base_url=section.base_url, adapter=section.adapter, script=section.script).adapter
     if adapter == LITELLM:
         message = f"{section.dialect} is spoken over HTTP only, and litellm calls this model"
-        findings.add((*path, "dialect"), message, "remove dialect, or set adapter: openai_http and base_url")
+        findings.add(place.path("dialect"), message, "remove dialect, or set adapter: openai_http and base_url")
     elif adapter == SCRIPTED:
-        findings.add((*path, "dialect"), "a script has no wire format", "remove dialect")
+        findings.add(place.path("dialect"), "a script has no wire format", "remove dialect")
 
 
-def _check_prices(name: str, section: ModelSection, written: Written, findings: Findings) -> None:
-    path = written.model_path(name)
-    given = _check_rates(section, path, findings)
+def _check_prices(place: WrittenPlace, written: Written, findings: Findings) -> None:
+    section = place.section
+    given = _check_rates(section, place.path, findings)
     changes = [key for key in ("tiers", "service_tiers", "peak", "prices") if getattr(section, key)]
     factors = [key for key in ("price_factor", "price_as") if getattr(section, key) is not None]
     needed = KINDS[:1] if "embeddings" in (section.capabilities or ()) else KINDS[:2]  # vectors have no price of their own
     if section.price is not None and (given or changes or factors):
-        findings.add((*path, "price"), "a free model can't have another price: remove one of the two")
+        findings.add(place.path("price"), "a free model can't have another price: remove one of the two")
     elif given and section.price_as is not None:
-        findings.add((*path, "price_as"), "the model has a price of its own: remove one of the two")
-    elif given and (missing := [f"usd_per_1m_{kind}" for kind in needed if kind not in given]) and _prices_are_valid(path, written):
-        findings.add(path, f"the price is incomplete: {missing[0]} is missing", f"{missing[0]}: 0 if it costs nothing")
-    if changes and section.price is None and not given and _prices_are_valid(path, written):
+        findings.add(place.path("price_as"), "the model has a price of its own: remove one of the two")
+    elif given and (missing := [f"usd_per_1m_{kind}" for kind in needed if kind not in given]) and _prices_are_valid(place, written):
+        findings.add(place.path(), f"the price is incomplete: {missing[0]} is missing", f"{missing[0]}: 0 if it costs nothing")
+    if changes and section.price is None and not given and _prices_are_valid(place, written):
         verb = "needs" if changes[0] == "peak" else "need"
-        findings.add((*path, changes[0]), f"{changes[0]} {verb} a base price too: usd_per_1m_input and usd_per_1m_output")
-    _check_price(section, path, findings)
+        findings.add(place.path(changes[0]), f"{changes[0]} {verb} a base price too: usd_per_1m_input and usd_per_1m_output")
+    _check_price(section, place.path, findings)
     for index, dated in enumerate(section.prices or ()):
-        _check_rates(dated, (*path, "prices", index), findings)
-        _check_price(dated, (*path, "prices", index), findings)
+        at = partial(place.path, "prices", index)
+        _check_rates(dated, at, findings)
+        _check_price(dated, at, findings)
 
 
-def _check_price(section: ModelSection | DatedPriceSection, path: KeyPath, findings: Findings) -> None:
+def _check_price(section: ModelSection | DatedPriceSection, at: PathOf, findings: Findings) -> None:
     """Check what may change a price: tiers, service tiers, peak hours."""
-    _check_tiers(section, path, findings)
+    _check_tiers(section, at, findings)
     for name, tier in (section.service_tiers or {}).items():
-        _check_rates(tier, (*path, "service_tiers", name), findings)
+        _check_rates(tier, partial(at, "service_tiers", name), findings)
         if name.strip().lower() in STANDARD_TIERS:
-            findings.add((*path, "service_tiers", name), "this tier has the model's own price: remove it here")
+            findings.add(at("service_tiers", name), "this tier has the model's own price: remove it here")
     if section.peak is not None:
-        _check_rates(section.peak, (*path, "peak"), findings)
+        _check_rates(section.peak, partial(at, "peak"), findings)
 
 
-def _check_tiers(section: PriceSection, path: KeyPath, findings: Findings) -> None:
+def _check_tiers(section: PriceSection, at: PathOf, findings: Findings) -> None:
     """Each tier must start at a longer prompt than the one before it."""
     previous_start = 1
     for index, tier in enumerate(section.tiers or ()):
-        tier_path = (*path, "tiers", index)
-        _check_rates(tier, tier_path, findings)
+        _check_rates(tier, partial(at, "tiers", index), findings)
         start = tier.first_tokens
         if start <= previous_start:
             key = "from_tokens" if tier.above_tokens is None else "above_tokens"
-            findings.add((*tier_path, key), f"must start above {previous_start:,} prompt tokens, where the prices before it start")
+            findings.add(at("tiers", index, key), f"must start above {previous_start:,} prompt tokens, where the prices before it start")
         previous_start = start
 
 
-def _check_rates(rates: RatesSection, path: KeyPath, findings: Findings) -> set[str]:
+def _check_rates(rates: RatesSection, at: PathOf, findings: Findings) -> set[str]:
     """Check that no price is given twice; the kinds of tokens that have a price."""
     given = {key for key in RatesSection.model_fields if key not in _PAIRED and getattr(rates, key) is not None}
     for kind in KINDS:
         both = [key for key in (f"usd_per_1k_{kind}", f"usd_per_1m_{kind}") if getattr(rates, key) is not None]
         if len(both) > 1:
-            findings.add((*path, both[0]), f"{both[0]} and {both[1]} give the same price: keep only one")
+            findings.add(at(both[0]), f"{both[0]} and {both[1]} give the same price: keep only one")
         if both:
             given.add(kind)
     return given
 
 
-def _prices_are_valid(path: KeyPath, written: Written) -> bool:
-    return written.is_valid(*((*path, key) for key in RatesSection.model_fields))
+def _prices_are_valid(place: WrittenPlace, written: Written) -> bool:
+    return written.is_valid(*(place.path(key) for key in RatesSection.model_fields))
 
 
-def _check_tokens(name: str, section: ModelSection, written: Written, findings: Findings) -> None:
+def _check_tokens(place: WrittenPlace, findings: Findings) -> None:
     pairs = (
         ("max_input_tokens", "context_window"),
         ("max_output_tokens", "context_window"),
@@ -156,28 +165,28 @@ def _check_tokens(name: str, section: ModelSection, written: Written, findings: 
         ("output_tpm", "tpm"),
         ("rpm", "rpd"),
     )
-    _check_order(section, pairs, written.model_path(name), findings)
-    named = section.tokenizer
+    _check_order(place.section, pairs, place.path, findings)
+    named = place.section.tokenizer
     if named is not None and named != BYTES.name and tokenizer_for("", named) is BYTES:
         findings.add(
-            (*written.model_path(name), "tokenizer"),
+            place.path("tokenizer"),
             f"{named!r} has no known tokenizer",
             "name a model such as gpt-4o, claude-sonnet-4-5, qwen3-coder, llama-3.3, or bytes",
         )
 
 
-def _check_timeouts(name: str, section: ModelSection, written: Written, findings: Findings) -> None:
-    if section.timeouts is not None:
+def _check_timeouts(place: WrittenPlace, findings: Findings) -> None:
+    if place.section.timeouts is not None:
         pairs = (("connect_s", "total_s"), ("first_token_s", "total_s"), ("between_chunks_s", "total_s"))
-        _check_order(section.timeouts, pairs, written.model_path(name, "timeouts"), findings)
+        _check_order(place.section.timeouts, pairs, partial(place.path, "timeouts"), findings)
 
 
-def _check_order(section: object, pairs: Sequence[tuple[str, str]], path: KeyPath, findings: Findings) -> None:
+def _check_order(section: object, pairs: Sequence[tuple[str, str]], at: PathOf, findings: Findings) -> None:
     """In each pair, the first key must not be more than the second, if both are given."""
     for lower, upper in pairs:
         low, high = getattr(section, lower), getattr(section, upper)
         if low is not None and high is not None and low > high:
-            findings.add((*path, lower), f"{low:,} is more than {upper}: {high:,}")
+            findings.add(at(lower), f"{low:,} is more than {upper}: {high:,}")
 
 
 def _check_chain(chain: Sequence[str], path: KeyPath, names: Mapping[str, str], findings: Findings, *, own: str | None = None) -> None:
@@ -198,7 +207,7 @@ def _check_policy(written: Written, names: Mapping[str, str], findings: Findings
     policy, path = written.policy, written.policy_path
     _check_chain(policy.fallback_chain or (), (*path, "fallback_chain"), names, findings)
     _check_budgets(policy, path, names, findings)
-    _check_order(policy, (("backoff_initial_s", "backoff_max_s"), ("max_wait_s", "deadline_s")), path, findings)
+    _check_order(policy, (("backoff_initial_s", "backoff_max_s"), ("max_wait_s", "deadline_s")), lambda *keys: (*path, *keys), findings)
 
 
 def _check_budgets(

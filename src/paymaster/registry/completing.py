@@ -4,32 +4,36 @@ A value comes from a flag or variable, else from the registry, the price catalog
 `Model.origins` names the origin.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
 
-from paymaster.accounting.prices.history import PriceHistory
 from paymaster.accounting.prices.price import Price
 from paymaster.accounting.tokens.counter import tokenizer_for
+from paymaster.errors import RegistryInvalid
 from paymaster.registry.checking import default_model, names_of
 from paymaster.registry.compat_schema import compat_origins, kept_params, overridden
 from paymaster.registry.connecting import connection_of
 from paymaster.registry.disconnects import StopsOnDisconnect
-from paymaster.registry.local_servers import is_hosted, local_server
-from paymaster.registry.model_data import GuessedLimit, ModelFacts
-from paymaster.registry.model_prices import ModelPrices, PriceSource
+from paymaster.registry.drafts import Draft, KnownModels, Sources
+from paymaster.registry.endpoint_joining import check_vectors, over_all, vector_space_of
+from paymaster.registry.local_servers import is_hosted
+from paymaster.registry.model_data import ModelFacts
 from paymaster.registry.models import LOCAL_FIRST_TOKEN_MS, Limits, Model, PriceUpdates, Registry, Timeouts
 from paymaster.registry.named_variables import named_variables
 from paymaster.registry.overrides import Overrides
 from paymaster.registry.policies import DEFAULT, budgets_of, complete_policy, milliseconds, override_policy
 from paymaster.registry.prefill import prefill_of
-from paymaster.registry.pricing import published_prices, server_tools, with_stated_terms, written_prices
+from paymaster.registry.price_completing import prices_of
+from paymaster.registry.pricing import server_tools, with_stated_terms
+from paymaster.registry.problems import Findings
 from paymaster.registry.providers import Connection, provider, region_facts
-from paymaster.registry.schema import ModelSection, PricesSection
+from paymaster.registry.schema import PricesSection
 from paymaster.registry.secrets import variable_names
 from paymaster.registry.sections import Written
+
+__all__ = ["GUESS", "KnownModels", "Sources", "complete", "override_registry"]
 
 GUESS = "guess: "
 """The origin of a value that no source states for this model begins with it."""
@@ -38,53 +42,16 @@ EMBEDDINGS = "embeddings"
 _NO_FACTS = ModelFacts("chat", None, None, None, None, "")
 
 
-class KnownModels(Protocol):
-    """Published limits and capabilities."""
-
-    def lookup(self, provider: str, model_id: str) -> ModelFacts | None:
-        """The facts about a model, None for an unknown name."""
-        ...
-
-    def guess(self, provider: str, model_id: str, limit: str) -> GuessedLimit | None:
-        """A limit of the same model elsewhere, None if no seller has one."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sources:
-    """Where missing values come from. Relative paths in the registry start from `directory`."""
-
-    catalogue: PriceSource
-    model_data: KnownModels
-    environ: Mapping[str, str]
-    at: datetime
-    directory: Path
-
-
-@dataclass(slots=True)
-class _Draft:
-    """One model while it is being completed."""
-
-    name: str
-    section: ModelSection
-    written: Written
-    overrides: Overrides
-    origins: dict[str, str] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
-
-    def line(self, key: str) -> str:
-        """The origin of a key in the registry."""
-        return self.written.origin(self.written.model_path(self.name, key))
-
-    def note(self, key: str, origin: str) -> None:
-        self.origins[key] = origin
-
-
 def complete(written: Written, overrides: Overrides, sources: Sources) -> Registry:
-    """The complete registry. `written` must have been checked."""
-    names = names_of(written)
-    drafts = [_Draft(name, section, written, overrides) for name, section in written.models.items()]
-    models = {draft.name: _complete_model(draft, names, sources) for draft in drafts}
+    """The complete registry. `written` must have been checked. Raises RegistryInvalid for endpoints that make different vectors."""
+    names, findings = names_of(written), Findings(written.document)
+    drafts = {name: [Draft(place, written, overrides) for place in places] for name, places in written.places.items()}
+    complete_places = {name: [_complete_model(draft, names, sources) for draft in each] for name, each in drafts.items()}
+    models = {name: over_all(written.models[name], places) for name, places in complete_places.items()}
+    for model in models.values():
+        check_vectors(model, written.places[model.name], findings)
+    if findings.problems:
+        raise RegistryInvalid(findings.sorted())
     policy, origins = complete_policy(written, overrides, names)
     default = default_model(written, names)
     return Registry(
@@ -92,12 +59,16 @@ def complete(written: Written, overrides: Overrides, sources: Sources) -> Regist
         models=models,
         policy=policy,
         source=written.document.file,
-        warnings=(*overrides.warnings, *(warning for draft in drafts for warning in draft.warnings), *_unusable_fallbacks(models)),
+        warnings=(*overrides.warnings, *_warnings(drafts), *_unusable_fallbacks(models)),
         origins={"default": written.origin((*written.root, "default")) if written.default else DEFAULT, **origins},
         variables=named_variables(written),
         updates=_price_updates(written.prices, sources.directory),
         published=sources.catalogue,
     )
+
+
+def _warnings(drafts: Mapping[str, Sequence[Draft]]) -> Iterator[str]:
+    return (warning for places in drafts.values() for draft in places for warning in draft.warnings)
 
 
 def _price_updates(section: PricesSection, directory: Path) -> PriceUpdates:
@@ -112,15 +83,12 @@ def override_registry(registry: Registry, overrides: Overrides) -> Registry:
     policy, origins = override_policy(registry.policy, registry.origins, overrides)
     limits = {"rpm": overrides.rpm_limit, "tpm": overrides.tpm_limit}
     noted = {key: overrides.origins[f"{key}_limit"] for key, limit in limits.items() if limit is not None}
-    models = {
-        name: replace(
-            model,
-            limits=replace(model.limits, rpm=overrides.rpm_limit or model.limits.rpm, tpm=overrides.tpm_limit or model.limits.tpm),
-            origins={**model.origins, **noted},
-        )
-        for name, model in registry.models.items()
-    }
-    return replace(registry, policy=policy, origins=origins, models=models)
+
+    def limited(model: Model) -> Model:
+        limits = replace(model.limits, rpm=overrides.rpm_limit or model.limits.rpm, tpm=overrides.tpm_limit or model.limits.tpm)
+        return replace(model, limits=limits, origins={**model.origins, **noted}, endpoints=tuple(map(limited, model.endpoints)))
+
+    return replace(registry, policy=policy, origins=origins, models={name: limited(model) for name, model in registry.models.items()})
 
 
 def _unusable_fallbacks(models: Mapping[str, Model]) -> Iterator[str]:
@@ -136,22 +104,24 @@ def _unusable_fallbacks(models: Mapping[str, Model]) -> Iterator[str]:
                 )
 
 
-def _complete_model(draft: _Draft, names: Mapping[str, str], sources: Sources) -> Model:
-    section, name = draft.section, draft.name
+def _complete_model(draft: Draft, names: Mapping[str, str], sources: Sources) -> Model:
+    section, name = draft.section, draft.place.model
     facts = provider(section.provider)
     model_id = section.model_id or name
-    speaks = connection_of(section, model_id)
+    speaks = _connection(draft, model_id)
     known = sources.model_data.lookup(facts.id, model_id)
-    _note_connection(draft, speaks)
     variables, required = _keys(draft, speaks, sources.environ)
     region = _region(draft, speaks, sources.environ)
-    prices = with_stated_terms(_prices(draft, speaks, model_id, region, sources), section)
-    own_server = speaks.local or (section.base_url is not None and not facts.versioned)  # Azure's customers all have addresses of their own
-    context_window, max_input, max_output = _token_limits(draft, known, _Lookup(facts.id, model_id, sources, own_server=own_server))
+    prices = with_stated_terms(prices_of(draft, speaks, model_id, region, sources), section)
+    context_window, max_input, max_output = _token_limits(draft, known, _lookup(draft, speaks, model_id, sources))
     capabilities = _capabilities(draft, known)
     price = prices.at(sources.at)
     return Model(
         name=name,
+        endpoint=draft.place.endpoint,
+        weight=draft.place.weight,
+        account=section.account,
+        variables=draft.place.variables,
         provider=facts.id,
         model_id=model_id,
         adapter=speaks.adapter,
@@ -164,7 +134,7 @@ def _complete_model(draft: _Draft, names: Mapping[str, str], sources: Sources) -
         max_input_tokens=max_input,
         max_output_tokens=max_output,
         embeds=None if known is None and capabilities is None else EMBEDDINGS in (capabilities or ()),
-        vector_space=section.vector_space or model_id.rpartition("/")[2].lower(),
+        vector_space=section.vector_space or vector_space_of(model_id),
         max_inputs=speaks.max_inputs,
         max_inputs_tokens=speaks.max_inputs_tokens,
         limits=_limits(draft),
@@ -185,8 +155,7 @@ def _complete_model(draft: _Draft, names: Mapping[str, str], sources: Sources) -
         compat=overridden(speaks.compat, section.compat),
         bill_path=speaks.bill_path,
         prefill=prefill_of(facts.id, model_id, speaks.base_url, stated=section.prefill, dialect=speaks.dialect),
-        # A free server on this machine under a router's name is no router, and may refuse a field that it doesn't know.
-        takes_max_price=speaks.takes_max_price and not (speaks.by_address and price is not None and price.is_free),
+        takes_max_price=speaks.takes_max_price and not _is_free_here(speaks, price),
         server_tools=server_tools(section),
         at_list_price=frozenset(section.at_list_price or ()),
         stops=_stops(draft, speaks, sources.at),
@@ -197,8 +166,8 @@ def _complete_model(draft: _Draft, names: Mapping[str, str], sources: Sources) -
     )
 
 
-def _note_connection(draft: _Draft, speaks: Connection) -> None:
-    section = draft.section
+def _connection(draft: Draft, model_id: str) -> Connection:
+    section, speaks = draft.section, connection_of(draft.section, model_id)
     draft.note("provider", draft.line("provider"))
     draft.note("model_id", draft.line("model_id") if section.model_id else "the model's name")
     by_provider = f"provider {section.provider}"
@@ -206,9 +175,10 @@ def _note_connection(draft: _Draft, speaks: Connection) -> None:
         draft.note(key, by_provider if getattr(section, key) is None else draft.line(key))
     if section.base_url is not None and speaks.base_url != section.base_url:
         draft.note("base_url", f"{draft.line('base_url')}, with the server's usual path")
+    return speaks
 
 
-def _keys(draft: _Draft, speaks: Connection, environ: Mapping[str, str]) -> tuple[tuple[str, ...], bool]:
+def _keys(draft: Draft, speaks: Connection, environ: Mapping[str, str]) -> tuple[tuple[str, ...], bool]:
     """The variables that may hold a key, and whether the model needs one."""
     section = draft.section
     if section.api_key_env is not None:
@@ -223,7 +193,7 @@ def _keys(draft: _Draft, speaks: Connection, environ: Mapping[str, str]) -> tupl
     return found or speaks.key_variables, speaks.key_required
 
 
-def _region(draft: _Draft, speaks: Connection, environ: Mapping[str, str]) -> str | None:
+def _region(draft: Draft, speaks: Connection, environ: Mapping[str, str]) -> str | None:
     """Where calls are served: by the registry, else by the address, the parameters, the environment or the provider's own choice."""
     section, facts = draft.section, region_facts(provider(draft.section.provider))
     if section.region is not None:
@@ -245,7 +215,12 @@ def _region(draft: _Draft, speaks: Connection, environ: Mapping[str, str]) -> st
     return speaks.region
 
 
-def _capabilities(draft: _Draft, known: ModelFacts | None) -> frozenset[str] | None:
+def _is_free_here(speaks: Connection, price: Price | None) -> bool:
+    """A free server on this machine under a router's name is no router, and may refuse a field that it doesn't know."""
+    return speaks.by_address and price is not None and price.is_free
+
+
+def _capabilities(draft: Draft, known: ModelFacts | None) -> frozenset[str] | None:
     embeds = frozenset({EMBEDDINGS} if known is not None and known.mode == "embedding" else ())
     if draft.section.capabilities is not None:
         draft.note("capabilities", draft.line("capabilities"))
@@ -275,7 +250,13 @@ class _Lookup:
         return None if guessed is None else (guessed.tokens, f"{GUESS}{guessed.source}")
 
 
-def _token_limits(draft: _Draft, known: ModelFacts | None, lookup: _Lookup) -> tuple[int | None, int | None, int | None]:
+def _lookup(draft: Draft, speaks: Connection, model_id: str, sources: Sources) -> _Lookup:
+    section, facts = draft.section, provider(draft.section.provider)
+    own_server = speaks.local or (section.base_url is not None and not facts.versioned)  # Azure's customers all have addresses of their own
+    return _Lookup(facts.id, model_id, sources, own_server=own_server)
+
+
+def _token_limits(draft: Draft, known: ModelFacts | None, lookup: _Lookup) -> tuple[int | None, int | None, int | None]:
     """Context window, input limit and output limit. A limit that is filled in never exceeds the registry's own window."""
     section = draft.section
     facts = known or _NO_FACTS
@@ -296,7 +277,7 @@ def _token_limits(draft: _Draft, known: ModelFacts | None, lookup: _Lookup) -> t
     return found["context_window"], found["max_input_tokens"], found["max_output_tokens"]
 
 
-def _stops(draft: _Draft, speaks: Connection, at: datetime) -> StopsOnDisconnect | None:
+def _stops(draft: Draft, speaks: Connection, at: datetime) -> StopsOnDisconnect | None:
     """The registry's own statement, else the provider's; with the registry's speed, if it has one."""
     section, stops = draft.section, speaks.stops
     if section.stops_on_disconnect is not None:
@@ -310,7 +291,7 @@ def _stops(draft: _Draft, speaks: Connection, at: datetime) -> StopsOnDisconnect
     return replace(stops, tokens_per_second=section.max_tokens_per_second)
 
 
-def _limits(draft: _Draft) -> Limits:
+def _limits(draft: Draft) -> Limits:
     section, overrides = draft.section, draft.overrides
     values: dict[str, int | None] = {}
     adapts = section.max_parallel == "auto"
@@ -326,57 +307,7 @@ def _limits(draft: _Draft) -> Limits:
     return Limits(**values, adapts=adapts)
 
 
-def _prices(draft: _Draft, speaks: Connection, model_id: str, region: str | None, sources: Sources) -> ModelPrices:
-    """The registry's prices, else free for a local provider, else the catalogue's, else free at a local server's port, else unknown."""
-    section, name = draft.section, draft.name
-    if (given := written_prices(section)) is not None:
-        prices, key = given
-        draft.note("price", draft.line(key))
-        return _writing_unasked(prices) if speaks.writes_cache_unasked else prices
-    hosted = is_hosted(section.base_url, model_id)
-    if speaks.local and not speaks.by_address and not hosted:
-        draft.note("price", f"free: local provider {section.provider}")
-        return ModelPrices(PriceHistory.of(Price.free(f"local provider {section.provider}")))
-    seller = "" if hosted else section.provider  # a local provider's models are free in the catalogue
-    published = published_prices(sources.catalogue, seller, model_id, region, section)
-    if (price := published.at(sources.at)) is not None and price.bills_tokens_only:  # else no hold could bound the call
-        draft.note("price", price.source)
-        return published
-    if speaks.by_address and not hosted and section.base_url is not None and (server := local_server(section.base_url)) is not None:
-        draft.note("price", f"free: default port of {server.title}")
-        draft.warnings.append(
-            f"{name}: no price is given or known, and base_url has the default port of {server.title} on this machine "
-            f"({section.base_url}), so it counts as free. Write `price: free` if that is right; if the server passes calls on to a paid "
-            "one, give usd_per_1m_input and usd_per_1m_output"
-        )
-        return ModelPrices(PriceHistory.of(Price.free(f"default port of {server.title}")))
-    refused = "so a hard budget refuses it and a soft one doesn't count it"
-    if section.price_as is not None:
-        draft.warnings.append(
-            f"{name}: price_as is {section.price_as}, which has no known price, {refused}. Write the name of a model that has one"
-        )
-        return published
-    if provider(section.provider).names_deployments:
-        draft.warnings.append(
-            f"{name}: the name of the deployment {model_id} does not say which model it is; its price is unknown, {refused}. "
-            "Add `price_as: …` with the name of that model, such as gpt-4o"
-        )
-        return published
-    may_bill = f", and a server on this machine ({section.base_url}) may pass calls on to a paid one" if speaks.by_address else ""
-    draft.warnings.append(
-        f"{name}: no price is given or known for {model_id} at {section.provider}{may_bill}, {refused}. "
-        "Add usd_per_1m_input and usd_per_1m_output, or `price: free`"
-    )
-    return published
-
-
-def _writing_unasked(prices: ModelPrices) -> ModelPrices:
-    """The same prices of a model that writes to its cache unasked."""
-    history = prices.history.mapped(lambda price: price if price.is_free else replace(price, writes_cache_unasked=True))
-    return replace(prices, history=history)
-
-
-def _timeouts(draft: _Draft, speaks: Connection, model_id: str) -> Timeouts:
+def _timeouts(draft: Draft, speaks: Connection, model_id: str) -> Timeouts:
     section, defaults = draft.section.timeouts, Timeouts()
     if speaks.may_load and not is_hosted(draft.section.base_url, model_id):
         defaults = replace(defaults, first_token_ms=LOCAL_FIRST_TOKEN_MS)

@@ -1,7 +1,7 @@
 """How to call the model of a section of the registry; knows the section's keys, and leaves the facts to `providers`."""
 
+from paymaster.registry.model_schema import ModelSection
 from paymaster.registry.providers import Connection, connection, provider
-from paymaster.registry.schema import ModelSection
 
 
 def connection_of(section: ModelSection, model_id: str) -> Connection:

@@ -37,7 +37,7 @@ def load_registry(
 def read_registry(document: Document, overrides: Overrides, sources: Sources, *, embedded: bool = False) -> Registry:
     """The registry in a document that has been read. Raises RegistryInvalid with every problem found."""
     findings = Findings(document)
-    written = read_sections(document, findings, embedded=embedded)
+    written = read_sections(document, findings, sources.environ, embedded=embedded)
     check(written, findings)
     if findings.problems:
         raise RegistryInvalid(findings.sorted())

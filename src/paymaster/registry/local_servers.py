@@ -39,5 +39,5 @@ def is_hosted(base_url: str | None, model_id: str) -> bool:
 
 def local_server(base_url: str) -> LocalServer | None:
     """The server whose default port an address on this machine has; None if any other program may listen there."""
-    port = urlsplit(base_url).port
-    return None if port is None else DEFAULT_PORTS.get(port)
+    _, _, port = urlsplit(base_url).netloc.rpartition(":")  # as text: it may be a variable that is not set
+    return DEFAULT_PORTS.get(int(port)) if port.isdigit() else None

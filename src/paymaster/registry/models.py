@@ -126,8 +126,10 @@ class Model:
     a scripted model's file of answers, `dialect` the wire format that its endpoint speaks. `origins` has the origin of each value.
 
     A model with several endpoints has each of them in `endpoints`, complete, with the same name, budgets and fallbacks; its own values are
-    those of the first one. `endpoint` is the endpoint's name, `weight` its share of new conversations. `account` names whose limits its
-    calls count against at the provider, if the key does not say that.
+    those of the first one, except for what must hold wherever a call goes (see `endpoint_joining.over_all`). `endpoint` is the endpoint's
+    name, `weight` its share of new conversations. `account` names whose limits its calls count against at the provider, if the key does not
+    say that. `variables` are those that the registry names in the address (if they are not set), the headers and the parameters, each with
+    its key and line.
     """
 
     name: str
@@ -136,6 +138,7 @@ class Model:
     weight: int = 1
     account: str | None = None
     identity: str = ""
+    variables: Mapping[str, str] = field(default_factory=dict)
     balance: Balancing = Balancing.LEAST_LOADED
     affinity: Affinity = Affinity.CONVERSATION
     provider: str

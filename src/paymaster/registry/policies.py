@@ -9,9 +9,10 @@ from paymaster.accounting.account_names import BUDGET_DIMENSIONS
 from paymaster.accounting.budget_units import BudgetUnit
 from paymaster.accounting.money import cap_nanousd
 from paymaster.registry.budget_schema import short_budgets
+from paymaster.registry.model_schema import ModelSection
 from paymaster.registry.models import Budget, Policy, StreamRecovery
 from paymaster.registry.overrides import Overrides, flag_of
-from paymaster.registry.schema import ModelSection, PolicySection
+from paymaster.registry.schema import PolicySection
 from paymaster.registry.sections import Written
 from paymaster.registry.yamltext import KeyPath, dotted
 

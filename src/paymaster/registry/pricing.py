@@ -7,9 +7,9 @@ from paymaster.accounting.prices.history import PriceHistory
 from paymaster.accounting.prices.price import ALWAYS, FOREVER, PER_MILLION, Period, Price
 from paymaster.accounting.prices.rates import FREE_RATES, PeakHours, Rates, RateTable, Tier, per_million
 from paymaster.registry.model_prices import ModelPrices, PriceSource
+from paymaster.registry.model_schema import ModelSection
 from paymaster.registry.models import ServerTool
 from paymaster.registry.price_schema import PeakSection, PriceSection, RatesSection, ServiceTierSection
-from paymaster.registry.schema import ModelSection
 
 FREE = "registry: price: free"
 WEB_SEARCH = "web_search"

@@ -10,8 +10,8 @@ from pydantic_core import ErrorDetails
 from paymaster.errors import Problem, near
 from paymaster.registry.budget_schema import BudgetSection
 from paymaster.registry.compat_schema import CompatSection
+from paymaster.registry.model_schema import EndpointSection, ModelSection, ServerToolSection, TimeoutsSection
 from paymaster.registry.price_schema import BaseSection, DatedPriceSection, PeakSection, ServiceTierSection, TierSection
-from paymaster.registry.schema import ServerToolSection, TimeoutsSection
 from paymaster.registry.yamltext import Document, KeyPath, dotted
 
 # Keys of other tools, and what they are called here.
@@ -29,7 +29,8 @@ _OTHER_NAMES: Mapping[str, str] = {
     "timeout": "timeouts", "headers": "extra_headers", "kwargs": "params", "model_kwargs": "params", "completion_kwargs": "params",
     "supports": "capabilities", "hard_stop": "hard_stop_on_budget", "fallback": "fallbacks", "chain": "fallback_chain",
     "budget": "budgets", "policy": "policies", "default_model": "default", "max_retries": "retries_per_model",
-    "num_retries": "retries_per_model",
+    "num_retries": "retries_per_model", "deployments": "endpoints", "servers": "endpoints", "targets": "endpoints",
+    "strategy": "balance", "routing_strategy": "balance", "load_balancing": "balance", "sticky": "affinity", "session_affinity": "affinity",
 }  # fmt: skip
 _BY_SQUEEZED = {name.replace("_", ""): meant for name, meant in _OTHER_NAMES.items()}
 _PARAMETERS = frozenset({"temperature", "top_p", "top_k", "seed", "stop", "reasoning_effort", "presence_penalty", "frequency_penalty", "n"})
@@ -44,7 +45,9 @@ class Findings:
 
     def add(self, path: KeyPath, message: str, suggestion: str = "") -> None:
         """Add a problem with the value at `path`, counted from the top of the file."""
-        self.problems.append(Problem(self.document.file, self.document.line(path), dotted(path), message, suggestion))
+        problem = Problem(self.document.file, self.document.line(path), dotted(path), message, suggestion)
+        if problem not in self.problems:  # what several endpoints take from their model is wrong once
+            self.problems.append(problem)
 
     def add_validation(self, error: ValidationError, section: type[BaseSection], path: KeyPath) -> None:
         """Add every mistake that pydantic found in the `section` at `path`."""
@@ -79,6 +82,8 @@ def _explain(detail: ErrorDetails, section: type[BaseSection], loc: KeyPath) -> 
         case "registry":
             return str(context["message"]), str(context["suggestion"])
         case "extra_forbidden":
+            if section is EndpointSection and len(loc) == 1 and loc[0] in ModelSection.model_fields:
+                return f"{loc[0]} belongs to the model, not to one of its endpoints", "write it beside endpoints:"
             return "unknown key", near_key(str(loc[-1]), list(_section_at(section, loc[:-1]).model_fields))
         case "missing":
             return "this key is required", ""

@@ -1,12 +1,16 @@
 """Recognises secrets in text, so that a key in a registry is refused and never shown; knows no registry."""
 
 import re
+from collections.abc import Callable
 
 from paymaster.accounting.bounds import shown as shown_number
 
 VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 REFERENCE = re.compile(r"\$(?:\{([A-Za-z_][A-Za-z0-9_]*)\}|([A-Za-z_][A-Za-z0-9_]*))")
 """`$NAME` or `${NAME}`."""
+
+_ESCAPED = "$$"
+_IN_TEXT = re.compile(rf"\$\$|{REFERENCE.pattern}")
 
 SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "api-key", "x-api-key", "x-goog-api-key", "cookie", "x-auth-token"})
 """Headers whose value is a secret, in lower case."""
@@ -28,8 +32,19 @@ _SHOWN_CHARS = 60
 
 
 def variable_names(text: str) -> tuple[str, ...]:
-    """The names in every `$NAME` and `${NAME}` of a text, each once."""
-    return tuple(dict.fromkeys(braced or bare for braced, bare in REFERENCE.findall(text)))
+    """The names in every `$NAME` and `${NAME}` of a text, each once. `$$` is a dollar sign, and begins no name."""
+    return tuple(dict.fromkeys(name for braced, bare in _IN_TEXT.findall(text) if (name := braced or bare)))
+
+
+def filled(text: str, value_of: Callable[[str], str | None]) -> str:
+    """The text with the value of each variable in its place, and `$` for `$$`. A variable without a value stays as it is written."""
+
+    def value(found: re.Match[str]) -> str:
+        if found[0] == _ESCAPED:
+            return "$"
+        return found[0] if (known := value_of(found[1] or found[2])) is None else known
+
+    return _IN_TEXT.sub(value, text)
 
 
 def looks_like_a_secret(text: str) -> bool:

@@ -8,14 +8,18 @@ from pydantic import ValidationError
 from pydantic_core import PydanticCustomError
 
 from paymaster.errors import RegistryInvalid
+from paymaster.registry.endpoints import WrittenPlace, places_of
+from paymaster.registry.model_schema import EndpointSection, ModelSection, PlaceSection
 from paymaster.registry.price_schema import BaseSection
 from paymaster.registry.problems import Findings
-from paymaster.registry.schema import ModelSection, PolicySection, PricesSection, RegistrySection
-from paymaster.registry.values import read_text
+from paymaster.registry.schema import PolicySection, PricesSection, RegistrySection
+from paymaster.registry.secrets import filled, variable_names
+from paymaster.registry.values import read_address, read_text
 from paymaster.registry.yamltext import Document, KeyPath, Plain
 
 REGISTRY_KEY = "model_registry"
 POLICIES_KEY = "policies"
+ENDPOINTS = "endpoints"
 SCHEMA_KEY = "$schema"
 """For editors: the schema of the file. Ignored here."""
 
@@ -23,13 +27,15 @@ _KNOWN = tuple(RegistrySection.model_fields)
 _PLACEHOLDER_PROVIDER = "openai_compatible"
 
 S = TypeVar("S", bound=BaseSection)
+P = TypeVar("P", bound=PlaceSection)
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
     """A document's sections. Invalid keys are left out of their section, and their paths are in `invalid`.
 
-    `root` and `policy_path` are the paths of the registry and of its policy, for messages.
+    `root` and `policy_path` are the paths of the registry and of its policy, for messages. `places` has the endpoints of each model, or
+    the model itself, with all their values.
     """
 
     document: Document
@@ -37,6 +43,7 @@ class Written:
     policy_path: KeyPath
     default: str | None
     models: Mapping[str, ModelSection]
+    places: Mapping[str, tuple[WrittenPlace, ...]]
     policy: PolicySection
     invalid: frozenset[KeyPath] = field(default_factory=frozenset)
     prices: PricesSection = field(default_factory=PricesSection)
@@ -55,23 +62,23 @@ class Written:
         return self.invalid.isdisjoint(paths)
 
 
-def read_sections(document: Document, findings: Findings, *, embedded: bool) -> Written:
+def read_sections(document: Document, findings: Findings, environ: Mapping[str, str], *, embedded: bool) -> Written:
     """Every section of the registry in `document`. With `embedded`, keys beside `model_registry:` belong to another program.
 
-    Raises RegistryInvalid if there is no registry at all.
+    Variables in addresses are replaced by their values in `environ`; those that are not set stay. Raises RegistryInvalid if there is no
+    registry at all.
     """
     tree, root, policy_path = _find(document, findings, embedded=embedded)
     invalid: set[KeyPath] = set()
-    models = {
-        name: _read(ModelSection, value, (*root, "models", name), findings, invalid, {"provider": _PLACEHOLDER_PROVIDER})
-        for name, value in _models(tree.get("models"), root, findings).items()
-    }
+    reader = _ModelReader(findings, invalid, environ)
+    models = {name: reader.model(value, (*root, "models", name)) for name, value in _models(tree.get("models"), root, findings).items()}
+    places = {name: places_of(name, section, (*root, "models", name), document) for name, section in models.items()}
     policies = value_at(document.tree, policy_path)
     policy = PolicySection() if policies is None else _read(PolicySection, policies, policy_path, findings, invalid, {})
     default = _default(tree.get("default"), (*root, "default"), findings, invalid)
     written_prices = tree.get("prices")
     prices = PricesSection() if written_prices is None else _read(PricesSection, written_prices, (*root, "prices"), findings, invalid, {})
-    return Written(document, root, policy_path, default, models, policy, frozenset(invalid), prices)
+    return Written(document, root, policy_path, default, models, places, policy, frozenset(invalid), prices)
 
 
 def _find(document: Document, findings: Findings, *, embedded: bool) -> tuple[Mapping[str, Plain], KeyPath, KeyPath]:
@@ -140,6 +147,63 @@ def _read(section: type[S], value: Plain, path: KeyPath, findings: Findings, inv
         invalid_keys = {str(detail["loc"][0]) for detail in error.errors(include_url=False, include_input=False)}
         invalid.update((*path, key) for key in invalid_keys)
         return section.model_validate({**required, **{key: item for key, item in value.items() if key not in invalid_keys}})
+
+
+@dataclass(frozen=True, slots=True)
+class _ModelReader:
+    """Reads models with their endpoints."""
+
+    findings: Findings
+    invalid: set[KeyPath]
+    environ: Mapping[str, str]
+
+    def model(self, value: Plain, path: KeyPath) -> ModelSection:
+        """One model. Endpoints are read one by one, so that a mistake in one leaves the others valid."""
+        own = {key: item for key, item in value.items() if key != ENDPOINTS} if isinstance(value, dict) else value
+        section = self._addressed(_read(ModelSection, own, path, self.findings, self.invalid, {}), path)
+        written = value.get(ENDPOINTS) if isinstance(value, dict) else None
+        endpoints = [] if written is None else self._endpoints(written, (*path, ENDPOINTS))
+        if not endpoints or (*path, "provider") in self.invalid:
+            section = self._with_provider(section, path)
+        if not section.provider:
+            endpoints = [self._with_provider(each, (*path, ENDPOINTS, index)) for index, each in enumerate(endpoints)]
+        return section.model_copy(update={ENDPOINTS: endpoints or None})
+
+    def _endpoints(self, value: Plain, path: KeyPath) -> list[EndpointSection]:
+        if not isinstance(value, list) or not value:
+            self.findings.add(path, "must be a list with at least one endpoint", "endpoints: [{name: direct}, {name: eu, region: eu}]")
+            return []
+        return [
+            self._addressed(
+                _read(EndpointSection, item, (*path, index), self.findings, self.invalid, {"name": f"endpoint-{index}"}), (*path, index)
+            )
+            for index, item in enumerate(value)
+        ]
+
+    def _with_provider(self, section: P, path: KeyPath) -> P:
+        """The section with a provider, also in place of one that is missing or not valid."""
+        key = (*path, "provider")
+        if section.provider:
+            return section
+        if key not in self.invalid:
+            self.findings.add(key, "this key is required")
+            self.invalid.add(key)
+        return section.model_copy(update={"provider": _PLACEHOLDER_PROVIDER})
+
+    def _addressed(self, section: P, path: KeyPath) -> P:
+        """The section with the values of variables in its address."""
+        written = section.base_url
+        if written is None or not variable_names(written):
+            return section
+        text = filled(written, lambda name: self.environ.get(name, "").strip() or None)
+        try:
+            return section.model_copy(update={"base_url": read_address(text)})
+        except PydanticCustomError:  # the message would repeat the value, which may be a secret
+            key = (*path, "base_url")
+            names = ", ".join(variable_names(written))
+            self.findings.add(key, f"with the value of {names} this is no http:// or https:// address", "it has no user, query or fragment")
+            self.invalid.add(key)
+            return section.model_copy(update={"base_url": None})
 
 
 def _default(value: Plain, path: KeyPath, findings: Findings, invalid: set[KeyPath]) -> str | None:

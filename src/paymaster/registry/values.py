@@ -18,10 +18,20 @@ from paymaster.accounting.bounds import COUNT_FIELDS, LARGEST_BUDGET_USD, LARGES
 from paymaster.accounting.prices.rates import in_utc
 from paymaster.errors import near
 from paymaster.registry.prefill import Prefill
-from paymaster.registry.secrets import REFERENCE, SECRET_HEADERS, VARIABLE_NAME, looks_like_a_secret, names_a_secret, shown
+from paymaster.registry.secrets import (
+    REFERENCE,
+    SECRET_HEADERS,
+    VARIABLE_NAME,
+    filled,
+    looks_like_a_secret,
+    names_a_secret,
+    shown,
+    variable_names,
+)
 
 MOST_DECIMALS = 18
 MINUTES_PER_DAY = 24 * 60
+_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _HOURS = re.compile(r"(\d\d):([0-5]\d) ?- ?(\d\d):([0-5]\d)")
 
 
@@ -105,6 +115,13 @@ def read_text(value: object) -> str:
     return text.strip()
 
 
+def _label(value: object) -> str:
+    text = read_text(value)
+    if not _LABEL.fullmatch(text):
+        refuse(f"must be letters, digits, `.`, `_` and `-`, at most 64, and begin with a letter or a digit; got {shown(value)}")
+    return text
+
+
 def read_names(value: object) -> list[str]:
     """One name or a list of names."""
     items = value if isinstance(value, list | tuple) else [value]
@@ -130,10 +147,12 @@ def _key_references(value: object) -> str:
     return str(value)
 
 
-def _base_url(value: object) -> str:
+def read_address(value: object) -> str:
+    """An address of a server. A variable in it stands for any part: it is put in, and read again, when the registry is completed."""
     text = value.strip() if isinstance(value, str) else ""
+    example = filled(text, lambda _: "1")
     try:
-        parts = urlsplit(text)
+        parts = urlsplit(f"http://{example}" if REFERENCE.match(text) else example)
         valid = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port or 1) > 0
     except ValueError:
         refuse("must be an http:// or https:// address; this one can't be parsed")
@@ -151,8 +170,8 @@ def _headers(value: object) -> dict[str, str]:
     for name, text in value.items():
         if not isinstance(text, str | int | Decimal) or isinstance(text, bool) or "\n" in str(text) or "\r" in str(text):
             refuse(f"{name}: must be one line of text")
-        bare = REFERENCE.sub("", str(text))
-        if looks_like_a_secret(bare) or (name.lower() in SECRET_HEADERS and not REFERENCE.search(str(text))):
+        bare = filled(str(text), lambda _: "")
+        if looks_like_a_secret(bare) or (name.lower() in SECRET_HEADERS and not variable_names(str(text))):
             refuse(f"{name}: a registry must not contain a key", f"put the key into an environment variable and write {name}: $NAME")
     return {str(name): str(text) for name, text in value.items()}
 
@@ -183,7 +202,7 @@ def _count_param(name: str, value: object) -> object:
 
 def _param(name: str, value: object) -> object:
     """A parameter as JSON: no Decimal, no infinity, no secret."""
-    if isinstance(value, str) and (names_a_secret(name) or looks_like_a_secret(value)):
+    if isinstance(value, str) and _holds_a_key(name, value):
         refuse(f"{name}: a registry must not contain a key", "put the key into an environment variable and write api_key: $NAME")
     match value:
         case Decimal() | float():
@@ -197,6 +216,12 @@ def _param(name: str, value: object) -> object:
             return {str(key): _param(str(key), item) for key, item in value.items()}
         case _:
             return value
+
+
+def _holds_a_key(name: str, text: str) -> bool:
+    """Whether a parameter has a key in it; a variable stands for one, and is none."""
+    bare = filled(text, lambda _: "")
+    return looks_like_a_secret(bare) or (names_a_secret(name) and not variable_names(text))
 
 
 def _moment(value: object) -> datetime:
@@ -263,10 +288,13 @@ PrefillStated: TypeAlias = Annotated[
 CountFromZero: TypeAlias = Annotated[int, BeforeValidator(_whole(0, 1_000, "a whole number, 0 or more")), _number_schema("integer", 0)]
 Switch: TypeAlias = Annotated[bool, BeforeValidator(_switch), WithJsonSchema({"type": "boolean"})]
 Text: TypeAlias = Annotated[str, BeforeValidator(read_text), WithJsonSchema({"type": "string", "minLength": 1})]
+Label: TypeAlias = Annotated[
+    str, BeforeValidator(_label), WithJsonSchema({"type": "string", "pattern": r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"})
+]
 Names: TypeAlias = Annotated[list[str], BeforeValidator(read_names), NAMES_SCHEMA]
 VariableNames: TypeAlias = Annotated[list[str], BeforeValidator(_variables), NAMES_SCHEMA]
 KeyReferences: TypeAlias = Annotated[str, BeforeValidator(_key_references), WithJsonSchema({"type": "string", "pattern": r"^\$"})]
-BaseUrl: TypeAlias = Annotated[str, BeforeValidator(_base_url), WithJsonSchema({"type": "string", "pattern": "^https?://"})]
+BaseUrl: TypeAlias = Annotated[str, BeforeValidator(read_address), WithJsonSchema({"type": "string", "pattern": r"^(https?://|\$)"})]
 Headers: TypeAlias = Annotated[
     dict[str, str], BeforeValidator(_headers), WithJsonSchema({"type": "object", "additionalProperties": {"type": "string"}})
 ]
