@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import jsonschema
@@ -10,6 +11,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from paymaster.registry.presets import preset_names
+from paymaster.registry.recognising import FILE_KINDS
 from redis_servers import free_port
 
 MODEL = "  m: {provider: openai, model_id: gpt-4o"
@@ -191,6 +193,25 @@ def test_a_mistake_is_named_with_its_file_and_is_status_2(paymaster, name):
     assert expected in ended.err
     assert "canary" not in ended.err
     assert "Traceback" not in ended.err
+
+
+@pytest.mark.parametrize(
+    "words", [("check",), ("ask", "Hi", "--model-registry"), ("explain",), ("serve",), ("init", "--for", "mini", "--model-registry")]
+)
+def test_another_programs_file_is_named_by_every_command_that_loads_a_registry(paymaster, words):
+    Path("config.yaml").write_text("model_list:\n  - {model_name: a, litellm_params: {model: openai/gpt-4o}}\n")
+    ended = paymaster(*words, "config.yaml")
+    assert (ended.status, ended.out) == (2, "")
+    assert ended.err == (
+        "Error: config.yaml: this is a config of LiteLLM, not a registry (to convert it: paymaster init --from litellm config.yaml)\n"
+    )
+
+
+def test_the_advice_about_other_files_names_commands_that_exist(paymaster):
+    commands = {words for row in FILE_KINDS for words in re.findall(r"paymaster ([a-z]+(?: (?:import|post|update|list)\b)?)", row.advice)}
+    assert {"init", "exec", "ledger import", "ledger post", "prices update", "keys list"} <= commands
+    for words in sorted(commands):
+        assert paymaster(*words.split(), "--help").status == 0, words
 
 
 def test_all_mistakes_are_named_at_once(paymaster):

@@ -41,22 +41,38 @@ class Document:
         return self.lines.get(path, 0)
 
 
+MOST_BYTES = 16 * 1024 * 1024
+"""No registry is larger. Of a larger file only the beginning is read."""
+
+
 def read_file(path: Path) -> str:
     """The text of a file, which must exist, be a file and be UTF-8. Raises RegistryInvalid."""
+    return decode(read_bytes(path), str(path))
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a file, of a large one the beginning. Raises RegistryInvalid."""
     name = str(path)
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            return file.read(MOST_BYTES + 1)
     except FileNotFoundError:
         raise _invalid(name, 0, "file not found", "create one with: paymaster init") from None
     except IsADirectoryError:
         raise _invalid(name, 0, "this is a directory, not a YAML file") from None
     except OSError as error:
         raise _invalid(name, 0, f"can't be read: {error.strerror or error}") from error
+
+
+def decode(data: bytes, file: str) -> str:
+    """The text of a file's content. Raises RegistryInvalid."""
+    if len(data) > MOST_BYTES:
+        raise _invalid(file, 0, f"larger than {MOST_BYTES // 1024**2} MB, which no registry is")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise _invalid(name, line, "not UTF-8 text", "save the file as UTF-8") from None
+        raise _invalid(file, line, "not UTF-8 text", "save the file as UTF-8") from None
 
 
 def read_yaml(text: str, file: str) -> Document:
@@ -74,6 +90,15 @@ def read_yaml(text: str, file: str) -> Document:
     if builder.problems:
         raise RegistryInvalid(builder.problems)
     return Document(file, tree, builder.lines if tree is not None else {(): 1})
+
+
+def read_loosely(text: str) -> Plain:
+    """The content of a YAML document, whatever its mistakes; None if it can't be parsed."""
+    try:
+        root = YAML(typ="safe", pure=True).compose(text)
+    except YAMLError:
+        return None
+    return None if root is None else _Builder("").value(root, ())
 
 
 def _syntax_error(error: MarkedYAMLError, text: str, file: str) -> RegistryInvalid:

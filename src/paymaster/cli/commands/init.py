@@ -109,14 +109,13 @@ def _read(text: str, path: Path) -> "Registry":
     from paymaster.options import state_directory
     from paymaster.price_store.opening import open_catalogue
     from paymaster.registry.completing import Sources
-    from paymaster.registry.loading import read_registry
+    from paymaster.registry.loading import read_document, read_registry
     from paymaster.registry.model_data import ModelData
     from paymaster.registry.overrides import Overrides, read_overrides
-    from paymaster.registry.yamltext import read_yaml
 
     catalogue, _ = open_catalogue(state_directory(read_overrides({}, os.environ).state_dir))
     sources = Sources(catalogue=catalogue, model_data=ModelData(), environ=os.environ, at=datetime.now(UTC), directory=path.parent)
-    return read_registry(read_yaml(text, str(path)), Overrides(), sources)
+    return read_registry(read_document(text.encode(), str(path)), Overrides(), sources)
 
 
 def _refuse_existing(path: Path, *, replace: bool) -> None:
