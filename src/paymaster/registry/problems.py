@@ -1,7 +1,7 @@
 """Words the mistakes in a registry: file, line, key, what was expected, nearest spelling; knows no rule that was broken."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pydantic import ValidationError
@@ -11,8 +11,9 @@ from paymaster.errors import Problem, near
 from paymaster.registry.budget_schema import BudgetSection
 from paymaster.registry.compat_schema import CompatSection
 from paymaster.registry.model_schema import EndpointSection, ModelSection, ServerToolSection, TimeoutsSection
+from paymaster.registry.other_references import other_references
 from paymaster.registry.price_schema import BaseSection, DatedPriceSection, PeakSection, ServiceTierSection, TierSection
-from paymaster.registry.yamltext import Document, KeyPath, dotted
+from paymaster.registry.yamltext import Document, KeyPath, Plain, dotted
 
 # Keys of other tools, and what they are called here.
 _OTHER_NAMES: Mapping[str, str] = {
@@ -49,12 +50,22 @@ class Findings:
         if problem not in self.problems:  # what several endpoints take from their model is wrong once
             self.problems.append(problem)
 
-    def add_validation(self, error: ValidationError, section: type[BaseSection], path: KeyPath) -> None:
-        """Add every mistake that pydantic found in the `section` at `path`."""
+    def add_validation(self, error: ValidationError, section: type[BaseSection], path: KeyPath, *, besides: Collection[str] = ()) -> None:
+        """Add every mistake that pydantic found in the `section` at `path`, besides those in keys that were reported."""
         for detail in error.errors(include_url=False):
             loc = tuple(detail["loc"])
+            if loc and loc[0] in besides:
+                continue
             message, suggestion = _explain(detail, section, loc)
             self.add((*path, *loc), message, suggestion)
+
+    def add_other_references(self, value: Plain, path: KeyPath) -> frozenset[str]:
+        """Add every variable in a section that is written as another tool does. Returns the section's keys that have one."""
+        keys: set[str] = set()
+        for inner, message, suggestion in other_references(value):
+            self.add((*path, *inner), message, suggestion)
+            keys.add(str(inner[0]))
+        return frozenset(keys)
 
     def add_unknown_key(self, path: KeyPath, known: Iterable[str]) -> None:
         """Report that the last key of `path` is none of `known`."""

@@ -140,10 +140,12 @@ def _read(section: type[S], value: Plain, path: KeyPath, findings: Findings, inv
         findings.add(path, "must be a map of keys and values")
         invalid.update((*path, key) for key in section.model_fields)
         return section.model_validate(required)
+    foreign = findings.add_other_references(value, path)
+    invalid.update((*path, key) for key in foreign)
     try:
         return section.model_validate(value)
     except ValidationError as error:
-        findings.add_validation(error, section, path)
+        findings.add_validation(error, section, path, besides=foreign)
         invalid_keys = {str(detail["loc"][0]) for detail in error.errors(include_url=False, include_input=False)}
         invalid.update((*path, key) for key in invalid_keys)
         return section.model_validate({**required, **{key: item for key, item in value.items() if key not in invalid_keys}})
