@@ -28,7 +28,7 @@ from paymaster.providers.provider_set import ProviderSet
 from paymaster.redaction import Redactor
 from paymaster.registry.describe import budget_texts
 from paymaster.registry.models import Policy, Registry
-from paymaster.registry.provider_keys import keys_found, missing_key, resolve_headers
+from paymaster.registry.provider_keys import keys_found, missing_key, secrets_of, with_variables
 from paymaster.scope import Scope
 from paymaster.telemetry.fanout import Fanout
 from paymaster.telemetry.jsonlines import EventFile, default_path
@@ -66,12 +66,13 @@ class Resources:
         self.options = options
         self.runtime = runtime
         keys = {
-            model.name: tuple(options.environ[name] for name in keys_found(model, options.environ))
+            place.place: tuple(options.environ[name] for name in keys_found(place, options.environ))
             for model in options.registry.models.values()
+            for place in (model, *model.endpoints)
         }
-        registry = _with_headers(options.registry, options.environ)
-        header_values = [value for model in registry.models.values() for value in model.extra_headers.values()]
-        redactor = Redactor([*(key for ring in keys.values() for key in ring), *header_values])
+        registry = _with_variables(options.registry, options.environ)
+        secrets = secrets_of(options.registry.models.values(), options.environ)
+        redactor = Redactor([*(key for ring in keys.values() for key in ring), *secrets])
         self._events = EventFile(options.events or default_path(options.state_dir, options.scope.run), redactor)
         if options.events is not None:
             self._events.prepare()  # a path that a user named is checked before the first call
@@ -96,7 +97,7 @@ class Resources:
             emit=emit,
             counter=self.counter,
             backoff_ms=backoff(registry.policy),
-            key_of=lambda model, scope: _own_key(keys[model.name], scope),
+            key_of=lambda model, scope: _own_key(keys[model.place], scope),
             missing_keys=_missing(registry, options.environ),
             run_later=self._background,
         )
@@ -105,7 +106,8 @@ class Resources:
         """Do before the first call what the models' providers need. A missing extra is logged; the calls that need it raise it."""
         try:
             for model in self.world.registry.models.values():
-                await self._providers.prepare(model)
+                for place in model.places:
+                    await self._providers.prepare(place)
         except ExtraMissing as error:
             _LOGGER.warning("%s", error)
 
@@ -168,17 +170,15 @@ def backoff(policy: Policy) -> Callable[[int], int]:
     return wait_ms
 
 
-def _with_headers(registry: Registry, environ: Mapping[str, str]) -> Registry:
-    """The registry with the variables in its extra headers put in. Raises KeyMissing where one is not set."""
-    if not any(model.extra_headers for model in registry.models.values()):
-        return registry
-    models = {name: replace(model, extra_headers=resolve_headers(model, environ)) for name, model in registry.models.items()}
-    return replace(registry, models=models)
+def _with_variables(registry: Registry, environ: Mapping[str, str]) -> Registry:
+    """The registry with the values of variables in headers and parameters."""
+    return replace(registry, models={name: with_variables(model, environ) for name, model in registry.models.items()})
 
 
 def _missing(registry: Registry, environ: Mapping[str, str]) -> dict[str, str]:
-    found = {model.name: missing_key(model, environ) for model in registry.models.values()}
-    return {name: variables for name, variables in found.items() if variables is not None}
+    """The variables that are not set, by place."""
+    places = [place for model in registry.models.values() for place in (model, *model.endpoints)]
+    return {place.place: variables for place in places if (variables := missing_key(place, environ)) is not None}
 
 
 def _own_key(ring: tuple[str, ...], scope: Scope) -> str | None:

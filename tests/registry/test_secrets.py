@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from paymaster.errors import KeyMissing
 from paymaster.registry.describe import describe
-from paymaster.registry.provider_keys import header_variables, keys_found, missing_key, resolve_headers
+from paymaster.registry.provider_keys import keys_found, missing_key
 from paymaster.registry.secrets import looks_like_a_secret, names_a_secret, shown
 
 CANARY = "sk-canary-4f9a8b7c6d5e4f3a2b1c"
@@ -32,6 +31,10 @@ CANARY = "sk-canary-4f9a8b7c6d5e4f3a2b1c"
         f"base_url: https://example.com/v1?key={CANARY}",
         f"base_url: {CANARY}",
         f"provider: {CANARY}",
+        f"endpoints: [{{name: e, api_key: {CANARY}}}]",
+        f"endpoints: [{{name: e, extra_headers: {{Authorization: {CANARY}}}}}]",
+        f"endpoints: [{{name: {CANARY}}}]",
+        f"params: {{note: 'Bearer {CANARY} $OTHER'}}",
         f"model_id: [{CANARY}]",
         f"rpm: {CANARY}",
         f"capabilities: [{CANARY}]",
@@ -54,15 +57,6 @@ def test_a_registry_with_references_shows_names_and_no_values(load):
     table = describe(registry, environ)
     assert "canary" not in repr(registry) + repr(table)
     assert [(key.variable, key.found) for key in table.models[0].keys] == [("MY_KEY", True), ("TEAM", True)]
-
-
-def test_headers_are_resolved_only_for_the_request(load):
-    text = "models: {a: {provider: ollama, extra_headers: {A: 'Bearer $ONE, ${TWO}', B: plain, C: $ONE}}}"
-    model = load(text).models["a"]
-    assert header_variables(model) == ("ONE", "TWO")
-    assert resolve_headers(model, {"ONE": "1", "TWO": "2"}) == {"A": "Bearer 1, 2", "B": "plain", "C": "1"}
-    with pytest.raises(KeyMissing, match="TWO is not set; extra_headers of model 'a' need it"):
-        resolve_headers(model, {"ONE": "1", "TWO": ""})
 
 
 @pytest.mark.parametrize(

@@ -7,24 +7,29 @@ from typing import TYPE_CHECKING
 from paymaster.accounting.money import format_usd
 from paymaster.cli.terminal import Cell, Column, Table
 from paymaster.registry.completing import GUESS
-from paymaster.registry.describe import DescribedValue, ModelDescription, RegistryDescription
+from paymaster.registry.describe import DEFAULT, DescribedValue, ModelDescription, RegistryDescription
 from paymaster.views.words import duration
 
 if TYPE_CHECKING:
     from paymaster.cli.live_check import LiveCheck
 
 
+_OF_ENDPOINTS = ("account", "weight", "balance", "affinity")
+
+
 def headline(described: RegistryDescription) -> str:
     """That the registry has no mistakes, and how many models can be called."""
-    count = len(described.models)
-    ready = sum(row.key_missing is None for row in described.models)
-    models = "1 model" if count == 1 else f"{count} models"
-    return f"{described.source}: no mistakes. {models}, {ready} with all keys set; default {described.default.value}."
+    places = _places(described)
+    ready = sum(row.key_missing is None for row in places)
+    shown = _count(len(described.models), "model")
+    if len(places) > len(described.models):
+        shown += f" with {_count(len(places), 'endpoint')}"
+    return f"{described.source}: no mistakes. {shown}, {ready} with all keys set; default {described.default.value}."
 
 
 def registry_tables(described: RegistryDescription) -> list[Table]:
     """Models, endpoints, policy."""
-    rows = described.models
+    rows = _places(described)
     models = Table(
         title="Models",
         columns=[
@@ -42,7 +47,7 @@ def registry_tables(described: RegistryDescription) -> list[Table]:
     endpoints = Table(
         title="Endpoints and keys",
         columns=[Column("model"), Column("endpoint"), Column("by"), Column("dialect"), Column("keys"), Column("capabilities")],
-        rows=[[row.name, row.endpoint.value, row.adapter.value, row.dialect.value, _keys(row), row.capabilities.value] for row in rows],
+        rows=[[row.place, row.endpoint.value, row.adapter.value, row.dialect.value, _keys(row), row.capabilities.value] for row in rows],
     )
     policy = Table(title="Policy", columns=[Column("rule"), Column("value"), Column("from")], rows=list(_policy(described)))
     return [models, endpoints, policy]
@@ -51,25 +56,24 @@ def registry_tables(described: RegistryDescription) -> list[Table]:
 def origin_table(described: RegistryDescription) -> Table:
     """Every value with its origin."""
     rows: list[list[str | Cell]] = [["", "default", described.default.value, described.default.origin]]
-    for row in described.models:
-        rows.extend([row.name, key, shown.value, shown.origin] for key, shown in _values(row))
+    for row in _places(described):
+        rows.extend([row.place, key, shown.value, shown.origin] for key, shown in _values(row))
     rows.extend(["", key, shown.value, shown.origin] for key, shown in _rules(described))
     return Table(title="Where each value came from", columns=[Column("model"), Column("key"), Column("value"), Column("from")], rows=rows)
 
 
 def warnings(described: RegistryDescription) -> list[str]:
     """The registry's own warnings, and missing keys."""
-    missing = [f"{row.name} can't be called: {row.key_missing} is not set" for row in described.models if row.key_missing]
-    return [*described.warnings, *missing]
+    return [*described.warnings, *(_missing(row) for row in _places(described) if row.key_missing)]
 
 
 def guesses(described: RegistryDescription) -> Iterator[str]:
     """The limits that no source states for a model, in a sentence for each."""
-    for row in described.models:
+    for row in _places(described):
         for key, shown in (("context_window", row.context_window), ("max_output_tokens", row.max_output_tokens)):
             if shown.origin.startswith(GUESS):
                 source = shown.origin.removeprefix(GUESS)
-                yield f"{row.name}: {key} {shown.value} is a guess, from {source}. If it is wrong, write {key} in the registry."
+                yield f"{row.place}: {key} {shown.value} is a guess, from {source}. If it is wrong, write {key} in the registry."
 
 
 def registry_json(described: RegistryDescription, checks: "Sequence[LiveCheck] | None") -> dict[str, object]:
@@ -103,15 +107,21 @@ def live_cost(checks: "Sequence[LiveCheck]", run: str) -> str:
 
 def _model(row: ModelDescription) -> list[str | Cell]:
     return [
-        f"{row.name} (default)" if row.is_default else row.name,
+        f"{row.place} (default)" if row.is_default else row.place,
         Cell("-", "weak") if row.chain_place is None else str(row.chain_place),
         row.provider.value,
         row.model_id.value,
         _limit(row.context_window),
         _limit(row.max_output_tokens),
-        ", ".join(f"{name} {shown.value}" for name, shown in row.limits.items()) or Cell("none", "weak"),
+        ", ".join(f"{name} {shown.value}" for name, shown in _limits(row)) or Cell("none", "weak"),
         Cell(row.price.value, "bad") if row.price.value == "unknown" else row.price.value,
     ]
+
+
+def _limits(row: ModelDescription) -> Iterator[tuple[str, DescribedValue]]:
+    yield from row.limits.items()
+    if row.weight.origin != DEFAULT:
+        yield "weight", row.weight
 
 
 def _limit(shown: DescribedValue) -> str | Cell:
@@ -125,12 +135,33 @@ def _keys(row: ModelDescription) -> Cell:
     return Cell(f"{', '.join(found)} set", "good") if found else Cell("none needed", "weak")
 
 
+def _places(described: RegistryDescription) -> list[ModelDescription]:
+    """The endpoints of all models; a model without several is one itself."""
+    return [place for row in described.models for place in row.places]
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
+
+
+def _missing(row: ModelDescription) -> str:
+    """Which variable keeps an endpoint from being called, and where it is named if it isn't that of a key."""
+    named = [f"{key.variable} in {row.named_in[key.variable]}" for key in row.keys if key.variable in row.named_in and not key.found]
+    where = f" ({'; '.join(named)})" if named else ""
+    verb = "are" if " and " in (row.key_missing or "") else "is"
+    return f"{row.place} can't be called: {row.key_missing} {verb} not set{where}"
+
+
 def _policy(described: RegistryDescription) -> Iterator[list[str | Cell]]:
     for budget in described.budgets:
         yield ["budget", budget.value, budget.origin]
     for row in described.models:
         for budget in row.budgets:
             yield [f"budget of {row.name}", budget.value, budget.origin]
+    for row in described.models:
+        if row.endpoints:
+            yield [f"balance of {row.name}", row.balance.value, row.balance.origin]
+            yield [f"affinity of {row.name}", row.affinity.value, row.affinity.origin]
     for key, shown in described.policy.items():
         if shown.origin != "default" or key in ("hard_stop_on_budget", "fallback_chain"):
             yield [key, shown.value, shown.origin]
@@ -145,7 +176,8 @@ def _values(row: ModelDescription) -> Iterator[tuple[str, DescribedValue]]:
     for spec in fields(row):
         value = getattr(row, spec.name)
         if isinstance(value, DescribedValue):
-            yield spec.name, value
+            if spec.name not in _OF_ENDPOINTS or value.origin != DEFAULT:
+                yield spec.name, value
         elif isinstance(value, Mapping):
             yield from value.items()
     yield from (("budget", budget) for budget in row.budgets)

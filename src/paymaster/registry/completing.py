@@ -168,6 +168,7 @@ def _complete_model(draft: Draft, names: Mapping[str, str], sources: Sources) ->
 
 def _connection(draft: Draft, model_id: str) -> Connection:
     section, speaks = draft.section, connection_of(draft.section, model_id)
+    _note_endpoint(draft)
     draft.note("provider", draft.line("provider"))
     draft.note("model_id", draft.line("model_id") if section.model_id else "the model's name")
     by_provider = f"provider {section.provider}"
@@ -176,6 +177,13 @@ def _connection(draft: Draft, model_id: str) -> Connection:
     if section.base_url is not None and speaks.base_url != section.base_url:
         draft.note("base_url", f"{draft.line('base_url')}, with the server's usual path")
     return speaks
+
+
+def _note_endpoint(draft: Draft) -> None:
+    """The origins of what only a model with several endpoints has, or what the provider alone reads."""
+    for key in ("account", "weight", "balance", "affinity"):
+        if (path := draft.place.path(key)) in draft.written.document.lines:
+            draft.note(key, draft.written.origin(path))
 
 
 def _keys(draft: Draft, speaks: Connection, environ: Mapping[str, str]) -> tuple[tuple[str, ...], bool]:

@@ -10,7 +10,7 @@ from paymaster.accounting.prices.price import Price
 from paymaster.accounting.prices.rates import Rates
 from paymaster.registry.compat import PLAIN, Compat
 from paymaster.registry.models import Budget, Model, Policy, Registry, StreamRecovery
-from paymaster.registry.provider_keys import header_variables, missing_key
+from paymaster.registry.provider_keys import missing_key, other_variables
 
 DEFAULT = "default"
 _LIMITS = ("rpm", "tpm", "input_tpm", "output_tpm", "rpd", "max_parallel")
@@ -43,10 +43,15 @@ class DescribedKey:
 class ModelDescription:
     """One model. `chain_place` is its position in the fallback chain, from 1. `key_missing` names the variables to set before a call.
 
+    A model with several endpoints has each in `endpoints`, described like a model: `place` is the model with the endpoint's name, and
+    `weight` its share of new conversations. `balance` and `affinity` are how one is chosen. `named_in` has the key and line of variables in
+    its address, headers and parameters.
+
     `limits` holds only limits that are set, `compat` only facts that the registry states or that differ from OpenAI's own API.
     """
 
     name: str
+    place: str
     is_default: bool
     chain_place: int | None
     provider: DescribedValue
@@ -65,10 +70,21 @@ class ModelDescription:
     prefill: DescribedValue
     compat: Mapping[str, DescribedValue]
     keys: tuple[DescribedKey, ...]
+    named_in: Mapping[str, str]
     key_missing: str | None
     budgets: tuple[DescribedValue, ...]
     aliases: tuple[str, ...]
     fallbacks: tuple[str, ...] | None
+    account: DescribedValue
+    weight: DescribedValue
+    balance: DescribedValue
+    affinity: DescribedValue
+    endpoints: tuple["ModelDescription", ...] = ()
+
+    @property
+    def places(self) -> tuple["ModelDescription", ...]:
+        """The endpoints; the model itself if it has none."""
+        return self.endpoints or (self,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,9 +148,9 @@ def _model_row(model: Model, registry: Registry, environ: Mapping[str, str]) -> 
     if model.limits.adapts:
         limits["max_parallel"] = "auto"
     capabilities = None if model.capabilities is None else ", ".join(sorted(model.capabilities)) or "none"
-    variables = (*model.key_variables, *header_variables(model))
     return ModelDescription(
         name=model.name,
+        place=model.place,
         is_default=model.name == registry.default,
         chain_place=chain.index(model.name) + 1 if model.name in chain else None,
         provider=shown("provider", model.provider),
@@ -152,11 +168,17 @@ def _model_row(model: Model, registry: Registry, environ: Mapping[str, str]) -> 
         timeouts=_timeouts(model),
         prefill=shown("prefill", model.prefill or "none"),
         compat=_compat(model),
-        keys=tuple(DescribedKey(name, bool(environ.get(name, "").strip())) for name in variables),
+        keys=tuple(DescribedKey(name, bool(environ.get(name, "").strip())) for name in (*model.key_variables, *other_variables(model))),
+        named_in=model.variables,
         key_missing=missing_key(model, environ),
         budgets=tuple(_budget(budget, registry.policy, f"registry {budget.key}") for budget in model.budgets),
         aliases=model.aliases,
         fallbacks=model.fallbacks,
+        account=shown("account", model.account or "that of the key"),
+        weight=shown("weight", model.weight),
+        balance=shown("balance", model.balance),
+        affinity=shown("affinity", model.affinity),
+        endpoints=tuple(_model_row(endpoint, registry, environ) for endpoint in model.endpoints),
     )
 
 

@@ -162,7 +162,7 @@ class Model:
     region: str | None = None
     is_deployment: bool = False
     budgets: tuple[Budget, ...] = ()
-    params: Mapping[str, object] = field(default_factory=dict)
+    params: Mapping[str, object] = field(default_factory=dict, repr=False)
     timeouts: Timeouts = Timeouts()
     fallbacks: tuple[str, ...] | None = None
     extra_headers: Mapping[str, str] = field(default_factory=dict, repr=False)

@@ -195,7 +195,7 @@ class _ModelReader:
     def _addressed(self, section: P, path: KeyPath) -> P:
         """The section with the values of variables in its address."""
         written = section.base_url
-        if written is None or not variable_names(written):
+        if written is None or "$" not in written:
             return section
         text = filled(written, lambda name: self.environ.get(name, "").strip() or None)
         try:

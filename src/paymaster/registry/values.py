@@ -117,7 +117,7 @@ def read_text(value: object) -> str:
 
 def _label(value: object) -> str:
     text = read_text(value)
-    if not _LABEL.fullmatch(text):
+    if not _LABEL.fullmatch(text) or looks_like_a_secret(text):
         refuse(f"must be letters, digits, `.`, `_` and `-`, at most 64, and begin with a letter or a digit; got {shown(value)}")
     return text
 
