@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from paymaster.errors import RequestInvalid
 from paymaster.gateway.auth import Key
+from paymaster.gateway.client_info import info_routes
 from paymaster.gateway.count_tokens import CountTokens
 from paymaster.gateway.dialects.anthropic_messages import AnthropicMessages
 from paymaster.gateway.dialects.fields import dumps
@@ -25,14 +26,13 @@ from paymaster.gateway.dialects.responses_compact import ResponsesCompact
 from paymaster.gateway.endpoint import Endpoint, identify, refusal_headers
 from paymaster.gateway.http_errors import HttpError, Rejected
 from paymaster.gateway.openapi import openapi_document
+from paymaster.gateway.paths import MODEL_IN_PATH, advice_for, model_in_path, routed_path
 from paymaster.gateway.request_body import check_head, read_headers
 from paymaster.gateway.service import Service
 from paymaster.gateway.stored_endpoint import InputTokens, stored_response
 from paymaster.gateway.stored_responses import continued
 
 Routes = Callable[[Service], Sequence[BaseRoute]]
-
-_API_PATHS = frozenset({"chat", "completions", "embeddings", "messages", "models", "responses"})
 
 
 def build_app(service: Service, extra_routes: Sequence[Routes] = ()) -> ASGIApp:
@@ -58,21 +58,11 @@ def gateway_routes(service: Service) -> list[BaseRoute]:
         Route("/v1/messages/count_tokens", CountTokens(service), methods=["POST"]),
         Route("/v1/models", _models(service), methods=["GET"]),
         Route("/v1/models/{name:path}", _models(service), methods=["GET"]),
+        *info_routes(service),
         Route("/openapi.json", _openapi, methods=["GET"]),
         Route("/healthz", _healthz, methods=["GET"]),
         Route("/readyz", _readyz(service), methods=["GET"]),
     ]
-
-
-def routed_path(path: str) -> str:
-    """A path as the routes have it. Clients differ in whether they add `/v1` to an address, so that it may be missing, or there twice.
-
-    An address that ends in a slash makes two of some clients (litellm).
-    """
-    rest = f"/{path.lstrip('/')}"
-    while rest.startswith("/v1/"):
-        rest = f"/{rest.removeprefix('/v1').lstrip('/')}"
-    return f"/v1{rest}" if rest.removeprefix("/").partition("/")[0] in _API_PATHS else path
 
 
 def key_of(service: Service, request: Request) -> Key | None:
@@ -156,7 +146,8 @@ class _ErrorBoundary:
         """Pass the request on."""
         if scope["type"] != "http":
             return
-        scope["path"] = routed_path(scope["path"])
+        path = scope["path"]
+        scope["path"], scope[MODEL_IN_PATH] = routed_path(path), model_in_path(path)
         scope["app"] = self  # makes the router raise for an unknown path, rather than answer in plain text
         try:
             check_head(scope["http_version"], scope["headers"])
@@ -166,8 +157,8 @@ class _ErrorBoundary:
         except HTTPException as error:
             allowed = dict(error.headers or {}).get("Allow")
             code = "not_found" if allowed is None else "method_not_allowed"
-            message = f"{scope['method']} {scope['path']}: {error.detail.lower()}"
-            advice = "GET /openapi.json lists the paths." if allowed is None else f"Use {allowed}."
+            message = f"{scope['method']} {path}: {error.detail.lower()}"
+            advice = advice_for(path) if allowed is None else f"Use {allowed}."
             response = error_response(HttpError(status=error.status_code, code=code, message=message, advice=advice))
             if allowed is not None:
                 response.headers["allow"] = allowed

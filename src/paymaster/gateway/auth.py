@@ -103,12 +103,19 @@ def _check_pinned(names: dict[str, str], default_scope: Scope) -> None:
             raise Rejected(_forbidden(f"{message}: x-paymaster-{name} can't name another", "Omit the header, or use a tag."))
 
 
+KEY_HEADERS = ("authorization", "x-api-key", "api-key", "x-litellm-api-key")
+"""Where clients show a key, the first that has one counts: those of OpenAI, Anthropic, Azure and LiteLLM."""
+
+
 def shown_secret(headers: Headers) -> str:
     """The key in a request, by any of the header names that clients use; empty if it has none."""
-    kind, _, token = headers.get("authorization", "").partition(" ")
-    if kind.lower() == "bearer" and token.strip():
-        return token.strip()
-    return headers.get("x-api-key", "") or headers.get("api-key", "")
+    for name in KEY_HEADERS:
+        kind, _, token = headers.get(name, "").strip().partition(" ")
+        if token.strip() and kind.lower() == "bearer":
+            return token.strip()
+        if kind and not token and name != "authorization":
+            return kind
+    return ""
 
 
 def digest_of(secret: str) -> str:

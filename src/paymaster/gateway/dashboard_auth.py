@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from starlette.types import Scope
 
+from paymaster.gateway.auth import Key
 from paymaster.gateway.endpoint import identify
 from paymaster.gateway.http_errors import HttpError, Rejected
 from paymaster.gateway.request_body import read_headers
@@ -27,6 +28,11 @@ def reader_of(service: Service, scope: Scope) -> Reader:
             raise Rejected(HttpError(status=401, code="invalid_api_key", message="this key is unknown or was revoked", advice=advice))
     else:
         key = identify(service, headers, scope.get("client")).key
+    return reader_for(service, key)
+
+
+def reader_for(service: Service, key: Key | None) -> Reader:
+    """What somebody with this key may see; without a key the server has none, and everybody who gets this far sees everything."""
     if key is None or key.operator:
         return Reader()
     user = key.user or ""

@@ -20,6 +20,7 @@ from paymaster.gateway.dialects.dialect import DialectRequest, FrontEnd, Receipt
 from paymaster.gateway.dialects.fields import dumps
 from paymaster.gateway.http_errors import HttpError, Rejected, http_error_of
 from paymaster.gateway.keep_alive import KeepAlive
+from paymaster.gateway.paths import MODEL_IN_PATH
 from paymaster.gateway.request_body import HungUp, parse_body, read_body, read_headers
 from paymaster.gateway.service import Service
 from paymaster.jsontypes import JsonObject
@@ -78,10 +79,11 @@ class Endpoint:
 
 
 async def received(service: Service, scope: HttpScope, receive: Receive) -> tuple[Mapping[str, str], Caller, JsonObject]:
-    """The headers of a request, who sent it, and its body. Raises Rejected."""
+    """The headers of a request, who sent it, and its body, with the model that its path names. Raises Rejected."""
     headers = read_headers(scope["headers"])
     caller = identify(service, headers, scope.get("client"))
-    return headers, caller, parse_body(await read_body(receive, headers, service.bounds))
+    body = parse_body(await read_body(receive, headers, service.bounds))
+    return headers, caller, body if (model := scope.get(MODEL_IN_PATH)) is None else {**body, "model": model}
 
 
 def with_source(asked: DialectRequest, front: FrontEnd, headers: Mapping[str, str]) -> Request:

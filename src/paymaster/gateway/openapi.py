@@ -69,7 +69,7 @@ def openapi_document() -> JsonObject:
             "version": __version__,
             "description": "A registry's models, budgets, limits and fallbacks, in OpenAI's and Anthropic's wire formats.",
         },
-        "security": [{"bearer": []}, {"x-api-key": []}, {}],
+        "security": [{"bearer": []}, {"x-api-key": []}, {"api-key": []}, {}],
         "paths": {
             "/v1/chat/completions": {"post": _operation("OpenAI's chat completions.", chat, "messages")},
             "/v1/responses": {"post": _operation("OpenAI's responses, answered by any model.", responses, "input")},
@@ -89,6 +89,13 @@ def openapi_document() -> JsonObject:
             "/v1/models/{name}": {
                 "get": {**_responses("One model."), "parameters": [{"name": "name", "in": "path", "required": True, "schema": _TEXT}]}
             },
+            "/openai/deployments/{deployment}/chat/completions": {
+                "post": _azure(_operation("Chat completions, by the path of Azure's clients.", chat, "messages"))
+            },
+            "/openai/deployments/{deployment}/embeddings": {
+                "post": _azure(_operation("Embeddings, by the path of Azure's clients.", embeddings, "input"))
+            },
+            **_INFO_PATHS,
             "/healthz": {"get": _responses("The process is running.")},
             "/readyz": {"get": _responses("The gateway accepts requests.")},
         },
@@ -96,6 +103,7 @@ def openapi_document() -> JsonObject:
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer"},
                 "x-api-key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+                "api-key": {"type": "apiKey", "in": "header", "name": "api-key"},
             }
         },
     }
@@ -114,8 +122,27 @@ def _operation(summary: str, properties: Mapping[str, object], *required: str) -
     return {**_responses(summary), "parameters": [*headers, deadline, max_wait, recovery], "requestBody": body}
 
 
+def _azure(operation: JsonObject) -> JsonObject:
+    """An operation whose path names the model."""
+    deployment = {"name": "deployment", "in": "path", "required": True, "schema": _SOME_TEXT}
+    version = {"name": "api-version", "in": "query", "required": False, "schema": _TEXT}
+    parameters = operation["parameters"]
+    return {**operation, "parameters": [deployment, version, *(parameters if isinstance(parameters, list) else ())]}
+
+
 def _responses(summary: str) -> JsonObject:
     anything = {"application/json": {"schema": {"type": "object"}}}
     errors = {status: {"description": text, "content": anything} for status, text in _ERRORS.items()}
     streams = {**anything, "text/event-stream": {"schema": _TEXT}}
     return {"summary": summary, "responses": {"200": {"description": "The answer.", "content": streams}, **errors}}
+
+
+_INFO_PATHS: Mapping[str, JsonObject] = {
+    path: {"get": _responses(summary)}
+    for path, summary in (
+        ("/v1/model/info", "The models with limits, prices and capabilities, as LiteLLM's clients read them."),
+        ("/v1/model_group/info", "The same, a model with all its endpoints."),
+        ("/v1/key/info", "What the caller's own key may do, and what it has spent."),
+        ("/v1/user/info", "The same for the key's user."),
+    )
+}

@@ -46,7 +46,7 @@ def read_headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     return {name.decode("latin-1"): value.decode("latin-1").strip() for name, value in raw}
 
 
-_ONCE = frozenset({b"host", b"origin", b"authorization", b"x-api-key", b"api-key"})
+_ONCE = frozenset({b"host", b"origin", b"authorization", b"x-api-key", b"api-key", b"x-litellm-api-key"})
 """The headers that decide who is calling. Of two, a proxy may have checked the other one."""
 _OWN_PREFIX = b"x-paymaster-"
 
