@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from paymaster.accounting.prices.price import Price
@@ -16,7 +16,7 @@ from paymaster.flow.ports import Books, ProviderCall, ProviderChunk, ProviderRep
 from paymaster.flow.replies import Reply
 from paymaster.ledgers.memory import MemoryLedger
 from paymaster.ledgers.wait_queue import ProcessWaitQueue
-from paymaster.registry.models import Budget, Limits, Model, Policy, Registry, Timeouts
+from paymaster.registry.models import Balancing, Budget, Limits, Model, Policy, Registry, Timeouts
 from paymaster.routing.failures import Billed, Failure, FailureKind
 from paymaster.routing.requests import Request
 from paymaster.scope import Scope
@@ -44,6 +44,15 @@ def model(name: str, **settings: object) -> Model:
         "key_required": False,
     }
     return Model(name=name, **{**defaults, **settings})  # type: ignore[arg-type]  # a test names any field
+
+
+def spread(name: str, *endpoints: str | Mapping[str, object], **settings: object) -> Model:
+    """A model with these endpoints: their names, or `endpoint` with what else differs. `settings` are of all."""
+    places: list[Model] = []
+    for each in endpoints:
+        own = {"endpoint": each} if isinstance(each, str) else each
+        places.append(model(name, **{"balance": Balancing.ORDER, "identity": f"{name}:{own['endpoint']}", **settings, **own}))
+    return replace(places[0], endpoint="", identity="", endpoints=tuple(places))
 
 
 def registry(*models: Model, **policy: object) -> Registry:
@@ -100,9 +109,10 @@ class ScriptedAnswers:
     outcomes: dict[str, list[Outcome]]
     calls: list[ProviderCall] = field(default_factory=list)
 
-    def _next(self, call: ProviderCall) -> Outcome:
-        self.calls.append(call)
-        left = self.outcomes[call.model.name]
+    def _next(self, call: ProviderCall, *, again: bool = False) -> Outcome:
+        if not again:
+            self.calls.append(call)
+        left = self.outcomes.get(call.model.place) or self.outcomes[call.model.name]
         return left.pop(0) if len(left) > 1 else left[0]
 
     async def send(self, call: ProviderCall) -> ProviderReply | Failure:
@@ -120,7 +130,7 @@ class ScriptedAnswers:
         outcome = self._next(call)
         while isinstance(outcome, ProviderChunk):
             yield outcome
-            outcome = self.outcomes[call.model.name].pop(0)
+            outcome = self._next(call, again=True)
         if isinstance(outcome, BaseException):
             raise outcome
         if isinstance(outcome, ProviderReply):
@@ -186,5 +196,9 @@ class Box:
         """The models that were sent a request, in order."""
         return [call.model.name for call in self.provider.calls]
 
+    def places(self) -> list[str]:
+        """The same with the endpoints of models that have several."""
+        return [call.model.place for call in self.provider.calls]
 
-__all__ = ["HELLO", "NANO", "Box", "Limits", "Timeouts", "answer", "failure", "model", "per_run", "price", "registry"]
+
+__all__ = ["HELLO", "NANO", "Box", "Limits", "Timeouts", "answer", "failure", "model", "per_run", "price", "registry", "spread"]

@@ -76,6 +76,7 @@ def test_the_line_omits_empty_fields_and_keeps_zeros():
         "run_owner",
         "cost_basis",
         "unknown_fields",
+        "endpoint",
     }
     assert line["waited_ms"] == 0
     assert line["streamed"] is False

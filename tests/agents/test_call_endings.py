@@ -20,7 +20,7 @@ from paymaster.errors import (
     StreamBroken,
 )
 from paymaster.routing.failures import FailureKind
-from paymaster.routing.planning import SkipCause
+from paymaster.routing.skipped import SkipCause
 
 PASSING = [kind for kind in FailureKind if kind not in {FailureKind.CONTEXT_TOO_LONG, FailureKind.CONTENT_POLICY, FailureKind.BAD_REQUEST}]
 

@@ -10,8 +10,9 @@ from paymaster.registry.local_servers import DEFAULT_PORTS, local_server
 from paymaster.registry.presets import preset_names, read_preset
 from paymaster.registry.provider_facts import PROVIDERS
 from paymaster.routing.call_errors import no_model_error
-from paymaster.routing.planning import SkipCause, Skipped, plan
+from paymaster.routing.planning import plan
 from paymaster.routing.requests import Request
+from paymaster.routing.skipped import SkipCause, Skipped
 from paymaster.scope import Scope
 
 HELLO = Request(messages=({"role": "user", "content": "Hello"},))

@@ -14,8 +14,9 @@ from paymaster.errors import BudgetExceeded, NoModelFits, RequestInvalid
 from paymaster.operations import Operation
 from paymaster.registry.models import Limits, Model
 from paymaster.routing.failures import Billed, FailureKind
-from paymaster.routing.planning import Candidate, Plan, SkipCause, plan
+from paymaster.routing.planning import Candidate, Plan, plan
 from paymaster.routing.requests import Request, check_request, read_deadline_ms, read_max_wait_ms, with_extra_body
+from paymaster.routing.skipped import SkipCause
 from paymaster.scope import Scope
 
 HUGE = 10**5_000

@@ -9,8 +9,8 @@ from paymaster.accounting.accounts import Balance, Charge, Refused, Shortfall
 from paymaster.errors import BudgetExceeded, KeyMissing, LimitReached, NoModelAvailable, NoModelFits, PromptSize, RequestRefused
 from paymaster.routing.call_errors import describe_limit, describe_wait, no_model_error
 from paymaster.routing.failures import FailureKind
-from paymaster.routing.planning import SkipCause, Skipped
 from paymaster.routing.requests import Request
+from paymaster.routing.skipped import SkipCause, Skipped
 
 
 @pytest.mark.parametrize(

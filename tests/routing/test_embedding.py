@@ -9,8 +9,9 @@ from paymaster.operations import Operation
 from paymaster.registry.models import Limits, Model
 from paymaster.routing.call_errors import no_model_error
 from paymaster.routing.inputs import Inputs, check_inputs, items_of
-from paymaster.routing.planning import Plan, SkipCause, assess, lowered_to, plan
+from paymaster.routing.planning import Plan, assess, lowered_to, plan
 from paymaster.routing.requests import Request
+from paymaster.routing.skipped import SkipCause
 from paymaster.scope import Scope
 
 NOON_MS = 1_795_435_200_000  # 2026-11-23T12:00:00Z
@@ -109,9 +110,9 @@ def test_models_of_the_other_kind_are_passed_over_before_anything_is_sent() -> N
 def test_nobody_waits_less_because_models_of_another_kind_come_after() -> None:
     entries = (embedder("a"), model("talks", embeds=False), embedder("b", vector_space="other"), embedder("c"))
     judged = assess(asked(), registry(*entries), Scope(run="r1"), NOON_MS, COUNTER)
-    assert [after for after, _ in judged] == [1, 1, 1, 0]
+    assert [each.after for each in judged] == [1, 1, 1, 0]
     judged = assess(Request(messages=HELLO), registry(model("x"), embedder("a")), Scope(run="r1"), NOON_MS, COUNTER)
-    assert [after for after, _ in judged] == [0, 0]
+    assert [each.after for each in judged] == [0, 0]
 
 
 def test_vectors_of_two_spaces_are_never_mixed() -> None:

@@ -9,8 +9,8 @@ from paymaster.accounting.accounts import EndedHolder
 from paymaster.errors import LimitReached
 from paymaster.routing.call_errors import no_model_error
 from paymaster.routing.ended_holders import blocking, describe_ended
-from paymaster.routing.planning import SkipCause, Skipped
 from paymaster.routing.requests import Request
+from paymaster.routing.skipped import SkipCause, Skipped
 
 AT_MS = 1_790_000_000_000
 LATER_MS = 1_790_000_025_000  # 2026-09-21 14:13:45 UTC

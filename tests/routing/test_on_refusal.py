@@ -9,8 +9,9 @@ from paymaster.accounting.tokens.counter import TokenCounter
 from paymaster.registry.models import Budget
 from paymaster.routing.charges import ChargeKind, Remaining, charges, remaining
 from paymaster.routing.on_refusal import Decision, GoOnOverBudget, Lowered, SkipModel, WaitFor, deferred, on_refusal, waits_too_long
-from paymaster.routing.planning import Candidate, SkipCause, plan
+from paymaster.routing.planning import Candidate, plan
 from paymaster.routing.requests import Request
+from paymaster.routing.skipped import SkipCause
 from paymaster.scope import Scope
 
 RUN = "usd/run/r1"
@@ -137,13 +138,16 @@ def test_nobody_waits_beyond_the_time_it_has() -> None:
 
 
 def test_a_deferred_model_says_when_it_is_worth_another_try() -> None:
-    paused = deferred("m", refused(short("pause/m", cap=0, live=1, retry_at_ms=4_000)), 10_000, 500)
+    paused = deferred(model("m"), refused(short("pause/m", cap=0, live=1, retry_at_ms=4_000)), 10_000, 500)
     assert (paused.skipped.cause, paused.skipped.retry_in_ms, paused.retry_at_ms) == (SkipCause.PAUSED, 3_000, 13_000)
-    open_circuit = deferred("m", refused(short("slots/m", held=10), short("probe/m", live=1, retry_at_ms=4_000)), 0, 500)
+    open_circuit = deferred(model("m"), refused(short("slots/m", held=10), short("probe/m", live=1, retry_at_ms=4_000)), 0, 500)
     assert open_circuit.skipped.cause is SkipCause.PAUSED
-    full = deferred("m", refused(short("slots/m", held=10)), 10_000, 500)
+    full = deferred(model("m"), refused(short("slots/m", held=10)), 10_000, 500)
     assert (full.skipped.cause, full.retry_at_ms) == (SkipCause.WAIT, 10_000)
-    assert deferred("m", None, 10_000, 500).skipped.detail == "not at the head of the queue within 0.5 s"
+    assert deferred(model("m"), None, 10_000, 500).skipped.detail == "not at the head of the queue within 0.5 s"
+    assert deferred(model("m"), None, 10_000, 0).skipped.detail == "earlier calls wait for its limits"
+    no_room = deferred(model("m"), refused(short("slots/m", held=10)), 10_000, 0)
+    assert no_room.skipped.detail == "no room now: slots/m: 10 of 10 used, 1 needed"
 
 
 KINDS = (ChargeKind.MONEY, ChargeKind.MONEY, ChargeKind.REQUESTS, ChargeKind.REQUESTS, ChargeKind.TOKENS, ChargeKind.SLOT)

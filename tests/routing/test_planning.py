@@ -11,8 +11,9 @@ from paymaster.registry.models import Budget, Limits, Model, Policy
 from paymaster.routing.budgets import account_name, budget_accounts
 from paymaster.routing.chains import chain
 from paymaster.routing.charges import ChargeKind, charges
-from paymaster.routing.planning import Candidate, Plan, SkipCause, lowered_to, plan
+from paymaster.routing.planning import Candidate, Plan, lowered_to, plan
 from paymaster.routing.requests import Request
+from paymaster.routing.skipped import SkipCause
 from paymaster.scope import Scope
 
 NOON_MS = 1_795_435_200_000  # 2026-11-23T12:00:00Z

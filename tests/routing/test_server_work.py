@@ -18,8 +18,9 @@ from paymaster.registry.model_data import ModelData
 from paymaster.registry.models import Registry
 from paymaster.registry.overrides import read_overrides
 from paymaster.registry.yamltext import read_yaml
-from paymaster.routing.planning import Candidate, SkipCause, Skipped, plan
+from paymaster.routing.planning import Candidate, plan
 from paymaster.routing.requests import Request
+from paymaster.routing.skipped import SkipCause, Skipped
 from paymaster.scope import Scope
 
 AT = datetime(2026, 11, 23, 12, tzinfo=UTC)

@@ -6,8 +6,9 @@ import pytest
 
 from call_box import HELLO, model, registry
 from paymaster.accounting.tokens.counter import TokenCounter
-from paymaster.routing.planning import SkipCause, Skipped, plan
+from paymaster.routing.planning import plan
 from paymaster.routing.requests import Request
+from paymaster.routing.skipped import SkipCause, Skipped
 from paymaster.routing.waiting import Awaited, next_turn
 from paymaster.scope import Scope
 

@@ -81,6 +81,8 @@ def test_a_line_is_flat_and_begins_with_its_envelope(events):
         "to_model": "gemini-pro",
         "reason": "throttled",
         "dropped_params": (),
+        "endpoint": "",
+        "to_endpoint": "",
     }
 
 

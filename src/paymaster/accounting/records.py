@@ -21,7 +21,8 @@ class AttemptRecord:
     estimate is made of, why the hold was charged, or which other models made passes of the answer; the tokens of an estimate are its
     bounds. `operation` is `chat`, `text_completion` or `embeddings`. The attempts of one call share its `call_id`; `attempt` counts them
     from 1. `run_owner` is the user of a client key whose own the run is; None for a run that is nobody's own. `unknown_fields` are the
-    names of the caller's fields, with commas between them, that were passed on unread.
+    names of the caller's fields, with commas between them, that were passed on unread. `endpoint` is the name of the endpoint, if the model
+    has several.
     """
 
     call_id: str
@@ -59,7 +60,13 @@ class AttemptRecord:
     message: str | None = None
     run_owner: str | None = None
     unknown_fields: str | None = None
+    endpoint: str | None = None
     version: int = RECORD_VERSION
+
+    @property
+    def place(self) -> str:
+        """What was called, for people: the model, or its endpoint as `sonnet/eu`."""
+        return self.model if self.endpoint is None else f"{self.model}/{self.endpoint}"
 
     @property
     def run_name(self) -> str:

@@ -7,7 +7,7 @@ from enum import StrEnum
 from paymaster.errors import BudgetExceeded, NoModelAvailable, NoModelFits, PaymasterError, RequestInvalid, RequestRefused
 from paymaster.flow.events import AttemptFailed, AttemptSettled, Event, ModelSkipped, RefusedByAccount
 from paymaster.routing.failures import FailureKind
-from paymaster.routing.planning import SkipCause
+from paymaster.routing.skipped import SkipCause
 
 
 class Ending(StrEnum):

@@ -17,7 +17,7 @@ def headline(verdicts: Sequence[Explanation]) -> str:
     for verdict in verdicts:
         if verdict.serves:
             held = "nothing, as its price is unknown" if verdict.price_source is None else format_usd(verdict.held_nanousd or 0)
-            return f"{verdict.model} would serve this, and hold {held} until it is answered."
+            return f"{verdict.place} would serve this, and hold {held} until it is answered."
     return "No model would serve this."
 
 
@@ -48,23 +48,24 @@ def _row(verdict: Explanation) -> list[str | Cell]:
     lowered = f"; answer {verdict.output_lowered}" if verdict.output_lowered else ""
     serves = Cell("yes", "good") if verdict.serves else Cell("no", "weak")
     if verdict.held_nanousd is None:
-        return [verdict.model, serves, _NOTHING, _NOTHING, _NOTHING, _NOTHING, f"{verdict.why}{dropped}"]
+        return [verdict.place, serves, _NOTHING, _NOTHING, _NOTHING, _NOTHING, f"{verdict.why}{dropped}"]
+    chosen = f"; {verdict.chosen}" if verdict.chosen else ""
     at_most = "" if verdict.prompt_exact else "at most "
     return [
-        verdict.model,
+        verdict.place,
         serves,
         f"{at_most}{verdict.prompt_tokens:,}",
         f"{verdict.output_tokens:,}",
         "unknown" if verdict.price_source is None else format_usd(verdict.held_nanousd),
         verdict.price_source or "unknown",
-        f"{verdict.why}{lowered}{dropped}",
+        f"{verdict.why}{chosen}{lowered}{dropped}",
     ]
 
 
 def _accounts(verdict: Explanation) -> Table:
     figures = [Column(title, figures=True) for title in ("used", "held", "needed", "cap")]
     return Table(
-        title=f"Accounts that {verdict.model} would charge",
+        title=f"Accounts that {verdict.place} would charge",
         columns=[Column("account"), *figures, Column("fits"), Column("budget")],
         rows=[_account(state) for state in verdict.accounts if state.kind in _SHOWN_KINDS],
     )

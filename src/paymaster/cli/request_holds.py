@@ -18,8 +18,9 @@ from paymaster.accounting.prices.rates import in_utc
 from paymaster.accounting.tokens.counter import InputsCount, PromptCount
 from paymaster.registry.names import CAPABILITIES
 from paymaster.routing.named_models import answering, asked
-from paymaster.routing.planning import Candidate, Skipped, plan
+from paymaster.routing.planning import Candidate, plan
 from paymaster.routing.requests import Request
+from paymaster.routing.skipped import Skipped
 from paymaster.scope import Scope
 
 if TYPE_CHECKING:

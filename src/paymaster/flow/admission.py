@@ -28,8 +28,9 @@ from paymaster.routing.on_refusal import (
     on_refusal,
     waits_too_long,
 )
-from paymaster.routing.planning import LEASE_MARGIN_MS, Candidate, Skipped
+from paymaster.routing.planning import LEASE_MARGIN_MS, Candidate
 from paymaster.routing.settling import PlannedAttempt, lost_record
+from paymaster.routing.skipped import Skipped, by_reason
 from paymaster.routing.undercounts import higher_level, level_found
 
 if TYPE_CHECKING:
@@ -80,6 +81,13 @@ class Patience:
         left_ms = max(0, min(self._max_wait_ms - self._spent_ms, self.deadline_at_ms - self._runtime.now_ms()))
         return min(self._with_fallback_ms, left_ms) if has_fallback else left_ms
 
+    def until(self, until_ms: int | None, *, has_fallback: bool) -> tuple[int, int]:
+        """When the wait for one model ends, at `until_ms` at the latest, and how long that is."""
+        left_ms, now_ms = self.left_ms(has_fallback=has_fallback), self._runtime.now_ms()
+        if until_ms is not None:
+            left_ms = max(0, min(left_ms, until_ms - now_ms))
+        return now_ms + left_ms, left_ms
+
     def outage_until_ms(self, give_up_at_ms: int) -> int:
         """Until when the call waits for a model that fails, if it may wait until `give_up_at_ms`."""
         return give_up_at_ms if self._max_outage_ms is None else min(give_up_at_ms, self.started_ms + self._max_outage_ms)
@@ -89,7 +97,7 @@ class Patience:
         if self._runtime.now_ms() < self.deadline_at_ms:
             return
         took_s = (self.deadline_at_ms - self.started_ms) / 1000
-        reasons = "; ".join(f"{each.model}: {each.detail}" for each in skipped)
+        reasons = "; ".join(f"{places}: {detail}" for places, detail in by_reason(skipped))
         msg = f"no answer within {took_s:g} s" + (f" ({reasons})" if reasons else "")
         raise DeadlineExceeded(msg, advice="Raise policies.deadline_s, or the limits that made the call wait.")
 
@@ -97,8 +105,8 @@ class Patience:
 class CallAdmission:
     """The admissions of one call. `budget_refusals` are of hard budgets, `over_budget` are candidates that soft ones can't pay for.
 
-    `skipped` are the models that won't serve it; `awaited`, by name, those that it still waits for. `assess_again` counts a candidate's
-    prompt at the level that is known by now.
+    `skipped` are the models and endpoints that won't serve it; `awaited`, by place, those that it still waits for. `assess_again` counts a
+    candidate's prompt at the level that is known by now.
     """
 
     def __init__(
@@ -121,11 +129,8 @@ class CallAdmission:
 
         Raises DeadlineExceeded, LedgerUnavailable.
         """
-        patience_ms = self._patience.left_ms(has_fallback=attempt.has_fallback)
-        give_up_at_ms = self._runtime.now_ms() + patience_ms
-        if until_ms is not None and until_ms < give_up_at_ms:
-            give_up_at_ms, patience_ms = until_ms, max(0, until_ms - self._runtime.now_ms())
-        waits = WaitReports(self._events, model := attempt.candidate.model.name, outlook)
+        give_up_at_ms, patience_ms = self._patience.until(until_ms, has_fallback=attempt.has_fallback)
+        waits = WaitReports(self._events, model := attempt.candidate.model, outlook)
         min_output_tokens = self._world.registry.policy.min_output_tokens
         waiter: Waiter | None = None
         async with AsyncExitStack() as stack:
@@ -133,6 +138,8 @@ class CallAdmission:
                 self.check_deadline()
                 asked = self._with_hold(attempt, enforce_money=enforce_money, waiter=waiter)
                 account, refused = None if waiter else self._busy_account(asked), None
+                if account is not None and self._runtime.now_ms() >= give_up_at_ms:
+                    return deferred(model, None, self._runtime.now_ms(), patience_ms)
                 if account is None:
                     asked, answer = await self._ask(asked, enforce_money=enforce_money, waiter=waiter)
                     if isinstance(answer, Held):
@@ -152,31 +159,31 @@ class CallAdmission:
                             return self._skip(asked.candidate, skip)
                         case WaitFor(account):
                             refused = answer
-                    give_up_at_ms = self._until_ms(model, answer, give_up_at_ms)
-                    if waits_too_long(model, answer, self._runtime.now_ms(), give_up_at_ms, has_fallback=attempt.has_fallback):
+                    give_up_at_ms = self._until_ms(model.subject, answer, give_up_at_ms)
+                    if waits_too_long(model.subject, answer, self._runtime.now_ms(), give_up_at_ms, has_fallback=attempt.has_fallback):
                         return deferred(model, answer, self._runtime.now_ms(), patience_ms)
                 attempt = asked
                 if waiter is None:
-                    waiter = self._queue.join(account, attempt.hold.id, self._books, self._runtime, model)
+                    waiter = self._queue.join(account, attempt.hold.id, self._books, self._runtime, model.place)
                     await stack.enter_async_context(waiter)
                 await waits.report(account, refused, partial(self._ended, refused))
                 if not await self._wait(waiter, refused, give_up_at_ms):
                     return deferred(model, refused, self._runtime.now_ms(), patience_ms)
-                attempt = replace(attempt, after_pause=attempt.after_pause or account == account_of(PAUSE, model))
+                attempt = replace(attempt, after_pause=attempt.after_pause or account == account_of(PAUSE, model.subject))
 
     def _note_level(self, attempt: PlannedAttempt, held: Held) -> None:
         """Count with the model's own tokenizer again after a reset."""
-        model, level = attempt.candidate.model.name, attempt.candidate.undercount_level
-        if level and (found := level_found(model, attempt.hold.charges, held.balances)) is not None and found < level:
-            self._world.levels[model] = found
+        model, level = attempt.candidate.model, attempt.candidate.undercount_level
+        if level and (found := level_found(model.subject, attempt.hold.charges, held.balances)) is not None and found < level:
+            self._world.levels[model.place] = found
 
     def check_deadline(self) -> None:
         """Raise DeadlineExceeded, with what kept each model from answering."""
         self._patience.check([*self.skipped, *(each.why for each in self.awaited.values())])
 
-    def _until_ms(self, model: str, refused: Refused, give_up_at_ms: int) -> int:
+    def _until_ms(self, subject: str, refused: Refused, give_up_at_ms: int) -> int:
         """Until when the model is waited for after this refusal."""
-        return self._patience.outage_until_ms(give_up_at_ms) if breaker.refuses(model, refused) else give_up_at_ms
+        return self._patience.outage_until_ms(give_up_at_ms) if breaker.refuses(subject, refused) else give_up_at_ms
 
     def _busy_account(self, attempt: PlannedAttempt) -> str | None:
         """The account for which earlier callers wait already, behind whom this call has to queue.
@@ -187,8 +194,8 @@ class CallAdmission:
         account = self._queue.busy_account(charge.account for charge in attempt.hold.charges)
         if account is None or not attempt.has_fallback:
             return account
-        model = attempt.candidate.model.name
-        return None if account in [account_of(kind, model) for kind in (PAUSE, BREAKER, PROBE, SLOTS)] else account
+        subject = attempt.candidate.model.subject
+        return None if account in [account_of(kind, subject) for kind in (PAUSE, BREAKER, PROBE, SLOTS)] else account
 
     def _with_hold(
         self,
@@ -228,7 +235,7 @@ class CallAdmission:
 
         Where a pause refuses a call with a fallback, ask whether waiting helps. The attempt comes back as it was asked for.
         """
-        model, as_probe, beside, asks_memory = attempt.candidate.model.name, False, 0, False
+        model, as_probe, beside, asks_memory = attempt.candidate.model, False, 0, False
         while True:
             self.check_deadline()
             try:
@@ -241,22 +248,22 @@ class CallAdmission:
                 if isinstance(answer, Held):
                     self._note_level(attempt, answer)
                     return attempt, answer
-                if (level := higher_level(model, answer)) is not None:
-                    self._world.levels[model] = level
+                if (level := higher_level(model.subject, answer)) is not None:
+                    self._world.levels[model.place] = level
                     candidate = self._assess_again(attempt.candidate)
                     if isinstance(candidate, Skipped):
-                        self._world.levels.pop(model, None)
+                        self._world.levels.pop(model.place, None)
                         self._events.skipped(candidate)
                         return attempt, candidate
                     attempt = replace(attempt, candidate=candidate)
                 elif floor := floor_posts(answer):
                     with suppress(LedgerUnavailable):
                         await self._books.post(floor, (), self._runtime.now_ms())
-                elif not as_probe and breaker.refuses(model, answer):
+                elif not as_probe and breaker.refuses(model.subject, answer):
                     as_probe = True
-                elif not beside and (others := breaker.entries_of_others(model, answer)):
+                elif not beside and (others := breaker.entries_of_others(model.subject, answer)):
                     beside = others
-                elif attempt.has_fallback and not as_probe and asks_memory != is_paused(model, answer):
+                elif attempt.has_fallback and not as_probe and asks_memory != is_paused(model.subject, answer):
                     asks_memory = not asks_memory  # a pause that ends meanwhile leaves nothing to ask about
                 else:
                     return attempt, answer
@@ -275,6 +282,7 @@ class CallAdmission:
             with suppress(LedgerUnavailable):
                 await self._runtime.finish(self._books.withdraw(attempt.hold.id))
             raise
+        self._world.endpoints.asked(attempt.candidate.model, attempt.hold.charges, answer, self._runtime.now_ms())
         if isinstance(answer, Held):
             self._admitted_at_ms = self._time_of(answer, asked_at_ms)
         if answer.lost:
@@ -292,10 +300,10 @@ class CallAdmission:
         return self._world.admission_time.admitted_at_ms(held.at_ms, asked_at_ms=asked_at_ms, answered_at_ms=now_ms)
 
     def _skip(self, candidate: Candidate, skip: Hopeless | SkipModel) -> Skipped:
-        self._world.levels.pop(candidate.model.name, None)  # no hold will show that it was reset: the next call asks the ledger
+        self._world.levels.pop(candidate.place, None)  # no hold will show that it was reset: the next call asks the ledger
         if isinstance(skip, Hopeless):
             return skip.skipped
-        self._events.refused(candidate.model.name, skip.shortfall)
+        self._events.refused(candidate.model, skip.shortfall)
         if skip.budget is not None and candidate.hard:
             self.budget_refusals.append(skip.budget)
         elif skip.budget is not None:

@@ -24,6 +24,7 @@ from paymaster.routing.adaptive_concurrency import RateHeadroom, limit_at, move,
 from paymaster.routing.betas import passed_headers
 from paymaster.routing.budgets import BudgetsLeft, budgets_left
 from paymaster.routing.charges import WINDOW_MARGIN_MS
+from paymaster.routing.endpoint_states import sample_of
 from paymaster.routing.failures import Billed, Failure, FailureKind
 from paymaster.routing.interruptions import describe_charge, estimate, was_interrupted
 from paymaster.routing.passes import price_of_pass
@@ -150,7 +151,7 @@ class Attempt:
                 if not chunk.more:
                     await self._runtime.sleep(0)
         elif delivery.begun:
-            msg = f"{self._planned.candidate.model.name}: the answer was cut after it had begun: {self.outcome.message}"
+            msg = f"{self._planned.candidate.place}: the answer was cut after it had begun: {self.outcome.message}"
             charge = f"{describe_charge(self.record)} " if self.record is not None else ""
             self.broken = StreamBroken(msg, advice=f"{charge}Ask again for a whole answer.")
 
@@ -218,6 +219,9 @@ class Attempt:
         charged = bill(candidate, ended, price_of)
         record = attempt_record(planned, ended, charged)
         work = settlement(planned, ended, charged, record, self._held, self._policy)
+        measured = sample_of(ended.failure, ended.duration_ms, ended.first_token_ms)
+        if speed := self._world.endpoints.measured(candidate.model, measured, now_ms):
+            work = replace(work, posts=(*work.posts, *speed))
         try:
             settled = await books.settle(work, now_ms)
         except LedgerUnavailable as error:
@@ -243,7 +247,7 @@ class Attempt:
 
     async def _move_circuit(self, ended: Ended, changes: tuple[Change, ...]) -> None:
         """Open the circuit where failures reached the limit; report what this attempt's end made of it."""
-        planned, model, failure = self._planned, self._planned.candidate.model.name, ended.failure
+        planned, model, failure = self._planned, self._planned.candidate.model, ended.failure
         if failure is None:
             if circuit_at(planned) is breaker.State.HALF_OPEN and self.booked:
                 self._events.breaker_closed(model)
@@ -253,7 +257,7 @@ class Attempt:
         if opens_circuit(planned, failure):
             if self.booked:
                 self._opened(failure, pause_ms)
-        elif breaker.reaches_limit(model, changes, self._policy.breaker_failures):
+        elif breaker.reaches_limit(model.subject, changes, self._policy.breaker_failures):
             posts = circuit_posts(planned, self._held, breaker.CircuitEvent.LIMIT_REACHED, failure, ended.backoff_ms, self._policy)
             with suppress(LedgerUnavailable):  # then only this call's own backoff keeps it off the model
                 await self._world.books.post(posts, (), self._runtime.now_ms())
@@ -261,7 +265,7 @@ class Attempt:
 
     def _opened(self, failure: Failure, pause_ms: int) -> None:
         self.opened_ms = pause_ms
-        self._events.breaker_opened(self._planned.candidate.model.name, failure.kind.value, pause_ms)
+        self._events.breaker_opened(self._planned.candidate.model, failure.kind.value, pause_ms)
 
     async def _move_concurrency(self, ended: Ended, changes: tuple[Change, ...]) -> None:
         """Where the limit of calls at once is being found out, move it for every worker."""
@@ -270,11 +274,11 @@ class Attempt:
         if found is None:
             return
         kind = ended.failure.kind if ended.failure is not None else None
-        if by := move(model.name, found, changes, kind, ended.headroom, self._runtime.jitter()):
+        if by := move(model.subject, found, changes, kind, ended.headroom, self._runtime.jitter()):
             with suppress(LedgerUnavailable):
-                await self._world.books.post((move_post(model.name, by),), (), self._runtime.now_ms())
+                await self._world.books.post((move_post(model.subject, by),), (), self._runtime.now_ms())
             if by < 0 and kind is not None:
-                self._events.concurrency_lowered(model.name, found.slots, -by, kind.value)
+                self._events.concurrency_lowered(model, found.slots, -by, kind.value)
             self._world.wait_queue.wake()
 
     async def _learn_count(self, ended: Ended, changes: tuple[Change, ...]) -> None:
@@ -284,17 +288,17 @@ class Attempt:
             return
         if candidate.prompt.unbounded or may_read_more(candidate.translation.tools, candidate.translation.params, candidate.model):
             return
-        model, byte_count = candidate.model.name, count_bytes(self._request, candidate.translation, self._world.counter)
+        model, byte_count = candidate.model, count_bytes(self._request, candidate.translation, self._world.counter)
         level = level_for(usage.prompt_tokens, byte_count)
-        if (post := level_post(model, level, changes)) is None:
+        if (post := level_post(model.subject, level, changes)) is None:
             return
-        self._world.levels[model] = level
+        self._world.levels[model.place] = level
         posted: tuple[Change, ...] = ()
         with suppress(LedgerUnavailable):  # then the next call that is counted too low says it
             posted = await self._world.books.post((post,), (), self._runtime.now_ms())
-            if (excess := excess_post(model, level, posted)) is not None:
+            if (excess := excess_post(model.subject, level, posted)) is not None:
                 await self._world.books.post((excess,), (), self._runtime.now_ms())
-        if is_news(model, level, posted):
+        if is_news(model.subject, level, posted):
             self._events.undercounted(model, candidate.prompt.tokens, usage.prompt_tokens, level)
 
 

@@ -10,14 +10,17 @@ from paymaster.accounting.budget_units import BudgetUnit
 from paymaster.accounting.records import AttemptRecord
 from paymaster.errors import BudgetExceeded, PaymasterError
 from paymaster.flow import events, ledger_events
+from paymaster.flow.endpoint_events import EndpointChanged
 from paymaster.operations import Operation
+from paymaster.registry.models import Model
 from paymaster.routing.budgets import BudgetAccount, Crossing, crossings, over_budget
 from paymaster.routing.call_errors import describe_limit
 from paymaster.routing.charges import Remaining, remaining
 from paymaster.routing.failures import Failure
 from paymaster.routing.holds import unpriced_detail
-from paymaster.routing.planning import Candidate, Skipped
+from paymaster.routing.planning import Candidate
 from paymaster.routing.settling import Ended, PlannedAttempt
+from paymaster.routing.skipped import Skipped
 from paymaster.scope import Scope
 
 
@@ -47,8 +50,8 @@ class CallEvents:
     def _head(self) -> _Head:
         return {"at_ms": self._now_ms(), "call_id": self._call_id, "scope": self._scope}
 
-    def admitted(self, attempt: PlannedAttempt, held: Held) -> None:
-        """A hold was admitted and the attempt is about to be sent; a soft budget may be over its cap by it."""
+    def admitted(self, attempt: PlannedAttempt, held: Held, chosen: str = "") -> None:
+        """A hold was admitted and the attempt is about to be sent; a soft budget may be over its cap by it. `chosen`: why its endpoint."""
         candidate, charges = attempt.candidate, attempt.hold.charges
         self._emit(
             events.Admitted(
@@ -63,6 +66,8 @@ class CallEvents:
                 lowered_by=None if candidate.lowered_by is None else candidate.lowered_by.value,
                 dropped_params=candidate.translation.dropped,
                 over_budget=over_budget(candidate.budgets, charges, held.balances),
+                endpoint=candidate.model.endpoint,
+                chosen=chosen,
                 **remaining(attempt.kinds, charges, held.balances),
             )
         )
@@ -75,19 +80,28 @@ class CallEvents:
         if candidate.price is None:
             self._emit(events.Unpriced(**self._head(), model=candidate.model.name, advice=unpriced_detail(candidate.model)))
 
-    def fell_back(self, previous: str, candidate: Candidate, reason: str) -> None:
-        """The call goes on with another model."""
+    def fell_back(self, previous: Model, candidate: Candidate, reason: str) -> None:
+        """The call goes on with another model, or at another endpoint of the same one."""
+        if previous.name == candidate.model.name:
+            to_endpoint = candidate.model.endpoint
+            changed = EndpointChanged(
+                **self._head(), model=previous.name, endpoint=previous.endpoint, to_endpoint=to_endpoint, reason=reason
+            )
+            self._emit(changed)
+            return
         self._emit(
             events.FellBack(
                 **self._head(),
-                model=previous,
+                model=previous.name,
                 to_model=candidate.model.name,
+                endpoint=previous.endpoint,
+                to_endpoint=candidate.model.endpoint,
                 reason=reason,
                 dropped_params=candidate.translation.dropped,
             )
         )
 
-    def waiting(self, model: str, account: str, refused: Refused | None, outlook: Outlook, ended: Sequence[str] = ()) -> None:
+    def waiting(self, model: Model, account: str, refused: Refused | None, outlook: Outlook, ended: Sequence[str] = ()) -> None:
         """The call waits in the queue; `refused` is the ledger's answer, None where earlier callers wait for the account.
 
         `ended` says what processes that ended hold of it.
@@ -98,15 +112,16 @@ class CallEvents:
         wait_ms = None if refused.retry_at_ms is None else max(0, refused.retry_at_ms - refused.at_ms)
         self._throttled(model, account, wait_ms, "; ".join([describe_limit(refused.shortfalls[0]), *ended]), outlook)
 
-    def retrying(self, model: str, wait_ms: int, reason: str, outlook: Outlook) -> None:
+    def retrying(self, model: Model, wait_ms: int, reason: str, outlook: Outlook) -> None:
         """The call backs off and tries the same model again."""
         self._throttled(model, "", wait_ms, f"trying again after: {reason}", outlook)
 
-    def _throttled(self, model: str, account: str, wait_ms: int | None, reason: str, outlook: Outlook) -> None:
+    def _throttled(self, model: Model, account: str, wait_ms: int | None, reason: str, outlook: Outlook) -> None:
         self._emit(
             events.Throttled(
                 **self._head(),
-                model=model,
+                model=model.name,
+                endpoint=model.endpoint,
                 account=account,
                 wait_ms=wait_ms,
                 reason=reason,
@@ -118,7 +133,11 @@ class CallEvents:
 
     def skipped(self, skipped: Skipped) -> None:
         """A model is not called at all."""
-        self._emit(events.ModelSkipped(**self._head(), model=skipped.model, cause=skipped.cause.value, reason=skipped.detail))
+        self._emit(
+            events.ModelSkipped(
+                **self._head(), model=skipped.model, endpoint=skipped.endpoint, cause=skipped.cause.value, reason=skipped.detail
+            )
+        )
 
     def gave_up(self, error: PaymasterError, records: Sequence[AttemptRecord]) -> None:
         """The call ends without an answer."""
@@ -131,13 +150,14 @@ class CallEvents:
             )
         )
 
-    def refused(self, model: str, shortfall: Shortfall) -> None:
+    def refused(self, model: Model, shortfall: Shortfall) -> None:
         """An account has no room, and waiting does not help."""
         charge, balance = shortfall.charge, shortfall.balance
         self._emit(
             events.RefusedByAccount(
                 **self._head(),
-                model=model,
+                model=model.name,
+                endpoint=model.endpoint,
                 account=charge.account,
                 cap=charge.cap or 0,
                 settled=balance.settled + balance.live,
@@ -196,6 +216,7 @@ class CallEvents:
             first_token_ms=record.first_token_ms,
             finish_reason=record.finish_reason,
             operation=record.operation,
+            endpoint=record.endpoint or "",
             **left,
         )
 
@@ -214,6 +235,7 @@ class CallEvents:
             retry_after_ms=failure.retry_after_ms,
             message=record.message or "",
             operation=record.operation,
+            endpoint=record.endpoint or "",
             cost_basis=record.cost_basis,
         )
 
@@ -268,32 +290,38 @@ class CallEvents:
             )
         )
 
-    def breaker_opened(self, model: str, reason: str, pause_ms: int) -> None:
+    def breaker_opened(self, model: Model, reason: str, pause_ms: int) -> None:
         """No worker calls the model for a while."""
-        self._emit(events.BreakerOpened(**self._head(), model=model, reason=reason, pause_ms=pause_ms))
+        self._emit(events.BreakerOpened(**self._head(), model=model.name, endpoint=model.endpoint, reason=reason, pause_ms=pause_ms))
 
-    def breaker_closed(self, model: str) -> None:
+    def breaker_closed(self, model: Model) -> None:
         """The probe was answered."""
-        self._emit(events.BreakerClosed(**self._head(), model=model))
+        self._emit(events.BreakerClosed(**self._head(), model=model.name, endpoint=model.endpoint))
 
-    def concurrency_lowered(self, model: str, from_parallel: int, by: int, reason: str) -> None:
+    def concurrency_lowered(self, model: Model, from_parallel: int, by: int, reason: str) -> None:
         """Fewer calls at once."""
         self._emit(
             events.ConcurrencyLowered(
-                **self._head(), model=model, from_parallel=from_parallel, to_parallel=from_parallel - by, reason=reason
+                **self._head(),
+                model=model.name,
+                endpoint=model.endpoint,
+                from_parallel=from_parallel,
+                to_parallel=from_parallel - by,
+                reason=reason,
             )
         )
 
-    def undercounted(self, model: str, held_tokens: int, prompt_tokens: int, percent_of_bytes: int) -> None:
+    def undercounted(self, model: Model, held_tokens: int, prompt_tokens: int, percent_of_bytes: int) -> None:
         """A prompt was longer than its count."""
         advice = (
-            f"Correct or remove `tokenizer:` under {model} in the registry, or report it if there is none; "
-            f"`paymaster ledger reset {account_of(UNDERCOUNT, model)}` counts as before."
+            f"Correct or remove `tokenizer:` under {model.place} in the registry, or report it if there is none; "
+            f"`paymaster ledger reset {account_of(UNDERCOUNT, model.place)}` counts as before."
         )
         self._emit(
             events.PromptUndercounted(
                 **self._head(),
-                model=model,
+                model=model.name,
+                endpoint=model.endpoint,
                 held_tokens=held_tokens,
                 prompt_tokens=prompt_tokens,
                 percent_of_bytes=percent_of_bytes,

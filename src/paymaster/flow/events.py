@@ -8,6 +8,7 @@ field keeps the version; one that is taken away, or means something else, raises
 from typing import ClassVar, TypeAlias
 
 from paymaster.flow.call_event import CallEvent
+from paymaster.flow.endpoint_events import EndpointChanged
 from paymaster.flow.ledger_events import LedgerEvent
 from paymaster.frozen import frozen_dataclass
 
@@ -54,6 +55,10 @@ class Admitted(CallEvent):
     """Tokens left of the tightest tokens-per-minute limit; null without one."""
     tokens_cap: int | None = None
     """That limit."""
+    endpoint: str = ""
+    """The endpoint of the model; empty if it has one alone."""
+    chosen: str = ""
+    """Why this endpoint, in a few words; empty if the model has one alone."""
 
 
 @frozen_dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +80,8 @@ class Throttled(CallEvent):
     """When it first did so."""
     gives_up_at_ms: int | None = None
     """When the call gives up waiting."""
+    endpoint: str = ""
+    """The endpoint of the model; empty if it has one alone."""
 
 
 @frozen_dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +101,8 @@ class RefusedByAccount(CallEvent):
     """What open holds of other calls have."""
     needed: int
     """What this attempt asked for."""
+    endpoint: str = ""
+    """The endpoint of the model; empty if it has one alone."""
 
 
 @frozen_dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +117,8 @@ class ModelSkipped(CallEvent):
     `wait` or `paused`."""
     reason: str
     """Why, in a sentence."""
+    endpoint: str = ""
+    """The endpoint of the model; empty if it has one alone."""
 
 
 @frozen_dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,6 +177,8 @@ class AttemptSettled(CallEvent):
     """Tokens left of the tightest tokens-per-minute limit; null without one."""
     tokens_cap: int | None = None
     """That limit."""
+    endpoint: str = ""
+    """The endpoint of the model; empty if it has one alone."""
 
 
 @frozen_dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,6 +212,8 @@ class AttemptFailed(CallEvent):
     """The operation: `chat`, `text_completion` or `embeddings`."""
     cost_basis: str | None = None
     """What an estimate is made of, why the whole hold was charged, or which other models made passes of the answer; else null."""
+    endpoint: str = ""
+    """The endpoint of the model; empty if it has one alone."""
 
 
 @frozen_dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,6 +229,10 @@ class FellBack(CallEvent):
     """Why, in a few words."""
     dropped_params: tuple[str, ...] = ()
     """Parameters of the request that the new model does not know and that are left out."""
+    endpoint: str = ""
+    """The endpoint that the call gives up; empty if the model has one alone."""
+    to_endpoint: str = ""
+    """The endpoint the call goes on with; empty if its model has one alone."""
 
 
 @frozen_dataclass(frozen=True, slots=True, kw_only=True)
@@ -308,6 +327,8 @@ class BreakerOpened(CallEvent):
     """Why, in a few words."""
     pause_ms: int
     """For how long."""
+    endpoint: str = ""
+    """The endpoint of the model; empty if it has one alone."""
 
 
 @frozen_dataclass(frozen=True, slots=True, kw_only=True)
@@ -317,6 +338,8 @@ class BreakerClosed(CallEvent):
     kind: ClassVar[str] = "breaker_closed"
     model: str
     """The model that is called again."""
+    endpoint: str = ""
+    """The endpoint of the model; empty if it has one alone."""
 
 
 @frozen_dataclass(frozen=True, slots=True, kw_only=True)
@@ -332,6 +355,8 @@ class ConcurrencyLowered(CallEvent):
     """Calls at once, from now on."""
     reason: str
     """The kind of failure."""
+    endpoint: str = ""
+    """The endpoint of the model; empty if it has one alone."""
 
 
 @frozen_dataclass(frozen=True, slots=True, kw_only=True)
@@ -349,6 +374,8 @@ class PromptUndercounted(CallEvent):
     """How a prompt is counted from now on: as so many percent of its bytes."""
     advice: str
     """What to change in the registry."""
+    endpoint: str = ""
+    """The endpoint of the model; empty if it has one alone."""
 
 
 Event: TypeAlias = (
@@ -359,6 +386,7 @@ Event: TypeAlias = (
     | AttemptSettled
     | AttemptFailed
     | FellBack
+    | EndpointChanged
     | CallGivenUp
     | ThresholdCrossed
     | BudgetPassed

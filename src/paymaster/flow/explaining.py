@@ -2,16 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from paymaster.accounting.account_names import BREAKER, PROBE, UNDERCOUNT, account_of, is_budget
 from paymaster.accounting.accounts import Balance, Charge, Refused, Shortfall, shortfalls
 from paymaster.flow.ports import World
 from paymaster.routing import breaker
 from paymaster.routing.call_errors import describe_limit
+from paymaster.routing.chains import chain
 from paymaster.routing.charges import BUDGET_KINDS, ChargeKind, charges
 from paymaster.routing.marks import mark_of
 from paymaster.routing.output_limits import describe_lowering
-from paymaster.routing.planning import Candidate, plan
+from paymaster.routing.planning import Candidate, Plan, plan
 from paymaster.routing.requests import Request
 from paymaster.scope import Scope
 
@@ -39,6 +41,7 @@ class Explanation:
 
     `held_nanousd`, `prompt_tokens` and `output_tokens` are what would be held, None for a model that is skipped before that is known.
     `output_lowered` says why the answer may not be as long as was asked for, or as the model could write; None if it may.
+    `endpoint` is set for a model with several; `chosen` says why it comes in this order.
     """
 
     model: str
@@ -52,35 +55,53 @@ class Explanation:
     dropped_params: tuple[str, ...] = ()
     price_source: str | None = None
     accounts: tuple[AccountState, ...] = ()
+    endpoint: str = ""
+    chosen: str = ""
+
+    @property
+    def place(self) -> str:
+        """What would be called, for people: the model, or its endpoint as `sonnet/eu`."""
+        return f"{self.model}/{self.endpoint}" if self.endpoint else self.model
 
 
 async def explain(world: World, request: Request, scope: Scope) -> tuple[Explanation, ...]:
     """Every model of the chain, in order, with why it would be called now or not. Raises what `plan` raises."""
     now_ms = world.runtime.now_ms()
-    planned = plan(request, world.registry, scope, now_ms, world.counter, world.missing_keys, world.levels)
-    marks = {each.model.name: mark_of(each.model, world.key_of(each.model, scope)) for each in planned.candidates}
+    models = [world.registry.models[name] for name in chain(world.registry, request.model)]
+    await world.endpoints.read(models, world.books, now_ms, every_ms=0)
+    balancers = {model.name: world.endpoints.balancer(model, "", now_ms, streamed=request.stream) for model in models}
+
+    def planned_at(levels: Mapping[str, int]) -> Plan:
+        found = partial(plan, request, world.registry, scope, now_ms, world.counter, world.missing_keys)
+        return found(levels, lambda model: balancers[model.name])
+
+    planned = planned_at(world.levels)
+    marks = {each.place: mark_of(each.model, world.key_of(each.model, scope)) for each in planned.candidates}
     balances = await world.books.balances_of(_accounts(planned.candidates, marks), now_ms)
     if learned := _learned(planned.candidates, balances):
-        planned = plan(request, world.registry, scope, now_ms, world.counter, world.missing_keys, {**world.levels, **learned})
+        planned = planned_at({**world.levels, **learned})
     explained: list[Explanation] = []
     for candidate in planned.candidates:
-        taken = any(each.serves for each in explained)
-        explained.append(_explain(candidate, balances, now_ms, marks[candidate.model.name], taken=taken))
+        taken, chosen = any(each.serves for each in explained), planned.chosen.get(candidate.place, "")
+        explained.append(_explain(candidate, balances, now_ms, marks[candidate.place], chosen, taken=taken))
     if not any(each.serves for each in explained):
         first = next((index for index, each in enumerate(explained) if _passes_soft_budgets_only(each)), None)
         if first is not None:
             explained[first] = replace(explained[first], serves=True)
-    return (*explained, *(Explanation(skipped.model, serves=False, why=skipped.detail) for skipped in planned.skipped))
+    return (
+        *explained,
+        *(Explanation(skipped.model, serves=False, why=skipped.detail, endpoint=skipped.endpoint) for skipped in planned.skipped),
+    )
 
 
 def _accounts(candidates: Sequence[Candidate], marks: Mapping[str, str]) -> list[str]:
     """Every account that one of them would be charged to, and those of its circuit."""
     found: list[str] = []
     for candidate in candidates:
-        found += (account_of(kind, candidate.model.name) for kind in (BREAKER, PROBE))
+        found += (account_of(kind, candidate.model.subject) for kind in (BREAKER, PROBE))
         for as_probe in (False, True):
             found += (
-                charge.account for _, charge in charges(candidate, enforce_money=True, as_probe=as_probe, mark=marks[candidate.model.name])
+                charge.account for _, charge in charges(candidate, enforce_money=True, as_probe=as_probe, mark=marks[candidate.place])
             )
     return found
 
@@ -88,15 +109,15 @@ def _accounts(candidates: Sequence[Candidate], marks: Mapping[str, str]) -> list
 def _learned(candidates: Sequence[Candidate], balances: Mapping[str, Balance]) -> dict[str, int]:
     """The levels that the ledger has for their counts and this process has not."""
     nothing = Balance()
-    found = {each.model.name: balances.get(account_of(UNDERCOUNT, each.model.name), nothing).settled for each in candidates}
-    return {each.model.name: found[each.model.name] for each in candidates if found[each.model.name] != each.undercount_level}
+    found = {each.place: balances.get(account_of(UNDERCOUNT, each.model.subject), nothing).settled for each in candidates}
+    return {each.place: found[each.place] for each in candidates if found[each.place] != each.undercount_level}
 
 
-def _explain(candidate: Candidate, balances: Mapping[str, Balance], now_ms: int, mark: str, *, taken: bool) -> Explanation:
-    name, nothing = candidate.model.name, Balance()
-    circuit = breaker.state_of(balances.get(account_of(BREAKER, name), nothing), balances.get(account_of(PROBE, name), nothing))
+def _explain(candidate: Candidate, balances: Mapping[str, Balance], now_ms: int, mark: str, chosen: str, *, taken: bool) -> Explanation:
+    model, nothing = candidate.model, Balance()
+    circuit = breaker.state_of(*(balances.get(account_of(kind, model.subject), nothing) for kind in (BREAKER, PROBE)))
     charged, found, short = _fit(candidate, balances, mark, as_probe=circuit is not breaker.State.CLOSED)
-    if beside := breaker.entries_of_others(name, Refused("", now_ms, short)):
+    if beside := breaker.entries_of_others(model.subject, Refused("", now_ms, short)):
         charged, found, short = _fit(candidate, balances, mark, as_probe=True, beside=beside)
     tight = {shortfall.charge.account for shortfall in short}
     hopeless = [shortfall for shortfall in short if not shortfall.waiting_helps]
@@ -109,7 +130,7 @@ def _explain(candidate: Candidate, balances: Mapping[str, Balance], now_ms: int,
     else:
         why = "a fallback: called if those before it fail" if taken else "would be called now"
     return Explanation(
-        name,
+        model.name,
         serves=not hopeless and not taken,
         why=why,
         held_nanousd=candidate.held_nanousd,
@@ -132,6 +153,8 @@ def _explain(candidate: Candidate, balances: Mapping[str, Balance], now_ms: int,
             )
             for (kind, charge), balance in zip(charged, found, strict=True)
         ),
+        endpoint=model.endpoint,
+        chosen=chosen,
     )
 
 

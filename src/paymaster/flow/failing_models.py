@@ -7,7 +7,7 @@ from paymaster.flow.call_events import Outlook
 from paymaster.flow.ports import Runtime
 from paymaster.routing.call_errors import name_failure
 from paymaster.routing.failures import Failure, FailureKind
-from paymaster.routing.planning import Skipped
+from paymaster.routing.skipped import Skipped
 from paymaster.routing.waiting import LOOK_AGAIN_MS, Awaited
 
 _WORTH_MENTIONING_MS = 1_000
@@ -33,34 +33,35 @@ class _Failing:
 
 
 class FailingModels:
-    """The models of a call that a wait may help, by name."""
+    """The models and endpoints of a call that a wait may help, by place."""
 
     def __init__(self, runtime: Runtime, patience: Patience) -> None:
         self._runtime, self._patience = runtime, patience
         self._failing: dict[str, _Failing] = {}
 
-    def note(self, model: str, skipped: Skipped, failure: Failure) -> None:
-        """Remember what the model failed with."""
-        since_ms = self._failing[model].since_ms if model in self._failing else self._runtime.now_ms()
-        self._failing[model] = _Failing(skipped, failure, since_ms)
+    def note(self, skipped: Skipped, failure: Failure) -> None:
+        """Remember what the candidate failed with."""
+        place = skipped.place
+        since_ms = self._failing[place].since_ms if place in self._failing else self._runtime.now_ms()
+        self._failing[place] = _Failing(skipped, failure, since_ms)
 
-    def why(self, model: str) -> Skipped | None:
+    def why(self, place: str) -> Skipped | None:
         """What it last failed with, as the reason why it does not serve; None if it did not fail."""
-        failing = self._failing.get(model)
+        failing = self._failing.get(place)
         return None if failing is None else failing.skipped
 
-    def kind(self, model: str) -> str:
+    def kind(self, place: str) -> str:
         """The kind of its last failure."""
-        return self._failing[model].failure.kind.value
+        return self._failing[place].failure.kind.value
 
-    def is_throttled(self, model: str) -> bool:
+    def is_throttled(self, place: str) -> bool:
         """Whether its provider refused the last attempt with the time when to come back."""
-        failing = self._failing.get(model)
+        failing = self._failing.get(place)
         return failing is not None and failing.failure.kind is FailureKind.THROTTLED and failing.failure.asked_ms is not None
 
-    def outlook(self, model: str) -> Outlook:
+    def outlook(self, place: str) -> Outlook:
         """What a report of a wait for the model says: its failure, since when, and when the call gives up."""
-        failing = self._failing.get(model)
+        failing = self._failing.get(place)
         gives_up_at_ms = self._runtime.now_ms() + self._patience.left_ms(has_fallback=False)
         if failing is None:
             return Outlook(None, None, gives_up_at_ms)

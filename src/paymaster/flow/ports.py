@@ -26,6 +26,7 @@ from paymaster.accounting.usage.record import UnknownUsage, Usage
 from paymaster.flow.admission_time import AdmissionTime
 from paymaster.flow.ended_reports import EndedReports
 from paymaster.flow.events import Event
+from paymaster.flow.known_endpoints import KnownEndpoints
 from paymaster.frozen import frozen_dataclass
 from paymaster.jsontypes import JsonObject
 from paymaster.operations import Operation
@@ -333,6 +334,7 @@ class World:
     `prepare` does what a model's provider needs before it is first used, without stopping an event loop; nothing is sent until then.
     `key_of` has the secret for a model and a caller, `missing_keys` the variable that is not set, by place. `backoff_ms` is the wait before
     another attempt at the same model, by the number of attempts made. `run_later` is None where nothing can run behind a call.
+    `endpoints` is what this process knows of the endpoints of its models.
     `levels` are those of the models whose counts were too low (`routing/undercounts.py`), as far as this process knows.
     """
 
@@ -351,3 +353,4 @@ class World:
     levels: dict[str, int] = field(default_factory=dict)
     prepare: Callable[[Model], Awaitable[None]] = needs_nothing
     ended_reports: EndedReports = field(default_factory=EndedReports)
+    endpoints: KnownEndpoints = field(default_factory=KnownEndpoints)

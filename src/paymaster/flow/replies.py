@@ -17,7 +17,8 @@ class Reply:
     """A whole answer that was paid for.
 
     `body` is the provider's OpenAI chat.completion, or its list of embeddings; `native` is the answer in the endpoint's own dialect, if
-    that is another one, or to be passed on as it came. `model` is the registry's name of the model that answered. `attempts` has the
+    that is another one, or to be passed on as it came. `model` is the registry's name of the model that answered,
+    `endpoint` that of its endpoint (empty if it has one alone). `attempts` has the
     record of every attempt, in order, and `cost_nanousd` is the cost of all of them. `budget_left_nanousd` is what is left of the budget
     with the least left once the call is paid, below zero where a soft one is passed; None without a budget or a ledger;
     `budget_left_tokens` and `budget_left_requests` are the same for budgets in these units. Holds of calls that are still open are not
@@ -36,6 +37,7 @@ class Reply:
     budget_left_requests: int | None = None
     over_budget: tuple[str, ...] = ()
     native: Native | None = None
+    endpoint: str = ""
 
     @property
     def cost_usd(self) -> Decimal:

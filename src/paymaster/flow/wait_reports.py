@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from paymaster.accounting.account_names import BREAKER, PROBE, parse
 from paymaster.accounting.accounts import Refused
 from paymaster.flow.call_events import CallEvents, Outlook
+from paymaster.registry.models import Model
 
 _LATER_MS = 1_000
 """A wait that ends later than reported by less than this is not reported again."""
@@ -13,7 +14,7 @@ _LATER_MS = 1_000
 class WaitReports:
     """The reports of one wait of a call for a model."""
 
-    def __init__(self, events: CallEvents, model: str, outlook: Outlook) -> None:
+    def __init__(self, events: CallEvents, model: Model, outlook: Outlook) -> None:
         self._events, self._model, self._outlook = events, model, outlook
         self._reported: str | None = None
         self._room_at_ms: int | None = None

@@ -17,13 +17,14 @@ class RateRoom:
 class CallObserver:
     """A listener of one call's events, which passes them on."""
 
-    __slots__ = ("_emit", "_latest", "attempts", "call_id", "dropped", "failures", "model")
+    __slots__ = ("_emit", "_latest", "attempts", "call_id", "dropped", "endpoint", "failures", "model")
 
     def __init__(self, emit: Callable[[Event], None]) -> None:
         self._emit = emit
         self._latest: Admitted | AttemptSettled | None = None
         self.call_id = ""
         self.model = ""
+        self.endpoint = ""
         self.attempts = 0
         self.dropped: tuple[str, ...] = ()
         self.failures: list[str] = []
@@ -32,7 +33,7 @@ class CallObserver:
         """Note what the event says, and pass it on."""
         if isinstance(event, Admitted):
             self.call_id, self.model, self.attempts, self._latest = event.call_id, event.model, event.attempt, event
-            self.dropped = event.dropped_params
+            self.dropped, self.endpoint = event.dropped_params, event.endpoint
         elif isinstance(event, AttemptSettled):
             self._latest = event
         elif isinstance(event, AttemptFailed):

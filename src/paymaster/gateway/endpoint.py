@@ -345,6 +345,8 @@ def headers_of(receipt: Receipt, observer: CallObserver) -> RawHeaders:
 def common_headers(model: str, attempts: int, observer: CallObserver) -> RawHeaders:
     """What is known before the end of an answer."""
     headers = [(b"x-paymaster-model", header_text(model)), (b"x-paymaster-attempts", str(attempts).encode())]
+    if observer.endpoint:
+        headers.append((b"x-paymaster-endpoint", header_text(observer.endpoint)))
     if observer.dropped:
         headers.append((b"x-paymaster-dropped", _names(observer.dropped)))
     if (left := observer.budget_left_nanousd) is not None:

@@ -64,9 +64,9 @@ def concurrency_charges(model: Model) -> tuple[Charge, ...]:
     if not model.limits.adapts:
         return ()
     return (
-        Charge(account_of(PARALLEL, model.name), 1, FIRST, 0),
-        Charge(account_of(OVERLOADS, model.name), 0, None, None),
-        Charge(account_of(RECENT_OVERLOADS, model.name), 0, None, 0),
+        Charge(account_of(PARALLEL, model.subject), 1, FIRST, 0),
+        Charge(account_of(OVERLOADS, model.subject), 0, None, None),
+        Charge(account_of(RECENT_OVERLOADS, model.subject), 0, None, 0),
     )
 
 
@@ -74,7 +74,7 @@ def overload_posts(model: Model, failure: FailureKind) -> tuple[Post, ...]:
     """What a failure adds to the overloads."""
     if not model.limits.adapts or failure not in TOO_MANY_AT_ONCE:
         return ()
-    return Post(account_of(OVERLOADS, model.name), 1, None), Post(account_of(RECENT_OVERLOADS, model.name), 1, RECENT_MS)
+    return Post(account_of(OVERLOADS, model.subject), 1, None), Post(account_of(RECENT_OVERLOADS, model.subject), 1, RECENT_MS)
 
 
 def limit_at(model: Model, charges: Sequence[Charge], held: Held) -> ConcurrencyState | None:
@@ -82,9 +82,9 @@ def limit_at(model: Model, charges: Sequence[Charge], held: Held) -> Concurrency
     if not model.limits.adapts or held.unbooked:
         return None
     found = {charge.account: balance for charge, balance in zip(charges, held.balances, strict=True)}
-    parallel, overloads = found[account_of(PARALLEL, model.name)], found[account_of(OVERLOADS, model.name)]
+    parallel, overloads = found[account_of(PARALLEL, model.subject)], found[account_of(OVERLOADS, model.subject)]
     return ConcurrencyState(
-        FIRST - parallel.settled, parallel.held, overloads.settled, found[account_of(RECENT_OVERLOADS, model.name)].live
+        FIRST - parallel.settled, parallel.held, overloads.settled, found[account_of(RECENT_OVERLOADS, model.subject)].live
     )
 
 

@@ -22,8 +22,9 @@ from paymaster.routing import breaker
 from paymaster.routing.budgets import BudgetAccount
 from paymaster.routing.failures import Failure, FailureKind, needs_operator
 from paymaster.routing.interruptions import describe_charge
-from paymaster.routing.planning import Candidate, SkipCause, Skipped
+from paymaster.routing.planning import Candidate
 from paymaster.routing.requests import Request, needed_capabilities
+from paymaster.routing.skipped import SkipCause, Skipped, by_reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +82,12 @@ def describe_budget(refusal: BudgetRefusal) -> str:
 def describe_wait(refused: Refused | None, patience_ms: int) -> str:
     """One sentence about a wait that was too long."""
     if refused is None:
-        return f"not at the head of the queue within {patience_ms / 1000:g} s"
+        return f"not at the head of the queue within {patience_ms / 1000:g} s" if patience_ms else "earlier calls wait for its limits"
     short = refused.shortfalls[0]
     if parse(short.charge.account).kind in (PAUSE, BREAKER, PROBE) and short.retry_at_ms is not None:
         return f"{describe_limit(short)}, for {(short.retry_at_ms - refused.at_ms) / 1000:,.1f} s more"
-    return f"no room within {patience_ms / 1000:g} s: {describe_limit(short)}"
+    within = f" within {patience_ms / 1000:g} s" if patience_ms else " now"
+    return f"no room{within}: {describe_limit(short)}"
 
 
 def no_model_error(
@@ -101,9 +103,9 @@ def no_model_error(
     a model failed, or had to be waited for, after the budget's refusal, it is not: retrying later may work. `ended` says what processes
     that ended hold of the budgets and limits of the call.
     """
-    reasons = [(each.model, each.detail) for each in skipped]
+    reasons = [(each.place, each.detail) for each in skipped]
     kinds = {each.cause for each in skipped}
-    listed = "\n".join(f"  {model}: {detail}" for model, detail in reasons)
+    listed = "\n".join(f"  {places}: {detail}" for places, detail in by_reason(skipped))
     if refusals and _last_obstacle(skipped) is SkipCause.BUDGET:
         return _budget_error(refusals[0], [*_attempts(records), *_unattempted(skipped, records), *ended])
     if kinds <= {SkipCause.CAPABILITY, SkipCause.VECTORS, SkipCause.CONTEXT, SkipCause.PARAMETER, SkipCause.LIMIT}:
@@ -138,8 +140,8 @@ def no_model_error(
 
 def _is_too_long(skipped: Sequence[Skipped]) -> bool:
     """Whether the length of the prompt is what keeps it from every model that could otherwise serve it."""
-    too_long = {each.model for each in skipped if each.cause is SkipCause.CONTEXT or each.too_long is not None}
-    others = {each.cause for each in skipped if each.model not in too_long and each.failure is not FailureKind.BAD_REQUEST}
+    too_long = {each.place for each in skipped if each.cause is SkipCause.CONTEXT or each.too_long is not None}
+    others = {each.cause for each in skipped if each.place not in too_long and each.failure is not FailureKind.BAD_REQUEST}
     return bool(too_long) and others <= {SkipCause.CAPABILITY, SkipCause.VECTORS, SkipCause.PARAMETER}
 
 
@@ -152,10 +154,10 @@ def _is_refused(skipped: Sequence[Skipped]) -> bool:
 def _refusal(skipped: Sequence[Skipped], records: Sequence[AttemptRecord]) -> RequestRefused:
     """The first refusal, with what the others said."""
     first = next(each for each in skipped if each.failure is FailureKind.BAD_REQUEST)
-    status = next((record.status for record in records if record.model == first.model), None)
-    others = "".join(f"\n  {each.model}: {each.detail}" for each in skipped if each is not first)
+    status = next((record.status for record in records if record.place == first.place), None)
+    others = "".join(f"\n  {places}: {detail}" for places, detail in by_reason([each for each in skipped if each is not first]))
     also = f"\nno other model took the request:{others}" if others else ""
-    return RequestRefused(f"{first.model}: {first.detail}{also}", kind=FailureKind.BAD_REQUEST.value, status=status)
+    return RequestRefused(f"{first.place}: {first.detail}{also}", kind=FailureKind.BAD_REQUEST.value, status=status)
 
 
 def _largest(skipped: Sequence[Skipped]) -> PromptSize | None:
@@ -196,15 +198,14 @@ def _attempts(records: Sequence[AttemptRecord]) -> Iterator[str]:
         status = f" (HTTP {record.status})" if record.status else ""
         charged = f", {format_usd(record.cost_nanousd)} charged" if record.cost_nanousd else ""
         message = f": {record.message}" if record.message else ""
-        yield f"attempt {record.attempt}, {record.model}: {record.outcome.replace('_', ' ')}{status}{charged}{message}"
+        yield f"attempt {record.attempt}, {record.place}: {record.outcome.replace('_', ' ')}{status}{charged}{message}"
 
 
 def _unattempted(skipped: Sequence[Skipped], records: Sequence[AttemptRecord]) -> Iterator[str]:
     """A line for each model that was skipped; a failed attempt has its own."""
-    attempted = {record.model for record in records}
-    for each in skipped:
-        if each.cause is not SkipCause.FAILED or each.model not in attempted:
-            yield f"{each.model}: {each.detail}"
+    attempted = {record.place for record in records}
+    unattempted = [each for each in skipped if each.cause is not SkipCause.FAILED or each.place not in attempted]
+    yield from (f"{places}: {detail}" for places, detail in by_reason(unattempted))
 
 
 def _budget_error(refusal: BudgetRefusal, lines: Iterable[str]) -> BudgetExceeded:

@@ -100,18 +100,18 @@ def charges(
         (_KIND_OF_UNIT[budget.unit], Charge(budget.account, held_for(candidate, budget.unit), budget.cap if enforce_money else None))
         for budget in candidate.budgets
     ]
-    kinds.append((ChargeKind.PAUSE, Charge(account_of(PAUSE, model.name), 0, 0, 0)))
+    kinds.append((ChargeKind.PAUSE, Charge(account_of(PAUSE, model.subject), 0, 0, 0)))
     if memory is not WaitMemory.NONE:
-        kinds.append((ChargeKind.EXHAUSTED, exhaustion_charge(model.name, asks=memory is WaitMemory.ASKED)))
-    *circuit, failures = admission_charges(model.name, as_probe=as_probe, beside=beside)
+        kinds.append((ChargeKind.EXHAUSTED, exhaustion_charge(model.subject, asks=memory is WaitMemory.ASKED)))
+    *circuit, failures = admission_charges(model.subject, as_probe=as_probe, beside=beside)
     kinds.extend([(ChargeKind.PROBE if as_probe else ChargeKind.BREAKER, charge) for charge in circuit])
-    kinds.append((ChargeKind.SLOT, Charge(account_of(SLOTS, model.name), 1, model.limits.max_parallel, 0)))
+    kinds.append((ChargeKind.SLOT, Charge(account_of(SLOTS, model.subject), 1, model.limits.max_parallel, 0)))
     kinds.append((ChargeKind.FAILURES, failures))
     if as_probe:
-        kinds.extend([(ChargeKind.REASON, charge) for charge in reason_charges(model.name, mark, beside=beside)])
-        kinds.append((ChargeKind.OPENINGS, openings_charge(model.name)))
-    kinds.append((ChargeKind.UNDERCOUNT, level_charge(model.name, candidate.undercount_level)))
-    kinds.extend(_windows(candidate, model.name, model.limits))
+        kinds.extend([(ChargeKind.REASON, charge) for charge in reason_charges(model.subject, mark, beside=beside)])
+        kinds.append((ChargeKind.OPENINGS, openings_charge(model.subject)))
+    kinds.append((ChargeKind.UNDERCOUNT, level_charge(model.subject, candidate.undercount_level)))
+    kinds.extend(_windows(candidate, model.subject, model.limits))
     kinds.extend([(ChargeKind.CONCURRENCY, charge) for charge in concurrency_charges(model)])
     for subject, limits in candidate.caller:
         if limits.max_parallel is not None:

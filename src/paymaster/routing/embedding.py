@@ -11,6 +11,7 @@ from paymaster.errors import PromptSize
 from paymaster.operations import Operation
 from paymaster.registry.models import Model
 from paymaster.routing.requests import Request
+from paymaster.routing.skipped import SkipCause, Skipped
 
 
 def wrong_kind(request: Request, model: Model) -> str | None:
@@ -68,3 +69,16 @@ def _dimensions(request: Request, model: Model) -> object:
 
 def _worded(dimensions: object) -> str:
     return "as many dimensions as it likes" if dimensions is None else f"{dimensions} dimensions"
+
+
+def set_apart(request: Request, models: Sequence[Model]) -> dict[str, Skipped]:
+    """The models that can't serve this kind of request at all: they don't count as fallbacks."""
+    apart = {
+        model.name: Skipped.of(model, SkipCause.CAPABILITY, why) for model in models if (why := wrong_kind(request, model)) is not None
+    }
+    if request.operation is Operation.EMBEDDINGS:
+        first, *others = [model for model in models if model.name not in apart] or models[:1]
+        for model in others:
+            if (why := wrong_space(request, model, first)) is not None:
+                apart[model.name] = Skipped.of(model, SkipCause.VECTORS, why)
+    return apart

@@ -4,9 +4,21 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from paymaster.accounting.prices.price import ENDLESS_OUTPUT_TOKENS, Price, RequestTerms, affordable_output_tokens, worst_case_nanousd
+from paymaster.accounting.prices.price import (
+    ENDLESS_OUTPUT_TOKENS,
+    Cost,
+    Price,
+    RequestTerms,
+    affordable_output_tokens,
+    cost,
+    worst_case_nanousd,
+)
+from paymaster.accounting.usage.record import Usage
 from paymaster.registry.models import Model
 from paymaster.routing.server_work import Work
+
+EXPECTED_OUTPUT_TOKENS = 1_000
+"""How long an answer is taken for at most where endpoints are compared by price."""
 
 
 class Basis(NamedTuple):
@@ -52,6 +64,13 @@ def most_nanousd(basis: Basis, output_tokens: int) -> int:
         for price, tokens in basis.prices
     ]
     return basis.fixed_nanousd + max(most)
+
+
+def expected_nanousd(price: Price | None, prompt_tokens: int, output_tokens: int, choices: int, at: datetime) -> int | None:
+    """About what a call costs, to compare endpoints by: with no more than `EXPECTED_OUTPUT_TOKENS` per choice; None if it is unknown."""
+    usage = Usage(input_tokens=prompt_tokens, output_tokens=min(output_tokens, EXPECTED_OUTPUT_TOKENS) * choices)
+    expected = cost(usage, price, at)
+    return expected.nanousd if isinstance(expected, Cost) else None
 
 
 def affordable_tokens(basis: Basis, room_nanousd: int) -> int:

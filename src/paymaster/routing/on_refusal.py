@@ -7,11 +7,13 @@ from typing import TypeAlias
 from paymaster.accounting.account_names import PAUSE, account_of
 from paymaster.accounting.accounts import Refused, Shortfall
 from paymaster.accounting.budget_units import BudgetUnit
+from paymaster.registry.models import Model
 from paymaster.routing import breaker
 from paymaster.routing.budgets import BudgetAccount
 from paymaster.routing.call_errors import BudgetRefusal, describe_budget, describe_limit, describe_operator_needed, describe_wait
 from paymaster.routing.exhaustion import is_exhausted, without_memory
-from paymaster.routing.planning import Candidate, SkipCause, Skipped, lowered_to, lowered_to_tokens
+from paymaster.routing.planning import Candidate, lowered_to, lowered_to_tokens
+from paymaster.routing.skipped import SkipCause, Skipped
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,7 @@ def on_refusal(candidate: Candidate, refused: Refused, *, enforce_money: bool, m
     """The decision on a refusal. `min_output_tokens` is the least output that is worth a call."""
     if (needed := breaker.operator_needed(refused)) is not None:
         detail = describe_operator_needed(needed)
-        return Hopeless(Skipped(candidate.model.name, SkipCause.PAUSED, detail, failure=needed.kind))
+        return Hopeless(Skipped.of(candidate.model, SkipCause.PAUSED, detail, failure=needed.kind))
     caps = {budget.account: budget for budget in candidate.budgets} if enforce_money else {}
     short = [shortfall for shortfall in refused.shortfalls if shortfall.charge.account in caps]
     # A budget in requests is the reason to name: less output makes room in all others.
@@ -82,10 +84,10 @@ def on_refusal(candidate: Candidate, refused: Refused, *, enforce_money: bool, m
         return Lowered(lowered)
     if hopeless:
         refusal = BudgetRefusal(candidate, caps[hopeless[0].charge.account], hopeless[0])
-        return SkipModel(Skipped(candidate.model.name, SkipCause.BUDGET, describe_budget(refusal)), hopeless[0], refusal)
+        return SkipModel(Skipped.of(candidate.model, SkipCause.BUDGET, describe_budget(refusal)), hopeless[0], refusal)
     for shortfall in refused.shortfalls:
         if not shortfall.waiting_helps:
-            return SkipModel(Skipped(candidate.model.name, SkipCause.LIMIT, describe_limit(shortfall)), shortfall)
+            return SkipModel(Skipped.of(candidate.model, SkipCause.LIMIT, describe_limit(shortfall)), shortfall)
     return WaitFor(refused.shortfalls[0].charge.account)
 
 
@@ -103,26 +105,26 @@ def _lowered(
     return lowered if lowered is not None and lowered.output_tokens < candidate.output_tokens else None
 
 
-def waits_too_long(model: str, refused: Refused, now_ms: int, give_up_at_ms: int, *, has_fallback: bool) -> bool:
+def waits_too_long(subject: str, refused: Refused, now_ms: int, give_up_at_ms: int, *, has_fallback: bool) -> bool:
     """Whether to give up waiting now.
 
     With another model left nobody waits for a circuit: behind it is a probe, not room; nor for a model that was waited for in vain. Without
     one, a probe that is under way is worth the wait for what it finds.
     """
-    if has_fallback and (breaker.refuses(model, refused) or is_exhausted(model, refused)):
+    if has_fallback and (breaker.refuses(subject, refused) or is_exhausted(subject, refused)):
         return True
     room_at_ms = refused.retry_at_ms if has_fallback else refused.ask_again_at_ms
     return now_ms >= give_up_at_ms or (room_at_ms is not None and now_ms + room_at_ms - refused.at_ms > give_up_at_ms)
 
 
-def deferred(model: str, refused: Refused | None, now_ms: int, patience_ms: int) -> Deferred:
+def deferred(model: Model, refused: Refused | None, now_ms: int, patience_ms: int) -> Deferred:
     """The model after a wait that was, or would be, too long. `refused` is None for a call that never reached the head of the queue."""
-    exhausted = refused is not None and is_exhausted(model, refused)
+    exhausted = refused is not None and is_exhausted(model.subject, refused)
     if refused is not None:
-        refused = without_memory(model, refused)
+        refused = without_memory(model.subject, refused)
     retry_in_ms = 0 if refused is None or refused.retry_at_ms is None else refused.retry_at_ms - refused.at_ms
-    outage = refused is not None and breaker.refuses(model, refused)
-    paused = refused is not None and (outage or refused.shortfalls[0].charge.account == account_of(PAUSE, model))
+    outage = refused is not None and breaker.refuses(model.subject, refused)
+    paused = refused is not None and (outage or refused.shortfalls[0].charge.account == account_of(PAUSE, model.subject))
     cause = SkipCause.PAUSED if paused else SkipCause.WAIT
     detail = describe_wait(refused, patience_ms) + ("; earlier calls waited in vain" if exhausted else "")
-    return Deferred(Skipped(model, cause, detail, retry_in_ms), now_ms + retry_in_ms, outage)
+    return Deferred(Skipped.of(model, cause, detail, retry_in_ms), now_ms + retry_in_ms, outage)

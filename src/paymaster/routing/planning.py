@@ -1,9 +1,8 @@
 """Which models could serve a request, in order, and what each would hold; or why it is skipped. Pure: time and counts are arguments."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from typing import NamedTuple
 
 from paymaster.accounting.account_names import key_subject
@@ -12,15 +11,14 @@ from paymaster.accounting.budget_units import BudgetUnit
 from paymaster.accounting.money import format_usd
 from paymaster.accounting.prices.price import HOLD_HORIZON, PLAIN_TERMS, Price, RequestTerms, UnknownTier
 from paymaster.accounting.tokens.counter import PromptCount
-from paymaster.errors import PromptSize
 from paymaster.frozen import frozen_dataclass
 from paymaster.operations import Operation
-from paymaster.registry.models import Limits, Model, Policy, Registry
+from paymaster.registry.models import Balancing, Limits, Model, Policy, Registry
+from paymaster.routing.balancing import Balancer, Choice, order
 from paymaster.routing.budgets import BudgetAccount, budget_accounts
 from paymaster.routing.chains import chain
-from paymaster.routing.embedding import input_size, too_long, too_many, wrong_kind, wrong_space
-from paymaster.routing.failures import FailureKind
-from paymaster.routing.holds import Basis, affordable_tokens, basis_of, most_nanousd, unpriced_detail
+from paymaster.routing.embedding import input_size, set_apart, too_long, too_many
+from paymaster.routing.holds import Basis, affordable_tokens, basis_of, expected_nanousd, most_nanousd, unpriced_detail
 from paymaster.routing.inputs import items_of
 from paymaster.routing.named_models import resolve as resolve_named
 from paymaster.routing.optional_tools import WorkSizes, bounded_work, work_setting
@@ -31,44 +29,12 @@ from paymaster.routing.request_terms import terms_of, unknown_fields, unknown_ti
 from paymaster.routing.request_work import forbidden_model, is_plain
 from paymaster.routing.requests import Request, check_request, needed_capabilities, written_choices
 from paymaster.routing.server_work import NO_WORK, Work
+from paymaster.routing.skipped import SkipCause, Skipped
 from paymaster.routing.translation import Translation, translate
 from paymaster.routing.undercounts import tokenizer_at, tokens_at
 from paymaster.scope import Scope
 
 LEASE_MARGIN_MS = 30_000
-
-
-class SkipCause(StrEnum):
-    """The kind of reason for which a model is skipped."""
-
-    CAPABILITY = "capability"
-    VECTORS = "vectors"
-    CONTEXT = "context"
-    PARAMETER = "parameter"
-    UNPRICED = "unpriced"
-    UNBOUNDED = "unbounded"
-    KEY = "key"
-    LIMIT = "limit"
-    BUDGET = "budget"
-    WAIT = "wait"
-    PAUSED = "paused"
-    FAILED = "failed"
-
-
-@dataclass(frozen=True, slots=True)
-class Skipped:
-    """A model that will not serve this request, and why, in a sentence for a person. `retry_in_ms` is when it may, where that is known.
-
-    `failure` is what it failed with, for this call or for another. `too_long` has the figures of a prompt that does not fit the model, by
-    our count or its provider's.
-    """
-
-    model: str
-    cause: SkipCause
-    detail: str
-    retry_in_ms: int | None = None
-    failure: FailureKind | None = None
-    too_long: PromptSize | None = None
 
 
 @frozen_dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +70,11 @@ class Candidate:
     unknown_fields: tuple[str, ...] = ()
 
     @property
+    def place(self) -> str:
+        """Under which key a call keeps what concerns this candidate alone."""
+        return self.model.place
+
+    @property
     def price(self) -> Price | None:
         """The price at the moment of planning; None if it is unknown."""
         return self.prices[0] if self.prices else None
@@ -122,10 +93,11 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The candidates in order, and the other models with the reason why they are skipped."""
+    """The candidates in order, and the other models with the reason why they are skipped. `chosen` says why endpoints have this order."""
 
     candidates: tuple[Candidate, ...]
     skipped: tuple[Skipped, ...]
+    chosen: Mapping[str, str] = field(default_factory=dict)
 
 
 class _Asked(NamedTuple):
@@ -144,6 +116,28 @@ class _Asked(NamedTuple):
     levels: Mapping[str, int]
 
 
+class Assessed(NamedTuple):
+    """An endpoint of a model of the chain, assessed. `after` and `siblings` are how many come after it, in all and of its model."""
+
+    found: Candidate | Skipped
+    choice: Choice
+    after: int = 0
+    siblings: int = 0
+
+
+class Known(NamedTuple):
+    """What a process knows, by place: the environment variable that is not set, what was learned from counts that were too low (see
+    `undercounts`), and of the endpoints of a model.
+    """
+
+    missing_keys: Mapping[str, str] = {}
+    levels: Mapping[str, int] = {}
+    balancer_of: Callable[[Model], Balancer] | None = None
+
+
+NOTHING_KNOWN = Known()
+
+
 def plan(
     request: Request,
     registry: Registry,
@@ -152,11 +146,15 @@ def plan(
     counter: CountsPrompts,
     missing_keys: Mapping[str, str] | None = None,
     levels: Mapping[str, int] | None = None,
+    balancer_of: Callable[[Model], Balancer] | None = None,
 ) -> Plan:
     """Assess the whole chain. See `assess`."""
-    assessed = [model for _, model in assess(request, registry, scope, now_ms, counter, missing_keys, levels)]
+    known = Known(missing_keys or {}, levels or {}, balancer_of)
+    assessed = list(assess(request, registry, scope, now_ms, counter, known))
     return Plan(
-        tuple(model for model in assessed if isinstance(model, Candidate)), tuple(model for model in assessed if isinstance(model, Skipped))
+        tuple(each.found for each in assessed if isinstance(each.found, Candidate)),
+        tuple(each.found for each in assessed if isinstance(each.found, Skipped)),
+        {each.choice.model.place: each.choice.reason for each in assessed},
     )
 
 
@@ -166,24 +164,47 @@ def assess(
     scope: Scope,
     now_ms: int,
     counter: CountsPrompts,
-    missing_keys: Mapping[str, str] | None = None,
-    levels: Mapping[str, int] | None = None,
+    known: Known = NOTHING_KNOWN,
     longest_ms: int | None = None,
-) -> Iterator[tuple[int, Candidate | Skipped]]:
-    """The models of the chain, each assessed when it is needed (most calls need only the first), with how many come after it.
+) -> Iterator[Assessed]:
+    """The models of the chain with their endpoints, each assessed when it is needed (most calls need only the first).
 
-    `missing_keys` maps models to the environment variable that is not set, `levels` to what was learned from counts that were too low (see
-    `undercounts`). A request may be sent `longest_ms` from now, if that is longer than the policy's deadline. Raises RequestInvalid, at the
-    first step, for a request that no model could serve and for a model that the registry does not know.
+    A request may be sent `longest_ms` from now, if that is longer than the policy's deadline. Raises
+    RequestInvalid, at the first step, for a request that no model could serve and for a model that the registry does not know.
     """
     check_request(request)
     longest_ms = max(registry.policy.deadline_ms, longest_ms or 0)
-    asked = _Asked(request, registry, scope, now_ms, longest_ms, counter, needed_capabilities(request), dict(levels or {}))
-    names = chain(registry, request.model)[: 1 if request.alone else None]
-    apart = _set_apart(request, [registry.models[name] for name in names])
-    for position, name in enumerate(names):
-        assessed = apart.get(name) or _assess(asked, registry.models[name], (missing_keys or {}).get(name))
-        yield sum([other not in apart for other in names[position + 1 :]]), assessed
+    asked = _Asked(request, registry, scope, now_ms, longest_ms, counter, needed_capabilities(request), dict(known.levels))
+    models = [registry.models[name] for name in chain(registry, request.model)[: 1 if request.alone else None]]
+    apart = set_apart(request, models)
+    for position, model in enumerate(models):
+        later = sum([len(other.places) for other in models[position + 1 :] if other.name not in apart])
+        if (skipped := apart.get(model.name)) is not None:
+            yield Assessed(skipped, Choice(model), later)
+            continue
+        for siblings, choice, found in _places(asked, model, known):
+            yield Assessed(found, choice, later + siblings, siblings)
+
+
+def _places(asked: _Asked, model: Model, known: Known) -> Iterator[tuple[int, Choice, Candidate | Skipped]]:
+    """The endpoints of a model in their order, each with how many come after it. Those that go by price are all assessed first."""
+    if not model.endpoints:
+        yield 0, Choice(model), _assess(asked, model, known.missing_keys.get(model.place))
+        return
+    balancer = Balancer() if known.balancer_of is None else known.balancer_of(model)
+    compared = model.places if model.balance is Balancing.CHEAPEST else ()
+    assessed = {each.place: _assess(asked, each, known.missing_keys.get(each.place)) for each in compared}
+    choices = order(model, balancer, {place: cost for place, each in assessed.items() if (cost := _expected(each)) is not None})
+    for position, choice in enumerate(choices, 1):
+        place = choice.model.place
+        yield len(choices) - position, choice, assessed.get(place) or _assess(asked, choice.model, known.missing_keys.get(place))
+
+
+def _expected(candidate: Candidate | Skipped) -> int | None:
+    """About what the call costs at this candidate; None if that is unknown, or if it can't serve."""
+    if isinstance(candidate, Skipped):
+        return None
+    return expected_nanousd(candidate.price, candidate.prompt.likely_tokens, candidate.output_tokens, candidate.choices, candidate.at)
 
 
 def assess_again(
@@ -201,19 +222,6 @@ def assess_again(
     return _assess(asked, candidate.model, None)
 
 
-def _set_apart(request: Request, models: Sequence[Model]) -> dict[str, Skipped]:
-    """The models that can't serve this kind of request at all: they don't count as fallbacks."""
-    apart = {
-        model.name: Skipped(model.name, SkipCause.CAPABILITY, why) for model in models if (why := wrong_kind(request, model)) is not None
-    }
-    if request.operation is Operation.EMBEDDINGS:
-        first, *others = [model for model in models if model.name not in apart] or models[:1]
-        for model in others:
-            if (why := wrong_space(request, model, first)) is not None:
-                apart[model.name] = Skipped(model.name, SkipCause.VECTORS, why)
-    return apart
-
-
 def _assess(asked: _Asked, model: Model, missing_key: str | None) -> Candidate | Skipped:
     request, registry, scope, now_ms, longest_ms, _, needs, levels = asked
     policy = registry.policy
@@ -221,7 +229,7 @@ def _assess(asked: _Asked, model: Model, missing_key: str | None) -> Candidate |
         return unable
     translation = translate(request, model)
     if translation.impossible:
-        return Skipped(model.name, SkipCause.PARAMETER, f"it does not take {', '.join(translation.impossible)}")
+        return Skipped.of(model, SkipCause.PARAMETER, f"it does not take {', '.join(translation.impossible)}")
     fit = _fit(asked, translation, model)
     if isinstance(fit, Skipped):
         return fit
@@ -234,9 +242,9 @@ def _assess(asked: _Asked, model: Model, missing_key: str | None) -> Candidate |
     longest = timedelta(milliseconds=longest_ms)
     prices, hold_at = model.prices_within(at, at + longest), at if longest <= HOLD_HORIZON else None
     if hard and not prices and BudgetUnit.USD in units:
-        return Skipped(model.name, SkipCause.UNPRICED, unpriced_detail(model))
+        return Skipped.of(model, SkipCause.UNPRICED, unpriced_detail(model))
     if (forbidden := forbidden_model(translation.tools, translation.params, model, registry)) is not None:
-        return Skipped(model.name, SkipCause.PARAMETER, forbidden)
+        return Skipped.of(model, SkipCause.PARAMETER, forbidden)
     choices, terms = written_choices(translation.params), terms_of(translation.params, needs, model, hard=bounds)
     try:
         work = NO_WORK
@@ -267,21 +275,21 @@ def _assess(asked: _Asked, model: Model, missing_key: str | None) -> Candidate |
             prices=prices,
             hold_at=hold_at,
             caller=_caller(policy, scope),
-            undercount_level=levels.get(model.name, 0),
+            undercount_level=levels.get(model.place, 0),
             work=work,
             unknown_fields=unknown_fields(request.params),
         )
         return _fit_largest_hold(_fit_token_limits(candidate, policy), policy)
     except UnknownTier as error:
-        return Skipped(model.name, SkipCause.UNBOUNDED if hard else SkipCause.PARAMETER, unknown_tier_detail(error, model, terms))
+        return Skipped.of(model, SkipCause.UNBOUNDED if hard else SkipCause.PARAMETER, unknown_tier_detail(error, model, terms))
 
 
 def _unable(model: Model, needs: frozenset[str], missing_key: str | None) -> Skipped | None:
     """Why the model could not serve any such request; None if it could."""
     if missing_key is not None:
-        return Skipped(model.name, SkipCause.KEY, f"its key is missing: environment variable {missing_key} is not set")
+        return Skipped.of(model, SkipCause.KEY, f"its key is missing: environment variable {missing_key} is not set")
     if model.capabilities is not None and (lacking := needs - model.capabilities):
-        return Skipped(model.name, SkipCause.CAPABILITY, f"it lacks {', '.join(sorted(lacking))}")
+        return Skipped.of(model, SkipCause.CAPABILITY, f"it lacks {', '.join(sorted(lacking))}")
     return None
 
 
@@ -293,10 +301,10 @@ def _work(asked: _Asked, translation: Translation, model: Model, at: datetime, s
         sizes,
         prices_of=lambda other: other.prices_within(at, until),
         resolve=lambda name: resolve_named(asked.registry, name, model),
-        prompt_of=lambda other: prompt_tokens(translation, other, counter, levels.get(other.name, 0)).tokens,
+        prompt_of=lambda other: prompt_tokens(translation, other, counter, levels.get(other.place, 0)).tokens,
     )
     bounded, work, unbounded = bounded_work(asked.request, translation, setting)
-    return Skipped(model.name, SkipCause.UNBOUNDED, "; ".join(unbounded)) if unbounded else (bounded, work)
+    return Skipped.of(model, SkipCause.UNBOUNDED, "; ".join(unbounded)) if unbounded else (bounded, work)
 
 
 def _caller(policy: Policy, scope: Scope) -> tuple[tuple[str, Limits], ...]:
@@ -306,21 +314,21 @@ def _caller(policy: Policy, scope: Scope) -> tuple[tuple[str, Limits], ...]:
 
 def _fit(asked: _Asked, translation: Translation, model: Model) -> tuple[PromptCount, OutputLimit] | Skipped:
     """The prompt and the limit of the output; or why the prompt doesn't fit the model."""
-    request, policy, level = asked.request, asked.registry.policy, asked.levels.get(model.name, 0)
+    request, policy, level = asked.request, asked.registry.policy, asked.levels.get(model.place, 0)
     if request.operation is Operation.EMBEDDINGS:
         items = items_of(request.inputs)
         counted = asked.counter.count_inputs(items, tokenizer_at(level, model.tokenizer))
         if (why := too_long(model, counted, many=len(items) > 1)) is not None:
-            return Skipped(model.name, SkipCause.CONTEXT, why, too_long=input_size(model, counted))
+            return Skipped.of(model, SkipCause.CONTEXT, why, too_long=input_size(model, counted))
         if (why := too_many(model, items, counted)) is not None:
-            return Skipped(model.name, SkipCause.LIMIT, why)
+            return Skipped.of(model, SkipCause.LIMIT, why)
         return replace(counted.prompt, tokens=tokens_at(level, counted.prompt.tokens)), OutputLimit(0, sent=False)
     prompt = prompt_tokens(translation, model, asked.counter, level)
     if prompt.unbounded and policy.hard_stop_on_budget and model.max_input_tokens is None and model.context_window is None:
-        return Skipped(model.name, SkipCause.UNBOUNDED, unbounded_detail(prompt, model))
+        return Skipped.of(model, SkipCause.UNBOUNDED, unbounded_detail(prompt, model))
     limit = output_limit(request, model, prompt, policy.min_output_tokens)
     if isinstance(limit, NoRoom):
-        return Skipped(model.name, SkipCause.CONTEXT, limit.detail, too_long=limit.size)
+        return Skipped.of(model, SkipCause.CONTEXT, limit.detail, too_long=limit.size)
     return prompt, limit
 
 
@@ -344,10 +352,10 @@ def _fit_token_limits(candidate: Candidate, policy: Policy) -> Candidate | Skipp
             lowered = (cap - base) // candidate.choices
             if lowered < min(policy.min_output_tokens, candidate.output_tokens):
                 needs = f"a prompt of {base} tokens and an answer do not fit" if candidate.output_tokens else f"{base} tokens do not fit"
-                return Skipped(candidate.model.name, SkipCause.LIMIT, f"{needs} {name} = {cap}")
+                return Skipped.of(candidate.model, SkipCause.LIMIT, f"{needs} {name} = {cap}")
             candidate = with_output_limit(candidate, lowered, Lowering.RATE_LIMIT)
     if limits.input_tpm is not None and prompt > limits.input_tpm:
-        return Skipped(candidate.model.name, SkipCause.LIMIT, f"a prompt of {prompt} tokens does not fit input_tpm = {limits.input_tpm}")
+        return Skipped.of(candidate.model, SkipCause.LIMIT, f"a prompt of {prompt} tokens does not fit input_tpm = {limits.input_tpm}")
     return candidate
 
 
@@ -361,7 +369,7 @@ def _fit_largest_hold(candidate: Candidate | Skipped, policy: Policy) -> Candida
     detail = (
         f"this call could cost {format_usd(candidate.held_nanousd)}, and at most {format_usd(LARGEST_CALL_NANOUSD)} is held for one call"
     )
-    return Skipped(candidate.model.name, SkipCause.LIMIT, detail)
+    return Skipped.of(candidate.model, SkipCause.LIMIT, detail)
 
 
 def lowered_to(candidate: Candidate, room_nanousd: int, min_output_tokens: int, by: Lowering = Lowering.BUDGET) -> Candidate | None:

@@ -6,7 +6,8 @@ A provider's figures outweigh our count and the registry's window: it counted th
 from paymaster.errors import PromptSize
 from paymaster.routing.failures import Failure, FailureKind, SizeFigures, pays_for_less
 from paymaster.routing.output_limits import LEAST_PART, Lowering
-from paymaster.routing.planning import Candidate, SkipCause, Skipped, with_output_limit
+from paymaster.routing.planning import Candidate, with_output_limit
+from paymaster.routing.skipped import SkipCause, Skipped
 
 
 def resized(candidate: Candidate, failure: Failure, min_output_tokens: int) -> Candidate | None:
@@ -45,7 +46,7 @@ def outgrown_by(candidate: Candidate, prompt_tokens: int) -> Skipped | None:
     if candidate.prompt.exact or most is None or prompt_tokens <= most:
         return None
     detail = f"the prompt has at least {prompt_tokens:,} tokens by another provider's count; the model takes {most:,}"
-    return Skipped(model.name, SkipCause.CONTEXT, detail, too_long=PromptSize(prompt_tokens, most))
+    return Skipped.of(model, SkipCause.CONTEXT, detail, too_long=PromptSize(prompt_tokens, most))
 
 
 def refused_size(candidate: Candidate, failure: Failure) -> PromptSize | None:

@@ -183,7 +183,7 @@ def settlement(
     attempt: PlannedAttempt, ended: Ended, charged: AttemptCost, record: AttemptRecord, held: Held, policy: Policy
 ) -> Settlement:
     """Everything that the end of an attempt writes, for one transaction."""
-    model, state, event = attempt.candidate.model.name, circuit_at(attempt), circuit_event_of(attempt, ended.failure)
+    subject, state, event = attempt.candidate.model.subject, circuit_at(attempt), circuit_event_of(attempt, ended.failure)
     return Settlement(
         hold=attempt.hold,
         held_at_ms=held.at_ms,
@@ -191,8 +191,8 @@ def settlement(
         record=record.to_json(),
         posts=() if ended.failure is None else _posts(attempt, held, ended.failure, ended.backoff_ms, policy),
         clears=(
-            *breaker.clears(model, state, event, _balance(attempt, held, ChargeKind.FAILURES), attempt.mark),
-            *exhaustion_clears(model, ended.failure, _balance(attempt, held, ChargeKind.EXHAUSTED)),
+            *breaker.clears(subject, state, event, _balance(attempt, held, ChargeKind.FAILURES), attempt.mark),
+            *exhaustion_clears(subject, ended.failure, _balance(attempt, held, ChargeKind.EXHAUSTED)),
         ),
     )
 
@@ -255,7 +255,7 @@ def circuit_posts(
     """What the failure adds to the circuit's accounts, with `event` for what it means."""
     model = attempt.candidate.model
     return breaker.posts(
-        model.name,
+        model.subject,
         circuit_at(attempt),
         event,
         pause_ms=circuit_pause_ms(attempt, held, failure, backoff_ms, policy),
@@ -323,9 +323,9 @@ def _posts(attempt: PlannedAttempt, held: Held, failure: Failure, backoff_ms: in
     stays_off_ms = None if rule_of(failure).needs_operator else pause_ms(failure, backoff_ms)
     if failure.asked_ms is None and opens_circuit(attempt, failure):
         stays_off_ms = None  # the circuit's own pause is enough, and grows for all workers alike
-    pause = (Post(account_of(PAUSE, model.name), 1, stays_off_ms),) if stays_off_ms else ()
+    pause = (Post(account_of(PAUSE, model.subject), 1, stays_off_ms),) if stays_off_ms else ()
     remembered = _balance(attempt, held, ChargeKind.EXHAUSTED)
-    vain = exhaustion_posts(model.name, failure, remembered, after_pause=attempt.after_pause) if attempt.has_fallback else ()
+    vain = exhaustion_posts(model.subject, failure, remembered, after_pause=attempt.after_pause) if attempt.has_fallback else ()
     return (*pause, *vain, *circuit_posts(attempt, held, event, failure, backoff_ms, policy), *overload_posts(model, failure.kind))
 
 
@@ -371,4 +371,5 @@ def _record(attempt: PlannedAttempt, ended: Ended, charged: AttemptCost, outcome
         message=failure.message[:MESSAGE_LENGTH] if failure else None,
         run_owner=scope.user if "run" in scope.own_names else None,
         unknown_fields=", ".join(attempt.candidate.unknown_fields)[:MESSAGE_LENGTH] or None,
+        endpoint=attempt.candidate.model.endpoint or None,
     )

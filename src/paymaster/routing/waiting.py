@@ -3,7 +3,8 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from paymaster.routing.planning import Candidate, Skipped
+from paymaster.routing.planning import Candidate
+from paymaster.routing.skipped import Skipped
 
 LOOK_AGAIN_MS = 1_000
 """A model that was asked in vain is asked again after this at the earliest, so that the others have their turn."""
@@ -15,6 +16,7 @@ class Turn:
 
     `has_fallback` says whether another model is left after it, `enforce_money` whether budgets are kept. The call waits for the candidate
     until `until_ms` at most, None: as long as it may; and backs off until `not_before_ms` first. `again`: it has had such a turn before.
+    `siblings`: another endpoint of its model is left, which is tried before this one is tried again. `chosen` is why it is this endpoint.
     """
 
     candidate: Candidate
@@ -24,6 +26,8 @@ class Turn:
     not_before_ms: int = 0
     until_ms: int | None = None
     again: bool = False
+    siblings: bool = False
+    chosen: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +36,7 @@ class Awaited:
 
     `outage`: it fails, or its circuit is open; otherwise a limit or the provider's own time is waited for. `backs_off`: the call sleeps
     until then; otherwise it waits in the ledger's queue, where it may be woken earlier. `again`: the call has waited for it before.
+    `retries`: it failed, and may be tried again before another model.
     """
 
     candidate: Candidate
@@ -42,6 +47,29 @@ class Awaited:
     backs_off: bool = False
     enforce_money: bool = True
     again: bool = False
+    retries: bool = False
+
+
+def next_of_model(awaited: Collection[Awaited], now_ms: int, until_ms: int) -> Turn | None:
+    """The turn of the endpoint that may answer first, while another model is left: until another may answer, or `until_ms`.
+
+    None if no endpoint may answer before that.
+    """
+    hopeful = [each for each in awaited if each.expected_at_ms <= until_ms]
+    if not hopeful:
+        return None
+    chosen = min(hopeful, key=lambda each: (max(each.expected_at_ms, now_ms), each.order))
+    later = [each.expected_at_ms for each in hopeful if each.expected_at_ms > max(chosen.expected_at_ms, now_ms)]
+    return Turn(
+        candidate=chosen.candidate,
+        order=chosen.order,
+        has_fallback=True,
+        enforce_money=chosen.enforce_money,
+        not_before_ms=chosen.expected_at_ms if chosen.backs_off else 0,
+        until_ms=min([until_ms, *later]),
+        siblings=True,
+        chosen="it may answer first",
+    )
 
 
 def next_turn(awaited: Collection[Awaited], now_ms: int, give_up_at_ms: int, outage_until_ms: int) -> Turn | None:

@@ -16,6 +16,7 @@ from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, TracerProvider, get_tracer, set_span_in_context
 from opentelemetry.util.types import AttributeValue
 
+from paymaster.flow.endpoint_events import EndpointChanged
 from paymaster.flow.events import (
     Admitted,
     AttemptFailed,
@@ -102,6 +103,9 @@ class OpenTelemetry:
                 self._note(event, {"paymaster.model": event.model, "paymaster.reason": event.reason})
             case FellBack():
                 self._note(event, {"paymaster.model": event.model, "paymaster.to_model": event.to_model, "paymaster.reason": event.reason})
+            case EndpointChanged():
+                names = {"paymaster.endpoint": event.endpoint, "paymaster.to_endpoint": event.to_endpoint}
+                self._note(event, {"paymaster.model": event.model, "paymaster.reason": event.reason, **names})
             case BudgetPassed(hard=True):
                 self._note(event, {"paymaster.account": event.account})
             case CallGivenUp():
@@ -189,7 +193,9 @@ class OpenTelemetry:
             span.add_event(event.kind, {"paymaster.model": event.model, "paymaster.spooled": event.spooled})
 
     def _note(
-        self, event: Throttled | RefusedByAccount | ModelSkipped | FellBack | BudgetPassed, attributes: Mapping[str, AttributeValue]
+        self,
+        event: Throttled | RefusedByAccount | ModelSkipped | FellBack | EndpointChanged | BudgetPassed,
+        attributes: Mapping[str, AttributeValue],
     ) -> None:
         self._call(event.call_id, event.scope).span.add_event(event.kind, attributes)
 

@@ -16,6 +16,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from paymaster.accounting.money import NANOUSD_PER_USD
+from paymaster.flow.endpoint_events import EndpointChanged
 from paymaster.flow.events import (
     Admitted,
     AttemptFailed,
@@ -90,6 +91,9 @@ class PrometheusMetrics:
         self._retries = Counter("paymaster_retries", "Waits before the same model was tried again.", ("model",), registry=own)
         self._refusals = Counter("paymaster_refusals", "Models skipped because an account had no room.", ("model", "limit"), registry=own)
         self._fallbacks = Counter("paymaster_fallbacks", "Calls that went on with another model.", ("model", "to_model"), registry=own)
+        self._endpoint_changes = Counter(
+            "paymaster_endpoint_changes", "Calls that went on at another endpoint of their model.", ("model", "endpoint"), registry=own
+        )
         self._skipped = Counter("paymaster_skipped_models", "Models not called at all, by cause.", ("model", "cause"), registry=own)
         self._given_up = Counter("paymaster_failed_calls", "Calls that ended without an answer.", ("error",), registry=own)
         self._thresholds = Counter("paymaster_budget_thresholds", "Budgets that crossed a share.", ("budget", "percent"), registry=own)
@@ -134,6 +138,8 @@ class PrometheusMetrics:
                 self._skipped.labels(event.model, event.cause).inc()
             case FellBack():
                 self._fallbacks.labels(event.model, event.to_model).inc()
+            case EndpointChanged():
+                self._endpoint_changes.labels(event.model, event.endpoint).inc()
             case HoldLost() | SettlementFailed() | Unbooked() | SettlementPosted() | SettlementSetAside():
                 self._take_from_the_ledger(event)
             case _:

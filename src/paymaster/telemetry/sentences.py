@@ -2,11 +2,12 @@
 
 import logging
 from collections.abc import Mapping
-from typing import assert_never
+from typing import TypeAlias, assert_never
 
 from paymaster.accounting.account_names import BREAKER, PAUSE
 from paymaster.accounting.budget_units import format_balance
 from paymaster.accounting.money import format_usd
+from paymaster.flow.endpoint_events import EndpointChanged
 from paymaster.flow.events import (
     Admitted,
     AttemptFailed,
@@ -41,6 +42,22 @@ _PASSING = frozenset({FailureKind.THROTTLED, FailureKind.OVERLOADED, FailureKind
 _SAID_BY_THE_REASON = frozenset({PAUSE, BREAKER})
 """Kinds of accounts whose reason needs no name beside it."""
 
+_OfAnEndpoint: TypeAlias = (
+    Admitted
+    | Throttled
+    | RefusedByAccount
+    | ModelSkipped
+    | AttemptSettled
+    | AttemptFailed
+    | FellBack
+    | EndpointChanged
+    | BreakerOpened
+    | BreakerClosed
+    | ConcurrencyLowered
+    | PromptUndercounted
+)
+"""Events that name the endpoint of a model, if it has several."""
+
 _LOGGERS_AND_LEVELS: Mapping[type[Event], tuple[str, int]] = {
     Admitted: ("calls", logging.DEBUG),
     Throttled: ("calls", logging.INFO),
@@ -49,6 +66,7 @@ _LOGGERS_AND_LEVELS: Mapping[type[Event], tuple[str, int]] = {
     AttemptSettled: ("calls", logging.INFO),
     AttemptFailed: ("calls", logging.WARNING),
     FellBack: ("routing", logging.WARNING),
+    EndpointChanged: ("routing", logging.INFO),
     CallGivenUp: ("calls", logging.DEBUG),  # the caller gets an error with the same, and more
     ThresholdCrossed: ("budgets", logging.WARNING),
     BudgetPassed: ("budgets", logging.WARNING),
@@ -93,6 +111,8 @@ def _words(event: Event) -> str:
             return _throttled(event)
         case RefusedByAccount() | ModelSkipped() | FellBack():
             return _another_model(event)
+        case EndpointChanged():
+            return f"{_place(event)} gave the call to {event.to_endpoint}: {event.reason}"
         case AttemptSettled():
             return _settled(event)
         case AttemptFailed():
@@ -116,19 +136,27 @@ def _words(event: Event) -> str:
             assert_never(event)
 
 
+def _place(event: _OfAnEndpoint) -> str:
+    return _named(event.model, event.endpoint)
+
+
+def _named(model: str, endpoint: str) -> str:
+    return f"{model}/{endpoint}" if endpoint else model
+
+
 def _about_a_model(event: BreakerOpened | BreakerClosed | ConcurrencyLowered | PromptUndercounted) -> str:
     match event:
         case BreakerOpened():
-            return f"{event.model}: circuit open for {duration(event.pause_ms)}, for every worker: {event.reason.replace('_', ' ')}"
+            return f"{_place(event)}: circuit open for {duration(event.pause_ms)}, for every worker: {event.reason.replace('_', ' ')}"
         case BreakerClosed():
-            return f"{event.model}: circuit closed, it answers again"
+            return f"{_place(event)}: circuit closed, it answers again"
         case ConcurrencyLowered():
-            return f"{event.model}: concurrency limit lowered from {event.from_parallel:,} to {event.to_parallel:,} ({event.reason})"
+            return f"{_place(event)}: concurrency limit lowered from {event.from_parallel:,} to {event.to_parallel:,} ({event.reason})"
         case PromptUndercounted():
             by = "bytes" if event.percent_of_bytes <= 100 else f"{event.percent_of_bytes / 100:g} times its bytes"
             return (
-                f"{event.model}: a prompt held for as {event.held_tokens:,} tokens was counted as {event.prompt_tokens:,} by the provider. "
-                f"From now on this model is counted by {by}. {event.advice}"
+                f"{_place(event)}: a prompt held for as {event.held_tokens:,} tokens was counted as {event.prompt_tokens:,} by the "
+                f"provider. From now on this model is counted by {by}. {event.advice}"
             )
         case _:
             assert_never(event)
@@ -142,7 +170,7 @@ def _admitted(event: Admitted) -> str:
         lowered = f" ({why})"
     over = f"; over budget: {', '.join(event.over_budget)}" if event.over_budget else ""
     return (
-        f"{event.model}, attempt {event.attempt}: {format_usd(event.held_nanousd)} held for {event.prompt_tokens:,} tokens in "
+        f"{_place(event)}, attempt {event.attempt}: {format_usd(event.held_nanousd)} held for {event.prompt_tokens:,} tokens in "
         f"and {room} out{lowered}{_without(event.dropped_params)}{over}"
     )
 
@@ -153,7 +181,7 @@ def _throttled(event: Throttled) -> str:
     since_ms = event.at_ms if event.failing_since_ms is None else event.failing_since_ms
     failing = "" if event.failure is None else f"; {event.failure} for {duration(event.at_ms - since_ms)}"
     gives_up = "" if event.gives_up_at_ms is None else f"; gives up in {duration(max(0, event.gives_up_at_ms - event.at_ms))}"
-    return f"{event.model} waits {how_long}: {event.reason}{where}{failing}{gives_up}"
+    return f"{_place(event)} waits {how_long}: {event.reason}{where}{failing}{gives_up}"
 
 
 def _another_model(event: RefusedByAccount | ModelSkipped | FellBack) -> str:
@@ -161,14 +189,16 @@ def _another_model(event: RefusedByAccount | ModelSkipped | FellBack) -> str:
         case RefusedByAccount():
             return _refused(event)
         case ModelSkipped():
-            return f"{event.model} skipped: {event.reason}"
+            return f"{_place(event)} skipped: {event.reason}"
         case FellBack():
-            return f"{event.model} fell back to {event.to_model}: {event.reason}{_without(event.dropped_params)}"
+            return (
+                f"{_place(event)} fell back to {_named(event.to_model, event.to_endpoint)}: {event.reason}{_without(event.dropped_params)}"
+            )
 
 
 def _refused(event: RefusedByAccount) -> str:
     needed, cap, settled, held = (format_balance(n, event.account) for n in (event.needed, event.cap, event.settled, event.held))
-    return f"{event.model} skipped: {event.account} needs {needed} and has {cap}, of which {settled} used and {held} held"
+    return f"{_place(event)} skipped: {event.account} needs {needed} and has {cap}, of which {settled} used and {held} held"
 
 
 def _settled(event: AttemptSettled) -> str:
@@ -178,7 +208,7 @@ def _settled(event: AttemptSettled) -> str:
     charged = format_usd(event.cost_nanousd)
     cost = {"unpriced": "cost unknown", "assumed": f"{charged} assumed", "estimated": f"at most {charged}"}.get(event.billed, charged)
     took = f"answered in {duration(event.duration_ms)}{waited}"
-    return f"{event.model} {took}: {taken_in:,} tokens in{cached}, {event.output_tokens:,} out, {cost}"
+    return f"{_place(event)} {took}: {taken_in:,} tokens in{cached}, {event.output_tokens:,} out, {cost}"
 
 
 def _failed(event: AttemptFailed) -> str:
@@ -187,7 +217,7 @@ def _failed(event: AttemptFailed) -> str:
     basis = f" ({event.cost_basis})" if event.cost_basis else ""
     charged = f"; {format_usd(event.cost_nanousd)} charged{basis}" if event.cost_nanousd else ""
     kind = event.failure.replace("_", " ")
-    return f"{event.model}, attempt {event.attempt}: {kind}{status} after {duration(event.duration_ms)}{later}{charged}: {event.message}"
+    return f"{_place(event)}, attempt {event.attempt}: {kind}{status} after {duration(event.duration_ms)}{later}{charged}: {event.message}"
 
 
 def _budget_passed(event: BudgetPassed) -> str:
