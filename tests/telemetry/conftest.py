@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from paymaster.flow.endpoint_events import EndpointChanged
 from paymaster.flow.events import (
     Admitted,
     AttemptFailed,
@@ -73,6 +74,7 @@ FAILED = AttemptFailed(
     message="slow down",
 )
 FELL_BACK = FellBack(**COMMON, model="gpt-4o", to_model="gemini-pro", reason="throttled")
+CHANGED = EndpointChanged(**COMMON, model="sonnet", endpoint="eu", to_endpoint="us", reason="overloaded")
 GAVE_UP = CallGivenUp(**COMMON, error="NoModelAvailable", attempts=2, cost_nanousd=51_200_000)
 THRESHOLD = ThresholdCrossed(
     **COMMON,
@@ -119,6 +121,7 @@ EVENTS: tuple[Event, ...] = (
     SETTLED,
     FAILED,
     FELL_BACK,
+    CHANGED,
     GAVE_UP,
     THRESHOLD,
     PASSED,

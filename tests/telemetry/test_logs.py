@@ -102,6 +102,8 @@ SENTENCES = [
         ),
     ),
     ("fallback", {}, logging.WARNING, "gpt-4o fell back to gemini-pro: throttled"),
+    ("fallback", {"endpoint": "eu"}, logging.WARNING, "gpt-4o/eu fell back to gemini-pro: throttled"),
+    ("endpoint_changed", {}, logging.INFO, "sonnet/eu gave the call to us: overloaded"),
     ("fallback", {"dropped_params": ("seed",)}, logging.WARNING, "gpt-4o fell back to gemini-pro: throttled, without seed"),
     ("budget_threshold", {}, logging.WARNING, "80 % of usd/run/exp-42 is spent: $4.0123 of $5.00"),
     (

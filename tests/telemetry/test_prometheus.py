@@ -91,7 +91,7 @@ def test_no_name_of_a_run_a_user_or_a_message_becomes_a_label(events, filled):
 
 def _registry_names(event: Event) -> dict[str, str]:
     """What does come from the registry or from a fixed list."""
-    fixed = ("model", "to_model", "provider", "failure", "billed", "cause", "error")
+    fixed = ("model", "to_model", "endpoint", "provider", "failure", "billed", "cause", "error")
     names = {name: getattr(event, name) for name in fixed if hasattr(event, name)}
     return {**names, **({"account": "usd/run/CANARY/user/CANARY"} if hasattr(event, "account") else {})}
 
