@@ -41,7 +41,7 @@ CONVERSATIONS, TURNS = 64, 30
 WARM_BAR, OUTAGE_BAR, USED_BAR, CPU_BAR = 0.95, 0.80, 0.95, 1.15
 MINUTE_S = 60.0
 RPM = 100
-SYSTEM = {"role": "system", "content": "You find bugs and mend them, one small step after the other. " * 40}
+SYSTEM = {"role": "system", "content": "You find bugs and fix them, one small step after the other. " * 40}
 REGISTRY = """
 model_registry:
   default: m
@@ -67,7 +67,7 @@ def registry(addresses: Sequence[str], *, extra: str = "", limits: str = "rpm: 1
 
 async def converse(client: AsyncClient, number: int, pause_s: float) -> int:
     """One conversation; the number of turns that were answered."""
-    messages, answered = [SYSTEM, {"role": "user", "content": f"Task {number}: mend the {number}th bug. " * 20}], 0
+    messages, answered = [SYSTEM, {"role": "user", "content": f"Task {number}: fix the {number}th bug. " * 20}], 0
     spread = random.Random(number)
     for turn in range(TURNS):
         await asyncio.sleep(pause_s * spread.uniform(0.5, 1.5))
@@ -188,7 +188,7 @@ def cpu() -> bool:
             path.write_text(registry([f"{base}/e{number}/v1" for number in range(count)]))
             clients.append(Client(path, run="bench", state_dir=f"{state}/{count}", environ={"KEY": "none"}))
         rounds = [
-            [added(alone, lambda c=client: c.complete(MESSAGES, tools=TOOLS, max_tokens=100))[0] for client in clients]  # type: ignore[misc]
+            [added(alone, lambda c=client: c.complete(MESSAGES, tools=TOOLS, max_tokens=100))[0] for client in clients]  # type: ignore[misc]  # called at once
             for _ in range(3)
         ]
         for client in clients:

@@ -105,10 +105,10 @@ class _Connection(Upstream):
 
 @dataclass(frozen=True)
 class Outages:
-    """Every `every_s` the next endpoint in turn goes away for `away_s`."""
+    """Every `every_s` the next endpoint in turn goes away for `down_s`."""
 
     every_s: float
-    away_s: float
+    down_s: float
 
 
 def _run(count: int, latency_s: float, outages: Outages | None, pipe: Connection) -> None:
@@ -133,12 +133,12 @@ async def _break(endpoints: Sequence[CachingEndpoint], servers: list[asyncio.Ser
     """Take the endpoints away in turn. Their connections end with them."""
     number = 0
     while True:
-        await asyncio.sleep(outages.every_s - outages.away_s)
+        await asyncio.sleep(outages.every_s - outages.down_s)
         index = number % len(servers)
         servers[index].close()
         for transport in tuple(endpoints[index].transports):
             transport.abort()
-        await asyncio.sleep(outages.away_s)
+        await asyncio.sleep(outages.down_s)
         loop = asyncio.get_running_loop()
         servers[index] = await loop.create_server(endpoints[index].connection, "127.0.0.1", ports[index], backlog=2048)
         number += 1
