@@ -1,5 +1,7 @@
 """Names that no registry has as they are: with a date, without it, a provider's own, with a mark of Claude Code."""
 
+from dataclasses import replace
+
 import pytest
 
 from call_box import model, registry
@@ -110,3 +112,19 @@ def test_the_date_of_a_name() -> None:
     assert dated("gpt-4o-2024-08-06") == ("gpt-4o", "20240806")
     assert dated("claude-haiku-4-5@latest") == ("claude-haiku-4-5", "")
     assert dated("qwen-2025-0806") == ("qwen-2025-0806", "")
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        ("claude-sonnet-5", "big"),
+        ("eu.claude-sonnet-5", "big"),
+        ("claude-sonnet-5-20261001", "big"),
+        ("big", "big"),
+        ("big-20261001", "big"),
+    ],
+)
+def test_the_id_at_any_endpoint_names_the_model(asked: str, found: str) -> None:
+    places = tuple(replace(named("big", model_id), endpoint=model_id) for model_id in ("claude-sonnet-5", "eu.claude-sonnet-5"))
+    entries = of(replace(places[0], endpoint="", endpoints=places))
+    assert resolve(entries, asked) == found

@@ -75,3 +75,14 @@ def test_a_pass_is_made_where_the_asked_model_is_served(model_id: str, region: s
 
 def test_a_registry_without_a_catalogue_has_its_own_prices_only() -> None:
     assert price_of_pass(replace(REGISTRY, published=None), ASKED, AT)("other-2") is None
+
+
+def test_an_endpoint_of_a_model_has_its_own_price() -> None:
+    places = (
+        replace(ELSEWHERE, name="two", endpoint="a"),
+        model("two", provider="anthropic", model_id="claude-opus-5", price=price("8", "9"), endpoint="b"),
+    )
+    entries = replace(registry(ASKED, replace(places[0], endpoint="", endpoints=places)), published=CATALOGUE)
+    found = price_of_pass(entries, ASKED, AT)("claude-opus-5")
+    assert found is not None
+    assert found.table.tiers[0].rates.input == 8

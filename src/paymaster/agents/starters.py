@@ -248,7 +248,7 @@ def _output_tokens(models: Sequence[Model]) -> int | None:
 
 
 def _is_free(models: Sequence[Model]) -> bool:
-    return all(model.price is not None and model.price.is_free for model in models)
+    return all(place.price is not None and place.price.is_free for model in models for place in model.places)
 
 
 def _budget_flag(registry: Registry, models: Sequence[Model]) -> str:

@@ -91,8 +91,8 @@ class StoredResponses:
 
 
 def stores(world: World) -> Iterator[Model]:
-    """The models whose endpoints may keep responses."""
-    return (model for model in world.registry.models.values() if model.dialect is _OWN)
+    """The endpoints that may keep responses."""
+    return (place for model in world.registry.models.values() for place in model.places if place.dialect is _OWN)
 
 
 def continued(asked: DialectRequest, world: World, caller: Caller) -> DialectRequest:
@@ -112,8 +112,9 @@ def continued(asked: DialectRequest, world: World, caller: Caller) -> DialectReq
     first = model = resolve(world.registry, asked.request.model)
     if given:
         found = stored.find(given)
-        if found.writer is not None and not stored.are_neighbours(found.writer, world.registry.models[model]):
-            model = found.writer.name
+        writer = found.writer
+        if writer is not None and not any(stored.are_neighbours(writer, place) for place in world.registry.models[model].places):
+            model = writer.name
         asked = _with_body(asked, {**body, PREVIOUS: found.id})
     if given or refers:
         name = asked.request.model if model == first else model

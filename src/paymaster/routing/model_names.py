@@ -54,11 +54,16 @@ def models_named(asked: str, models: Iterable[Model]) -> tuple[Model, ...]:
 def _matches(plain: str, name: DatedName) -> Iterator[Callable[[Model], bool]]:
     """The kinds of match, the nearest first."""
     yield lambda model: plain in (model.name, *model.aliases)
-    yield lambda model: plain == model.model_id
+    yield lambda model: plain in _ids(model)
     yield lambda model: not _is_another(model, name) and any(name.agrees(dated(own)) for own in (model.name, *model.aliases))
-    yield lambda model: not _is_another(model, name) and name.agrees(dated(model.model_id))
+    yield lambda model: not _is_another(model, name) and any(name.agrees(dated(own)) for own in _ids(model))
 
 
 def _is_another(model: Model, name: DatedName) -> bool:
     """Whether the model's name or its id is the asked one with another date."""
-    return any(own.stem == name.stem and not own.agrees(name) for own in (dated(model.name), dated(model.model_id)))
+    return any(own.stem == name.stem and not own.agrees(name) for own in map(dated, (model.name, *_ids(model))))
+
+
+def _ids(model: Model) -> tuple[str, ...]:
+    """What its endpoints call the model."""
+    return tuple(place.model_id for place in model.places)

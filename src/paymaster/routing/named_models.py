@@ -35,7 +35,8 @@ def resolve(registry: Registry, sent: str, model: Model) -> Model | None:
 
     A name or an alias of the registry means nothing to the provider, or another model.
     """
-    found = [each for each in registry.models.values() if each.provider == model.provider and each.model_id == sent]
+    places = (place for each in registry.models.values() for place in each.places)
+    found = [place for place in places if place.provider == model.provider and place.model_id == sent]
     if model in found:
         return model
     return min(found, key=lambda each: each.base_url != model.base_url, default=None)

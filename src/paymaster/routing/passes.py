@@ -12,7 +12,7 @@ def price_of_pass(registry: Registry, model: Model, at: datetime) -> PriceOfMode
 
     Other prices are those of the catalogue that completed the registry, so that one answer is charged by one catalogue.
     """
-    known = [model, *(other for other in registry.models.values() if other.provider == model.provider)]
+    known = [model, *(place for other in registry.models.values() for place in other.places if place.provider == model.provider)]
     published = registry.published
 
     def find(name: str) -> Price | None:

@@ -120,8 +120,12 @@ def _with_headers(registry: Registry, requested: RequestedModel) -> Registry:
     if not requested.headers:
         return registry
     name = resolve(registry, requested.name)
-    model = replace(registry.models[name], extra_headers={**requested.headers, **registry.models[name].extra_headers})
-    return replace(registry, models={**registry.models, name: model})
+
+    def with_them(model: Model) -> Model:
+        headers = {**requested.headers, **model.extra_headers}
+        return replace(model, extra_headers=headers, endpoints=tuple(map(with_them, model.endpoints)))
+
+    return replace(registry, models={**registry.models, name: with_them(registry.models[name])})
 
 
 def _unregistered(
