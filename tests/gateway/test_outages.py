@@ -66,3 +66,12 @@ def test_a_short_outage_is_waited_out(start: Callable[..., Gateway]) -> None:
 def test_a_wait_that_nobody_can_mean_is_refused(start: Callable[..., Gateway], wait: str) -> None:
     status, _, body, _ = ask(start(), x_paymaster_max_wait=wait)
     assert (status, "x-paymaster-max-wait must be seconds, 0 or more and at most 86,400" in body) == (400, True), body
+
+
+def test_every_caller_of_a_throttled_model_gets_429(start: Callable[..., Gateway]) -> None:
+    gateway = start(policies={"max_wait_s": 1}, fast={"faults": [{"kind": "throttle", "retry_after_s": 200}]})
+    for _ in range(3):
+        status, headers, body, _ = ask(gateway)
+        assert (status, json.loads(body)["error"]["code"]) == (429, "rate_limit_exceeded")
+        assert 190 < int(headers["retry-after"]) <= 200
+    assert gateway.requests() == 1

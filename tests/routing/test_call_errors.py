@@ -52,6 +52,27 @@ DOWN = Skipped("down", SkipCause.FAILED, "server error", failure=FailureKind.SER
 PAUSED = Skipped("paused", SkipCause.PAUSED, "the provider asked to wait")
 
 
+ASKED_TO_WAIT = replace(PAUSED, failure=FailureKind.THROTTLED)
+FULL = Skipped("full", SkipCause.WAIT, "no room")
+
+
+@pytest.mark.parametrize(
+    ("skipped", "expected", "failed"),
+    [
+        ([ASKED_TO_WAIT], LimitReached, ""),
+        ([ASKED_TO_WAIT, FULL, BLIND], LimitReached, ""),
+        ([ASKED_TO_WAIT, PAUSED], NoModelAvailable, ""),
+        ([ASKED_TO_WAIT, DOWN], NoModelAvailable, "server_error"),
+        ([DOWN, ASKED_TO_WAIT], NoModelAvailable, "server_error"),
+        ([PAUSED], NoModelAvailable, ""),
+    ],
+)
+def test_a_provider_that_asked_to_wait_is_a_limit(skipped: list[Skipped], expected: type[NoModelAvailable], failed: str) -> None:
+    error = no_model_error(Request(messages=HELLO), [replace(each, retry_in_ms=5_000) for each in skipped], [], [])
+    assert type(error) is expected
+    assert (error.failure, error.retry_after_ms) == (failed, 5_000)
+
+
 @pytest.mark.parametrize(
     ("skipped", "expected", "too_long"),
     [

@@ -8,6 +8,7 @@ from paymaster.accounting.budget_units import BudgetUnit
 from paymaster.accounting.tokens.counter import TokenCounter
 from paymaster.registry.models import Budget
 from paymaster.routing.charges import ChargeKind, Remaining, charges, remaining
+from paymaster.routing.failures import FailureKind
 from paymaster.routing.on_refusal import Decision, GoOnOverBudget, Lowered, SkipModel, WaitFor, deferred, on_refusal, waits_too_long
 from paymaster.routing.planning import Candidate, plan
 from paymaster.routing.requests import Request
@@ -141,7 +142,8 @@ def test_a_deferred_model_says_when_it_is_worth_another_try() -> None:
     paused = deferred(model("m"), refused(short("pause/m", cap=0, live=1, retry_at_ms=4_000)), 10_000, 500)
     assert (paused.skipped.cause, paused.skipped.retry_in_ms, paused.retry_at_ms) == (SkipCause.PAUSED, 3_000, 13_000)
     open_circuit = deferred(model("m"), refused(short("slots/m", held=10), short("probe/m", live=1, retry_at_ms=4_000)), 0, 500)
-    assert open_circuit.skipped.cause is SkipCause.PAUSED
+    assert (open_circuit.skipped.cause, open_circuit.skipped.failure) == (SkipCause.PAUSED, None)
+    assert paused.skipped.failure is FailureKind.THROTTLED
     full = deferred(model("m"), refused(short("slots/m", held=10)), 10_000, 500)
     assert (full.skipped.cause, full.retry_at_ms) == (SkipCause.WAIT, 10_000)
     assert deferred(model("m"), None, 10_000, 500).skipped.detail == "not at the head of the queue within 0.5 s"

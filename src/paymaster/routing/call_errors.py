@@ -123,11 +123,12 @@ def no_model_error(
     if kinds & {SkipCause.UNPRICED, SkipCause.UNBOUNDED} and kinds <= _BEFORE_SENDING:
         return NoModelFits(f"no model may be called under a hard budget:\n{listed}", reasons)
     retry_in_ms = min((each.retry_in_ms for each in skipped if each.retry_in_ms is not None), default=None)
-    if SkipCause.WAIT in kinds and not kinds & {SkipCause.PAUSED, SkipCause.FAILED}:
+    limited = [each for each in skipped if _is_limited(each)]
+    if limited and not any(each.cause in (SkipCause.PAUSED, SkipCause.FAILED) for each in skipped if each not in limited):
         advice = "Ask again later, raise the limits or policies.max_wait_s, or add a fallback. `paymaster status` shows the limits."
         held = "".join(f"\n  {sentence}" for sentence in ended)
         return LimitReached(f"every model is at its limit:\n{listed}{held}", reasons, advice=advice, retry_after_ms=retry_in_ms)
-    failed = next((each.failure.value for each in reversed(skipped) if each.failure is not None), "")
+    failed = next((each.failure.value for each in reversed(skipped) if each.failure is not None and each not in limited), "")
     if _is_too_long(skipped):
         advice = f"{_charged(records)}Send a shorter prompt, or add a model with a larger context to the chain."
         msg = f"the prompt is too long for every model that could answer:\n{listed}"
@@ -136,6 +137,11 @@ def no_model_error(
         return _refusal(skipped, records)
     advice = f"{_charged(records)}See `paymaster status` for limits and pauses, and `paymaster report` for the attempts."
     return NoModelAvailable(f"no model answered:\n{listed}", reasons, advice=advice, retry_after_ms=retry_in_ms, failure=failed)
+
+
+def _is_limited(skipped: Skipped) -> bool:
+    """Whether a model is at a limit, ours or its provider's: the provider asked this call to wait, or another one before it."""
+    return skipped.cause is SkipCause.WAIT or (skipped.cause is SkipCause.PAUSED and skipped.failure is FailureKind.THROTTLED)
 
 
 def _is_too_long(skipped: Sequence[Skipped]) -> bool:

@@ -12,6 +12,7 @@ from paymaster.routing import breaker
 from paymaster.routing.budgets import BudgetAccount
 from paymaster.routing.call_errors import BudgetRefusal, describe_budget, describe_limit, describe_operator_needed, describe_wait
 from paymaster.routing.exhaustion import is_exhausted, without_memory
+from paymaster.routing.failures import FailureKind
 from paymaster.routing.planning import Candidate, lowered_to, lowered_to_tokens
 from paymaster.routing.skipped import SkipCause, Skipped
 
@@ -124,7 +125,8 @@ def deferred(model: Model, refused: Refused | None, now_ms: int, patience_ms: in
         refused = without_memory(model.subject, refused)
     retry_in_ms = 0 if refused is None or refused.retry_at_ms is None else refused.retry_at_ms - refused.at_ms
     outage = refused is not None and breaker.refuses(model.subject, refused)
-    paused = refused is not None and (outage or refused.shortfalls[0].charge.account == account_of(PAUSE, model.subject))
-    cause = SkipCause.PAUSED if paused else SkipCause.WAIT
+    throttled = refused is not None and refused.shortfalls[0].charge.account == account_of(PAUSE, model.subject)
+    cause = SkipCause.PAUSED if outage or throttled else SkipCause.WAIT
     detail = describe_wait(refused, patience_ms) + ("; earlier calls waited in vain" if exhausted else "")
-    return Deferred(Skipped.of(model, cause, detail, retry_in_ms), now_ms + retry_in_ms, outage)
+    failure = FailureKind.THROTTLED if throttled else None  # nothing else pauses a model that an operator need not act for
+    return Deferred(Skipped.of(model, cause, detail, retry_in_ms, failure), now_ms + retry_in_ms, outage)
