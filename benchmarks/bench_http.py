@@ -1,4 +1,4 @@
-"""Measures the CPU of one chat call with each installed HTTP client; knows nothing about Paymaster.
+"""Measures the CPU of one chat call with each installed HTTP client, and with Paymaster's own; knows nothing else of it.
 
 A small POST with a JSON answer, and an answer of 20 server-sent chunks, one at a time and 64 at once, against a bare server in a process
 of its own. Only this process's CPU is counted. Figures are milliseconds per call, the best of three rounds; the ratio is to the cheapest
@@ -20,9 +20,14 @@ from typing import TYPE_CHECKING, Protocol
 
 import orjson
 
+from paymaster.providers.transport import HttpRequest
+from paymaster.runtime import run
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
     from multiprocessing.connection import Connection
+
+    from paymaster.providers.transport import Transport
 
 CALLS = 600
 STREAMS = 200
@@ -122,6 +127,28 @@ def bare_server() -> Iterator[str]:
 
 
 # ------------------------------------------------------------------------------------------------------------ the clients
+
+
+@contextlib.asynccontextmanager
+async def with_paymaster_async(base: str) -> AsyncIterator[AsyncAsk]:
+    from paymaster.providers.async_transport import AsyncTransport
+
+    transport = AsyncTransport()
+
+    async def ask(*, stream: bool) -> bytes:
+        return await read_whole(transport, base, stream=stream)
+
+    yield ask
+    await transport.close()
+
+
+async def read_whole(transport: Transport, base: str, *, stream: bool) -> bytes:
+    answer = await transport.post(HttpRequest(path(base, stream=stream), BODY, HEADERS), connect_ms=5_000, wait_ms=30_000)
+    parts = []
+    while part := await answer.read(30_000):
+        parts.append(part)
+    answer.close()
+    return b"".join(parts)
 
 
 @contextlib.asynccontextmanager
@@ -231,6 +258,15 @@ def with_pyreqwest(base: str) -> Iterator[SyncAsk]:
 
 
 @contextlib.contextmanager
+def with_paymaster(base: str) -> Iterator[SyncAsk]:
+    from paymaster.providers.sync_transport import SyncTransport
+
+    transport = SyncTransport()
+    yield lambda *, stream: run(read_whole(transport, base, stream=stream))
+    run(transport.close())
+
+
+@contextlib.contextmanager
 def with_http_client(base: str) -> Iterator[SyncAsk]:
     """The standard library's connections in a queue: no proxies, no TLS settings, no recovery from a closed connection."""
     idle: queue.LifoQueue[http.client.HTTPConnection] = queue.LifoQueue()
@@ -254,12 +290,19 @@ def path(base: str, *, stream: bool) -> str:
 
 
 ASYNC_CLIENTS = {
+    "paymaster": with_paymaster_async,
     "aiohttp": with_aiohttp,
     "httpx": with_httpx_async,
     "httpcore": with_httpcore_async,
     "pyreqwest": with_pyreqwest_async,
 }
-SYNC_CLIENTS = {"urllib3": with_urllib3, "httpx": with_httpx, "http.client": with_http_client, "pyreqwest": with_pyreqwest}
+SYNC_CLIENTS = {
+    "paymaster": with_paymaster,
+    "urllib3": with_urllib3,
+    "httpx": with_httpx,
+    "http.client": with_http_client,
+    "pyreqwest": with_pyreqwest,
+}
 
 
 # ------------------------------------------------------------------------------------------------------------ measurement

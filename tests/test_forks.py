@@ -19,11 +19,11 @@ from paymaster.ledgers.memory import MemoryLedger
 from paymaster.ledgers.redis.expectation import Expectation
 from paymaster.ledgers.redis.renewal import SHORT, LeaseRenewal
 from paymaster.ledgers.wait_queue import ProcessWaitQueue
+from paymaster.providers.http1 import Pool
 from paymaster.providers.provider_set import ProviderSet
 from paymaster.providers.scripted.engine import ScriptEngine
 from paymaster.providers.scripted.script import Script
 from paymaster.providers.scripted.transport import EngineCache
-from paymaster.providers.sync_transport import SyncTransport
 from paymaster.runtime import BlockingRuntime
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
@@ -106,7 +106,7 @@ def _held_by_another_thread(lock: threading.Lock) -> Iterator[None]:
 SHARED = {
     "queue": (ProcessWaitQueue, "_lock"),
     "providers": (lambda: ProviderSet(BlockingRuntime(), blocking=True), "_lock"),
-    "connections": (SyncTransport, "_lock"),
+    "connections": (Pool, "_lock"),
     "engines": (lambda: EngineCache(BlockingRuntime()), "_lock"),
     "engine": (lambda: ScriptEngine(Script.model_validate({"models": {"solo": {"answers": [{"text": "Hi."}]}}}), 0), "_lock"),
     "memory": (MemoryLedger, "_lock"),

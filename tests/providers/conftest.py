@@ -115,9 +115,28 @@ class AsyncCaller(BlockingCaller):
         self.runner.close()
 
 
+class UvloopCaller(AsyncCaller):
+    """Calls a provider as the gateway does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner(loop_factory=pytest.importorskip("uvloop").new_event_loop)
+
+
+CALLERS = {"blocking": BlockingCaller, "async": AsyncCaller, "uvloop": UvloopCaller}
+
+
 @pytest.fixture(params=["blocking", "async"])
 def caller(request) -> Iterator[BlockingCaller]:
-    made = BlockingCaller() if request.param == "blocking" else AsyncCaller()
+    made = CALLERS[request.param]()
+    yield made
+    made.close()
+
+
+@pytest.fixture(params=CALLERS)
+def every_caller(request) -> Iterator[BlockingCaller]:
+    """Where the loop matters: uvloop has connections of its own."""
+    made = CALLERS[request.param]()
     yield made
     made.close()
 

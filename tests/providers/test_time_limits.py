@@ -271,6 +271,7 @@ OWN = Timeouts(connect_ms=10_000, first_token_ms=90_000, between_chunks_ms=60_00
         (TimeLimit.TOTAL, 600_000, "timeouts.total_s of the model is 600 s; raise it in the registry"),
         (TimeLimit.TOTAL, 1_500, "the call's deadline left 1.5 s; allow it more time, or raise policies.deadline_s"),
         (TimeLimit.FIRST_TOKEN, 1_500, "the call's deadline left 1.5 s; allow it more time, or raise policies.deadline_s"),
+        (TimeLimit.CONNECT, 1_500, "the call's deadline left 1.5 s; allow it more time, or raise policies.deadline_s"),
         (TimeLimit.FIRST_TOKEN, 90_000, "timeouts.first_token_s of the model is 90 s; raise it in the registry"),
     ],
 )

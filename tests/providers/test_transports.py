@@ -1,4 +1,4 @@
-"""Both transports: proxies, TLS, threads, loops and kept connections."""
+"""Both transports: proxies, TLS, threads and loops. What they have in common is in test_http1.py."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ import ssl
 import threading
 import time
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import pytest
 
 from paymaster.flow.ports import ProviderReply
-from paymaster.providers import async_transport, sync_transport
+from paymaster.providers import http1
 from paymaster.providers.async_transport import AsyncTransport
 from paymaster.providers.openai_http import OpenAIHttp
 from paymaster.providers.proxies import ProxyTable, proxy_for
@@ -33,6 +32,11 @@ OK = b'{"choices":[{"index":0,"message":{"content":"Yes."},"finish_reason":"stop
 
 def now_ms() -> int:
     return time.time_ns() // 1_000_000
+
+
+@pytest.fixture
+def caller(every_caller):
+    return every_caller
 
 
 # ------------------------------------------------------------------------------------------------------------- proxies
@@ -73,15 +77,14 @@ def test_a_request_goes_through_the_proxy_with_its_password(caller, make_call, r
     assert b"proxy-authorization: basic bwu6cgfzcw==" in proxy.requests[0].lower()
 
 
-def test_the_proxy_of_an_origin_is_looked_up_once(monkeypatch):
+def test_the_proxy_of_a_host_is_looked_up_once(monkeypatch):
     table = ProxyTable()
-    url = urlsplit("http://models.example/v1/chat/completions")
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
-    found = table.proxy_for(url)
+    found = table.proxy_for("http", "models.example")
     monkeypatch.delenv("http_proxy")
     assert found is not None
-    assert table.proxy_for(url) is found
-    assert table.proxy_for(urlsplit("http://other.example/v1")) is None
+    assert table.proxy_for("http", "models.example") is found
+    assert table.proxy_for("http", "other.example") is None
 
 
 def test_an_unreachable_proxy_costs_nothing(caller, make_call, monkeypatch):
@@ -230,7 +233,7 @@ def test_many_threads_share_one_provider_and_its_connections(make_call, serve):
 
 
 def test_the_number_of_idle_connections_is_bounded(raw, wire, monkeypatch):
-    monkeypatch.setattr(sync_transport, "_KEEP_PER_HOST", 1)
+    monkeypatch.setattr(http1, "KEEP_PER_ORIGIN", 1)
     endpoint = raw(*[wire.whole(OK)] * 4, keep=True)
     transport = SyncTransport()
     request = HttpRequest(f"{endpoint.base_url}/chat/completions", b"{}", {})
@@ -254,8 +257,7 @@ def test_the_number_of_idle_connections_is_bounded(raw, wire, monkeypatch):
 
 
 def test_a_connection_that_was_idle_for_long_is_not_reused(caller, make_call, raw, wire, monkeypatch):
-    for module in (sync_transport, async_transport):
-        monkeypatch.setattr(module, "_KEEP_IDLE_S", 0.01)
+    monkeypatch.setattr(http1, "KEEP_IDLE_S", 0.01)
     endpoint = raw(wire.whole(OK), wire.whole(OK), keep=True)
     assert isinstance(caller.send(make_call(endpoint.base_url)), ProviderReply)
     time.sleep(0.05)
@@ -270,7 +272,7 @@ def test_an_interrupt_closes_the_connection(raw, monkeypatch):
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("http.client.HTTPConnection.getresponse", interrupt)
+    monkeypatch.setattr("paymaster.providers.sync_transport.BlockingConnection.receive", interrupt)
     with pytest.raises(KeyboardInterrupt):
         transport.post(HttpRequest(f"{endpoint.base_url}/x", b"{}", {}), connect_ms=1_000, wait_ms=1_000).send(None)
     assert endpoint.gone.wait(2)

@@ -1,131 +1,112 @@
-"""HTTP for callers on an event loop, with aiohttp; knows nothing about the content."""
+"""HTTP for callers on an event loop: `http1.py` over the loop's connections, and aiohttp where the environment sets a proxy."""
 
 import asyncio
+import socket
 import ssl
-import time
-from urllib.parse import urlsplit
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
-import aiohttp
-
+from paymaster.providers.http1 import KEEP_IDLE_S, Http1, Origin, Pool, TimeLimit
+from paymaster.providers.http1_requests import Target
+from paymaster.providers.loop_connection import LoopConnection
+from paymaster.providers.name_cache import NameCache
 from paymaster.providers.proxies import ProxyTable
-from paymaster.providers.rates import plain_headers
-from paymaster.providers.transport import SWITCHED_PROTOCOLS, ExchangeBroken, ExchangeFault, HttpRequest, plain_detail
-from paymaster.runtime import TaskLimit
+from paymaster.providers.transport import HttpAnswer, HttpRequest
 
-_KEEP_IDLE_S = 15.0
-"""Connections idle for longer are not reused: many servers close theirs after 20 s to 75 s, just when a POST may be sent."""
+if TYPE_CHECKING:
+    from paymaster.providers.proxied_transport import ProxiedTransport
 
-_SWITCHING_PROTOCOLS = 101
-_SURELY_OPEN_S = 0.02
+_SECOND_ADDRESS_S = 0.25
+"""The next address of a host is tried beside one that does not answer (RFC 8305)."""
 _TURNS = 3
-"""Turns of the loop: one to wake the caller, one to read the end, one to drop the connection."""
-
-
-class AsyncAnswer:
-    """An answer of aiohttp."""
-
-    __slots__ = ("_limit", "_response", "headers", "status")
-
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
-        self._response = response
-        self._limit = TaskLimit()
-        self.status = response.status
-        self.headers = plain_headers(response.headers)
-
-    async def read(self, wait_ms: int) -> bytes:
-        """The next bytes; empty at the end."""
-        content = self._response.content
-        try:
-            if (data := content.read_nowait()) or content.at_eof():
-                return data
-            return await self._limit.wait(content.readany(), wait_ms / 1_000)
-        except TimeoutError as error:
-            raise ExchangeBroken(ExchangeFault.SILENT, "") from error
-        except (aiohttp.ClientError, OSError) as error:
-            raise ExchangeBroken(ExchangeFault.LOST, plain_detail(error)) from error
-
-    def close(self) -> None:
-        """Cut the connection, unless the body was read to its end and aiohttp has it back."""
-        self._limit.close()
-        self._response.close()
+"""Turns of the loop: a cut connection is closed in the next, an encrypted one in the one after it."""
 
 
 class AsyncTransport:
-    """One session for the current event loop, opened on first use; proxies are those of the environment."""
+    """Connections of the current event loop by origin; proxies are those of the environment."""
 
-    __slots__ = ("_last_used", "_loop", "_proxies", "_session", "_tls")
+    __slots__ = ("_http", "_loop", "_names", "_pool", "_proxied", "_proxies", "_tls")
 
     def __init__(self) -> None:
-        self._session: aiohttp.ClientSession | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._proxies = ProxyTable()  # aiohttp's own `trust_env` also looks for a .netrc, on every request
+        self._proxied: ProxiedTransport | None = None
         self._tls: ssl.SSLContext | None = None
-        self._last_used = time.monotonic()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._renew()
 
-    async def post(self, request: HttpRequest, *, connect_ms: int, wait_ms: int) -> AsyncAnswer:
+    def _renew(self) -> None:
+        """Connections belong to one loop. Those of an ended loop can't be closed, and ended with it."""
+        self._pool = _SweptPool()
+        self._names = NameCache()
+        self._http = Http1(self._connect, self._pool)
+
+    async def post(self, request: HttpRequest, *, connect_ms: int, wait_ms: int) -> HttpAnswer:
         """Send, and return when the head of the answer arrives."""
-        # aiohttp's `connect` limits name look-up, connection and handshake; every other limit is kept here.
-        await self._notice_closed_connections()
-        proxy = self._proxies.proxy_for(urlsplit(request.url))
-        secure = request.url.startswith("https:")
-        # The login goes into the request for an http:// URL, and into the request for a tunnel for https://.
-        headers = {**request.headers, **proxy.headers} if proxy and not secure else request.headers
-        limits = aiohttp.ClientTimeout(total=None, connect=connect_ms / 1_000)
-        try:
-            async with asyncio.timeout(wait_ms / 1_000):
-                response = await self._opened().request(
-                    request.method,
-                    request.url,
-                    data=request.body or None,
-                    headers=headers,
-                    timeout=limits,
-                    allow_redirects=False,
-                    proxy=proxy.url if proxy else None,
-                    proxy_headers=proxy.headers if proxy and secure else None,
-                    ssl=self._trust() if secure else True,
-                )
-        except aiohttp.ConnectionTimeoutError as error:
-            raise ExchangeBroken(ExchangeFault.CONNECT_TIMEOUT, "") from error
-        except TimeoutError as error:
-            raise ExchangeBroken(ExchangeFault.SILENT, "") from error
-        except (aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError, aiohttp.InvalidURL) as error:
-            raise ExchangeBroken(ExchangeFault.REFUSED, plain_detail(error)) from error
-        except aiohttp.ClientResponseError as error:
-            raise ExchangeBroken(ExchangeFault.MALFORMED, plain_detail(error)) from error
-        except (aiohttp.ClientError, OSError) as error:
-            raise ExchangeBroken(ExchangeFault.LOST, plain_detail(error)) from error
-        if response.status == _SWITCHING_PROTOCOLS:
-            response.close()
-            raise ExchangeBroken(ExchangeFault.MALFORMED, SWITCHED_PROTOCOLS)
-        return AsyncAnswer(response)
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            self._loop = loop
+            self._renew()
+        target = self._http.target_of(request.url)
+        proxy = self._proxies.proxy_for(target.scheme, target.host)
+        if proxy is None:
+            return await self._http.post(request, connect_ms=connect_ms, wait_ms=wait_ms)
+        if self._proxied is None:
+            from paymaster.providers.proxied_transport import ProxiedTransport
+
+            self._proxied = ProxiedTransport(self._trust())
+        return await self._proxied.post(request, proxy, connect_ms=connect_ms, wait_ms=wait_ms)
 
     async def close(self) -> None:
-        """Close all connections."""
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
-
-    async def _notice_closed_connections(self) -> None:
-        """Give the loop the turns it needs to notice that an idle connection was closed, before a POST is sent into it."""
-        now = time.monotonic()
-        idle_s, self._last_used = now - self._last_used, now
-        if idle_s > _SURELY_OPEN_S:
+        """Close all idle connections."""
+        if self._proxied is not None:
+            await self._proxied.close()
+        if self._loop is asyncio.get_running_loop():
+            self._pool.close()
             for _ in range(_TURNS):
                 await asyncio.sleep(0)
 
-    def _opened(self) -> aiohttp.ClientSession:
+    async def _connect(self, target: Target, limit: TimeLimit) -> LoopConnection:
+        import aiohappyeyeballs
+
         loop = asyncio.get_running_loop()
-        if self._session is None or self._loop is not loop:
-            # A session belongs to one loop. The session of an ended loop can't be closed, and its connections ended with the loop.
-            self._loop = loop
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_IDLE_S),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                skip_auto_headers=("User-Agent", "Accept"),
-            )
-        return self._session
+        async with asyncio.timeout(limit.left_s()):
+            addresses = await self._names.look_up(target.host, target.port)
+            sock = await aiohappyeyeballs.start_connection(addresses, happy_eyeballs_delay=_SECOND_ADDRESS_S, interleave=1)
+            try:
+                with suppress(OSError):
+                    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                tls, name = (self._trust(), target.host) if target.secure else (None, None)
+                _, connection = await loop.create_connection(LoopConnection, sock=sock, ssl=tls, server_hostname=name)
+            except BaseException:  # a cancellation as well
+                sock.close()
+                raise
+        return connection
 
     def _trust(self) -> ssl.SSLContext:
         if self._tls is None:
             self._tls = ssl.create_default_context()
         return self._tls
+
+
+class _SweptPool(Pool[LoopConnection]):
+    """A pool that also closes old connections when no request comes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def keep(self, origin: Origin, connection: LoopConnection) -> None:
+        """Keep a connection for later."""
+        super().keep(origin, connection)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(KEEP_IDLE_S, self._sweep)
+
+    def close(self) -> None:
+        """Close all."""
+        super().close()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _sweep(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(KEEP_IDLE_S, self._sweep) if self.close_old() else None

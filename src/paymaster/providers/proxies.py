@@ -3,7 +3,7 @@
 import urllib.request
 from base64 import b64encode
 from dataclasses import dataclass, field
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from paymaster.providers.transport import ExchangeBroken, ExchangeFault
 
@@ -48,19 +48,18 @@ def proxy_for(scheme: str, host: str) -> Proxy | None:
 
 
 class ProxyTable:
-    """The proxy of each origin, looked up once: a look-up for every request would double the time of a short call."""
+    """The proxy of each host, looked up once: a look-up for every request would double the time of a short call."""
 
     __slots__ = ("_proxies",)
 
     def __init__(self) -> None:
         self._proxies: dict[tuple[str, str], Proxy | None] = {}
 
-    def proxy_for(self, url: SplitResult) -> Proxy | None:
-        """The proxy for a URL; None: connect directly. Raises ExchangeBroken if it is no HTTP proxy."""
-        origin = (url.scheme, url.netloc)
-        if origin not in self._proxies:
+    def proxy_for(self, scheme: str, host: str) -> Proxy | None:
+        """The proxy for a host; None: connect directly. Raises ExchangeBroken if it is no HTTP proxy."""
+        if (scheme, host) not in self._proxies:
             try:
-                self._proxies[origin] = proxy_for(url.scheme, url.hostname or "")
+                self._proxies[scheme, host] = proxy_for(scheme, host)
             except ValueError as error:
                 raise ExchangeBroken(ExchangeFault.REFUSED, str(error)) from error
-        return self._proxies[origin]
+        return self._proxies[scheme, host]

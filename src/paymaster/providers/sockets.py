@@ -1,39 +1,22 @@
-"""Blocking sockets with one time limit over everything they do, from the look-up of a name to the last byte; knows no HTTP but a tunnel's.
+"""Blocking sockets with one time limit over everything they do, from the look-up of a name to the last byte; knows no HTTP.
 
 A timeout of the standard library limits each read by itself: a server that sends a byte now and then is waited for without end.
 """
 
-import http.client
 import queue
+import select
 import socket
 import ssl
 import threading
-import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeAlias
 
-from paymaster.providers.proxies import Proxy
+from paymaster.providers.http1 import TimeLimit
 
 if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer, WriteableBuffer
+    from _typeshed import ReadableBuffer
 
-_Address: TypeAlias = tuple[int, int, int, tuple[object, ...]]
-
-
-class TimeLimit:
-    """The moment by which everything has to be done."""
-
-    __slots__ = ("_ends_at_s",)
-
-    def __init__(self, duration_ms: int) -> None:
-        self._ends_at_s = time.monotonic() + duration_ms / 1_000
-
-    def left_s(self) -> float:
-        """What is left of it, more than 0. Raises TimeoutError if nothing is."""
-        left_s = self._ends_at_s - time.monotonic()
-        if left_s <= 0:
-            raise TimeoutError("timed out")
-        return left_s
+Address: TypeAlias = tuple[int, int, int, str, tuple[object, ...]]
 
 
 class _Plain(socket.socket):
@@ -41,9 +24,9 @@ class _Plain(socket.socket):
 
     limit: TimeLimit = TimeLimit(0)
 
-    def recv_into(self, buffer: "WriteableBuffer", nbytes: int = 0, flags: int = 0) -> int:
+    def recv(self, bufsize: int, flags: int = 0) -> bytes:
         self.settimeout(self.limit.left_s())
-        return super().recv_into(buffer, nbytes, flags)
+        return super().recv(bufsize, flags)
 
     def sendall(self, data: "ReadableBuffer", flags: int = 0) -> None:
         self.settimeout(self.limit.left_s())  # the timeout of a plain `sendall` is for all of it
@@ -55,9 +38,9 @@ class _Encrypted(ssl.SSLSocket):
 
     limit: TimeLimit = TimeLimit(0)
 
-    def recv_into(self, buffer: "WriteableBuffer", nbytes: int | None = None, flags: int = 0) -> int:
+    def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
         self.settimeout(self.limit.left_s())
-        return super().recv_into(buffer, nbytes, flags)
+        return super().recv(buflen, flags)
 
     def send(self, data: "ReadableBuffer", flags: int = 0) -> int:
         self.settimeout(self.limit.left_s())  # `sendall` sends in parts, each with the whole timeout
@@ -78,7 +61,7 @@ def connect(host: str, port: int, limit: TimeLimit) -> _Plain:
     """Connect to the first address that answers; each gets its share of the time. Raises OSError, UnicodeError for a name that is none."""
     failed: OSError | None = None
     addresses = _look_up(host, port, limit)
-    for others, (family, kind, protocol, address) in zip(reversed(range(len(addresses))), addresses, strict=True):
+    for others, (family, kind, protocol, _, address) in zip(reversed(range(len(addresses))), addresses, strict=True):
         sock = _Plain(family, kind, protocol)
         try:
             sock.settimeout(limit.left_s() / (others + 1))
@@ -94,17 +77,6 @@ def connect(host: str, port: int, limit: TimeLimit) -> _Plain:
     raise failed or OSError(f"no address of {host}")
 
 
-def open_tunnel(sock: _Plain, host: str, port: int, proxy: Proxy) -> None:
-    """Have the proxy connect to the host. Raises OSError, HTTPException."""
-    target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    lines = [f"CONNECT {target} HTTP/1.1", f"Host: {target}", *(f"{name}: {value}" for name, value in proxy.headers.items())]
-    sock.sendall("".join(f"{line}\r\n" for line in [*lines, ""]).encode("ascii"))
-    response = http.client.HTTPResponse(sock, method="CONNECT")
-    response.begin()
-    if not 200 <= response.status < 300:
-        raise OSError(f"Tunnel connection failed: {response.status} {response.reason}".rstrip())
-
-
 def encrypt(sock: _Plain, host: str, context: ssl.SSLContext, limit: TimeLimit) -> _Encrypted:
     """The same connection over TLS. Raises OSError."""
     sock.settimeout(limit.left_s())  # a handshake's timeout is for all of it
@@ -114,15 +86,33 @@ def encrypt(sock: _Plain, host: str, context: ssl.SSLContext, limit: TimeLimit) 
     return encrypted
 
 
-def _look_up(host: str, port: int, limit: TimeLimit) -> list[_Address]:
-    """The addresses of a host. The system's look-up takes no time limit, so a thread waits for it; a numeric address needs none."""
+def has_arrived(descriptor: int) -> bool:
+    """Whether there is something to read: bytes, or the end of the connection."""
+    if descriptor < 0:
+        return True
+    if hasattr(select, "poll"):
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        return bool(poll.poll(0))
+    return bool(select.select([descriptor], [], [], 0)[0])
+
+
+def addresses_at_once(host: str, port: int) -> list[Address]:
+    """The address of a host that is one itself; empty for a name, which has to be looked up."""
     with suppress(OSError, UnicodeError):
-        return _found(host, port, socket.AI_NUMERICHOST)
-    answers: queue.SimpleQueue[list[_Address] | Exception] = queue.SimpleQueue()
+        return list(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST))
+    return []
+
+
+def _look_up(host: str, port: int, limit: TimeLimit) -> list[Address]:
+    """The addresses of a host. The system's look-up takes no time limit, so a thread waits for it; a numeric address needs none."""
+    if found := addresses_at_once(host, port):
+        return found
+    answers: queue.SimpleQueue[list[Address] | Exception] = queue.SimpleQueue()
 
     def look_up() -> None:
         try:
-            answers.put(_found(host, port, 0))
+            answers.put(list(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)))
         except (OSError, UnicodeError) as error:
             answers.put(error)
 
@@ -137,10 +127,3 @@ def _look_up(host: str, port: int, limit: TimeLimit) -> list[_Address]:
     if isinstance(answer, Exception):
         raise answer
     return answer
-
-
-def _found(host: str, port: int, flags: int) -> list[_Address]:
-    return [
-        (family, kind, protocol, address)
-        for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
-    ]

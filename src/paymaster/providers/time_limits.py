@@ -19,7 +19,7 @@ def describe_limit(limit: TimeLimit, own: Timeouts, used: Timeouts) -> str:
 
     A call that is near its deadline lowers `total_s`, which then bounds the other limits too.
     """
-    if limit is TimeLimit.FIRST_TOKEN and used.total_ms < used.first_token_ms:
+    if used.total_ms < {TimeLimit.CONNECT: used.connect_ms, TimeLimit.FIRST_TOKEN: used.first_token_ms}.get(limit, 0):
         limit = TimeLimit.TOTAL
     if limit is TimeLimit.TOTAL and used.total_ms < own.total_ms:
         return f"the call's deadline left {used.total_ms / 1_000:,g} s; allow it more time, or raise policies.deadline_s"
