@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from functools import partial
 
 import pytest
 
@@ -14,10 +15,12 @@ from paymaster.flow.events import Admitted, FellBack, ModelSkipped
 from paymaster.flow.explaining import explain
 from paymaster.flow.ports import ProviderCall, ProviderChunk, ProviderReply
 from paymaster.flow.replies import Reply
+from paymaster.ledgers.memory import MemoryLedger
 from paymaster.registry.models import Balancing, Limits
 from paymaster.routing.failures import Billed, Failure, FailureKind
 from paymaster.routing.requests import Request
 from paymaster.testing import ManualRuntime
+from virtual_time import VirtualLoop, VirtualRuntime, run_virtual
 
 THREE = spread("m", "x", "y", "z")
 FAILS = [FailureKind.THROTTLED, FailureKind.OVERLOADED, FailureKind.SERVER_ERROR, FailureKind.CONNECTION_REFUSED, FailureKind.TIMED_OUT]
@@ -233,3 +236,33 @@ def test_a_record_of_the_version_before_has_no_endpoint() -> None:
     assert (record.endpoint, record.place) == (None, "a")
     assert "endpoint" not in record.to_json()
     assert AttemptRecord.from_json(record.to_json()) == record
+
+
+def test_four_processes_use_the_limits_of_four_endpoints_and_never_more() -> None:
+    """16 callers that ask without a pause and wait for room: each endpoint takes 100 requests in any minute, and nearly as many are made."""
+    loop, books, sent = VirtualLoop(), MemoryLedger(), dict[str, list[int]]()
+    limits = Limits(rpm=100)
+    known = registry(spread("m", *"wxyz", balance=Balancing.LEAST_LOADED, limits=limits))
+    boxes = [Box(known, {"m": [answer()]}, runtime=VirtualRuntime(loop, seed), books=books) for seed in range(4)]
+
+    async def caller(box: Box) -> None:
+        while loop.time() < 70:
+            await box.items(Request(messages=HELLO))
+
+    async def send(box: Box, call: ProviderCall) -> ProviderReply | Failure:
+        sent.setdefault(call.model.endpoint, []).append(box.runtime.now_ms())
+        await asyncio.sleep(0.2)
+        return answer()
+
+    async def everybody() -> None:
+        for box in boxes:
+            box.provider.send = partial(send, box)  # type: ignore[method-assign]  # one that takes its time
+        await asyncio.gather(*(caller(box) for box in boxes for _ in range(4)))
+
+    run_virtual(everybody(), loop)
+    began_ms = min(times[0] for times in sent.values())
+    used = sum(at_ms < began_ms + 60_000 for times in sent.values() for at_ms in times)
+    assert used >= 380
+    assert sum(len(times) for times in sent.values()) >= 440  # those of the first 8 s have left their windows
+    for times in sent.values():
+        assert max(sum(at_ms <= other < at_ms + 60_000 for other in times) for at_ms in times) <= 100
