@@ -239,7 +239,7 @@ def test_a_record_of_the_version_before_has_no_endpoint() -> None:
 
 
 def test_four_processes_use_the_limits_of_four_endpoints_and_never_more() -> None:
-    """16 callers that ask without a pause and wait for room: each endpoint takes 100 requests in any minute, and nearly as many are made."""
+    """16 callers that ask without a pause and wait: each endpoint takes 100 requests in any minute, and nearly as many are made."""
     loop, books, sent = VirtualLoop(), MemoryLedger(), dict[str, list[int]]()
     limits = Limits(rpm=100)
     known = registry(spread("m", *"wxyz", balance=Balancing.LEAST_LOADED, limits=limits))
