@@ -5,7 +5,7 @@ import os
 import threading
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -27,7 +27,8 @@ from paymaster.price_store.folder import PriceFolder
 from paymaster.providers.provider_set import ProviderSet
 from paymaster.redaction import Redactor
 from paymaster.registry.describe import budget_texts
-from paymaster.registry.models import Policy, Registry
+from paymaster.registry.families import family_of
+from paymaster.registry.models import Model, Policy, Registry
 from paymaster.registry.provider_keys import keys_found, missing_key, secrets_of, with_variables
 from paymaster.scope import Scope
 from paymaster.telemetry.fanout import Fanout
@@ -97,7 +98,7 @@ class Resources:
             emit=emit,
             counter=self.counter,
             backoff_ms=backoff(registry.policy),
-            key_of=lambda model, scope: _own_key(keys[model.place], scope),
+            key_of=lambda model, scope: _own_key(_ring(keys, model), scope),
             missing_keys=_missing(registry, options.environ),
             run_later=self._background,
         )
@@ -172,13 +173,37 @@ def backoff(policy: Policy) -> Callable[[int], int]:
 
 def _with_variables(registry: Registry, environ: Mapping[str, str]) -> Registry:
     """The registry with the values of variables in headers and parameters."""
-    return replace(registry, models={name: with_variables(model, environ) for name, model in registry.models.items()})
+    return registry.mapped(lambda model: with_variables(model, environ))
 
 
-def _missing(registry: Registry, environ: Mapping[str, str]) -> dict[str, str]:
-    """The variables that are not set, by place."""
+def _ring(keys: Mapping[str, tuple[str, ...]], model: Model) -> tuple[str, ...]:
+    """The keys of a place; a member of a family has those of the family."""
+    return keys[model.place if not model.family else f"{model.family}{model.place.removeprefix(model.name)}"]
+
+
+def _missing(registry: Registry, environ: Mapping[str, str]) -> Mapping[str, str]:
+    """The variables that are not set, by place; those of a member of a family are the family's."""
     places = [place for model in registry.models.values() for place in (model, *model.endpoints)]
-    return {place.place: variables for place in places if (variables := missing_key(place, environ)) is not None}
+    found = {place.place: variables for place in places if (variables := missing_key(place, environ)) is not None}
+    return _MissingInFamilies(registry, found) if registry.families else found
+
+
+class _MissingInFamilies(dict[str, str]):
+    """What is missing at a member of a family is what is missing at the family."""
+
+    def __init__(self, registry: Registry, found: Mapping[str, str]) -> None:
+        super().__init__(found)
+        self._registry = registry
+        self._named = {place.place for model in registry.models.values() for place in model.places}
+
+    def get(self, place: str, default: str | None = None) -> str | None:  # type: ignore[override]  # only texts are asked for
+        """The variables that are not set at a place."""
+        family = None if place in self._named else family_of(place, self._registry.families)
+        if family is None:
+            return super().get(place, default)
+        ending = place.rpartition("/")[2]
+        own = f"{family}/{ending}"
+        return super().get(own if own in self._named else family, default)
 
 
 def _own_key(ring: tuple[str, ...], scope: Scope) -> str | None:

@@ -9,6 +9,7 @@ from functools import partial
 from paymaster.client import Client
 from paymaster.errors import NoModelAvailable, NoModelFits, PaymasterError
 from paymaster.options import ClientSettings
+from paymaster.registry.families import is_family
 from paymaster.registry.models import Model, Registry
 from paymaster.resources import Options
 
@@ -31,11 +32,11 @@ class LiveCheck:
 
 
 def check_models(options: Options, settings: ClientSettings) -> list[LiveCheck]:
-    """Ask every endpoint once, without fallbacks and retries."""
+    """Ask every endpoint once, without fallbacks and retries. A family is not asked: which model of it would be?"""
     with_run: ClientSettings = {**settings, "run": options.scope.run}
-    models, found = options.registry.models.values(), dict[str, LiveCheck]()
+    models, found = [model for name, model in options.registry.models.items() if not is_family(name)], dict[str, LiveCheck]()
     # A client asks one endpoint of each model: as many clients as the model with the most endpoints has.
-    for index in range(max(len(model.places) for model in models)):
+    for index in range(max((len(model.places) for model in models), default=0)):
         asked = [model.places[index] for model in models if index < len(model.places)]
         with Client(_one_attempt_each(options.registry, asked), **with_run) as client, ThreadPoolExecutor(MAX_PARALLEL) as pool:
             found |= {check.model: check for check in pool.map(partial(_ask, client), asked)}

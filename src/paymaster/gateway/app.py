@@ -82,11 +82,8 @@ def _models(service: Service) -> Callable[[Request], Awaitable[Response]]:
     async def models(request: Request) -> Response:
         key = key_of(service, request)
         known = service.models_for(key)
-        entries: list[dict[str, object]]
-        if "anthropic-version" in request.headers:
-            entries = [{"type": "model", "id": name, "display_name": name, "created_at": "1970-01-01T00:00:00Z"} for name in known]
-        else:
-            entries = [{"id": name, "object": "model", "created": 0, "owned_by": provider} for name, provider in known.items()]
+        entry = _for_anthropic if "anthropic-version" in request.headers else _for_openai
+        entries = [entry(name, provider) for name, provider in known.items()]
         requested = request.path_params.get("name")
         if requested is None and "client_version" in request.query_params:
             # Codex joins `models` with the models that it knows by itself; a list in OpenAI's form alone it can't read.
@@ -99,10 +96,17 @@ def _models(service: Service) -> Callable[[Request], Awaitable[Response]]:
         except RequestInvalid as error:
             refusal = HttpError(status=404, code="model_not_found", message=error.message, advice=error.advice)
             return error_response(refusal)
-        found = next(entry for entry in entries if entry["id"] == name)
-        return Response(dumps(found), media_type="application/json")
+        return Response(dumps(entry(name, service.provider_of(name, key))), media_type="application/json")
 
     return models
+
+
+def _for_anthropic(name: str, _: str) -> dict[str, object]:
+    return {"type": "model", "id": name, "display_name": name, "created_at": "1970-01-01T00:00:00Z"}
+
+
+def _for_openai(name: str, provider: str) -> dict[str, object]:
+    return {"id": name, "object": "model", "created": 0, "owned_by": provider}
 
 
 async def _no_websocket(request: Request) -> Response:

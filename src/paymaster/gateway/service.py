@@ -1,7 +1,7 @@
 """What the gateway holds open: the registry in force, the retired ones that still answer calls, and the keys; knows no HTTP."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -10,7 +10,8 @@ from paymaster.gateway.auth import Caller, Key
 from paymaster.gateway.call_observer import CallObserver
 from paymaster.gateway.http_errors import SHORTEST_RETRY_MS, HttpError, Rejected
 from paymaster.gateway.request_body import Bounds
-from paymaster.registry.models import Registry
+from paymaster.registry.families import family_of, is_family
+from paymaster.registry.models import Model, Registry
 from paymaster.resources import Options, Resources
 from paymaster.routing.chains import resolve
 
@@ -99,12 +100,18 @@ class Service:
                 active.idle.set()
 
     def models_for(self, key: Key | None) -> Mapping[str, str]:
-        """The models a caller may ask for: name to provider."""
-        return {name: model.provider for name, model in self.active.world_for(key).registry.models.items()}
+        """The models a caller may ask for: name to provider. Of a family, those that are known."""
+        registry = self.active.world_for(key).registry
+        known = {name: registry.models[family].provider for family, each in registry.families.items() for name in each.known()}
+        return {**{name: model.provider for name, model in registry.models.items() if not is_family(name)}, **known}
 
     def model_named(self, asked: str, key: Key | None) -> str:
         """The registry's name of a model that a caller may ask for. Raises RequestInvalid."""
         return resolve(self.active.world_for(key).registry, asked)
+
+    def provider_of(self, name: str, key: Key | None) -> str:
+        """The provider of a model, by its name in the registry."""
+        return self.active.world_for(key).registry.models[name].provider
 
     async def prepare(self) -> None:
         """Do before the first request what the registry's providers need."""
@@ -159,6 +166,9 @@ def _too_many(most: int) -> HttpError:
 def registry_for_key(registry: Registry, key: Key) -> Registry:
     """The registry with the key's models alone, and its budgets and limits beside everybody's. Raises Rejected where no model is left."""
     allowed = {name: model for name, model in registry.models.items() if not key.models or name in key.models}
+    families = {name: family for name, family in registry.families.items() if name in allowed}
+    members = [name for name in key.models if name not in allowed and family_of(name, registry.families) is not None]
+    allowed |= {name: registry.models[name] for name in members}
     if not allowed:
         message = f"the models of this key ({', '.join(key.models)}) are not in the registry"
         raise Rejected(
@@ -166,16 +176,20 @@ def registry_for_key(registry: Registry, key: Key) -> Registry:
         )
     policy = registry.policy
     hard = policy.hard_stop_on_budget or bool(key.budgets)
-    chain = tuple(name for name in policy.fallback_chain if name in allowed)
-    models = {
-        name: model if model.fallbacks is None else replace(model, fallbacks=tuple(other for other in model.fallbacks if other in allowed))
-        for name, model in allowed.items()
-    }
-    default = registry.default if registry.default in allowed else next((name for name in chain), next(iter(allowed)))
-    return replace(
+
+    def kept(names: Iterable[str]) -> tuple[str, ...]:
+        return tuple(name for name in names if name in allowed or family_of(name, families) is not None)
+
+    def narrowed(model: Model) -> Model:
+        return model if model.fallbacks is None else replace(model, fallbacks=kept(model.fallbacks))
+
+    chain = kept(policy.fallback_chain)
+    default = next(iter((*kept((registry.default,)), *chain, *allowed)))
+    narrow = replace(
         registry,
         default=default,
-        models=models,
+        models=allowed,
+        families=families,
         policy=replace(
             policy,
             budgets=(*policy.budgets, *key.budgets),
@@ -185,3 +199,4 @@ def registry_for_key(registry: Registry, key: Key) -> Registry:
             only_models=bool(key.models),
         ),
     )
+    return narrow.mapped(narrowed)

@@ -1,6 +1,6 @@
 """Checks what spans several keys of a registry: names that exist, whole prices, limits that fit each other; knows no file format."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TypeAlias
 
@@ -11,6 +11,7 @@ from paymaster.errors import near
 from paymaster.registry.budget_schema import short_budgets
 from paymaster.registry.endpoint_checking import check_endpoints
 from paymaster.registry.endpoints import WrittenPlace
+from paymaster.registry.families import Family, FamilyTable, is_family
 from paymaster.registry.model_schema import ModelSection
 from paymaster.registry.models import Dialect
 from paymaster.registry.price_schema import DatedPriceSection, PriceSection, RatesSection
@@ -49,17 +50,21 @@ def check(written: Written, findings: Findings) -> None:
     _check_default(written, names, findings)
 
 
-def names_of(written: Written) -> Mapping[str, str]:
-    """Every name and alias, with the name of its model."""
+def names_of(written: Written) -> FamilyTable[str]:
+    """Every name and alias, with the name of its model; a member of a family has its own."""
+    families = {name: Family(str) for name in written.models if is_family(name)}
     aliases = {alias: name for name, section in written.models.items() for alias in section.aliases or ()}
-    return aliases | {name: name for name in written.models}
+    return FamilyTable(aliases | {name: name for name in written.models}, families)
 
 
 def _check_aliases(written: Written, findings: Findings) -> None:
     owners = {"default": "the default model", **{name: name for name in written.models}}
     for name, section in written.models.items():
         for index, alias in enumerate(section.aliases or ()):
-            if alias in owners:
+            if is_family(name):
+                path = written.model_path(name, "aliases", index)
+                findings.add(path, f"{name} is a family of models, and {alias!r} names none of them", "give the model a name of its own")
+            elif alias in owners:
                 findings.add(written.model_path(name, "aliases", index), f"{alias!r} is already the name of {owners[alias]}")
             owners.setdefault(alias, name)
 
@@ -189,10 +194,10 @@ def _check_order(section: object, pairs: Sequence[tuple[str, str]], at: PathOf, 
             findings.add(at(lower), f"{low:,} is more than {upper}: {high:,}")
 
 
-def _check_chain(chain: Sequence[str], path: KeyPath, names: Mapping[str, str], findings: Findings, *, own: str | None = None) -> None:
+def _check_chain(chain: Sequence[str], path: KeyPath, names: FamilyTable[str], findings: Findings, *, own: str | None = None) -> None:
     seen: set[str] = set()
     for index, called in enumerate(chain):
-        name = names.get(called)
+        name = names.find(called)
         if name is None:
             findings.add((*path, index), f"unknown model {called!r}", near(called, names))
         elif name == own:
@@ -203,7 +208,7 @@ def _check_chain(chain: Sequence[str], path: KeyPath, names: Mapping[str, str], 
             seen.add(name)
 
 
-def _check_policy(written: Written, names: Mapping[str, str], findings: Findings) -> None:
+def _check_policy(written: Written, names: FamilyTable[str], findings: Findings) -> None:
     policy, path = written.policy, written.policy_path
     _check_chain(policy.fallback_chain or (), (*path, "fallback_chain"), names, findings)
     _check_budgets(policy, path, names, findings)
@@ -211,7 +216,7 @@ def _check_policy(written: Written, names: Mapping[str, str], findings: Findings
 
 
 def _check_budgets(
-    section: ModelSection | PolicySection, path: KeyPath, names: Mapping[str, str], findings: Findings, *, own: str | None = None
+    section: ModelSection | PolicySection, path: KeyPath, names: FamilyTable[str], findings: Findings, *, own: str | None = None
 ) -> None:
     seen: set[tuple[str, tuple[str, ...], frozenset[str]]] = {
         (unit, (dimension,), frozenset()) for _, unit, dimension, _ in short_budgets(section)
@@ -229,18 +234,18 @@ def _check_budgets(
         seen |= keys
 
 
-def _check_default(written: Written, names: Mapping[str, str], findings: Findings) -> None:
+def _check_default(written: Written, names: FamilyTable[str], findings: Findings) -> None:
     path = (*written.root, "default")
     deciding_paths = (path, (*written.policy_path, "fallback_chain"))
     if written.default is not None:
-        if written.default not in names and names:
+        if names.find(written.default) is None and names:
             findings.add(path, f"unknown model {written.default!r}", near(written.default, names))
     elif len(written.models) > 1 and not written.policy.fallback_chain and written.is_valid(*deciding_paths):
         missing = "default: is missing; it is needed with more than one model and no fallback_chain"
         findings.add(written.root, missing, f"default: {next(iter(names))}")
 
 
-def default_model(written: Written, names: Mapping[str, str]) -> str:
+def default_model(written: Written, names: FamilyTable[str]) -> str:
     """The model that is used when a call names none."""
     candidates: Iterator[str] = iter((written.default or "", *(written.policy.fallback_chain or ()), *written.models))
-    return next(names[name] for name in candidates if name in names)
+    return next(found for name in candidates if (found := names.find(name)) is not None)

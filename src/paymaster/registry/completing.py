@@ -18,6 +18,8 @@ from paymaster.registry.connecting import connection_of
 from paymaster.registry.disconnects import StopsOnDisconnect
 from paymaster.registry.drafts import Draft, KnownModels, Sources
 from paymaster.registry.endpoint_joining import check_vectors, over_all, vector_space_of
+from paymaster.registry.endpoints import members_place
+from paymaster.registry.families import MARK, Family, family_of, is_family, member_of
 from paymaster.registry.local_servers import is_hosted
 from paymaster.registry.model_data import ModelFacts
 from paymaster.registry.models import LOCAL_FIRST_TOKEN_MS, Limits, Model, PriceUpdates, Registry, Timeouts
@@ -46,8 +48,7 @@ def complete(written: Written, overrides: Overrides, sources: Sources) -> Regist
     """The complete registry. `written` must have been checked. Raises RegistryInvalid for endpoints that make different vectors."""
     names, findings = names_of(written), Findings(written.document)
     drafts = {name: [Draft(place, written, overrides) for place in places] for name, places in written.places.items()}
-    complete_places = {name: [_complete_model(draft, names, sources) for draft in each] for name, each in drafts.items()}
-    models = {name: over_all(written.models[name], places) for name, places in complete_places.items()}
+    models = {name: _over_all(name, each, names, sources) for name, each in drafts.items()}
     for model in models.values():
         check_vectors(model, written.places[model.name], findings)
     if findings.problems:
@@ -64,11 +65,32 @@ def complete(written: Written, overrides: Overrides, sources: Sources) -> Regist
         variables=named_variables(written),
         updates=_price_updates(written.prices, sources.directory),
         published=sources.catalogue,
+        families={name: _family(name, each, names, sources) for name, each in drafts.items() if is_family(name)},
     )
 
 
 def _warnings(drafts: Mapping[str, Sequence[Draft]]) -> Iterator[str]:
-    return (warning for places in drafts.values() for draft in places for warning in draft.warnings)
+    """Those of every model. A family has none of its own, since its members are known only by their names."""
+    return (warning for name, places in drafts.items() if not is_family(name) for draft in places for warning in draft.warnings)
+
+
+def _over_all(name: str, drafts: Sequence[Draft], names: Mapping[str, str], sources: Sources) -> Model:
+    return over_all(drafts[0].written.models[name], [_complete_model(draft, names, sources) for draft in drafts])
+
+
+def _family(name: str, drafts: Sequence[Draft], names: Mapping[str, str], sources: Sources) -> Family[Model]:
+    """Completes members when they are asked for, from the same sources as all models of the registry."""
+
+    def make(member: str) -> Model:
+        members = [Draft(members_place(draft.place, member), draft.written, draft.overrides) for draft in drafts]
+        return _over_all(name, members, names, sources)
+
+    def known() -> tuple[str, ...]:
+        providers = dict.fromkeys(draft.section.provider for draft in drafts)
+        found = (member_of(name, known) for each in providers for known in sources.model_data.names(each))
+        return tuple(dict.fromkeys(each for each in found if family_of(each, [name])))
+
+    return Family(make, known)
 
 
 def _price_updates(section: PricesSection, directory: Path) -> PriceUpdates:
@@ -88,7 +110,7 @@ def override_registry(registry: Registry, overrides: Overrides) -> Registry:
         limits = replace(model.limits, rpm=overrides.rpm_limit or model.limits.rpm, tpm=overrides.tpm_limit or model.limits.tpm)
         return replace(model, limits=limits, origins={**model.origins, **noted}, endpoints=tuple(map(limited, model.endpoints)))
 
-    return replace(registry, policy=policy, origins=origins, models={name: limited(model) for name, model in registry.models.items()})
+    return replace(registry.mapped(limited), policy=policy, origins=origins)
 
 
 def _unusable_fallbacks(models: Mapping[str, Model]) -> Iterator[str]:
@@ -105,11 +127,10 @@ def _unusable_fallbacks(models: Mapping[str, Model]) -> Iterator[str]:
 
 
 def _complete_model(draft: Draft, names: Mapping[str, str], sources: Sources) -> Model:
-    section, name = draft.section, draft.place.model
-    facts = provider(section.provider)
-    model_id = section.model_id or name
+    section, name, owner = draft.section, draft.place.model, draft.place.family or draft.place.model
+    model_id = section.model_id or (MARK if is_family(name) else name)
     speaks = _connection(draft, model_id)
-    known = sources.model_data.lookup(facts.id, model_id)
+    known = sources.model_data.lookup(section.provider, model_id)
     variables, required = _keys(draft, speaks, sources.environ)
     region = _region(draft, speaks, sources.environ)
     prices = with_stated_terms(prices_of(draft, speaks, model_id, region, sources), section)
@@ -118,11 +139,12 @@ def _complete_model(draft: Draft, names: Mapping[str, str], sources: Sources) ->
     price = prices.at(sources.at)
     return Model(
         name=name,
+        family=draft.place.family,
         endpoint=draft.place.endpoint,
         weight=draft.place.weight,
         account=section.account,
         variables=draft.place.variables,
-        provider=facts.id,
+        provider=section.provider,
         model_id=model_id,
         adapter=speaks.adapter,
         base_url=speaks.base_url,
@@ -141,20 +163,20 @@ def _complete_model(draft: Draft, names: Mapping[str, str], sources: Sources) ->
         price=price,
         prices=prices,
         region=region,
-        is_deployment=facts.names_deployments,
-        budgets=budgets_of(section, draft.written.model_path(name), names, own=name),
+        is_deployment=provider(section.provider).names_deployments,
+        budgets=budgets_of(section, draft.written.model_path(owner), names, own=owner),
         params=section.params or {},
         timeouts=_timeouts(draft, speaks, model_id),
         fallbacks=None if section.fallbacks is None else tuple(names[called] for called in section.fallbacks),
         extra_headers=section.extra_headers or {},
-        tokenizer=tokenizer_for(facts.id, section.tokenizer or model_id),
+        tokenizer=tokenizer_for(section.provider, section.tokenizer or model_id),
         usage_api=speaks.usage_api,
         output_limit_param=speaks.output_limit_param,
         unsupported_params=speaks.unsupported_params - kept_params(section.compat),
         effort=speaks.effort,
         compat=overridden(speaks.compat, section.compat),
         bill_path=speaks.bill_path,
-        prefill=prefill_of(facts.id, model_id, speaks.base_url, stated=section.prefill, dialect=speaks.dialect),
+        prefill=prefill_of(section.provider, model_id, speaks.base_url, stated=section.prefill, dialect=speaks.dialect),
         takes_max_price=speaks.takes_max_price and not _is_free_here(speaks, price),
         server_tools=server_tools(section),
         at_list_price=frozenset(section.at_list_price or ()),

@@ -9,6 +9,7 @@ from paymaster.accounting.decimals import plain
 from paymaster.accounting.prices.price import Price
 from paymaster.accounting.prices.rates import Rates
 from paymaster.registry.compat import PLAIN, Compat
+from paymaster.registry.families import is_family
 from paymaster.registry.models import Budget, Model, Policy, Registry, StreamRecovery
 from paymaster.registry.provider_keys import missing_key, other_variables
 
@@ -158,7 +159,7 @@ def _model_row(model: Model, registry: Registry, environ: Mapping[str, str]) -> 
         adapter=shown("adapter", model.adapter),
         dialect=shown("dialect", model.dialect),
         endpoint=shown("base_url", model.base_url or model.script or "chosen by litellm"),
-        price=DescribedValue(price_text(model.price), model.origins.get("price", "")),
+        price=DescribedValue("by model" if is_family(model.name) else price_text(model.price), model.origins.get("price", "")),
         region=shown("region", model.region),
         context_window=shown("context_window", model.context_window),
         max_input_tokens=shown("max_input_tokens", model.max_input_tokens),

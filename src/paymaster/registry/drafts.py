@@ -25,6 +25,10 @@ class KnownModels(Protocol):
         """A limit of the same model elsewhere, None if no seller has one."""
         ...
 
+    def names(self, provider: str) -> tuple[str, ...]:
+        """The models of a provider that are known."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sources:

@@ -10,9 +10,10 @@ What describes the model itself (capabilities, windows, parameters) and limits a
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
+from paymaster.registry.families import MARK, part_of
 from paymaster.registry.model_schema import EndpointSection, ModelSection, PlaceSection
 from paymaster.registry.price_schema import BaseSection, PriceSection, RatesSection
 from paymaster.registry.variables import named_in
@@ -39,6 +40,7 @@ class WrittenPlace:
     """An endpoint, or a model without several: its values in `section`, and the paths in the file that may have them, its own first."""
 
     model: str
+    family: str = ""
     endpoint: str = ""
     section: ModelSection
     paths: tuple[KeyPath, ...]
@@ -62,6 +64,13 @@ def places_of(name: str, section: ModelSection, path: KeyPath, document: Documen
         variables = _variables(section, (path,), document)
         return (WrittenPlace(model=name, section=section, paths=(path,), document=document, variables=variables),)
     return tuple(_place(name, section, each, ((*path, "endpoints", index), path), document) for index, each in enumerate(section.endpoints))
+
+
+def members_place(place: WrittenPlace, name: str) -> WrittenPlace:
+    """The place of a family for one of its members: what its name has for the `*` is the model's id, or in its place there."""
+    part, written = part_of(name, place.model), place.section.model_id
+    model_id = part if written is None else written.replace(MARK, part)
+    return replace(place, model=name, family=place.model, section=place.section.model_copy(update={"model_id": model_id}))
 
 
 def _place(name: str, model: ModelSection, own: EndpointSection, paths: tuple[KeyPath, ...], document: Document) -> WrittenPlace:

@@ -114,6 +114,10 @@ class ModelData:
                 return _most_stated(stated, table.source)
         return None
 
+    def names(self, provider: str) -> tuple[str, ...]:
+        """The models of a provider (a canonical id) in the table."""
+        return tuple(self._table().providers.get(provider, ()))
+
     def _sellers_of(self, table: _Table, name: str) -> list[tuple[str, _Row]]:
         if not self._sellers:
             sellers: dict[str, list[tuple[str, _Row]]] = {}

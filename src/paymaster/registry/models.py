@@ -1,7 +1,7 @@
 """The complete, checked and immutable registry that all other code uses; knows no YAML, no environment and no file."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -11,6 +11,7 @@ from paymaster.accounting.prices.price import Price
 from paymaster.accounting.tokens.counter import Tokenizer
 from paymaster.registry.compat import PLAIN, Compat
 from paymaster.registry.disconnects import StopsOnDisconnect
+from paymaster.registry.families import Family, FamilyTable
 from paymaster.registry.model_prices import ModelPrices, PriceSource
 from paymaster.registry.prefill import Prefill
 
@@ -129,10 +130,11 @@ class Model:
     those of the first one, except for what must hold wherever a call goes (see `endpoint_joining.over_all`). `endpoint` is the endpoint's
     name, `weight` its share of new conversations. `account` names whose limits its calls count against at the provider, if the key does not
     say that. `variables` are those that the registry names in the address (if they are not set), the headers and the parameters, each with
-    its key and line.
+    its key and line. `family` is the name with a `*` in the registry that the model is of; empty if it has a name of its own there.
     """
 
     name: str
+    family: str = ""
     endpoint: str = ""
     endpoints: tuple["Model", ...] = ()
     weight: int = 1
@@ -187,6 +189,11 @@ class Model:
     def place(self) -> str:
         """Where a call is sent, as people read it: the model, with the name of the endpoint if it has several."""
         return f"{self.name}/{self.endpoint}" if self.endpoint else self.name
+
+    @property
+    def budget_name(self) -> str:
+        """Under which name its budgets are counted: a family has them together."""
+        return self.family or self.name
 
     @property
     def subject(self) -> str:
@@ -300,7 +307,7 @@ class Registry:
     `origins` has the origin of the default and of each value of the policy, `variables` the name of every environment variable that the
     file names, and of its providers' usual ones. `catalogue` is the digest of the price catalogue that completed it, or `shipped`;
     `updates` is how `paymaster serve` keeps the catalogue up to date. `published` is that catalogue itself, with the prices of models that
-    the registry lacks (None: a registry that was put together without one).
+    the registry lacks (None: a registry that was put together without one). `models` has a model for every name of `families`.
     """
 
     default: str
@@ -313,3 +320,18 @@ class Registry:
     catalogue: str = ""
     updates: PriceUpdates = PriceUpdates()
     published: PriceSource | None = field(default=None, repr=False, compare=False)
+    families: Mapping[str, Family[Model]] = field(default_factory=dict, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Look members of families up in the models as well, also where these are replaced."""
+        if self.families:
+            object.__setattr__(self, "models", FamilyTable(self.models, self.families))
+
+    def mapped(self, change: Callable[[Model], Model]) -> "Registry":
+        """The registry with every model changed, members of families too."""
+        families = {name: Family(_changed(family.make, change), family.known) for name, family in self.families.items()}
+        return replace(self, models={name: change(model) for name, model in self.models.items()}, families=families)
+
+
+def _changed(make: Callable[[str], Model], change: Callable[[Model], Model]) -> Callable[[str], Model]:
+    return lambda name: change(make(name))

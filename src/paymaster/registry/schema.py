@@ -154,7 +154,9 @@ class RegistrySection(BaseSection):
     default: Text | None = Field(
         None, description="The model of calls that name none. Default: the first of the fallback chain, else the only model."
     )
-    models: dict[str, ModelSection] = Field(description="The models by name.", min_length=1)
+    models: dict[str, ModelSection] = Field(
+        description="The models by name. A name that ends in `*`, such as `openai/*`, is a family of models.", min_length=1
+    )
     policies: PolicySection | None = Field(None, description="Budgets, fallbacks and their limits.")
     prices: PricesSection | None = Field(None, description="Updates of the price catalogue.")
 

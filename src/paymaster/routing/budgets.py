@@ -46,9 +46,9 @@ def budget_accounts(model: Model, policy: Policy, scope: Scope, now_ms: int) -> 
     """Every budget that a call to `model` falls under, one account each; of two budgets on one account the smaller cap counts."""
     smallest: dict[str, BudgetAccount] = {}
     for budget in (*policy.budgets, *model.budgets):
-        if budget.models and model.name not in budget.models:
+        if budget.models and model.name not in budget.models and model.budget_name not in budget.models:
             continue
-        name = account_name(budget, model.name, scope, now_ms)
+        name = account_name(budget, model.budget_name, scope, now_ms)
         known = smallest.get(name)
         if known is None or budget.cap < known.cap:
             smallest[name] = BudgetAccount(name, budget.cap, budget.key, budget.unit)

@@ -11,7 +11,7 @@ from paymaster.dialects.chat.fitting.params import DROPS
 from paymaster.errors import UsageMistake, near
 from paymaster.registry.overrides import SETTINGS, flag_of, variable_of
 from paymaster.registry.values import Count, Switch, Text, Total, Usd
-from paymaster.routing.chains import resolve
+from paymaster.routing.chains import has_name, resolve
 from paymaster.routing.model_names import models_named
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def requested_model(name: str, registry: "Registry") -> str | None:
         return name
     if name == DEFAULT:
         return None
-    if len(models_named(name, registry.models.values())) == 1:
+    if len(models_named(name, registry.models.values())) == 1 or has_name(registry, name):
         return name
     advice = f"Name one with -m or model.model_name ({near(name, known)}), or omit it for the default, {registry.default}."
     raise UsageMistake(f"the registry {registry.source} has no model {name!r}", advice=advice)
