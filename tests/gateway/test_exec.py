@@ -81,6 +81,21 @@ def test_a_command_whose_requests_were_refused_is_shown_why(registry: Path) -> N
     assert shown.endswith("(1). The last one:\nmodel 'fats' is not in the registry\nDid you mean 'fast'? Known models: fast.\n")
 
 
+def test_requests_that_were_refused_beside_answered_ones_are_named(registry: Path) -> None:
+    background = (
+        "import openai\ntry:\n"
+        "    openai.OpenAI(max_retries=0).chat.completions.create(model='fats', messages=[{'role': 'user', 'content': 'x'}])\n"
+        "except openai.NotFoundError:\n    pass\n"
+    )
+    ran = run(registry, sys.executable, "-c", f"{background}{CALLER}", "1")
+    assert "Paymaster: 1 call came through the gateway" in ran.stderr
+    refused = "Warning: the gateway refused some requests of python"
+    assert ran.stderr.partition(refused)[2].endswith(
+        "(1). The last one:\nmodel 'fats' is not in the registry\nDid you mean 'fast'? Known models: fast.\n"
+    )
+    assert "refused" not in run(registry, sys.executable, "-c", CALLER, "1").stderr
+
+
 def test_a_file_that_is_no_program_is_a_usage_mistake(run_paymaster: Callable[..., tuple[int, str, str]], registry: Path) -> None:
     status, _, errors = run_paymaster("exec", "--model-registry", str(registry), "--", str(registry))
     assert status == 2

@@ -66,8 +66,11 @@ def exec_(
         write_warning(_no_model_called(command, refused.count, refused.last))
     elif not calls:
         write_warning(_no_calls(command, key.refused))
-    elif key.refused:
-        write_warning(_other_keys(key.refused))
+    else:
+        if key.refused:
+            write_warning(_other_keys(key.refused))
+        if refused.wrong:
+            write_warning(_some_refused(command, refused.wrong, refused.last_wrong))
     if refusals.messages:
         advice = f"To continue on the same account, run the same command with a larger budget and {resume_flags(scope)}"
         write_stderr(f"{refusals.messages[-1]}\n{advice}")
@@ -87,6 +90,11 @@ def _no_calls(command: list[str], refused: int) -> str:
 def _no_model_called(command: list[str], count: int, last: str) -> str:
     """What a command means whose requests came through, and were refused before a model was called."""
     return f"no model was called: the gateway refused each request of {_name(command)} ({count:,}). The last one:\n{last}"
+
+
+def _some_refused(command: list[str], count: int, last: str) -> str:
+    """Requests that were refused beside others that were answered: a program's background calls, of which it shows nothing."""
+    return f"the gateway refused some requests of {_name(command)} ({count:,}). The last one:\n{last}"
 
 
 def _name(command: list[str]) -> str:
