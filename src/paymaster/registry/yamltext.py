@@ -23,6 +23,8 @@ KeyPath: TypeAlias = tuple[str | int, ...]
 """The keys and list positions that lead from the top of the file to a value."""
 
 LONGEST_INTEGER = 100
+MOST_VALUES = 1_000_000
+"""Of one file, with every use of an anchor: a few lines of anchors inside of anchors could otherwise fill the memory."""
 _TAG = "tag:yaml.org,2002:"
 
 
@@ -78,6 +80,13 @@ def decode(data: bytes, file: str) -> str:
 def read_yaml(text: str, file: str) -> Document:
     """Parse one YAML document. Raises RegistryInvalid with every duplicate key, or with the first syntax error."""
     try:
+        return _read(text, file)
+    except RecursionError:
+        raise _invalid(file, 0, "invalid YAML: values are nested too deeply") from None
+
+
+def _read(text: str, file: str) -> Document:
+    try:
         root = YAML(typ="safe", pure=True).compose(text)
     except MarkedYAMLError as error:
         raise _syntax_error(error, text, file) from None
@@ -124,9 +133,13 @@ class _Builder:
         self.file = file
         self.lines: dict[KeyPath, int] = {}
         self.problems: list[Problem] = []
+        self._left = MOST_VALUES
         self._open: set[int] = set()  # the nodes around the one being read; one of them again is a value that contains itself
 
     def value(self, node: Node, path: KeyPath) -> Plain:
+        self._left -= 1
+        if self._left < 0:
+            raise _invalid(self.file, node.start_mark.line + 1, f"more than {MOST_VALUES:,} values, counting each use of an anchor")
         self.lines.setdefault(path, node.start_mark.line + 1)
         if isinstance(node, ScalarNode):
             return self._scalar(node, path)
