@@ -55,7 +55,7 @@ def build_app() -> typer.Typer:
         context_settings={"help_option_names": ["--help", "-h"]},
     )
     app.callback()(_root)
-    app.command("init", help=init.HELP)(init.init)
+    app.command("init", help=init.HELP, cls=Command)(init.init)
     app.command("check", help=check.HELP, cls=Command)(check.check)
     app.command("explain", help=explain.HELP, cls=Command)(explain.explain)
     app.command("ask", help=ask.HELP, cls=Command)(ask.ask)

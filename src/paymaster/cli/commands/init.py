@@ -1,10 +1,12 @@
-"""`paymaster init`: writes a first registry with comments, and a config of an agent for it."""
+"""`paymaster init`: writes a first registry with comments, and a config of an agent for it; or a registry from another tool's config."""
 
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from paymaster.cli.commands.init_import import init_import
 
 if TYPE_CHECKING:
     from paymaster.registry.models import Registry
@@ -21,19 +23,25 @@ Presets: hosted, open-source, local, mixed (hosted first, a free local model
 --for also writes a config of an agent for the registry's models: parser, context limits, history and sampling, with the reasons. With
 --model-registry, only the config is written, for your own registry.
 
+--from litellm makes a registry of a config.yaml of LiteLLM's proxy: several deployments of a name become endpoints. It ends with a finding
+for each field: carried, changed (how), or no counterpart (what to do instead). No key is written; .env.example lists the variables to set.
+
 \b
 Example:
   paymaster init --preset mixed
   paymaster check registry.yaml
   paymaster init --for sweagent --preset open-source
   paymaster init --for mini --model-registry my-registry.yaml
+  paymaster init --from litellm config.yaml --output DIR/
 """
 
 STANDARD_OUTPUT = "-"
 FILE = "registry.yaml"
+_INSTEAD = "Name another file with --output, or replace it with --force. To use your registry: --model-registry."
 
 
-def init(
+def init(  # noqa: PLR0913, PLR0917  each is a flag of its own
+    config: Annotated[Path | None, typer.Argument(metavar="CONFIG", show_default=False, help="With --from: the config to read.")] = None,
     preset: Annotated[str | None, typer.Option("--preset", "-p", metavar="NAME", help="The preset.  [default: hosted]")] = None,
     output: Annotated[
         str | None,
@@ -48,12 +56,22 @@ def init(
     model_registry: Annotated[
         Path | None, typer.Option("--model-registry", metavar="PATH", help="With --for: your registry, instead of a preset.")
     ] = None,
+    tool: Annotated[str | None, typer.Option("--from", metavar="TOOL", help="Make a registry of a config of this tool: litellm.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="With --from: print the findings as JSON.")] = False,
 ) -> None:
     """See `HELP`."""
+    from paymaster.cli.new_files import create
     from paymaster.cli.terminal import write
     from paymaster.errors import UsageMistake
     from paymaster.registry.presets import read_preset
 
+    if tool is not None:
+        _refuse_beside_from(preset, agent, parser, model_registry)
+        init_import(tool, config, output, force=force, as_json=as_json)
+        return
+    if config is not None or as_json:
+        given = str(config) if config is not None else "--json"
+        raise UsageMistake(f"{given} needs --from", advice="Name the tool that the config is of: paymaster init --from litellm config.yaml")
     if agent is not None:
         _init_agent(agent, preset, output, parser, model_registry, force=force)
         return
@@ -65,14 +83,25 @@ def init(
     if output == STANDARD_OUTPUT:
         write(text.removesuffix("\n"))
         return
-    _create(Path(output), text, replace=force)
+    create(Path(output), text, replace=force)
     write(f"Wrote {output} (preset {preset}). It names the keys it needs in its first lines.\nNext: paymaster check {output}")
+
+
+def _refuse_beside_from(preset: str | None, agent: str | None, parser: str | None, own: Path | None) -> None:
+    """Raises UsageMistake for a flag that says something else about the registry."""
+    from paymaster.errors import UsageMistake
+
+    flags = {"--preset": preset, "--for": agent, "--parser": parser, "--model-registry": own}
+    if given := [flag for flag, value in flags.items() if value is not None]:
+        advice = "Make the registry first; --for with --model-registry then makes a config for it."
+        raise UsageMistake(f"--from and {given[0]} can't be used together", advice=advice)
 
 
 def _init_agent(agent: str, preset: str | None, output: str | None, parser: str | None, own: Path | None, *, force: bool) -> None:
     """Write a config, and the preset's registry beside it unless the user has a registry. Raises UsageMistake."""
     from paymaster.agents.starters import AGENTS, FilePaths, check_agent, starter
     from paymaster.cli.inputs import read_text
+    from paymaster.cli.new_files import create, refuse_existing
     from paymaster.cli.terminal import write
     from paymaster.errors import UsageMistake
     from paymaster.registry.presets import read_preset
@@ -93,9 +122,9 @@ def _init_agent(agent: str, preset: str | None, output: str | None, parser: str 
     result = starter(agent, _read(text, registry_path), paths, parser=parser)
     new = [(config, result.text)] if own is not None else [(registry_path, text), (config, result.text)]
     for file, _ in new:
-        _refuse_existing(file, replace=force)
+        refuse_existing(file, replace=force, advice=_INSTEAD)
     for file, content in new:
-        _create(file, content, replace=force)
+        create(file, content, replace=force)
     write(f"Wrote {' and '.join(str(file) for file, _ in new)}.")
     for note in result.notes:
         write(note)
@@ -116,39 +145,3 @@ def _read(text: str, path: Path) -> "Registry":
     catalogue, _ = open_catalogue(state_directory(read_overrides({}, os.environ).state_dir))
     sources = Sources(catalogue=catalogue, model_data=ModelData(), environ=os.environ, at=datetime.now(UTC), directory=path.parent)
     return read_registry(read_document(text.encode(), str(path)), Overrides(), sources)
-
-
-def _refuse_existing(path: Path, *, replace: bool) -> None:
-    """Checked before anything is written, so that both files are written or none. Raises UsageMistake."""
-    from paymaster.errors import UsageMistake
-
-    if path.exists() and not (replace and path.is_file()):
-        advice = "Name another file with --output, or replace it with --force. To use your registry: --model-registry."
-        raise UsageMistake(f"{path} already exists", advice=advice)
-
-
-def _create(path: Path, text: str, *, replace: bool) -> None:
-    """Write a new file. Raises UsageMistake if it exists already or can not be written."""
-    from paymaster.errors import UsageMistake
-
-    try:
-        if replace and path.is_file():
-            _replace(path, text)
-        else:
-            with path.open("x", encoding="utf-8") as file:
-                file.write(text)
-    except FileExistsError as error:
-        advice = "Name another one with --output, or replace it with --force." if path.is_file() else "Name a file with --output."
-        raise UsageMistake(f"{path} already exists", advice=advice) from error
-    except OSError as error:
-        raise UsageMistake(f"cannot write {path}: {error.strerror or error}", advice="Name another file with --output.") from error
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a temporary file first, so that a full disk or Ctrl-C leaves the old registry unchanged."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

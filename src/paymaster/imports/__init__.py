@@ -1,0 +1,1 @@
+"""Makes registries of other tools' configs; reads no file."""
