@@ -7,7 +7,8 @@ from decimal import Decimal
 import pytest
 
 from paymaster.errors import RegistryInvalid, UsageMistake
-from paymaster.imports.findings import Outcome
+from paymaster.imports.findings import Findings, Outcome
+from paymaster.imports.litellm.chains import Chains
 from paymaster.imports.litellm.durations import budget_per
 from paymaster.imports.litellm.importing import Imported, import_config
 from paymaster.imports.litellm.including import Joined
@@ -203,6 +204,33 @@ def test_a_field_of_litellm_params(params, field, outcome, words):
     found, text = finding(made, f"model_list[0].litellm_params.{field}")
     assert found is outcome
     assert words in text
+
+
+def test_fallbacks_name_models_and_members_of_families():
+    chains = Chains({"mini": "mini", "openai/*": "openai/*", "default": "big"})
+    findings = Findings(read_yaml("a: 1", "config.yaml"), "unknown")
+    chains.read(
+        [{"mini": ["openai/gpt-4o", "groq/x", "mini"]}, {"*": "default"}, {"openai/gpt-4o": ["mini"]}, "text", {"mini": [{}]}],
+        ("f",),
+        findings,
+    )
+    assert (chains.chains, chains.common) == ({"mini": ["openai/gpt-4o"]}, ["big"])
+    assert [findings.has(("f", *path)) for path in ((0, "mini"), (1, "*"), (2, "openai/gpt-4o"), (3,), (4, "mini"))] == [True] * 5
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "is_family"),
+    [
+        ("openai/*", "openai/*", True), ("house/*", "openai/*", True), ("*", "openai/*", True), ("claude-*", "anthropic/claude-*", True),
+        ("anthropic/claude-*", "anthropic/claude-*", True), ("*", "*", False), ("x/*", "openai/gpt-*", False), ("x", "openai/*", False),
+        ("x/*", "openai/gpt-4o", False), ("a*b", "openai/*", False), ("*/*", "openai/*", False),
+    ],
+)  # fmt: skip
+def test_families(name, model, is_family):
+    plain = "{model_name: other, litellm_params: {model: gpt-4o}}"
+    made = imported(f"model_list: [{{model_name: '{name}', litellm_params: {{model: '{model}'}}}}, {plain}]")
+    assert (name in made.tree["models"]) == is_family
+    assert made.tree["default"] == "other"
 
 
 @pytest.mark.parametrize(

@@ -57,10 +57,13 @@ class Draft:
                 made_of[around] += sources
         self.sources = kept
         for path in sorted(made_of, key=_last_first):
-            self._delete(path)
+            emptied = self._delete(path)
+            if emptied != path:
+                made_of[path] += self.sources.pop(emptied, ())
         return made_of
 
-    def _delete(self, path: KeyPath) -> None:
+    def _delete(self, path: KeyPath) -> KeyPath:
+        """Delete the value, and each container that is empty without it; the path of the outermost of these."""
         *outer, last = path
         container = value_at(self.values, tuple(outer))
         if isinstance(container, list) and isinstance(last, int) and last < len(container):
@@ -68,7 +71,8 @@ class Draft:
         elif isinstance(container, dict):
             container.pop(str(last), None)
         if len(path) > _DEPTH_OF_MODELS and value_at(self.values, tuple(outer)) in ({}, []):
-            self._delete(tuple(outer))
+            return self._delete(tuple(outer))
+        return path
 
 
 def value_at(tree: Plain, path: KeyPath) -> Plain:
@@ -94,6 +98,9 @@ def leave_out_mistakes(draft: Draft, findings: Findings) -> dict[KeyPath, str]:
     made_of = draft.remove(refused)
     elsewhere = {source for sources in draft.sources.values() for source in sources} if refused else set()
     for path, sources in made_of.items():
+        if not sources and isinstance(path[-1], int):
+            for source in draft.sources.get(path[:-1], ()):
+                findings.changed(source, f"in part: {refused[path]}")
         for source in sources:
             if source not in elsewhere:
                 findings.drop(source, f"left out: {refused[path]}")

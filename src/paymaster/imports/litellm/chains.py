@@ -10,6 +10,7 @@ from paymaster.registry.secrets import looks_like_a_secret
 from paymaster.registry.yamltext import KeyPath, Plain
 
 _EVERY = "*"
+_NO_MODEL = "no model of the registry has this name"
 
 
 @dataclass(slots=True)
@@ -26,13 +27,15 @@ class Chains:
         """Add the fallbacks of a list such as `[{a: [b, c]}, {"*": [d]}]`; whether there were any. `how` words what is different here."""
         before = len(self.sources) + len(self.common_sources)
         for name, targets, at in _pairs(given, path, findings):
-            known = [self.names[each] for each in targets if each in self.names]
-            lost = [each if not looks_like_a_secret(each) else "a name" for each in targets if each not in self.names]
+            known = [found for each in targets if (found := _model(each, self.names)) is not None]
+            lost = [each if not looks_like_a_secret(each) else "a name" for each in targets if _model(each, self.names) is None]
             without = f"without {', '.join(lost)}, which is no model of the registry" if lost else ""
             if name == _EVERY and known:
                 self._add_common(known, at)
             elif name not in self.names:
-                findings.no_counterpart(at, "no model of the registry has this name")
+                is_member = _model(name, self.names) is not None
+                instead = "one model of a family has no fallbacks of its own: write it as a model" if is_member else _NO_MODEL
+                findings.no_counterpart(at, instead)
                 continue
             elif not known:
                 findings.no_counterpart(at, "none of these models is in the registry")
@@ -51,7 +54,7 @@ class Chains:
     def read_common(self, given: Plain, path: KeyPath, findings: Findings) -> None:
         """Add the fallbacks of every model that has none of its own."""
         names = given if isinstance(given, list) else [given]
-        known = [self.names[each] for each in names if isinstance(each, str) and each in self.names]
+        known = [found for each in names if isinstance(each, str) and (found := _model(each, self.names)) is not None]
         if known:
             self._add_common(known, path)
             findings.changed(path, "what follows every model that has no fallbacks of its own")
@@ -71,6 +74,14 @@ class Chains:
         """Put the common fallbacks into the policies."""
         if self.common:
             policies.put(("fallback_chain",), list(self.common), *self.common_sources)
+
+
+def _model(called: str, names: Mapping[str, str]) -> str | None:
+    """The registry's name of a model, or of a member of a family such as `openai/*`."""
+    if called in names:
+        return names[called]
+    is_member = any(name.endswith(_EVERY) and called.startswith(name.removesuffix(_EVERY)) for name in names)
+    return called if is_member and _EVERY not in called else None
 
 
 def _pairs(given: Plain, path: KeyPath, findings: Findings) -> Iterator[tuple[str, list[str], KeyPath]]:

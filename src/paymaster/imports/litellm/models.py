@@ -17,7 +17,7 @@ from paymaster.registry.providers import host
 from paymaster.registry.secrets import looks_like_a_secret
 from paymaster.registry.yamltext import KeyPath, Plain
 
-_RESERVED = "default"
+_RESERVED, _MARK = "default", "*"
 _CALLED = ("provider", "model_id", "base_url", "api_key_env", "api_version", "region")
 _FIRST = (
     "provider",
@@ -83,8 +83,6 @@ def read_models(entries: Iterable[Entry], findings: Findings, variables: Variabl
                 continue
             if called == _RESERVED:
                 findings.changed(path, "default is a reserved name: calls for default get this model, the registry's default")
-            elif called == "*":
-                findings.changed(path, f"a family has its provider's name: its models are asked for as {name.removesuffix('*')}NAME")
             elif name != called:
                 findings.changed(path, "another name, as accounts of the ledger have such names")
             else:
@@ -97,23 +95,22 @@ def _name_mistake(entry: Entry) -> str | None:
     model = entry.params.get("model", (None, ()))[0]
     if looks_like_a_secret(entry.name):
         return "its name looks like a key"
-    if not entry.name or not isinstance(model, str):
+    if not isinstance(model, str) or _MARK not in f"{entry.name}{model}":
         return None
-    if "*" in entry.name and "*" not in model:
+    if _MARK not in model:
         return "every name would get one model; give callers the model's name, or add aliases"
-    if "*" not in model:
-        return None
-    if "*" not in entry.name:
-        return "a family of models needs a name with a * in it, such as openai/*"
+    if not entry.name.endswith(_MARK):
+        return "a family of models needs a name that ends in *, such as openai/*"
     if model.strip() in ("*", "*/*"):
         return "a family belongs to one provider: write one for each provider that you use, such as openai/*"
-    return None if model.endswith("/*") and model.count("*") == 1 else "a family ends in /*, and has all models of its provider"
+    _, _, ids = model.strip().partition("/")
+    if entry.name.count(_MARK) > 1 or ids != entry.name.rpartition("/")[2]:
+        return "the id of a family's member is its name behind the family's last slash, and here it would be another"
+    return None
 
 
 def _name(called: str, first: Deployment, taken: Sequence[Collection[str]]) -> str:
     """The registry's name of what LiteLLM's callers ask for."""
-    if called == "*":
-        return f"{first.entry.params['model'][0]}"
     wished = first.target.model_id.rpartition("/")[2] if called == _RESERVED else called
     plain = "".join(char if char.isprintable() else "-" for char in wished)
     if not can_be_subject(plain):

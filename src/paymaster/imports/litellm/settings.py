@@ -143,7 +143,8 @@ def _put_budgets(settings: Settings, models: Models, policies: Draft) -> None:
         budgets.add(inner.get("max_budget"), inner.get("budget_duration"), ["user"])
     _add_provider_budgets(settings, models, budgets)
     if budgets.made:
-        policies.put(("budgets",), budgets.made, *budgets.paths)
+        policies.values["budgets"] = budgets.made
+        policies.sources |= {("budgets", index): tuple(paths) for index, paths in enumerate(budgets.paths)}
         policies.values["hard_stop_on_budget"] = True
 
 
@@ -151,7 +152,7 @@ def _put_budgets(settings: Settings, models: Models, policies: Draft) -> None:
 class _Budgets:
     findings: Findings
     made: list[Plain] = field(default_factory=list)
-    paths: list[KeyPath] = field(default_factory=list)
+    paths: list[list[KeyPath]] = field(default_factory=list)
 
     def add(
         self,
@@ -186,7 +187,7 @@ class _Budgets:
                 self.findings.changed(path, f"{note}a hard budget; {per.how}")
         if per is not None and {key: value for key, value in budget.items() if key != "usd"} not in others:
             self.made.append(budget)
-            self.paths += paths
+            self.paths.append(paths)
 
 
 def _add_provider_budgets(settings: Settings, models: Models, budgets: _Budgets) -> None:
