@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from identity_names import account
 from paymaster import Client
 from paymaster.accounting.tokens.counter import TokenCounter
 from paymaster.agents.spend_summary import CallCount, SpendSummary
@@ -77,7 +78,7 @@ def test_a_child_does_not_wait_for_the_threads_of_its_parent(ledger: str | None,
         for thread in threads:
             thread.start()
         queue = client._resources.world.wait_queue
-        while queue.waiting("slots/solo") < 2:  # type: ignore[attr-defined]  # a port without it
+        while queue.waiting(account(client.registry, "slots/solo")) < 2:  # type: ignore[attr-defined]  # a port without it
             time.sleep(0.005)
         assert status_of_child(lambda: client.complete(HELLO)) == 0
         for thread in threads:

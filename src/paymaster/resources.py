@@ -17,6 +17,7 @@ from paymaster.background import BackgroundTasks, BackgroundThreads
 from paymaster.errors import ExtraMissing
 from paymaster.flow.call_events import emit_posted, emit_set_aside
 from paymaster.flow.events import Event
+from paymaster.flow.identities import Identities
 from paymaster.flow.ports import Books, Runtime, World
 from paymaster.ledgers.memory import MemoryLedger
 from paymaster.ledgers.spool.ledger import SpoolingLedger
@@ -101,6 +102,7 @@ class Resources:
             key_of=lambda model, scope: _own_key(_ring(keys, model), scope),
             missing_keys=_missing(registry, options.environ),
             run_later=self._background,
+            identities=Identities(registry, lambda place: next(iter(_ring(keys, place)), None)),
         )
 
     async def prepare(self) -> None:

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import pytest
 
 from cli.programs import start
+from identity_names import account
 from old_schema import make_first_version
 from paymaster.accounting.accounts import Charge, Hold, Post, Record, Settlement
 from paymaster.accounting.corrections import Correction
@@ -225,9 +226,9 @@ def test_open_holds_and_windows_add_up_too(paymaster, ledger):
 
 
 def test_csv_rows_with_corrections_add_up_to_the_balances(paymaster, filled, tmp_path):
-    for account, usd in (("usd/run/a", "-0.002"), ("usd/run/b", "+1"), ("usd/run/b/model/fast", "+3"), ("usd/user/-", "+2")):
+    for name, usd in (("usd/run/a", "-0.002"), ("usd/run/b", "+1"), ("usd/run/b/model/fast", "+3"), ("usd/user/-", "+2")):
         words = ("--usd", usd, "--reason", "a refund, in part", "--user", "ann", "--new")
-        assert paymaster("ledger", "adjust", account, *words, "--ledger", filled).status == 0
+        assert paymaster("ledger", "adjust", name, *words, "--ledger", filled).status == 0
     assert paymaster("ledger", "reset", "usd/run/a", "--yes", "--ledger", filled).status == 0
     rows = list(csv.DictReader(io.StringIO(paymaster("report", "--by", "run,user,day", "--csv", "--ledger", filled).out)))
     [first, *_] = [row for row in rows if row["account"]]
@@ -496,3 +497,18 @@ def test_a_correction_is_parsed_and_anything_else_is_refused():
     for text in ("{}", "[]", "x", '{"correction":"adjust"}'):
         with pytest.raises(ValueError, match=r"correction|Expecting"):
             Correction.from_json(text)
+
+
+def test_a_circuit_is_reset_by_the_name_that_a_registry_has_for_it(paymaster, ledger, tmp_path):
+    known = tmp_path / "known.yaml"
+    known.write_text("models: {mine: {provider: openai_compatible, model_id: m, base_url: http://127.0.0.1:1/v1, price: free}}\n")
+    opened, now_ms = open_ledger(ledger, BlockingRuntime().sleep), time.time_ns() // 1_000_000
+    circuit = account(known, "breaker/mine")
+    run(opened.post((Post(circuit, 1, 600_000),), (), now_ms))
+    run(opened.close())
+    shown = paymaster("status", "--ledger", ledger, "--model-registry", str(known))
+    assert "\nmine " in shown.out
+    ended = paymaster("ledger", "reset", "breaker/mine", "--yes", "--ledger", ledger)
+    assert (ended.status, ended.out) == (2, "")
+    ended = paymaster("ledger", "reset", "breaker/mine", "--yes", "--ledger", ledger, "--model-registry", str(known))
+    assert (ended.status, ended.out) == (0, f"{circuit}: 1 → 0.\n")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from call_box import Box, Limits, answer, failure, model, registry
 from fleet import LoopbackProvider, Seen, fleet, registry_file
+from identity_names import account
 from paymaster import Client
 from paymaster.accounting.accounts import Post
 from paymaster.flow import events
@@ -42,7 +43,7 @@ def test_processes_find_out_together_how_many_calls_a_provider_takes_and_notice_
             grew_at = len(provider.seen)
             results = workers.results()
         with Client(registry_path, ledger=shared_ledger, state_dir=tmp_path / "mine", environ={}) as client:
-            limit = 4 - client.balances("parallel/")["parallel/a"].settled
+            limit = 4 - client.balances("parallel/")[account(client.registry, "parallel/a")].settled
     assert [result["outcome"] for result in results] == ["ok"] * 192
     before, after = provider.seen[:grew_at], provider.seen[grew_at:]
     refused = [seen for seen in before if seen.status == 429]

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from fleet import LoopbackProvider, Seen, fleet, registry_file
+from identity_names import account
 from paymaster import AsyncClient, Client
 from paymaster.cli.process import main
 from paymaster.ledgers.wait_queue import ProcessWaitQueue
@@ -83,12 +84,12 @@ def test_nobody_waits_for_a_call_that_was_cancelled(tmp_path: Path, shared_ledge
         async def cancelled_while_it_stands_in_line() -> None:
             async with AsyncClient(registry, **settings) as client:  # type: ignore[arg-type]  # the settings as they are
                 waiting = asyncio.create_task(client.complete(HELLO))
-                while (await client.balances("slots/"))["slots/a"].ahead == 0:  # noqa: ASYNC110 - the ledger rings no bell
+                while (await client.balances("slots/"))[account(registry, "slots/a")].ahead == 0:  # noqa: ASYNC110 - the ledger rings no bell
                     await asyncio.sleep(0.02)
                 waiting.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await waiting
-                assert (await client.balances("slots/"))["slots/a"].ahead == 0
+                assert (await client.balances("slots/"))[account(registry, "slots/a")].ahead == 0
 
         asyncio.run(cancelled_while_it_stands_in_line())
 
@@ -115,7 +116,7 @@ def test_who_looks_sees_every_call_that_waits_in_whatever_process_and_leaves_the
             workers.go()
             wait_for(lambda: [waits["calls"] for waits in queued()] == [6])
             [waits] = queued()
-            assert (waits["model"], waits["accounts"]) == ("a", ["slots/a"])
+            assert (waits["model"], waits["accounts"]) == ("a", [account(registry, "slots/a")])
             since_ms = waits["since_ms"]
             assert isinstance(since_ms, int)
             assert began_ms - 2_000 < since_ms < began_ms + 30_000
@@ -133,9 +134,9 @@ def test_a_dead_caller_in_front_holds_up_those_behind_for_its_place_and_no_longe
         killed = fleet(registry, shared_ledger, tmp_path / "killed", processes=1, calls=1)
         with killed as first, Client(registry, **settings) as client:  # type: ignore[arg-type]  # the settings as they are
             first.go()
-            wait_for(lambda: client.balances("slots/")["slots/a"].ahead == 1)
+            wait_for(lambda: client.balances("slots/")[account(registry, "slots/a")].ahead == 1)
             behind = pool.submit(client.complete, HELLO)
-            wait_for(lambda: client.balances("slots/")["slots/a"].ahead == 2)
+            wait_for(lambda: client.balances("slots/")[account(registry, "slots/a")].ahead == 2)
             os.kill(first.process.pid, signal.SIGKILL)
             killed_s = time.monotonic()
             free.set()
@@ -164,7 +165,7 @@ def test_a_task_that_is_cancelled_in_the_middle_of_a_line_frees_its_turn_for_the
             assert isinstance(line, ProcessWaitQueue)
             for number in range(12):
                 tasks.append(asyncio.create_task(ask(number)))
-                while not provider.seen or line.waiting("slots/a") < number:  # noqa: ASYNC110 - who joins rings no bell
+                while not provider.seen or line.waiting(account(registry, "slots/a")) < number:  # noqa: ASYNC110 - who joins rings no bell
                     await asyncio.sleep(0.002)
             for number in (3, 4, 9):
                 tasks[number].cancel()

@@ -14,6 +14,7 @@ import pytest
 
 from call_box import Box, Limits, answer, model, per_run, registry
 from fleet import LoopbackProvider, Seen, fleet, registry_file
+from identity_names import account
 from paymaster import Client
 from paymaster.accounting.accounts import Charge, EndedHolder, Hold
 from paymaster.errors import BudgetExceeded, LedgerUnavailable, LimitReached, PaymasterError
@@ -77,7 +78,7 @@ def test_callers_get_what_a_killed_worker_held(tmp_path: Path, limits: str, poli
         assert time.monotonic() - killed_s < SOON_S
         balances = client.balances("")
         assert balances["usd/run/fleet"].settled > 1_000_000  # the whole hold
-        assert balances["usd/run/fleet"].held == balances["slots/a"].held == 0
+        assert balances["usd/run/fleet"].held == balances[account(client.registry, "slots/a")].held == 0
 
 
 class BooksOfOthers(MemoryLedger):

@@ -11,6 +11,7 @@ import pytest
 
 from call_box import HELLO, Box, answer, failure, model, registry
 from fleet import LoopbackProvider
+from identity_names import account
 from paymaster import AsyncClient, NoModelAvailable
 from paymaster.accounting.accounts import Charge, Held, Hold, Post, Refused
 from paymaster.ledgers.memory import MemoryLedger
@@ -208,10 +209,12 @@ def test_a_call_with_a_fallback_does_not_queue_behind_those_who_wait_for_a_slot_
             waiter = asyncio.create_task(client.complete(HELLO, model="lonely"))
             queue = client._resources.world.wait_queue
             assert isinstance(queue, ProcessWaitQueue)
-            while queue.waiting("slots/a") < 1:  # noqa: ASYNC110 - joining the queue sets no event
+            while queue.waiting(account(client.registry, "slots/a")) < 1:  # noqa: ASYNC110 - joining the queue sets no event
                 await asyncio.sleep(0.01)
             await client._resources.books.post(
-                (Post("probe/a", 1, 60_000), Post("breaker/a", 1, 120_000)), (), client._resources.runtime.now_ms()
+                (Post(account(client.registry, "probe/a"), 1, 60_000), Post(account(client.registry, "breaker/a"), 1, 120_000)),
+                (),
+                client._resources.runtime.now_ms(),
             )
             began_s = time.monotonic()
             model_ = (await client.complete(HELLO, model="a")).model

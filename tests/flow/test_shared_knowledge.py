@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from fleet import LoopbackProvider, Seen, fleet, registry_file
+from identity_names import account
 from paymaster import AsyncClient, Client
 from paymaster.ledgers.wait_queue import ProcessWaitQueue
 
@@ -154,7 +155,7 @@ def test_a_call_with_a_fallback_does_not_queue_behind_one_without_for_a_model_th
                 others.append(asyncio.create_task(client.complete(HELLO, model="a")))
                 await until(lambda: len(failing.seen) == 2)
             others.append(asyncio.create_task(client.complete(HELLO, model="down")))  # has `a` alone to go to
-            await until(lambda: queue.waiting("probe/a") == 1)
+            await until(lambda: queue.waiting(account(client.registry, "probe/a")) == 1)
             began_s = time.monotonic()
             model = (await client.complete(HELLO, model="a")).model
             took_s = time.monotonic() - began_s

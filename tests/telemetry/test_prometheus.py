@@ -175,7 +175,7 @@ def test_every_model_of_the_registry_has_exactly_one_breaker_state():
     assert figure(samples, "paymaster_limit_used", model="probed", limit="rpm") == 12
     assert figure(samples, "paymaster_limit_cap", model="probed", limit="rpm") == 60
     needed = {of: value for (found, of), value in samples.items() if found == "paymaster_operator_action_required"}
-    assert needed == {frozenset({("model", "open"), ("reason", "unknown_model")}): 1}
+    assert needed == {frozenset({("model", "open"), ("endpoint", ""), ("reason", "unknown_model")}): 1}
 
 
 def test_what_ended_processes_hold_is_added_up():

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from paymaster.routing.breaker import State
-from paymaster.views.ledger_status import BudgetState, ModelState
+from paymaster.views.ledger_status import BudgetState
+from paymaster.views.model_states import ModelState
 from paymaster.views.states import budget_name, budget_state, model_state
 
 

@@ -6,7 +6,8 @@ import pytest
 
 from paymaster.accounting.account_names import budget_account
 from paymaster.accounting.accounts import EndedHolder
-from paymaster.views.ledger_status import BudgetState, LedgerStatus, LimitState, ModelState, QueueState
+from paymaster.views.ledger_status import BudgetState, LedgerStatus, QueueState
+from paymaster.views.model_states import LimitState, ModelState
 from paymaster.views.visibility import A_BUDGET, Reader, visible_to
 
 ANN = Reader(user="ann", keys=frozenset({"k1", "k2"}))

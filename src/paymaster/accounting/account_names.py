@@ -10,6 +10,7 @@ requests/gpt-4o/endpoint/eu              the same for one endpoint of the model
 requests/key/k1                          a limit of one gateway key over all models
 operator-authentication/gpt-4o           a circuit's reason: what an operator has to fix
 operator-authentication/gpt-4o/endpoint/3f  the same for the endpoint and key with this mark
+requests/openai:gpt-4o:3f2a9c1d04b7      the same kinds of an endpoint by what it is: provider, model id, and a digest (`EndpointSubject`)
 
 A budget's name reads back as what it was built from, whatever its values are. A slash of a value is written `%2F` where a dimension's name
 follows it (`usd/run/a%2Fuser/b` is the run `a/user/b`), and so is every slash of an owner. `%25` is a percent sign before such an escape.
@@ -52,6 +53,9 @@ ANSWERS: Final = "answers"
 ERRORS: Final = "errors"
 
 _ENDPOINT: Final = "/endpoint/"
+_MOST_READABLE: Final = 64
+_SUBJECT = re.compile(r"(?P<provider>[^:/]+):(?P<model_id>.+):(?P<digest>[0-9a-f]{12})", re.DOTALL)
+_UNREADABLE = re.compile(r"[\s\x00-\x1f\x7f]+")
 _KEY: Final = "key/"
 _OWNER: Final = "~"
 _PARTS: Final = ("models", *BUDGET_DIMENSIONS)
@@ -81,6 +85,29 @@ class AccountName(NamedTuple):
 def account_of(kind: str, subject: str, endpoint: str | None = None) -> str:
     """The account of this kind of a model, or of one of its endpoints. `subject` may also be `key_subject(…)`."""
     return f"{kind}/{subject}" if endpoint is None else f"{kind}/{subject}{_ENDPOINT}{endpoint}"
+
+
+class EndpointSubject(NamedTuple):
+    """The subject of an endpoint's accounts: a provider's canonical id, its name for the model, and 12 hexadecimal digits.
+
+    The name is there to be read, and may be cut: the digest says which endpoint it is.
+    """
+
+    provider: str
+    model_id: str
+    digest: str
+
+
+def endpoint_subject(provider: str, model_id: str, digest: str) -> str:
+    """The subject of an endpoint: of bounded length, and never one that reads as an account of something else."""
+    readable = _UNREADABLE.sub("-", model_id[:_MOST_READABLE]).replace(_ENDPOINT, "/endpoint-")
+    return f"{provider}:{readable}:{digest}"
+
+
+def read_endpoint_subject(subject: str) -> EndpointSubject | None:
+    """The parts of an endpoint's subject; None for a model's name, and for a gateway key."""
+    found = _SUBJECT.fullmatch(subject)
+    return None if found is None else EndpointSubject(*found.groups())
 
 
 def operator_account(model: str, reason: str, mark: str | None = None) -> str:

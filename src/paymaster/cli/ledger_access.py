@@ -1,5 +1,6 @@
 """The ledger and the archives that a command reads, found by flags and environment; creates none by reading, and prints no table."""
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,9 @@ from paymaster.ledgers.sqlite.file import is_empty
 from paymaster.ledgers.sqlite.ledger import SqliteLedger
 from paymaster.ledgers.urls import admin_for, known_ledger, open_ledger, spool_folder, spools_folder
 from paymaster.options import state_directory
+from paymaster.registry.models import Registry
+from paymaster.registry.provider_keys import first_key, with_variables
+from paymaster.routing.identities import identities, with_identities
 from paymaster.runtime import BlockingRuntime, iterate, run
 from paymaster.views.backlog import Backlog, backlog_in, other_backlogs
 from paymaster.views.ledger_status import LedgerStatus, StatusBuilder
@@ -114,12 +118,24 @@ class LedgerReader:
         """The ledger's status, with times by a clock that says `now_ms`; of a run, if one is named."""
         return builder.status() if self.is_new else run(read_status(self.ledger, now_ms, [builder], run=of_run))[0]
 
+    def identified(self, registry: Registry | None) -> Registry | None:
+        """The registry with what its endpoints are in this ledger."""
+        return registry if registry is None or self.is_new else identified(registry, self.admin.identify().id)
+
     def records(self) -> Iterator[Record]:
         """The record of each hold. Holds whose lease is over are charged and recorded first."""
         if self.is_new:
             return iter(())
         run(self.ledger.sweep(self.now_ms()))
         return iterate(self.ledger.records())
+
+
+def identified(registry: Registry, ledger_id: str) -> Registry:
+    """The registry with what its endpoints are in the ledger with this id; as it is where there is none."""
+    if not ledger_id:
+        return registry
+    identity = identities(ledger_id, lambda place: first_key(place, os.environ))
+    return with_identities(registry, lambda place: identity(with_variables(place, os.environ)))
 
 
 def server_warnings(url: str | None) -> list[str]:

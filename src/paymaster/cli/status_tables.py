@@ -2,12 +2,12 @@
 
 from dataclasses import asdict
 
-from paymaster.accounting.account_names import UNDERCOUNT, account_of
 from paymaster.accounting.budget_units import BudgetUnit, format_amount
 from paymaster.accounting.process_names import process_number
 from paymaster.cli.terminal import Cell, Column, Table
 from paymaster.routing.ended_holders import describe_ended
-from paymaster.views.ledger_status import BudgetState, LedgerStatus, LimitState, ModelState, QueueState
+from paymaster.views.ledger_status import BudgetState, LedgerStatus, QueueState
+from paymaster.views.model_states import LimitState, ModelState
 from paymaster.views.states import StateWords, budget_name, budget_state, model_state, waited
 from paymaster.views.words import duration
 
@@ -55,7 +55,7 @@ def count_sentences(status: LedgerStatus) -> list[str]:
     """Which models' prompts count as their bytes, and what to do about it."""
     return [
         f"{model}: a prompt counts as {'' if percent <= 100 else f'{percent / 100:g} times '}its bytes, because its own count was too low. "
-        f"Check `tokenizer:`, then run: paymaster ledger reset {account_of(UNDERCOUNT, model)}"
+        f"Check `tokenizer:`, then run: paymaster ledger reset {status.undercounts[model]}"
         for model, percent in status.percent_of_bytes.items()
     ]
 
@@ -93,7 +93,7 @@ def _limit_table(limits: tuple[LimitState, ...], now_ms: int) -> Table:
         columns=columns,
         rows=[
             [
-                limit.model,
+                limit.place,
                 limit.limit,
                 f"{limit.used:,}",
                 _NOTHING if limit.cap is None else f"{limit.cap:,}",
@@ -117,7 +117,7 @@ def _model_table(models: tuple[ModelState, ...], now_ms: int) -> Table:
         columns=columns,
         rows=[
             [
-                model.model,
+                model.place,
                 f"{model.open_calls:,}",
                 _NOTHING if model.cap is None else f"{model.cap:,}",
                 f"{model.failures:,}",

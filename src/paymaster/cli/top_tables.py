@@ -1,7 +1,7 @@
 """What `top` shows: a ledger's status, backlog and recent calls as tables; knows ledgers and events, and no terminal."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,14 +10,13 @@ from paymaster.accounting.money import format_usd
 from paymaster.accounting.records import shown_run
 from paymaster.cli.backlog_tables import backlog_table
 from paymaster.cli.flags import Flags
-from paymaster.cli.ledger_access import memory_ledger_error, with_backlog
+from paymaster.cli.ledger_access import SharedLedger, identified, memory_ledger_error, with_backlog
 from paymaster.cli.status_tables import ended_table, status_tables
 from paymaster.cli.terminal import Cell, Column, Table
 from paymaster.errors import LedgerUnavailable, LedgerUnusable
-from paymaster.flow.ports import Books
 from paymaster.ledgers.memory import MemoryLedger
 from paymaster.ledgers.sqlite.ledger import SqliteLedger
-from paymaster.ledgers.urls import open_ledger, spool_folder
+from paymaster.ledgers.urls import admin_for, open_ledger, spool_folder
 from paymaster.options import state_directory
 from paymaster.registry.models import Registry
 from paymaster.runtime import BlockingRuntime, run
@@ -37,11 +36,19 @@ class LedgerWatch:
     """Reads a ledger again and again, and its backlog in the folder `spool`."""
 
     def __init__(
-        self, books: Books, runtime: BlockingRuntime, location: str, spool: Path, registry: Registry | None, flags: Flags, max_calls: int
+        self,
+        books: SharedLedger,
+        runtime: BlockingRuntime,
+        location: str,
+        spool: Path,
+        registry: Registry | None,
+        flags: Flags,
+        max_calls: int,
     ) -> None:
         self.location = location
         self._spool = spool
         self._books, self._runtime, self._registry, self._run = books, runtime, registry, flags.run_id
+        self._identified: Registry | None = None
         self._file = books.path if isinstance(books, SqliteLedger) else None
         self._recent_calls = RecentCalls(max(max_calls, 1))
         self._max_calls = max_calls
@@ -60,7 +67,7 @@ class LedgerWatch:
             return [backlog_table(backlog_in(self._spool))]
         try:
             now_ms = self._runtime.now_ms()
-            builder = StatusBuilder(self._registry, run=self._run, most=_MAX_BUDGETS)
+            builder = StatusBuilder(self._known(), run=self._run, most=_MAX_BUDGETS)
             (status,) = run(read_status(self._books, now_ms, [builder], run=self._run))
             run(self._journal_tail.catch_up())
         except LedgerUnavailable as error:
@@ -76,6 +83,14 @@ class LedgerWatch:
                 budgets, title=f"Budgets ({_MAX_BUDGETS} of {len(status.budgets) + status.hidden_budgets:,}; `paymaster status` shows all)"
             )
         return [budgets, models, waiting, limits, ended_table(shown, now_ms), backlog_table(backlog_in(self._spool)), _call_table(calls)]
+
+    def _known(self) -> Registry | None:
+        """The registry with what its endpoints are, once there is a ledger."""
+        if self._identified is None and self._registry is not None:
+            with closing(admin_for(self._books)) as admin:
+                ledger_id = admin.identify().id
+            self._identified = identified(self._registry, ledger_id) if ledger_id else None
+        return self._identified or self._registry
 
 
 @contextmanager

@@ -210,10 +210,19 @@ class CallAdmission:
         """The attempt with the hold that its candidate, as it now is, needs; the id stays. The hold of a waiter says who waits with it."""
         candidate = attempt.candidate
         memory = WaitMemory.NONE if not attempt.has_fallback else WaitMemory.ASKED if asks_memory else WaitMemory.READ
-        charged = charges(candidate, enforce_money=enforce_money, as_probe=as_probe, mark=attempt.mark, beside=beside, memory=memory)
+        now_ms, former = self._runtime.now_ms(), {} if self._world.identities is None else self._world.identities.former
+        charged = charges(
+            candidate,
+            enforce_money=enforce_money,
+            as_probe=as_probe,
+            mark=attempt.mark,
+            beside=beside,
+            memory=memory,
+            former_ms={account: end_ms - now_ms for account, end_ms in former.items()},
+        )
         return replace(
             attempt,
-            at_ms=self._runtime.now_ms(),
+            at_ms=now_ms,
             kinds=tuple([kind for kind, _ in charged]),
             hold=replace(
                 attempt.hold,

@@ -110,7 +110,7 @@ class CallEvents:
             self._throttled(model, account, None, "earlier calls wait for the same limit", outlook)
             return
         wait_ms = None if refused.retry_at_ms is None else max(0, refused.retry_at_ms - refused.at_ms)
-        self._throttled(model, account, wait_ms, "; ".join([describe_limit(refused.shortfalls[0]), *ended]), outlook)
+        self._throttled(model, account, wait_ms, "; ".join([describe_limit(refused.shortfalls[0], model), *ended]), outlook)
 
     def retrying(self, model: Model, wait_ms: int, reason: str, outlook: Outlook) -> None:
         """The call backs off and tries the same model again."""
@@ -315,7 +315,7 @@ class CallEvents:
         """A prompt was longer than its count."""
         advice = (
             f"Correct or remove `tokenizer:` under {model.place} in the registry, or report it if there is none; "
-            f"`paymaster ledger reset {account_of(UNDERCOUNT, model.place)}` counts as before."
+            f"`paymaster ledger reset {account_of(UNDERCOUNT, model.subject)}` counts as before."
         )
         self._emit(
             events.PromptUndercounted(

@@ -24,7 +24,7 @@ from paymaster.flow.call_events import CallEvents
 from paymaster.flow.continuation import Continuation
 from paymaster.flow.ended_reports import ended_of
 from paymaster.flow.failing_models import FailingModels, Tries
-from paymaster.flow.ports import ProviderChunk, ProviderReply, World
+from paymaster.flow.ports import ProviderChunk, ProviderReply, World, identified
 from paymaster.flow.recounting import Recounting
 from paymaster.flow.replies import Reply
 from paymaster.flow.turns import Turns
@@ -131,7 +131,8 @@ class _Call:
         self.continuation = Continuation(request, possible=continues_streams(request, world.registry))
 
     async def look(self) -> None:
-        """Know how the endpoints are before one is chosen."""
+        """Know what the endpoints are, and how they are, before one is chosen. Raises LedgerUnavailable under a hard budget."""
+        self._world = await identified(self._world)
         models = [self._world.registry.models[name] for name in chain(self._world.registry, self.request.model)]
         await self._world.endpoints.read(models, self._world.books, self._runtime.now_ms())
 

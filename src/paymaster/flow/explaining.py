@@ -6,9 +6,9 @@ from functools import partial
 
 from paymaster.accounting.account_names import BREAKER, PROBE, UNDERCOUNT, account_of, is_budget
 from paymaster.accounting.accounts import Balance, Charge, Refused, Shortfall, shortfalls
-from paymaster.flow.ports import World
+from paymaster.flow.ports import World, identified
 from paymaster.routing import breaker
-from paymaster.routing.call_errors import describe_limit
+from paymaster.routing.call_errors import describe_limit, name_account
 from paymaster.routing.chains import chain
 from paymaster.routing.charges import BUDGET_KINDS, ChargeKind, charges
 from paymaster.routing.marks import mark_of
@@ -66,7 +66,7 @@ class Explanation:
 
 async def explain(world: World, request: Request, scope: Scope) -> tuple[Explanation, ...]:
     """Every model of the chain, in order, with why it would be called now or not. Raises what `plan` raises."""
-    now_ms = world.runtime.now_ms()
+    now_ms, world = world.runtime.now_ms(), await identified(world)
     models = [world.registry.models[name] for name in chain(world.registry, request.model)]
     await world.endpoints.read(models, world.books, now_ms, every_ms=0)
     balancers = {model.name: world.endpoints.balancer(model, "", now_ms, streamed=request.stream) for model in models}
@@ -122,11 +122,11 @@ def _explain(candidate: Candidate, balances: Mapping[str, Balance], now_ms: int,
     tight = {shortfall.charge.account for shortfall in short}
     hopeless = [shortfall for shortfall in short if not shortfall.waiting_helps]
     if hopeless:
-        why = describe_limit(hopeless[0]) + _kind_of_budget(hopeless[0], candidate)
+        why = describe_limit(hopeless[0], model) + _kind_of_budget(hopeless[0], candidate)
     elif short:
         retry_at_ms = Refused("", now_ms, short).retry_at_ms
         wait = "until open calls settle" if retry_at_ms is None else f"{max(0, retry_at_ms - now_ms) / 1000:.1f} s"
-        why = f"would wait {wait}: {describe_limit(short[0])}"
+        why = f"would wait {wait}: {describe_limit(short[0], model)}"
     else:
         why = "a fallback: called if those before it fail" if taken else "would be called now"
     return Explanation(
@@ -142,7 +142,7 @@ def _explain(candidate: Candidate, balances: Mapping[str, Balance], now_ms: int,
         price_source=candidate.price.source if candidate.price else None,
         accounts=tuple(
             AccountState(
-                charge.account,
+                name_account(charge.account, model),
                 kind,
                 balance.total,
                 balance.held,

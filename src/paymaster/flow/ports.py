@@ -1,7 +1,7 @@
 """The ports of the flow: a ledger, providers, time, a queue, a listener; knows no implementation of any of them."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from types import TracebackType
 from typing import NamedTuple, Protocol, Self, TypeVar, runtime_checkable
@@ -26,6 +26,7 @@ from paymaster.accounting.usage.record import UnknownUsage, Usage
 from paymaster.flow.admission_time import AdmissionTime
 from paymaster.flow.ended_reports import EndedReports
 from paymaster.flow.events import Event
+from paymaster.flow.identities import Identities
 from paymaster.flow.known_endpoints import KnownEndpoints
 from paymaster.frozen import frozen_dataclass
 from paymaster.jsontypes import JsonObject
@@ -49,6 +50,10 @@ class Books(Protocol):
 
         While it is queued, later holds are refused on the accounts that refused it. Asking again renews its turn.
         """
+        ...
+
+    async def ledger_id(self, now_ms: int, *, may_go_unbooked: bool = False) -> str:
+        """The random id of the ledger, which is made if there is none. With `may_go_unbooked`, '' while it is unavailable and unknown."""
         ...
 
     async def withdraw(self, hold_id: str) -> None:
@@ -336,6 +341,7 @@ class World:
     another attempt at the same model, by the number of attempts made. `run_later` is None where nothing can run behind a call.
     `endpoints` is what this process knows of the endpoints of its models.
     `levels` are those of the models whose counts were too low (`routing/undercounts.py`), as far as this process knows.
+    `identities` says what the registry's endpoints are; without it, accounts have the names of models.
     """
 
     registry: Registry
@@ -352,5 +358,13 @@ class World:
     admission_time: AdmissionTime = field(default_factory=AdmissionTime)
     levels: dict[str, int] = field(default_factory=dict)
     prepare: Callable[[Model], Awaitable[None]] = needs_nothing
+    identities: Identities | None = None
     ended_reports: EndedReports = field(default_factory=EndedReports)
     endpoints: KnownEndpoints = field(default_factory=KnownEndpoints)
+
+
+async def identified(world: World) -> World:
+    """The world whose registry has the identities of its endpoints. Raises LedgerUnavailable under a hard budget."""
+    if world.identities is None:
+        return world
+    return replace(world, registry=await world.identities.of(world.registry, world.books, world.runtime.now_ms()))

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from paymaster.flow.ports import Runtime, World
+from paymaster.flow.ports import Runtime, World, identified
 from paymaster.views.ledger_status import LedgerStatus, StatusBuilder
 from paymaster.views.status_reading import read_status
 from paymaster.views.visibility import Reader
@@ -68,7 +68,7 @@ class StatusReadings:
         if before is not None:
             await asyncio.wait([before])
         joined.has_begun = True
-        world, began_ms = self._world(), self._runtime.now_ms()
+        world, began_ms = await identified(self._world()), self._runtime.now_ms()
         builders = [StatusBuilder(world.registry, most=MOST_BUDGETS, sees=each.sees, owns=each.owns) for each in joined.readers]
         found = await read_status(world.books, began_ms, builders, give_way=partial(asyncio.sleep, 0))
         read = {reader: StatusAt(status, began_ms) for reader, status in zip(joined.readers, found, strict=True)}

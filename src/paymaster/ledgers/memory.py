@@ -24,6 +24,7 @@ from paymaster.accounting.accounts import (
 from paymaster.forks import renew_in_children
 from paymaster.ledgers import transactions
 from paymaster.ledgers.account_views import PAGE, sum_window
+from paymaster.ledgers.identity import new_id
 from paymaster.ledgers.retirement import RETIRE_DAYS, retire
 from paymaster.ledgers.store import AccountRow, Clock, Entry, Known, OpenHold, Ticket, follow_caller
 from paymaster.ledgers.transactions import Unfinished, with_lost
@@ -33,6 +34,7 @@ class MemoryLedger:
     """`Books` in memory, safe for threads. Nothing in it ever waits."""
 
     def __init__(self) -> None:
+        self._id = new_id()
         self._store = MemoryStore()
         self._lock = Lock()
         renew_in_children(self)
@@ -53,6 +55,10 @@ class MemoryLedger:
             if not isinstance(outcome, Unfinished):
                 return with_lost(outcome, lost)
             lost += outcome.lost
+
+    async def ledger_id(self, now_ms: int, *, may_go_unbooked: bool = False) -> str:
+        """Its random id, which it has for as long as it exists."""
+        return self._id
 
     async def withdraw(self, hold_id: str) -> None:
         """Give up a ticket in the queue, or an open hold of which nothing was sent."""

@@ -7,7 +7,8 @@ from paymaster.accounting.account_names import key_of
 from paymaster.accounting.budget_units import BudgetUnit
 from paymaster.registry.models import Registry
 from paymaster.routing.ended_holders import describe_ended
-from paymaster.views.ledger_status import BudgetState, LedgerStatus, LimitState, QueueState, most_relevant
+from paymaster.views.ledger_status import BudgetState, LedgerStatus, QueueState, most_relevant
+from paymaster.views.model_states import LimitState
 from paymaster.views.recent_calls import RecentCall
 from paymaster.views.spending import Timeline
 from paymaster.views.states import Mark, budget_name, budget_state, model_state, waited
@@ -114,7 +115,7 @@ def dashboard(
         range_name=range_name,
         spent_nanousd=timelines[0].total_nanousd if timelines else 0,
         held_nanousd=max(held.values(), default=0),
-        open_calls=sum(model.open_calls for model in status.models if key_of(model.model) is None),
+        open_calls=sum({model.subject or model.place: model.open_calls for model in status.models if key_of(model.model) is None}.values()),
         waiting=sum(waiting.calls for waiting in status.queue),
         budgets=[_budget(budget) for budget in shown],
         hidden_budgets=status.hidden_budgets + len(status.budgets) - len(shown),
@@ -147,24 +148,24 @@ def _bar(used: int, held: int, cap: int) -> Bar:
 
 
 def _models(status: LedgerStatus, registry: Registry, now_ms: int) -> list[DashboardModel]:
-    states = {state.model: state for state in status.models}
+    states = {state.place: state for state in status.models}
     queue = {state.model: state for state in status.queue}
     limits: dict[str, list[LimitState]] = {}
     for limit in status.limits:
-        limits.setdefault(limit.model, []).append(limit)
+        limits.setdefault(limit.place, []).append(limit)
     rows: list[DashboardModel] = []
-    for name, model in registry.models.items():
-        state = states.get(name)
+    for place in (place for model in registry.models.values() for place in model.places):
+        name, state = place.place, states.get(place.place)
         mark, words = model_state(state, now_ms)
-        open_calls, cap = state.open_calls if state else 0, model.limits.max_parallel
+        open_calls, cap = state.open_calls if state else 0, place.limits.max_parallel
         rows.append(
             DashboardModel(
                 name=name,
-                provider=model.provider,
+                provider=place.provider,
                 mark=mark,
                 state=words,
                 open_calls=f"{open_calls:,}" if cap is None else f"{open_calls:,} of {cap:,}",
-                waiting=_waiting(queue.get(name), now_ms),
+                waiting=_waiting(queue.get(place.name), now_ms),
                 failures=state.failures if state else 0,
                 limits=tuple(_limit(limit, now_ms) for limit in limits.get(name, [])),
             )

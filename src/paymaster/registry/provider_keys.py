@@ -62,3 +62,9 @@ def secrets_of(models: Iterable[Model], environ: Mapping[str, str]) -> list[str]
 
 def _value(name: str, environ: Mapping[str, str]) -> str | None:
     return environ.get(name) if environ.get(name, "").strip() else None
+
+
+def first_key(model: Model, environ: Mapping[str, str]) -> str | None:
+    """The first key that is set of a model or an endpoint: whose limits its calls count against."""
+    found = keys_found(model, environ)
+    return environ[found[0]] if found else None

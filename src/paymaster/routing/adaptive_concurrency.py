@@ -89,10 +89,10 @@ def limit_at(model: Model, charges: Sequence[Charge], held: Held) -> Concurrency
 
 
 def move(
-    model: str, found: ConcurrencyState, changes: Sequence[Change], failure: FailureKind | None, headroom: RateHeadroom, draw: float
+    subject: str, found: ConcurrencyState, changes: Sequence[Change], failure: FailureKind | None, headroom: RateHeadroom, draw: float
 ) -> int:
     """By how many slots the limit moves at the end of an attempt. `changes` are its settlement's, `draw` is a number in [0, 1)."""
-    overloads = next((change.before for change in changes if change.account == account_of(OVERLOADS, model)), None)
+    overloads = next((change.before for change in changes if change.account == account_of(OVERLOADS, subject)), None)
     if overloads != found.overloads:
         return 0  # another call met an overload since this attempt was admitted, and has moved the limit
     if failure is None:
@@ -113,9 +113,9 @@ def _growth(found: ConcurrencyState, headroom: RateHeadroom, draw: float) -> int
     return 1 if draw * one_in < 1 else 0
 
 
-def move_post(model: str, by: int) -> Post:
+def move_post(subject: str, by: int) -> Post:
     """The entry that moves the limit."""
-    return Post(account_of(PARALLEL, model), -by, None)
+    return Post(account_of(PARALLEL, subject), -by, None)
 
 
 def floor_posts(refused: Refused) -> tuple[Post, ...]:

@@ -105,35 +105,35 @@ def state_of(breaker: Balance, probe: Balance) -> State:
     return State.HALF_OPEN if breaker.total or probe.total else State.CLOSED
 
 
-def admission_charges(model: str, *, as_probe: bool, beside: int = 0) -> tuple[Charge, ...]:
+def admission_charges(subject: str, *, as_probe: bool, beside: int = 0) -> tuple[Charge, ...]:
     """What an admission charges: an ordinary call goes only through a closed circuit, a probe through one that is half open.
 
     `beside` is how many entries of an open circuit the probe ignores, as they are about another key.
     """
-    failures = Charge(account_of(FAILURES, model), 0, None, 0)
+    failures = Charge(account_of(FAILURES, subject), 0, None, 0)
     if as_probe:
-        return Charge(account_of(PROBE, model), 1, 1 + beside, 0), failures
-    return Charge(account_of(BREAKER, model), 0, 0, 0), Charge(account_of(PROBE, model), 0, 0, 0), failures
+        return Charge(account_of(PROBE, subject), 1, 1 + beside, 0), failures
+    return Charge(account_of(BREAKER, subject), 0, 0, 0), Charge(account_of(PROBE, subject), 0, 0, 0), failures
 
 
-def reason_charges(model: str, mark: str, *, beside: int = 0) -> tuple[Charge, ...]:
+def reason_charges(subject: str, mark: str, *, beside: int = 0) -> tuple[Charge, ...]:
     """What a probe asks besides: whether the circuit is open for a reason that only an operator can fix, and whether for this mark."""
-    general = () if beside else _reason_accounts(model)
-    return tuple(Charge(account, 0, 0, 0) for account in (*general, *_reason_accounts(model, mark)))
+    general = () if beside else _reason_accounts(subject)
+    return tuple(Charge(account, 0, 0, 0) for account in (*general, *_reason_accounts(subject, mark)))
 
 
-def openings_charge(model: str) -> Charge:
+def openings_charge(subject: str) -> Charge:
     """What a probe reads besides: how often the circuit opened since the last answer."""
-    return Charge(account_of(BREAKER, model), 0, None, 0)
+    return Charge(account_of(BREAKER, subject), 0, None, 0)
 
 
-def _reason_accounts(model: str, mark: str | None = None) -> tuple[str, ...]:
-    return tuple(operator_account(model, kind.value, mark) for kind in OPERATOR_KINDS)
+def _reason_accounts(subject: str, mark: str | None = None) -> tuple[str, ...]:
+    return tuple(operator_account(subject, kind.value, mark) for kind in OPERATOR_KINDS)
 
 
-def circuit_accounts(model: str) -> tuple[str, ...]:
+def circuit_accounts(subject: str) -> tuple[str, ...]:
     """The accounts that keep the circuit open, and its failures; those of single endpoints and keys keep nobody out by themselves."""
-    return (*(account_of(kind, model) for kind in (BREAKER, PROBE, FAILURES)), *_reason_accounts(model))
+    return (*(account_of(kind, subject) for kind in (BREAKER, PROBE, FAILURES)), *_reason_accounts(subject))
 
 
 class Reason(NamedTuple):
@@ -142,9 +142,9 @@ class Reason(NamedTuple):
     kind: FailureKind
     mark: str
 
-    def accounts(self, model: str) -> tuple[str, str]:
+    def accounts(self, subject: str) -> tuple[str, str]:
         """Where it is posted: for everybody, and for those with the same mark."""
-        return operator_account(model, self.kind.value), operator_account(model, self.kind.value, self.mark)
+        return operator_account(subject, self.kind.value), operator_account(subject, self.kind.value, self.mark)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,11 +166,11 @@ def operator_needed(refused: Refused) -> OperatorNeeded | None:
     return None
 
 
-def entries_of_others(model: str, refused: Refused) -> int:
+def entries_of_others(subject: str, refused: Refused) -> int:
     """How many entries of `probe/M` refused a probe although the circuit is open because of another key or address; 0: they count."""
     accounts = {shortfall.charge.account: shortfall for shortfall in refused.shortfalls}
     reasons = [parse(account).endpoint for account in accounts if operator_reason(account) is not None]
-    probe = accounts.get(account_of(PROBE, model))
+    probe = accounts.get(account_of(PROBE, subject))
     if probe is None or not reasons or any(mark is not None for mark in reasons):
         return 0
     return probe.balance.live
@@ -192,9 +192,9 @@ def half_open_ms(longest_call_ms: int, longest_pause_ms: int) -> int:
     return max(longest_call_ms, _OPENINGS * longest_pause_ms)
 
 
-def refuses(model: str, refused: Refused) -> bool:
+def refuses(subject: str, refused: Refused) -> bool:
     """Whether the circuit is among what refused a hold."""
-    accounts = account_of(BREAKER, model), account_of(PROBE, model)
+    accounts = account_of(BREAKER, subject), account_of(PROBE, subject)
     return any(shortfall.charge.account in accounts for shortfall in refused.shortfalls)
 
 
@@ -223,7 +223,7 @@ def event_of(failure: Failure | None, *, adapts: bool) -> CircuitEvent:
 
 
 def posts(
-    model: str,
+    subject: str,
     state: State,
     event: CircuitEvent,
     *,
@@ -238,33 +238,33 @@ def posts(
     The circuit stays half open for `half_open_ms` at least, and for as long as the provider asked to wait (`asked_ms`), unless a probe is
     answered. `reason` is what an operator has to fix.
     """
-    counted = (Post(account_of(FAILURES, model), 1, window_ms),) if event is CircuitEvent.FAILED else ()
+    counted = (Post(account_of(FAILURES, subject), 1, window_ms),) if event is CircuitEvent.FAILED else ()
     if TRANSITIONS[state, event] is not State.OPEN:
         return counted
     return (
         *counted,
-        Post(account_of(PROBE, model), 1, pause_ms),
-        Post(account_of(BREAKER, model), 1, max(asked_ms, pause_ms + max(HALF_OPEN_MS, half_open_ms))),
-        *(() if reason is None else (Post(account, 1, pause_ms) for account in reason.accounts(model))),
+        Post(account_of(PROBE, subject), 1, pause_ms),
+        Post(account_of(BREAKER, subject), 1, max(asked_ms, pause_ms + max(HALF_OPEN_MS, half_open_ms))),
+        *(() if reason is None else (Post(account, 1, pause_ms) for account in reason.accounts(subject))),
     )
 
 
-def clears(model: str, state: State, event: CircuitEvent, failures: Balance, mark: str) -> tuple[str, ...]:
+def clears(subject: str, state: State, event: CircuitEvent, failures: Balance, mark: str) -> tuple[str, ...]:
     """The accounts that an attempt's end empties: the failures after an answer, if there are any; after a probe's the circuit's own.
 
     A probe that fails for a reason that needs no operator empties the reasons: everybody waits for the circuit then.
     """
     if state is State.HALF_OPEN and event in (CircuitEvent.FAILED, CircuitEvent.LONG_WAIT):
-        return _reason_accounts(model)
+        return _reason_accounts(subject)
     if event is not CircuitEvent.ANSWERED:
         return ()
     if state is State.HALF_OPEN:
-        return (*circuit_accounts(model), *_reason_accounts(model, mark))
-    return (account_of(FAILURES, model),) if failures.live else ()
+        return (*circuit_accounts(subject), *_reason_accounts(subject, mark))
+    return (account_of(FAILURES, subject),) if failures.live else ()
 
 
-def reaches_limit(model: str, changes: Sequence[Change], limit: int) -> bool:
+def reaches_limit(subject: str, changes: Sequence[Change], limit: int) -> bool:
     """Whether a settlement brought the failures to the limit that opens a closed circuit."""
-    account = account_of(FAILURES, model)
+    account = account_of(FAILURES, subject)
     change = next((change for change in reversed(changes) if change.account == account), None)
     return change is not None and change.before < limit <= change.after

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from paymaster.accounting.account_names import BREAKER, PARALLEL, PAUSE, PROBE, parse
+from paymaster.accounting.account_names import BREAKER, PARALLEL, PAUSE, PROBE, account_of, parse
 from paymaster.accounting.accounts import Refused, Shortfall
 from paymaster.accounting.budget_units import BudgetUnit, format_amount, unit_of
 from paymaster.accounting.money import format_usd
@@ -18,6 +18,7 @@ from paymaster.errors import (
     PromptSize,
     RequestRefused,
 )
+from paymaster.registry.models import Model
 from paymaster.routing import breaker
 from paymaster.routing.budgets import BudgetAccount
 from paymaster.routing.failures import Failure, FailureKind, needs_operator
@@ -56,8 +57,8 @@ def describe_operator_needed(needed: breaker.OperatorNeeded) -> str:
     )
 
 
-def describe_limit(shortfall: Shortfall) -> str:
-    """One sentence about an account without room."""
+def describe_limit(shortfall: Shortfall, model: Model | None = None) -> str:
+    """One sentence about an account without room; `model` is the one that it refused, for its name."""
     charge, balance = shortfall.charge, shortfall.balance
     kind = parse(charge.account).kind
     if kind == PAUSE:
@@ -69,7 +70,13 @@ def describe_limit(shortfall: Shortfall) -> str:
     if (unit := unit_of(charge.account)) is not None:
         settled, held, cap, needed = (format_amount(n, unit) for n in (balance.settled, balance.held, charge.cap or 0, charge.amount))
         return f"budget {charge.account}: {settled} spent and {held} held of {cap}, {needed} needed"
-    return f"{charge.account}: {balance.total} of {charge.cap} used, {charge.amount} needed"
+    return f"{name_account(charge.account, model)}: {balance.total} of {charge.cap} used, {charge.amount} needed"
+
+
+def name_account(account: str, model: Model | None) -> str:
+    """The account as a person reads it: one of what the model calls has the model's name."""
+    name = parse(account)
+    return account if model is None or name.subject != model.subject else account_of(name.kind, model.place, name.endpoint)
 
 
 def describe_budget(refusal: BudgetRefusal) -> str:
@@ -79,15 +86,15 @@ def describe_budget(refusal: BudgetRefusal) -> str:
     return f"{budget.key or budget.account} = {cap} can't pay for this call: {spent} spent, {held} held, {asked} needed"
 
 
-def describe_wait(refused: Refused | None, patience_ms: int) -> str:
-    """One sentence about a wait that was too long."""
+def describe_wait(refused: Refused | None, patience_ms: int, model: Model | None = None) -> str:
+    """One sentence about a wait that was too long, for this model."""
     if refused is None:
         return f"not at the head of the queue within {patience_ms / 1000:g} s" if patience_ms else "earlier calls wait for its limits"
     short = refused.shortfalls[0]
     if parse(short.charge.account).kind in (PAUSE, BREAKER, PROBE) and short.retry_at_ms is not None:
-        return f"{describe_limit(short)}, for {(short.retry_at_ms - refused.at_ms) / 1000:,.1f} s more"
+        return f"{describe_limit(short, model)}, for {(short.retry_at_ms - refused.at_ms) / 1000:,.1f} s more"
     within = f" within {patience_ms / 1000:g} s" if patience_ms else " now"
-    return f"no room{within}: {describe_limit(short)}"
+    return f"no room{within}: {describe_limit(short, model)}"
 
 
 def no_model_error(

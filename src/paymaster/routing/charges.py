@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from types import MappingProxyType
 from typing import TypedDict
 
 from paymaster.accounting.account_names import (
@@ -20,6 +21,7 @@ from paymaster.registry.models import Limits
 from paymaster.routing.adaptive_concurrency import concurrency_charges
 from paymaster.routing.breaker import admission_charges, openings_charge, reason_charges
 from paymaster.routing.exhaustion import exhaustion_charge
+from paymaster.routing.former_accounts import former_charges
 from paymaster.routing.planning import Candidate
 from paymaster.routing.undercounts import level_charge
 
@@ -27,6 +29,8 @@ MINUTE_MS = 60_000
 DAY_MS = 86_400_000
 WINDOW_MARGIN_MS = 1_000
 """Added to every window: the time that may pass between admission and arrival at the provider. What took longer is admitted anew."""
+
+NONE_LEFT: Mapping[str, int] = MappingProxyType({})
 
 
 class ChargeKind(StrEnum):
@@ -89,11 +93,13 @@ def charges(
     mark: str = "",
     beside: int = 0,
     memory: WaitMemory = WaitMemory.NONE,
+    former_ms: Mapping[str, int] = NONE_LEFT,
 ) -> list[tuple[ChargeKind, Charge]]:
     """What admitting the candidate charges, with the kind of each.
 
     `enforce_money` is off for a soft budget that is over its cap; `as_probe` asks for the probe of a circuit that is half open, `beside` so
-    many entries that are not about the endpoint and key with this `mark`. `memory` is for a call with a fallback.
+    many entries that are not about the endpoint and key with this `mark`. `memory` is for a call with a fallback. `former_ms` has for how
+    long accounts of an earlier version count (`routing/former_accounts.py`).
     """
     model = candidate.model
     kinds = [
@@ -111,7 +117,10 @@ def charges(
         kinds.extend([(ChargeKind.REASON, charge) for charge in reason_charges(model.subject, mark, beside=beside)])
         kinds.append((ChargeKind.OPENINGS, openings_charge(model.subject)))
     kinds.append((ChargeKind.UNDERCOUNT, level_charge(model.subject, candidate.undercount_level)))
-    kinds.extend(_windows(candidate, model.subject, model.limits))
+    windows = _windows(candidate, model.subject, model.limits)
+    kinds.extend(windows)
+    if former_ms:
+        kinds.extend([(windows[number][0], charge) for number, charge in former_charges([each for _, each in windows], model, former_ms)])
     kinds.extend([(ChargeKind.CONCURRENCY, charge) for charge in concurrency_charges(model)])
     for subject, limits in candidate.caller:
         if limits.max_parallel is not None:
@@ -155,7 +164,7 @@ def remaining(
     """What is left under the caps, by the balances of an admission; `actual` are the amounts that the charges came to, once settled."""
     left: dict[ChargeKind, tuple[int, int]] = {}
     for index, (kind, charge, balance) in enumerate(zip(kinds, charged, balances, strict=False)):  # an unbooked hold has no balances
-        if charge.cap is None or kind not in _SHOWN or (charge.window_ms or 0) > DAY_MS:
+        if charge.cap is None or kind not in _SHOWN or charge.account.startswith(_OF_A_DAY):
             continue
         rest = charge.cap - balance.total + (0 if actual is None else charge.amount - actual[index])
         if kind not in left or rest < left[kind][0]:
@@ -172,4 +181,5 @@ def remaining(
     }
 
 
+_OF_A_DAY = account_of(REQUESTS_PER_DAY, "")
 _SHOWN = (ChargeKind.MONEY, ChargeKind.BUDGET_TOKENS, ChargeKind.BUDGET_REQUESTS, ChargeKind.REQUESTS, ChargeKind.TOKENS)

@@ -18,37 +18,37 @@ REMEMBERED_MS = 600_000
 """Ten minutes: an agent asks seldom, and an entry that is too old costs no more than a wait that is not made."""
 
 
-def exhaustion_charge(model: str, *, asks: bool) -> Charge:
+def exhaustion_charge(subject: str, *, asks: bool) -> Charge:
     """What a call with a fallback reads; with `asks`, after a refusal by a pause, an entry refuses it too."""
-    return Charge(account_of(EXHAUSTED, model), 0, 0 if asks else None, 0)
+    return Charge(account_of(EXHAUSTED, subject), 0, 0 if asks else None, 0)
 
 
-def is_paused(model: str, refused: Refused) -> bool:
+def is_paused(subject: str, refused: Refused) -> bool:
     """Whether a pause is among what refused a hold."""
-    return _refuses(account_of(PAUSE, model), refused)
+    return _refuses(account_of(PAUSE, subject), refused)
 
 
-def is_exhausted(model: str, refused: Refused) -> bool:
+def is_exhausted(subject: str, refused: Refused) -> bool:
     """Whether the refused call asked, and the model was waited for in vain."""
-    return _refuses(account_of(EXHAUSTED, model), refused)
+    return _refuses(account_of(EXHAUSTED, subject), refused)
 
 
-def without_memory(model: str, refused: Refused) -> Refused:
+def without_memory(subject: str, refused: Refused) -> Refused:
     """The refusal by what a call can wait for."""
-    account = account_of(EXHAUSTED, model)
+    account = account_of(EXHAUSTED, subject)
     return replace(refused, shortfalls=tuple(each for each in refused.shortfalls if each.charge.account != account))
 
 
-def exhaustion_posts(model: str, failure: Failure, remembered: Balance, *, after_pause: bool) -> tuple[Post, ...]:
+def exhaustion_posts(subject: str, failure: Failure, remembered: Balance, *, after_pause: bool) -> tuple[Post, ...]:
     """The entry of a 429 that names a wait, if the call had waited (`after_pause`), or another had since the last answer."""
     if failure.kind is not FailureKind.THROTTLED or failure.asked_ms is None or not (after_pause or remembered.live):
         return ()
-    return (Post(account_of(EXHAUSTED, model), 1, REMEMBERED_MS),)
+    return (Post(account_of(EXHAUSTED, subject), 1, REMEMBERED_MS),)
 
 
-def exhaustion_clears(model: str, failure: Failure | None, remembered: Balance) -> tuple[str, ...]:
+def exhaustion_clears(subject: str, failure: Failure | None, remembered: Balance) -> tuple[str, ...]:
     """The account, if an answer shows that the model has room again."""
-    return (account_of(EXHAUSTED, model),) if failure is None and remembered.live else ()
+    return (account_of(EXHAUSTED, subject),) if failure is None and remembered.live else ()
 
 
 def _refuses(account: str, refused: Refused) -> bool:

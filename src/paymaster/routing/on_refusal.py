@@ -88,7 +88,7 @@ def on_refusal(candidate: Candidate, refused: Refused, *, enforce_money: bool, m
         return SkipModel(Skipped.of(candidate.model, SkipCause.BUDGET, describe_budget(refusal)), hopeless[0], refusal)
     for shortfall in refused.shortfalls:
         if not shortfall.waiting_helps:
-            return SkipModel(Skipped.of(candidate.model, SkipCause.LIMIT, describe_limit(shortfall)), shortfall)
+            return SkipModel(Skipped.of(candidate.model, SkipCause.LIMIT, describe_limit(shortfall, candidate.model)), shortfall)
     return WaitFor(refused.shortfalls[0].charge.account)
 
 
@@ -127,6 +127,6 @@ def deferred(model: Model, refused: Refused | None, now_ms: int, patience_ms: in
     outage = refused is not None and breaker.refuses(model.subject, refused)
     throttled = refused is not None and refused.shortfalls[0].charge.account == account_of(PAUSE, model.subject)
     cause = SkipCause.PAUSED if outage or throttled else SkipCause.WAIT
-    detail = describe_wait(refused, patience_ms) + ("; earlier calls waited in vain" if exhausted else "")
+    detail = describe_wait(refused, patience_ms, model) + ("; earlier calls waited in vain" if exhausted else "")
     failure = FailureKind.THROTTLED if throttled else None  # nothing else pauses a model that an operator need not act for
     return Deferred(Skipped.of(model, cause, detail, retry_in_ms, failure), now_ms + retry_in_ms, outage)

@@ -20,20 +20,20 @@ MOST = 400
 """So far a level goes: a provider that lies about its counts can't make a model too dear to call."""
 
 
-def level_charge(model: str, level: int) -> Charge:
+def level_charge(subject: str, level: int) -> Charge:
     """The look at the level, which refuses if it is higher by now."""
-    return Charge(account_of(UNDERCOUNT, model), 0, level, None)
+    return Charge(account_of(UNDERCOUNT, subject), 0, level, None)
 
 
-def higher_level(model: str, refused: Refused) -> int | None:
+def higher_level(subject: str, refused: Refused) -> int | None:
     """The level that refused the hold; None if it didn't."""
-    account = account_of(UNDERCOUNT, model)
+    account = account_of(UNDERCOUNT, subject)
     return next((each.balance.settled for each in refused.shortfalls if each.charge.account == account), None)
 
 
-def level_found(model: str, charges: Sequence[Charge], balances: Sequence[Balance]) -> int | None:
+def level_found(subject: str, charges: Sequence[Charge], balances: Sequence[Balance]) -> int | None:
     """The level that an admission found; None if no ledger has the hold."""
-    account = account_of(UNDERCOUNT, model)
+    account = account_of(UNDERCOUNT, subject)
     return next((found.settled for charge, found in zip(charges, balances, strict=False) if charge.account == account), None)
 
 
@@ -62,21 +62,21 @@ def has_more_than_the_prompt(usage: Usage) -> bool:
     return usage.web_search_requests > 0 or len(usage.parts) > 1
 
 
-def level_post(model: str, level: int, changes: Sequence[Change]) -> Post | None:
+def level_post(subject: str, level: int, changes: Sequence[Change]) -> Post | None:
     """What raises the level, after a settlement; None if it is as high already."""
-    account = account_of(UNDERCOUNT, model)
+    account = account_of(UNDERCOUNT, subject)
     before = next((change.before for change in changes if change.account == account), 0)
     return Post(account, level - before, None) if level > before else None
 
 
-def excess_post(model: str, level: int, changes: Sequence[Change]) -> Post | None:
+def excess_post(subject: str, level: int, changes: Sequence[Change]) -> Post | None:
     """What lowers the level again after `level_post`, where others raised it at the same time: it is the highest, and not the sum."""
-    account = account_of(UNDERCOUNT, model)
+    account = account_of(UNDERCOUNT, subject)
     excess = next((change.after - max(change.before, level) for change in changes if change.account == account), 0)
     return Post(account, -excess, None) if excess > 0 else None
 
 
-def is_news(model: str, level: int, changes: Sequence[Change]) -> bool:
+def is_news(subject: str, level: int, changes: Sequence[Change]) -> bool:
     """Whether `level_post` raised the level: nobody else had."""
-    account = account_of(UNDERCOUNT, model)
+    account = account_of(UNDERCOUNT, subject)
     return all(change.before < level for change in changes if change.account == account)

@@ -18,7 +18,8 @@ from paymaster.registry.models import Registry
 from paymaster.routing.breaker import State
 from paymaster.routing.ended_holders import sum_held
 from paymaster.version import __version__
-from paymaster.views.ledger_status import LedgerStatus, ModelState
+from paymaster.views.ledger_status import LedgerStatus
+from paymaster.views.model_states import ModelState
 
 _BREAKER_STATES = ("closed", "open", "half_open", "paused")
 
@@ -77,41 +78,43 @@ def _budgets(status: LedgerStatus, now_ms: int) -> Iterator[Metric]:
 
 
 def _limits(status: LedgerStatus) -> Iterator[Metric]:
-    labels = ("model", "limit")
+    labels = ("model", "endpoint", "limit")
     used = GaugeMetricFamily("paymaster_limit_used", "Requests or tokens in the sliding window, by the registry's key.", labels=labels)
     cap = GaugeMetricFamily("paymaster_limit_cap", "The most that may be in the window.", labels=labels)
     for limit in status.limits:
-        used.add_metric((limit.model, limit.limit), limit.used)
+        used.add_metric((limit.model, limit.endpoint, limit.limit), limit.used)
         if limit.cap is not None:
-            cap.add_metric((limit.model, limit.limit), limit.cap)
+            cap.add_metric((limit.model, limit.endpoint, limit.limit), limit.cap)
     yield from (used, cap)
 
 
 def _models(status: LedgerStatus, registry: Registry) -> Iterator[Metric]:
-    """One series per model of the registry, idle ones too: without it a model that is idle looks like one that is missing."""
-    states = {model.model: model for model in status.models}
+    """One series per model of the registry, or endpoint of it, idle ones too: else one that is idle looks like one that is missing."""
+    states = {model.place: model for model in status.models}
+    labels = ("model", "endpoint")
     calls_of = {waits.model: waits.calls for waits in status.queue}
-    calls = GaugeMetricFamily("paymaster_open_calls", "Calls under way, of all workers.", labels=("model",))
-    cap = GaugeMetricFamily("paymaster_open_calls_cap", "The most calls at once.", labels=("model",))
+    calls = GaugeMetricFamily("paymaster_open_calls", "Calls under way, of all workers.", labels=labels)
+    cap = GaugeMetricFamily("paymaster_open_calls_cap", "The most calls at once.", labels=labels)
     waiting = GaugeMetricFamily("paymaster_waiting_calls", "Calls that wait in the queue, of all workers.", labels=("model",))
-    failures = GaugeMetricFamily("paymaster_model_failures", "Failures that count towards opening the breaker.", labels=("model",))
-    breaker = GaugeMetricFamily("paymaster_breaker_state", "1 for the state that the model is in.", labels=("model", "state"))
+    failures = GaugeMetricFamily("paymaster_model_failures", "Failures that count towards opening the breaker.", labels=labels)
+    breaker = GaugeMetricFamily("paymaster_breaker_state", "1 for the state that the model is in.", labels=(*labels, "state"))
     operator = GaugeMetricFamily(
         "paymaster_operator_action_required",
         "1 while the circuit is open for a reason that only an operator can fix.",
-        labels=("model", "reason"),
+        labels=(*labels, "reason"),
     )
     for name, model in sorted(registry.models.items()):
-        state = states.get(name)
-        if state is not None and state.operator_reason is not None:
-            operator.add_metric((name, state.operator_reason), 1)
-        calls.add_metric((name,), state.open_calls if state else 0)
         waiting.add_metric((name,), calls_of.get(name, 0))
-        failures.add_metric((name,), state.failures if state else 0)
-        if model.limits.max_parallel is not None:
-            cap.add_metric((name,), model.limits.max_parallel)
-        for word in _BREAKER_STATES:
-            breaker.add_metric((name, word), int(word == _breaker(state)))
+        for place in model.places:
+            names, state = (name, place.endpoint), states.get(place.place)
+            if state is not None and state.operator_reason is not None:
+                operator.add_metric((*names, state.operator_reason), 1)
+            calls.add_metric(names, state.open_calls if state else 0)
+            failures.add_metric(names, state.failures if state else 0)
+            if place.limits.max_parallel is not None:
+                cap.add_metric(names, place.limits.max_parallel)
+            for word in _BREAKER_STATES:
+                breaker.add_metric((*names, word), int(word == _breaker(state)))
     yield from (calls, cap, waiting, failures, breaker, operator)
 
 

@@ -60,6 +60,10 @@ class ShortTimesLedger:
         self._report(outcome.lost)
         return outcome
 
+    async def ledger_id(self, now_ms: int, *, may_go_unbooked: bool = False) -> str:
+        """See `Books`."""
+        return await self._books.ledger_id(now_ms, may_go_unbooked=may_go_unbooked)
+
     async def withdraw(self, hold_id: str) -> None:
         """See `Books`."""
         await self._books.withdraw(hold_id)

@@ -25,11 +25,13 @@ from paymaster.accounting.account_names import (
 )
 from paymaster.accounting.accounts import Balance, EndedHolder, Queued
 from paymaster.accounting.budget_units import BudgetUnit, unit_of
-from paymaster.registry.models import Limits, Registry
+from paymaster.registry.models import Registry
 from paymaster.routing import breaker
 from paymaster.routing.ended_holders import blocking
 from paymaster.routing.undercounts import percent_of_bytes
 from paymaster.views.budget_caps import cap_in
+from paymaster.views.model_states import LimitState, ModelState
+from paymaster.views.subjects import Shown, Subjects
 
 _WINDOWS: Mapping[str, str] = {
     REQUESTS: "rpm",
@@ -79,40 +81,6 @@ class BudgetState:
     def kind(self) -> str:
         """What it is counted by (see `budget_kind`)."""
         return kind_of(self.of, self.unit)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LimitState:
-    """One rate limit in its window. `limit` is the registry's word for it (`rpm`); `free_at_ms` is when the first of it is free again."""
-
-    model: str
-    limit: str
-    used: int
-    cap: int | None
-    free_at_ms: int | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelState:
-    """One model: calls that are open, how many may be, and failures since its last answer.
-
-    `paused_until_ms` is until when its provider asked to wait; `circuit` the breaker's state, and `open_until_ms` when a probe may go.
-    `operator_reason` is the kind of failure that an operator has to fix first, if that is why the circuit is open.
-    """
-
-    model: str
-    open_calls: int
-    cap: int | None
-    failures: int
-    paused_until_ms: int | None
-    circuit: breaker.State
-    open_until_ms: int | None
-    operator_reason: str | None = None
-
-    @property
-    def half_open(self) -> bool:
-        """Whether one call at a time is let through, until one is answered."""
-        return self.circuit is breaker.State.HALF_OPEN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,7 +137,7 @@ class LedgerStatus:
 
     `budgets` are all of them, or the most relevant; `hidden_budgets` is how many others there are, and `hidden_held_nanousd` what those of
     them in dollars hold that are the reader's own, by kind. `sums` counts all budgets. A prompt counts as `percent_of_bytes` of its bytes
-    for the models whose own count was too low.
+    for the models whose own count was too low, for which `undercounts` has the account.
     """
 
     budgets: tuple[BudgetState, ...]
@@ -181,6 +149,7 @@ class LedgerStatus:
     hidden_held_nanousd: Mapping[str, int] = field(default_factory=dict)
     sums: tuple[BudgetSums, ...] = ()
     percent_of_bytes: Mapping[str, int] = field(default_factory=dict)
+    undercounts: Mapping[str, str] = field(default_factory=dict)
 
 
 def ledger_status(
@@ -223,9 +192,11 @@ class StatusBuilder:
         self._hidden = 0
         self._hidden_held: dict[str, int] = {}
         self._sums: dict[tuple[str, str, str | None, str | None], BudgetSums] = {}
-        self._limits: dict[str, LimitState] = {}
+        self._subjects = Subjects(registry)
+        self._limits: dict[tuple[str, str, str], LimitState] = {}
         self._models: dict[str, dict[str, Balance]] = {}
         self._percent_of_bytes: dict[str, int] = {}
+        self._undercounts: dict[str, str] = {}
 
     def add(self, balances: Mapping[str, Balance]) -> None:
         """Take in a page. No account comes twice."""
@@ -242,13 +213,14 @@ class StatusBuilder:
         return LedgerStatus(
             budgets=tuple(sorted(self._budgets, key=lambda budget: budget.account)),
             limits=tuple(limit for _, limit in sorted(self._limits.items())),
-            models=tuple(_model_state(model, kinds, self._registry) for model, kinds in sorted(self._models.items())),
+            models=self._model_states(),
             queue=_queue(queue),
             ended=blocking(ended, self._is_shown),
             hidden_budgets=self._hidden,
             hidden_held_nanousd=self._hidden_held,
             sums=tuple(self._sums.values()),
             percent_of_bytes=dict(sorted(self._percent_of_bytes.items())),
+            undercounts=self._undercounts,
         )
 
     def _add_budget(self, account: str, unit: BudgetUnit, balance: Balance) -> None:
@@ -300,19 +272,26 @@ class StatusBuilder:
     def _add_limit(self, account: str, balance: Balance) -> None:
         name = parse(account)
         if name.subject and name.kind in _WINDOWS:
-            limits = _limits_of(name.subject, self._registry)
-            self._limits[account] = LimitState(
-                model=name.subject,
-                limit=_WINDOWS[name.kind],
-                used=balance.total,
-                cap=None if limits is None else getattr(limits, _WINDOWS[name.kind]),
-                free_at_ms=balance.free_at[0][0] if balance.free_at else None,
-            )
+            for shown in self._subjects.of(name.subject):
+                self._limits[name.kind, shown.place, name.subject] = LimitState(
+                    model=shown.model,
+                    limit=_WINDOWS[name.kind],
+                    used=balance.total,
+                    cap=None if shown.limits is None else getattr(shown.limits, _WINDOWS[name.kind]),
+                    free_at_ms=balance.free_at[0][0] if balance.free_at else None,
+                    endpoint=shown.endpoint,
+                    subject=name.subject,
+                )
         elif name.kind == UNDERCOUNT:
             if (percent := percent_of_bytes(balance.settled)) is not None:
-                self._percent_of_bytes[name.subject] = percent
+                for shown in self._subjects.of(name.subject):
+                    self._percent_of_bytes[shown.place], self._undercounts[shown.place] = percent, account
         elif name.subject and name.endpoint is None and name.kind in MODEL_KINDS:
             self._models.setdefault(name.subject, {})[name.kind] = balance
+
+    def _model_states(self) -> tuple[ModelState, ...]:
+        states = [_model_state(subject, kinds, shown) for subject, kinds in self._models.items() for shown in self._subjects.of(subject)]
+        return tuple(sorted(states, key=lambda state: (state.place, state.subject)))
 
 
 def _queue(queue: Sequence[Queued]) -> tuple[QueueState, ...]:
@@ -372,13 +351,13 @@ def _belongs(of: Mapping[str, str], run: str) -> bool:
     return of.get("run") == run or of.get("batch") == run or of.get("instance", "").startswith(f"{run}:")
 
 
-def _model_state(model: str, kinds: Mapping[str, Balance], registry: Registry | None) -> ModelState:
-    nothing, limits = Balance(), _limits_of(model, registry)
+def _model_state(subject: str, kinds: Mapping[str, Balance], shown: Shown) -> ModelState:
+    nothing, limits = Balance(), shown.limits
     slots, pause, circuit, probe, failures = (kinds.get(kind, nothing) for kind in (SLOTS, PAUSE, BREAKER, PROBE, FAILURES))
     state = breaker.state_of(circuit, probe)
-    reasons = [(kinds[kind].free_at, reason) for kind in kinds if (reason := operator_reason(f"{kind}/{model}")) is not None]
+    reasons = [(kinds[kind].free_at, reason) for kind in kinds if (reason := operator_reason(f"{kind}/{subject}")) is not None]
     return ModelState(
-        model=model,
+        model=shown.model,
         open_calls=slots.held,
         cap=None if limits is None else limits.max_parallel,
         failures=failures.total,
@@ -386,9 +365,6 @@ def _model_state(model: str, kinds: Mapping[str, Balance], registry: Registry | 
         circuit=state,
         open_until_ms=probe.free_at[-1][0] if state is breaker.State.OPEN and probe.free_at else None,
         operator_reason=max(reasons)[1] if state is breaker.State.OPEN and reasons else None,
+        endpoint=shown.endpoint,
+        subject=subject,
     )
-
-
-def _limits_of(model: str, registry: Registry | None) -> Limits | None:
-    known = None if registry is None else registry.models.get(model)
-    return None if known is None else known.limits

@@ -3,7 +3,8 @@
 from typing import Literal, NamedTuple
 
 from paymaster.accounting.records import shown_run
-from paymaster.views.ledger_status import BudgetState, ModelState, QueueState
+from paymaster.views.ledger_status import BudgetState, QueueState
+from paymaster.views.model_states import ModelState
 from paymaster.views.words import duration, percent, short_amount
 
 Mark = Literal["good", "warn", "bad"]

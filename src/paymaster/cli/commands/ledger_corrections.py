@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from paymaster.accounting.accounts import Balance, Change, Post
     from paymaster.accounting.budget_units import BudgetUnit
     from paymaster.cli.ledger_access import LedgerReader
+    from paymaster.registry.models import Registry
 
 ADJUST_HELP = """Correct what was spent on a budget.
 
@@ -33,10 +34,13 @@ RESET_HELP = """Set one account to nothing spent, after asking.
 A budget starts from zero; a limit's window, a pause, an open circuit (`breaker/MODEL`) or a count of failures is cleared. With an
 open circuit, its model's failures are cleared too. Open calls continue and are settled as usual. The reset is recorded.
 
+Limits and circuits belong to what a model calls, so a model's name needs its registry; without one, write the account's own name.
+
 \b
 Example:
   paymaster ledger reset usd/run/exp-42
-  paymaster ledger reset breaker/gpt-4o --yes --reason "it works again"
+  paymaster ledger reset breaker/gpt-4o --model-registry registry.yaml \\
+      --yes --reason "it works again"
 """
 Account = Annotated[
     str, typer.Argument(metavar="ACCOUNT", show_default=False, help="Its name, as `paymaster ledger export -` prints it: usd/run/….")
@@ -77,16 +81,18 @@ def adjust(
         write_warnings([f"{account} is below zero: calls can spend its cap and that much more."])
 
 
-@with_flags("user", *LEDGER)
+@with_flags("user", "model_registry", *LEDGER)
 def reset(flags: Flags, account: Account, yes: Yes = False, reason: Reason = "") -> None:
     """See `RESET_HELP`."""
     from paymaster.accounting.accounts import Post
+    from paymaster.cli.commands.status import registry_named
     from paymaster.cli.ledger_access import check_exists, open_reader
     from paymaster.cli.terminal import write
 
     with open_reader(flags) as reader:
         check_exists(reader)
         balances = reader.all_balances()
+        account = _with_identity(account, balances, reader.identified(registry_named(flags)))
         _check_known(account, balances, may_be_new=False)
         balance = balances[account]
         clears = [name for name in _emptied_with(account) if name in balances and balances[name].live]
@@ -103,6 +109,17 @@ def reset(flags: Flags, account: Account, yes: Yes = False, reason: Reason = "")
         before = balances[name].settled + balances[name].live
         after = min((change.after for change in changes if change.account == name), key=abs)
         write(f"{name}: {_amount(name, before)} → {_amount(name, after)}.{_held(name, balances)}")
+
+
+def _with_identity(account: str, balances: "Mapping[str, Balance]", registry: "Registry | None") -> str:
+    """The account of what a model of the registry calls, if the ledger has none of the model's name: `breaker/sonnet`."""
+    from paymaster.accounting.account_names import account_of, parse
+
+    kind, name, endpoint = parse(account)
+    if account in balances or registry is None:
+        return account
+    places = [place for model in registry.models.values() for place in model.places]
+    return next((account_of(kind, place.subject, endpoint) for place in places if place.place == name), account)
 
 
 def _emptied_with(account: str) -> tuple[str, ...]:

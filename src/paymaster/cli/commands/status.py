@@ -38,7 +38,7 @@ def status(flags: Flags, as_json: AsJson = False) -> None:
 
     with open_reader(flags, as_json=as_json) as reader:
         now_ms, location = reader.now_ms(), reader.location
-        ledger = reader.status(StatusBuilder(registry_named(flags), run=flags.run_id), now_ms, flags.run_id)
+        ledger = reader.status(StatusBuilder(reader.identified(registry_named(flags)), run=flags.run_id), now_ms, flags.run_id)
         backlog, others, warnings = reader.backlog(), reader.other_backlogs(), reader.known_warnings()
         clocks = reader.clocks_ahead()
     if as_json:

@@ -148,6 +148,12 @@ class RedisLedger:
             case _:
                 raise self._fault(word, detail)
 
+    async def ledger_id(self, now_ms: int, *, may_go_unbooked: bool = False) -> str:
+        """The id of the ledger, which is made if there is none."""
+        if self.known.id() is None:
+            await self._make(self._clock(now_ms))
+        return self.known.id() or ""
+
     async def withdraw(self, hold_id: str) -> None:
         """Give up a ticket in the queue, or an open hold of which nothing was sent."""
         self._leases.remove(hold_id)

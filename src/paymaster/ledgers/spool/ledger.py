@@ -114,6 +114,22 @@ class SpoolingLedger:
             self._post_behind(now_ms)
         return answer
 
+    async def ledger_id(self, now_ms: int, *, may_go_unbooked: bool = False) -> str:
+        """The id of the ledger that belongs here, if it was ever met; else it is asked, as for a hold."""
+        if (known := self._known.id()) is not None:
+            return known
+        if self._unavailable_reason and may_go_unbooked and not self._takes_the_turn_to_ask(now_ms):
+            return ""
+        try:
+            found = await self._books.ledger_id(now_ms)
+        except LedgerUnavailable as error:
+            if not may_go_unbooked:
+                raise type(error)(error.message, advice=f"{error.advice} {ADVICE}") from error
+            self._mark_unavailable(error, now_ms)
+            return ""
+        self._mark_available()
+        return found
+
     async def withdraw(self, hold_id: str) -> None:
         """Give up a ticket in the queue, or an open hold of which nothing was sent."""
         if self._unbooked.pop(hold_id, None) is None and not self._unavailable_reason:

@@ -90,9 +90,7 @@ class SqliteLedger:
         process_name: Callable[[], str] = process_name,
     ) -> None:
         self.path = path
-        self._pause = pause
-        self._patience_ms = patience_ms
-        self._jitter = jitter
+        self._pause, self._patience_ms, self._jitter = pause, patience_ms, jitter
         self._lock = Lock()
         self._store: SqliteStore | None = None
         self._locks: ProcessLocks | None = None
@@ -138,6 +136,11 @@ class SqliteLedger:
                 return transactions.with_lost(found, lost)
             lost += found.lost
             await self._pause(0)  # a loop goes on between two steps
+
+    async def ledger_id(self, now_ms: int, *, may_go_unbooked: bool = False) -> str:
+        """The id of the file, which is made if there is none."""
+        known = self.known.id()
+        return await self._transact(SqliteStore.identity, begin="BEGIN") if known is None else known
 
     async def withdraw(self, hold_id: str) -> None:
         """Give up a ticket in the queue, or an open hold of which nothing was sent."""
@@ -368,11 +371,8 @@ class SqliteLedger:
     def _note_ahead(self, ahead_ms: int) -> None:
         if not self._logged_ahead:
             self._logged_ahead = True
-            _LOGGER.warning(
-                "the clock of this process is %.1f s ahead of the time of the ledger %s, which does not follow it",
-                ahead_ms / 1000,
-                self.path,
-            )
+            msg = "the clock of this process is %.1f s ahead of the time of the ledger %s, which does not follow it"
+            _LOGGER.warning(msg, ahead_ms / 1000, self.path)
 
     def _forget_expired(self, now_ms: int) -> None:
         """Forget the first holds whose lease is over. Not every hold ends here: another process may settle it from a spool."""
