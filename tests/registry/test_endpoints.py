@@ -6,9 +6,12 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+import jsonschema
 import pytest
+from ruamel.yaml import YAML
 
 from paymaster.registry.models import Affinity, Balancing, Model
+from paymaster.registry.schema import registry_json_schema
 
 TEXT = """\
 models:
@@ -254,3 +257,20 @@ def test_warnings_name_the_endpoint(load):
         "models: {m: {provider: openai, model_id: unheard-of, endpoints: [{name: a, price: free}, {name: b, region: eu}]}}"
     ).warnings
     assert [text.partition(":")[0] for text in found] == ["m/b"]
+
+
+@pytest.mark.parametrize(
+    ("text", "fits"),
+    [
+        (TEXT, True),
+        ("models: {m: {endpoints: [{name: a, provider: openai}]}}", True),
+        ("models: {m: {model_id: x}}", False),
+        ("models: {m: {provider: openai, endpoints: [{rpm: 5}]}}", False),
+        ("models: {m: {provider: openai, endpoints: [{name: a/b}]}}", False),
+        ("models: {m: {provider: openai, endpoints: [{name: a, aliases: [x]}]}}", False),
+        ("models: {m: {provider: vllm, base_url: $BASE}}", True),
+    ],
+)
+def test_the_json_schema_knows_endpoints(text, fits):
+    validator = jsonschema.Draft202012Validator(registry_json_schema())
+    assert validator.is_valid(YAML(typ="safe", pure=True).load(text)) == fits

@@ -183,6 +183,7 @@ def test_a_family_is_described_without_warnings(load):
         ("models: {openai/*: {provider: openai, aliases: [x]}}", "1: models.openai/*.aliases[0]: openai/* is a family of models, and 'x' names none of them (give the model a name of its own)"),
         ("models: {openai/*: {provider: openai, fallbacks: [groq/x]}}", "1: models.openai/*.fallbacks[0]: unknown model 'groq/x' (known: openai/*)"),
         ("models: {openai/*: {provider: openai, fallbacks: [openai/*]}}", "1: models.openai/*.fallbacks[0]: openai/* can't fall back to itself"),
+        ("models: {openai/*: {provider: openai}, a: {provider: ollama}}", "1: default: is missing; it is needed with more than one model and no fallback_chain (default: a)"),
         ("default: groq/x\nmodels: {openai/*: {provider: openai}}", "1: default: unknown model 'groq/x' (known: openai/*)"),
     ],
 )  # fmt: skip

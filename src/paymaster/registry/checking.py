@@ -242,7 +242,7 @@ def _check_default(written: Written, names: FamilyTable[str], findings: Findings
             findings.add(path, f"unknown model {written.default!r}", near(written.default, names))
     elif len(written.models) > 1 and not written.policy.fallback_chain and written.is_valid(*deciding_paths):
         missing = "default: is missing; it is needed with more than one model and no fallback_chain"
-        findings.add(written.root, missing, f"default: {next(iter(names))}")
+        findings.add(written.root, missing, f"default: {min(names, key=is_family)}")
 
 
 def default_model(written: Written, names: FamilyTable[str]) -> str:
