@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from call_box import HELLO, Box, Outcome, answer, failure, model, registry, spread
+from call_box import HELLO, Box, Outcome, answer, failure, model, price, registry, spread
 from paymaster.accounting.accounts import Post
 from paymaster.accounting.records import AttemptRecord
 from paymaster.errors import LimitReached, NoModelAvailable, RequestRefused
@@ -16,7 +16,8 @@ from paymaster.flow.explaining import explain
 from paymaster.flow.ports import ProviderCall, ProviderChunk, ProviderReply
 from paymaster.flow.replies import Reply
 from paymaster.ledgers.memory import MemoryLedger
-from paymaster.registry.models import Balancing, Limits
+from paymaster.registry.models import Balancing, Limits, Model
+from paymaster.routing.balancing import Balancer, Preferred
 from paymaster.routing.failures import Billed, Failure, FailureKind
 from paymaster.routing.requests import Request
 from paymaster.testing import ManualRuntime
@@ -266,3 +267,54 @@ def test_four_processes_use_the_limits_of_four_endpoints_and_never_more() -> Non
     assert sum(len(times) for times in sent.values()) >= 440  # those of the first 8 s have left their windows
     for times in sent.values():
         assert max(sum(at_ms <= other < at_ms + 60_000 for other in times) for at_ms in times) <= 100
+
+
+def test_the_fastest_endpoint_is_found_by_every_process_and_a_recovered_one_again() -> None:
+    """Two processes: what the first measured decides where the second one's first calls go; after five minutes all is measured anew."""
+    took_ms = {"x": 900, "y": 200, "z": 500}
+
+    def respond(call: ProviderCall) -> ProviderReply | Failure:
+        return answer(duration_ms=took_ms[call.model.endpoint])
+
+    runtime, books, known = ManualRuntime(), MemoryLedger(), registry(spread("m", *"xyz", balance=Balancing.FASTEST))
+    first, second = (Box(known, {"m": [respond]}, runtime=runtime, books=books) for _ in range(2))
+    for _ in range(40):
+        first.ask()
+        runtime.advance(1_000)
+    for _ in range(40):
+        second.ask()
+        runtime.advance(1_000)
+    assert second.places().count("m/y") >= 36
+    took_ms["x"] = 100
+    for _ in range(400):
+        second.ask()
+        runtime.advance(1_000)
+    assert second.places()[-100:].count("m/x") >= 80
+
+
+def test_the_cheapest_endpoint_is_called_and_the_hold_is_its_own() -> None:
+    places = ({"endpoint": "dear", "price": price("3", "30")}, {"endpoint": "cheap", "price": price("1", "10")}, "usual")
+    box = Box(registry(spread("m", *places, balance=Balancing.CHEAPEST, price=price("2", "20"))), {"m": [answer()]})
+    reply = box.ask()
+    assert (reply.endpoint, reply.cost_nanousd) == ("cheap", 100 * 1000 + 50 * 10_000)
+    assert [each.place for each in asyncio.run(explain(box.world, Request(messages=HELLO), box.scope))] == ["m/cheap", "m/usual", "m/dear"]
+
+
+def test_a_call_that_is_waited_for_at_its_preferred_endpoint_goes_on_when_the_wait_is_over() -> None:
+    box = Box(registry(spread("m", "x", "y", limits=Limits(rpm=1))), {"m": [answer()]})
+    assert isinstance(box.runtime, ManualRuntime)
+    prefers = Preferred("m/x", "kept at x: 98,000 tokens are cached there", 20_000)
+    asked = box.world.endpoints.balancer
+
+    def balancer(model: Model, call_id: str, now_ms: int, *, streamed: bool) -> Balancer:
+        return asked(model, call_id, now_ms, streamed=streamed, preferred=prefers)
+
+    box.world.endpoints.balancer = balancer  # type: ignore[method-assign,assignment]  # as affinity does
+    assert box.ask().endpoint == "x"
+    box.runtime.advance(45_000)
+    before_ms = box.runtime.now_ms()
+    assert box.ask().endpoint == "x"  # it waited for 16 s
+    assert 15_000 <= box.runtime.now_ms() - before_ms <= 18_000
+    assert box.ask().endpoint == "y"  # a minute is too long
+    chosen = [event.chosen for event in box.events if isinstance(event, Admitted)]
+    assert chosen[:2] == ["kept at x: 98,000 tokens are cached there"] * 2

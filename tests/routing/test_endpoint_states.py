@@ -65,7 +65,8 @@ def test_a_used_up_limit_keeps_calls_off_until_there_is_room(
     balances: Mapping[str, Balance], used_percent: int, until_ms: int, why: str
 ) -> None:
     state = state_of(place(limits=Limits(rpm=10, tpm=1_000, max_parallel=7)), balances, NOW_MS)
-    assert state == EndpointState(max_parallel=7, used_percent=used_percent, until_ms=until_ms, why=why)
+    assert state == EndpointState(max_parallel=7, used_percent=used_percent, until_ms=until_ms, why=why, has_queue=why.endswith("used up"))
+    assert state.unavailable(NOW_MS) == (why if why == ASKED else "")
 
 
 def test_the_speed_is_a_mean_with_the_time_for_failures_in_it() -> None:

@@ -153,6 +153,7 @@ def _correction_values(correction: Correction, by: Sequence[GroupBy]) -> dict[st
     at = _utc(correction.at_ms)
     values: dict[GroupBy, str | None] = {
         GroupBy.MODEL: of.get("model"),
+        GroupBy.ENDPOINT: of.get("model"),
         GroupBy.RUN: shown_run(of["run"], owner_of(correction.account)) if "run" in of else None,
         GroupBy.BATCH: of.get("batch"),
         GroupBy.INSTANCE: of.get("instance", "").partition(":")[2] or None,

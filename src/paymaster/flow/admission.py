@@ -82,8 +82,8 @@ class Patience:
         return min(self._with_fallback_ms, left_ms) if has_fallback else left_ms
 
     def until(self, until_ms: int | None, *, has_fallback: bool) -> tuple[int, int]:
-        """When the wait for one model ends, at `until_ms` at the latest, and how long that is."""
-        left_ms, now_ms = self.left_ms(has_fallback=has_fallback), self._runtime.now_ms()
+        """When the wait for one model ends, and how long that is: at `until_ms`, if it is given, instead of what `patience` says."""
+        left_ms, now_ms = self.left_ms(has_fallback=has_fallback and until_ms is None), self._runtime.now_ms()
         if until_ms is not None:
             left_ms = max(0, min(left_ms, until_ms - now_ms))
         return now_ms + left_ms, left_ms

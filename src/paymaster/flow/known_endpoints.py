@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 READ_EVERY_MS = 1_000
 """So old what other processes did may be. A reading costs about as much as an admission for each endpoint."""
 
-_KEEPS_OFF = (PAUSE, PROBE, SLOTS, PARALLEL, REQUESTS, REQUESTS_PER_DAY, TOKENS, INPUT_TOKENS, OUTPUT_TOKENS)
+_LIMITS = (SLOTS, PARALLEL, REQUESTS, REQUESTS_PER_DAY, TOKENS, INPUT_TOKENS, OUTPUT_TOKENS)
 
 
 @dataclass(slots=True)
@@ -118,18 +118,20 @@ class KnownEndpoints:
             known.noted(state._replace(first_token_ms=before.first_token_ms, answer_ms=before.answer_ms))
 
     def _refused(self, known: _Known, model: Model, refused: Refused, now_ms: int) -> None:
-        names = {account_of(kind, model.subject) for kind in _KEEPS_OFF}
+        limits = {account_of(kind, model.subject) for kind in _LIMITS}
+        kept_off = {account_of(kind, model.subject) for kind in (PAUSE, PROBE)}
         for shortfall in refused.shortfalls:
-            if shortfall.charge.account in names:
+            if shortfall.charge.account in limits | kept_off:
                 room_in_ms = LOOK_AGAIN_MS if shortfall.retry_at_ms is None else shortfall.retry_at_ms - refused.at_ms
-                self.keeps_off(model, now_ms + room_in_ms, describe_limit(shortfall))
+                is_limit = shortfall.charge.account not in kept_off
+                self.keeps_off(model, now_ms + room_in_ms, describe_limit(shortfall), has_queue=is_limit)
 
-    def keeps_off(self, model: Model, until_ms: int, why: str) -> None:
-        """No call is worth a try at this endpoint until then."""
+    def keeps_off(self, model: Model, until_ms: int, why: str, *, has_queue: bool = False) -> None:
+        """No call is worth a try at this endpoint until then. `has_queue`: a limit is why."""
         if model.endpoint:
             known = self._of(model)
             if until_ms > known.state.until_ms:
-                known.state = known.state._replace(until_ms=until_ms, why=why)
+                known.state = known.state._replace(until_ms=until_ms, why=why, has_queue=has_queue)
 
     def measured(self, model: Model, sample: Sample, now_ms: int) -> tuple[Post, ...]:
         """Add what an attempt measured; what is to be posted by now."""

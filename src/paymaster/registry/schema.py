@@ -23,9 +23,9 @@ from paymaster.registry.values import (
 )
 
 RETRIES = (
-    "Attempts at one model after the first, while another model is left. Default 2. With no other left, a model that fails is tried until "
-    "`max_wait_s`, as long as it costs nothing; attempts that may be billed stay bounded, by this number if it is set, else by "
-    "`max_attempts`. 0: the same model is never tried again, whatever happens."
+    "Attempts at one model after the first (of several endpoints: after one at each), while another model is left. Default 2. "
+    "With no other left, a model that fails is tried until `max_wait_s`, as long as it costs nothing; attempts that may be billed stay "
+    "bounded, by this number if it is set, else by `max_attempts`. 0: the same model is never tried again, whatever happens."
 )
 ATTEMPTS = (
     "All attempts of one call, except a 429 that says how long to wait. Default 10. If it is set, it also bounds an outage with no other "

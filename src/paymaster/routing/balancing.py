@@ -55,13 +55,17 @@ class Choice(NamedTuple):
 
 
 class Balancer(NamedTuple):
-    """What the order of a model's endpoints depends on: their states by place, a draw, the time, and the endpoint to prefer, if any."""
+    """What the order of a model's endpoints depends on: their states by place, a draw, the time, and the endpoint to prefer, if any.
+
+    `left` says why the endpoint that would be preferred is not.
+    """
 
     states: Mapping[str, EndpointState] = {}
     draw: int = 0
     now_ms: int = 0
     streamed: bool = False
     preferred: Preferred | None = None
+    left: str = ""
 
 
 def order(model: Model, known: Balancer, costs_nanousd: Mapping[str, int] | None = None) -> tuple[Choice, ...]:
@@ -138,7 +142,8 @@ def _preferred_first(choices: list[Choice], states: Mapping[str, EndpointState],
     """The order with the preferred endpoint first, if its queue is worth the wait."""
     preferred = known.preferred
     if preferred is None:
-        return tuple(choices)
+        first = choices[0]
+        return (first._replace(reason=f"{known.left}; {first.reason}"), *choices[1:]) if known.left else tuple(choices)
     kept = [each for each in choices if each.model.place == preferred.place]
     if not kept or states[preferred.place].left_ms(known.now_ms) > preferred.wait_ms:
         return tuple(choices)

@@ -54,7 +54,8 @@ class EndpointState(NamedTuple):
 
     `open_calls` are under way, of `max_parallel` (None: without a limit); `failures` is how many there were since its last answer;
     `used_percent` is of the limit per minute or day that is used most. Until `until_ms` no call is worth a try there, for the reason `why`
-    (0: it may be called). `first_token_ms` and `answer_ms` are means of some minutes, with the time for failures in them; None: unknown.
+    (0: it may be called). `has_queue`: it is a limit, for whose room a call may wait; else a pause or a circuit. `first_token_ms` and
+    `answer_ms` are means of some minutes, with the time for failures in them; None: unknown.
     """
 
     open_calls: int = 0
@@ -63,6 +64,7 @@ class EndpointState(NamedTuple):
     used_percent: int = 0
     until_ms: int = 0
     why: str = ""
+    has_queue: bool = False
     first_token_ms: int | None = None
     answer_ms: int | None = None
 
@@ -71,6 +73,10 @@ class EndpointState(NamedTuple):
         if self.max_parallel is not None and self.open_calls >= self.max_parallel:
             return max(LOOK_AGAIN_MS, self.until_ms - now_ms)
         return max(0, self.until_ms - now_ms)
+
+    def unavailable(self, now_ms: int) -> str:
+        """Why waiting for room does not help: a pause or an open circuit; empty if it may be called, or waited for."""
+        return self.why if self.until_ms > now_ms and not self.has_queue else ""
 
 
 class Sample(NamedTuple):
@@ -101,7 +107,7 @@ def state_of(model: Model, balances: Mapping[str, Balance], now_ms: int) -> Endp
         return balances.get(account_of(kind, model.subject), _NOTHING)
 
     until_ms, why = _kept_off(found(PAUSE), found(BREAKER), found(PROBE), now_ms)
-    used_percent = 0
+    used_percent, has_queue = 0, False
     for kind, cap in _windows(model.limits):
         if cap is None:
             continue
@@ -110,7 +116,7 @@ def state_of(model: Model, balances: Mapping[str, Balance], now_ms: int) -> Endp
         if balance.total >= cap:
             room_at_ms = balance.free_at[0][0] if balance.free_at else now_ms + LOOK_AGAIN_MS
             if room_at_ms > until_ms:
-                until_ms, why = room_at_ms, f"{kind} used up"
+                until_ms, why, has_queue = room_at_ms, f"{kind} used up", True
     failing = found(ERRORS).total
     return EndpointState(
         open_calls=found(SLOTS).held,
@@ -119,6 +125,7 @@ def state_of(model: Model, balances: Mapping[str, Balance], now_ms: int) -> Endp
         used_percent=used_percent,
         until_ms=until_ms,
         why=why,
+        has_queue=has_queue,
         first_token_ms=_mean(found(STREAM_STARTS_MS).total, found(STREAM_STARTS).total, failing),
         answer_ms=_mean(found(ANSWERS_MS).total, found(ANSWERS).total, failing),
     )

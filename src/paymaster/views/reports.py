@@ -17,6 +17,7 @@ class GroupBy(StrEnum):
     """What attempts can be grouped by. A day is a UTC day."""
 
     MODEL = "model"
+    ENDPOINT = "endpoint"
     RUN = "run"
     BATCH = "batch"
     INSTANCE = "instance"
@@ -254,6 +255,7 @@ _SUMS = (
 
 _PARTS: Mapping[GroupBy, Callable[[AttemptRecord], str | int | None]] = {
     GroupBy.MODEL: lambda record: record.model,
+    GroupBy.ENDPOINT: lambda record: record.place,
     GroupBy.RUN: lambda record: record.run_name,
     GroupBy.BATCH: lambda record: record.batch,
     GroupBy.INSTANCE: lambda record: record.instance,
