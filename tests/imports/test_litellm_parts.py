@@ -58,6 +58,8 @@ def one_model(params: str, rest: str = "") -> Imported:
         ("openai/deepseek/deepseek-v3.2", None, "https://openrouter.ai/api/v1", "openrouter", "deepseek/deepseek-v3.2", None, None),
         ("openai/gpt-4o", None, "https://api.openai.com/v1", "openai", "gpt-4o", None, None),
         ("openai/gpt-4o", None, "https://eu.api.openai.com/v1", "openai", "gpt-4o", "https://eu.api.openai.com/v1", None),
+        ("openai/qwen-plus", None, "https://dashscope.aliyuncs.com/compatible-mode/v1", "dashscope", "qwen-plus",
+         "https://dashscope.aliyuncs.com/compatible-mode/v1", None),
         ("openai/gpt-4o", None, "$OPENAI_API_BASE", "openai", "gpt-4o", "$OPENAI_API_BASE", None),
         ("openai/qwen", None, "$LMSTUDIO_URL", "openai_compatible", "qwen", "$LMSTUDIO_URL", None),
         ("openai/house", None, f"{OWN}/chat/completions", "openai_compatible", "house", OWN, None),
@@ -206,6 +208,37 @@ def test_a_field_of_litellm_params(params, field, outcome, words):
     assert words in text
 
 
+@pytest.mark.parametrize(
+    ("settings", "field", "outcome", "words"),
+    [
+        ("litellm_settings: {cache: false}", "litellm_settings.cache", Outcome.CARRIED, "asks for nothing"),
+        ("litellm_settings: {ssl_verify: false}", "litellm_settings.ssl_verify", Outcome.NO_COUNTERPART, "SSL_CERT_FILE"),
+        ("general_settings: {master_key: null}", "general_settings.master_key", Outcome.CARRIED, "asks for nothing"),
+        ("litellm_settings: {prometheus_new: 1}", "litellm_settings.prometheus_new", Outcome.NO_COUNTERPART, "/metrics"),
+        ("litellm_settings: {master_key: a}", "litellm_settings.master_key", Outcome.NO_COUNTERPART, "paymaster keys create"),
+        ("litellm_settings: {nm_retries: 1}", "litellm_settings.nm_retries", Outcome.NO_COUNTERPART, "did you mean num_retries?"),
+        ("mcp_new: {a: 1}", "mcp_new.a", Outcome.NO_COUNTERPART, "MCP"),
+        ("modellist: []", "modellist", Outcome.NO_COUNTERPART, "did you mean model_list?"),
+        ("router_settings: {enable_pre_call_checks: true}", "router_settings.enable_pre_call_checks", Outcome.CARRIED, "always"),
+        ("router_settings: {num_retries: 3}", "router_settings.num_retries", Outcome.CARRIED, "policies.retries_per_model"),
+        ("router_settings: {allowed_fails: 3}", "router_settings.allowed_fails", Outcome.CHANGED, "policies.breaker_failures"),
+        (
+            "general_settings: {max_parallel_requests: 9}",
+            "general_settings.max_parallel_requests",
+            Outcome.CARRIED,
+            "models.m.max_parallel",
+        ),
+        ("litellm_settings: {max_budget: 5}", "litellm_settings.max_budget", Outcome.CHANGED, "for all time"),
+        ("litellm_settings: {max_budget: 5, budget_duration: 1h}", "litellm_settings.max_budget", Outcome.NO_COUNTERPART, "per day"),
+        ("litellm_settings: {budget_duration: 1d}", "litellm_settings.budget_duration", Outcome.NO_COUNTERPART, "needs a budget"),
+    ],
+)
+def test_a_setting(settings, field, outcome, words):
+    found, text = finding(one_model("model: openai/gpt-4o", settings), field)
+    assert found is outcome
+    assert words in text
+
+
 def test_fallbacks_name_models_and_members_of_families():
     chains = Chains({"mini": "mini", "openai/*": "openai/*", "default": "big"})
     findings = Findings(read_yaml("a: 1", "config.yaml"), "unknown")
@@ -243,6 +276,7 @@ def test_families(name, model, is_family):
         ("model_list: []", "model_list has no model"),
         ("model_list:", "model_list has no model"),
         ("model_list: {a: b}", "model_list has no model"),
+        ("proxy_config: {model_list: []}", "save what is under proxy_config"),
         ("model_list: []\ngeneral_settings: {store_model_in_db: true}", "models are in a database"),
         ("model_list: [{model_name: a, litellm_params: {model: sagemaker/x}}]", "no model can be carried: a: no provider here"),
         ("a: 1\na: 2", "duplicate key"),

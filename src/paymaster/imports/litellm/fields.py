@@ -202,6 +202,23 @@ GENERAL_WITHOUT: Mapping[str, str] = {
     "image_generation_model": "images are not served",
 }  # fmt: skip
 
+BY_PREFIX: Mapping[str, str] = {
+    "prometheus": _METRICS, "otel": _CALLBACKS, "langfuse": _CALLBACKS, "langsmith": _CALLBACKS, "datadog": _CALLBACKS,
+    "custom_prometheus": _METRICS,
+    "mcp_": "clients call MCP servers themselves", "redis_": _DATABASE, "use_redis": _DATABASE, "database_": _DATABASE,
+    "proxy_batch": _DATABASE, "health_check": _HEALTH, "background_health": _HEALTH, "alert": _ALERTS, "default_key": _KEYS,
+    "default_team": _KEYS, "custom_team": _KEYS, "team_": _KEYS, "key_": _KEYS, "upperbound_": _KEYS, "auto_router": _ROUTER,
+    "websearch_interception": "a provider's own searches are priced by server_tools; other tools are the client's",
+    "code_interpreter": "a provider's own tools are priced by server_tools; other tools are the client's",
+    "sandbox_": "tools are the client's", "public_": "GET /v1/models lists what a key may ask for",
+    "s3_": _CALLBACKS, "gcs_": _CALLBACKS, "disable_end_user_cost": "a budget and a report per user come from x-paymaster-user",
+    "reject_clientside": _KEYS, "ssl_": "name your own authority for the whole process: SSL_CERT_FILE",
+}  # fmt: skip
+"""By how the name of a setting begins, for those that no list has."""
+
+MEANS_OFF = frozenset({"ssl_verify", "health_check_details"})
+"""Switches of which `false` asks for something."""
+
 TOP_WITHOUT: Mapping[str, str] = {
     "guardrails": "put a filter between the client and the gateway; there are none here",
     "policies": "put a filter between the client and the gateway; there are none here",

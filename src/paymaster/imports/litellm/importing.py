@@ -17,6 +17,7 @@ from paymaster.imports.litellm.settings import (
     ROUTER,
     SETTINGS,
     Settings,
+    by_prefix,
     defaults_of,
     put_balance,
     put_policies,
@@ -160,6 +161,8 @@ def _no_models(file: str, tree: Tree, models: Models) -> UsageMistake:
         return UsageMistake(
             f"{file}: model_list has no model with model_name and litellm_params", advice="Add one, or begin anew: paymaster init"
         )
+    if isinstance(tree.get("proxy_config"), dict):
+        return UsageMistake(f"{file} has no model_list", advice="It may be the values of a Helm chart: save what is under proxy_config.")
     advice = "Give the config of LiteLLM's proxy, which has model_list at its top; a registry is checked by: paymaster check FILE"
     return UsageMistake(f"{file} has no model_list", advice=advice)
 
@@ -190,6 +193,8 @@ def _say_of_the_file(tree: Tree, used: Mapping[str, Sequence[str]], findings: Fi
             _say_of_environment(fields_at(tree, path), used, findings)
         elif name in TOP_WITHOUT:
             findings.no_counterpart(path, TOP_WITHOUT[name])
+        elif name not in known and (instead := by_prefix(name)) is not None:
+            findings.no_counterpart(path, instead)
         elif name == LIST and not value:
             findings.no_counterpart(path, "it is empty")
         elif name not in known:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 from paymaster.registry.provider_facts import LITELLM, PROVIDERS, SCRIPTED, ProviderFacts
-from paymaster.registry.providers import find_provider, host
+from paymaster.registry.providers import find_provider, host, region_facts
 
 _COMPATIBLE = "openai_compatible"
 
@@ -216,7 +216,13 @@ def _owner(address: str) -> ProviderFacts | None:
     if name.endswith(_AZURE):
         return find_provider("azure")
     own = (facts for facts in PROVIDERS if not facts.local and facts.base_url is not None)
-    return next((facts for facts in own if name == host(facts.base_url) or name.endswith(f".{host(facts.base_url)}")), None)
+    return next((facts for facts in own if _has_host(facts, name)), None)
+
+
+def _has_host(facts: ProviderFacts, name: str) -> bool:
+    """Whether a host is the provider's usual one, below it, or one of a region."""
+    usual = host(facts.base_url)
+    return name == usual or name.endswith(f".{usual}") or any(re.fullmatch(row.pattern, name) for row in region_facts(facts).hosts)
 
 
 def _is_usual(facts: ProviderFacts, address: str) -> bool:

@@ -9,7 +9,7 @@ from paymaster.imports.findings import Findings
 from paymaster.imports.litellm.chains import Chains
 from paymaster.imports.litellm.durations import budget_per
 from paymaster.imports.litellm.entries import fields_at
-from paymaster.imports.litellm.fields import GENERAL_WITHOUT, ROUTER_WITHOUT, SETTINGS_WITHOUT
+from paymaster.imports.litellm.fields import BY_PREFIX, GENERAL_WITHOUT, MEANS_OFF, ROUTER_WITHOUT, SETTINGS_WITHOUT
 from paymaster.imports.litellm.making import Fields
 from paymaster.imports.litellm.models import Models
 from paymaster.imports.litellm.params import say_of_drop_params
@@ -270,15 +270,24 @@ def say_of_the_rest(settings: Settings) -> None:
         for name, (value, path) in settings.sections[section].items():
             if (section, name) in settings.read or findings.has(path):
                 continue
-            if name in _SAID:
+            if value is None or (value is False and name not in (*MEANS_OFF, *_SAID)):
+                findings.carried(path, "it asks for nothing")
+            elif name in _SAID:
                 _SAID[name](value, path, findings)
-            elif name in without:
-                findings.no_counterpart(path, without[name])
             else:
-                others = next((text for table in (ROUTER_WITHOUT, SETTINGS_WITHOUT, GENERAL_WITHOUT) if (text := table.get(name))), None)
-                findings.no_counterpart(
-                    path, others or _unknown(name, {*without, *_SAID, *(known for at, known in settings.read if at == section)})
-                )
+                known = {*without, *_SAID, *(each for at, each in settings.read if at == section)}
+                findings.no_counterpart(path, without.get(name) or _instead_of(name) or _unknown(name, known))
+
+
+def _instead_of(name: str) -> str | None:
+    """What to do instead of a setting that belongs into another section, or that no list has."""
+    tables = (ROUTER_WITHOUT, SETTINGS_WITHOUT, GENERAL_WITHOUT)
+    return next((table[name] for table in tables if name in table), None) or by_prefix(name)
+
+
+def by_prefix(name: str) -> str | None:
+    """What to do instead of a setting that no list has, by how its name begins."""
+    return next((text for prefix, text in BY_PREFIX.items() if name.startswith(prefix)), None)
 
 
 def _unknown(name: str, known: Iterable[str]) -> str:
