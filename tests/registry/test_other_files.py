@@ -68,9 +68,11 @@ FILES: list[tuple[str, str | bytes, str]] = [
     ("config", '[models.m]\nrouting = ["openai"]\n', "a config of TensorZero"),
     ("portkey.json", '{"strategy": {"mode": "fallback"}, "targets": [{"virtual_key": "a"}]}', "a config of Portkey"),
     ("portkey.json", '{"targets": [{"provider": "@openai-prod"}], "strategy": {"mode": "loadbalance"}}', "a config of Portkey"),
+    ("portkey.json", '{"retry": {"attempts": 3}, "targets": [{"override_params": {"model": "a"}}]}', "a config of Portkey"),
     ("portkey.yaml", "virtual_key: openai-1\ncache: {mode: simple}\n", "a config of Portkey"),
     ("config.json", '{"$schema": "https://www.getbifrost.ai/schema", "providers": {}}', "a config of Bifrost"),
     ("config.json", '{"client": {}, "providers": {"openai": {"keys": [{"value": "env.OPENAI_API_KEY", "weight": 1}]}}}', "a config of Bifrost"),
+    ("config.json", '{"providers": {"openai": {"keys": ["env.OPENAI_API_KEY"]}}}', "a config of Bifrost"),
     ("route.yaml", "apiVersion: aigateway.envoyproxy.io/v1alpha1\nkind: AIGatewayRoute\n---\napiVersion: v1\nkind: Secret\n", "a manifest of Envoy AI"),
     ("config.yaml", "binds:\n- port: 3000\n  listeners: [{routes: []}]\n", "a config of agentgateway"),
     ("backend.yaml", "apiVersion: agentgateway.dev/v1alpha1\nkind: AgentgatewayBackend\n", "a config of agentgateway"),
@@ -83,11 +85,13 @@ FILES: list[tuple[str, str | bytes, str]] = [
     ("models.json", '{"object": "list", "data": []}', "a list of models"),
     ("requests.csv", "request_created_at,request_model,cost\n1,2,3\n", "an export of Helicone's requests"),
     ("requests.json", '[{"request_id": "a", "request_model": "b"}]', "an export of Helicone's requests"),
+    ("requests.jsonl", '{"request": {}, "helicone_request_id": "a"}\n{"request": {}}\n', "an export of Helicone's requests"),
     # Programs that call models
     (".aider.model.settings.yml", "- name: a\n", "a file of aider's settings for models"),
     ("settings.yml", "- name: a\n  edit_format: diff\n", "a file of aider's settings for models"),
     (".aider.conf.yml", "model: sonnet\n", "a config of aider"),
     ("aider.yml", "model: sonnet\nweak-model: haiku\n", "a config of aider"),
+    ("aider.yml", "model: sonnet\ndark-mode: true\n", "a config of aider"),
     ("aider.yml", "openai-api-base: http://localhost:4000\n", "a config of aider"),
     ("opencode.json", '{"model": "a/b"}', "a config of opencode"),
     ("config.json", '{"$schema": "https://opencode.ai/config.json", "model": "a/b"}', "a config of opencode"),
@@ -96,12 +100,14 @@ FILES: list[tuple[str, str | bytes, str]] = [
     ("c.json", '{"$schema": "https://charm.land/crush.json", "models": {"large": {"model": "a", "provider": "b"}}}', "a config of Crush"),
     ("settings.json", '{"permissions": {"allow": ["Bash(ls)"]}}', "a file of Claude Code's settings"),
     ("settings.json", '{"env": {"ANTHROPIC_BASE_URL": "http://x"}}', "a file of Claude Code's settings"),
+    ("settings.json", '{"model": "opus", "statusLine": {"type": "command", "command": "x"}}', "a file of Claude Code's settings"),
     ("settings.local.json", '{"hooks": {"PreToolUse": []}}', "a file of Claude Code's settings"),
     ("config.toml", 'model = "gpt-5.4"\nmodel_provider = "x"\n[model_providers.x]\nbase_url = "http://x"\n', "a config of Codex"),
     ("config.toml", 'approval_policy = "never"\n', "a config of Codex"),
     ("config.toml", '[llm]\nmodel = "a"\n', "a config of OpenHands"),
     ("settings.json", '{"security": {"auth": {"selectedType": "openai"}}, "mcpServers": {"a": {"command": "b"}}}', "a file of settings of Gemini"),
     ("config.yaml", "name: a\nversion: 1\nschema: v1\nmodels:\n  - {name: a, provider: openai, model: b, roles: [chat]}\n", "a config of Continue"),
+    ("config.json", '{"models": [{"provider": "openai", "model": "b"}], "contextProviders": []}', "a config of Continue"),
     ("config.json", '{"models": [{"title": "a", "provider": "openai", "model": "b"}]}', "a config of Continue"),
     ("roo.json", '{"providerProfiles": {"currentApiConfigName": "a", "apiConfigs": {}}}', "an export of the settings of Cline"),
     ("config.yaml", "GOOSE_PROVIDER: openai\nGOOSE_MODEL: a\n", "a config of goose"),
@@ -127,6 +133,11 @@ FILES: list[tuple[str, str | bytes, str]] = [
     ("package.json", '{"name": "a", "scripts": {}}', "a package.json"),
     ("a.ipynb", '{"cells": [], "nbformat": 4}', "a notebook"),
     (".env", "# keys\nOPENAI_API_KEY=sk-canary-4f9a8b7c6d5e4f3a2b1c\nexport B='x y'\n", "a file of environment variables"),
+    ("settings", "OPENAI_BASE_URL = http://x\nexport OPENAI_API_KEY=sk-canary-4f9a8b7c6d5e4f3a2b1c\n", "a file of environment variables"),
+    ("auth.json", '{"anthropic": {"type": "api", "key": "sk-canary-4f9a8b7c6d5e4f3a2b1c"}}', "a file of keys of opencode or Codex"),
+    ("Dockerfile", "FROM python:3.11\n", "a program or a text"),
+    ("run.py", "import os\nx = {1: @}\n", "a program or a text"),
+    ("README.md", "# Title\n\nSome text: with a colon\n", "a program or a text"),
     # Forms that no registry has
     ("x.gz", b"\x1f\x8b\x08\x00", "a gzip file"),
     ("x.zip", b"PK\x03\x04\xff", "a zip file"),
@@ -247,6 +258,11 @@ def test_a_files_name_is_written_for_a_shell() -> None:
     assert str(caught.value) == (
         "my config.yaml: this is a config of LiteLLM, not a registry (to convert it: paymaster init --from litellm 'my config.yaml')"
     )
+
+
+@pytest.mark.parametrize("text", ["a: @", "# nothing", "[" * 5_000, "a: &a [*a]"])
+def test_a_text_that_is_no_yaml_has_no_content(text: str) -> None:
+    assert not read_loosely(text) or read_loosely(text) == {"a": [None]}
 
 
 @pytest.mark.parametrize("tree", [None, [], "a", {}, {"models": []}, {"models": {"a": 1}}, {"models": {"a": {"cmd": "x"}}}])

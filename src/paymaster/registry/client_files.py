@@ -38,7 +38,8 @@ CLIENT_FILES: tuple[OtherFile, ...] = (
         ("editor-model",),
         ("edit-format",),
         ("auto-commits",),
-        ("map-tokens",),
+        *((key,) for key in ("map-tokens", "dark-mode", "light-mode", "lint-cmd", "test-cmd", "auto-lint", "auto-test", "cache-prompts")),
+        *((key,) for key in ("watch-files", "yes-always", "chat-language", "commit-language", "attribute-author", "show-model-warnings")),
         ("model-settings-file",),
     ),
     _client(
@@ -77,10 +78,11 @@ CLIENT_FILES: tuple[OtherFile, ...] = (
         ("apiKeyHelper",),
         ("enabledPlugins",),
         ("includeCoAuthoredBy",),
+        ("hooks.*.[].hooks",),
+        ("hooks.*", "permissions"),
         ("hooks.PreToolUse",),
-        ("hooks.PostToolUse",),
-        ("hooks.Stop",),
-        ("cleanupPeriodDays",),
+        ("statusLine.command",),
+        *((key,) for key in ("cleanupPeriodDays", "outputStyle", "alwaysThinkingEnabled", "enabledMcpjsonServers", "forceLoginMethod")),
     ),
     _client(
         "Codex",
@@ -124,6 +126,7 @@ CLIENT_FILES: tuple[OtherFile, ...] = (
         ("models.[].model", "schema"),
         ("models.[].provider", "schema"),
         ("tabAutocompleteModel",),
+        *(("models.[]", key) for key in ("contextProviders", "slashCommands", "customCommands", "embeddingsProvider", "systemMessage")),
     ),
     _client(
         "Cline or Roo Code",
@@ -247,6 +250,16 @@ CLIENT_FILES: tuple[OtherFile, ...] = (
         title="a notebook",
         advice=_NO_MODELS,
         signs=(("cells", "nbformat"),),
+    ),
+    OtherFile(
+        title="a file of keys of opencode or Codex",
+        advice="put each key into an environment variable; a registry names it: api_key_env: NAME",
+        signs=(("*.type=api", "*.key"), ("OPENAI_API_KEY", "tokens")),
+    ),
+    OtherFile(
+        title="a program or a text",
+        advice=_NO_MODELS,
+        signs=tuple((f"name:{name}",) for name in ("Dockerfile*", "*.py", "*.sh", "*.md", "*.rst", "*.js", "*.ts", "*.mjs")),
     ),
     OtherFile(
         title="a file of environment variables",

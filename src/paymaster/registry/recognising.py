@@ -27,7 +27,7 @@ _MAGIC: Mapping[bytes, str] = {b"SQLite format 3\x00": "sqlite", b"\x1f\x8b": "g
 _OWN_KEYS = frozenset({"provider", "model_id", "base_url", "endpoints"})
 """A model of a registry has one of these."""
 
-_VARIABLE_LINE = re.compile(r"(export\s+)?[A-Za-z_][A-Za-z0-9_]*=.*")
+_VARIABLE_LINE = re.compile(r"(export\s+)?([A-Za-z_][A-Za-z0-9_]*=|[A-Z_][A-Z0-9_]*\s*=).*")
 _TEXT_OR_COMMENT = re.compile(r'("(?:\\.|[^"\\])*")|//[^\n]*|/\*.*?\*/', re.DOTALL)
 _TRAILING_COMMA = re.compile(r'("(?:\\.|[^"\\])*")|,(?=\s*[}\]])')
 _DOCUMENT_MARK = re.compile(r"^---.*$", re.MULTILINE)
@@ -170,7 +170,7 @@ def _read_variables(text: str) -> object:
     written = [line for line in lines if line and not line.startswith("#")]
     if not written or not all(_VARIABLE_LINE.fullmatch(line) for line in written):
         return None
-    return {line.removeprefix("export").strip().partition("=")[0]: None for line in written}
+    return {line.removeprefix("export").partition("=")[0].strip(): None for line in written}
 
 
 def _read_columns(text: str) -> object:

@@ -105,9 +105,9 @@ def read_loosely(text: str) -> Plain:
     """The content of a YAML document, whatever its mistakes; None if it can't be parsed."""
     try:
         root = YAML(typ="safe", pure=True).compose(text)
-    except YAMLError:
+        return None if root is None else _Builder("").value(root, ())
+    except (YAMLError, RecursionError, RegistryInvalid):
         return None
-    return None if root is None else _Builder("").value(root, ())
 
 
 def _syntax_error(error: MarkedYAMLError, text: str, file: str) -> RegistryInvalid:
