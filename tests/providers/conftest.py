@@ -242,6 +242,8 @@ class RawEndpoint:
             return False
         except OSError:
             return True
+        finally:
+            connection.settimeout(None)
 
 
 @pytest.fixture

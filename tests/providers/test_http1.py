@@ -105,11 +105,45 @@ def test_a_connection_is_not_kept_if_it_has_more_or_ends(post, raw, name):
             assert endpoint.connections == 2
 
 
-def test_a_stream_that_ends_with_its_last_event_keeps_its_connection(caller, make_call, raw):
-    endpoint = raw(*[EVENTS + chunk(LAST) + b"0\r\n\r\n"] * 2, keep=True)
+# name: (what comes after the last event, connections for two streams)
+AFTER_DONE = {
+    "its end at once": (b"0\r\n\r\n", 1),
+    "its end a moment later": ([0.05, b"0\r\n\r\n"], 1),
+    "its end in parts": ([0.02, b"0\r", 0.02, b"\nx: y\r\n\r\n"], 1),
+    "no end": ([0.05], 2),
+    "half an end": ([0.05, b"0\r\n"], 2),
+    "more": ([0.05, chunk(b": more\n\n") + b"0\r\n\r\n"], 2),
+    "more at once": (chunk(b": more\n\n") + b"0\r\n\r\n", 1),
+    "its end and an answer to nobody": ([0.05, b"0\r\n\r\n" + WHOLE], 2),
+    "no chunk": ([0.05, b"garbage"], 2),
+}
+
+
+@pytest.mark.parametrize("name", AFTER_DONE)
+def test_a_stream_keeps_its_connection_if_only_its_end_follows_the_last_event(caller, make_call, raw, name):
+    after, connections = AFTER_DONE[name]
+    begun = EVENTS + chunk(LAST)
+    parts = [begun + after] if isinstance(after, bytes) else [begun, *after]
+    endpoint = raw(parts, parts, keep=True)
     for _ in range(2):
         assert isinstance(caller.stream(make_call(endpoint.base_url))[1], ProviderReply)
-    assert endpoint.connections == 1
+        caller.run(pause(caller, 0.2))
+    assert endpoint.connections == connections
+    assert len(endpoint.requests) == 2
+
+
+def test_a_connection_whose_end_is_still_to_come_is_not_used(caller, make_call, raw):
+    endpoint = raw([EVENTS + chunk(LAST), 0.5, b"0\r\n\r\n"], EVENTS + chunk(LAST), keep=True)
+    for _ in range(2):
+        assert isinstance(caller.stream(make_call(endpoint.base_url))[1], ProviderReply)
+    assert endpoint.connections == 2
+
+
+async def pause(caller, seconds: float) -> None:
+    if caller.blocking:
+        time.sleep(seconds)  # noqa: ASYNC251 - a blocking caller has no loop
+    else:
+        await asyncio.sleep(seconds)
 
 
 def test_an_answer_that_is_not_read_to_its_end_cuts_its_connection(caller, transport, raw):
@@ -360,10 +394,7 @@ def test_no_more_is_read_than_a_slow_reader_takes(caller, transport, slow):
     async def read_a_little() -> int:
         answer = await transport.post(HttpRequest(endpoint.url, b"{}", {}), connect_ms=1_000, wait_ms=1_000)
         assert await answer.read(1_000)
-        if caller.blocking:
-            time.sleep(0.3)  # noqa: ASYNC251 - a blocking caller has no loop
-        else:
-            await asyncio.sleep(0.3)
+        await pause(caller, 0.3)
         taken = 0
         while taken < 5_000_000:
             taken += len(await answer.read(1_000))
@@ -397,6 +428,9 @@ class Idle:
 
     def __init__(self, *, quiet: bool = True) -> None:
         self.quiet, self.closed = quiet, False
+
+    def is_reusable(self) -> bool:
+        return True
 
     def is_quiet(self) -> bool:
         return self.quiet

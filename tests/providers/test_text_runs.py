@@ -168,6 +168,9 @@ class Answer:
     async def read(self, wait_ms: int) -> bytes:
         return self._pieces.pop(0) if self._pieces else b""
 
+    def expect_end(self) -> None:
+        pass
+
     def close(self) -> None:
         """Nothing is open."""
 

@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from paymaster.providers.http1 import KEEP_IDLE_S, Http1, Origin, Pool, TimeLimit
+from paymaster.providers.http1_answers import Body
 from paymaster.providers.http1_requests import Target
 from paymaster.providers.loop_connection import LoopConnection
 from paymaster.providers.name_cache import NameCache
@@ -95,9 +96,9 @@ class _SweptPool(Pool[LoopConnection]):
         super().__init__()
         self._timer: asyncio.TimerHandle | None = None
 
-    def keep(self, origin: Origin, connection: LoopConnection) -> None:
+    def keep(self, origin: Origin, connection: LoopConnection, rest: Body | None = None) -> None:
         """Keep a connection for later."""
-        super().keep(origin, connection)
+        super().keep(origin, connection, rest)
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(KEEP_IDLE_S, self._sweep)
 

@@ -7,11 +7,11 @@ finds its kept connection closed is sent again, once, over a new one.
 import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Generic, Protocol, TypeAlias, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from paymaster.forks import renew_in_children
 from paymaster.providers.compression import inflate_for
-from paymaster.providers.http1_answers import AnswerHead, HeadReader
+from paymaster.providers.http1_answers import AnswerHead, Body, HeadReader
 from paymaster.providers.http1_requests import Target, read_url, write_head
 from paymaster.providers.transport import ExchangeBroken, ExchangeFault, HttpRequest, plain_detail
 
@@ -71,6 +71,14 @@ class Connection(Protocol):
 ConnectionT = TypeVar("ConnectionT", bound=Connection)
 
 
+class _Idle(NamedTuple, Generic[ConnectionT]):
+    """A connection, since when nobody uses it, and the body whose end may still come."""
+
+    connection: ConnectionT
+    since_s: float
+    rest: Body | None
+
+
 class Pool(Generic[ConnectionT]):
     """Idle connections by origin, for any number of threads. The one that was used last is taken first."""
 
@@ -81,7 +89,7 @@ class Pool(Generic[ConnectionT]):
     def renew(self) -> None:
         """In a forked child, which shares the parent's connections: each would read answers to the other's requests."""
         self._lock = threading.Lock()
-        self._idle: dict[Origin, list[tuple[ConnectionT, float]]] = {}
+        self._idle: dict[Origin, list[_Idle[ConnectionT]]] = {}
 
     def take(self, origin: Origin) -> ConnectionT | None:
         """A connection that the server has not closed, if there is one."""
@@ -90,20 +98,20 @@ class Pool(Generic[ConnectionT]):
                 kept = self._idle.get(origin)
                 if not kept:
                     return None
-                connection, since = kept.pop()
-            if time.monotonic() - since < KEEP_IDLE_S and connection.is_quiet():
+                connection, since, rest = kept.pop()
+            if time.monotonic() - since < KEEP_IDLE_S and _ends(rest, connection) and connection.is_reusable() and connection.is_quiet():
                 return connection
             connection.close()
 
-    def keep(self, origin: Origin, connection: ConnectionT) -> None:
-        """Keep a connection for later, and close what is too much or too old."""
+    def keep(self, origin: Origin, connection: ConnectionT, rest: Body | None = None) -> None:
+        """Keep a connection for later, and close what is too much or too old. `rest` is a body of which only the end is to come."""
         now = time.monotonic()
         surplus = []
         with self._lock:
             kept = self._idle.setdefault(origin, [])
-            kept.append((connection, now))
-            while len(kept) > KEEP_PER_ORIGIN or now - kept[0][1] >= KEEP_IDLE_S:
-                surplus.append(kept.pop(0)[0])
+            kept.append(_Idle(connection, now, rest))
+            while len(kept) > KEEP_PER_ORIGIN or now - kept[0].since_s >= KEEP_IDLE_S:
+                surplus.append(kept.pop(0).connection)
         for each in surplus:
             each.close()
 
@@ -111,8 +119,8 @@ class Pool(Generic[ConnectionT]):
         """Close what is too old; whether any is left."""
         oldest = time.monotonic() - KEEP_IDLE_S
         with self._lock:
-            old = [connection for kept in self._idle.values() for connection, since in kept if since <= oldest]
-            left = {origin: [each for each in kept if each[1] > oldest] for origin, kept in self._idle.items()}
+            old = [each.connection for kept in self._idle.values() for each in kept if each.since_s <= oldest]
+            left = {origin: [each for each in kept if each.since_s > oldest] for origin, kept in self._idle.items()}
             self._idle = {origin: kept for origin, kept in left.items() if kept}
         for connection in old:
             connection.close()
@@ -123,22 +131,23 @@ class Pool(Generic[ConnectionT]):
         with self._lock:
             idle, self._idle = self._idle, {}
         for kept in idle.values():
-            for connection, _ in kept:
-                connection.close()
+            for each in kept:
+                each.connection.close()
 
 
 class Http1Answer:
     """An answer whose connection is kept once its body has been read to its end."""
 
-    __slots__ = ("_body", "_connection", "_inflate", "_keep", "_keeps", "_rest", "headers", "status")
+    __slots__ = ("_body", "_connection", "_expects_end", "_inflate", "_keep", "_keeps", "_rest", "headers", "status")
 
-    def __init__(self, head: AnswerHead, connection: ConnectionT, keep: Callable[[ConnectionT], None]) -> None:
+    def __init__(self, head: AnswerHead, connection: ConnectionT, keep: Callable[[ConnectionT, Body | None], None]) -> None:
         self.status = head.status
         self.headers: Mapping[str, str] = head.headers
         self._body, self._rest, self._keeps = head.body, head.rest, head.keeps_connection
         self._inflate = inflate_for(head.headers["content-encoding"]) if "content-encoding" in head.headers else None
         self._connection: Connection | None = connection
-        self._keep: Callable[[], None] = lambda: keep(connection)
+        self._keep: Callable[[Body | None], None] = lambda rest: keep(connection, rest)
+        self._expects_end = False
 
     async def read(self, wait_ms: int) -> bytes:
         """The next bytes; empty at the end."""
@@ -187,26 +196,34 @@ class Http1Answer:
                 return plain
         return b""
 
+    def expect_end(self) -> None:
+        """Note that only the end of the body is left."""
+        self._expects_end = True
+
     def close(self) -> None:
         """Keep the connection if it can be reused, else cut it."""
         connection, self._connection = self._connection, None
         if connection is None:
             return
-        if self._keeps and self._ends(connection) and connection.is_reusable():
-            self._keep()
+        if not (self._keeps and self._has_nothing_left()):
+            connection.close()
+        elif not self._body.ended:
+            self._keep(self._body)
+        elif connection.is_reusable():
+            self._keep(None)
         else:
             connection.close()
 
-    def _ends(self, connection: Connection) -> bool:
-        """Whether the body ends with what has come: a reader of events stops at the last one, just before the end of its body."""
+    def _has_nothing_left(self) -> bool:
+        """Whether the body has ended, or only its end is to come."""
         body = self._body
         if not body.ended:
             try:
-                if body.feed(self._rest + connection.received()):
+                if not self._expects_end or body.feed(self._rest):
                     return False
             except ExchangeBroken:
                 return False
-        return body.ended and not body.has_surplus
+        return not body.has_surplus
 
 
 class Http1(Generic[ConnectionT]):
@@ -273,7 +290,7 @@ class Http1(Generic[ConnectionT]):
                 heard = True
                 head = reader.feed(received)
                 if head is not None:
-                    return Http1Answer(head, connection, lambda kept: self._pool.keep(target.origin, kept))
+                    return Http1Answer(head, connection, lambda kept, rest: self._pool.keep(target.origin, kept, rest))
         except BaseException as error:  # a cancellation, Ctrl-C: a connection in the middle of an answer must not be reused
             connection.close()
             if isinstance(error, TimeoutError):
@@ -282,6 +299,17 @@ class Http1(Generic[ConnectionT]):
                 kind = ExchangeBroken if heard else _ClosedUnanswered
                 raise kind(ExchangeFault.LOST, plain_detail(error)) from error
             raise
+
+
+def _ends(rest: Body | None, connection: Connection) -> bool:
+    """Whether nothing was left of an answer, or its end and nothing else has come since."""
+    if rest is None:
+        return True
+    try:
+        more = rest.feed(connection.received())
+    except ExchangeBroken:
+        return False
+    return rest.ended and not (more or rest.has_surplus)
 
 
 class _ClosedUnanswered(ExchangeBroken):

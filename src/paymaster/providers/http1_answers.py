@@ -6,6 +6,7 @@ is read, because the answer may have been billed: line feeds alone in the head, 
 
 import re
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from paymaster.providers.rates import plain_headers
 from paymaster.providers.transport import SWITCHED_PROTOCOLS, ExchangeBroken, ExchangeFault
@@ -34,7 +35,7 @@ class AnswerHead:
 
     status: int
     headers: dict[str, str]
-    body: "LengthBody | ChunkedBody | UnboundedBody"
+    body: "Body"
     keeps_connection: bool
     rest: bytes = field(repr=False)
 
@@ -97,7 +98,7 @@ def _framed(status: int, minor_version: str, headers: dict[str, str], rest: byte
     lengths = {length.strip() for length in headers.get("content-length", "").split(",")}
     options = {option.strip().lower() for option in headers.get("connection", "").split(",")}
     keeps = "keep-alive" in options if minor_version == "0" else "close" not in options
-    body: LengthBody | ChunkedBody | UnboundedBody
+    body: Body
     if status < 200 or status in _WITHOUT_BODY:
         body = LengthBody(0)
     elif coding == "chunked":
@@ -224,6 +225,9 @@ class ChunkedBody:
             self._kept = rest
             self._trailer_bytes += len(line) + 1
         self.has_surplus = bool(self._kept)
+
+
+Body: TypeAlias = LengthBody | ChunkedBody | UnboundedBody
 
 
 def _check_incomplete(data: bytes, at: int) -> None:

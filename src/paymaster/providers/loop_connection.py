@@ -37,7 +37,7 @@ class LoopConnection(asyncio.Protocol):
         self._unsent = memoryview(b"")
         self._can_write = True
         self._paused = self._ended = False
-        self._error: Exception | None = None
+        self._error: OSError | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._ends_at_s = 0.0
@@ -113,8 +113,10 @@ class LoopConnection(asyncio.Protocol):
         self._wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Note the end, and its cause."""
-        self._ended, self._error = True, self._error or exc
+        """Note the end, and its cause, which need not be an error of the system."""
+        self._ended = True
+        if exc is not None:
+            self._error = exc if isinstance(exc, OSError) else ConnectionError(str(exc))
         self._transport = None
         self._unsent = memoryview(b"")
         self._wake()

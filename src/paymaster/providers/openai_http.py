@@ -217,6 +217,8 @@ class _Reading:
 
     def _end(self, *, has_done: bool) -> None:
         self._has_ended, self._has_done = True, has_done
+        if has_done:
+            self._answer.expect_end()
         self._take(self._stream.end() if self._reader is None and (has_done or self._is_whole) else ())
 
     @property

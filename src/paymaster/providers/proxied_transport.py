@@ -41,6 +41,9 @@ class ProxiedAnswer:
         except (aiohttp.ClientError, OSError) as error:
             raise ExchangeBroken(ExchangeFault.LOST, plain_detail(error)) from error
 
+    def expect_end(self) -> None:
+        """Do nothing: aiohttp keeps only connections whose body was read to its end."""
+
     def close(self) -> None:
         """Cut the connection, unless the body was read to its end and aiohttp has it back."""
         self._limit.close()

@@ -64,6 +64,10 @@ class HttpAnswer(Protocol):
         """The next bytes as soon as they arrive; empty at the end. Raises ExchangeBroken: SILENT if none arrive within `wait_ms`."""
         ...
 
+    def expect_end(self) -> None:
+        """Note that everything was read but the end of the body, which may come a moment later: the connection is worth keeping."""
+        ...
+
     def close(self) -> None:
         """Return the connection if the body was read to its end, else cut it, so that the server stops. May be called twice."""
         ...

@@ -80,6 +80,9 @@ class ScriptedAnswer:
             raise ExchangeBroken(ExchangeFault.LOST, "the script cut the connection")
         return b""
 
+    def expect_end(self) -> None:
+        """There is no connection to keep."""
+
     def close(self) -> None:
         """Drop the remaining pieces."""
         self._pieces.clear()
