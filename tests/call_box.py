@@ -16,7 +16,7 @@ from paymaster.flow.ports import Books, ProviderCall, ProviderChunk, ProviderRep
 from paymaster.flow.replies import Reply
 from paymaster.ledgers.memory import MemoryLedger
 from paymaster.ledgers.wait_queue import ProcessWaitQueue
-from paymaster.registry.models import Balancing, Budget, Limits, Model, Policy, Registry, Timeouts
+from paymaster.registry.models import Affinity, Balancing, Budget, Limits, Model, Policy, Registry, Timeouts
 from paymaster.routing.failures import Billed, Failure, FailureKind
 from paymaster.routing.requests import Request
 from paymaster.scope import Scope
@@ -51,7 +51,11 @@ def spread(name: str, *endpoints: str | Mapping[str, object], **settings: object
     places: list[Model] = []
     for each in endpoints:
         own = {"endpoint": each} if isinstance(each, str) else each
-        places.append(model(name, **{"balance": Balancing.ORDER, "identity": f"{name}:{own['endpoint']}", **settings, **own}))
+        places.append(
+            model(
+                name, **{"balance": Balancing.ORDER, "affinity": Affinity.NONE, "identity": f"{name}:{own['endpoint']}", **settings, **own}
+            )
+        )
     return replace(places[0], endpoint="", identity="", endpoints=tuple(places))
 
 

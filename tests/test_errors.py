@@ -58,6 +58,7 @@ EXAMPLES: list[BaseException] = [
     errors.CallFailed("it failed", advice="Try later.", retry_after_ms=1_500),
     errors.NoModelAvailable("no model answered", REASONS, advice="Add a fallback.", retry_after_ms=20_000),
     errors.LimitReached("at a limit", REASONS, retry_after_ms=7_000),
+    errors.MixRefused("another model has answered", REASONS, instance="task-7", model="good", failure="overloaded", advice="Run it again."),
     errors.RequestRefused("against the policy", kind="content_policy", status=400, advice="Rephrase."),
     errors.StreamBroken("cut", advice="Ask again."),
     errors.DeadlineExceeded("out of time", retry_after_ms=None),

@@ -14,6 +14,7 @@ PaymasterError
  ├── CallFailed               the call was tried and failed: exit status 1
  │    ├── NoModelAvailable    every candidate failed or was skipped: why each did
  │    │    └── LimitReached   every candidate is at a rate limit, and waiting would take too long
+ │    ├── MixRefused          another model than before would have answered an instance (never_mix)
  │    ├── RequestRefused      a provider rejected the request itself: invalid, or against its policy
  │    ├── StreamBroken        the answer was cut off after it had begun
  │    └── DeadlineExceeded    the call's deadline has passed
@@ -247,6 +248,25 @@ class LimitReached(NoModelAvailable):
     """Every model that could serve is at a rate limit, ours or its provider's; `retry_after_ms` says when there is room again."""
 
     http_status = 429
+
+
+class MixRefused(CallFailed):
+    """Only another model than the one that answered the instance before could answer, and `never_mix` forbids that.
+
+    The instance has to be run again; asking again may bring the same. `model` is the one that answered, `reasons` says why each model did
+    not answer now, `failure` is the kind of the last failure, empty if there was none.
+    """
+
+    http_status = 422
+
+    def __init__(
+        self, message: str, reasons: Sequence[tuple[str, str]], *, instance: str, model: str, failure: str = "", advice: str = ""
+    ) -> None:
+        self.reasons = tuple(reasons)
+        self.instance = instance
+        self.model = model
+        self.failure = failure
+        super().__init__(message, advice=advice)
 
 
 class RequestRefused(CallFailed):

@@ -12,6 +12,7 @@ from paymaster.errors import (
     LedgerReplaced,
     LedgerUnavailable,
     LimitReached,
+    MixRefused,
     NoModelAvailable,
     NoModelFits,
     PaymasterError,
@@ -42,6 +43,7 @@ def budget() -> BudgetExceeded:
         (LedgerReplaced("l"), Ending.NO_ANSWER),
         (StreamBroken("s"), Ending.NO_ANSWER),
         (DeadlineExceeded("d"), Ending.NO_ANSWER),
+        (MixRefused("m", [], instance="task-1", model="a"), Ending.MIXED),
         (NoModelAvailable("n", []), Ending.NO_ANSWER),
         (LimitReached("n", []), Ending.NO_ANSWER),
     ],
@@ -96,6 +98,7 @@ def test_every_obstacle_has_a_meaning() -> None:
         ({"a": Ending.DONE, "b": Ending.TOO_LONG}, 3, True),
         ({"a": Ending.TOO_LONG}, 0, False),
         ({"a": Ending.DONE, "b": Ending.NO_ANSWER}, 3, False),
+        ({"a": Ending.DONE, "b": Ending.MIXED}, 3, False),
         ({"a": Ending.NOT_BEGUN}, 0, False),
         ({"a": Ending.CUT_OFF}, 3, False),
         ({"a": Ending.FAILED}, 0, False),
@@ -130,12 +133,14 @@ def test_each_kind_of_failure_is_explained_once() -> None:
         "e": RequestRefused("m: no tools", kind="bad_request"),
         "f": RequestRefused("m: refused", kind="bad_request"),
         "g": down,  # it was answered after all
+        "h": MixRefused("instance h: another model", [], instance="h", model="a"),
     }
     endings = {
         **dict.fromkeys("abcd", Ending.NO_ANSWER),
         **dict.fromkeys("ef", Ending.BAD_REQUEST),
         "g": Ending.DONE,
+        "h": Ending.MIXED,
     }
-    expected = ["b: m: authentication", "c: m: server_error", "d: the ledger is locked", "e: m: no tools"]
+    expected = ["b: m: authentication", "c: m: server_error", "d: the ledger is locked", "e: m: no tools", "h: instance h: another model"]
     assert list(failure_lines(failures, endings)) == expected
     assert not list(failure_lines({}, endings))

@@ -7,19 +7,25 @@ from typing import TYPE_CHECKING
 import pytest
 
 from call_box import HELLO, model, registry
+from paymaster.accounting.tokens.counter import TokenCounter
 from paymaster.errors import RequestInvalid
 from paymaster.registry.models import Dialect, Policy, StreamRecovery
 from paymaster.registry.prefill import Prefill
 from paymaster.routing.failures import Billed, Failure, FailureKind
+from paymaster.routing.planning import plan
 from paymaster.routing.recovery import (
     continued,
     continues_streams,
+    not_continued,
     read_stream_recovery,
     recovery_of,
     retries_after,
     with_prefill,
 )
 from paymaster.routing.requests import Request, Source, Thinking
+from paymaster.routing.skipped import SkipCause
+from paymaster.routing.staying import staying
+from paymaster.scope import Scope
 
 if TYPE_CHECKING:
     from paymaster.jsontypes import JsonObject
@@ -151,3 +157,20 @@ def test_each_endpoint_is_asked_in_its_own_form(form: Prefill | None, last: dict
     begun = {"role": "assistant", "content": "One"}
     sent = with_prefill({"model": "m", "messages": [*HELLO, begun]}, form)
     assert sent == {"model": "m", "messages": [*HELLO, {**begun, **last}], **more}
+
+
+@pytest.mark.parametrize(
+    ("prefill", "never_mix", "begun_by", "cause"),
+    [
+        (None, False, "b", SkipCause.CAPABILITY),
+        (Prefill.PLAIN, False, "b", None),
+        (Prefill.PLAIN, True, "b", SkipCause.MIXED),
+        (Prefill.PLAIN, True, "a", None),
+        (Prefill.PLAIN, True, None, None),
+    ],
+)
+def test_who_continues_an_answer(prefill: Prefill | None, never_mix: bool, begun_by: str | None, cause: SkipCause | None) -> None:
+    request, scope, policy = Request(messages=HELLO), Scope(run="r", instance="i"), Policy(never_mix=never_mix)
+    [candidate] = plan(request, registry(model("a", prefill=prefill)), scope, 0, TokenCounter()).candidates
+    found = not_continued(candidate, staying(request, scope, policy, ("a", "b")), begun_by)
+    assert (None if found is None else found.cause) is cause

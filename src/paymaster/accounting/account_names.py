@@ -11,6 +11,8 @@ requests/key/k1                          a limit of one gateway key over all mod
 operator-authentication/gpt-4o           a circuit's reason: what an operator has to fix
 operator-authentication/gpt-4o/endpoint/3f  the same for the endpoint and key with this mark
 requests/openai:gpt-4o:3f2a9c1d04b7      the same kinds of an endpoint by what it is: provider, model id, and a digest (`EndpointSubject`)
+affinity/9c41…                           which endpoint answered a session last: the session's digest, never its words
+stays/5e07…/gpt-4o                       that this model answered an instance: the instance's digest, then the model
 
 A budget's name reads back as what it was built from, whatever its values are. A slash of a value is written `%2F` where a dimension's name
 follows it (`usd/run/a%2Fuser/b` is the run `a/user/b`), and so is every slash of an owner. `%25` is a percent sign before such an escape.
@@ -46,6 +48,8 @@ PARALLEL: Final = "parallel"
 OVERLOADS: Final = "overloads"
 RECENT_OVERLOADS: Final = "overloads-minute"
 UNDERCOUNT: Final = "undercount"
+AFFINITY: Final = "affinity"
+STAYS: Final = "stays"
 STREAM_STARTS_MS: Final = "stream-starts-ms"
 STREAM_STARTS: Final = "stream-starts"
 ANSWERS_MS: Final = "answers-ms"
@@ -108,6 +112,22 @@ def read_endpoint_subject(subject: str) -> EndpointSubject | None:
     """The parts of an endpoint's subject; None for a model's name, and for a gateway key."""
     found = _SUBJECT.fullmatch(subject)
     return None if found is None else EndpointSubject(*found.groups())
+
+
+def affinity_account(session: str) -> str:
+    """The account that remembers the endpoint of a session, by the session's digest."""
+    return f"{AFFINITY}/{session}"
+
+
+def stays_account(instance: str, model: str) -> str:
+    """The account with an entry if this model answered an instance, by the instance's digest."""
+    return f"{STAYS}/{instance}/{model}"
+
+
+def model_of_stay(account: str) -> str | None:
+    """The model in the name of such an account; None for any other account."""
+    kind, _, rest = account.partition("/")
+    return rest.partition("/")[2] if kind == STAYS else None
 
 
 def operator_account(model: str, reason: str, mark: str | None = None) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from paymaster.errors import BudgetExceeded, NoModelAvailable, NoModelFits, PaymasterError, RequestInvalid, RequestRefused
+from paymaster.errors import BudgetExceeded, MixRefused, NoModelAvailable, NoModelFits, PaymasterError, RequestInvalid, RequestRefused
 from paymaster.flow.events import AttemptFailed, AttemptSettled, Event, ModelSkipped, RefusedByAccount
 from paymaster.routing.failures import FailureKind
 from paymaster.routing.skipped import SkipCause
@@ -20,6 +20,7 @@ class Ending(StrEnum):
     BAD_REQUEST = "refused as a bad request"
     UNFIT = "no model fits"
     NO_ANSWER = "no model answered"
+    MIXED = "kept from mixing models"
     FAILED = "failed in the agent"
     CUT_OFF = "cut off"
     NOT_BEGUN = "not begun"
@@ -28,7 +29,7 @@ class Ending(StrEnum):
 PERMANENT = frozenset({Ending.TOO_LONG, Ending.CONTENT_POLICY, Ending.BAD_REQUEST, Ending.UNFIT})
 """Asking again brings the same refusal: the work so far is the result, and is not paid for twice."""
 
-ASKED_AGAIN = frozenset({Ending.NO_ANSWER, Ending.CUT_OFF, Ending.NOT_BEGUN})
+ASKED_AGAIN = frozenset({Ending.NO_ANSWER, Ending.MIXED, Ending.CUT_OFF, Ending.NOT_BEGUN})
 """They say nothing about the task: the same command does it again."""
 
 
@@ -97,6 +98,8 @@ def ending_of(error: PaymasterError, tally: Tally) -> Ending:
             return Ending.BAD_REQUEST
         case NoModelFits(too_long=True):
             return Ending.TOO_LONG
+        case MixRefused():
+            return Ending.MIXED
         case NoModelFits() | NoModelAvailable():
             return _by_obstacles(tally.obstacles)
         case _:
@@ -135,7 +138,7 @@ def failure_lines(failures: Mapping[str, PaymasterError], endings: Mapping[str, 
     by_kind: dict[tuple[Ending, str], str] = {}
     for name, error in failures.items():
         ending = endings.get(name, Ending.DONE)
-        if ending is Ending.NO_ANSWER or ending in PERMANENT:
+        if ending in (Ending.NO_ANSWER, Ending.MIXED) or ending in PERMANENT:
             kind = error.failure if isinstance(error, NoModelAvailable) else ""
             by_kind.setdefault((ending, kind or type(error).__name__), f"{name}: {error.message}")
     yield from by_kind.values()

@@ -15,7 +15,7 @@ from paymaster.flow.wait_reports import WaitReports
 from paymaster.routing import breaker
 from paymaster.routing.adaptive_concurrency import floor_posts
 from paymaster.routing.call_errors import BudgetRefusal
-from paymaster.routing.charges import WaitMemory, charges
+from paymaster.routing.charges import ChargeKind, WaitMemory, charges
 from paymaster.routing.exhaustion import is_paused
 from paymaster.routing.on_refusal import (
     Deferred,
@@ -31,6 +31,7 @@ from paymaster.routing.on_refusal import (
 from paymaster.routing.planning import LEASE_MARGIN_MS, Candidate
 from paymaster.routing.settling import PlannedAttempt, lost_record
 from paymaster.routing.skipped import Skipped, by_reason
+from paymaster.routing.staying import stay_charges
 from paymaster.routing.undercounts import higher_level, level_found
 
 if TYPE_CHECKING:
@@ -220,6 +221,7 @@ class CallAdmission:
             memory=memory,
             former_ms={account: end_ms - now_ms for account, end_ms in former.items()},
         )
+        charged += [(ChargeKind.STAYS, charge) for charge in stay_charges(attempt.recalled.staying, candidate.model.name)]
         return replace(
             attempt,
             at_ms=now_ms,

@@ -23,6 +23,7 @@ from paymaster.routing import breaker
 from paymaster.routing.adaptive_concurrency import RateHeadroom, limit_at, move, move_post
 from paymaster.routing.betas import passed_headers
 from paymaster.routing.budgets import BudgetsLeft, budgets_left
+from paymaster.routing.cache_hints import with_session
 from paymaster.routing.charges import WINDOW_MARGIN_MS
 from paymaster.routing.endpoint_states import sample_of
 from paymaster.routing.failures import Billed, Failure, FailureKind
@@ -179,7 +180,7 @@ class Attempt:
         timeouts, left_ms = candidate.model.timeouts, max(1, self._deadline_at_ms - now_ms)
         return ProviderCall(
             model=candidate.model,
-            body=_payload(candidate, self._request),
+            body=with_session(_payload(candidate, self._request), self._request, self._planned.scope, candidate),
             timeouts=timeouts if timeouts.total_ms <= left_ms else replace(timeouts, total_ms=left_ms),
             call_id=self._planned.hold.id,
             key=self._world.key_of(candidate.model, self._planned.scope),
@@ -232,6 +233,8 @@ class Attempt:
             if settled.spooled:
                 self._events.settlement_failed(record, settled.spooled, spooled=True)
                 self.booked = False
+            if ended.failure is None:
+                self._world.memories.answered(planned, work.posts, now_ms)
         self._events.ended(planned, self._held, ended, record, work.amounts)  # last: a listener takes it for the attempt's end
         self.record = record
         self._world.wait_queue.wake()

@@ -12,19 +12,20 @@ ports that never suspend. It yields the chunks of a streamed answer and, last, t
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from dataclasses import replace
+from functools import partial
 
 from paymaster.accounting.accounts import Hold
 from paymaster.accounting.budget_units import BudgetUnit
 from paymaster.accounting.records import AttemptRecord
 from paymaster.accounting.usage.record import Usage
-from paymaster.errors import BudgetExceeded, LimitReached, PaymasterError, RequestRefused
+from paymaster.errors import BudgetExceeded, PaymasterError, RequestRefused
 from paymaster.flow.admission import AdmittedAttempt, CallAdmission, Patience
 from paymaster.flow.attempt import Attempt
 from paymaster.flow.call_events import CallEvents
 from paymaster.flow.continuation import Continuation
-from paymaster.flow.ended_reports import ended_of
+from paymaster.flow.ended_reports import with_ended
 from paymaster.flow.failing_models import FailingModels, Tries
-from paymaster.flow.ports import ProviderChunk, ProviderReply, World, identified
+from paymaster.flow.ports import ProviderChunk, ProviderReply, World, identified, recall
 from paymaster.flow.recounting import Recounting
 from paymaster.flow.replies import Reply
 from paymaster.flow.turns import Turns
@@ -32,7 +33,7 @@ from paymaster.operations import Operation
 from paymaster.registry.models import Model
 from paymaster.routing.balancing import Balancer
 from paymaster.routing.budgets import BudgetsLeft
-from paymaster.routing.call_errors import describe_failure, name_failure, no_model_error
+from paymaster.routing.call_errors import describe_failure, name_failure
 from paymaster.routing.chains import chain
 from paymaster.routing.failures import (
     Failure,
@@ -48,9 +49,11 @@ from paymaster.routing.failures import (
     waits_out,
 )
 from paymaster.routing.marks import mark_of
+from paymaster.routing.mixing import unanswered
 from paymaster.routing.on_refusal import Deferred
 from paymaster.routing.planning import Candidate, Known, assess
-from paymaster.routing.recovery import continues_streams, retries_after
+from paymaster.routing.recollection import NOTHING_RECALLED
+from paymaster.routing.recovery import continues_streams, not_continued, retries_after
 from paymaster.routing.requests import Request
 from paymaster.routing.resizing import named_prompt_tokens, outgrown_by, refused_size
 from paymaster.routing.settling import PlannedAttempt, costs
@@ -118,47 +121,45 @@ class _Call:
         self._id = world.runtime.new_id()
         self.events = CallEvents(world.emit, world.runtime.now_ms, self._id, scope)
         self.patience = patience
-        self._recounting = Recounting(world, scope, lambda: self.request, self._longest_ms)
+        self._recounting = Recounting(world, scope, lambda: self.request, self._longest_ms, self._not_continued)
         self._admission = CallAdmission(world, self.events, self.patience, self._recounting.again)
         self._turns = Turns(self._runtime, self._policy, patience, self._admission, self._skipped)
         self._tries: dict[str, Tries] = {}
         self._failing = FailingModels(world.runtime, patience)
         self._previous: Model | None = None
-        self._prompt_tokens = 0
-        self._counted = 0
+        self._prompt_tokens = self._counted = 0
         self._considered: dict[str, Candidate] = {}
+        self._recalled = NOTHING_RECALLED
         self.records = list[AttemptRecord]()
         self.continuation = Continuation(request, possible=continues_streams(request, world.registry))
 
     async def look(self) -> None:
-        """Know what the endpoints are, and how they are, before one is chosen. Raises LedgerUnavailable under a hard budget."""
+        """Know what the endpoints are, how they are, and what the calls before left. Raises LedgerUnavailable under a hard budget."""
         self._world = await identified(self._world)
         models = [self._world.registry.models[name] for name in chain(self._world.registry, self.request.model)]
         await self._world.endpoints.read(models, self._world.books, self._runtime.now_ms())
+        self._recalled = await recall(self._world, self.request, self._scope)
 
     def turns(self) -> Iterator[Turn]:
         """Which candidate is tried, in order, and how long it is waited for: see `Turns`."""
         world = self._world
-        return self._turns.of(
-            assess(
-                self.request,
-                world.registry,
-                self._scope,
-                self.patience.started_ms,
-                world.counter,
-                Known(world.missing_keys, world.levels, self._balancer),
-                self._longest_ms,
-            )
-        )
+        known = Known(world.missing_keys, world.levels, self._balancer, self._recalled.staying)
+        started_ms, longest_ms = self.patience.started_ms, self._longest_ms
+        return self._turns.of(assess(self.request, world.registry, self._scope, started_ms, world.counter, known, longest_ms))
 
     def _balancer(self, model: Model) -> Balancer:
         """What is known of the model's endpoints when it is their turn."""
-        return self._world.endpoints.balancer(model, self._id, self._runtime.now_ms(), streamed=self.request.stream)
+        now_ms = self._runtime.now_ms()
+        balancer = self._world.endpoints.balancer(model, self._id, now_ms, streamed=self.request.stream)
+        return balancer._replace(preferred=self._recalled.preference(model, self._policy, balancer.states, now_ms))
 
     def _skipped(self, skipped: Skipped) -> None:
         """A candidate can't serve at all."""
         self._world.levels.pop(skipped.place, None)  # the same as in `CallAdmission`: the next call asks the ledger for it
         self.events.skipped(skipped)
+
+    def _not_continued(self, candidate: Candidate) -> Skipped | None:
+        return not_continued(candidate, self._recalled.staying, None if self._previous is None else self._previous.name)
 
     def tries(self, turn: Turn) -> Tries:
         """The attempts at the candidate of this turn."""
@@ -194,7 +195,7 @@ class _Call:
         if self._previous is not None and self._previous.place != place and not turn.again:
             self.events.fell_back(self._previous, candidate, self._turns.reason)
         self._previous = model
-        self.events.admitted(admission.attempt, admission.held, turn.chosen)
+        self.events.admitted(admission.attempt, admission.held, turn.chosen or self._recalled.why(model.name))
         return admission
 
     async def _admitted(self, turn: Turn, planned: PlannedAttempt) -> AdmittedAttempt | Skipped | Deferred:
@@ -322,14 +323,11 @@ class _Call:
 
     async def error(self) -> PaymasterError:
         """Why nobody answered."""
-        skipped = [
-            *self._admission.skipped,
-            *map(self._failing.given_up, sorted(self._admission.awaited.values(), key=lambda each: each.order)),
-        ]
-        error = no_model_error(self.request, skipped, self._admission.budget_refusals, self.records)
-        if isinstance(error, BudgetExceeded | LimitReached):
-            ended = await ended_of(self._considered.values(), self._world.books, self._runtime.now_ms())
-            error = no_model_error(self.request, skipped, self._admission.budget_refusals, self.records, ended) if ended else error
+        awaited = sorted(self._admission.awaited.values(), key=lambda each: each.order)
+        skipped = [*self._admission.skipped, *map(self._failing.given_up, awaited)]
+        instance, home, refusals = self._scope.instance, self._recalled.home, self._admission.budget_refusals
+        error_of = partial(unanswered, self.request, skipped, refusals, self.records, instance=instance, home=home)
+        error = await with_ended(error_of, self._considered.values(), self._world.books, self._runtime.now_ms())
         if isinstance(error, BudgetExceeded):
             self.events.stopped(error)
         return error
@@ -337,7 +335,7 @@ class _Call:
     def _not_admitted(self, turn: Turn, why: Skipped | Deferred) -> None:
         """The candidate got no hold: it is skipped, or awaited. A refusal by a budget or a limit has its own event."""
         skipped = why.skipped if isinstance(why, Deferred) else why
-        if not turn.again and skipped.cause in (SkipCause.PAUSED, SkipCause.WAIT):
+        if not turn.again and skipped.cause in (SkipCause.PAUSED, SkipCause.WAIT, SkipCause.MIXED):
             self.events.skipped(skipped)
         if not isinstance(why, Deferred):
             self._turns.skip(skipped)
@@ -393,6 +391,7 @@ class _Call:
             has_fallback=has_fallback,
             after_pause=self._failing.is_throttled(candidate.place),
             mark=mark_of(candidate.model, self._world.key_of(candidate.model, self._scope)),
+            recalled=self._recalled,
         )
 
     async def _back_off(self, duration_ms: int, model: Model) -> None:

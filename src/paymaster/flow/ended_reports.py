@@ -1,10 +1,10 @@
 """What processes that ended hold, for the reports of waits: read seldom, for all calls of a process; decides nothing about a call."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from paymaster.accounting.accounts import EndedHolder, Refused
-from paymaster.errors import PaymasterError
+from paymaster.errors import BudgetExceeded, LimitReached, PaymasterError
 from paymaster.routing.charges import charges
 from paymaster.routing.ended_holders import blocking, describe_ended
 from paymaster.routing.planning import Candidate
@@ -35,6 +35,16 @@ class EndedReports:
             except PaymasterError:
                 self._holders = ()
         return describe_ended(blocking(self._holders, held.__contains__), now_ms)
+
+
+async def with_ended(
+    error_of: Callable[[Sequence[str]], PaymasterError], candidates: Iterable[Candidate], books: "Books", now_ms: int
+) -> PaymasterError:
+    """The error of a call; if a budget or a limit ended it, with what processes that ended hold of the candidates' accounts."""
+    error = error_of(())
+    if isinstance(error, BudgetExceeded | LimitReached) and (ended := await ended_of(candidates, books, now_ms)):
+        return error_of(ended)
+    return error
 
 
 async def ended_of(candidates: Iterable[Candidate], books: "Books", now_ms: int) -> Sequence[str]:

@@ -114,7 +114,7 @@ class ModelSkipped(CallEvent):
     """The model that is skipped."""
     cause: str
     """The kind of reason: `capability`, `vectors`, `context`, `parameter`, `unpriced`, `unbounded`, `key`, `limit`,
-    `wait` or `paused`."""
+    `wait`, `paused` or `mixed` (another model has answered the instance, and `never_mix` is set)."""
     reason: str
     """Why, in a sentence."""
     endpoint: str = ""

@@ -6,14 +6,16 @@ from functools import partial
 
 from paymaster.accounting.account_names import BREAKER, PROBE, UNDERCOUNT, account_of, is_budget
 from paymaster.accounting.accounts import Balance, Charge, Refused, Shortfall, shortfalls
-from paymaster.flow.ports import World, identified
+from paymaster.flow.ports import World, identified, recall
+from paymaster.registry.models import Model
 from paymaster.routing import breaker
+from paymaster.routing.balancing import Balancer
 from paymaster.routing.call_errors import describe_limit, name_account
 from paymaster.routing.chains import chain
 from paymaster.routing.charges import BUDGET_KINDS, ChargeKind, charges
 from paymaster.routing.marks import mark_of
 from paymaster.routing.output_limits import describe_lowering
-from paymaster.routing.planning import Candidate, Plan, plan
+from paymaster.routing.planning import Candidate, Known, Plan, plan
 from paymaster.routing.requests import Request
 from paymaster.scope import Scope
 
@@ -69,11 +71,17 @@ async def explain(world: World, request: Request, scope: Scope) -> tuple[Explana
     now_ms, world = world.runtime.now_ms(), await identified(world)
     models = [world.registry.models[name] for name in chain(world.registry, request.model)]
     await world.endpoints.read(models, world.books, now_ms, every_ms=0)
-    balancers = {model.name: world.endpoints.balancer(model, "", now_ms, streamed=request.stream) for model in models}
+    recalled, policy = await recall(world, request, scope), world.registry.policy
+
+    def balancer_of(model: Model) -> Balancer:
+        known = world.endpoints.balancer(model, "", now_ms, streamed=request.stream)
+        return known._replace(preferred=recalled.preference(model, policy, known.states, now_ms))
+
+    balancers = {model.name: balancer_of(model) for model in models}
 
     def planned_at(levels: Mapping[str, int]) -> Plan:
         found = partial(plan, request, world.registry, scope, now_ms, world.counter, world.missing_keys)
-        return found(levels, lambda model: balancers[model.name])
+        return found(levels, Known(balancer_of=lambda model: balancers[model.name], staying=recalled.staying))
 
     planned = planned_at(world.levels)
     marks = {each.place: mark_of(each.model, world.key_of(each.model, scope)) for each in planned.candidates}
@@ -83,7 +91,8 @@ async def explain(world: World, request: Request, scope: Scope) -> tuple[Explana
     explained: list[Explanation] = []
     for candidate in planned.candidates:
         taken, chosen = any(each.serves for each in explained), planned.chosen.get(candidate.place, "")
-        explained.append(_explain(candidate, balances, now_ms, marks[candidate.place], chosen, taken=taken))
+        each = _explain(candidate, balances, now_ms, marks[candidate.place], chosen, taken=taken)
+        explained.append(replace(each, why="; ".join(filter(None, (each.why, recalled.why(each.model))))))
     if not any(each.serves for each in explained):
         first = next((index for index, each in enumerate(explained) if _passes_soft_budgets_only(each)), None)
         if first is not None:

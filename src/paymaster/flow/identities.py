@@ -27,11 +27,12 @@ class Identities:
 
     The gateway shows parts of the registry to its clients, so `of` takes any part of it. `former` has the accounts of limits that processes
     of an earlier version wrote under models' names, with the time at which the last entry ends: until then calls are counted there too.
+    `ledger_id` is '' until the ledger was met.
     """
 
     def __init__(self, registry: Registry, key_of: Callable[[Model], str | None]) -> None:
         self._registry, self._key_of = registry, key_of
-        self._ledger_id = ""
+        self.ledger_id = ""
         self._identity = identities("", key_of)
         self._parts: dict[int, tuple[Registry, Registry]] = {}
         self._looks_at_ms: int | None = None
@@ -42,9 +43,9 @@ class Identities:
         ledger_id = await books.ledger_id(now_ms, may_go_unbooked=registry.policy.goes_on_without_ledger)
         if not ledger_id:
             return registry
-        if ledger_id != self._ledger_id:
+        if ledger_id != self.ledger_id:
             self._identity, self._parts = identities(ledger_id, self._key_of), {}
-            self._ledger_id, self._looks_at_ms = ledger_id, now_ms
+            self.ledger_id, self._looks_at_ms = ledger_id, now_ms
         if self._looks_at_ms is not None and now_ms >= self._looks_at_ms:
             await self._look(books, now_ms)
         part = self._parts.get(id(registry))

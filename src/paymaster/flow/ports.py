@@ -28,12 +28,15 @@ from paymaster.flow.ended_reports import EndedReports
 from paymaster.flow.events import Event
 from paymaster.flow.identities import Identities
 from paymaster.flow.known_endpoints import KnownEndpoints
+from paymaster.flow.memories import Memories
 from paymaster.frozen import frozen_dataclass
 from paymaster.jsontypes import JsonObject
 from paymaster.operations import Operation
 from paymaster.registry.models import Dialect, Model, Registry, Timeouts
 from paymaster.routing.failures import Failure
 from paymaster.routing.prompts import CountsPrompts
+from paymaster.routing.recollection import Recollection
+from paymaster.routing.requests import Request
 from paymaster.scope import Scope
 
 T = TypeVar("T")
@@ -340,8 +343,9 @@ class World:
     `key_of` has the secret for a model and a caller, `missing_keys` the variable that is not set, by place. `backoff_ms` is the wait before
     another attempt at the same model, by the number of attempts made. `run_later` is None where nothing can run behind a call.
     `endpoints` is what this process knows of the endpoints of its models.
-    `levels` are those of the models whose counts were too low (`routing/undercounts.py`), as far as this process knows.
-    `identities` says what the registry's endpoints are; without it, accounts have the names of models.
+    `levels` are those of the models whose counts were too low (`routing/undercounts.py`), as far as this process knows;
+    `memories` are of the instances and sessions of its callers. `identities` says what the registry's endpoints are; without it, accounts
+    have the names of models.
     """
 
     registry: Registry
@@ -361,6 +365,7 @@ class World:
     identities: Identities | None = None
     ended_reports: EndedReports = field(default_factory=EndedReports)
     endpoints: KnownEndpoints = field(default_factory=KnownEndpoints)
+    memories: Memories = field(default_factory=Memories)
 
 
 async def identified(world: World) -> World:
@@ -368,3 +373,9 @@ async def identified(world: World) -> World:
     if world.identities is None:
         return world
     return replace(world, registry=await world.identities.of(world.registry, world.books, world.runtime.now_ms()))
+
+
+async def recall(world: World, request: Request, scope: Scope) -> Recollection:
+    """What is known of the caller's calls before this one. Raises RequestInvalid."""
+    salt = "" if world.identities is None else world.identities.ledger_id
+    return await world.memories.recall(request, world.registry, scope, world.books, world.runtime.now_ms(), salt=salt)

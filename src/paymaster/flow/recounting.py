@@ -6,17 +6,26 @@ from paymaster.flow.ports import World
 from paymaster.routing.failures import Failure
 from paymaster.routing.output_limits import Lowering
 from paymaster.routing.planning import Candidate, assess_again, with_output_limit
-from paymaster.routing.recovery import NOT_CONTINUED, continues
 from paymaster.routing.requests import Request
 from paymaster.routing.resizing import resized
-from paymaster.routing.skipped import SkipCause, Skipped
+from paymaster.routing.skipped import Skipped
 from paymaster.scope import Scope
 
 
 class Recounting:
-    """The changed candidates of one call, by place. `request` is the call's, as it is when it is asked for."""
+    """The changed candidates of one call, by place. `request` is the call's, as it is when it is asked for. `not_continued` says why a
+    candidate can't continue an answer that has begun.
+    """
 
-    def __init__(self, world: World, scope: Scope, request: Callable[[], Request], longest_ms: int) -> None:
+    def __init__(
+        self,
+        world: World,
+        scope: Scope,
+        request: Callable[[], Request],
+        longest_ms: int,
+        not_continued: Callable[[Candidate], Skipped | None],
+    ) -> None:
+        self._not_continued = not_continued
         self._world, self._scope, self._request, self._longest_ms = world, scope, request, longest_ms
         self._resized: dict[str, Candidate] = {}
         self._recounted: dict[str, Candidate] = {}
@@ -44,6 +53,6 @@ class Recounting:
                 again = with_output_limit(again, min(smaller.output_tokens, again.output_tokens), Lowering.PROVIDER)
                 self._resized[place] = again
             self._recounted[place] = again
-            if request.continues and not continues(again):
-                return Skipped.of(candidate.model, SkipCause.CAPABILITY, NOT_CONTINUED)
+            if request.continues and (lost := self._not_continued(again)) is not None:
+                return lost
         return again

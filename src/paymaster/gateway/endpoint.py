@@ -30,6 +30,7 @@ from paymaster.routing.chains import resolve
 from paymaster.routing.charges import MINUTE_MS, WINDOW_MARGIN_MS
 from paymaster.routing.recovery import recovery_of
 from paymaster.routing.requests import Request, Source, with_extra_body
+from paymaster.routing.sessions import session_in
 from paymaster.runtime import TaskLimit
 
 _LOGGER = logging.getLogger("paymaster.gateway")
@@ -87,12 +88,13 @@ async def received(service: Service, scope: HttpScope, receive: Receive) -> tupl
 
 
 def with_source(asked: DialectRequest, front: FrontEnd, headers: Mapping[str, str]) -> Request:
-    """The request with its client's own words, for models that speak the same dialect."""
+    """The request with its client's own words, for models that speak the same dialect, and the session that its headers name."""
+    session = session_in(headers)
     if front.dialect is None:
-        return asked.request
+        return asked.request if session is None else replace(asked.request, session=session)
     passed = {name: headers[name] for name in front.passed_headers if name in headers}
     source = Source(dialect=front.dialect, body=asked.body, headers=passed)
-    return replace(asked.request, source=source)
+    return replace(asked.request, source=source, session=session)
 
 
 async def at_edge(service: Service, dialect: FrontEnd, send: Send, work: Callable[["Out"], Awaitable[None]]) -> None:

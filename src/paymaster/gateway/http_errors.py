@@ -11,6 +11,7 @@ from paymaster.errors import (
     LedgerUnavailable,
     LedgerUnusable,
     LimitReached,
+    MixRefused,
     NoModelAvailable,
     NoModelFits,
     PaymasterError,
@@ -25,6 +26,9 @@ CONTEXT_LENGTH_EXCEEDED = "context_length_exceeded"
 """OpenAI's code, which its clients look for."""
 
 BUDGET_EXCEEDED = "budget_exceeded"
+
+MIX_REFUSED = "mix_refused"
+"""Its status is one after which no client asks again: the instance has to be run again."""
 
 SHORTEST_RETRY_MS = 1_000
 """The wait before a retry if the right time is unknown."""
@@ -87,6 +91,8 @@ def http_error_of(error: PaymasterError, failures: tuple[str, ...]) -> HttpError
         case NoModelAvailable():
             retry_after_ms = None if error.retry_after_ms is None else max(error.retry_after_ms, SHORTEST_RETRY_MS)
             return _http_error(_status_of(last), "no_model_available", error, retry_after_ms)
+        case MixRefused():
+            return _http_error(error.http_status, MIX_REFUSED, error)
         case DeadlineExceeded():
             return _http_error(504, "deadline_exceeded", error)
         case CallFailed():

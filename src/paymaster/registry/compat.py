@@ -26,6 +26,7 @@ class Compat:
     It reads the message fields `reads` and no other of `EXTRAS`, and `requires` some of them in turns that called tools. `drop_params` are
     request parameters that are never sent; of `exclusive_params` it takes one, the first that is given. `thinking_off` are the parameters
     that keep the model from thinking, None if none are known; `nested` are the parameters that it reads inside of a field `extra_body`.
+    `session_param` is where it reads which session a request belongs to, so that its cache is found again; None: nowhere.
     A role, field or form whose switch is False, or a limit that is exceeded, is put into another form that means the same, if there is one.
     """
 
@@ -50,6 +51,7 @@ class Compat:
     tool_name_limit: int | None = None
     user_limit: int | None = None
     max_tools: int | None = None
+    session_param: str | None = None
     unread: frozenset[str] = field(init=False, repr=False, compare=False)
     """The extras that it does not read: asked of every message of every call."""
 
@@ -86,3 +88,4 @@ class CompatFacts(TypedDict, total=False):
     tool_name_limit: int | None
     user_limit: int | None
     max_tools: int | None
+    session_param: str | None

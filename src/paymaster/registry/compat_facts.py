@@ -39,6 +39,8 @@ _TEMPLATE: Mapping[str, object] = {"chat_template_kwargs": {"enable_thinking": F
 
 # developers.openai.com/api/reference, chat completions: lengths of names, ids and `user`, number of tools.
 _OPENAI = CompatFacts(call_id_limit=40, tool_name_limit=64, user_limit=64, max_tools=128, drop_params=_FOREIGN)
+# developers.openai.com/api/docs/guides/prompt-caching: requests of one key meet the same cache. Azure's dated API versions may refuse it.
+_PROMPT_CACHE_KEY = "prompt_cache_key"
 _CLAUDE = CompatFacts(
     reads=_CLAUDE_READS, call_id=ANTHROPIC, empty_text=False, images_in_tools=True, thinking_off=_PLAIN_THINKING, tool_name_limit=128
 )
@@ -50,7 +52,7 @@ _LOCAL_REASONING = CompatFacts(**_LOCAL, reads=_REASONING, thinking_off=_TEMPLAT
 EVERYWHERE = CompatFacts(tool_choice_without_tools=False)
 
 BY_PROVIDER: Mapping[str, CompatFacts] = {
-    "openai": _OPENAI,
+    "openai": CompatFacts(**_OPENAI, session_param=_PROMPT_CACHE_KEY),
     "azure": _OPENAI,
     "anthropic": _CLAUDE,
     "bedrock": CompatFacts(**{**_CLAUDE, "tool_name_limit": 64}),  # docs.aws.amazon.com/bedrock, ToolSpecification
@@ -113,7 +115,9 @@ BY_PROVIDER: Mapping[str, CompatFacts] = {
     "xai": CompatFacts(drop_params=_FOREIGN),
     # docs.perplexity.ai: after the system message, user and assistant take turns.
     "perplexity": CompatFacts(alternating_roles=True, system_first=True, developer_role=False, drop_params=_THINKING),
+    # openrouter.ai/docs/guides/best-practices/prompt-caching: a session stays with its host, unless `provider.order` is set.
     "openrouter": CompatFacts(
+        session_param="session_id",
         reads=frozenset({"cache_control", REASONING_CONTENT, "reasoning_details"}),
         thinking_off={"reasoning": {"enabled": False}},
     ),
@@ -196,7 +200,7 @@ def compat_facts(provider_id: str, model_id: str, *, foreign: bool = False) -> C
     """
     facts = CompatFacts(**{**EVERYWHERE, **BY_PROVIDER.get(provider_id, {})})
     if foreign:
-        facts = CompatFacts(**{**facts, "drop_params": frozenset(), "max_tools": None, "developer_role": False})
+        facts = CompatFacts(**{**facts, "drop_params": frozenset(), "max_tools": None, "developer_role": False, "session_param": None})
     served = {provider_id, "openai_compatible"} if foreign else {provider_id}
     for family in FAMILIES:
         if not family.providers.isdisjoint(served) and re.search(family.pattern, model_id, re.IGNORECASE):

@@ -10,7 +10,7 @@ from paymaster.errors import near
 from paymaster.registry.compat import CALL_IDS, EXTRAS, REQUIREMENTS, Compat
 from paymaster.registry.price_schema import BaseSection
 from paymaster.registry.secrets import shown
-from paymaster.registry.values import CountFromZero, Names, Params, Switch, read_names, read_text, refuse
+from paymaster.registry.values import CountFromZero, Names, Params, Switch, Text, read_names, read_text, refuse
 
 
 def _words(known: tuple[str, ...]) -> tuple[AfterValidator, WithJsonSchema]:
@@ -123,6 +123,15 @@ class CompatSection(BaseSection):
         None, description="The most tools of one request. A request with more goes to another model. 0: no limit.", examples=[128]
     )
 
+    session_param: Text | None = Field(
+        None,
+        description=(
+            "The parameter that says which session a request belongs to, so that the endpoint finds its cache again: `prompt_cache_key` "
+            "(OpenAI's), `session_id` (OpenRouter's). A digest is sent where a request has none. `none`: nothing is sent."
+        ),
+        examples=["prompt_cache_key", "none"],
+    )
+
 
 _SETS = frozenset({"reads", "requires", "nested"})
 _LIMITS = frozenset({"call_id_limit", "tool_name_limit", "user_limit", "max_tools"})
@@ -153,6 +162,8 @@ def _changes(known: Compat, section: CompatSection) -> Iterator[tuple[str, objec
             value = frozenset(value)
         elif name in _LIMITS:
             value = value or None
+        elif name == "session_param":
+            value = None if value == "none" else value
         elif name == "exclusive_params":
             value = tuple(value)
         yield name, value

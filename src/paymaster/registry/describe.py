@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from json import dumps
 
-from paymaster.accounting.budget_units import format_amount
+from paymaster.accounting.budget_units import BudgetUnit, format_amount
 from paymaster.accounting.decimals import plain
 from paymaster.accounting.prices.price import Price
 from paymaster.accounting.prices.rates import Rates
 from paymaster.registry.compat import PLAIN, Compat
 from paymaster.registry.families import is_family
-from paymaster.registry.models import Budget, Model, Policy, Registry, StreamRecovery
+from paymaster.registry.models import Budget, Model, Policy, Registry, Stay, StreamRecovery
 from paymaster.registry.provider_keys import missing_key, other_variables
 
 DEFAULT = "default"
@@ -237,6 +237,12 @@ def _budget_origin(budget: Budget, origins: Mapping[str, str]) -> str:
     return f"registry {budget.key}" if "[" in budget.key else origins.get(key, origins.get(f"budget_{budget.unit}_per_run", DEFAULT))
 
 
+def _stay_text(policy: Policy) -> str:
+    if policy.stay is Stay.CALL:
+        return "call: every call begins with the first model"
+    return f"instance: it goes on with the model that answered last, for {policy.stay_ms / 1000:g} s after an answer"
+
+
 def _policy_rows(policy: Policy, origins: Mapping[str, str]) -> dict[str, DescribedValue]:
     over_budget = "refused" if policy.hard_stop_on_budget else "made, and reported"
     texts = {
@@ -250,6 +256,9 @@ def _policy_rows(policy: Policy, origins: Mapping[str, str]) -> dict[str, Descri
         "fall_back_on_content_policy": str(policy.fall_back_on_content_policy).lower(),
         "stream_recovery": _RECOVERIES[policy.stream_recovery],
         "interrupted_calls": "estimate: at most what can have been billed" if policy.estimates_interrupted else "full_hold: the whole hold",
+        "stay": _stay_text(policy),
+        "never_mix": "true: only the model that answered an instance first may answer it" if policy.never_mix else "false",
+        "waiting_usd_per_hour": format_amount(policy.waiting_nanousd_per_hour, BudgetUnit.USD),
         "on_ledger_error": "spool: calls go on without it" if policy.goes_on_without_ledger else "refuse: no call without it",
     }
     texts |= {f"{key}_s": f"{getattr(policy, f'{key}_ms') / 1000:g}" for key in _TIMES}

@@ -233,6 +233,13 @@ class StreamRecovery(StrEnum):
     CONTINUE = "continue"
 
 
+class Stay(StrEnum):
+    """After a fallback, where the calls that follow begin: each with the first model of the chain, or an instance where it is by then."""
+
+    CALL = "call"
+    INSTANCE = "instance"
+
+
 DEFAULT_RETRIES = 2
 DEFAULT_ATTEMPTS = 10
 
@@ -250,7 +257,9 @@ class Policy:
     `stream_recovery` is for calls that set none themselves.
     `estimates_interrupted`: an interrupted call is charged by an estimate where the provider's facts allow it, else always by its hold.
     `key_limits` are the limits of the caller's client key, over all models. `only_models`: no request may name a model inside of it, such
-    as another one to fall back to, that the registry does not have.
+    as another one to fall back to, that the registry does not have. `stay` is where an instance goes on after a fallback, until `stay_ms`
+    after its last answer; with `never_mix` only the model that answered its first call may answer the others. An hour of waiting is worth
+    `waiting_nanousd_per_hour` against a cold cache.
     """
 
     budgets: tuple[Budget, ...] = ()
@@ -275,6 +284,10 @@ class Policy:
     estimates_interrupted: bool = True
     key_limits: Limits | None = None
     only_models: bool = False
+    stay: Stay = Stay.CALL
+    stay_ms: int = 3_600_000
+    never_mix: bool = False
+    waiting_nanousd_per_hour: int = 36_000_000_000
 
     @property
     def retries(self) -> int:

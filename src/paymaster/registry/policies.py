@@ -10,7 +10,7 @@ from paymaster.accounting.budget_units import BudgetUnit
 from paymaster.accounting.money import cap_nanousd
 from paymaster.registry.budget_schema import short_budgets
 from paymaster.registry.model_schema import ModelSection
-from paymaster.registry.models import Budget, Policy, StreamRecovery
+from paymaster.registry.models import Budget, Policy, Stay, StreamRecovery
 from paymaster.registry.overrides import Overrides, flag_of
 from paymaster.registry.schema import PolicySection
 from paymaster.registry.sections import Written
@@ -48,6 +48,14 @@ def complete_policy(written: Written, overrides: Overrides, names: Mapping[str, 
         stream_recovery=StreamRecovery(_or_default(section.stream_recovery, defaults.stream_recovery)),
         on_ledger_error=section.on_ledger_error,
         estimates_interrupted=section.interrupted_calls != "full_hold",
+        stay=Stay(_or_default(section.stay, defaults.stay)),
+        stay_ms=milliseconds(section.stay_s, defaults.stay_ms),
+        never_mix=_or_default(section.never_mix, defaults.never_mix),
+        waiting_nanousd_per_hour=(
+            defaults.waiting_nanousd_per_hour
+            if section.waiting_usd_per_hour is None
+            else cap_of(BudgetUnit.USD, section.waiting_usd_per_hour)
+        ),
     )
     return override_policy(policy, origins, overrides)
 

@@ -75,6 +75,31 @@ class PolicySection(BaseSection):
     fallback_chain: Names | None = Field(
         None, description="The fallbacks, in order, when the requested model can't serve.", examples=[["gpt-4o", "gemini-pro"]]
     )
+    stay: Literal["call", "instance"] | None = Field(
+        None,
+        description=(
+            "Where the calls after a fallback begin. `call` (the default): each with the first model again. `instance`: an instance goes "
+            "on with the model that answered it last, until `stay_s` after its last answer: one model, and a warm cache."
+        ),
+        examples=["instance"],
+    )
+    stay_s: Seconds | None = Field(None, description="How long after its last answer an instance stays with a model. Default 3600.")
+    never_mix: Switch | None = Field(
+        None,
+        description=(
+            "true: only the model that answered an instance first may answer its other calls. If it can't, the call fails with "
+            "MixRefused, so that the instance is run again, instead of falling back. Default false."
+        ),
+        examples=[True],
+    )
+    waiting_usd_per_hour: Usd | None = Field(
+        None,
+        description=(
+            "What an hour of waiting is worth: a conversation leaves the endpoint that has its cache if the wait costs more than the cold "
+            "cache. 0: it never leaves for a queue. Default 36, a cent per second."
+        ),
+        examples=[5],
+    )
     fall_back_on_content_policy: Switch | None = Field(
         None, description="Whether to try the next model after a refusal by a provider's content policy. Default false: raise the error."
     )

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from paymaster.accounting.money import format_usd
 from paymaster.registry.models import Balancing, Model
+from paymaster.routing.affinity import Left, Preference
 from paymaster.routing.endpoint_states import EndpointState
 from paymaster.routing.failures import FailureKind
 
@@ -38,14 +39,6 @@ EXPLORED_OF = 16
 """One call in so many goes by weight instead of speed: so a server that got faster is found before its figures are forgotten."""
 
 
-class Preferred(NamedTuple):
-    """The endpoint that a call should go to, as its cache is warm, and for how long its queue is waited for: then another is cheaper."""
-
-    place: str
-    reason: str
-    wait_ms: int = 0
-
-
 class Choice(NamedTuple):
     """An endpoint in its turn, why it has this turn, and for how long its queue is waited for while others are left."""
 
@@ -64,8 +57,7 @@ class Balancer(NamedTuple):
     draw: int = 0
     now_ms: int = 0
     streamed: bool = False
-    preferred: Preferred | None = None
-    left: str = ""
+    preferred: Preference | None = None
 
 
 def order(model: Model, known: Balancer, costs_nanousd: Mapping[str, int] | None = None) -> tuple[Choice, ...]:
@@ -142,8 +134,10 @@ def _preferred_first(choices: list[Choice], states: Mapping[str, EndpointState],
     """The order with the preferred endpoint first, if its queue is worth the wait."""
     preferred = known.preferred
     if preferred is None:
-        first = choices[0]
-        return (first._replace(reason=f"{known.left}; {first.reason}"), *choices[1:]) if known.left else tuple(choices)
+        return tuple(choices)
+    if isinstance(preferred, Left):
+        first, *others = choices
+        return (first._replace(reason=f"{preferred.reason}; {first.reason}"), *others)
     kept = [each for each in choices if each.model.place == preferred.place]
     if not kept or states[preferred.place].left_ms(known.now_ms) > preferred.wait_ms:
         return tuple(choices)

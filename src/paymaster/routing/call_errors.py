@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from paymaster.accounting.account_names import BREAKER, PARALLEL, PAUSE, PROBE, account_of, parse
+from paymaster.accounting.account_names import BREAKER, PARALLEL, PAUSE, PROBE, account_of, model_of_stay, parse
 from paymaster.accounting.accounts import Refused, Shortfall
 from paymaster.accounting.budget_units import BudgetUnit, format_amount, unit_of
 from paymaster.accounting.money import format_usd
@@ -65,6 +65,8 @@ def describe_limit(shortfall: Shortfall, model: Model | None = None) -> str:
         return "the provider asked to wait"
     if kind in (BREAKER, PROBE):
         return breaker.describe(charge.account, balance)
+    if (other := model_of_stay(charge.account)) is not None:
+        return f"another call of the instance is under way at {other}, and never_mix allows one model"
     if kind == PARALLEL:
         return f"{balance.held} calls under way, as many at once as the provider seems to take"
     if (unit := unit_of(charge.account)) is not None:

@@ -45,6 +45,11 @@ def _like(first: str, own: str, family: str) -> str | None:
     return member_of(family, part_of(first, own)) if own else None
 
 
+def models_to_try(registry: Registry, asked: str | None, *, alone: bool) -> tuple[str, ...]:
+    """The same for one call: with `alone` no other model may answer."""
+    return chain(registry, asked)[: 1 if alone else None]
+
+
 def resolve(registry: Registry, asked: str | None) -> str:
     """The registry's name for what was asked for. Raises RequestInvalid if no model, or none alone, has it.
 

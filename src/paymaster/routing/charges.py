@@ -54,6 +54,7 @@ class ChargeKind(StrEnum):
     EXHAUSTED = "exhausted"
     CONCURRENCY = "concurrency"
     UNDERCOUNT = "undercount"
+    STAYS = "stays"
 
 
 class WaitMemory(StrEnum):

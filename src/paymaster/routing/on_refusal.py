@@ -15,6 +15,7 @@ from paymaster.routing.exhaustion import is_exhausted, without_memory
 from paymaster.routing.failures import FailureKind
 from paymaster.routing.planning import Candidate, lowered_to, lowered_to_tokens
 from paymaster.routing.skipped import SkipCause, Skipped
+from paymaster.routing.staying import answered_by, describe_mixing
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class SkipModel:
 
 @dataclass(frozen=True, slots=True)
 class Hopeless:
-    """An operator has to act before the model can serve anybody: skip the model at once."""
+    """An operator has to act before the model can serve anybody, or another model has answered the instance: skip it at once."""
 
     skipped: Skipped
 
@@ -69,6 +70,8 @@ Decision: TypeAlias = Lowered | GoOnOverBudget | SkipModel | Hopeless | WaitFor
 
 def on_refusal(candidate: Candidate, refused: Refused, *, enforce_money: bool, min_output_tokens: int) -> Decision:
     """The decision on a refusal. `min_output_tokens` is the least output that is worth a call."""
+    if (other := answered_by(refused)) is not None:
+        return Hopeless(Skipped.of(candidate.model, SkipCause.MIXED, describe_mixing(other)))
     if (needed := breaker.operator_needed(refused)) is not None:
         detail = describe_operator_needed(needed)
         return Hopeless(Skipped.of(candidate.model, SkipCause.PAUSED, detail, failure=needed.kind))

@@ -16,7 +16,7 @@ from paymaster.operations import Operation
 from paymaster.registry.models import Balancing, Limits, Model, Policy, Registry
 from paymaster.routing.balancing import Balancer, Choice, order
 from paymaster.routing.budgets import BudgetAccount, budget_accounts
-from paymaster.routing.chains import chain
+from paymaster.routing.chains import models_to_try
 from paymaster.routing.embedding import input_size, set_apart, too_long, too_many
 from paymaster.routing.holds import Basis, affordable_tokens, basis_of, expected_nanousd, most_nanousd, unpriced_detail
 from paymaster.routing.inputs import items_of
@@ -30,6 +30,7 @@ from paymaster.routing.request_work import forbidden_model, is_plain
 from paymaster.routing.requests import Request, check_request, needed_capabilities, written_choices
 from paymaster.routing.server_work import NO_WORK, Work
 from paymaster.routing.skipped import SkipCause, Skipped
+from paymaster.routing.staying import Staying, describe_mixing
 from paymaster.routing.translation import Translation, translate
 from paymaster.routing.undercounts import tokenizer_at, tokens_at
 from paymaster.scope import Scope
@@ -127,12 +128,13 @@ class Assessed(NamedTuple):
 
 class Known(NamedTuple):
     """What a process knows, by place: the environment variable that is not set, what was learned from counts that were too low (see
-    `undercounts`), and of the endpoints of a model.
+    `undercounts`); of the endpoints of a model, and of the caller's instance.
     """
 
     missing_keys: Mapping[str, str] = {}
     levels: Mapping[str, int] = {}
     balancer_of: Callable[[Model], Balancer] | None = None
+    staying: Staying | None = None
 
 
 NOTHING_KNOWN = Known()
@@ -146,10 +148,10 @@ def plan(
     counter: CountsPrompts,
     missing_keys: Mapping[str, str] | None = None,
     levels: Mapping[str, int] | None = None,
-    balancer_of: Callable[[Model], Balancer] | None = None,
+    others: Known = NOTHING_KNOWN,
 ) -> Plan:
-    """Assess the whole chain. See `assess`."""
-    known = Known(missing_keys or {}, levels or {}, balancer_of)
+    """Assess the whole chain. See `assess`; `others` has what else is known."""
+    known = others._replace(missing_keys=missing_keys or {}, levels=levels or {})
     assessed = list(assess(request, registry, scope, now_ms, counter, known))
     return Plan(
         tuple(each.found for each in assessed if isinstance(each.found, Candidate)),
@@ -175,8 +177,12 @@ def assess(
     check_request(request)
     longest_ms = max(registry.policy.deadline_ms, longest_ms or 0)
     asked = _Asked(request, registry, scope, now_ms, longest_ms, counter, needed_capabilities(request), dict(known.levels))
-    models = [registry.models[name] for name in chain(registry, request.model)[: 1 if request.alone else None]]
+    stays = known.staying
+    names = models_to_try(registry, request.model, alone=request.alone) if stays is None else stays.order
+    models = [registry.models[name] for name in names]
     apart = set_apart(request, models)
+    if stays is not None and stays.home is not None:
+        apart |= {name: Skipped(name, SkipCause.MIXED, describe_mixing(stays.home)) for name in stays.barred}
     for position, model in enumerate(models):
         later = sum([len(other.places) for other in models[position + 1 :] if other.name not in apart])
         if (skipped := apart.get(model.name)) is not None:

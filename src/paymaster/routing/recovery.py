@@ -12,6 +12,8 @@ from paymaster.registry.prefill import Prefill
 from paymaster.routing.failures import Billed, Failure, FailureKind
 from paymaster.routing.planning import Candidate
 from paymaster.routing.requests import OUTPUT_LIMIT_NAMES, Request, Source, written_choices
+from paymaster.routing.skipped import SkipCause, Skipped
+from paymaster.routing.staying import Staying
 
 
 def read_stream_recovery(name: str, value: object) -> StreamRecovery | None:
@@ -63,6 +65,16 @@ def continues_streams(request: Request, registry: Registry) -> bool:
 def continues(candidate: Candidate) -> bool:
     """Whether the model is known to continue an answer, as it would be asked: one that thinks would think first, or refuse."""
     return candidate.model.prefill is not None and _THINKS.isdisjoint(candidate.translation.params)
+
+
+def not_continued(candidate: Candidate, staying: Staying | None, begun_by: str | None) -> Skipped | None:
+    """Why the model can't continue an answer that `begun_by` has begun; None if it can."""
+    model = candidate.model
+    if not continues(candidate):
+        return Skipped.of(model, SkipCause.CAPABILITY, NOT_CONTINUED)
+    if staying is not None and staying.never_mix and begun_by not in (None, model.name):
+        return Skipped.of(model, SkipCause.MIXED, f"{begun_by} has begun the answer, and never_mix allows no other model")
+    return None
 
 
 def continued(request: Request, text: str) -> Request:

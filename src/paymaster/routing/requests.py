@@ -48,7 +48,8 @@ class Request:
     request in its client's own words; None: these are its words. `lost` names what it says that has no word here, `only_in_source`
     those parts of it without which an answer would be to another question: only a model of its client's dialect can answer.
     `stream_recovery` is None where the policy decides. `continues`: the last message is the beginning of the answer that is asked for.
-    `alone`: no other model may answer, as only the endpoint of this one has what the request refers to.
+    `alone`: no other model may answer, as only the endpoint of this one has what the request refers to. `session` is what a header of the
+    client names its session; None if none does.
     """
 
     operation: Operation = Operation.CHAT
@@ -61,6 +62,7 @@ class Request:
     stream_recovery: StreamRecovery | None = None
     continues: bool = False
     alone: bool = False
+    session: str | None = None
     thinking: Thinking | None = None
     source: Source | None = None
     lost: tuple[str, ...] = ()

@@ -23,6 +23,7 @@ from paymaster.routing.exhaustion import exhaustion_clears, exhaustion_posts
 from paymaster.routing.failures import Billed, Failure, FailureKind, may_cost, needs_operator, pause_ms, rule_of
 from paymaster.routing.interruptions import Estimate, WholeHold
 from paymaster.routing.planning import Candidate
+from paymaster.routing.recollection import NOTHING_RECALLED, Recollection, answer_posts
 from paymaster.routing.server_work import NO_WORK
 from paymaster.scope import Scope
 
@@ -56,7 +57,8 @@ class Ended:
 class PlannedAttempt:
     """Everything about an attempt that is known before it is sent. `has_fallback` says that another model is left to try.
 
-    `after_pause`: the call has waited for this model as its provider asked. `mark` is of the endpoint and the key (`mark_of`).
+    `after_pause`: the call has waited for this model as its provider asked. `mark` is of the endpoint and the key (`mark_of`). `recalled`
+    is what the call knows of the calls before it.
     """
 
     call_id: str
@@ -73,6 +75,7 @@ class PlannedAttempt:
     has_fallback: bool = False
     after_pause: bool = False
     mark: str = ""
+    recalled: Recollection = NOTHING_RECALLED
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,16 +186,19 @@ def settlement(
     attempt: PlannedAttempt, ended: Ended, charged: AttemptCost, record: AttemptRecord, held: Held, policy: Policy
 ) -> Settlement:
     """Everything that the end of an attempt writes, for one transaction."""
+    usage = ended.usage if isinstance(ended.usage, Usage) else None
+    learned, forgotten = answer_posts(attempt.recalled, attempt.candidate, usage, attempt.at_ms) if ended.failure is None else ((), ())
     subject, state, event = attempt.candidate.model.subject, circuit_at(attempt), circuit_event_of(attempt, ended.failure)
     return Settlement(
         hold=attempt.hold,
         held_at_ms=held.at_ms,
         amounts=actual_amounts(attempt.kinds, attempt.hold.charges, ended, charged.cost_nanousd),
         record=record.to_json(),
-        posts=() if ended.failure is None else _posts(attempt, held, ended.failure, ended.backoff_ms, policy),
+        posts=learned if ended.failure is None else _posts(attempt, held, ended.failure, ended.backoff_ms, policy),
         clears=(
             *breaker.clears(subject, state, event, _balance(attempt, held, ChargeKind.FAILURES), attempt.mark),
             *exhaustion_clears(subject, ended.failure, _balance(attempt, held, ChargeKind.EXHAUSTED)),
+            *forgotten,
         ),
     )
 

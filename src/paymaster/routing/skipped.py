@@ -25,6 +25,7 @@ class SkipCause(StrEnum):
     WAIT = "wait"
     PAUSED = "paused"
     FAILED = "failed"
+    MIXED = "mixed"
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from paymaster.accounting.account_names import (
     REQUESTS,
     REQUESTS_PER_DAY,
     SLOTS,
+    STAYS,
     TOKENS,
     UNDERCOUNT,
     BudgetName,
@@ -49,6 +50,7 @@ _WAITS: Mapping[str, str] = {
     PAUSE: "the end of a pause",
     BREAKER: "a probe",
     PROBE: "a probe",
+    STAYS: "another call of the instance",
 }
 # What a budget can be for that ends.
 _ENDING = frozenset({"run", "batch", "instance"})
