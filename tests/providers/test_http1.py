@@ -114,6 +114,7 @@ AFTER_DONE = {
     "half an end": ([0.05, b"0\r\n"], 2),
     "more": ([0.05, chunk(b": more\n\n") + b"0\r\n\r\n"], 2),
     "more at once": (chunk(b": more\n\n") + b"0\r\n\r\n", 1),
+    "garbage at once": (b"garbage", 2),
     "its end and an answer to nobody": ([0.05, b"0\r\n\r\n" + WHOLE], 2),
     "no chunk": ([0.05, b"garbage"], 2),
 }

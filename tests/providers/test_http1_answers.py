@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import random
+import time
 import zlib
 
 import h11
@@ -30,6 +31,8 @@ class Read:
                     self.body += self.head.body.feed(self.head.rest)
             else:
                 self.body += self.head.body.feed(part)
+            if self.head is not None and self.head.body.broken is not None:
+                raise self.head.body.broken
         if ends and self.head is not None and not self.head.body.ended:
             self.head.body.finish()
 
@@ -244,6 +247,30 @@ def test_the_line_of_a_chunk_is_bounded(line, end, size):
 def test_the_size_of_trailers_is_bounded(trailers, size):
     with pytest.raises(ExchangeBroken, match="trailers"):
         Read(*pieces((CHUNKED + "0\r\n" + trailers).encode(), size), ends=False)
+
+
+def test_what_came_before_a_broken_chunk_is_handed_on_however_it_is_split():
+    for size in (1, 100):
+        body, seen = ChunkedBody(), b""
+        with pytest.raises(ExchangeBroken):  # noqa: PT012 - what was read before it raises is what is tested
+            for part in [*pieces(b"5\r\nhello\r\ngarbage\r\n", size), b"more"]:
+                seen += body.feed(part)
+        assert seen == b"hello"
+
+
+@pytest.mark.parametrize(
+    "wire",
+    [
+        b"HTTP/1.1 100 Continue\r\n\r\n" * 20_000,
+        b"\r\n" * 100_000,
+        (CHUNKED + "0\r\n" + "x\n" * 30_000).encode(),
+        (CHUNKED + "1\r\nx\r\n" * 50_000).encode(),
+    ],
+)
+def test_many_small_things_take_time_that_grows_with_their_number_alone(wire):
+    began = time.process_time()
+    Read(wire, ends=False)
+    assert time.process_time() - began < 2
 
 
 def test_a_chunk_is_handed_on_before_it_is_complete():

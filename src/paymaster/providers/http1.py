@@ -178,6 +178,8 @@ class Http1Answer:
         """The next bytes of the body, as they were sent; empty at its end."""
         body, connection = self._body, self._connection
         while not body.ended:
+            if body.broken is not None:
+                raise body.broken
             data, self._rest = self._rest, b""
             if not data:
                 if connection is None:

@@ -6,7 +6,7 @@ is read, because the answer may have been billed: line feeds alone in the head, 
 
 import re
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 from paymaster.providers.rates import plain_headers
 from paymaster.providers.transport import SWITCHED_PROTOCOLS, ExchangeBroken, ExchangeFault
@@ -51,26 +51,28 @@ class HeadReader:
 
     def feed(self, data: bytes) -> AnswerHead | None:
         """The head that `data` completes, or None. Raises ExchangeBroken (MALFORMED)."""
-        self._buffer += data
+        buffer, at = self._buffer + data, 0
         while True:
-            if not self._searched and self._buffer[:1] in {b"\r", b"\n"}:
-                self._buffer = self._buffer.lstrip(b"\r\n")  # some servers send a line end too many after an answer
-            end = _HEAD_END.search(self._buffer, max(0, self._searched - 2))
-            if (end.end() if end else len(self._buffer)) > LARGEST_HEAD_BYTES:
+            if not self._searched:
+                while buffer[at : at + 1] in {b"\r", b"\n"}:  # some servers send a line end too many after an answer
+                    at += 1
+            end = _HEAD_END.search(buffer, max(at, self._searched - 2))
+            if (end.end() if end else len(buffer)) - at > LARGEST_HEAD_BYTES:
                 raise _malformed(f"its head is larger than {LARGEST_HEAD_BYTES} bytes")
             if end is None:
+                self._buffer = buffer[at:]
                 self._searched = len(self._buffer)
                 return None
-            text, rest = self._buffer[: end.start()].decode("latin-1"), self._buffer[end.end() :]
-            head = _read_head(text, rest)
-            if head.status >= 200:
-                return head
-            if head.status == _SWITCHING_PROTOCOLS:
+            status, version, headers = _read_head(buffer[at : end.start()].decode("latin-1"))
+            at, self._searched = end.end(), 0
+            if status >= 200:
+                return _framed(status, version, headers, buffer[at:])
+            if status == _SWITCHING_PROTOCOLS:
                 raise ExchangeBroken(ExchangeFault.MALFORMED, SWITCHED_PROTOCOLS)
-            self._buffer, self._searched = rest, 0
 
 
-def _read_head(text: str, rest: bytes) -> AnswerHead:
+def _read_head(text: str) -> tuple[int, str, dict[str, str]]:
+    """The status, the minor version and the headers."""
     if text.count("\n") != text.count("\r\n"):
         text = text.replace("\r\n", "\n").replace("\n", "\r\n")
     status_line, _, lines = text.removesuffix("\r").partition("\r\n")
@@ -89,7 +91,7 @@ def _read_head(text: str, rest: bytes) -> AnswerHead:
             name, _, value = line.partition(":")
             name, value = name.lower(), value.strip(" \t")
             headers[name] = f"{headers[name]}, {value}" if name in _MORE and name in headers else value
-    return _framed(int(found[2]), found[1], headers, rest)
+    return int(found[2]), found[1], headers
 
 
 def _framed(status: int, minor_version: str, headers: dict[str, str], rest: bytes) -> AnswerHead:
@@ -99,7 +101,7 @@ def _framed(status: int, minor_version: str, headers: dict[str, str], rest: byte
     options = {option.strip().lower() for option in headers.get("connection", "").split(",")}
     keeps = "keep-alive" in options if minor_version == "0" else "close" not in options
     body: Body
-    if status < 200 or status in _WITHOUT_BODY:
+    if status in _WITHOUT_BODY:
         body = LengthBody(0)
     elif coding == "chunked":
         if "content-length" in headers:
@@ -121,6 +123,7 @@ class LengthBody:
     """A body of a known length. `ended`: it is complete; `has_surplus`: something came after it, which belongs to no request."""
 
     __slots__ = ("_left", "ended", "has_surplus")
+    broken: ClassVar[None] = None
 
     def __init__(self, length: int) -> None:
         self._left = length
@@ -145,6 +148,7 @@ class UnboundedBody:
     """A body that ends with its connection."""
 
     __slots__ = ("ended", "has_surplus")
+    broken: ClassVar[None] = None
 
     def __init__(self) -> None:
         self.ended = self.has_surplus = False
@@ -159,11 +163,12 @@ class UnboundedBody:
 
 
 class ChunkedBody:
-    """A body in chunks; their extensions and the trailers are ignored."""
+    """A body in chunks; their extensions and the trailers are ignored. `broken` is why nothing can be read after what was returned."""
 
-    __slots__ = ("_in_trailers", "_kept", "_left", "_trailer_bytes", "ended", "has_surplus")
+    __slots__ = ("_in_trailers", "_kept", "_left", "_trailer_bytes", "broken", "ended", "has_surplus")
 
     def __init__(self) -> None:
+        self.broken: ExchangeBroken | None = None
         self._kept = b""  # the beginning of a line
         self._left = 0  # bytes of the current chunk, with the line end after it
         self._in_trailers = False
@@ -172,9 +177,19 @@ class ChunkedBody:
 
     def feed(self, data: bytes) -> bytes:
         """The body's bytes in `data`. Raises ExchangeBroken (MALFORMED)."""
-        if self._kept:
-            data, self._kept = self._kept + data, b""
+        if self.broken is not None:
+            raise self.broken
         parts: list[bytes] = []
+        try:
+            self._read(self._kept + data if self._kept else data, parts)
+        except ExchangeBroken as broken:
+            if not parts:
+                raise
+            self.broken = broken  # a stream may have ended before it, and an answer is read alike however it is split
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _read(self, data: bytes, parts: list[bytes]) -> None:
+        """Append the body's bytes in `data` to `parts`, and keep what is no whole line yet."""
         at, end = 0, len(data)
         if self._left > 2:
             parts.append(data[: self._left - 2])
@@ -205,7 +220,6 @@ class ChunkedBody:
         self._kept = data[at:]
         if self._in_trailers:
             self._skip_trailers()
-        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def finish(self) -> None:
         """Note that the connection ended. Raises ExchangeBroken (LOST) if the last chunk had not come. The line after it may be missing."""
@@ -215,16 +229,19 @@ class ChunkedBody:
 
     def _skip_trailers(self) -> None:
         """Skip lines up to the first empty one."""
+        kept, at = self._kept, 0
         while not self.ended:
-            line, line_end, rest = self._kept.partition(b"\n")
-            if self._trailer_bytes + len(line) > LARGEST_HEAD_BYTES:
+            line_end = kept.find(b"\n", at)
+            length = (len(kept) if line_end < 0 else line_end) - at
+            if self._trailer_bytes + length > LARGEST_HEAD_BYTES:
                 raise _malformed(f"its trailers are larger than {LARGEST_HEAD_BYTES} bytes")
-            if not line_end:
-                return
-            self.ended = line in {b"", b"\r"}
-            self._kept = rest
-            self._trailer_bytes += len(line) + 1
-        self.has_surplus = bool(self._kept)
+            if line_end < 0:
+                break
+            self.ended = kept[at:line_end] in {b"", b"\r"}
+            self._trailer_bytes += length + 1
+            at = line_end + 1
+        self._kept = kept[at:]
+        self.has_surplus = self.ended and bool(self._kept)
 
 
 Body: TypeAlias = LengthBody | ChunkedBody | UnboundedBody
