@@ -20,8 +20,8 @@ values filled in: models, endpoints, prices, limits, budgets, and which keys are
 With a ledger on Redis or Valkey (--ledger, PAYMASTER_LEDGER), it warns of server settings that can lose data and so don't keep the promise
 of a hard budget.
 
---live also asks each model for a few tokens. These calls are paid for like any other, under the registry's own budgets, and their cost is
-printed. If a model does not answer, the exit status is 1.
+--live also asks each endpoint of each model for a few tokens. These calls are paid for like any other, under the registry's own budgets,
+and their cost is printed. If one does not answer, the exit status is 1.
 
 \b
 Example:
