@@ -1,10 +1,8 @@
 """Recognises files of other programs by their content and name; knows forms of files, and no program: the rows do."""
 
-import csv
 import json
 import re
 import shlex
-import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -30,6 +28,7 @@ _OWN_KEYS = frozenset({"provider", "model_id", "base_url", "endpoints"})
 _VARIABLE_LINE = re.compile(r"(export\s+)?([A-Za-z_][A-Za-z0-9_]*=|[A-Z_][A-Z0-9_]*\s*=).*")
 _TEXT_OR_COMMENT = re.compile(r'("(?:\\.|[^"\\])*")|//[^\n]*|/\*.*?\*/', re.DOTALL)
 _TRAILING_COMMA = re.compile(r'("(?:\\.|[^"\\])*")|,(?=\s*[}\]])')
+_TOML_BEGINS = re.compile(r"(?:\s|#[^\n]*\n)*(?:\[|[\w.\"'-]+[ \t]*=)")
 _DOCUMENT_MARK = re.compile(r"^---.*$", re.MULTILINE)
 _COLUMN = re.compile(r"[A-Za-z_][\w .()/$-]*")
 _FEWEST_COLUMNS, _LONGEST_LINE = 3, 10_000
@@ -152,6 +151,10 @@ def _read_lines(text: str) -> object:
 
 
 def _read_toml(text: str) -> object:
+    if _TOML_BEGINS.match(text) is None:
+        return None
+    import tomllib  # nearly every file is YAML
+
     try:
         return tomllib.loads(text) or None
     except (ValueError, RecursionError):
@@ -176,8 +179,10 @@ def _read_variables(text: str) -> object:
 def _read_columns(text: str) -> object:
     """The names of a table's columns."""
     lines = text.split("\n", 2)[:2]
-    if len(lines) < 2 or max(map(len, lines)) > _LONGEST_LINE:
+    if len(lines) < 2 or max(map(len, lines)) > _LONGEST_LINE or min(line.count(",") for line in lines) < _FEWEST_COLUMNS - 1:
         return None
+    import csv  # nearly every file is YAML
+
     names, values = csv.reader(lines)
     names = [name.strip() for name in names]
     is_table = len(names) == len(values) >= _FEWEST_COLUMNS and all(_COLUMN.fullmatch(name) for name in names)
