@@ -187,6 +187,7 @@ MODEL = "models:\n  a: {provider: openai, model_id: gpt-4o}\n"
         "models:\n  - {name: a, provider: openai}\n",
         "default: a\n",
         "a, b, c",
+        "a = [1\n",
         "hello",
         "",
         "- a\n- b\n",
