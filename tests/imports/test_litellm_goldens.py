@@ -38,7 +38,7 @@ def test_the_registry_loads(name, sources):
     document = read_yaml(made.text, "registry.yaml")
     assert document.tree == made.tree
     registry = read_registry(document, Overrides(), sources)
-    assert registry.default in registry.models
+    assert registry.models[registry.default].name == registry.default
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -252,6 +252,17 @@ def test_fallbacks_name_models_and_members_of_families():
 
 
 @pytest.mark.parametrize(
+    ("named", "default"),
+    [("a", "a"), ("groq/x", "groq/x"), ("groq/*", "b"), ("nobody", "b"), ("1", "b"), ("[a]", "b")],
+)
+def test_the_default(named, default):
+    models = [("groq/*", "groq/*"), ("b", "gpt-4o"), ("a", "gpt-4o-mini")]
+    entries = ", ".join(f"{{model_name: '{name}', litellm_params: {{model: '{model}'}}}}" for name, model in models)
+    made = imported(f"model_list: [{entries}]\ngeneral_settings: {{completion_model: {named}}}")
+    assert made.tree["default"] == default
+
+
+@pytest.mark.parametrize(
     ("name", "model", "is_family"),
     [
         ("openai/*", "openai/*", True), ("house/*", "openai/*", True), ("*", "openai/*", True), ("claude-*", "anthropic/claude-*", True),

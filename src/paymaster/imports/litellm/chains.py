@@ -27,13 +27,13 @@ class Chains:
         """Add the fallbacks of a list such as `[{a: [b, c]}, {"*": [d]}]`; whether there were any. `how` words what is different here."""
         before = len(self.sources) + len(self.common_sources)
         for name, targets, at in _pairs(given, path, findings):
-            known = [found for each in targets if (found := _model(each, self.names)) is not None]
-            lost = [each if not looks_like_a_secret(each) else "a name" for each in targets if _model(each, self.names) is None]
+            known = [found for each in targets if (found := find_model(each, self.names)) is not None]
+            lost = [each if not looks_like_a_secret(each) else "a name" for each in targets if find_model(each, self.names) is None]
             without = f"without {', '.join(lost)}, which is no model of the registry" if lost else ""
             if name == _EVERY and known:
                 self._add_common(known, at)
             elif name not in self.names:
-                is_member = _model(name, self.names) is not None
+                is_member = find_model(name, self.names) is not None
                 instead = "one model of a family has no fallbacks of its own: write it as a model" if is_member else _NO_MODEL
                 findings.no_counterpart(at, instead)
                 continue
@@ -54,7 +54,7 @@ class Chains:
     def read_common(self, given: Plain, path: KeyPath, findings: Findings) -> None:
         """Add the fallbacks of every model that has none of its own."""
         names = given if isinstance(given, list) else [given]
-        known = [found for each in names if isinstance(each, str) and (found := _model(each, self.names)) is not None]
+        known = [found for each in names if isinstance(each, str) and (found := find_model(each, self.names)) is not None]
         if known:
             self._add_common(known, path)
             findings.changed(path, "what follows every model that has no fallbacks of its own")
@@ -76,7 +76,7 @@ class Chains:
             policies.put(("fallback_chain",), list(self.common), *self.common_sources)
 
 
-def _model(called: str, names: Mapping[str, str]) -> str | None:
+def find_model(called: str, names: Mapping[str, str]) -> str | None:
     """The registry's name of a model, or of a member of a family such as `openai/*`."""
     if called in names:
         return names[called]

@@ -7,7 +7,7 @@ from textwrap import wrap
 from paymaster.errors import Problem, RegistryInvalid, UsageMistake, near
 from paymaster.imports.draft import Draft, Tree, leave_out_mistakes, value_at
 from paymaster.imports.findings import Finding, Findings, Outcome
-from paymaster.imports.litellm.chains import read_aliases
+from paymaster.imports.litellm.chains import find_model, read_aliases
 from paymaster.imports.litellm.entries import LIST, fields_at, read_entries
 from paymaster.imports.litellm.fields import TOP_WITHOUT
 from paymaster.imports.litellm.including import INCLUDE, Joined
@@ -129,19 +129,19 @@ def _put_default(settings: Settings, models: Models, draft: Draft, findings: Fin
         draft.put(("default",), models.default[0], models.default[1])
         if picked is not None:
             findings.changed(picked[1], "the model that is called default counts")
-    elif picked is not None and str(picked[0]) in models.names and "*" not in models.names[str(picked[0])]:
-        draft.put(("default",), models.names[str(picked[0])], picked[1])
+    elif picked is not None and "*" not in (found := find_model(str(picked[0]), models.names) or "*"):
+        draft.put(("default",), found, picked[1])
         findings.carried(picked[1])
     elif picked is not None:
         findings.no_counterpart(picked[1], "the default is one model of the registry, by its name")
-    else:
-        draft.values["default"] = None
 
 
 def _choose_default(draft: Draft, models: Models) -> None:
     """Choose the first model that answers, if the registry has no default or has lost it."""
-    sections = draft.values["models"]
-    if not isinstance(sections, dict) or not sections or draft.values.get("default") in sections:
+    sections, default = draft.values["models"], draft.values.get("default")
+    if not isinstance(sections, dict) or not sections:
+        return
+    if isinstance(default, str) and find_model(default, {name: name for name in sections}) is not None:
         return
     plain = [name for name in sections if "*" not in name and not any(each.embeds for each in models.members(name))]
     draft.values = {"default": (plain or list(sections))[0], **{key: value for key, value in draft.values.items() if key != "default"}}
