@@ -13,7 +13,7 @@ from paymaster.imports.litellm.durations import budget_per
 from paymaster.imports.litellm.importing import Imported, import_config
 from paymaster.imports.litellm.including import Joined
 from paymaster.imports.litellm.providers import SERVERS, UNKNOWN, Target, find_target
-from paymaster.imports.litellm.variables import Variables, means_no_key, reference
+from paymaster.imports.litellm.variables import Variables, means_no_key, reference, referenced
 from paymaster.imports.yaml_writing import yaml_text
 from paymaster.registry.provider_facts import PROVIDERS
 from paymaster.registry.yamltext import read_yaml
@@ -118,6 +118,18 @@ def test_a_duration_is_a_day_a_month_or_nothing(duration, dimensions):
 )  # fmt: skip
 def test_a_variable_is_recognised(text, name):
     assert reference(text) == name
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        ("os.environ/A", "$A"), ("${A}", "$A"), ("https://os.environ/A/v1", "https://$A/v1"),
+        ("$5", "$5"), ("a $B", "a $$B"), ("$$", "$$$"),
+        ({"a": ["os.environ/A", 1]}, {"a": ["$A", 1]}), ({"$ref": "#/$defs/x"}, {"$ref": "#/$defs/x"}), (None, None),
+    ],
+)  # fmt: skip
+def test_variables_are_written_as_a_registry_has_them(value, written):
+    assert referenced(value) == written
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ JUNK = (
 )  # fmt: skip
 KEYS = ("model", "api_key", "api_base", "rpm", "weight", "order", "timeout", "fallbacks", "max_budget", "budget_duration", "mode", "id",
     "x y", "", "default",
+        CANARY,
         "litellm_params", "model_name", "extra_body", "extra_headers", "input_cost_per_token", "output_cost_per_token", "base_model",
         "region_name")  # fmt: skip
 SEEDS = range(20)
@@ -110,5 +111,7 @@ def test_a_changed_config_has_a_finding_for_each_field(name):
         check(read_sections(document, problems, {}, embedded=False), problems)
         assert [str(problem) for problem in problems.problems] == [], (name, seed)
         assert without_nan(document.tree) == without_nan(made.tree), (name, seed)
-        written = made.text + variables_text("config.yaml", made.variables) + "".join(finding.text for finding in made.findings)
+        written = (
+            made.text + variables_text("config.yaml", made.variables) + "".join(finding.field + finding.text for finding in made.findings)
+        )
         assert CANARY not in written, (name, seed)

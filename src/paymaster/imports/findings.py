@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from paymaster.registry.secrets import looks_like_a_secret
 from paymaster.registry.yamltext import Document, KeyPath, Plain, dotted
 
 _MOST_TARGETS = 3
@@ -33,8 +34,9 @@ class Finding:
 
     @property
     def field(self) -> str:
-        """The field as a person writes it: `model_list[0].litellm_params.rpm`."""
-        return dotted(self.path) or "the file"
+        """The field as a person writes it: `model_list[0].litellm_params.rpm`. A name that looks like a key is not shown."""
+        shown = tuple("…" if isinstance(part, str) and looks_like_a_secret(part) else part for part in self.path)
+        return dotted(shown) or "the file"
 
     @property
     def text(self) -> str:

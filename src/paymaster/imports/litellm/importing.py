@@ -25,8 +25,9 @@ from paymaster.imports.litellm.settings import (
     read_settings,
     say_of_the_rest,
 )
-from paymaster.imports.litellm.variables import Variables, names_in
+from paymaster.imports.litellm.variables import Variables, names_in, written_names
 from paymaster.imports.yaml_writing import yaml_text
+from paymaster.registry.secrets import looks_like_a_secret
 from paymaster.registry.yamltext import KeyPath
 
 UNKNOWN = "no field of LiteLLM's that is known here"
@@ -174,8 +175,9 @@ def _variables(variables: Variables, models: Models, draft: Draft) -> dict[str, 
     used = {
         name: [models.names.get(each, each) for each in uses if each in kept or name == _LEDGER] for name, uses in variables.uses.items()
     }
-    named = {name for name in names_in(draft.values) if name not in used}
-    return {name: uses for name, uses in used.items() if uses} | {name: [] for name in sorted(named)}
+    named = {name for name in written_names(draft.values) if name not in used}
+    found = {name: uses for name, uses in used.items() if uses} | {name: [] for name in sorted(named)}
+    return {name: uses for name, uses in found.items() if not looks_like_a_secret(name)}
 
 
 def _say_of_the_file(tree: Tree, used: Mapping[str, Sequence[str]], findings: Findings) -> None:
@@ -218,7 +220,8 @@ def _text(file: str, draft: Draft, models: Models, findings: Sequence[Finding]) 
     lost: dict[KeyPath, list[str]] = {}
     for finding in findings:
         if finding.outcome is Outcome.NO_COUNTERPART and finding.path[:1] == (LIST,):
-            lost.setdefault(finding.path[:2], []).append(str(finding.path[3] if len(finding.path) > 3 else finding.path[-1]))
+            name = str(finding.path[3] if len(finding.path) > 3 else finding.path[-1])
+            lost.setdefault(finding.path[:2], []).append("a key" if looks_like_a_secret(name) else name)
     comments: dict[KeyPath, list[str]] = {}
     for name, deployments in models.groups.items():
         names = [each for deployment in deployments for each in lost.get(deployment.entry.path, ())]

@@ -4,10 +4,12 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from paymaster.registry.secrets import variable_names
 from paymaster.registry.yamltext import Plain
 
 _REFERENCE = re.compile(r"os\.environ/\s*([A-Za-z_][A-Za-z0-9_]*)|\$\{([A-Za-z_][A-Za-z0-9_]*)\}|\$([A-Za-z_][A-Za-z0-9_]*)")
 _INSIDE = re.compile(r"os\.environ/([A-Za-z_][A-Za-z0-9_]*)")
+_DOLLAR = re.compile(r"\$(?=[$A-Za-z_{])")
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9]+")
 _NO_KEY = re.compile(
     r"|none|null|nil|na|n/a|no|x+|empty|dummy([-_ ]?key)?|fake([-_ ]?(api[-_ ]?)?key)?|any(thing)?|test|token|key|placeholder|"
@@ -47,16 +49,37 @@ def reference(value: Plain) -> str | None:
 
 
 def referenced(value: Plain) -> Plain:
-    """The value with `$NAME` for every `os.environ/NAME` in it, as a registry writes it."""
+    """The value as a registry writes it: `$NAME` for every variable in it, and `$$` for a dollar sign that would begin one.
+
+    What is under a key that begins with `$` stays: it belongs to a JSON Schema.
+    """
     match value:
+        case str() if (name := reference(value)) is not None:
+            return f"${name}"
         case str():
-            return _INSIDE.sub(r"$\1", value)
+            return _INSIDE.sub(r"$\1", _DOLLAR.sub("$$", value))
         case list():
             return [referenced(item) for item in value]
         case dict():
-            return {key: referenced(item) for key, item in value.items()}
+            return {key: item if key.startswith("$") else referenced(item) for key, item in value.items()}
         case _:
             return value
+
+
+def written_names(value: Plain) -> Iterator[str]:
+    """Every variable that a registry's value names."""
+    match value:
+        case str():
+            yield from variable_names(value)
+        case list():
+            for item in value:
+                yield from written_names(item)
+        case dict():
+            for key, item in value.items():
+                if not key.startswith("$"):
+                    yield from written_names(item)
+        case _:
+            pass
 
 
 def names_in(value: Plain) -> Iterator[str]:
