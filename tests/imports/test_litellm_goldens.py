@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pytest
 from imports.goldens import FOLDER, NAMES, RESULTS, read, results
 from paymaster.accounting.prices.catalogue import Catalogue
 from paymaster.imports.findings import Outcome, fields_of
+from paymaster.imports.litellm.importing import import_config
+from paymaster.imports.litellm.including import Joined
 from paymaster.registry.completing import Sources
 from paymaster.registry.loading import read_registry
 from paymaster.registry.model_data import ModelData
@@ -46,6 +49,12 @@ def test_every_field_has_one_finding(name):
     paths = [finding.path for finding in read(name).findings if finding.file == "config.yaml"]
     tree = read_yaml(read_file(FOLDER / name / "config.yaml"), "config.yaml").tree
     assert sorted(map(repr, paths)) == sorted(map(repr, fields_of(tree)))
+
+
+def test_the_example_of_the_page_is_what_its_config_becomes():
+    page = (Path(__file__).parents[2] / "docs" / "litellm.md").read_text(encoding="utf-8")
+    config, registry = re.findall(r"^```yaml\n(.*?)^```", page, flags=re.DOTALL | re.MULTILINE)
+    assert import_config(Joined(read_yaml(config, "config.yaml"))).tree == read_yaml(registry, "registry.yaml").tree
 
 
 def test_no_secret_is_in_any_result():
