@@ -9,7 +9,7 @@ from paymaster.accounting.tokens.counter import TokenCounter
 from paymaster.routing.planning import plan
 from paymaster.routing.requests import Request
 from paymaster.routing.skipped import SkipCause, Skipped
-from paymaster.routing.waiting import Awaited, next_turn
+from paymaster.routing.waiting import Awaited, next_of_model, next_turn
 from paymaster.scope import Scope
 
 CANDIDATES = plan(Request(messages=HELLO), registry(*map(model, "abc")), Scope(run="r"), 0, TokenCounter()).candidates
@@ -66,3 +66,26 @@ def test_a_model_that_fails_is_waited_for_until_the_outage_may_last_and_others_l
     assert turn is not None
     assert (turn.candidate.model.name, turn.until_ms) == ("b", GIVE_UP_MS)
     assert next_turn([awaited(0, 40_000)], NOW_MS, GIVE_UP_MS, 30_000) is None
+
+
+@pytest.mark.parametrize(
+    ("found", "name", "until_ms"),
+    [
+        ([], None, 0),
+        ([awaited(0, 70_000)], None, 0),
+        ([awaited(0, 12_000)], "a", GIVE_UP_MS),
+        ([awaited(0, 12_000), awaited(1, 11_000)], "b", 12_000),
+        ([awaited(0, 5_000), awaited(1, 9_000)], "a", GIVE_UP_MS),  # both may answer now
+    ],
+)
+def test_of_one_model_the_endpoint_that_is_expected_first_has_its_turn(found: list[Awaited], name: str | None, until_ms: int) -> None:
+    turn = next_of_model(found, NOW_MS, GIVE_UP_MS)
+    if name is None:
+        assert turn is None
+    else:
+        assert turn is not None
+        assert (turn.candidate.model.name, turn.until_ms, turn.has_fallback, turn.siblings) == (name, until_ms, True, True)
+        assert turn.not_before_ms == 0
+    [backing_off] = [next_of_model([awaited(0, 12_000, backs_off=True)], NOW_MS, GIVE_UP_MS)]
+    assert backing_off is not None
+    assert backing_off.not_before_ms == 12_000

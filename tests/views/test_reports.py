@@ -81,6 +81,7 @@ def test_the_total_counts_a_call_of_two_models_once():
     ("key", "values"),
     [
         (GroupBy.MODEL, ["gemini-pro", "gpt-4o", "local"]),
+        (GroupBy.ENDPOINT, ["gemini-pro", "gpt-4o", "local"]),
         (GroupBy.RUN, ["exp-42"]),
         (GroupBy.BATCH, ["b-1"]),
         (GroupBy.INSTANCE, [None, "django-1"]),
@@ -94,7 +95,7 @@ def test_rows_group_by_each_key_with_a_missing_value_first(key, values):
 
 
 def test_every_key_has_a_test():
-    assert len(GroupBy) == 7
+    assert len(GroupBy) == 8
 
 
 def test_rows_by_several_keys_are_sorted_in_their_order():
@@ -227,3 +228,9 @@ def test_the_order_of_records_does_not_matter(records, random):
     shuffled = records[:]
     random.shuffle(shuffled)
     assert report(GroupBy.MODEL, GroupBy.DAY, records=shuffled).rows() == report(GroupBy.MODEL, GroupBy.DAY, records=records).rows()
+
+
+def test_a_row_of_an_endpoint_has_the_name_of_its_model_too():
+    made = Report([GroupBy.ENDPOINT])
+    made.extend([replace(ANSWERED, model="sonnet", endpoint=endpoint) for endpoint in ("eu", "us", "eu")])
+    assert [(row.group, row.attempts) for row in made.rows()] == [(("sonnet/eu",), 2), (("sonnet/us",), 1)]

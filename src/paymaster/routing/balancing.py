@@ -10,7 +10,9 @@ What the strategy leaves open is decided by the next, in this order: load, then 
 comes after all others, the one that is expected first before the rest. Weight 0 comes after all that may be called.
 """
 
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from math import inf
 from typing import NamedTuple
 
@@ -95,15 +97,10 @@ def by_weight(places: Sequence[Model], draw: int) -> list[Model]:
     """The endpoints, each drawn in proportion to its weight among those that are left; without weights, all alike."""
     left, drawn = list(places), list[Model]()
     while len(left) > 1:
-        total = sum(each.weight for each in left)
-        if not total:
+        reached = list(accumulate(each.weight for each in left))
+        if not reached[-1]:
             break
-        mark = draw * total >> DRAW_BITS
-        for index, each in enumerate(left):
-            mark -= each.weight
-            if mark < 0:
-                drawn.append(left.pop(index))
-                break
+        drawn.append(left.pop(bisect_right(reached, draw * reached[-1] >> DRAW_BITS)))
         draw = (draw * GOLDEN + 1) % (1 << DRAW_BITS)
     return drawn + left
 
