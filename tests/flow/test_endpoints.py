@@ -17,7 +17,8 @@ from paymaster.flow.ports import ProviderCall, ProviderChunk, ProviderReply
 from paymaster.flow.replies import Reply
 from paymaster.ledgers.memory import MemoryLedger
 from paymaster.registry.models import Balancing, Limits, Model
-from paymaster.routing.balancing import Balancer, Preferred
+from paymaster.routing.affinity import Preferred
+from paymaster.routing.balancing import Balancer
 from paymaster.routing.failures import Billed, Failure, FailureKind
 from paymaster.routing.requests import Request
 from paymaster.testing import ManualRuntime
