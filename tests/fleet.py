@@ -20,11 +20,15 @@ SOURCE = str(Path(__file__).parents[1] / "src")
 
 @dataclass
 class Seen:
-    """One request: when it came and went (seconds of this process's clock), who sent it, how many others were there, its answer."""
+    """One request: when it came and went (seconds of this process's clock), who sent it, how many others were there, its answer.
+
+    `tier` is the tier of service that it asked for.
+    """
 
     came_s: float
     who: str
     others: int
+    tier: str = ""
     status: int = 0
     went_s: float = 0.0
 
@@ -48,11 +52,12 @@ class LoopbackProvider:
 
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-                status, headers = provider._serve(body.get("user", ""))
+                status, headers = provider._serve(body.get("user", ""), body.get("service_tier", ""))
                 message = {"role": "assistant", "content": "hi"}
                 answer: dict[str, object] = {"error": {"message": "not now", "type": "x"}}
                 if status == 200:
                     answer = {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "usage": provider.usage}
+                    answer |= {"service_tier": body["service_tier"]} if "service_tier" in body else {}
                 text = json.dumps(answer).encode()
                 with contextlib.suppress(OSError):
                     self.send_response(status)
@@ -71,9 +76,9 @@ class LoopbackProvider:
         self._server = Server(("127.0.0.1", 0), Handler)
         self.base_url = f"http://127.0.0.1:{self._server.server_port}/v1"
 
-    def _serve(self, who: str) -> Answer:
+    def _serve(self, who: str, tier: str) -> Answer:
         with self._lock:
-            seen = Seen(time.monotonic(), who, self._inside)
+            seen = Seen(time.monotonic(), who, self._inside, tier)
             self.seen.append(seen)
             self._inside += 1
         try:

@@ -25,6 +25,7 @@ from paymaster.resources import Options, Resources
 from paymaster.routing.inputs import Inputs
 from paymaster.routing.recovery import read_stream_recovery
 from paymaster.routing.requests import Request, read_deadline_ms, read_max_wait_ms
+from paymaster.routing.tiers import read_tiers
 from paymaster.runtime import AsyncioRuntime, BlockingRuntime, iterate, run
 from paymaster.scope import Scope, ScopeBlocks, ScopeNames
 from paymaster.streams import AsyncStream, Stream, whole
@@ -85,8 +86,15 @@ class _BaseClient(Generic[S]):
         self._begin(method)
         fields = check_call(params, method, streams=streams)
         recovery = read_stream_recovery("stream_recovery", stream_recovery)
+        tiers, fields = read_tiers(fields)
         return Request(
-            messages=messages, model=model, tools=tuple(tools or ()), params=fields, stream=bool(streams), stream_recovery=recovery
+            messages=messages,
+            model=model,
+            tools=tuple(tools or ()),
+            params=fields,
+            stream=bool(streams),
+            stream_recovery=recovery,
+            tiers=tiers,
         )
 
     def _vectors(self, inputs: Inputs, model: str | None, params: Mapping[str, object]) -> Request:

@@ -11,9 +11,11 @@ from paymaster.accounting.account_names import (
     BUDGET_KINDS,
     MONEY,
     REQUESTS,
+    TIER_KINDS,
     AccountName,
     account_of,
     budget_account,
+    can_be_tier,
     dimensions_of,
     is_budget,
     is_money,
@@ -25,6 +27,9 @@ from paymaster.accounting.account_names import (
     parse,
     period_end_ms,
     prefixes_of_run,
+    read_tier,
+    shown_kind,
+    tier_account,
     without_owner,
 )
 from paymaster.accounting.budget_units import KIND_OF_UNIT, BudgetUnit, format_amount, format_balance, unit_of
@@ -223,3 +228,29 @@ def test_what_an_operator_has_to_fix_is_in_the_name(model: str, reason: str) -> 
 @pytest.mark.parametrize("account", ["operator/gpt-4o", "breaker/operator-x", "requests-day/gpt-4o", "usd/run/operator-x", "usd"])
 def test_no_other_account_has_a_reason(account: str) -> None:
     assert operator_reason(account) is None
+
+
+@pytest.mark.parametrize("subject", ["gpt-4o", "house/gpt", "openai:gpt-4o:3f2a9c1d04b7", "two\nlines"])
+@pytest.mark.parametrize("kind", TIER_KINDS)
+@pytest.mark.parametrize("tier", ["flex", "on_demand", "my-tier-2.5"])
+def test_the_tier_of_service_is_in_the_name_of_its_accounts(kind: str, tier: str, subject: str) -> None:
+    account = tier_account(kind, tier, subject)
+    assert read_tier(account) == (kind, tier, subject)
+    assert parse(account).subject == subject
+    assert shown_kind(account) == "pause"
+    assert operator_reason(account) is None
+
+
+@pytest.mark.parametrize(
+    "account", ["pause/flex", "tier-pause/gpt", "tier-pause-/gpt", "tier-pause-Flex/gpt", "usd/tier-pause-flex/gpt", "tier-x-flex/gpt"]
+)
+def test_no_other_account_is_of_a_tier(account: str) -> None:
+    assert read_tier(account) is None
+    assert shown_kind(account) == parse(account).kind
+
+
+@pytest.mark.parametrize(
+    ("word", "can"), [("flex", True), ("on_demand", True), ("a/b", False), ("", False), ("Flex", False), ("x" * 41, False)]
+)
+def test_which_words_a_name_can_carry(word: str, can: bool) -> None:
+    assert can_be_tier(word) is can

@@ -77,6 +77,9 @@ def test_the_line_omits_empty_fields_and_keeps_zeros():
         "cost_basis",
         "unknown_fields",
         "endpoint",
+        "service_tier",
+        "served_tier",
+        "saved_nanousd",
     }
     assert line["waited_ms"] == 0
     assert line["streamed"] is False

@@ -314,6 +314,17 @@ def test_a_pause_can_be_reset(paymaster, ledger):
     assert paymaster("ledger", "verify", "--ledger", ledger).status == 0
 
 
+def test_the_pause_of_a_tier_is_shown_and_reset_with_its_count(paymaster, ledger):
+    opened = open_ledger(ledger, BlockingRuntime().sleep)
+    posts = (Post("tier-pause-flex/fast", 1, 600_000), Post("tier-refusals-flex/fast", 3, 900_000))
+    run(opened.post(posts, (), time.time_ns() // 1_000_000))
+    run(opened.close())
+    assert "flex paused for" in paymaster("status", "--ledger", ledger).out
+    ended = paymaster("ledger", "reset", "tier-pause-flex/fast", "--yes", "--ledger", ledger)
+    assert ended.out == "tier-pause-flex/fast: 1 → 0.\ntier-refusals-flex/fast: 3 → 0.\n"
+    assert "paused for" not in paymaster("status", "--ledger", ledger).out
+
+
 def test_a_reset_circuit_forgets_its_failures_too(paymaster, ledger):
     opened = open_ledger(ledger, BlockingRuntime().sleep)
     now_ms = time.time_ns() // 1_000_000

@@ -10,8 +10,8 @@ from call_box import HELLO, Box, Outcome, answer, failure, model, price, registr
 from paymaster.accounting.accounts import Post
 from paymaster.accounting.records import AttemptRecord
 from paymaster.errors import LimitReached, NoModelAvailable, RequestRefused
-from paymaster.flow.endpoint_events import EndpointChanged
-from paymaster.flow.events import Admitted, FellBack, ModelSkipped
+from paymaster.flow.endpoint_events import EndpointChanged, FellBack
+from paymaster.flow.events import Admitted, ModelSkipped
 from paymaster.flow.explaining import explain
 from paymaster.flow.ports import ProviderCall, ProviderChunk, ProviderReply
 from paymaster.flow.replies import Reply

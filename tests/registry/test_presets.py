@@ -33,7 +33,7 @@ def test_a_preset_fits_the_json_schema(name):
 
 
 def test_paid_presets_have_hard_budgets(load):
-    for name in ("hosted", "open-source", "mixed", "batch", "openrouter"):
+    for name in ("hosted", "open-source", "mixed", "batch", "flex", "openrouter"):
         policy = load(read_preset(name)).policy
         assert policy.hard_stop_on_budget
         assert {budget.per for budget in policy.budgets} >= {("run",), ("month",)}

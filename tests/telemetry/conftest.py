@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from paymaster.flow.endpoint_events import EndpointChanged
+from paymaster.flow.endpoint_events import EndpointChanged, FellBack
 from paymaster.flow.events import (
     Admitted,
     AttemptFailed,
@@ -18,7 +18,6 @@ from paymaster.flow.events import (
     CallGivenUp,
     ConcurrencyLowered,
     Event,
-    FellBack,
     ModelSkipped,
     PromptUndercounted,
     RefusedByAccount,

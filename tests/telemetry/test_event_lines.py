@@ -83,6 +83,8 @@ def test_a_line_is_flat_and_begins_with_its_envelope(events):
         "dropped_params": (),
         "endpoint": "",
         "to_endpoint": "",
+        "service_tier": None,
+        "to_service_tier": None,
     }
 
 

@@ -88,6 +88,7 @@ def test_the_total_counts_a_call_of_two_models_once():
         (GroupBy.USER, [None, "ada"]),
         (GroupBy.ROLE, ["main"]),
         (GroupBy.DAY, ["2024-10-04", "2024-10-05"]),
+        (GroupBy.TIER, [None]),
     ],
 )
 def test_rows_group_by_each_key_with_a_missing_value_first(key, values):
@@ -95,7 +96,7 @@ def test_rows_group_by_each_key_with_a_missing_value_first(key, values):
 
 
 def test_every_key_has_a_test():
-    assert len(GroupBy) == 8
+    assert len(GroupBy) == 9
 
 
 def test_rows_by_several_keys_are_sorted_in_their_order():

@@ -13,6 +13,7 @@ operator-authentication/gpt-4o/endpoint/3f  the same for the endpoint and key wi
 requests/openai:gpt-4o:3f2a9c1d04b7      the same kinds of an endpoint by what it is: provider, model id, and a digest (`EndpointSubject`)
 affinity/9c41…                           which endpoint answered a session last: the session's digest, never its words
 stays/5e07…/gpt-4o                       that this model answered an instance: the instance's digest, then the model
+tier-pause-flex/gpt-4o                   an account of one tier of service of a model: its kind, then the tier
 
 A budget's name reads back as what it was built from, whatever its values are. A slash of a value is written `%2F` where a dimension's name
 follows it (`usd/run/a%2Fuser/b` is the run `a/user/b`), and so is every slash of an owner. `%25` is a percent sign before such an escape.
@@ -55,6 +56,11 @@ STREAM_STARTS: Final = "stream-starts"
 ANSWERS_MS: Final = "answers-ms"
 ANSWERS: Final = "answers"
 ERRORS: Final = "errors"
+TIER_PAUSE: Final = "tier-pause"
+TIER_PROBE: Final = "tier-probe"
+TIER_REFUSALS: Final = "tier-refusals"
+TIER_KINDS: Final = (TIER_PAUSE, TIER_PROBE, TIER_REFUSALS)
+"""What the names of a tier's accounts begin with; the tier follows."""
 
 _ENDPOINT: Final = "/endpoint/"
 _MOST_READABLE: Final = 64
@@ -71,6 +77,8 @@ _AMBIGUOUS = re.compile(f"/(?=(?:{'|'.join(_PARTS)})(?:/|$))|%(?=2F|25)")
 _AMBIGUOUS_IN_OWNER = re.compile("/|%(?=2F|25)")
 _ESCAPES: Final = {"/": "%2F", "%": "%25"}
 _ESCAPED = re.compile("%2F|%25")
+_TIER = re.compile(f"({'|'.join(TIER_KINDS)})-([a-z0-9_.-]+)/(.+)", re.DOTALL)
+_TIER_WORD = re.compile("[a-z0-9_.-]{1,40}")
 _DAY = re.compile("([0-9]{4})-([0-9]{2})-([0-9]{2})")
 _MONTH = re.compile("([0-9]{4})-([0-9]{2})")
 _MS_PER_DAY: Final = 86_400_000
@@ -142,6 +150,35 @@ def operator_reason(account: str) -> str | None:
     """The reason in the name of such an account; None for any other account."""
     kind, _, reason = parse(account).kind.partition("-")
     return reason.replace("-", "_") if kind == OPERATOR and reason else None
+
+
+class TierName(NamedTuple):
+    """The name of a tier's account in parts: what is counted, of which tier of service, of which model."""
+
+    kind: str
+    tier: str
+    subject: str
+
+
+def tier_account(kind: str, tier: str, subject: str) -> str:
+    """The account of this kind (one of `TIER_KINDS`) of a model's tier of service. See `can_be_tier`."""
+    return account_of(f"{kind}-{tier}", subject)
+
+
+def read_tier(name: str) -> TierName | None:
+    """The parts of the name of a tier's account; None for any other account."""
+    match = _TIER.fullmatch(name)
+    return None if match is None else TierName(*match.groups())
+
+
+def shown_kind(name: str) -> str:
+    """The kind of an account as people know it: those of a tier are about its pause."""
+    return parse(name).kind if read_tier(name) is None else PAUSE
+
+
+def can_be_tier(word: str) -> bool:
+    """Whether a name can carry this word for a tier."""
+    return _TIER_WORD.fullmatch(word) is not None
 
 
 def key_subject(key: str) -> str:

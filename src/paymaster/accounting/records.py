@@ -22,7 +22,8 @@ class AttemptRecord:
     bounds. `operation` is `chat`, `text_completion` or `embeddings`. The attempts of one call share its `call_id`; `attempt` counts them
     from 1. `run_owner` is the user of a client key whose own the run is; None for a run that is nobody's own. `unknown_fields` are the
     names of the caller's fields, with commas between them, that were passed on unread. `endpoint` is the name of the endpoint, if the model
-    has several.
+    has several. `service_tier` is the tier that was asked for, `served_tier` the one that the answer names, `saved_nanousd` what it cost
+    less by that than at list price (None: nothing).
     """
 
     call_id: str
@@ -61,6 +62,9 @@ class AttemptRecord:
     run_owner: str | None = None
     unknown_fields: str | None = None
     endpoint: str | None = None
+    service_tier: str | None = None
+    served_tier: str | None = None
+    saved_nanousd: int | None = None
     version: int = RECORD_VERSION
 
     @property

@@ -11,7 +11,8 @@ from paymaster.accounting.accounts import Balance
 from paymaster.accounting.budget_units import BudgetUnit, format_amount
 from paymaster.accounting.money import NANOUSD_PER_USD, format_usd
 from paymaster.errors import BudgetExceeded, LedgerUnavailable
-from paymaster.flow.events import AttemptFailed, AttemptSettled, CallGivenUp, Event, FellBack, Throttled
+from paymaster.flow.endpoint_events import FellBack
+from paymaster.flow.events import AttemptFailed, AttemptSettled, CallGivenUp, Event, Throttled
 from paymaster.forks import renew_in_children
 from paymaster.printable import printable_line
 from paymaster.registry.models import Budget

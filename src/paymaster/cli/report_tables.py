@@ -45,9 +45,9 @@ def ordered_rows(report: Report) -> tuple[ReportRow, ...]:
 def report_table(report: Report) -> Table:
     """The rows for a person."""
     figures = ("calls", "failed", "fallbacks", "tokens in", "cached", "tokens out", "waited", "cost")
-    rows = ordered_rows(report)
+    rows, saved = ordered_rows(report), report.total().saved_nanousd
     return Table(
-        title="Where the money went",
+        title="Where the money went" + (f"; tiers of service saved {format_usd(saved)}" if saved else ""),
         columns=[*(Column(by.value) for by in report.by), *(Column(title, figures=True) for title in figures)],
         rows=[_cells(row) for row in rows],
         total=["total", *[""] * (len(report.by) - 1), *_figures(report.total())] if len(rows) > 1 else (),
@@ -160,6 +160,7 @@ def _correction_values(correction: Correction, by: Sequence[GroupBy]) -> dict[st
         GroupBy.USER: of.get("user"),
         GroupBy.ROLE: None,
         GroupBy.DAY: of.get("day") or (None if at is None else at[:10]),
+        GroupBy.TIER: None,
     }
     empty = dict.fromkeys((spec.name for spec in fields(ReportRow) if spec.name not in _NOT_SUMS), 0)
     reason = (correction.account, correction.correction, correction.user, correction.reason)

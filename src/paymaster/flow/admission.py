@@ -32,6 +32,7 @@ from paymaster.routing.planning import LEASE_MARGIN_MS, Candidate
 from paymaster.routing.settling import PlannedAttempt, lost_record
 from paymaster.routing.skipped import Skipped, by_reason
 from paymaster.routing.staying import stay_charges
+from paymaster.routing.tiers import asks_probe, goes_on, is_of_tier, without_count
 from paymaster.routing.undercounts import higher_level, level_found
 
 if TYPE_CHECKING:
@@ -71,6 +72,11 @@ class Patience:
     def spent_ms(self) -> int:
         """What the call waited so far."""
         return self._spent_ms
+
+    @property
+    def longest_ms(self) -> int:
+        """How long after its beginning the call may be sent."""
+        return self.deadline_at_ms - self.started_ms
 
     def waited(self, duration_ms: int) -> None:
         """Count a wait."""
@@ -160,9 +166,10 @@ class CallAdmission:
                             return self._skip(asked.candidate, skip)
                         case WaitFor(account):
                             refused = answer
-                    give_up_at_ms = self._until_ms(model.subject, answer, give_up_at_ms)
-                    if waits_too_long(model.subject, answer, self._runtime.now_ms(), give_up_at_ms, has_fallback=attempt.has_fallback):
-                        return deferred(model, answer, self._runtime.now_ms(), patience_ms)
+                    give_up_at_ms, now_ms = self._until_ms(model.subject, answer, give_up_at_ms), self._runtime.now_ms()
+                    too_long = waits_too_long(model.subject, answer, now_ms, give_up_at_ms, has_fallback=attempt.has_fallback)
+                    if too_long or goes_on(model, answer):
+                        return deferred(model, answer, now_ms, patience_ms)
                 attempt = asked
                 if waiter is None:
                     waiter = self._queue.join(account, attempt.hold.id, self._books, self._runtime, model.place)
@@ -193,6 +200,8 @@ class CallAdmission:
         whether for the pause or, since before it, for a slot. In a queue for slots the ledger knows who came first.
         """
         account = self._queue.busy_account(charge.account for charge in attempt.hold.charges)
+        if account is not None and attempt.candidate.left_tier and is_of_tier(account):
+            return None
         if account is None or not attempt.has_fallback:
             return account
         subject = attempt.candidate.model.subject
@@ -207,6 +216,7 @@ class CallAdmission:
         as_probe: bool = False,
         beside: int = 0,
         asks_memory: bool = False,
+        as_tier_probe: bool = False,
     ) -> PlannedAttempt:
         """The attempt with the hold that its candidate, as it now is, needs; the id stays. The hold of a waiter says who waits with it."""
         candidate = attempt.candidate
@@ -220,6 +230,7 @@ class CallAdmission:
             beside=beside,
             memory=memory,
             former_ms={account: end_ms - now_ms for account, end_ms in former.items()},
+            as_tier_probe=as_tier_probe,
         )
         charged += [(ChargeKind.STAYS, charge) for charge in stay_charges(attempt.recalled.staying, candidate.model.name)]
         return replace(
@@ -246,12 +257,13 @@ class CallAdmission:
 
         Where a pause refuses a call with a fallback, ask whether waiting helps. The attempt comes back as it was asked for.
         """
-        model, as_probe, beside, asks_memory = attempt.candidate.model, False, 0, False
+        model, as_probe, beside, asks_memory, as_tier_probe = attempt.candidate.model, False, 0, False, False
         while True:
             self.check_deadline()
+            apart = as_probe or asks_memory or as_tier_probe
             try:
                 # Only an ordinary hold keeps a turn in the ledger: a call that waits for something else as well would keep probes out.
-                answer = await self._reserve(attempt, queue_for_ms=0 if waiter is None or as_probe or asks_memory else QUEUE_MS)
+                answer = await self._reserve(attempt, queue_for_ms=0 if waiter is None or apart else QUEUE_MS)
             except HoldEnded:
                 # The answer to an earlier ask was lost, and the hold has ended since: withdrawn, or charged as lost.
                 attempt = replace(attempt, hold=replace(attempt.hold, id=self._runtime.new_id()))
@@ -274,12 +286,20 @@ class CallAdmission:
                     as_probe = True
                 elif not beside and (others := breaker.entries_of_others(model.subject, answer)):
                     beside = others
+                elif not as_tier_probe and asks_probe(answer):
+                    as_tier_probe = True
                 elif attempt.has_fallback and not as_probe and asks_memory != is_paused(model.subject, answer):
                     asks_memory = not asks_memory  # a pause that ends meanwhile leaves nothing to ask about
                 else:
-                    return attempt, answer
+                    return attempt, without_count(answer)
             attempt = self._with_hold(
-                attempt, enforce_money=enforce_money, waiter=waiter, as_probe=as_probe, beside=beside, asks_memory=asks_memory
+                attempt,
+                enforce_money=enforce_money,
+                waiter=waiter,
+                as_probe=as_probe,
+                beside=beside,
+                asks_memory=asks_memory,
+                as_tier_probe=as_tier_probe,
             )
 
     async def _reserve(self, attempt: PlannedAttempt, *, queue_for_ms: int) -> Held | Refused:

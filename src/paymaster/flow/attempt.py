@@ -26,7 +26,7 @@ from paymaster.routing.budgets import BudgetsLeft, budgets_left
 from paymaster.routing.cache_hints import with_session
 from paymaster.routing.charges import WINDOW_MARGIN_MS
 from paymaster.routing.endpoint_states import sample_of
-from paymaster.routing.failures import Billed, Failure, FailureKind
+from paymaster.routing.failures import Billed, Failure, FailureKind, leaves_time
 from paymaster.routing.interruptions import describe_charge, estimate, was_interrupted
 from paymaster.routing.passes import price_of_pass
 from paymaster.routing.planning import Candidate
@@ -45,6 +45,7 @@ from paymaster.routing.settling import (
     sent_at,
     settlement,
 )
+from paymaster.routing.tiers import blames_tier
 from paymaster.routing.translation import fit_thinking
 from paymaster.routing.undercounts import excess_post, has_more_than_the_prompt, is_news, level_for, level_post
 
@@ -94,6 +95,11 @@ class Attempt:
     def candidate(self) -> Candidate:
         """What was sent: a budget may have lowered its output at the admission."""
         return self._planned.candidate
+
+    def leaves_time(self, failure: Failure, *, costly: bool) -> bool:
+        """Whether the deadline leaves time to repeat the attempt (see `routing.failures.leaves_time`)."""
+        took_ms = self.record.duration_ms if self.record is not None else 0
+        return leaves_time(failure, costly=costly, took_ms=took_ms, left_ms=self._deadline_at_ms - self._runtime.now_ms())
 
     async def send(self) -> None:
         """Ask for a whole answer."""
@@ -274,7 +280,7 @@ class Attempt:
         """Where the limit of calls at once is being found out, move it for every worker."""
         model = self._planned.candidate.model
         found = limit_at(model, self._planned.hold.charges, self._held)
-        if found is None:
+        if found is None or (ended.failure is not None and blames_tier(self._planned.candidate, ended.failure)):
             return
         kind = ended.failure.kind if ended.failure is not None else None
         if by := move(model.subject, found, changes, kind, ended.headroom, self._runtime.jitter()):

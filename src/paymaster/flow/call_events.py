@@ -10,7 +10,7 @@ from paymaster.accounting.budget_units import BudgetUnit
 from paymaster.accounting.records import AttemptRecord
 from paymaster.errors import BudgetExceeded, PaymasterError
 from paymaster.flow import events, ledger_events
-from paymaster.flow.endpoint_events import EndpointChanged
+from paymaster.flow.endpoint_events import EndpointChanged, FellBack
 from paymaster.operations import Operation
 from paymaster.registry.models import Model
 from paymaster.routing.budgets import BudgetAccount, Crossing, crossings, over_budget
@@ -62,6 +62,7 @@ class CallEvents:
                 prompt_tokens=candidate.prompt.tokens,
                 max_output_tokens=None if attempt.operation is Operation.EMBEDDINGS else candidate.output_tokens,
                 operation=attempt.operation.value,
+                service_tier=candidate.asked_tier,
                 lowered_from_tokens=candidate.lowered_from_tokens,
                 lowered_by=None if candidate.lowered_by is None else candidate.lowered_by.value,
                 dropped_params=candidate.translation.dropped,
@@ -80,24 +81,23 @@ class CallEvents:
         if candidate.price is None:
             self._emit(events.Unpriced(**self._head(), model=candidate.model.name, advice=unpriced_detail(candidate.model)))
 
-    def fell_back(self, previous: Model, candidate: Candidate, reason: str) -> None:
-        """The call goes on with another model, or at another endpoint of the same one."""
-        if previous.name == candidate.model.name:
-            to_endpoint = candidate.model.endpoint
-            changed = EndpointChanged(
-                **self._head(), model=previous.name, endpoint=previous.endpoint, to_endpoint=to_endpoint, reason=reason
-            )
-            self._emit(changed)
+    def fell_back(self, previous: Candidate, candidate: Candidate, reason: str) -> None:
+        """The call goes on with another model, with another tier of service, or at another endpoint of the same model."""
+        left, taken = previous.model, candidate.model
+        if left.name == taken.name and left.endpoint != taken.endpoint:
+            self._emit(EndpointChanged(**self._head(), model=left.name, endpoint=left.endpoint, to_endpoint=taken.endpoint, reason=reason))
             return
         self._emit(
-            events.FellBack(
+            FellBack(
                 **self._head(),
-                model=previous.name,
-                to_model=candidate.model.name,
-                endpoint=previous.endpoint,
-                to_endpoint=candidate.model.endpoint,
+                model=left.name,
+                to_model=taken.name,
+                endpoint=left.endpoint,
+                to_endpoint=taken.endpoint,
                 reason=reason,
                 dropped_params=candidate.translation.dropped,
+                service_tier=previous.asked_tier,
+                to_service_tier=candidate.asked_tier,
             )
         )
 
@@ -133,10 +133,9 @@ class CallEvents:
 
     def skipped(self, skipped: Skipped) -> None:
         """A model is not called at all."""
+        model, endpoint, tier, cause = skipped.model, skipped.endpoint, skipped.tier or None, skipped.cause.value
         self._emit(
-            events.ModelSkipped(
-                **self._head(), model=skipped.model, endpoint=skipped.endpoint, cause=skipped.cause.value, reason=skipped.detail
-            )
+            events.ModelSkipped(**self._head(), model=model, endpoint=endpoint, cause=cause, reason=skipped.detail, service_tier=tier)
         )
 
     def gave_up(self, error: PaymasterError, records: Sequence[AttemptRecord]) -> None:
@@ -217,6 +216,9 @@ class CallEvents:
             finish_reason=record.finish_reason,
             operation=record.operation,
             endpoint=record.endpoint or "",
+            service_tier=record.service_tier,
+            served_tier=record.served_tier,
+            saved_nanousd=record.saved_nanousd or 0,
             **left,
         )
 
@@ -237,6 +239,7 @@ class CallEvents:
             operation=record.operation,
             endpoint=record.endpoint or "",
             cost_basis=record.cost_basis,
+            service_tier=record.service_tier,
         )
 
     def settlement_failed(self, record: AttemptRecord, message: str, *, spooled: bool) -> None:

@@ -24,13 +24,14 @@ from paymaster.flow.attempt import Attempt
 from paymaster.flow.call_events import CallEvents
 from paymaster.flow.continuation import Continuation
 from paymaster.flow.ended_reports import with_ended
-from paymaster.flow.failing_models import FailingModels, Tries
+from paymaster.flow.failing_models import FailingModels, Tries, fallback_from
 from paymaster.flow.ports import ProviderChunk, ProviderReply, World, identified, recall
 from paymaster.flow.recounting import Recounting
 from paymaster.flow.replies import Reply
 from paymaster.flow.turns import Turns
 from paymaster.operations import Operation
 from paymaster.registry.models import Model
+from paymaster.routing.alternatives import Known
 from paymaster.routing.balancing import Balancer
 from paymaster.routing.budgets import BudgetsLeft
 from paymaster.routing.call_errors import describe_failure, name_failure
@@ -41,7 +42,6 @@ from paymaster.routing.failures import (
     Then,
     TryAgain,
     counts_as_attempt,
-    leaves_time,
     next_step,
     pause_ms,
     rule_of,
@@ -51,13 +51,14 @@ from paymaster.routing.failures import (
 from paymaster.routing.marks import mark_of
 from paymaster.routing.mixing import unanswered
 from paymaster.routing.on_refusal import Deferred
-from paymaster.routing.planning import Candidate, Known, assess
+from paymaster.routing.planning import Candidate, assess
 from paymaster.routing.recollection import NOTHING_RECALLED
 from paymaster.routing.recovery import continues_streams, not_continued, retries_after
 from paymaster.routing.requests import Request
 from paymaster.routing.resizing import named_prompt_tokens, outgrown_by, refused_size
 from paymaster.routing.settling import PlannedAttempt, costs
 from paymaster.routing.skipped import SkipCause, Skipped
+from paymaster.routing.tiers import blames_tier, leaves_tier
 from paymaster.routing.waiting import LOOK_AGAIN_MS, Turn
 from paymaster.scope import Scope
 from paymaster.vectors import FLOAT, written_as
@@ -121,12 +122,12 @@ class _Call:
         self._id = world.runtime.new_id()
         self.events = CallEvents(world.emit, world.runtime.now_ms, self._id, scope)
         self.patience = patience
-        self._recounting = Recounting(world, scope, lambda: self.request, self._longest_ms, self._not_continued)
+        self._recounting = Recounting(world, scope, lambda: self.request, patience.longest_ms, self._not_continued)
         self._admission = CallAdmission(world, self.events, self.patience, self._recounting.again)
         self._turns = Turns(self._runtime, self._policy, patience, self._admission, self._skipped)
         self._tries: dict[str, Tries] = {}
         self._failing = FailingModels(world.runtime, patience)
-        self._previous: Model | None = None
+        self._previous: Candidate | None = None
         self._prompt_tokens = self._counted = 0
         self._considered: dict[str, Candidate] = {}
         self._recalled = NOTHING_RECALLED
@@ -144,7 +145,7 @@ class _Call:
         """Which candidate is tried, in order, and how long it is waited for: see `Turns`."""
         world = self._world
         known = Known(world.missing_keys, world.levels, self._balancer, self._recalled.staying)
-        started_ms, longest_ms = self.patience.started_ms, self._longest_ms
+        started_ms, longest_ms = self.patience.started_ms, self.patience.longest_ms
         return self._turns.of(assess(self.request, world.registry, self._scope, started_ms, world.counter, known, longest_ms))
 
     def _balancer(self, model: Model) -> Balancer:
@@ -159,7 +160,7 @@ class _Call:
         self.events.skipped(skipped)
 
     def _not_continued(self, candidate: Candidate) -> Skipped | None:
-        return not_continued(candidate, self._recalled.staying, None if self._previous is None else self._previous.name)
+        return not_continued(candidate, self._recalled.staying, None if self._previous is None else self._previous.model.name)
 
     def tries(self, turn: Turn) -> Tries:
         """The attempts at the candidate of this turn."""
@@ -194,7 +195,7 @@ class _Call:
         self.tries(turn).made += 1
         if self._previous is not None and self._previous.place != place and not turn.again:
             self.events.fell_back(self._previous, candidate, self._turns.reason)
-        self._previous = model
+        self._previous = candidate
         self.events.admitted(admission.attempt, admission.held, turn.chosen or self._recalled.why(model.name))
         return admission
 
@@ -223,7 +224,7 @@ class _Call:
             return True
         policy, tries, rule = self._policy, self.tries(turn), rule_of(failure)
         costly = costs(turn.candidate, failure)
-        waits = self._waits_out(failure, tries, costly=costly) and self._leaves_time(attempt, failure, costly=costly)
+        waits = self._waits_out(failure, tries, costly=costly) and attempt.leaves_time(failure, costly=costly)
         tries.costly += costly
         tries.bounding += costly or not waits
         retries = retries_after(failure, policy.retries, costly=costly, has_fallback=turn.has_fallback)
@@ -238,6 +239,9 @@ class _Call:
         )
         throttled = failure.kind is FailureKind.THROTTLED
         skipped = self._left(attempt, failure)
+        if leaves_tier(turn.candidate, failure):
+            self._turns.skip(skipped)
+            return False
         if step is Then.GIVE_UP:
             message = f"{turn.candidate.place}: {describe_failure(failure)}"
             refused = RequestRefused(message, kind=failure.kind.value, status=failure.status)
@@ -277,7 +281,7 @@ class _Call:
         """The candidate after this failure. For as long as every worker stays off it, this process chooses other endpoints."""
         candidate, throttled = attempt.candidate, failure.kind is FailureKind.THROTTLED
         pause = pause_ms(failure, attempt.backoff_ms)
-        if off_ms := attempt.opened_ms or pause:
+        if (off_ms := attempt.opened_ms or pause) and not blames_tier(candidate, failure):
             self._world.endpoints.keeps_off(candidate.model, self._runtime.now_ms() + off_ms, name_failure(failure))
         cause = SkipCause.WAIT if throttled else SkipCause.FAILED
         size = refused_size(candidate, failure)
@@ -295,10 +299,6 @@ class _Call:
         if policy.retries_per_model is not None:
             left = min(left, policy.retries_per_model - tries.costly)
         return waits_out(failure, costly=costly, costly_left=left)
-
-    def _leaves_time(self, attempt: Attempt, failure: Failure, *, costly: bool) -> bool:
-        took_ms = attempt.record.duration_ms if attempt.record is not None else 0
-        return leaves_time(failure, costly=costly, took_ms=took_ms, left_ms=self.patience.deadline_at_ms - self._runtime.now_ms())
 
     def reply(self, outcome: ProviderReply, model: Model, left: BudgetsLeft) -> Reply:
         """The answer, with what the whole call cost and what it leaves."""
@@ -337,7 +337,8 @@ class _Call:
         skipped = why.skipped if isinstance(why, Deferred) else why
         if not turn.again and skipped.cause in (SkipCause.PAUSED, SkipCause.WAIT, SkipCause.MIXED):
             self.events.skipped(skipped)
-        if not isinstance(why, Deferred):
+        # A tier that is paused is not waited for: the call stays with the next one. Limits are the same at every tier.
+        if not isinstance(why, Deferred) or (skipped.tier and skipped.cause is not SkipCause.WAIT):
             self._turns.skip(skipped)
             return
         failing = self._failing.why(skipped.place)
@@ -370,13 +371,7 @@ class _Call:
         self.events.retrying(candidate.model, 0, reason, self._failing.outlook(candidate.place))
         return True
 
-    @property
-    def _longest_ms(self) -> int:
-        """How long after its beginning the call may be sent."""
-        return self.patience.deadline_at_ms - self.patience.started_ms
-
     def _next_attempt(self, candidate: Candidate, *, has_fallback: bool) -> PlannedAttempt:
-        before = None if self._previous is None else self._previous.name
         return PlannedAttempt(
             call_id=self._id,
             number=len(self.records) + 1,
@@ -387,7 +382,7 @@ class _Call:
             hold=Hold(self._runtime.new_id(), (), 0),
             operation=self.request.operation,
             streamed=self.request.stream,
-            fallback_from=before if before != candidate.model.name else None,
+            fallback_from=fallback_from(self._previous, candidate),
             has_fallback=has_fallback,
             after_pause=self._failing.is_throttled(candidate.place),
             mark=mark_of(candidate.model, self._world.key_of(candidate.model, self._scope)),

@@ -1,4 +1,4 @@
-"""The event of a call that goes on at another endpoint of its model; knows no listener and no format."""
+"""The events of a call that goes on elsewhere: at another endpoint, tier or model; knows no listener and no format."""
 
 from typing import ClassVar
 
@@ -19,3 +19,26 @@ class EndpointChanged(CallEvent):
     """The endpoint that the call goes on with."""
     reason: str
     """Why, in a few words."""
+
+
+@frozen_dataclass(frozen=True, slots=True, kw_only=True)
+class FellBack(CallEvent):
+    """The call goes on with another model, or another tier of service of the same one."""
+
+    kind: ClassVar[str] = "fallback"
+    model: str
+    """The model that the call gives up."""
+    to_model: str
+    """The model the call goes on with."""
+    reason: str
+    """Why, in a few words."""
+    dropped_params: tuple[str, ...] = ()
+    """Parameters of the request that the new model does not know and that are left out."""
+    endpoint: str = ""
+    """The endpoint that the call gives up; empty if the model has one alone."""
+    to_endpoint: str = ""
+    """The endpoint the call goes on with; empty if its model has one alone."""
+    service_tier: str | None = None
+    """The tier of service that the call gives up; null for the provider's own choice."""
+    to_service_tier: str | None = None
+    """The tier of service that it goes on with."""

@@ -8,7 +8,7 @@ field keeps the version; one that is taken away, or means something else, raises
 from typing import ClassVar, TypeAlias
 
 from paymaster.flow.call_event import CallEvent
-from paymaster.flow.endpoint_events import EndpointChanged
+from paymaster.flow.endpoint_events import EndpointChanged, FellBack
 from paymaster.flow.ledger_events import LedgerEvent
 from paymaster.frozen import frozen_dataclass
 
@@ -33,6 +33,8 @@ class Admitted(CallEvent):
     """The largest answer that the request allows; null without a bound."""
     operation: str = "chat"
     """The operation: `chat`, `text_completion` or `embeddings`."""
+    service_tier: str | None = None
+    """The tier of service that is asked for; null for the provider's own choice."""
     lowered_from_tokens: int | None = None
     """The largest answer before it was lowered; null if it was not."""
     lowered_by: str | None = None
@@ -119,6 +121,8 @@ class ModelSkipped(CallEvent):
     """Why, in a sentence."""
     endpoint: str = ""
     """The endpoint of the model; empty if it has one alone."""
+    service_tier: str | None = None
+    """The tier of service that is skipped, if another tier of the model is tried next; else null."""
 
 
 @frozen_dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,6 +167,12 @@ class AttemptSettled(CallEvent):
     """Why the answer ended, in the words of the wire format; null for embeddings."""
     operation: str = "chat"
     """The operation: `chat`, `text_completion` or `embeddings`."""
+    service_tier: str | None = None
+    """The tier of service that was asked for; null for the provider's own choice."""
+    served_tier: str | None = None
+    """The tier that the answer names; null if it names none."""
+    saved_nanousd: int = 0
+    """What it cost less than at list price, by that tier."""
     budget_left_nanousd: int | None = None
     """What is left of the budget that ends first, with this attempt paid; null without one."""
     budget_left_tokens: int | None = None
@@ -214,25 +224,8 @@ class AttemptFailed(CallEvent):
     """What an estimate is made of, why the whole hold was charged, or which other models made passes of the answer; else null."""
     endpoint: str = ""
     """The endpoint of the model; empty if it has one alone."""
-
-
-@frozen_dataclass(frozen=True, slots=True, kw_only=True)
-class FellBack(CallEvent):
-    """The call goes on with another model."""
-
-    kind: ClassVar[str] = "fallback"
-    model: str
-    """The model that the call gives up."""
-    to_model: str
-    """The model the call goes on with."""
-    reason: str
-    """Why, in a few words."""
-    dropped_params: tuple[str, ...] = ()
-    """Parameters of the request that the new model does not know and that are left out."""
-    endpoint: str = ""
-    """The endpoint that the call gives up; empty if the model has one alone."""
-    to_endpoint: str = ""
-    """The endpoint the call goes on with; empty if its model has one alone."""
+    service_tier: str | None = None
+    """The tier of service that was asked for; null for the provider's own choice."""
 
 
 @frozen_dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,14 +9,16 @@ from paymaster.accounting.accounts import Balance, Charge, Refused, Shortfall, s
 from paymaster.flow.ports import World, identified, recall
 from paymaster.registry.models import Model
 from paymaster.routing import breaker
+from paymaster.routing.alternatives import Known
 from paymaster.routing.balancing import Balancer
 from paymaster.routing.call_errors import describe_limit, name_account
 from paymaster.routing.chains import chain
 from paymaster.routing.charges import BUDGET_KINDS, ChargeKind, charges
 from paymaster.routing.marks import mark_of
 from paymaster.routing.output_limits import describe_lowering
-from paymaster.routing.planning import Candidate, Known, Plan, plan
+from paymaster.routing.planning import Candidate, Plan, plan
 from paymaster.routing.requests import Request
+from paymaster.routing.tiers import asks_probe, goes_on, without_count
 from paymaster.scope import Scope
 
 
@@ -43,7 +45,8 @@ class Explanation:
 
     `held_nanousd`, `prompt_tokens` and `output_tokens` are what would be held, None for a model that is skipped before that is known.
     `output_lowered` says why the answer may not be as long as was asked for, or as the model could write; None if it may.
-    `endpoint` is set for a model with several; `chosen` says why it comes in this order.
+    `endpoint` is set for a model with several; `chosen` says why it comes in this order. `service_tier` is the tier of service that would
+    be asked for: a model that is tried at several tiers has a row for each.
     """
 
     model: str
@@ -59,11 +62,13 @@ class Explanation:
     accounts: tuple[AccountState, ...] = ()
     endpoint: str = ""
     chosen: str = ""
+    service_tier: str | None = None
 
     @property
     def place(self) -> str:
-        """What would be called, for people: the model, or its endpoint as `sonnet/eu`."""
-        return f"{self.model}/{self.endpoint}" if self.endpoint else self.model
+        """What would be called, for people: the model, or its endpoint as `sonnet/eu`, and the tier of service."""
+        place = f"{self.model}/{self.endpoint}" if self.endpoint else self.model
+        return place if self.service_tier is None else f"{place} ({self.service_tier})"
 
 
 async def explain(world: World, request: Request, scope: Scope) -> tuple[Explanation, ...]:
@@ -97,10 +102,11 @@ async def explain(world: World, request: Request, scope: Scope) -> tuple[Explana
         first = next((index for index, each in enumerate(explained) if _passes_soft_budgets_only(each)), None)
         if first is not None:
             explained[first] = replace(explained[first], serves=True)
-    return (
-        *explained,
-        *(Explanation(skipped.model, serves=False, why=skipped.detail, endpoint=skipped.endpoint) for skipped in planned.skipped),
-    )
+    skipped = [
+        Explanation(each.model, serves=False, why=each.detail, endpoint=each.endpoint, service_tier=each.tier or None)
+        for each in planned.skipped
+    ]
+    return (*explained, *skipped)
 
 
 def _accounts(candidates: Sequence[Candidate], marks: Mapping[str, str]) -> list[str]:
@@ -108,10 +114,9 @@ def _accounts(candidates: Sequence[Candidate], marks: Mapping[str, str]) -> list
     found: list[str] = []
     for candidate in candidates:
         found += (account_of(kind, candidate.model.subject) for kind in (BREAKER, PROBE))
-        for as_probe in (False, True):
-            found += (
-                charge.account for _, charge in charges(candidate, enforce_money=True, as_probe=as_probe, mark=marks[candidate.place])
-            )
+        for as_probe, as_tier_probe in ((False, False), (True, True)):
+            charged = charges(candidate, enforce_money=True, as_probe=as_probe, mark=marks[candidate.place], as_tier_probe=as_tier_probe)
+            found += (charge.account for _, charge in charged)
     return found
 
 
@@ -128,10 +133,17 @@ def _explain(candidate: Candidate, balances: Mapping[str, Balance], now_ms: int,
     charged, found, short = _fit(candidate, balances, mark, as_probe=circuit is not breaker.State.CLOSED)
     if beside := breaker.entries_of_others(model.subject, Refused("", now_ms, short)):
         charged, found, short = _fit(candidate, balances, mark, as_probe=True, beside=beside)
+    if asks_probe(Refused("", now_ms, short)):
+        as_probe = circuit is not breaker.State.CLOSED
+        charged, found, short = _fit(candidate, balances, mark, as_probe=as_probe, beside=beside, as_tier_probe=True)
+    short = without_count(Refused("", now_ms, short)).shortfalls
+    left = goes_on(candidate.model, Refused("", now_ms, short))
     tight = {shortfall.charge.account for shortfall in short}
     hopeless = [shortfall for shortfall in short if not shortfall.waiting_helps]
     if hopeless:
         why = describe_limit(hopeless[0], model) + _kind_of_budget(hopeless[0], candidate)
+    elif left:
+        why = f"{describe_limit(short[0], model)}: the next tier is tried"
     elif short:
         retry_at_ms = Refused("", now_ms, short).retry_at_ms
         wait = "until open calls settle" if retry_at_ms is None else f"{max(0, retry_at_ms - now_ms) / 1000:.1f} s"
@@ -140,7 +152,7 @@ def _explain(candidate: Candidate, balances: Mapping[str, Balance], now_ms: int,
         why = "a fallback: called if those before it fail" if taken else "would be called now"
     return Explanation(
         model.name,
-        serves=not hopeless and not taken,
+        serves=not (hopeless or left or taken),
         why=why,
         held_nanousd=candidate.held_nanousd,
         prompt_tokens=candidate.prompt.tokens,
@@ -164,14 +176,15 @@ def _explain(candidate: Candidate, balances: Mapping[str, Balance], now_ms: int,
         ),
         endpoint=model.endpoint,
         chosen=chosen,
+        service_tier=candidate.asked_tier,
     )
 
 
 def _fit(
-    candidate: Candidate, balances: Mapping[str, Balance], mark: str, *, as_probe: bool, beside: int = 0
+    candidate: Candidate, balances: Mapping[str, Balance], mark: str, *, as_probe: bool, beside: int = 0, as_tier_probe: bool = False
 ) -> tuple[list[tuple[ChargeKind, Charge]], list[Balance], tuple[Shortfall, ...]]:
     """What the candidate would be charged, the balances of the accounts, and what does not fit."""
-    charged = charges(candidate, enforce_money=True, as_probe=as_probe, mark=mark, beside=beside)
+    charged = charges(candidate, enforce_money=True, as_probe=as_probe, mark=mark, beside=beside, as_tier_probe=as_tier_probe)
     found = [balances.get(charge.account, Balance()) for _, charge in charged]
     return charged, found, shortfalls([charge for _, charge in charged], found)
 

@@ -7,6 +7,7 @@ from paymaster.flow.call_events import Outlook
 from paymaster.flow.ports import Runtime
 from paymaster.routing.call_errors import name_failure
 from paymaster.routing.failures import Failure, FailureKind
+from paymaster.routing.planning import Candidate
 from paymaster.routing.skipped import Skipped
 from paymaster.routing.waiting import LOOK_AGAIN_MS, Awaited
 
@@ -21,6 +22,11 @@ class Tries:
     made: int = 0
     bounding: int = 0
     costly: int = 0
+
+
+def fallback_from(previous: Candidate | None, candidate: Candidate) -> str | None:
+    """The model that was tried before this one; None if it is the same one, at another tier of service."""
+    return None if previous is None or previous.model.name == candidate.model.name else previous.model.name
 
 
 @dataclass(frozen=True, slots=True)

@@ -146,6 +146,7 @@ class Turns:
         give_up_at_ms = now_ms + self._patience.left_ms(has_fallback=False)
         turn = next_turn(awaited, now_ms, give_up_at_ms, self._patience.outage_until_ms(give_up_at_ms))
         if turn is None and over is not None:
-            self._went_over_budget = True
+            self._admission.over_budget.remove(over)
+            self._went_over_budget = not over.left_tier
             return Turn(candidate=over, order=self._orders[over.place], enforce_money=False)
         return turn

@@ -17,7 +17,7 @@ from paymaster.gateway.auth import Caller, check_local, read_caller, shown_secre
 from paymaster.gateway.call_observer import CallObserver
 from paymaster.gateway.client_quirks import shown_status, sign_of_life
 from paymaster.gateway.dialects.dialect import DialectRequest, FrontEnd, Receipt, plain_usd
-from paymaster.gateway.dialects.fields import dumps
+from paymaster.gateway.dialects.fields import check_tier, dumps
 from paymaster.gateway.http_errors import HttpError, Rejected, http_error_of
 from paymaster.gateway.keep_alive import KeepAlive
 from paymaster.gateway.paths import MODEL_IN_PATH
@@ -63,6 +63,7 @@ class Endpoint:
     async def _answer(self, scope: HttpScope, receive: Receive, out: "Out") -> None:
         headers, caller, body = await received(self._service, scope, receive)
         body = with_extra_body(body)
+        check_tier(body)
         asked = self._dialect.read(body)
         with self._service.call(caller) as (world, observer):
             first = check_model(world, asked.request.model, caller, headers)

@@ -20,6 +20,7 @@ from paymaster.registry.provider_facts import LITELLM, OPENAI_HTTP, SCRIPTED
 from paymaster.registry.providers import connection, provider
 from paymaster.registry.schema import PolicySection
 from paymaster.registry.sections import Written
+from paymaster.registry.service_tiers import check_tiers
 from paymaster.registry.yamltext import KeyPath
 
 KINDS = ("input", "output", "cache_read", "cache_write")
@@ -86,6 +87,7 @@ def _check_connection(place: WrittenPlace, written: Written, findings: Findings)
         findings.add(place.path(), f"provider {facts.id} needs base_url: it has no address of its own")
     elif section.adapter == OPENAI_HTTP and connection(facts, "", base_url=section.base_url, adapter=OPENAI_HTTP).base_url is None:
         findings.add(place.path("adapter"), f"openai_http needs base_url: {facts.title} has no known endpoint for OpenAI's wire format")
+    check_tiers(section, facts, place.path("params"), findings)
 
 
 def _check_dialect(place: WrittenPlace, written: Written, findings: Findings) -> None:

@@ -34,6 +34,7 @@ from paymaster.registry.providers import Connection, provider, region_facts
 from paymaster.registry.schema import PricesSection
 from paymaster.registry.secrets import variable_names
 from paymaster.registry.sections import Written
+from paymaster.registry.service_tiers import tier_fields
 
 __all__ = ["GUESS", "KnownModels", "Sources", "complete", "override_registry"]
 
@@ -163,10 +164,9 @@ def _complete_model(draft: Draft, names: Mapping[str, str], sources: Sources) ->
         price=price,
         prices=prices,
         region=region,
-        is_deployment=provider(section.provider).names_deployments,
+        is_deployment=(facts := provider(section.provider)).names_deployments,
         budgets=budgets_of(section, draft.written.model_path(owner), names, own=owner),
-        params=section.params or {},
-        timeouts=_timeouts(draft, speaks, model_id),
+        **tier_fields(section, facts, _timeouts(draft, speaks, model_id)),
         fallbacks=None if section.fallbacks is None else tuple(names[called] for called in section.fallbacks),
         extra_headers=section.extra_headers or {},
         tokenizer=tokenizer_for(section.provider, section.tokenizer or model_id),

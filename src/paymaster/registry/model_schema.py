@@ -8,7 +8,8 @@ from pydantic.config import JsonDict
 from paymaster.registry.budget_schema import BudgetSection
 from paymaster.registry.compat_schema import CompatSection
 from paymaster.registry.names import Capabilities, ProviderName
-from paymaster.registry.price_schema import BaseSection, DatedPriceSection, PriceSection
+from paymaster.registry.price_schema import BaseSection, DatedPriceSection
+from paymaster.registry.tier_schema import TieredSection
 from paymaster.registry.values import (
     BaseUrl,
     Count,
@@ -66,7 +67,7 @@ class ServerToolSection(BaseSection):
     )
 
 
-class PlaceSection(PriceSection):
+class PlaceSection(TieredSection):
     """The keys that a model has, and in which each of its endpoints may differ."""
 
     provider: ProviderName = Field(

@@ -97,6 +97,13 @@ LOCAL_FIRST_TOKEN_MS = 300_000
 a slow card, take minutes."""
 
 
+TIER_PATIENCE_MS = 2_000
+"""How long a call waits for a tier of service that has another after it: the other answers at once."""
+
+FLEX_FIRST_TOKEN_MS, FLEX_TOTAL_MS = 300_000, 900_000
+"""The defaults at the tier `flex`, which is slower. OpenAI advises 15 minutes for an answer (developers.openai.com, flex processing)."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerTool:
     """What the registry states of a tool that a provider runs by itself: the fee of a use, what a use adds to the input, the most uses.
@@ -131,6 +138,10 @@ class Model:
     name, `weight` its share of new conversations. `account` names whose limits its calls count against at the provider, if the key does not
     say that. `variables` are those that the registry names in the address (if they are not set), the headers and the parameters, each with
     its key and line. `family` is the name with a `*` in the registry that the model is of; empty if it has a name of its own there.
+
+    `tiers` are the tiers of service that a call tries in turn; at one of them, `tier` is its name. A call waits `tier_patience_ms` for a
+    tier that has another after it. `flex_timeouts` are the time limits at the tier `flex` (None: the usual ones), `standard_tier` is the
+    provider's word for the tier at list price.
     """
 
     name: str
@@ -166,6 +177,11 @@ class Model:
     budgets: tuple[Budget, ...] = ()
     params: Mapping[str, object] = field(default_factory=dict, repr=False)
     timeouts: Timeouts = Timeouts()
+    tiers: tuple[str, ...] = ()
+    tier: str = ""
+    tier_patience_ms: int = TIER_PATIENCE_MS
+    flex_timeouts: Timeouts | None = None
+    standard_tier: str | None = None
     fallbacks: tuple[str, ...] | None = None
     extra_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     tokenizer: Tokenizer
@@ -187,8 +203,17 @@ class Model:
 
     @property
     def place(self) -> str:
-        """Where a call is sent, as people read it: the model, with the name of the endpoint if it has several."""
-        return f"{self.name}/{self.endpoint}" if self.endpoint else self.name
+        """Where a call is sent, as people read it: the model, with the name of the endpoint if it has several.
+
+        A tier that is tried before another is a place of its own: `gpt (flex)`.
+        """
+        place = f"{self.name}/{self.endpoint}" if self.endpoint else self.name
+        return f"{place} ({self.tier})" if self.has_next_tier else place
+
+    @property
+    def has_next_tier(self) -> bool:
+        """Whether another tier of service is tried after this one."""
+        return bool(self.tier) and self.tier != self.tiers[-1]
 
     @property
     def budget_name(self) -> str:

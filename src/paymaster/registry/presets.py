@@ -10,6 +10,7 @@ PRESETS = (
     "local",
     "mixed",
     "batch",
+    "flex",
     "openrouter",
     "ollama",
     "vllm",

@@ -32,6 +32,7 @@ class ProviderFacts:
     customers' own. `takes_max_price`: it is a router, and chooses no host above the request's `provider.max_price`.
     `any_server`: its name says nothing of who runs the models. `cost_header`: it states there what it charges for a whole answer.
     `silent_about_length`: it refuses a prompt that is too long with a 400 that has no body.
+    `tiers` are the words that its `service_tier` takes, the one for list price first; none: they are not known.
     `dialect` is the wire format that it speaks, or, for some models, their quirk's: at its own address and below `dialect_hosts`.
     """
 
@@ -62,6 +63,7 @@ class ProviderFacts:
     silent_about_length: bool = False
     any_server: bool = False
     cost_header: str | None = None
+    tiers: tuple[str, ...] = ()
     dialect: Dialect = Dialect.CHAT
     dialect_hosts: tuple[str, ...] = ()
 
@@ -77,6 +79,8 @@ _HOSTED = (
         # platform.openai.com/docs/api-reference/embeddings/create
         max_inputs=2_048,
         max_inputs_tokens=300_000,
+        # developers.openai.com/api/docs: chat completions, service_tier; flex processing; 2026-11
+        tiers=("default", "flex", "priority", "fast", "scale", "auto"),
     ),
     ProviderFacts(
         id="anthropic",
@@ -87,6 +91,8 @@ _HOSTED = (
         usage_api="anthropic.messages",
         key_variables=("ANTHROPIC_API_KEY",),
         litellm_prefix="anthropic",
+        # platform.claude.com/docs, service tiers: `auto` uses priority capacity where the account has some
+        tiers=("standard_only", "auto"),
         # The API knows no more than one answer, and no probabilities.
         unsupported_params=frozenset({"best_of", "logprobs", "top_logprobs"}),
     ),
@@ -135,6 +141,7 @@ _HOSTED = (
         quirks=OPENAI_QUIRKS,
         dialect_hosts=("azure.com",),
         max_inputs=2_048,
+        tiers=("default", "flex", "priority", "auto"),  # learn.microsoft.com, Azure OpenAI: priority processing, flex processing
     ),
     ProviderFacts(
         id="cohere",
@@ -184,6 +191,7 @@ _HOSTED = (
         litellm_prefix="groq",
         output_limit_param="max_completion_tokens",
         unsupported_params=frozenset({"logit_bias", "logprobs", "top_logprobs"}),
+        tiers=("on_demand", "flex", "performance", "auto"),  # console.groq.com/docs/service-tiers
     ),
     ProviderFacts(
         id="openrouter",
@@ -195,6 +203,7 @@ _HOSTED = (
         stops=OPENROUTER,
         bill_path="/generation?id=",  # openrouter.ai/docs/api-reference/get-a-generation
         takes_max_price=True,  # openrouter.ai/docs/guides/routing/provider-selection
+        tiers=("default", "flex", "priority", "fast", "scale", "auto"),  # openrouter.ai/docs/guides/features/service-tiers
     ),
     ProviderFacts(
         id="together",

@@ -19,7 +19,7 @@ from paymaster.errors import (
     RequestRefused,
 )
 from paymaster.registry.models import Model
-from paymaster.routing import breaker
+from paymaster.routing import breaker, tiers
 from paymaster.routing.budgets import BudgetAccount
 from paymaster.routing.failures import Failure, FailureKind, needs_operator
 from paymaster.routing.interruptions import describe_charge
@@ -61,6 +61,8 @@ def describe_limit(shortfall: Shortfall, model: Model | None = None) -> str:
     """One sentence about an account without room; `model` is the one that it refused, for its name."""
     charge, balance = shortfall.charge, shortfall.balance
     kind = parse(charge.account).kind
+    if tiers.is_of_tier(charge.account):
+        return tiers.describe(charge.account)
     if kind == PAUSE:
         return "the provider asked to wait"
     if kind in (BREAKER, PROBE):
@@ -93,10 +95,14 @@ def describe_wait(refused: Refused | None, patience_ms: int, model: Model | None
     if refused is None:
         return f"not at the head of the queue within {patience_ms / 1000:g} s" if patience_ms else "earlier calls wait for its limits"
     short = refused.shortfalls[0]
-    if parse(short.charge.account).kind in (PAUSE, BREAKER, PROBE) and short.retry_at_ms is not None:
+    if _is_pause(short.charge.account) and short.retry_at_ms is not None:
         return f"{describe_limit(short, model)}, for {(short.retry_at_ms - refused.at_ms) / 1000:,.1f} s more"
     within = f" within {patience_ms / 1000:g} s" if patience_ms else " now"
     return f"no room{within}: {describe_limit(short, model)}"
+
+
+def _is_pause(account: str) -> bool:
+    return parse(account).kind in (PAUSE, BREAKER, PROBE) or tiers.is_of_tier(account)
 
 
 def no_model_error(
@@ -113,8 +119,9 @@ def no_model_error(
     that ended hold of the budgets and limits of the call.
     """
     reasons = [(each.place, each.detail) for each in skipped]
-    kinds = {each.cause for each in skipped}
     listed = "\n".join(f"  {places}: {detail}" for places, detail in by_reason(skipped))
+    skipped = [each for each in skipped if not each.tier] or skipped  # what kept the call from the last tier of a model decides
+    kinds = {each.cause for each in skipped}
     if refusals and _last_obstacle(skipped) is SkipCause.BUDGET:
         return _budget_error(refusals[0], [*_attempts(records), *_unattempted(skipped, records), *ended])
     if kinds <= {SkipCause.CAPABILITY, SkipCause.VECTORS, SkipCause.CONTEXT, SkipCause.PARAMETER, SkipCause.LIMIT}:

@@ -23,6 +23,7 @@ from paymaster.routing.breaker import admission_charges, openings_charge, reason
 from paymaster.routing.exhaustion import exhaustion_charge
 from paymaster.routing.former_accounts import former_charges
 from paymaster.routing.planning import Candidate
+from paymaster.routing.tiers import tier_charges
 from paymaster.routing.undercounts import level_charge
 
 MINUTE_MS = 60_000
@@ -55,6 +56,8 @@ class ChargeKind(StrEnum):
     CONCURRENCY = "concurrency"
     UNDERCOUNT = "undercount"
     STAYS = "stays"
+    TIER = "tier"
+    TIER_REFUSALS = "tier_refusals"
 
 
 class WaitMemory(StrEnum):
@@ -94,6 +97,7 @@ def charges(
     mark: str = "",
     beside: int = 0,
     memory: WaitMemory = WaitMemory.NONE,
+    as_tier_probe: bool = False,
     former_ms: Mapping[str, int] = NONE_LEFT,
 ) -> list[tuple[ChargeKind, Charge]]:
     """What admitting the candidate charges, with the kind of each.
@@ -101,6 +105,7 @@ def charges(
     `enforce_money` is off for a soft budget that is over its cap; `as_probe` asks for the probe of a circuit that is half open, `beside` so
     many entries that are not about the endpoint and key with this `mark`. `memory` is for a call with a fallback. `former_ms` has for how
     long accounts of an earlier version count (`routing/former_accounts.py`).
+    `as_tier_probe` asks for the probe of a tier of service that was paused.
     """
     model = candidate.model
     kinds = [
@@ -108,6 +113,9 @@ def charges(
         for budget in candidate.budgets
     ]
     kinds.append((ChargeKind.PAUSE, Charge(account_of(PAUSE, model.subject), 0, 0, 0)))
+    if candidate.tier:
+        *others, refusals = tier_charges(model.subject, candidate.tier, as_probe=as_tier_probe)
+        kinds.extend([*((ChargeKind.TIER, charge) for charge in others), (ChargeKind.TIER_REFUSALS, refusals)])
     if memory is not WaitMemory.NONE:
         kinds.append((ChargeKind.EXHAUSTED, exhaustion_charge(model.subject, asks=memory is WaitMemory.ASKED)))
     *circuit, failures = admission_charges(model.subject, as_probe=as_probe, beside=beside)

@@ -16,6 +16,7 @@ from paymaster.routing.failures import FailureKind
 from paymaster.routing.planning import Candidate, lowered_to, lowered_to_tokens
 from paymaster.routing.skipped import SkipCause, Skipped
 from paymaster.routing.staying import answered_by, describe_mixing
+from paymaster.routing.tiers import is_of_tier
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +129,8 @@ def deferred(model: Model, refused: Refused | None, now_ms: int, patience_ms: in
         refused = without_memory(model.subject, refused)
     retry_in_ms = 0 if refused is None or refused.retry_at_ms is None else refused.retry_at_ms - refused.at_ms
     outage = refused is not None and breaker.refuses(model.subject, refused)
-    throttled = refused is not None and refused.shortfalls[0].charge.account == account_of(PAUSE, model.subject)
+    account = "" if refused is None else refused.shortfalls[0].charge.account
+    throttled = account == account_of(PAUSE, model.subject) or is_of_tier(account)
     cause = SkipCause.PAUSED if outage or throttled else SkipCause.WAIT
     detail = describe_wait(refused, patience_ms, model) + ("; earlier calls waited in vain" if exhausted else "")
     failure = FailureKind.THROTTLED if throttled else None  # nothing else pauses a model that an operator need not act for

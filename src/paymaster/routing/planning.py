@@ -1,8 +1,9 @@
 """Which models could serve a request, in order, and what each would hold; or why it is skipped. Pure: time and counts are arguments."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import NamedTuple
 
 from paymaster.accounting.account_names import key_subject
@@ -13,12 +14,13 @@ from paymaster.accounting.prices.price import HOLD_HORIZON, PLAIN_TERMS, Price, 
 from paymaster.accounting.tokens.counter import PromptCount
 from paymaster.frozen import frozen_dataclass
 from paymaster.operations import Operation
-from paymaster.registry.models import Balancing, Limits, Model, Policy, Registry
-from paymaster.routing.balancing import Balancer, Choice, order
+from paymaster.registry.models import Limits, Model, Policy, Registry
+from paymaster.routing.alternatives import NOTHING_KNOWN, Known, alternatives
+from paymaster.routing.balancing import Choice
 from paymaster.routing.budgets import BudgetAccount, budget_accounts
 from paymaster.routing.chains import models_to_try
 from paymaster.routing.embedding import input_size, set_apart, too_long, too_many
-from paymaster.routing.holds import Basis, affordable_tokens, basis_of, expected_nanousd, most_nanousd, unpriced_detail
+from paymaster.routing.holds import Basis, affordable_tokens, basis_of, most_nanousd, unpriced_detail
 from paymaster.routing.inputs import items_of
 from paymaster.routing.named_models import resolve as resolve_named
 from paymaster.routing.optional_tools import WorkSizes, bounded_work, work_setting
@@ -30,7 +32,8 @@ from paymaster.routing.request_work import forbidden_model, is_plain
 from paymaster.routing.requests import Request, check_request, needed_capabilities, written_choices
 from paymaster.routing.server_work import NO_WORK, Work
 from paymaster.routing.skipped import SkipCause, Skipped
-from paymaster.routing.staying import Staying, describe_mixing
+from paymaster.routing.staying import describe_mixing
+from paymaster.routing.tiers import LONGEST_TIER, account_tier
 from paymaster.routing.translation import Translation, translate
 from paymaster.routing.undercounts import tokenizer_at, tokens_at
 from paymaster.scope import Scope
@@ -74,6 +77,21 @@ class Candidate:
     def place(self) -> str:
         """Under which key a call keeps what concerns this candidate alone."""
         return self.model.place
+
+    @property
+    def tier(self) -> str:
+        """The tier of service under which it is counted; empty at list price."""
+        return account_tier(self.terms.service_tier, self.price)
+
+    @property
+    def asked_tier(self) -> str | None:
+        """The tier of service that the request names, for records and people."""
+        return self.terms.service_tier and self.terms.service_tier[:LONGEST_TIER]
+
+    @property
+    def left_tier(self) -> str:
+        """The tier that the call leaves if it goes on without this candidate; empty if it leaves the model."""
+        return self.model.tier if self.model.has_next_tier else ""
 
     @property
     def price(self) -> Price | None:
@@ -126,20 +144,6 @@ class Assessed(NamedTuple):
     siblings: int = 0
 
 
-class Known(NamedTuple):
-    """What a process knows, by place: the environment variable that is not set, what was learned from counts that were too low (see
-    `undercounts`); of the endpoints of a model, and of the caller's instance.
-    """
-
-    missing_keys: Mapping[str, str] = {}
-    levels: Mapping[str, int] = {}
-    balancer_of: Callable[[Model], Balancer] | None = None
-    staying: Staying | None = None
-
-
-NOTHING_KNOWN = Known()
-
-
 def plan(
     request: Request,
     registry: Registry,
@@ -188,29 +192,8 @@ def assess(
         if (skipped := apart.get(model.name)) is not None:
             yield Assessed(skipped, Choice(model), later)
             continue
-        for siblings, choice, found in _places(asked, model, known):
+        for siblings, choice, found in alternatives(model, request, known, partial(_assess, asked)):
             yield Assessed(found, choice, later + siblings, siblings)
-
-
-def _places(asked: _Asked, model: Model, known: Known) -> Iterator[tuple[int, Choice, Candidate | Skipped]]:
-    """The endpoints of a model in their order, each with how many come after it. Those that go by price are all assessed first."""
-    if not model.endpoints:
-        yield 0, Choice(model), _assess(asked, model, known.missing_keys.get(model.place))
-        return
-    balancer = Balancer() if known.balancer_of is None else known.balancer_of(model)
-    compared = model.places if model.balance is Balancing.CHEAPEST else ()
-    assessed = {each.place: _assess(asked, each, known.missing_keys.get(each.place)) for each in compared}
-    choices = order(model, balancer, {place: cost for place, each in assessed.items() if (cost := _expected(each)) is not None})
-    for position, choice in enumerate(choices, 1):
-        place = choice.model.place
-        yield len(choices) - position, choice, assessed.get(place) or _assess(asked, choice.model, known.missing_keys.get(place))
-
-
-def _expected(candidate: Candidate | Skipped) -> int | None:
-    """About what the call costs at this candidate; None if that is unknown, or if it can't serve."""
-    if isinstance(candidate, Skipped):
-        return None
-    return expected_nanousd(candidate.price, candidate.prompt.likely_tokens, candidate.output_tokens, candidate.choices, candidate.at)
 
 
 def assess_again(

@@ -15,6 +15,7 @@ from paymaster.routing.inputs import Inputs, check_inputs
 
 OUTPUT_LIMIT_NAMES = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 """The first that a request has counts. Only the flow sends a limit: no endpoint is to find another one under another name."""
+SERVICE_TIER = "service_tier"
 OWN_FIELDS = frozenset({"model", "messages", "input", "tools", "stream", "stream_options", EXTRA_BODY})
 """Fields that the flow sets itself."""
 
@@ -49,7 +50,7 @@ class Request:
     those parts of it without which an answer would be to another question: only a model of its client's dialect can answer.
     `stream_recovery` is None where the policy decides. `continues`: the last message is the beginning of the answer that is asked for.
     `alone`: no other model may answer, as only the endpoint of this one has what the request refers to. `session` is what a header of the
-    client names its session; None if none does.
+    client names its session; None if none does. `tiers` are tiers of service to try in turn, instead of the registry's.
     """
 
     operation: Operation = Operation.CHAT
@@ -63,15 +64,18 @@ class Request:
     continues: bool = False
     alone: bool = False
     session: str | None = None
+    tiers: tuple[str, ...] = ()
     thinking: Thinking | None = None
     source: Source | None = None
     lost: tuple[str, ...] = ()
     only_in_source: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Let the fields of an `extra_body` join the others."""
+        """Let the fields of an `extra_body` join the others, and leave out a tier of service that is null."""
         if EXTRA_BODY in self.params and OWN_FIELDS.isdisjoint(params := joined(self.params)):
             object.__setattr__(self, "params", params)
+        if self.params.get(SERVICE_TIER, "") is None:  # as clients write it that name no tier: the registry's counts
+            object.__setattr__(self, "params", {name: value for name, value in self.params.items() if name != SERVICE_TIER})
 
     @property
     def asked_output_tokens(self) -> int | None:

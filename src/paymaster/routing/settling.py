@@ -25,6 +25,7 @@ from paymaster.routing.interruptions import Estimate, WholeHold
 from paymaster.routing.planning import Candidate
 from paymaster.routing.recollection import NOTHING_RECALLED, Recollection, answer_posts
 from paymaster.routing.server_work import NO_WORK
+from paymaster.routing.tiers import LONGEST_TIER, blames_tier, saved_nanousd, tier_clears, tier_posts
 from paymaster.scope import Scope
 
 MESSAGE_LENGTH = 300
@@ -199,6 +200,7 @@ def settlement(
             *breaker.clears(subject, state, event, _balance(attempt, held, ChargeKind.FAILURES), attempt.mark),
             *exhaustion_clears(subject, ended.failure, _balance(attempt, held, ChargeKind.EXHAUSTED)),
             *forgotten,
+            *tier_clears(attempt.candidate, ended.failure, _balance(attempt, held, ChargeKind.TIER_REFUSALS).live),
         ),
     )
 
@@ -232,7 +234,9 @@ def circuit_at(attempt: PlannedAttempt) -> breaker.State:
 
 
 def circuit_event_of(attempt: PlannedAttempt, failure: Failure | None) -> breaker.CircuitEvent:
-    """What the end of the attempt means for the circuit."""
+    """What the end of the attempt means for the circuit: nothing, if it is about a tier of service alone."""
+    if failure is not None and blames_tier(attempt.candidate, failure):
+        return breaker.CircuitEvent.NOTHING
     return breaker.event_of(failure, adapts=attempt.candidate.model.limits.adapts)
 
 
@@ -326,6 +330,9 @@ def _tokens(kind: ChargeKind, usage: Usage | UnknownUsage | None, held: int) -> 
 
 def _posts(attempt: PlannedAttempt, held: Held, failure: Failure, backoff_ms: int, policy: Policy) -> tuple[Post, ...]:
     model, event = attempt.candidate.model, circuit_event_of(attempt, failure)
+    if blames_tier(attempt.candidate, failure):
+        refusals, longest_ms = _balance(attempt, held, ChargeKind.TIER_REFUSALS).live, policy.breaker_pause_ms
+        return tier_posts(attempt.candidate, failure, refusals, backoff_ms=backoff_ms, longest_pause_ms=longest_ms)
     stays_off_ms = None if rule_of(failure).needs_operator else pause_ms(failure, backoff_ms)
     if failure.asked_ms is None and opens_circuit(attempt, failure):
         stays_off_ms = None  # the circuit's own pause is enough, and grows for all workers alike
@@ -341,6 +348,7 @@ def _record(attempt: PlannedAttempt, ended: Ended, charged: AttemptCost, outcome
     cached = usage.cache_read_tokens + usage.cache_read_audio_tokens + usage.cache_read_image_tokens if usage else 0
     written = usage.cache_write_5m_tokens + usage.cache_write_1h_tokens if usage else 0
     failure, scope, model = ended.failure, attempt.scope, attempt.candidate.model
+    at, exact = sent_at(attempt.candidate, ended), usage if charged.billed == "exact" else None
     return AttemptRecord(
         call_id=attempt.call_id,
         attempt=attempt.number,
@@ -378,4 +386,7 @@ def _record(attempt: PlannedAttempt, ended: Ended, charged: AttemptCost, outcome
         run_owner=scope.user if "run" in scope.own_names else None,
         unknown_fields=", ".join(attempt.candidate.unknown_fields)[:MESSAGE_LENGTH] or None,
         endpoint=attempt.candidate.model.endpoint or None,
+        service_tier=attempt.candidate.asked_tier,
+        served_tier=usage.service_tier[:LONGEST_TIER] if usage and usage.service_tier else None,
+        saved_nanousd=saved_nanousd(exact, model.price_at(at), at, charged.cost_nanousd) or None,
     )

@@ -1,4 +1,4 @@
-"""Why a model, or one endpoint of it, does not serve a request; knows no request and no ledger."""
+"""Why a model, one endpoint or one tier of it, does not serve a request; knows no request and no ledger."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ class Skipped:
     """A model that will not serve this request, and why, in a sentence for a person. `retry_in_ms` is when it may, where that is known.
 
     `failure` is what it failed with, for this call or for another. `too_long` has the figures of a prompt that does not fit the model, by
-    our count or its provider's.
+    our count or its provider's. `tier` is set where only this tier of service is skipped, and another one of the model is next.
     """
 
     model: str
@@ -43,6 +43,7 @@ class Skipped:
     failure: FailureKind | None = None
     too_long: PromptSize | None = None
     endpoint: str = ""
+    tier: str = ""
 
     @classmethod
     def of(
@@ -55,19 +56,21 @@ class Skipped:
         too_long: PromptSize | None = None,
     ) -> Self:
         """The model, or one endpoint of it."""
-        return cls(model.name, cause, detail, retry_in_ms, failure, too_long, model.endpoint)
+        tier = model.tier if model.has_next_tier else ""
+        return cls(model.name, cause, detail, retry_in_ms, failure, too_long, model.endpoint, tier)
 
     @property
     def place(self) -> str:
-        """What is skipped, as people read it: the model, or the endpoint of it."""
-        return f"{self.model}/{self.endpoint}" if self.endpoint else self.model
+        """What is skipped, as people read it: the model, the endpoint of it, or one tier of that."""
+        place = f"{self.model}/{self.endpoint}" if self.endpoint else self.model
+        return f"{place} ({self.tier})" if self.tier else place
 
 
 def by_reason(skipped: Sequence[Skipped]) -> list[tuple[str, str]]:
     """Who is skipped and why, each once: endpoints of one model with the same reason together, as `sonnet/eu, us`."""
-    found = dict[tuple[str, str], list[Skipped]]()
+    found = dict[tuple[str, str, str], list[Skipped]]()
     for each in skipped:
-        alike = found.setdefault((each.model, each.detail), [])
+        alike = found.setdefault((each.model, each.tier, each.detail), [])
         if each not in alike:
             alike.append(each)
-    return [(", ".join([alike[0].place, *(each.endpoint for each in alike[1:])]), detail) for (_, detail), alike in found.items()]
+    return [(", ".join([alike[0].place, *(each.endpoint for each in alike[1:])]), detail) for (_, _, detail), alike in found.items()]

@@ -86,7 +86,8 @@ def next_turn(awaited: Collection[Awaited], now_ms: int, give_up_at_ms: int, out
     if not hopeful:
         return None
     chosen = min(hopeful, key=lambda each: (max(each.expected_at_ms, now_ms), each.order))
-    others = [max(each.expected_at_ms, now_ms) for each in hopeful if each is not chosen]
+    # Another tier of the same model has the same limits: it has no room earlier, and the cheaper one comes first.
+    others = [max(each.expected_at_ms, now_ms) for each in hopeful if each.candidate.model.subject != chosen.candidate.model.subject]
     return Turn(
         candidate=chosen.candidate,
         order=chosen.order,

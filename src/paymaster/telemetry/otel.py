@@ -16,7 +16,7 @@ from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, TracerProvider, get_tracer, set_span_in_context
 from opentelemetry.util.types import AttributeValue
 
-from paymaster.flow.endpoint_events import EndpointChanged
+from paymaster.flow.endpoint_events import EndpointChanged, FellBack
 from paymaster.flow.events import (
     Admitted,
     AttemptFailed,
@@ -24,7 +24,6 @@ from paymaster.flow.events import (
     BudgetPassed,
     CallGivenUp,
     Event,
-    FellBack,
     ModelSkipped,
     RefusedByAccount,
     Throttled,

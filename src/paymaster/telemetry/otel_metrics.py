@@ -11,6 +11,7 @@ from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation, g
 from opentelemetry.util.types import AttributeValue
 
 from paymaster.accounting.money import NANOUSD_PER_USD
+from paymaster.flow.endpoint_events import FellBack
 from paymaster.flow.events import (
     AttemptFailed,
     AttemptSettled,
@@ -18,7 +19,6 @@ from paymaster.flow.events import (
     BudgetPassed,
     CallGivenUp,
     Event,
-    FellBack,
     ModelSkipped,
     RefusedByAccount,
     Throttled,

@@ -16,7 +16,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from paymaster.accounting.money import NANOUSD_PER_USD
-from paymaster.flow.endpoint_events import EndpointChanged
+from paymaster.flow.endpoint_events import EndpointChanged, FellBack
 from paymaster.flow.events import (
     Admitted,
     AttemptFailed,
@@ -27,7 +27,6 @@ from paymaster.flow.events import (
     CallGivenUp,
     ConcurrencyLowered,
     Event,
-    FellBack,
     ModelSkipped,
     PromptUndercounted,
     RefusedByAccount,

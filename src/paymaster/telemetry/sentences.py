@@ -7,7 +7,7 @@ from typing import TypeAlias, assert_never
 from paymaster.accounting.account_names import BREAKER, PAUSE
 from paymaster.accounting.budget_units import format_balance
 from paymaster.accounting.money import format_usd
-from paymaster.flow.endpoint_events import EndpointChanged
+from paymaster.flow.endpoint_events import EndpointChanged, FellBack
 from paymaster.flow.events import (
     Admitted,
     AttemptFailed,
@@ -18,7 +18,6 @@ from paymaster.flow.events import (
     CallGivenUp,
     ConcurrencyLowered,
     Event,
-    FellBack,
     ModelSkipped,
     PromptUndercounted,
     RefusedByAccount,
@@ -170,7 +169,7 @@ def _admitted(event: Admitted) -> str:
         lowered = f" ({why})"
     over = f"; over budget: {', '.join(event.over_budget)}" if event.over_budget else ""
     return (
-        f"{_place(event)}, attempt {event.attempt}: {format_usd(event.held_nanousd)} held for {event.prompt_tokens:,} tokens in "
+        f"{_tiered(event)}, attempt {event.attempt}: {format_usd(event.held_nanousd)} held for {event.prompt_tokens:,} tokens in "
         f"and {room} out{lowered}{_without(event.dropped_params)}{over}"
     )
 
@@ -189,11 +188,19 @@ def _another_model(event: RefusedByAccount | ModelSkipped | FellBack) -> str:
         case RefusedByAccount():
             return _refused(event)
         case ModelSkipped():
-            return f"{_place(event)} skipped: {event.reason}"
+            return f"{_tiered(event)} skipped: {event.reason}"
         case FellBack():
-            return (
-                f"{_place(event)} fell back to {_named(event.to_model, event.to_endpoint)}: {event.reason}{_without(event.dropped_params)}"
-            )
+            new = _at(_named(event.to_model, event.to_endpoint), event.to_service_tier)
+            return f"{_tiered(event)} fell back to {new}: {event.reason}{_without(event.dropped_params)}"
+
+
+def _tiered(event: Admitted | ModelSkipped | FellBack | AttemptSettled | AttemptFailed) -> str:
+    return _at(_place(event), event.service_tier)
+
+
+def _at(place: str, service_tier: str | None) -> str:
+    """The place, with the tier of service that is asked for."""
+    return place if service_tier is None else f"{place} ({service_tier})"
 
 
 def _refused(event: RefusedByAccount) -> str:
@@ -208,7 +215,8 @@ def _settled(event: AttemptSettled) -> str:
     charged = format_usd(event.cost_nanousd)
     cost = {"unpriced": "cost unknown", "assumed": f"{charged} assumed", "estimated": f"at most {charged}"}.get(event.billed, charged)
     took = f"answered in {duration(event.duration_ms)}{waited}"
-    return f"{_place(event)} {took}: {taken_in:,} tokens in{cached}, {event.output_tokens:,} out, {cost}"
+    saved = f", {format_usd(event.saved_nanousd)} saved" if event.saved_nanousd else ""
+    return f"{_tiered(event)} {took}: {taken_in:,} tokens in{cached}, {event.output_tokens:,} out, {cost}{saved}"
 
 
 def _failed(event: AttemptFailed) -> str:
@@ -217,7 +225,7 @@ def _failed(event: AttemptFailed) -> str:
     basis = f" ({event.cost_basis})" if event.cost_basis else ""
     charged = f"; {format_usd(event.cost_nanousd)} charged{basis}" if event.cost_nanousd else ""
     kind = event.failure.replace("_", " ")
-    return f"{_place(event)}, attempt {event.attempt}: {kind}{status} after {duration(event.duration_ms)}{later}{charged}: {event.message}"
+    return f"{_tiered(event)}, attempt {event.attempt}: {kind}{status} after {duration(event.duration_ms)}{later}{charged}: {event.message}"
 
 
 def _budget_passed(event: BudgetPassed) -> str:

@@ -15,6 +15,7 @@ from paymaster.accounting.account_names import (
     REQUESTS_PER_DAY,
     SLOTS,
     STAYS,
+    TIER_PAUSE,
     TOKENS,
     UNDERCOUNT,
     BudgetName,
@@ -23,6 +24,8 @@ from paymaster.accounting.account_names import (
     operator_reason,
     parse,
     read_budget,
+    read_tier,
+    shown_kind,
 )
 from paymaster.accounting.accounts import Balance, EndedHolder, Queued
 from paymaster.accounting.budget_units import BudgetUnit, unit_of
@@ -100,7 +103,7 @@ class QueueState:
     @property
     def wait_for(self) -> str:
         """What they wait for, in a registry's words: `rpm`, `max_parallel`, `the end of a pause`, or a budget's account."""
-        kinds = (account if is_budget(account) else parse(account).kind for account in self.accounts)
+        kinds = (account if is_budget(account) else shown_kind(account) for account in self.accounts)
         return ", ".join(dict.fromkeys(_WAITS.get(kind, kind) for kind in kinds))
 
 
@@ -288,7 +291,7 @@ class StatusBuilder:
             if (percent := percent_of_bytes(balance.settled)) is not None:
                 for shown in self._subjects.of(name.subject):
                     self._percent_of_bytes[shown.place], self._undercounts[shown.place] = percent, account
-        elif name.subject and name.endpoint is None and name.kind in MODEL_KINDS:
+        elif name.subject and name.endpoint is None and (name.kind in MODEL_KINDS or name.kind.startswith(TIER_PAUSE)):
             self._models.setdefault(name.subject, {})[name.kind] = balance
 
     def _model_states(self) -> tuple[ModelState, ...]:
@@ -334,8 +337,7 @@ def budget_kind(account: str) -> str:
 
 def limit_kind(account: str) -> str:
     """The kind of an account, without what it belongs to: `budget`, `requests`, `tokens`, `pause`, `breaker`."""
-    kind = parse(account).kind
-    return "budget" if is_budget(account) else BREAKER if kind == PROBE else kind
+    return "budget" if is_budget(account) else BREAKER if (kind := shown_kind(account)) == PROBE else kind
 
 
 def kind_of(of: Mapping[str, str], unit: BudgetUnit) -> str:
@@ -357,6 +359,7 @@ def _model_state(subject: str, kinds: Mapping[str, Balance], shown: Shown) -> Mo
     nothing, limits = Balance(), shown.limits
     slots, pause, circuit, probe, failures = (kinds.get(kind, nothing) for kind in (SLOTS, PAUSE, BREAKER, PROBE, FAILURES))
     state = breaker.state_of(circuit, probe)
+    tiers = {name.tier: each for kind, each in kinds.items() if (name := read_tier(f"{kind}/{subject}")) is not None and each.free_at}
     reasons = [(kinds[kind].free_at, reason) for kind in kinds if (reason := operator_reason(f"{kind}/{subject}")) is not None]
     return ModelState(
         model=shown.model,
@@ -369,4 +372,5 @@ def _model_state(subject: str, kinds: Mapping[str, Balance], shown: Shown) -> Mo
         operator_reason=max(reasons)[1] if state is breaker.State.OPEN and reasons else None,
         endpoint=shown.endpoint,
         subject=subject,
+        paused_tiers={tier: pause.free_at[-1][0] for tier, pause in tiers.items()},
     )

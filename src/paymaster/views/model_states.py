@@ -1,6 +1,7 @@
 """What a ledger shows of one model: a limit in its window, open calls, failures and its circuit; knows no balance and no word for it."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from paymaster.routing import breaker
 from paymaster.views.subjects import Shown
@@ -32,7 +33,8 @@ class ModelState:
     """One model, or an endpoint of it: calls that are open, how many may be, and failures since its last answer.
 
     `paused_until_ms` is until when its provider asked to wait; `circuit` the breaker's state, and `open_until_ms` when a probe may go.
-    `operator_reason` is the kind of failure that an operator has to fix first, if that is why the circuit is open.
+    `operator_reason` is the kind of failure that an operator has to fix first, if that is why the circuit is open. `paused_tiers` has when
+    the pauses of tiers of service end.
     """
 
     model: str
@@ -43,6 +45,7 @@ class ModelState:
     circuit: breaker.State
     open_until_ms: int | None
     operator_reason: str | None = None
+    paused_tiers: Mapping[str, int] = field(default_factory=dict)
     endpoint: str = ""
     subject: str = ""
 

@@ -14,7 +14,7 @@ MOST_INEXACT = 100
 
 
 class GroupBy(StrEnum):
-    """What attempts can be grouped by. A day is a UTC day."""
+    """What attempts can be grouped by. A day is a UTC day. A tier of service is the one that the answer names, else the one asked for."""
 
     MODEL = "model"
     ENDPOINT = "endpoint"
@@ -24,6 +24,7 @@ class GroupBy(StrEnum):
     USER = "user"
     ROLE = "role"
     DAY = "day"
+    TIER = "tier"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +56,8 @@ class ReportRow:
     `calls` counts distinct calls: a call that tried two models counts in both rows, and once in the total. `attempts` is `answered` +
     `failed` + `lost`. `exact_nanousd` + `estimated_nanousd` + `assumed_nanousd` is the cost. The cost of `unpriced` attempts is unknown.
     `waits` is how many attempts waited, `waited_ms` how long in all. `fallbacks` is how many times a call fell back to a model of this row.
-    Tokens: the three kinds of input exclude one another; reasoning is a part of the output.
+    `saved_nanousd` is what tiers of service cost less than list price. Tokens: the three kinds of input exclude one another; reasoning is a
+    part of the output.
     """
 
     group: tuple[str | None, ...]
@@ -78,6 +80,7 @@ class ReportRow:
     fallbacks: int
     first_at_ms: int | None
     last_at_ms: int | None
+    saved_nanousd: int = 0
 
     @property
     def cost_nanousd(self) -> int:
@@ -165,6 +168,7 @@ class _GroupSums:
     reasoning_tokens: int = 0
     waits: int = 0
     waited_ms: int = 0
+    saved_nanousd: int = 0
     first_at_ms: int | None = None
     last_at_ms: int | None = None
 
@@ -187,6 +191,7 @@ class _GroupSums:
         self.cache_write_tokens += record.cache_write_tokens
         self.output_tokens += record.output_tokens
         self.reasoning_tokens += record.reasoning_tokens
+        self.saved_nanousd += record.saved_nanousd or 0
         if record.waited_ms:
             self.waits += 1
             self.waited_ms += record.waited_ms
@@ -231,6 +236,7 @@ class _GroupSums:
             fallbacks=len(self.fallbacks),
             first_at_ms=self.first_at_ms,
             last_at_ms=self.last_at_ms,
+            saved_nanousd=self.saved_nanousd,
         )
 
 
@@ -250,6 +256,7 @@ _SUMS = (
     "reasoning_tokens",
     "waits",
     "waited_ms",
+    "saved_nanousd",
 )
 
 
@@ -262,6 +269,7 @@ _PARTS: Mapping[GroupBy, Callable[[AttemptRecord], str | int | None]] = {
     GroupBy.USER: lambda record: record.user,
     GroupBy.ROLE: lambda record: record.role,
     GroupBy.DAY: lambda record: record.at_ms // _DAY_MS,  # a number is enough to group by; the date is written once per row
+    GroupBy.TIER: lambda record: record.served_tier or record.service_tier,
 }
 
 

@@ -32,6 +32,9 @@ def model_state(state: ModelState | None, now_ms: int) -> StateWords:
         return StateWords("bad", f"paused for {_remaining(state.paused_until_ms, now_ms)}")
     if state.half_open:
         return StateWords("bad", "circuit half open: one call at a time")
+    if state.paused_tiers:
+        paused = ", ".join(f"{tier} paused for {_remaining(until_ms, now_ms)}" for tier, until_ms in sorted(state.paused_tiers.items()))
+        return StateWords("warn", paused)
     return StateWords("good", "in use" if state.open_calls else "ready")
 
 

@@ -17,8 +17,9 @@ It is a file with comments, for you to read and change. It names the environment
 
 \b
 Presets: hosted, open-source, local, mixed (hosted first, a free local model
-  last), batch (streams are held back until they are whole), and one each
-  for openrouter, ollama, vllm, sglang, llamacpp, lmstudio.
+  last), batch (streams are held back until they are whole), flex (half
+  price first), and one each for openrouter, ollama, vllm, sglang, llamacpp,
+  lmstudio.
 
 --for also writes a config of an agent for the registry's models: parser, context limits, history and sampling, with the reasons. With
 --model-registry, only the config is written, for your own registry.

@@ -125,11 +125,15 @@ def _with_identity(account: str, balances: "Mapping[str, Balance]", registry: "R
 def _emptied_with(account: str) -> tuple[str, ...]:
     """The account and those that are emptied with it.
 
-    With a circuit these are its probe and its failures, or one failure would open it again, and its reason, or callers would not ask.
+    With a circuit these are its probe and its failures, or one failure would open it again, and its reason, or callers would not ask; with
+    the pause of a tier of service, the count of its pauses.
     """
     from paymaster.accounting.account_names import BREAKER, EXHAUSTED, FAILURES, PAUSE, PROBE, account_of, parse
     from paymaster.routing.breaker import circuit_accounts
+    from paymaster.routing.tiers import tier_accounts
 
+    if tier := tier_accounts(account):
+        return (account, *(each for each in tier if each != account))
     kind, model, endpoint = parse(account)
     if kind == PAUSE:
         return account, account_of(EXHAUSTED, model, endpoint)

@@ -12,6 +12,7 @@ from paymaster.gateway.dialects.dialect import Receipt, plain_usd
 from paymaster.gateway.http_errors import Rejected
 from paymaster.gateway.request_body import invalid
 from paymaster.jsontypes import JsonObject
+from paymaster.routing.requests import SERVICE_TIER
 
 
 def read_model(body: JsonObject) -> str | None:
@@ -38,6 +39,12 @@ def read_tools(body: JsonObject) -> tuple[JsonObject, ...]:
     if not isinstance(tools, list) or not all(isinstance(tool, Mapping) for tool in tools):
         raise Rejected(invalid("tools must be a list of objects", "tools"))
     return tuple(tools)
+
+
+def check_tier(body: JsonObject) -> None:
+    """A client names one tier of service at most: a list of them is the registry's to have. Raises Rejected."""
+    if isinstance(body.get(SERVICE_TIER), list):
+        raise Rejected(invalid(f"{SERVICE_TIER} must be a string", SERVICE_TIER))
 
 
 def read_count(body: JsonObject, name: str, shown_name: str = "") -> int | None:
