@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import redis
 
+from paymaster.accounting.account_names import read_endpoint_subject
 from paymaster.accounting.accounts import Charge, Held, Hold
 from paymaster.cli import main
 from paymaster.ledgers.redis.address import read_address
@@ -96,16 +97,21 @@ class OldLedger:
         """What each model is at that is not simply ready."""
         shown = self.shown("status")
         ahead_ms = self.clock_ms() - shown["at_ms"]  # times are shown by the clock of the reader
-        return {
-            each["model"]: {
-                "state": "paused" if _closed_until_ms(each) else "one at a time" if each["half_open"] else "ready",
-                "until_ms": _moment(None if _closed_until_ms(each) is None else _closed_until_ms(each) + ahead_ms),
+        found: dict[str, dict] = {}
+        for each in shown["models"]:
+            if each["model"].startswith("key/"):
+                continue
+            closed_until_ms, endpoint = _closed_until_ms(each), read_endpoint_subject(each["subject"])
+            name = each["model"] if endpoint is None else endpoint.model_id  # what it calls, from the first call of today on
+            state = {
+                "state": "paused" if closed_until_ms else "one at a time" if each["half_open"] else "ready",
+                "until_ms": _moment(None if closed_until_ms is None else closed_until_ms + ahead_ms),
                 "failures": each["failures"],
                 "open_calls": each["open_calls"],
             }
-            for each in shown["models"]
-            if not each["model"].startswith("key/")
-        }
+            if name not in found or state != READY:
+                found[name] = state
+        return found
 
     def model(self, name: str) -> dict:
         """What one model is at."""

@@ -180,7 +180,8 @@ def _with_variables(registry: Registry, environ: Mapping[str, str]) -> Registry:
 
 def _ring(keys: Mapping[str, tuple[str, ...]], model: Model) -> tuple[str, ...]:
     """The keys of a place; a member of a family has those of the family."""
-    return keys[model.place if not model.family else f"{model.family}{model.place.removeprefix(model.name)}"]
+    owner = model.family or model.name
+    return keys[f"{owner}/{model.endpoint}" if model.endpoint else owner]
 
 
 def _missing(registry: Registry, environ: Mapping[str, str]) -> Mapping[str, str]:

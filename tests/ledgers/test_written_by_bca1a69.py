@@ -245,7 +245,7 @@ def test_a_pause_without_a_probe_behind_it_just_ends(open_as_it_was, model):
     """A model of one call at a time has no need of one; nor has one that asked for time itself."""
     ledger = open_as_it_was("-open-breaker")
     ready = next(change for change in EXPECTED["open-breaker"]["changes"][model] if change["state"] == "ready")
-    ledger.move_to(ready["from_ms"] - 2_001)  # longer than this registry's patience
+    ledger.move_to(ready["from_ms"] - 2_300)  # longer than this registry's patience
     assert ask(ledger, model) == [("thrifty", "answered")]
     ledger.move_to(ready["from_ms"])
     assert ask(ledger, model) == [(model, "answered")]

@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 from call_box import model, registry
-from paymaster.accounting.accounts import Balance, Charge
+from paymaster.accounting.accounts import Balance, Charge, Post
 from paymaster.registry.models import Limits
-from paymaster.routing.former_accounts import former_charges, former_ends, former_names
+from paymaster.routing.former_accounts import former_charges, former_circuits, former_ends, former_names, moved_circuits
 
 MODEL = replace(model("a", limits=Limits(rpd=3)), identity="openai:a:3f2a9c1d04b7")
 CHARGES = (Charge("requests/openai:a:3f2a9c1d04b7", 1, 9, 61_000), Charge("requests-day/openai:a:3f2a9c1d04b7", 1, 3, 86_401_000))
@@ -30,3 +30,16 @@ def test_a_call_is_counted_there_too_and_never_for_longer() -> None:
 def test_without_identities_there_is_one_account() -> None:
     own = [Charge("requests/a", 1, 9, 61_000)]
     assert former_charges(own, model("a"), {"requests/a": 70_000}) == []
+
+
+def test_pauses_and_circuits_move_to_what_the_model_calls() -> None:
+    known = registry(MODEL)
+    assert {"pause/a", "breaker/a", "probe/a", "failures/a", "exhausted/a", "operator-permission/a"} <= {*former_circuits(known)}
+    balances = {
+        "pause/a": Balance(live=2, free_at=((4, 1), (9, 1))),
+        "operator-permission/a": Balance(live=1, free_at=((7, 1),)),
+        "probe/a": Balance(held=1),
+    }
+    posts, clears = moved_circuits(balances, known, 5)
+    assert posts == [Post("pause/openai:a:3f2a9c1d04b7", 1, 4), Post("operator-permission/openai:a:3f2a9c1d04b7", 1, 2)]
+    assert clears == ["pause/a", "operator-permission/a"]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from paymaster.errors import LedgerUnavailable
 from paymaster.registry.models import Model, Registry
-from paymaster.routing.former_accounts import former_ends, former_names
+from paymaster.routing.former_accounts import former_circuits, former_ends, former_names, moved_circuits
 from paymaster.routing.identities import identities, with_identities
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ class Identities:
         if ledger_id != self.ledger_id:
             self._identity, self._parts = identities(ledger_id, self._key_of), {}
             self.ledger_id, self._looks_at_ms = ledger_id, now_ms
+            await self._move(books, now_ms)
         if self._looks_at_ms is not None and now_ms >= self._looks_at_ms:
             await self._look(books, now_ms)
         part = self._parts.get(id(registry))
@@ -54,6 +55,15 @@ class Identities:
                 self._parts = {}
             part = self._parts[id(registry)] = (registry, with_identities(registry, self._identity))
         return part[1]
+
+    async def _move(self, books: "Books", now_ms: int) -> None:
+        """Move the pauses and circuits of an earlier version."""
+        with suppress(LedgerUnavailable):
+            balances = await books.balances_of(former_circuits(self._registry), now_ms)
+            if not any(balance.live for balance in balances.values()):
+                return
+            posts, clears = moved_circuits(balances, with_identities(self._registry, self._identity), now_ms)
+            await books.post(posts, clears, now_ms)
 
     async def _look(self, books: "Books", now_ms: int) -> None:
         """Read what is still counted under models' names. Where nothing is, it is not read again."""

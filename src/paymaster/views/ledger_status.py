@@ -19,6 +19,7 @@ from paymaster.accounting.account_names import (
     TOKENS,
     UNDERCOUNT,
     BudgetName,
+    account_of,
     dimensions_of,
     is_budget,
     operator_reason,
@@ -198,7 +199,7 @@ class StatusBuilder:
         self._hidden_held: dict[str, int] = {}
         self._sums: dict[tuple[str, str, str | None, str | None], BudgetSums] = {}
         self._subjects = Subjects(registry)
-        self._limits: dict[tuple[str, str, str], LimitState] = {}
+        self._limits: dict[tuple[str, str], LimitState] = {}
         self._models: dict[str, dict[str, Balance]] = {}
         self._percent_of_bytes: dict[str, int] = {}
         self._undercounts: dict[str, str] = {}
@@ -278,7 +279,7 @@ class StatusBuilder:
         name = parse(account)
         if name.subject and name.kind in _WINDOWS:
             for shown in self._subjects.of(name.subject):
-                self._limits[name.kind, shown.place, name.subject] = LimitState(
+                self._limits[account_of(name.kind, shown.place), name.subject] = LimitState(
                     model=shown.model,
                     limit=_WINDOWS[name.kind],
                     used=balance.total,
