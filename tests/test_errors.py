@@ -33,6 +33,7 @@ from paymaster.ledgers.redis.migration import Superseded
 from paymaster.ledgers.redis.renewal import NotRenewed
 from paymaster.ledgers.redis.scripts import NotAcknowledged
 from paymaster.ledgers.sqlite.store import DamagedRow
+from paymaster.providers.http1 import ClosedUnanswered
 from paymaster.providers.scripted.script import ScriptInvalid
 from paymaster.providers.transport import ExchangeBroken, ExchangeFault
 from raising import call_over_budget, throw
@@ -81,6 +82,7 @@ EXAMPLES: list[BaseException] = [
     Unreadable("content is a number"),
     ExchangeBroken(ExchangeFault.LOST, "reset by peer"),
     ExchangeBroken(ExchangeFault.SILENT, ""),
+    ClosedUnanswered(ExchangeFault.LOST, "reset by peer"),
     ScriptInvalid([errors.Problem("play.yaml", 2, "models.a", "not a map")]),
 ]  # fmt: skip
 DISCOVERY = """

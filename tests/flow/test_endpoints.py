@@ -16,10 +16,10 @@ from paymaster.flow.explaining import explain
 from paymaster.flow.ports import ProviderCall, ProviderChunk, ProviderReply
 from paymaster.flow.replies import Reply
 from paymaster.ledgers.memory import MemoryLedger
-from paymaster.registry.models import Balancing, Limits, Model
+from paymaster.registry.models import Balancing, Limits
 from paymaster.routing.affinity import Preferred
-from paymaster.routing.balancing import Balancer
 from paymaster.routing.failures import Billed, Failure, FailureKind
+from paymaster.routing.recollection import Recollection
 from paymaster.routing.requests import Request
 from paymaster.testing import ManualRuntime
 from virtual_time import VirtualLoop, VirtualRuntime, run_virtual
@@ -301,16 +301,11 @@ def test_the_cheapest_endpoint_is_called_and_the_hold_is_its_own() -> None:
     assert [each.place for each in asyncio.run(explain(box.world, Request(messages=HELLO), box.scope))] == ["m/cheap", "m/usual", "m/dear"]
 
 
-def test_a_call_that_is_waited_for_at_its_preferred_endpoint_goes_on_when_the_wait_is_over() -> None:
+def test_a_call_that_is_waited_for_at_its_preferred_endpoint_goes_on_when_the_wait_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
     box = Box(registry(spread("m", "x", "y", limits=Limits(rpm=1))), {"m": [answer()]})
     assert isinstance(box.runtime, ManualRuntime)
     prefers = Preferred("m/x", "kept at x: 98,000 tokens are cached there", 20_000)
-    asked = box.world.endpoints.balancer
-
-    def balancer(model: Model, call_id: str, now_ms: int, *, streamed: bool) -> Balancer:
-        return asked(model, call_id, now_ms, streamed=streamed, preferred=prefers)
-
-    box.world.endpoints.balancer = balancer  # type: ignore[method-assign,assignment]  # as affinity does
+    monkeypatch.setattr(Recollection, "preference", lambda *_: prefers)  # as affinity does
     assert box.ask().endpoint == "x"
     box.runtime.advance(45_000)
     before_ms = box.runtime.now_ms()

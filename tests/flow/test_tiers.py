@@ -16,6 +16,7 @@ import pytest
 
 from call_box import HELLO, Box, answer, failure, model, per_run, price, registry
 from fleet import LoopbackProvider, Seen, fleet, registry_file
+from identity_names import account
 from paymaster import AsyncClient, Client
 from paymaster.accounting.accounts import Charge, Hold
 from paymaster.accounting.prices.rates import Rates, RateTable
@@ -458,8 +459,8 @@ def test_callers_of_two_processes_leave_a_full_tier_alone(tmp_path: Path, shared
     probes = sum(seen.tier == "flex" for seen in provider.seen) - 1
     assert probes <= 1 + took_s * 1_000 // FIRST_PAUSE_MS  # a busy machine may take longer than the pause
     assert sum(seen.tier == "default" for seen in provider.seen) == 129
-    assert balances["tier-refusals-flex/a"].live >= 1
-    assert "pause/a" not in balances or not balances["pause/a"].live
+    assert balances[account(path, "tier-refusals-flex/a")].live >= 1
+    assert (pause := account(path, "pause/a")) not in balances or not balances[pause].live
 
 
 def test_a_worker_that_is_killed_between_two_tiers_leaves_no_doubt(tmp_path: Path) -> None:
@@ -492,7 +493,7 @@ def test_a_worker_that_is_killed_between_two_tiers_leaves_no_doubt(tmp_path: Pat
                     client.complete(MESSAGES)
             balances = client.balances("")
             free.set()
-    assert balances["usd/run/fleet"].held == balances["slots/a"].held == 0
+    assert balances["usd/run/fleet"].held == balances[account(path, "slots/a")].held == 0
     assert 1_000_000 < balances["usd/run/fleet"].settled <= 4_000_000
     assert [seen.tier for seen in provider.seen].count("flex") == 1
 

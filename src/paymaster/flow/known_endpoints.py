@@ -26,7 +26,6 @@ from paymaster.accounting.accounts import Charge, Held, Post, Refused
 from paymaster.errors import PaymasterError
 from paymaster.forks import renew_in_children
 from paymaster.registry.models import Model
-from paymaster.routing.affinity import Preference
 from paymaster.routing.balancing import DRAW_BITS, GOLDEN, Balancer
 from paymaster.routing.call_errors import describe_limit
 from paymaster.routing.endpoint_states import (
@@ -91,9 +90,9 @@ class KnownEndpoints:
             for place in places:
                 self._of(place).noted(state_of(place, balances, now_ms))
 
-    def balancer(self, model: Model, call_id: str, now_ms: int, *, streamed: bool, preferred: Preference | None = None) -> Balancer:
+    def balancer(self, model: Model, call_id: str, now_ms: int, *, streamed: bool) -> Balancer:
         """What the order of the model's endpoints depends on for this call."""
-        return Balancer(self._states(model), self._draw(model, call_id), now_ms, streamed, preferred)
+        return Balancer(self._states(model), self._draw(model, call_id), now_ms, streamed)
 
     def begun(self, model: Model, call_id: str) -> None:
         """The call is about to be admitted at this endpoint."""

@@ -265,7 +265,7 @@ class Http1(Generic[ConnectionT]):
         if connection is not None:
             try:
                 return await self._exchange(connection, target, parts, limit)
-            except _ClosedUnanswered:
+            except ClosedUnanswered:
                 if request.method != "GET":
                     raise
         connection = await self._opened(target, TimeLimit(min(connect_ms, wait_ms)))
@@ -298,7 +298,7 @@ class Http1(Generic[ConnectionT]):
             if isinstance(error, TimeoutError):
                 raise ExchangeBroken(ExchangeFault.SILENT, "") from error
             if isinstance(error, OSError):
-                kind = ExchangeBroken if heard else _ClosedUnanswered
+                kind = ExchangeBroken if heard else ClosedUnanswered
                 raise kind(ExchangeFault.LOST, plain_detail(error)) from error
             raise
 
@@ -314,5 +314,5 @@ def _ends(rest: Body | None, connection: Connection) -> bool:
     return rest.ended and not (more or rest.has_surplus)
 
 
-class _ClosedUnanswered(ExchangeBroken):
+class ClosedUnanswered(ExchangeBroken):
     """The connection was lost before anything came."""
