@@ -65,7 +65,9 @@ def front_ends(tmp_path_factory: pytest.TempPathFactory, failed: list[Event]) ->
         policies = {"retries_per_model": 0, "max_attempts": 1, "max_wait_s": 0.05, "breaker_failures": 1_000}
         # A model for each kind of answer, because a failure pauses its model.
         names = {
-            f"m{number}-{kind}": {**each, "model_id": case.name} for number, case in enumerate(CASES) for kind in ("whole", "streamed")
+            f"m{number}-{kind}": {**each, "model_id": case.name, "account": kind}
+            for number, case in enumerate(CASES)
+            for kind in ("whole", "streamed")
         }
         registry.write_text(json.dumps({"default": "m0-whole", "models": names, "policies": policies}))
         config = GatewayConfig(read_options=lambda: configure(registry, {"ledger": "memory:", "listeners": [failed.append]}), drain_s=1)
