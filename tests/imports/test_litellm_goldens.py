@@ -19,7 +19,10 @@ from paymaster.registry.model_data import ModelData
 from paymaster.registry.overrides import Overrides
 from paymaster.registry.yamltext import read_file, read_yaml
 
-SECRET_PARTS = ("Zx81aQ0p", "Mn34bV56", "Qw12Er34", "Aa11Bb22", "Ff66Gg77", "Ll22Mm33", "Qq77Rr88", "Tt00Uu11", "Yy55Zz66", "Cc99Dd00")
+SECRET_PARTS = (
+    "Zx81aQ0p", "Mn34bV56", "Qw12Er34", "Aa11Bb22", "Ff66Gg77", "Ll22Mm33", "Qq77Rr88", "Tt00Uu11", "Yy55Zz66", "Cc99Dd00", "55aa66bb",
+    "0a1b2c3d",
+)  # fmt: skip
 """Of every secret in the golden config `literal-keys`."""
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from paymaster.registry.describe import describe
 from paymaster.registry.provider_keys import keys_found, missing_key
-from paymaster.registry.secrets import looks_like_a_secret, names_a_secret, shown
+from paymaster.registry.secrets import holds_a_secret, looks_like_a_secret, names_a_secret, shown
 
 CANARY = "sk-canary-4f9a8b7c6d5e4f3a2b1c"
 
@@ -23,6 +23,10 @@ CANARY = "sk-canary-4f9a8b7c6d5e4f3a2b1c"
         f"extra_headers: {{Authorization: 'Bearer {CANARY}'}}",
         f"extra_headers: {{X-Whatever: {CANARY}}}",
         "extra_headers: {api-key: plainword}",
+        "extra_headers: {X-Auth: Bearer plainword}",
+        "extra_headers: {X-B: Basic cGxhaW46d29yZA==}",
+        "extra_headers: {Ocp-Apim-Subscription-Key: 0123456789abcdef0123456789abcdef}",
+        f"account: {CANARY}",
         f"params: {{api_key: {CANARY}}}",
         f"params: {{metadata: {{note: {CANARY}}}}}",
         f"params: {{list: [{CANARY}]}}",
@@ -108,6 +112,13 @@ def test_texts_that_only_resemble_keys_are_not(text):
 def test_parameter_names_of_secrets_are_recognised():
     assert all(map(names_a_secret, ["api_key", "aws_secret_access_key", "Authorization", "auth-token", "vertex_password"]))
     assert not any(map(names_a_secret, ["max_tokens", "stop_token_ids", "logit_bias", "prompt_cache_key", "seed"]))
+
+
+@pytest.mark.parametrize(
+    "text", ["Bearer $TOKEN", "Bearer part-${TOKEN}", "Basic features", "token bucket", "a bearer of news", "Bearer", "search", ""]
+)
+def test_headers_without_a_secret_are_taken(text):
+    assert not holds_a_secret("X-Team", text)
 
 
 def test_values_in_messages_are_shortened():

@@ -11,6 +11,7 @@ from paymaster.registry.names import Capabilities, ProviderName
 from paymaster.registry.price_schema import BaseSection, DatedPriceSection
 from paymaster.registry.tier_schema import TieredSection
 from paymaster.registry.values import (
+    AccountName,
     BaseUrl,
     Count,
     CountFromZero,
@@ -96,7 +97,7 @@ class PlaceSection(TieredSection):
         description="The same as a reference: `$NAME`, or several joined by `:::`. The key itself is refused.",
         examples=["$KEY_A:::$KEY_B"],
     )
-    account: Text | None = Field(
+    account: AccountName | None = Field(
         None,
         description=(
             "Whose limits at the provider the calls count against, if the key does not say it: two keys of one account, or one key for "

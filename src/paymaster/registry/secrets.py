@@ -15,6 +15,10 @@ _IN_TEXT = re.compile(rf"\$\$|{REFERENCE.pattern}")
 SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "api-key", "x-api-key", "x-goog-api-key", "cookie", "x-auth-token"})
 """Headers whose value is a secret, in lower case."""
 
+_SECRET_HEADER = re.compile(r"(^|[_-])subscription[_-]key$", re.IGNORECASE)
+_CREDENTIALS = re.compile(r"bearer\s+\S+|(basic|token)\s+\S{12,}", re.IGNORECASE)
+"""Credentials as HTTP writes them, in any header: a scheme and a secret."""
+
 # The beginnings of providers' keys.
 _PREFIXES = re.compile(
     r"(sk|pk|rk)[-_]|(gsk|hf|r8|fw|ghp|gho|ghs|github_pat|tgp_v1)_|(xai|pplx|nvapi|csk|glpat)-|"
@@ -65,6 +69,16 @@ def _is_mixed(word: str) -> bool:
 def names_a_secret(name: str) -> bool:
     """Whether a parameter of this name would hold a secret: `api_key`, `aws_secret_access_key`; not `max_tokens`."""
     return bool(_SECRET_NAME.search(name))
+
+
+def holds_a_secret(header: str, text: str) -> bool:
+    """Whether a header of this name and value has a secret in it. A variable stands for one, and is none."""
+    if looks_like_a_secret(filled(text, lambda _: "")):
+        return True
+    is_secret = (
+        header.lower() in SECRET_HEADERS or names_a_secret(header) or _SECRET_HEADER.search(header) or _CREDENTIALS.fullmatch(text.strip())
+    )
+    return bool(is_secret) and not variable_names(text)
 
 
 def shown(value: object) -> str:

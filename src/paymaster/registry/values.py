@@ -20,9 +20,9 @@ from paymaster.errors import near
 from paymaster.registry.prefill import Prefill
 from paymaster.registry.secrets import (
     REFERENCE,
-    SECRET_HEADERS,
     VARIABLE_NAME,
     filled,
+    holds_a_secret,
     looks_like_a_secret,
     names_a_secret,
     shown,
@@ -122,6 +122,15 @@ def _label(value: object) -> str:
     return text
 
 
+def _account(value: object) -> str:
+    text = read_text(value)
+    if looks_like_a_secret(text):
+        refuse("must be a name, and not the key itself: the ledger's accounts are made of it", "account: team-a")
+    if variable_names(text):
+        refuse(f"must be a name, and no variable is put in here, got {shown(text)}", "account: team-a")
+    return text
+
+
 def read_names(value: object) -> list[str]:
     """One name or a list of names."""
     items = value if isinstance(value, list | tuple) else [value]
@@ -170,8 +179,7 @@ def _headers(value: object) -> dict[str, str]:
     for name, text in value.items():
         if not isinstance(text, str | int | Decimal) or isinstance(text, bool) or "\n" in str(text) or "\r" in str(text):
             refuse(f"{name}: must be one line of text")
-        bare = filled(str(text), lambda _: "")
-        if looks_like_a_secret(bare) or (name.lower() in SECRET_HEADERS and not variable_names(str(text))):
+        if holds_a_secret(str(name), str(text)):
             refuse(f"{name}: a registry must not contain a key", f"put the key into an environment variable and write {name}: $NAME")
     return {str(name): str(text) for name, text in value.items()}
 
@@ -288,6 +296,7 @@ PrefillStated: TypeAlias = Annotated[
 CountFromZero: TypeAlias = Annotated[int, BeforeValidator(_whole(0, 1_000, "a whole number, 0 or more")), _number_schema("integer", 0)]
 Switch: TypeAlias = Annotated[bool, BeforeValidator(_switch), WithJsonSchema({"type": "boolean"})]
 Text: TypeAlias = Annotated[str, BeforeValidator(read_text), WithJsonSchema({"type": "string", "minLength": 1})]
+AccountName: TypeAlias = Annotated[str, BeforeValidator(_account), WithJsonSchema({"type": "string", "minLength": 1})]
 Label: TypeAlias = Annotated[
     str, BeforeValidator(_label), WithJsonSchema({"type": "string", "pattern": r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"})
 ]

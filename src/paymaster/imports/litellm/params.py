@@ -9,7 +9,7 @@ from paymaster.imports.litellm.fields import AWS, AWS_KEYS, GOOGLE, PARAMS, PARA
 from paymaster.imports.litellm.info import read_info
 from paymaster.imports.litellm.making import Making, number_of
 from paymaster.imports.litellm.variables import reference, referenced, variable_name
-from paymaster.registry.secrets import SECRET_HEADERS, looks_like_a_secret, names_a_secret, variable_names
+from paymaster.registry.secrets import holds_a_secret, variable_names
 from paymaster.registry.yamltext import KeyPath, Plain
 
 
@@ -103,8 +103,7 @@ def _put_header(name: str, value: Plain, path: KeyPath, making: Making) -> None:
         making.findings.no_counterpart(path, "a header is one line of text")
         return
     written = referenced(text)
-    is_secret = "$" not in str(written) and (name.lower() in SECRET_HEADERS or names_a_secret(name) or looks_like_a_secret(text))
-    if is_secret:
+    if holds_a_secret(name, str(written)):
         variable = making.variables.instead_of(text, variable_name(name), making.made.entry.name, making.made.entry.name)
         making.put(("extra_headers", name), f"${variable}", path, "the value is not written: put it into this variable")
         return
