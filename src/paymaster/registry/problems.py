@@ -13,6 +13,7 @@ from paymaster.registry.compat_schema import CompatSection
 from paymaster.registry.model_schema import EndpointSection, ModelSection, ServerToolSection, TimeoutsSection
 from paymaster.registry.other_references import other_references
 from paymaster.registry.price_schema import BaseSection, DatedPriceSection, PeakSection, ServiceTierSection, TierSection
+from paymaster.registry.schema import PolicySection
 from paymaster.registry.yamltext import Document, KeyPath, Plain, dotted
 
 # Keys of other tools, and what they are called here.
@@ -31,6 +32,7 @@ _OTHER_NAMES: Mapping[str, str] = {
     "supports": "capabilities", "hard_stop": "hard_stop_on_budget", "fallback": "fallbacks", "chain": "fallback_chain",
     "budget": "budgets", "policy": "policies", "default_model": "default", "max_retries": "retries_per_model",
     "num_retries": "retries_per_model", "deployments": "endpoints", "servers": "endpoints", "targets": "endpoints",
+    "fallback_chain": "fallbacks", "fallbacks": "fallback_chain",
     "strategy": "balance", "routing_strategy": "balance", "load_balancing": "balance", "sticky": "affinity", "session_affinity": "affinity",
 }  # fmt: skip
 _BY_SQUEEZED = {name.replace("_", ""): meant for name, meant in _OTHER_NAMES.items()}
@@ -77,13 +79,14 @@ class Findings:
 
 
 def near_key(key: str, known: Sequence[str]) -> str:
-    """A suggestion: the section's key of the same meaning, else of the nearest spelling."""
+    """A suggestion: the section's key of the same meaning, else where the key belongs, else the section's key of the nearest spelling."""
     squeezed = key.lower().replace("_", "").replace("-", "")
     if (meant := _BY_SQUEEZED.get(squeezed)) in known:
         return f"did you mean {meant}?"
     if key in _PARAMETERS and "params" in known:
         return f"request parameters go under params: {{{key}: …}}"
-    return near(key, known)
+    place = next((place for place, section in _PLACES.items() if key in section.model_fields), None)
+    return near(key, known) if place is None else f"it is a key of {place}"
 
 
 def _explain(detail: ErrorDetails, section: type[BaseSection], loc: KeyPath) -> tuple[str, str]:
@@ -118,6 +121,9 @@ def _near_word(written: object, expected: str) -> str:
     suggestion = near(str(written), re.findall(r"'([^']+)'", expected))
     return "" if suggestion.startswith("known: ") else suggestion
 
+
+_PLACES: Mapping[str, type[BaseSection]] = {"policies": PolicySection, "a model, under models": ModelSection}
+"""Sections whose keys are easily written in another one."""
 
 _INSTEAD: Mapping[str, str] = {"price": "a price is written as usd_per_1m_input: 3 and usd_per_1m_output: 15, beside model_id"}
 """What is meant by a value that a key with fixed words doesn't take."""
