@@ -42,11 +42,17 @@ def test_a_single_tier_stays_among_the_parameters(load):
     assert (model.tiers, model.params["service_tier"]) == ((), "flex")
 
 
+def test_no_tier_is_none(load):
+    assert load(one(params("null"))).models["a"].tiers == ()
+
+
 @pytest.mark.parametrize(
     ("provider", "line", "expected"),
     [
         ("openai", params("[]"), "5: models.a.params.service_tier: must be the name of a tier, or a list of names (params: {service_tier: [flex, default]})"),
         ("openai", params("[flex, 7]"), "5: models.a.params.service_tier: must be the name of a tier, or a list of names (params: {service_tier: [flex, default]})"),
+        ("openai", params("'flex, default'"), "5: models.a.params.service_tier: must be the name of a tier, or a list of names (params: {service_tier: [flex, default]})"),
+        ("openai", params("{flex: 1}"), "5: models.a.params.service_tier: must be the name of a tier, or a list of names (params: {service_tier: [flex, default]})"),
         ("openai", params("[flx, default]"), "5: models.a.params.service_tier[0]: OpenAI has no tier 'flx' (its tiers are default, flex, priority, fast, scale, auto)"),
         ("openai", params("[flex, default, flex]"), "5: models.a.params.service_tier[2]: flex is the same tier as one before it (name each tier once)"),
         ("openai", params("[default, standard]"), "5: models.a.params.service_tier[1]: standard is the same tier as one before it (name each tier once)"),

@@ -50,14 +50,14 @@ def _flex_timeouts(section: ModelSection, timeouts: Timeouts) -> Timeouts:
 
 
 def check_tiers(section: ModelSection, facts: ProviderFacts, path: KeyPath, findings: Findings) -> None:
-    """Find a list of tiers that can't be tried in turn at this provider. `path` is that of the parameters."""
+    """Find what names no tier, and a list of tiers that can't be tried in turn at this provider. `path` is that of the parameters."""
     params = section.params or {}
     tiers, extra = params.get(FIELD), params.get("extra_body")
     if isinstance(extra, Mapping) and isinstance(extra.get(FIELD), list):
         findings.add((*path, "extra_body", FIELD), "a list of tiers belongs under params itself", _EXAMPLE)
-    if not isinstance(tiers, list):
+    if tiers is None or (isinstance(tiers, str) and "," not in tiers):
         return
-    if not tiers or not all(isinstance(tier, str) and tier.strip() for tier in tiers):
+    if not isinstance(tiers, list) or not tiers or not all(isinstance(tier, str) and tier.strip() for tier in tiers):
         findings.add((*path, FIELD), "must be the name of a tier, or a list of names", _EXAMPLE)
     elif FIELD in facts.unsupported_params:
         findings.add((*path, FIELD), f"{facts.title} takes no {FIELD} at this endpoint", f"remove {FIELD}")
