@@ -184,6 +184,10 @@ def test_a_family_is_described_without_warnings(load):
         ("models: {openai/*: {provider: openai, fallbacks: [groq/x]}}", "1: models.openai/*.fallbacks[0]: unknown model 'groq/x' (known: openai/*)"),
         ("models: {openai/*: {provider: openai, fallbacks: [openai/*]}}", "1: models.openai/*.fallbacks[0]: openai/* can't fall back to itself"),
         ("models: {openai/*: {provider: openai}, a: {provider: ollama}}", "1: default: is missing; it is needed with more than one model and no fallback_chain (default: a)"),
+        ("models: {openai/*/*: {provider: openai}}", "1: models.openai/*/*: only the end of a name can be a *, for a family of models (openai/*)"),
+        ("models: {a*b: {provider: openai}}", "1: models.a*b: only the end of a name can be a *, for a family of models (openai/*)"),
+        ("models: {a*: {provider: openai, model_id: '*-*'}}", "1: models.a*.model_id: can have one *, for what follows in the names of the family (model_id: eu.anthropic.*)"),
+        ("models: {a: {provider: openai, model_id: gpt-*}}", "1: models.a.model_id: has a *, and a is no family of models (end the model's name in *, too)"),
         ("default: groq/x\nmodels: {openai/*: {provider: openai}}", "1: default: unknown model 'groq/x' (known: openai/*)"),
     ],
 )  # fmt: skip

@@ -11,7 +11,7 @@ from paymaster.errors import near
 from paymaster.registry.budget_schema import short_budgets
 from paymaster.registry.endpoint_checking import check_endpoints
 from paymaster.registry.endpoints import WrittenPlace
-from paymaster.registry.families import Family, FamilyTable, is_family
+from paymaster.registry.families import MARK, Family, FamilyTable, is_family
 from paymaster.registry.model_schema import ModelSection
 from paymaster.registry.models import Dialect
 from paymaster.registry.price_schema import DatedPriceSection, PriceSection, RatesSection
@@ -38,7 +38,10 @@ def check(written: Written, findings: Findings) -> None:
             findings.add(
                 written.model_path(name), f"a model can't be called {name!r}: accounts of the ledger have such names", "use another name"
             )
+        if MARK in name.removesuffix(MARK):
+            findings.add(written.model_path(name), "only the end of a name can be a *, for a family of models", "openai/*")
         for place in written.places[name]:
+            _check_model_id(place, findings)
             _check_connection(place, written, findings)
             _check_dialect(place, written, findings)
             _check_prices(place, written, findings)
@@ -68,6 +71,15 @@ def _check_aliases(written: Written, findings: Findings) -> None:
             elif alias in owners:
                 findings.add(written.model_path(name, "aliases", index), f"{alias!r} is already the name of {owners[alias]}")
             owners.setdefault(alias, name)
+
+
+def _check_model_id(place: WrittenPlace, findings: Findings) -> None:
+    """A `*` stands for what the name of a family's member has in its place, once."""
+    stars = (place.section.model_id or "").count(MARK)
+    if stars > 1:
+        findings.add(place.path("model_id"), "can have one *, for what follows in the names of the family", "model_id: eu.anthropic.*")
+    elif stars and not is_family(place.model):
+        findings.add(place.path("model_id"), f"has a *, and {place.model} is no family of models", "end the model's name in *, too")
 
 
 def _check_connection(place: WrittenPlace, written: Written, findings: Findings) -> None:
