@@ -183,6 +183,8 @@ def test_the_endpoints_of_an_embedding_model_make_the_same_vectors(load, problem
         ("endpoints: [{name: a, budget_usd_per_run: 5}]", ["3: models.m.endpoints[0].budget_usd_per_run: budget_usd_per_run belongs to the model, not to one of its endpoints (write it beside endpoints:)"]),
         ("endpoints: [{name: a, weight: -1}]", ["3: models.m.endpoints[0].weight: must be a whole number, 0 or more, got -1"]),
         ("endpoints: [{name: a}, {name: b, rpm: 5}]", ["3: models.m.endpoints[1]: b is the same as a: the same server, model and key (remove one of the two; if their limits are apart, give each its account:)"]),
+        ("endpoints: [direct, eu]", ["3: models.m.endpoints[0]: must be a map of keys and values", "3: models.m.endpoints[1]: must be a map of keys and values"]),
+        ("endpoints: [{name: a}, {name: b, api_key: os.environ/K}]", ["3: models.m.endpoints[1].api_key: this names a variable as LiteLLM does (write api_key_env: K)"]),
         ("deployments: [{name: a}]", ["3: models.m.deployments: unknown key (did you mean endpoints?)"]),
         ("balance: random", ["3: models.m.balance: must be 'order', 'weighted', 'least_loaded', 'cheapest' or 'fastest'"]),
         ("endpoints: [{name: a, provider: azure}]", ["3: models.m.endpoints[0]: provider azure needs base_url: it has no address of its own"]),

@@ -47,7 +47,7 @@ def check(written: Written, findings: Findings) -> None:
             _check_prices(place, written, findings)
             _check_tokens(place, findings)
             _check_timeouts(place, findings)
-        check_endpoints(section, written.places[name], written.models, findings)
+        check_endpoints(name, written, findings)
         _check_budgets(section, written.model_path(name), names, findings, own=name)
         _check_chain(section.fallbacks or (), written.model_path(name, "fallbacks"), names, findings, own=name)
     _check_policy(written, names, findings)

@@ -7,17 +7,22 @@ from paymaster.registry.endpoints import OF_PROVIDER, OF_SERVER, WrittenPlace
 from paymaster.registry.model_schema import ModelSection
 from paymaster.registry.problems import Findings
 from paymaster.registry.secrets import variable_names
+from paymaster.registry.sections import Written
 
 _OF_ONE_PROVIDER = tuple(key for key in ModelSection.model_fields if key in {*(OF_PROVIDER - OF_SERVER), "api_key", "api_key_env"})
 
+_OF_SERVER = ("provider", "model_id", "base_url", "script", "api_version", "region", "account", "api_key", "api_key_env")
+"""What makes an endpoint another one than its neighbours. Where one of these is a mistake, nothing says that two are the same."""
 
-def check_endpoints(section: ModelSection, places: Sequence[WrittenPlace], models: Mapping[str, ModelSection], findings: Findings) -> None:
+
+def check_endpoints(name: str, written: Written, findings: Findings) -> None:
     """Add every mistake between the endpoints of a model."""
+    section, places = written.models[name], written.places[name]
     if not section.endpoints:
         return
-    _check_names(places, models, findings)
+    _check_names(places, written.models, findings)
     _check_shared(section, places, findings)
-    _check_servers(places, findings)
+    _check_servers([place for place in places if written.is_valid(*((*place.paths[0], key) for key in _OF_SERVER))], findings)
 
 
 def _check_names(places: Sequence[WrittenPlace], models: Mapping[str, ModelSection], findings: Findings) -> None:
