@@ -132,7 +132,7 @@ model_registry:
     ("environ", "missing", "whole"),
     [
         ({"KEY": "k", "TEAM": "t", "OPENAI_API_KEY": "o", "PROXY": "p", "ROUTE": "secret-route", "GROQ_API_KEY": "g"}, {}, None),
-        ({"KEY": "k", "TEAM": "t"}, {"m/proxy": "OPENAI_API_KEY and PROXY and ROUTE", "m/other": "GROQ_API_KEY"}, None),
+        ({"KEY": "k", "TEAM": "t"}, {"m/proxy": "OPENAI_API_KEY, PROXY and ROUTE", "m/other": "GROQ_API_KEY"}, None),
         (
             {"OPENAI_API_KEY": "o", "PROXY": "p"},
             {"m/direct": "KEY and TEAM", "m/proxy": "TEAM and ROUTE", "m/other": "GROQ_API_KEY"},
@@ -156,6 +156,6 @@ def test_what_is_not_set_is_named_with_key_and_line(load):
     route = f"ROUTE in {proxy}.params.extra_body.route[0], line 11"
     assert warnings(describe(load(TEXT), {"KEY": "k", "OPENAI_API_KEY": "o"})) == [
         f"m/direct can't be called: TEAM is not set ({team})",
-        f"m/proxy can't be called: PROXY and TEAM and ROUTE are not set (PROXY in {proxy}.base_url, line 10; {team}; {route})",
+        f"m/proxy can't be called: PROXY, TEAM and ROUTE are not set (PROXY in {proxy}.base_url, line 10; {team}; {route})",
         "m/other can't be called: GROQ_API_KEY is not set",
     ]

@@ -130,7 +130,7 @@ def _limit(shown: DescribedValue) -> str | Cell:
 
 def _keys(row: ModelDescription) -> Cell:
     if row.key_missing is not None:
-        return Cell(f"{row.key_missing} is not set", "bad")
+        return Cell(_unset(row.key_missing), "bad")
     found = [key.variable for key in row.keys if key.found]
     return Cell(f"{', '.join(found)} set", "good") if found else Cell("none needed", "weak")
 
@@ -148,8 +148,11 @@ def _missing(row: ModelDescription) -> str:
     """Which variable keeps an endpoint from being called, and where it is named if it isn't that of a key."""
     named = [f"{key.variable} in {row.named_in[key.variable]}" for key in row.keys if key.variable in row.named_in and not key.found]
     where = f" ({'; '.join(named)})" if named else ""
-    verb = "are" if " and " in (row.key_missing or "") else "is"
-    return f"{row.place} can't be called: {row.key_missing} {verb} not set{where}"
+    return f"{row.place} can't be called: {_unset(row.key_missing or '')}{where}"
+
+
+def _unset(names: str) -> str:
+    return f"{names} {'are' if ' and ' in names else 'is'} not set"
 
 
 def _policy(described: RegistryDescription) -> Iterator[list[str | Cell]]:

@@ -4,7 +4,7 @@ A model needs a key, and the variables in its address, headers and parameters. A
 of them has all of its own.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import cast
 
@@ -27,7 +27,12 @@ def missing_key(model: Model, environ: Mapping[str, str]) -> str | None:
 def _missing_at(place: Model, environ: Mapping[str, str]) -> str | None:
     has_key = not place.key_required or keys_found(place, environ)
     names = [*(() if has_key else (" or ".join(place.key_variables),)), *unset_variables(place, environ)]
-    return " and ".join(names) or None
+    return all_of(names) or None
+
+
+def all_of(names: Sequence[str]) -> str:
+    """Several names in one text: `A`, `A and B`, `A, B and C`."""
+    return " and ".join(part for part in (", ".join(names[:-1]), *names[-1:]) if part)
 
 
 def other_variables(model: Model) -> tuple[str, ...]:
