@@ -16,6 +16,15 @@ PARAMS = frozenset({
 })  # fmt: skip
 """Parameters of a request, which go to `params`."""
 
+_MODELFILE = "Ollama's OpenAI API ignores it: write it in the model's Modelfile"
+OLLAMA_WITHOUT: Mapping[str, str] = {
+    "num_ctx": "Ollama's OpenAI API ignores it: start Ollama with OLLAMA_CONTEXT_LENGTH, and write context_window",
+    "keep_alive": "Ollama's OpenAI API ignores it: start Ollama with OLLAMA_KEEP_ALIVE",
+    "num_predict": "Ollama's OpenAI API ignores it: write max_tokens in params",
+    "repeat_penalty": _MODELFILE, "mirostat": _MODELFILE,
+}  # fmt: skip
+"""Those that LiteLLM sends to Ollama's own API, which the registry does not call. From docs.ollama.com/api/openai-compatibility."""
+
 AWS = frozenset({
     "aws_region_name", "aws_profile_name", "aws_role_name", "aws_session_name", "aws_web_identity_token", "aws_sts_endpoint",
     "aws_external_id", "aws_bedrock_runtime_endpoint", "aws_bedrock_project_id",

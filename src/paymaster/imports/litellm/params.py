@@ -5,7 +5,7 @@ from decimal import Decimal
 
 from paymaster.errors import near
 from paymaster.imports.findings import Findings
-from paymaster.imports.litellm.fields import AWS, AWS_KEYS, GOOGLE, PARAMS, PARAMS_WITHOUT
+from paymaster.imports.litellm.fields import AWS, AWS_KEYS, GOOGLE, OLLAMA_WITHOUT, PARAMS, PARAMS_WITHOUT
 from paymaster.imports.litellm.info import read_info
 from paymaster.imports.litellm.making import Making, number_of
 from paymaster.imports.litellm.variables import reference, referenced, variable_name
@@ -17,6 +17,8 @@ def read_param(name: str, value: Plain, path: KeyPath, making: Making) -> None:
     """One field of `litellm_params` that is neither connection nor price."""
     if name in _LIMITS:
         making.put((_LIMITS[name],), value, path)
+    elif name in OLLAMA_WITHOUT and making.made.target.provider == "ollama":
+        making.findings.no_counterpart(path, OLLAMA_WITHOUT[name])
     elif name in PARAMS:
         making.put(("params", name), referenced(value), path)
     elif name in _READERS:

@@ -233,7 +233,9 @@ def put_balance(settings: Settings, sections: Mapping[str, Draft]) -> None:
     value, path = picked
     if str(value) not in _STRATEGIES:
         known = near(str(value), _STRATEGIES)
-        settings.findings.no_counterpart(path, f"balance is order, weighted, least_loaded, cheapest or fastest; LiteLLM's: {known}")
+        settings.findings.no_counterpart(
+            path, f"LiteLLM has no such strategy ({known}); balance is order, weighted, least_loaded, cheapest or fastest"
+        )
         return
     balance, how = _STRATEGIES[str(value)]
     for section in several:
