@@ -116,7 +116,7 @@ def test_entries_with_the_same_finding_are_one_row(paymaster, tmp_path):
 def test_included_files_are_read_from_where_they_are_named(paymaster, tmp_path):
     (tmp_path / "parts").mkdir()
     (tmp_path / "parts" / "models.yaml").write_text("include: [more.yaml]\n" + CONFIG)
-    (tmp_path / "parts" / "more.yaml").write_text("include: [models.yaml]\nlitellm_settings: {drop_params: true}\n")
+    (tmp_path / "parts" / "more.yaml").write_text("include: [models.yaml, ../top.yaml]\nlitellm_settings: {drop_params: true}\n")
     (tmp_path / "top.yaml").write_text("include: [parts/models.yaml]\n")
     made = json.loads(paymaster("init", "--from", "litellm", "top.yaml", "--json", "-o", "out/").out)
     places = [f"{Path(each['file']).name}:{each['line']}" for each in made["findings"]]
@@ -136,7 +136,7 @@ def test_included_files_are_read_from_where_they_are_named(paymaster, tmp_path):
         (("--from", "litellm", "config.yaml", "--for", "mini"), "--from and --for can't be used together"),
         (("--from", "litellm", "config.yaml", "--json", "-o", "-"), "two outputs"),
         (("--from", "litellm", "missing.yaml"), "cannot read missing.yaml"),
-        (("--from", "litellm", "includes.yaml"), "cannot read missing.yaml"),
+        (("--from", "litellm", "includes.yaml"), "cannot read missing.yaml: No such file or directory\nincludes.yaml includes it."),
         (("--from", "litellm", "list.yaml"), "list.yaml"),
         (("--from", "litellm", "binary.yaml"), "binary.yaml is not UTF-8"),
         (("--from", "litellm", "config.yaml", "-o", "config.yaml/"), "config.yaml"),

@@ -65,20 +65,24 @@ def _read(config: Path) -> "Joined":
 
     main = read_yaml(read_text(config), "standard input" if str(config) == STANDARD_OUTPUT else str(config))
     joined = Joined(main)
-    waiting = [(config.parent / name) for name in included(main.tree)]
-    seen = {config.absolute()}
+    waiting = [(config.parent / name, config) for name in included(main.tree)]
+    seen = {config.resolve()}
     while waiting:
-        file = waiting.pop(0)
-        if file.absolute() in seen:
+        file, by = waiting.pop(0)
+        if file.resolve() in seen:
             continue
-        seen.add(file.absolute())
+        seen.add(file.resolve())
         if len(seen) > _MOST_FILES:
             raise UsageMistake(f"{config} includes more than {_MOST_FILES} files", advice="Join them first.")
-        other = read_yaml(read_text(file), str(file))
+        try:
+            text = read_text(file)
+        except UsageMistake as error:
+            raise UsageMistake(str(error), advice=f"{by} includes it.") from error
+        other = read_yaml(text, str(file))
         if other.tree is not None and not isinstance(other.tree, dict):
-            raise UsageMistake(f"{file}, which {config} includes, is no map of sections", advice="Remove it from include.")
+            raise UsageMistake(f"{file}, which {by} includes, is no map of sections", advice="Remove it from include.")
         joined = join(joined, other)
-        waiting += [file.parent / name for name in included(other.tree)]
+        waiting += [(file.parent / name, file) for name in included(other.tree)]
     return joined
 
 
