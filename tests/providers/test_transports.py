@@ -18,6 +18,7 @@ import pytest
 from paymaster.flow.ports import ProviderReply
 from paymaster.providers import http1
 from paymaster.providers.async_transport import AsyncTransport
+from paymaster.providers.loop_connection import LoopConnection
 from paymaster.providers.openai_http import OpenAIHttp
 from paymaster.providers.proxies import ProxyTable, proxy_for
 from paymaster.providers.sync_transport import SyncTransport
@@ -204,6 +205,45 @@ def test_tls_goes_through_a_tunnel(make_call, raw, wire, tls, certificate, tunne
     assert isinstance(caller.send(make_call(endpoint.base_url.replace("http:", "https:"))), ProviderReply)
     assert tunnel.requests[0].startswith(b"CONNECT 127.0.0.1:")
     assert b"Proxy-Authorization: Basic" in tunnel.requests[0]
+
+
+def test_a_call_that_is_cancelled_at_the_end_of_a_handshake_affects_no_other(raw, wire, tls, certificate, monkeypatch):
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    listener, ended = socket.create_server(("127.0.0.1", 0)), threading.Event()
+    url, plain = f"https://127.0.0.1:{listener.getsockname()[1]}/x", raw(*[wire.whole(OK)] * 8, keep=True)
+    made, calls = LoopConnection.connection_made, []
+    tls.num_tickets = 0  # if one came after the end of the encryption, the loop would cut the connection
+
+    def serve() -> None:
+        with tls.wrap_socket(listener.accept()[0], server_side=True):
+            ended.wait(10)  # without an answer to the end of the encryption
+
+    def cancel_once(connection: LoopConnection, transport: asyncio.BaseTransport) -> None:
+        made(connection, transport)
+        if len(calls) == 1:
+            calls[0].cancel()
+
+    async def main() -> list[object]:
+        transport = AsyncTransport()
+
+        async def status(url: str) -> int:
+            answer = await transport.post(HttpRequest(url, b"{}", {}), connect_ms=1_000, wait_ms=1_000)
+            answer.close()
+            return answer.status
+
+        calls.append(asyncio.ensure_future(status(url)))
+        await asyncio.wait(calls)
+        calls.extend(asyncio.ensure_future(status(f"{plain.base_url}/x")) for _ in range(8))  # one has the number of its socket
+        await asyncio.wait(calls)
+        return [call.cancelled() or call.result() for call in calls]
+
+    monkeypatch.setattr(LoopConnection, "connection_made", cancel_once)
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    with listener:
+        assert asyncio.run(main()) == [True, *[200] * 8]
+    ended.set()
+    thread.join()
 
 
 # ------------------------------------------------------------------------------------------------- threads and interrupts

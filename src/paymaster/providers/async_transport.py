@@ -72,14 +72,16 @@ class AsyncTransport:
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(limit.left_s()):
             addresses = await self._names.look_up(target.host, target.port)
+            tls, name = (self._trust(), target.host) if target.secure else (None, None)
             sock = await aiohappyeyeballs.start_connection(addresses, happy_eyeballs_delay=_SECOND_ADDRESS_S, interleave=1)
+            with suppress(OSError):
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connection = LoopConnection()
             try:
-                with suppress(OSError):
-                    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                tls, name = (self._trust(), target.host) if target.secure else (None, None)
-                _, connection = await loop.create_connection(LoopConnection, sock=sock, ssl=tls, server_hostname=name)
+                # The socket is the loop's now. If it were closed here, the next connection would get its number, and nobody would wake it.
+                await loop.create_connection(lambda: connection, sock=sock, ssl=tls, server_hostname=name)
             except BaseException:  # a cancellation as well
-                sock.close()
+                connection.close()
                 raise
         return connection
 
