@@ -378,6 +378,45 @@ def test_a_bomb_is_inflated_in_steps():
     assert inflate.has_more
 
 
+@pytest.mark.parametrize("size", [1, 7, 100_000])
+@pytest.mark.parametrize(
+    ("packed", "plain"),
+    [
+        (gzip.compress(b"one ") + gzip.compress(b"") + gzip.compress(b"two"), b"one two"),
+        (gzip.compress(b"one") + b"\0" * 512, b"one"),
+        (zlib.compress(b"one") + b"garbage", b"one"),
+        (gzip.compress(b"") * 20_000 + gzip.compress(b"one"), b"one"),
+    ],
+    ids=["bodies in a row", "zeros", "garbage", "many empty bodies"],
+)
+def test_what_follows_a_compressed_body_is_another_or_ignored(packed, plain, size):
+    inflate, seen = Inflate(), b""
+    for part in pieces(packed, size):
+        seen += inflate.feed(part)
+        while inflate.has_more:
+            seen += inflate.feed(b"")
+    inflate.finish()
+    assert seen == plain
+
+
+def test_no_byte_after_a_compressed_body_is_kept():
+    inflate = Inflate()
+    inflate.feed(gzip.compress(b"one"))
+    for _ in range(3):
+        assert (inflate.feed(b"\0" * 1_000_000), inflate.has_more) == (b"", False)
+    assert len(inflate._inflate.unused_data) < 100_000
+
+
+@pytest.mark.parametrize("more", range(0, 520, 40))
+def test_a_body_that_ends_near_the_end_of_a_step_is_whole(more):
+    inflate, plain = Inflate(), b"a" * ((1 << 20) + more)
+    seen = inflate.feed(raw_deflate(plain))
+    while inflate.has_more:
+        seen += inflate.feed(b"")
+    inflate.finish()
+    assert seen == plain
+
+
 def test_broken_compression_is_refused():
     with pytest.raises(ExchangeBroken) as caught:
         Inflate().feed(b"\x1f\x8bnonsense")
