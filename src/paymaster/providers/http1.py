@@ -219,13 +219,12 @@ class Http1Answer:
     def _has_nothing_left(self) -> bool:
         """Whether the body has ended, or only its end is to come."""
         body = self._body
-        if not body.ended:
-            try:
-                if not self._expects_end or body.feed(self._rest):
-                    return False
-            except ExchangeBroken:
-                return False
-        return not body.has_surplus
+        if body.ended:
+            return not (body.has_surplus or self._rest)  # nobody reads what comes after a head without a body
+        try:
+            return self._expects_end and not (body.feed(self._rest) or body.has_surplus)
+        except ExchangeBroken:
+            return False
 
 
 class Http1(Generic[ConnectionT]):
