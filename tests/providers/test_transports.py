@@ -70,6 +70,15 @@ def test_a_proxys_password_is_sent_and_never_shown(monkeypatch):
     assert "me" not in proxy.url
 
 
+@pytest.mark.parametrize("password", ["secret/1", "secret#1", "secret?1", "1secret/@x", "[secret", "]secret"])
+def test_no_part_of_a_proxys_password_is_in_an_error(caller, make_call, monkeypatch, password):
+    monkeypatch.setenv("http_proxy", f"http://me:{password}@127.0.0.1:9")
+    failure = caller.send(make_call("http://models.example/v1"))
+    assert (failure.kind, failure.billed) == (FailureKind.CONNECTION_REFUSED, Billed.NO)
+    assert "%XX" in failure.message
+    assert "secret" not in failure.message
+
+
 def test_a_request_goes_through_the_proxy_with_its_password(caller, make_call, raw, wire, monkeypatch):
     proxy = raw(wire.whole(OK))
     monkeypatch.setenv("http_proxy", proxy.base_url.removesuffix("/v1").replace("://", "://me:pass@"))

@@ -32,7 +32,7 @@ class Proxy:
 def proxy_for(scheme: str, host: str) -> Proxy | None:
     """The proxy for a host by HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY (or the system's settings); None: connect directly.
 
-    Raises ValueError for a proxy with another scheme than http://.
+    Raises ValueError for a proxy with another scheme than http://, or with an address that is none.
     """
     if urllib.request.proxy_bypass(host):
         return None
@@ -40,11 +40,15 @@ def proxy_for(scheme: str, host: str) -> Proxy | None:
     address = proxies.get(scheme) or proxies.get("all")
     if not address:
         return None
-    parts = urlsplit(address if "://" in address else f"http://{address}")
-    if parts.scheme != "http" or not parts.hostname:
+    try:
+        parts = urlsplit(address if "://" in address else f"http://{address}")
+        host_name, port = parts.hostname, parts.port
+    except ValueError:  # its message may have a part of the password
+        raise ValueError(f"the proxy for {scheme}:// has an invalid address; write special characters of a password as %XX") from None
+    if parts.scheme != "http" or not host_name:
         raise ValueError(f"the proxy for {scheme}:// must be an http:// address, not {parts.scheme}://")
     login = None if parts.username is None else (unquote(parts.username), unquote(parts.password or ""))
-    return Proxy(parts.hostname, parts.port or 80, login)
+    return Proxy(host_name, port or 80, login)
 
 
 class ProxyTable:
