@@ -69,8 +69,9 @@ def write_head(request: HttpRequest, target: Target, *, through: Mapping[str, st
     if request.body or request.method == "POST":
         fields["content-length"] = f"Content-Length: {len(request.body)}"
     text = "\r\n".join(fields.values()) + "\r\n"
-    # A line end inside of a value would pass as one header more.
-    if not _FIELDS.fullmatch(text) or text.count("\r\n") != len(fields) or not _METHOD.fullmatch(request.method):
+    # A line end inside of a value would pass as one header more, a colon in a name as another header.
+    is_odd = text.count("\r\n") != len(fields) or ":" in "".join(fields)
+    if is_odd or not _FIELDS.fullmatch(text) or not _METHOD.fullmatch(request.method):
         raise ExchangeBroken(ExchangeFault.REFUSED, "a header of the request is invalid: HTTP can't carry it")
     path = target.path if through is None else f"http://{target.authority}{target.path}"
     return f"{request.method} {path} HTTP/1.1\r\n{text}\r\n".encode("latin-1")
