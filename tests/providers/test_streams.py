@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from itertools import pairwise
 
 import pytest
@@ -32,6 +33,13 @@ def test_events_do_not_depend_on_where_the_bytes_are_split(lines, end, bom, cuts
     places = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
     parts = [data[start:stop] for start, stop in pairwise(places)]
     assert parse(parts) == parse([data])
+
+
+def test_a_long_line_takes_time_that_grows_with_its_length_alone():
+    parts = [b"data: ", *[b"x" * 1_400] * 6_000, b"\n\n"]
+    began = time.process_time()
+    assert len(parse(parts)[0].data) == 1_400 * 6_000
+    assert time.process_time() - began < 1.0
 
 
 def test_an_event_has_its_name_and_all_its_data_lines():

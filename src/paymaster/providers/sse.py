@@ -18,21 +18,25 @@ class ServerEvent(NamedTuple):
 class EventParser:
     """Takes bytes as they arrive and returns complete events. Comments and unknown fields are ignored."""
 
-    __slots__ = ("_at_start", "_data", "_incomplete", "_name")
+    __slots__ = ("_at_start", "_data", "_kept", "_name")
 
     def __init__(self) -> None:
-        self._incomplete = b""
+        self._kept: list[bytes] = []  # the parts of a line that is not complete
         self._data: list[bytes] = []
         self._name = ""
         self._at_start = True
 
     def feed(self, data: bytes) -> list[ServerEvent]:
         """The events that `data` completes."""
-        text = self._incomplete + data
+        kept = self._kept
+        if kept and not self._at_start and b"\n" not in data and b"\r" not in data and not kept[-1].endswith(b"\r"):
+            kept.append(data)  # a long line is joined and searched once
+            return []
+        text = b"".join((*kept, data)) if kept else data
         if self._at_start:
             if _BYTE_ORDER_MARK.startswith(text[:3]):
                 if len(text) < len(_BYTE_ORDER_MARK):
-                    self._incomplete = text
+                    self._kept = [text]
                     return []
                 text = text[3:]
             self._at_start = False
@@ -40,12 +44,13 @@ class EventParser:
         held_back = text[-1:] == b"\r"
         # Nearly every stream has line feeds alone, which are found many times faster.
         lines = text.split(b"\n") if b"\r" not in text else _LINE_END.split(text[:-1] if held_back else text)
-        self._incomplete = lines.pop() + (b"\r" if held_back else b"")
+        rest = lines.pop() + (b"\r" if held_back else b"")
+        self._kept = [rest] if rest else []
         return self._take(lines)
 
     def finish(self) -> list[ServerEvent]:
         """The events that the end of the stream completes, including a last one without its blank line, which the caller judges."""
-        rest, self._incomplete = self._incomplete.removesuffix(b"\r"), b""
+        rest, self._kept = b"".join(self._kept).removesuffix(b"\r"), []
         return self._take((rest, b""))
 
     def _take(self, lines: Iterable[bytes]) -> list[ServerEvent]:
