@@ -6,7 +6,7 @@ import hashlib
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -17,13 +17,14 @@ import pytest
 from call_box import HELLO, Box, Limits, answer, failure, model, registry
 from fleet import LoopbackProvider, Seen
 from paymaster import Client
-from paymaster.accounting.accounts import Charge, Hold, Settlement
+from paymaster.accounting.accounts import Balance, Charge, Hold, Post, Settlement
 from paymaster.errors import LedgerUnavailable, LimitReached, PaymasterError
 from paymaster.flow.identities import LOOK_MS, Identities
 from paymaster.ledgers.memory import MemoryLedger
 from paymaster.ledgers.spool.ledger import SpoolingLedger
 from paymaster.registry.models import Model
 from paymaster.routing.failures import FailureKind
+from paymaster.routing.requests import Request
 from paymaster.runtime import run
 
 KEY = "sk-live-0123456789abcdef0123456789"
@@ -218,6 +219,51 @@ def test_what_an_earlier_version_counted_today_still_counts() -> None:
     assert asked.world.identities.former == {}
     asked.runtime.advance(LOOK_MS)
     assert asked.world.identities._looks_at_ms is None
+
+
+class Slow(MemoryLedger):
+    """A ledger that lets other tasks run before it answers a reading; the first `failing` of them fail."""
+
+    def __init__(self, failing: int = 0) -> None:
+        super().__init__()
+        self.failing = failing
+
+    async def balances_of(self, accounts: Sequence[str], now_ms: int) -> dict[str, Balance]:
+        await asyncio.sleep(0)
+        if self.failing:
+            self.failing -= 1
+            raise LedgerUnavailable("the ledger is unavailable")
+        return await super().balances_of(accounts, now_ms)
+
+
+def counted_today(books: MemoryLedger, at_ms: int, account: str, cap: int) -> None:
+    """Two calls that an earlier version made and counted under the model's name."""
+    for number in range(2):
+        hold = Hold(f"h{number}", (Charge(account, 1, cap, 86_401_000),), 60_000)
+        run(books.reserve(hold, at_ms))
+        run(books.settle(Settlement(hold, at_ms, (1,), "{}"), at_ms))
+
+
+def test_calls_that_come_before_the_first_reading_is_done_count_with_an_earlier_version_too() -> None:
+    books = Slow()
+    asked = box(books, replace(SERVED, limits=Limits(rpd=3)))
+    counted_today(books, asked.runtime.now_ms(), "requests-day/a", 3)
+
+    async def outcomes() -> list[str]:
+        found = await asyncio.gather(*(asked.items(Request(messages=HELLO)) for _ in range(6)), return_exceptions=True)
+        return sorted(type(each).__name__ for each in found)
+
+    assert asyncio.run(outcomes()) == ["LimitReached"] * 5 + ["list"]
+
+
+def test_a_first_reading_that_fails_is_made_again() -> None:
+    books = Slow(failing=1)
+    asked = box(books, replace(SERVED, limits=Limits(rpd=3)))
+    counted_today(books, asked.runtime.now_ms(), "requests-day/a", 3)
+    run(books.post((Post("pause/a", 1, 5_000),), (), asked.runtime.now_ms()))
+    first, paused = outcome(asked), outcome(asked)
+    asked.runtime.advance(5_000)  # type: ignore[attr-defined]  # a clock that a test holds
+    assert [first, paused, outcome(asked), outcome(asked)] == ["Hi", "LimitReached", "Hi", "LimitReached"]
 
 
 class Unreachable(MemoryLedger):

@@ -35,6 +35,7 @@ class Identities:
         self.ledger_id = ""
         self._identity = identities("", key_of)
         self._parts: dict[int, tuple[Registry, Registry]] = {}
+        self._has_moved = self._has_looked = False
         self._looks_at_ms: int | None = None
         self.former: Mapping[str, int] = {}
 
@@ -45,8 +46,8 @@ class Identities:
             return registry
         if ledger_id != self.ledger_id:
             self._identity, self._parts = identities(ledger_id, self._key_of), {}
+            self._has_moved = self._has_looked = False
             self.ledger_id, self._looks_at_ms = ledger_id, now_ms
-            await self._move(books, now_ms)
         if self._looks_at_ms is not None and now_ms >= self._looks_at_ms:
             await self._look(books, now_ms)
         part = self._parts.get(id(registry))
@@ -56,18 +57,28 @@ class Identities:
             part = self._parts[id(registry)] = (registry, with_identities(registry, self._identity))
         return part[1]
 
-    async def _move(self, books: "Books", now_ms: int) -> None:
-        """Move the pauses and circuits of an earlier version."""
-        with suppress(LedgerUnavailable):
-            balances = await books.balances_of(former_circuits(self._registry), now_ms)
-            if not any(balance.live for balance in balances.values()):
-                return
-            posts, clears = moved_circuits(balances, with_identities(self._registry, self._identity), now_ms)
-            await books.post(posts, clears, now_ms)
-
     async def _look(self, books: "Books", now_ms: int) -> None:
-        """Read what is still counted under models' names. Where nothing is, it is not read again."""
-        self._looks_at_ms = now_ms + LOOK_MS  # first, so that no other call reads meanwhile
+        """Read what is still counted under models' names. Where nothing is, it is not read again.
+
+        Every call that comes before the first reading is done reads as well: one that went on without it would not be counted there.
+        """
+        if self._has_looked:
+            self._looks_at_ms = now_ms + LOOK_MS  # first, so that no other call reads meanwhile
         with suppress(LedgerUnavailable):
+            if not self._has_moved:
+                await self._move(books, now_ms)
             self.former = former_ends(await books.balances_of(former_names(self._registry), now_ms))
+            self._has_looked = True
             self._looks_at_ms = now_ms + LOOK_MS if self.former else None
+
+    async def _move(self, books: "Books", now_ms: int) -> None:
+        """Move the pauses and circuits of an earlier version, once."""
+        self._has_moved = True  # first, so that no other call posts them as well
+        try:
+            balances = await books.balances_of(former_circuits(self._registry), now_ms)
+            if any(balance.live for balance in balances.values()):
+                posts, clears = moved_circuits(balances, with_identities(self._registry, self._identity), now_ms)
+                await books.post(posts, clears, now_ms)
+        except BaseException:
+            self._has_moved = False
+            raise
