@@ -6,15 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from call_box import Box, answer, failure, model, per_run, registry
+from call_box import Box, answer, failure, model, per_run, registry, spread
 from paymaster import Client, LedgerUnavailable, LedgerUnusable
 from paymaster.accounting.accounts import Settled, Settlement
 from paymaster.gateway.auth import Key
 from paymaster.gateway.service import registry_for_key
 from paymaster.ledgers.memory import MemoryLedger
-from paymaster.ledgers.spool.ledger import SpoolingLedger
+from paymaster.ledgers.spool.ledger import LONGEST_PAUSE_MS, SpoolingLedger
+from paymaster.registry.models import Affinity, Stay
 from paymaster.routing.failures import FailureKind
 from paymaster.runtime import iterate
+from paymaster.scope import Scope
 from paymaster.testing import ManualRuntime
 from redis_servers import RedisServer, free_port, server_program
 
@@ -57,6 +59,50 @@ def test_a_throttled_call_waits_by_itself_where_its_pause_could_not_be_booked(tm
     assert box.runtime.slept_ms == [700]
     first, second = ["admitted", "unbooked", "settlement_failed", "failed"], ["admitted", "unbooked", "settlement_failed", "settled"]
     assert box.kinds() == [*first, "throttled", *second]
+
+
+class Silent(MemoryLedger):
+    """A ledger that takes 5 s to fail, while it is unavailable."""
+
+    def __init__(self, runtime: ManualRuntime) -> None:
+        super().__init__()
+        self.runtime, self.unavailable = runtime, False
+
+    async def reserve(self, hold, now_ms, *, queue_for_ms=0):
+        await self._look()
+        return await super().reserve(hold, now_ms, queue_for_ms=queue_for_ms)
+
+    async def balances_of(self, accounts, now_ms):
+        await self._look()
+        return await super().balances_of(accounts, now_ms)
+
+    async def _look(self) -> None:
+        if self.unavailable:
+            await self.runtime.sleep(5_000)
+            raise LedgerUnavailable("no answer")
+
+
+def test_calls_that_go_on_do_not_wait_to_read_where_their_caches_and_instances_are(tmp_path: Path) -> None:
+    runtime = ManualRuntime()
+    ledger = Silent(runtime)
+    known = registry(spread("a", "x", "y", affinity=Affinity.CONVERSATION), model("b"), stay=Stay.INSTANCE)
+    books = SpoolingLedger(ledger, tmp_path, posted=lambda *_: None)
+    box = Box(known, {"a": [answer()]}, runtime=runtime, books=books, scope=Scope(run="r", instance="i"))
+    box.ask()
+    ledger.unavailable = True
+    took_ms = []
+    for _ in range(12):
+        runtime.advance(3_000)
+        before_ms = runtime.now_ms()
+        box.ask()
+        took_ms.append(runtime.now_ms() - before_ms)
+    assert took_ms[0] > 5_000
+    assert took_ms[2:].count(0) >= 7
+    assert max(took_ms[2:]) == 5_000
+    ledger.unavailable = False
+    runtime.advance(LONGEST_PAUSE_MS)
+    box.ask()
+    assert box.kinds()[-2:] == ["admitted", "settled"]
 
 
 def test_failures_that_would_open_the_breaker_don_t_stop_a_call_without_its_ledger(tmp_path: Path) -> None:

@@ -180,8 +180,18 @@ class SpoolingLedger:
         return self._books.balance_pages(prefixes, now_ms)
 
     async def balances_of(self, accounts: Sequence[str], now_ms: int) -> dict[str, Balance]:
-        """These accounts."""
-        return await self._books.balances_of(accounts, now_ms)
+        """These accounts. While the ledger is unavailable one caller at a time asks it: calls that go on must not wait to read."""
+        if not self._unavailable_reason:
+            return await self._books.balances_of(accounts, now_ms)
+        if not self._takes_the_turn_to_ask(now_ms):
+            raise LedgerUnavailable(self._unavailable_reason)
+        try:
+            found = await self._books.balances_of(accounts, now_ms)
+        except LedgerUnavailable as error:
+            self._mark_unavailable(error, now_ms)
+            raise
+        self._mark_available()
+        return found
 
     async def waiting(self, now_ms: int) -> tuple[Queued, ...]:
         """The queue."""
