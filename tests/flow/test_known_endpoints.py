@@ -5,7 +5,7 @@ import asyncio
 from call_box import model, spread
 from paymaster.accounting.accounts import Charge, Held, Hold, Post
 from paymaster.errors import LedgerUnavailable
-from paymaster.flow.known_endpoints import READ_EVERY_MS, KnownEndpoints
+from paymaster.flow.known_endpoints import MOST_KNOWN, READ_EVERY_MS, KnownEndpoints
 from paymaster.ledgers.memory import MemoryLedger
 from paymaster.routing.endpoint_states import SAMPLE_MS, EndpointState, Sample
 
@@ -74,3 +74,14 @@ def test_a_post_of_another_process_is_read() -> None:
     asyncio.run(books.post((Post("probe/m:y", 1, 30_000),), (), NOW_MS))
     asyncio.run(known.read([MODEL], books, NOW_MS))
     assert states(known)["m/y"].unavailable(NOW_MS) == "circuit open after failures"
+
+
+def test_what_is_known_of_invented_members_of_families_is_bounded() -> None:
+    known, books = KnownEndpoints(), MemoryLedger()
+    known.begun(X, "mine")
+    for number in range(MOST_KNOWN):
+        asyncio.run(known.read([spread(f"m{number}", "x", "y")], books, NOW_MS))
+        known.balancer(spread(f"m{number}", "x", "y"), "c", NOW_MS, streamed=False)
+    assert len(known._known) <= MOST_KNOWN + 2
+    assert len(known._read_at_ms) + len(known._draws) <= MOST_KNOWN + 2
+    assert states(known)["m/x"].open_calls == 1

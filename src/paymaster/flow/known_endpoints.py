@@ -44,6 +44,9 @@ if TYPE_CHECKING:
 READ_EVERY_MS = 1_000
 """So old what other processes did may be. A reading costs about as much as an admission for each endpoint."""
 
+MOST_KNOWN = 4_096
+"""So many endpoints a process knows. Callers may invent the names of a family's members, each with endpoints of its own."""
+
 _LIMITS = (SLOTS, PARALLEL, REQUESTS, REQUESTS_PER_DAY, TOKENS, INPUT_TOKENS, OUTPUT_TOKENS)
 
 
@@ -73,7 +76,6 @@ class KnownEndpoints:
     def renew(self) -> None:
         """In a forked child: the open calls are the parent's."""
         self._known: dict[str, _Known] = {}
-        self._accounts: dict[str, tuple[str, ...]] = {}
         self._read_at_ms: dict[str, int] = {}
         self._draws: dict[str, int] = {}
 
@@ -82,11 +84,13 @@ class KnownEndpoints:
         due = [model for model in models if model.endpoints and now_ms - self._read_at_ms.get(model.name, -every_ms) >= every_ms]
         if not due:
             return
+        if len(self._known) > MOST_KNOWN:
+            self._forget_idle()
         for model in due:
             self._read_at_ms[model.name] = now_ms  # first, so that no other call reads meanwhile
         places = [place for model in due for place in model.places]
         with suppress(PaymasterError):
-            balances = await books.balances_of([account for place in places for account in self._accounts_of(place)], now_ms)
+            balances = await books.balances_of([account for place in places for account in accounts_read(place)], now_ms)
             for place in places:
                 self._of(place).noted(state_of(place, balances, now_ms))
 
@@ -164,7 +168,7 @@ class KnownEndpoints:
     def _of(self, model: Model) -> _Known:
         return self._known.setdefault(model.subject, _Known())
 
-    def _accounts_of(self, place: Model) -> tuple[str, ...]:
-        if place.subject not in self._accounts:
-            self._accounts[place.subject] = accounts_read(place)
-        return self._accounts[place.subject]
+    def _forget_idle(self) -> None:
+        """Keep the endpoints with open calls; the others are read again when they are needed."""
+        self._known = {subject: known for subject, known in list(self._known.items()) if known.own}
+        self._read_at_ms, self._draws = {}, {}
