@@ -41,7 +41,7 @@ class Turns:
         """The turns, one after the other. Raises RequestRefused where the request was refused for good."""
         previous: Assessed | None = None
         for order, each in enumerate(assessed):
-            if previous is not None and previous.siblings == 0:
+            if previous is not None and previous.siblings == 0 and not previous.choice.model.has_next_tier:
                 yield from self._again(previous)
             previous = each
             self._check_final(each.choice.model)
