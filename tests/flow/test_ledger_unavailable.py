@@ -7,14 +7,16 @@ from pathlib import Path
 import pytest
 
 from call_box import Box, answer, failure, model, per_run, registry, spread
-from paymaster import Client, LedgerUnavailable, LedgerUnusable
+from paymaster import Client, LedgerUnavailable, LedgerUnusable, MixRefused
 from paymaster.accounting.accounts import Settled, Settlement
+from paymaster.flow.ports import ProviderCall, ProviderReply
 from paymaster.gateway.auth import Key
 from paymaster.gateway.service import registry_for_key
 from paymaster.ledgers.memory import MemoryLedger
 from paymaster.ledgers.spool.ledger import LONGEST_PAUSE_MS, SpoolingLedger
 from paymaster.registry.models import Affinity, Stay
 from paymaster.routing.failures import FailureKind
+from paymaster.routing.requests import Request
 from paymaster.runtime import iterate
 from paymaster.scope import Scope
 from paymaster.testing import ManualRuntime
@@ -163,6 +165,25 @@ model_registry:
     a: {provider: scripted, model_id: good, script: script.yaml, usd_per_1m_input: 1, usd_per_1m_output: 10, max_output_tokens: 200}
   policies: {budget_usd_per_run: 1, %s}
 """
+
+
+def test_the_model_of_an_instance_is_known_after_a_settlement_that_came_late(tmp_path: Path) -> None:
+    ledger = Fickle()
+    books = SpoolingLedger(ledger, tmp_path, posted=lambda *_: None)
+    known = registry(model("a"), model("b"), budgets=(per_run("1"),), hard_stop_on_budget=True, never_mix=True, retries_per_model=0)
+
+    def moves(_: ProviderCall) -> ProviderReply:
+        ledger.unavailable = True  # after the admission
+        return answer()
+
+    down = failure(FailureKind.OVERLOADED, status=503)
+    box = Box(known, {"a": [moves, down], "b": [answer()]}, books=books, scope=Scope(run="r1", instance="i"))
+    assert box.ask(Request(messages=HELLO)).model == "a"
+    ledger.unavailable = False
+    box.runtime.advance(60_000)  # type: ignore[attr-defined]  # a clock that a test holds
+    with pytest.raises(MixRefused):
+        box.ask(Request(messages=[*HELLO, {"role": "assistant", "content": "Hi"}, {"role": "user", "content": "Go on"}]))
+    assert box.called() == ["a", "a"]
 
 
 def write(folder: Path, policies: str) -> Path:

@@ -19,6 +19,7 @@ from contextlib import aclosing, suppress
 from dataclasses import replace
 from pathlib import Path
 
+from paymaster.accounting.account_names import model_of_stay
 from paymaster.accounting.accounts import (
     Balance,
     Change,
@@ -273,8 +274,7 @@ class SpoolingLedger:
     def _keep(self, settlement: Settlement) -> None:
         """Put the settlement on disk."""
         with self._own_lock():
-            # A pause or a counted failure that is posted later would hold calls back for something long past.
-            self._unposted[settlement.hold.id] = Unposted(replace(settlement, posts=(), clears=()), self._known.id() or "")
+            self._unposted[settlement.hold.id] = Unposted(_still_true_later(settlement), self._known.id() or "")
             self._unbooked.pop(settlement.hold.id, None)
             try:
                 self._spool.keep_settlement(settlement)
@@ -367,3 +367,12 @@ class SpoolingLedger:
         with self._own_lock():
             if not self._unposted and not self._unbooked:
                 self._spool.empty()
+
+
+def _still_true_later(settlement: Settlement) -> Settlement:
+    """The settlement without entries that are over when it is posted: a pause then would hold calls back for something long past.
+
+    Which model has answered an instance is as true later.
+    """
+    posts = tuple(post for post in settlement.posts if model_of_stay(post.account) is not None)
+    return replace(settlement, posts=posts, clears=tuple(account for account in settlement.clears if model_of_stay(account) is not None))
