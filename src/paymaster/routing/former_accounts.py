@@ -2,7 +2,7 @@
 
 They kept a rate limit under `requests/M`, for whatever M was called in the registry. While such an account has entries, calls are counted
 there as well, until the last of the entries ends: so a day's requests are not forgotten at an upgrade, and processes of both versions keep
-a limit together. What is counted there too ends with the old entries, or it would never end. Pauses and circuits move once.
+a limit together for so long. What is counted there too ends with the old entries, or it would never end. Pauses and circuits move once.
 """
 
 from collections.abc import Mapping, Sequence
