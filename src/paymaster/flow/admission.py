@@ -183,7 +183,7 @@ class CallAdmission:
         """Count with the model's own tokenizer again after a reset."""
         model, level = attempt.candidate.model, attempt.candidate.undercount_level
         if level and (found := level_found(model.subject, attempt.hold.charges, held.balances)) is not None and found < level:
-            self._world.levels[model.place] = found
+            self._world.levels[model.endpoint_place] = found
 
     def check_deadline(self) -> None:
         """Raise DeadlineExceeded, with what kept each model from answering."""
@@ -272,10 +272,10 @@ class CallAdmission:
                     self._note_level(attempt, answer)
                     return attempt, answer
                 if (level := higher_level(model.subject, answer)) is not None:
-                    self._world.levels[model.place] = level
+                    self._world.levels[model.endpoint_place] = level
                     candidate = self._assess_again(attempt.candidate)
                     if isinstance(candidate, Skipped):
-                        self._world.levels.pop(model.place, None)
+                        self._world.levels.pop(model.endpoint_place, None)
                         self._events.skipped(candidate)
                         return attempt, candidate
                     attempt = replace(attempt, candidate=candidate)
@@ -331,7 +331,7 @@ class CallAdmission:
         return self._world.admission_time.admitted_at_ms(held.at_ms, asked_at_ms=asked_at_ms, answered_at_ms=now_ms)
 
     def _skip(self, candidate: Candidate, skip: Hopeless | SkipModel) -> Skipped:
-        self._world.levels.pop(candidate.place, None)  # no hold will show that it was reset: the next call asks the ledger
+        self._world.levels.pop(candidate.model.endpoint_place, None)  # no hold will show that it was reset: the next call asks the ledger
         if isinstance(skip, Hopeless):
             return skip.skipped
         self._events.refused(candidate.model, skip.shortfall)

@@ -301,7 +301,7 @@ class Attempt:
         level = level_for(usage.prompt_tokens, byte_count)
         if (post := level_post(model.subject, level, changes)) is None:
             return
-        self._world.levels[model.place] = level
+        self._world.levels[model.endpoint_place] = level
         posted: tuple[Change, ...] = ()
         with suppress(LedgerUnavailable):  # then the next call that is counted too low says it
             posted = await self._world.books.post((post,), (), self._runtime.now_ms())

@@ -317,7 +317,7 @@ class CallEvents:
     def undercounted(self, model: Model, held_tokens: int, prompt_tokens: int, percent_of_bytes: int) -> None:
         """A prompt was longer than its count."""
         advice = (
-            f"Correct or remove `tokenizer:` under {model.place} in the registry, or report it if there is none; "
+            f"Correct or remove `tokenizer:` under {model.endpoint_place} in the registry, or report it if there is none; "
             f"`paymaster ledger reset {account_of(UNDERCOUNT, model.subject)}` counts as before."
         )
         self._emit(

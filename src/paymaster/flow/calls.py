@@ -156,7 +156,7 @@ class _Call:
 
     def _skipped(self, skipped: Skipped) -> None:
         """A candidate can't serve at all."""
-        self._world.levels.pop(skipped.place, None)  # the same as in `CallAdmission`: the next call asks the ledger for it
+        self._world.levels.pop(skipped.endpoint_place, None)  # the same as in `CallAdmission`: the next call asks the ledger for it
         self.events.skipped(skipped)
 
     def _not_continued(self, candidate: Candidate) -> Skipped | None:

@@ -123,8 +123,10 @@ def _accounts(candidates: Sequence[Candidate], marks: Mapping[str, str]) -> list
 def _learned(candidates: Sequence[Candidate], balances: Mapping[str, Balance]) -> dict[str, int]:
     """The levels that the ledger has for their counts and this process has not."""
     nothing = Balance()
-    found = {each.place: balances.get(account_of(UNDERCOUNT, each.model.subject), nothing).settled for each in candidates}
-    return {each.place: found[each.place] for each in candidates if found[each.place] != each.undercount_level}
+    found = {each.model.subject: balances.get(account_of(UNDERCOUNT, each.model.subject), nothing).settled for each in candidates}
+    return {
+        each.model.endpoint_place: found[each.model.subject] for each in candidates if found[each.model.subject] != each.undercount_level
+    }
 
 
 def _explain(candidate: Candidate, balances: Mapping[str, Balance], now_ms: int, mark: str, chosen: str, *, taken: bool) -> Explanation:

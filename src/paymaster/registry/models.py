@@ -207,8 +207,12 @@ class Model:
 
         A tier that is tried before another is a place of its own: `gpt (flex)`.
         """
-        place = f"{self.name}/{self.endpoint}" if self.endpoint else self.name
-        return f"{place} ({self.tier})" if self.has_next_tier else place
+        return f"{self.endpoint_place} ({self.tier})" if self.has_next_tier else self.endpoint_place
+
+    @property
+    def endpoint_place(self) -> str:
+        """The same at every tier of service, for what belongs to the endpoint: limits, keys, counts."""
+        return f"{self.name}/{self.endpoint}" if self.endpoint else self.name
 
     @property
     def has_next_tier(self) -> bool:

@@ -80,7 +80,7 @@ def describe_limit(shortfall: Shortfall, model: Model | None = None) -> str:
 def name_account(account: str, model: Model | None) -> str:
     """The account as a person reads it: one of what the model calls has the model's name."""
     name = parse(account)
-    return account if model is None or name.subject != model.subject else account_of(name.kind, model.place, name.endpoint)
+    return account if model is None or name.subject != model.subject else account_of(name.kind, model.endpoint_place, name.endpoint)
 
 
 def describe_budget(refusal: BudgetRefusal) -> str:

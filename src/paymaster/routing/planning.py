@@ -264,7 +264,7 @@ def _assess(asked: _Asked, model: Model, missing_key: str | None) -> Candidate |
             prices=prices,
             hold_at=hold_at,
             caller=_caller(policy, scope),
-            undercount_level=levels.get(model.place, 0),
+            undercount_level=levels.get(model.endpoint_place, 0),
             work=work,
             unknown_fields=unknown_fields(request.params),
         )
@@ -290,7 +290,7 @@ def _work(asked: _Asked, translation: Translation, model: Model, at: datetime, s
         sizes,
         prices_of=lambda other: other.prices_within(at, until),
         resolve=lambda name: resolve_named(asked.registry, name, model),
-        prompt_of=lambda other: prompt_tokens(translation, other, counter, levels.get(other.place, 0)).tokens,
+        prompt_of=lambda other: prompt_tokens(translation, other, counter, levels.get(other.endpoint_place, 0)).tokens,
     )
     bounded, work, unbounded = bounded_work(asked.request, translation, setting)
     return Skipped.of(model, SkipCause.UNBOUNDED, "; ".join(unbounded)) if unbounded else (bounded, work)
@@ -303,7 +303,7 @@ def _caller(policy: Policy, scope: Scope) -> tuple[tuple[str, Limits], ...]:
 
 def _fit(asked: _Asked, translation: Translation, model: Model) -> tuple[PromptCount, OutputLimit] | Skipped:
     """The prompt and the limit of the output; or why the prompt doesn't fit the model."""
-    request, policy, level = asked.request, asked.registry.policy, asked.levels.get(model.place, 0)
+    request, policy, level = asked.request, asked.registry.policy, asked.levels.get(model.endpoint_place, 0)
     if request.operation is Operation.EMBEDDINGS:
         items = items_of(request.inputs)
         counted = asked.counter.count_inputs(items, tokenizer_at(level, model.tokenizer))

@@ -62,8 +62,12 @@ class Skipped:
     @property
     def place(self) -> str:
         """What is skipped, as people read it: the model, the endpoint of it, or one tier of that."""
-        place = f"{self.model}/{self.endpoint}" if self.endpoint else self.model
-        return f"{place} ({self.tier})" if self.tier else place
+        return f"{self.endpoint_place} ({self.tier})" if self.tier else self.endpoint_place
+
+    @property
+    def endpoint_place(self) -> str:
+        """The same at every tier of service."""
+        return f"{self.model}/{self.endpoint}" if self.endpoint else self.model
 
 
 def by_reason(skipped: Sequence[Skipped]) -> list[tuple[str, str]]:
