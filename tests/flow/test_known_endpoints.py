@@ -56,6 +56,15 @@ def test_what_is_measured_is_posted_once_in_ten_seconds() -> None:
     assert {post.account: post.amount for post in posts} == {"answers-ms/m:x": 800, "answers/m:x": 2, "errors/m:x": 1}
 
 
+def test_what_says_nothing_about_an_endpoint_leaves_its_failures_as_they_are() -> None:
+    known = KnownEndpoints()
+    known.measured(X, Sample(errors=1), NOW_MS)
+    known.measured(X, Sample(), NOW_MS)  # cancelled, refused for its key, or about a tier alone
+    assert states(known)["m/x"].failures == 1
+    known.measured(X, Sample(first_token_ms=400, first_tokens=1), NOW_MS)
+    assert states(known)["m/x"].failures == 0
+
+
 def test_models_with_one_endpoint_leave_no_trace_and_a_child_begins_anew() -> None:
     known, plain = KnownEndpoints(), model("plain")
     known.begun(plain, "c")

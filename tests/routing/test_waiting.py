@@ -89,3 +89,11 @@ def test_of_one_model_the_endpoint_that_is_expected_first_has_its_turn(found: li
     [backing_off] = [next_of_model([awaited(0, 12_000, backs_off=True)], NOW_MS, GIVE_UP_MS)]
     assert backing_off is not None
     assert backing_off.not_before_ms == 12_000
+
+
+def test_an_endpoint_is_not_left_for_another_tier_of_its_own() -> None:
+    flex = awaited(0, 12_000)
+    own, other = replace(flex, order=1, expected_at_ms=12_001), awaited(1, 13_000)
+    turn = next_of_model([flex, own, other], NOW_MS, GIVE_UP_MS)
+    assert turn is not None
+    assert (turn.order, turn.until_ms) == (0, 13_000)

@@ -25,7 +25,7 @@ from paymaster.routing.betas import passed_headers
 from paymaster.routing.budgets import BudgetsLeft, budgets_left
 from paymaster.routing.cache_hints import with_session
 from paymaster.routing.charges import WINDOW_MARGIN_MS
-from paymaster.routing.endpoint_states import sample_of
+from paymaster.routing.endpoint_states import Sample, sample_of
 from paymaster.routing.failures import Billed, Failure, FailureKind, leaves_time
 from paymaster.routing.interruptions import describe_charge, estimate, was_interrupted
 from paymaster.routing.passes import price_of_pass
@@ -226,7 +226,8 @@ class Attempt:
         charged = bill(candidate, ended, price_of)
         record = attempt_record(planned, ended, charged)
         work = settlement(planned, ended, charged, record, self._held, self._policy)
-        measured = sample_of(ended.failure, ended.duration_ms, ended.first_token_ms)
+        about_tier = ended.failure is not None and blames_tier(candidate, ended.failure)
+        measured = Sample() if about_tier else sample_of(ended.failure, ended.duration_ms, ended.first_token_ms)
         if speed := self._world.endpoints.measured(candidate.model, measured, now_ms):
             work = replace(work, posts=(*work.posts, *speed))
         try:

@@ -143,8 +143,8 @@ class KnownEndpoints:
             return ()
         known = self._of(model)
         known.sample = known.sample.plus(sample)
-        failures = known.state.failures + 1 if sample.errors else 0
-        known.state = known.state._replace(failures=failures)
+        if sample.errors or sample.answers or sample.first_tokens:  # what says nothing about the endpoint leaves its failures as they are
+            known.state = known.state._replace(failures=known.state.failures + 1 if sample.errors else 0)
         if known.posted_at_ms is not None and now_ms - known.posted_at_ms < SAMPLE_MS:
             return ()
         posts, known.sample, known.posted_at_ms = sample_posts(model, known.sample), Sample(), now_ms

@@ -59,14 +59,14 @@ def next_of_model(awaited: Collection[Awaited], now_ms: int, until_ms: int) -> T
     if not hopeful:
         return None
     chosen = min(hopeful, key=lambda each: (max(each.expected_at_ms, now_ms), each.order))
-    later = [each.expected_at_ms for each in hopeful if each.expected_at_ms > max(chosen.expected_at_ms, now_ms)]
+    others = [each.expected_at_ms for each in _elsewhere(hopeful, chosen) if each.expected_at_ms > max(chosen.expected_at_ms, now_ms)]
     return Turn(
         candidate=chosen.candidate,
         order=chosen.order,
         has_fallback=True,
         enforce_money=chosen.enforce_money,
         not_before_ms=chosen.expected_at_ms if chosen.backs_off else 0,
-        until_ms=min([until_ms, *later]),
+        until_ms=min([until_ms, *others]),
         siblings=True,
         chosen="it may answer first",
     )
@@ -86,8 +86,7 @@ def next_turn(awaited: Collection[Awaited], now_ms: int, give_up_at_ms: int, out
     if not hopeful:
         return None
     chosen = min(hopeful, key=lambda each: (max(each.expected_at_ms, now_ms), each.order))
-    # Another tier of the same model has the same limits: it has no room earlier, and the cheaper one comes first.
-    others = [max(each.expected_at_ms, now_ms) for each in hopeful if each.candidate.model.subject != chosen.candidate.model.subject]
+    others = [max(each.expected_at_ms, now_ms) for each in _elsewhere(hopeful, chosen)]
     return Turn(
         candidate=chosen.candidate,
         order=chosen.order,
@@ -96,3 +95,8 @@ def next_turn(awaited: Collection[Awaited], now_ms: int, give_up_at_ms: int, out
         until_ms=min([until_ms(chosen), *others]),
         again=chosen.again,
     )
+
+
+def _elsewhere(awaited: Collection[Awaited], chosen: Awaited) -> list[Awaited]:
+    """Those at other endpoints. Another tier of the same one has the same limits, and has no room earlier: the cheaper one comes first."""
+    return [each for each in awaited if each.candidate.model.subject != chosen.candidate.model.subject]
