@@ -1,12 +1,44 @@
 """Endpoints and tiers of service together: each endpoint at its tiers in turn, before the next one."""
 
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from decimal import Decimal
+
 import pytest
 
-from call_box import Box, answer, failure, model, registry
+from call_box import Box, Limits, answer, failure, model, price, registry, spread
+from paymaster.accounting.prices.rates import Rates, RateTable
+from paymaster.errors import RequestRefused
+from paymaster.flow.endpoint_events import EndpointChanged, FellBack
+from paymaster.flow.events import ModelSkipped
 from paymaster.flow.ports import ProviderCall, ProviderReply
 from paymaster.registry.models import Balancing, Model
+from paymaster.routing.endpoint_states import EndpointState
 from paymaster.routing.failures import Failure, FailureKind
 from paymaster.testing import ManualRuntime
+
+FLEX = replace(price(), modes=(("flex", RateTable.of(Rates(input=Decimal("0.5"), output=Decimal(5)), ())),))
+TWO = spread("gpt", "eu", "us", tiers=("flex", "default"), price=FLEX)
+FULL = failure(FailureKind.THROTTLED, status=429)
+EU_FLEX, EU, US_FLEX, US = ("eu", "flex"), ("eu", "default"), ("us", "flex"), ("us", "default")
+Asked = tuple[str, object]
+
+
+class Seller:
+    """A provider that fails where `fails` says so, and keeps what was asked, as endpoint and tier."""
+
+    def __init__(self, fails: Callable[[Asked], Failure | None]) -> None:
+        self.fails = fails
+        self.asked: list[Asked] = []
+
+    def __call__(self, call: ProviderCall) -> ProviderReply | Failure:
+        where = (call.model.endpoint or call.model.name, call.body.get("service_tier"))
+        self.asked.append(where)
+        return self.fails(where) or answer()
+
+    def box(self, *models: Model, **policy: object) -> Box:
+        return Box(registry(*models, **policy), {each.name: [self] for each in models})
 
 
 def endpoint(name: str, **settings: object) -> Model:
@@ -45,3 +77,67 @@ def test_the_last_endpoint_is_tried_at_its_tiers_before_any_is_tried_again(refus
     assert box.places()[-2:] == ["gpt/us (flex)", "gpt/us"]
     assert isinstance(box.runtime, ManualRuntime)
     assert box.runtime.slept_ms == []
+
+
+def test_no_endpoint_is_tried_again_between_two_tiers_of_the_last_one() -> None:
+    seller = Seller({EU_FLEX: FULL, EU: failure(FailureKind.OVERLOADED), US_FLEX: FULL}.get)
+    assert seller.box(TWO, model("b")).ask().endpoint == "us"
+    assert seller.asked == [EU_FLEX, EU, US_FLEX, US]
+
+
+@pytest.mark.parametrize("kind", [FailureKind.THROTTLED, FailureKind.SERVER_ERROR, FailureKind.OVERLOADED, FailureKind.TIMED_OUT])
+def test_a_full_tier_leaves_its_endpoint_healthy(kind: FailureKind) -> None:
+    seller = Seller({EU_FLEX: failure(kind)}.get)
+    box = seller.box(replace(TWO, balance=Balancing.FASTEST))
+    box.ask()
+    known = box.world.endpoints.balancer(TWO, "", box.runtime.now_ms(), streamed=False).states
+    assert known["gpt/eu"]._replace(open_calls=0) == EndpointState()
+    assert not asyncio.run(box.books.balances("errors/", box.runtime.now_ms()))
+
+
+@pytest.mark.parametrize(
+    ("refusal", "asked"),
+    [
+        (failure(FailureKind.CONTENT_POLICY), [EU_FLEX, ("b", None)]),
+        (failure(FailureKind.CONTEXT_TOO_LONG), [EU_FLEX, ("b", None)]),
+        (failure(FailureKind.BAD_REQUEST, elsewhere=True), [EU_FLEX, ("b", None)]),
+        (replace(failure(FailureKind.BAD_REQUEST), message="unknown service_tier"), [EU_FLEX, EU, US_FLEX, US, ("b", None)]),
+    ],
+)
+def test_what_one_tier_refuses_another_does_too_unless_it_is_the_tier(refusal: Failure, asked: list[Asked]) -> None:
+    def fails(where: Asked) -> Failure | None:
+        if where in (EU, US) and refusal.kind is FailureKind.BAD_REQUEST:
+            return failure(FailureKind.SERVER_ERROR)
+        return None if where[0] == "b" else refusal
+
+    seller = Seller(fails)
+    box = seller.box(TWO, model("b"), fall_back_on_content_policy=True, retries_per_model=0)
+    assert box.ask().model == "b"
+    assert seller.asked == asked
+    changes = [event for event in box.events if isinstance(event, FellBack | EndpointChanged)]
+    assert not any("not asked" in event.reason for event in changes)  # why the last one asked was left, not one that never was
+
+
+def test_a_refused_request_ends_the_call_at_the_first_tier() -> None:
+    seller = Seller(lambda _: failure(FailureKind.BAD_REQUEST))
+    with pytest.raises(RequestRefused):
+        seller.box(TWO, model("b")).ask()
+    assert seller.asked == [EU_FLEX]
+
+
+def test_a_limit_is_that_of_the_endpoint_at_every_tier() -> None:
+    seller = Seller(lambda _: None)
+    box = seller.box(replace(TWO, endpoints=tuple(replace(each, limits=Limits(rpm=1)) for each in TWO.endpoints)), model("b"))
+    assert [box.ask().endpoint, box.ask().endpoint] == ["eu", "us"]
+    assert box.ask().model == "b"
+    skipped = [event for event in box.events if isinstance(event, ModelSkipped)]
+    assert {event.reason.partition(":")[2].partition(":")[0] for event in skipped} == {" requests/gpt/eu", " requests/gpt/us"}
+
+
+def test_what_was_learned_of_counts_holds_at_every_tier() -> None:
+    def counts_more(call: ProviderCall) -> ProviderReply | Failure:
+        return answer(input_tokens=5_000) if call.body.get("service_tier") == "flex" else answer()
+
+    box = Box(registry(TWO), {"gpt": [counts_more]})
+    box.ask()
+    assert list(box.world.levels) == ["gpt/eu"]

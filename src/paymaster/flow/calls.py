@@ -194,7 +194,7 @@ class _Call:
             return None
         self.tries(turn).made += 1
         if self._previous is not None and self._previous.place != place and not turn.again:
-            self.events.fell_back(self._previous, candidate, self._turns.reason)
+            self.events.fell_back(self._previous, candidate, self._turns.reason(self._previous.place))
         self._previous = candidate
         self.events.admitted(admission.attempt, admission.held, turn.chosen or self._recalled.why(model.name))
         return admission

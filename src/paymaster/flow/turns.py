@@ -8,7 +8,6 @@ the models and endpoints that may serve later, the one expected first, for as lo
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 
 from paymaster.errors import RequestRefused
 from paymaster.flow.admission import CallAdmission, Patience
@@ -22,7 +21,7 @@ from paymaster.routing.waiting import Awaited, Turn, next_of_model, next_turn
 
 
 class Turns:
-    """The turns of one call. `reason` is why the last candidate was left."""
+    """The turns of one call, and why it left each candidate."""
 
     def __init__(
         self, runtime: Runtime, policy: Policy, patience: Patience, admission: CallAdmission, skip: Callable[[Skipped], None]
@@ -35,13 +34,13 @@ class Turns:
         self._final: RequestRefused | None = None
         self._final_model = ""
         self._went_over_budget = False
-        self.reason = ""
+        self._reasons: dict[str, str] = {}
 
     def of(self, assessed: Iterator[Assessed]) -> Iterator[Turn]:
         """The turns, one after the other. Raises RequestRefused where the request was refused for good."""
         previous: Assessed | None = None
         for order, each in enumerate(assessed):
-            if previous is not None and previous.siblings == 0 and not previous.choice.model.has_next_tier:
+            if previous is not None and previous.choice.model.name != each.choice.model.name:
                 yield from self._again(previous)
             previous = each
             self._check_final(each.choice.model)
@@ -57,7 +56,7 @@ class Turns:
 
     def skip(self, skipped: Skipped) -> None:
         """Go on without the candidate."""
-        self.reason = skipped.detail
+        self._reasons[skipped.place] = skipped.detail
         self._awaited.pop(skipped.place, None)
         self._admission.skipped.append(skipped)
 
@@ -65,7 +64,7 @@ class Turns:
         self, turn: Turn, why: Skipped, expected_at_ms: int, *, outage: bool = False, backs_off: bool = False, retries: bool = False
     ) -> None:
         """Go on without the candidate for now: it is tried again after the others, or at once if there are none."""
-        self.reason = why.detail
+        self._reasons[why.place] = why.detail
         self._awaited[why.place] = Awaited(
             candidate=turn.candidate,
             order=turn.order,
@@ -91,12 +90,17 @@ class Turns:
         self._final, self._final_model = self._final or error, model.name
         self.skip(why)
 
+    def reason(self, place: str) -> str:
+        """Why the candidate at this place was last left."""
+        return self._reasons.get(place, "")
+
     def refused_alike(self, candidate: Candidate) -> Skipped | None:
         """Why an endpoint would refuse what another of its model refused; None if it may differ."""
         for kind, refused, why in self._refusals:
             other = candidate.model
             if refused.name == other.name and refused.place != other.place and refuses_alike(kind, refused, other):
-                return replace(why, endpoint=other.endpoint, detail=f"not asked, as {refused.place} refused the request")
+                detail = f"not asked, as {refused.place} refused the request"
+                return Skipped.of(other, why.cause, detail, why.retry_in_ms, why.failure, why.too_long)
         return None
 
     def _first_turn(self, each: Assessed, candidate: Candidate, order: int) -> Turn:
@@ -122,10 +126,12 @@ class Turns:
         while True:
             self._check_final(last.choice.model, ends=True)
             open_to = [each for each in self._awaited.values() if each.candidate.model.name == model]
+            # Limits are the same at every tier of an endpoint: one that had no room for the first tier is not waited for at the next.
+            waited_for = {each.candidate.model.subject for each in open_to if returned[each.candidate.place]}
             hopeful = [
                 each
                 for each in open_to
-                if (retries < self._policy.retries if each.retries else not each.outage and not returned[each.candidate.place])
+                if (retries < self._policy.retries if each.retries else not each.outage and each.candidate.model.subject not in waited_for)
             ]
             turn = next_of_model(hopeful, self._runtime.now_ms(), until_ms)
             if turn is None:

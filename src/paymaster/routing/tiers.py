@@ -162,11 +162,14 @@ def blames_tier(candidate: Candidate, failure: Failure) -> bool:
 
 
 def leaves_tier(candidate: Candidate, failure: Failure) -> bool:
-    """Whether a call goes on with the next tier after this failure: after any that another model could help with."""
+    """Whether a call goes on with the next tier after this failure: after any that another model could help with, but for a request that
+    all tiers of this model would refuse.
+    """
     if not candidate.model.has_next_tier:
         return False
     rule = rule_of(failure)
-    return blames_tier(candidate, failure) or (rule.then is Then.NEXT and rule.then_at_fallback is None and not rule.at_once)
+    helps = rule.then is Then.NEXT and rule.then_at_fallback is None and not rule.at_once and not failure.elsewhere
+    return helps or blames_tier(candidate, failure)
 
 
 def tier_posts(candidate: Candidate, failure: Failure, refusals: int, *, backoff_ms: int, longest_pause_ms: int) -> tuple[Post, ...]:
