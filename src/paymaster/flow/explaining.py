@@ -1,24 +1,26 @@
 """What would happen to a request now, and why: the plan compared with the balances; reserves nothing and sends nothing."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
-from paymaster.accounting.account_names import BREAKER, PROBE, UNDERCOUNT, account_of, is_budget
+from paymaster.accounting.account_names import BREAKER, PAUSE, PROBE, UNDERCOUNT, account_of, is_budget
 from paymaster.accounting.accounts import Balance, Charge, Refused, Shortfall, shortfalls
 from paymaster.flow.ports import World, identified, recall
 from paymaster.registry.models import Model
 from paymaster.routing import breaker
 from paymaster.routing.alternatives import Known
-from paymaster.routing.balancing import Balancer
+from paymaster.routing.balancing import Balancer, Choice
 from paymaster.routing.call_errors import describe_limit, name_account
 from paymaster.routing.chains import chain
 from paymaster.routing.charges import BUDGET_KINDS, ChargeKind, charges
 from paymaster.routing.marks import mark_of
 from paymaster.routing.output_limits import describe_lowering
 from paymaster.routing.planning import Candidate, Plan, plan
+from paymaster.routing.prospects import Prospect, first_asked
 from paymaster.routing.requests import Request
-from paymaster.routing.tiers import asks_probe, goes_on, without_count
+from paymaster.routing.tiers import asks_probe, goes_on, is_of_tier, without_count
 from paymaster.scope import Scope
 
 
@@ -79,7 +81,7 @@ async def explain(world: World, request: Request, scope: Scope) -> tuple[Explana
     recalled, policy = await recall(world, request, scope), world.registry.policy
 
     def balancer_of(model: Model) -> Balancer:
-        known = world.endpoints.balancer(model, "", now_ms, streamed=request.stream)
+        known = world.endpoints.balancer(model, world.runtime.new_id(), now_ms, streamed=request.stream, explains=True)
         return known._replace(preferred=recalled.preference(model, policy, known.states, now_ms))
 
     balancers = {model.name: balancer_of(model) for model in models}
@@ -93,15 +95,9 @@ async def explain(world: World, request: Request, scope: Scope) -> tuple[Explana
     balances = await world.books.balances_of(_accounts(planned.candidates, marks), now_ms)
     if learned := _learned(planned.candidates, balances):
         planned = planned_at({**world.levels, **learned})
-    explained: list[Explanation] = []
-    for candidate in planned.candidates:
-        taken, chosen = any(each.serves for each in explained), planned.chosen.get(candidate.place, "")
-        each = _explain(candidate, balances, now_ms, marks[candidate.place], chosen, taken=taken)
-        explained.append(replace(each, why="; ".join(filter(None, (each.why, recalled.why(each.model))))))
-    if not any(each.serves for each in explained):
-        first = next((index for index, each in enumerate(explained) if _passes_soft_budgets_only(each)), None)
-        if first is not None:
-            explained[first] = replace(explained[first], serves=True)
+    found = [_find(each, balances, now_ms, marks[each.place], planned.choices[each.place]) for each in planned.candidates]
+    first = first_asked([each.prospect for each in found], min(policy.patience_ms, policy.max_wait_ms))
+    explained = [_explain(each, recalled.why(each.candidate.model.name), serves=at == first) for at, each in enumerate(found)]
     skipped = [
         Explanation(each.model, serves=False, why=each.detail, endpoint=each.endpoint, service_tier=each.tier or None)
         for each in planned.skipped
@@ -129,7 +125,18 @@ def _learned(candidates: Sequence[Candidate], balances: Mapping[str, Balance]) -
     }
 
 
-def _explain(candidate: Candidate, balances: Mapping[str, Balance], now_ms: int, mark: str, chosen: str, *, taken: bool) -> Explanation:
+class _Found(NamedTuple):
+    """A candidate with what it would be charged, what does not fit, and what that means for a call."""
+
+    candidate: Candidate
+    charged: list[tuple[ChargeKind, Charge]]
+    balances: list[Balance]
+    refused: Refused
+    prospect: Prospect
+    chosen: str
+
+
+def _find(candidate: Candidate, balances: Mapping[str, Balance], now_ms: int, mark: str, choice: Choice) -> _Found:
     model, nothing = candidate.model, Balance()
     circuit = breaker.state_of(*(balances.get(account_of(kind, model.subject), nothing) for kind in (BREAKER, PROBE)))
     charged, found, short = _fit(candidate, balances, mark, as_probe=circuit is not breaker.State.CLOSED)
@@ -138,24 +145,50 @@ def _explain(candidate: Candidate, balances: Mapping[str, Balance], now_ms: int,
     if asks_probe(Refused("", now_ms, short)):
         as_probe = circuit is not breaker.State.CLOSED
         charged, found, short = _fit(candidate, balances, mark, as_probe=as_probe, beside=beside, as_tier_probe=True)
-    short = without_count(Refused("", now_ms, short)).shortfalls
-    left = goes_on(candidate.model, Refused("", now_ms, short))
+    refused = without_count(Refused("", now_ms, short))
+    return _Found(candidate, charged, found, refused, _prospect(candidate, refused, choice.wait_ms), choice.reason)
+
+
+def _prospect(candidate: Candidate, refused: Refused, wait_ms: int) -> Prospect:
+    """What a call makes of the refusal, if it is one."""
+    model, short = candidate.model, refused.shortfalls
+    if not short:
+        return Prospect(model.name)
+    retry_at_ms = refused.retry_at_ms
+    is_outage = breaker.refuses(model.subject, refused)
+    account = short[0].charge.account
+    is_pause = is_outage or account == account_of(PAUSE, model.subject) or is_of_tier(account)
+    budgets_only = not candidate.hard and all(is_budget(each.charge.account) for each in short)
+    return Prospect(
+        model.name,
+        retry_in_ms=None if retry_at_ms is None else max(0, retry_at_ms - refused.at_ms),
+        wait_ms=wait_ms,
+        is_outage=is_outage,
+        is_lost=any(not each.waiting_helps for each in short) or goes_on(model, refused),
+        is_left=bool(candidate.left_tier) and is_pause,
+        over_budget=budgets_only,
+    )
+
+
+def _explain(found: _Found, stays: str, *, serves: bool) -> Explanation:
+    candidate, charged, balances, refused, _, chosen = found
+    model, short = candidate.model, refused.shortfalls
     tight = {shortfall.charge.account for shortfall in short}
     hopeless = [shortfall for shortfall in short if not shortfall.waiting_helps]
     if hopeless:
         why = describe_limit(hopeless[0], model) + _kind_of_budget(hopeless[0], candidate)
-    elif left:
+    elif goes_on(model, refused):
         why = f"{describe_limit(short[0], model)}: the next tier is tried"
     elif short:
-        retry_at_ms = Refused("", now_ms, short).retry_at_ms
-        wait = "until open calls settle" if retry_at_ms is None else f"{max(0, retry_at_ms - now_ms) / 1000:.1f} s"
+        retry_at_ms = refused.retry_at_ms
+        wait = "until open calls settle" if retry_at_ms is None else f"{max(0, retry_at_ms - refused.at_ms) / 1000:.1f} s"
         why = f"would wait {wait}: {describe_limit(short[0], model)}"
     else:
-        why = "a fallback: called if those before it fail" if taken else "would be called now"
+        why = "would be called now" if serves else "a fallback: called if those before it fail"
     return Explanation(
         model.name,
-        serves=not (hopeless or left or taken),
-        why=why,
+        serves=serves,
+        why="; ".join(filter(None, (why, stays))),
         held_nanousd=candidate.held_nanousd,
         prompt_tokens=candidate.prompt.tokens,
         prompt_exact=candidate.prompt.exact,
@@ -174,7 +207,7 @@ def _explain(candidate: Candidate, balances: Mapping[str, Balance], now_ms: int,
                 fits=charge.account not in tight,
                 hard=candidate.hard if kind in BUDGET_KINDS else None,
             )
-            for (kind, charge), balance in zip(charged, found, strict=True)
+            for (kind, charge), balance in zip(charged, balances, strict=True)
         ),
         endpoint=model.endpoint,
         chosen=chosen,
@@ -195,12 +228,6 @@ def _lowered(candidate: Candidate) -> str | None:
     if candidate.lowered_from_tokens is None or candidate.lowered_by is None:
         return None
     return describe_lowering(candidate.lowered_from_tokens, candidate.output_tokens, candidate.lowered_by)
-
-
-def _passes_soft_budgets_only(explained: Explanation) -> bool:
-    """Whether nothing but soft budgets is in the way: then the model is called if no other can be."""
-    tight = [account for account in explained.accounts if not account.fits]
-    return bool(tight) and all(account.hard is False for account in tight)
 
 
 def _kind_of_budget(shortfall: Shortfall, candidate: Candidate) -> str:

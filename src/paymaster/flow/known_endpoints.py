@@ -94,9 +94,9 @@ class KnownEndpoints:
             for place in places:
                 self._of(place).noted(state_of(place, balances, now_ms))
 
-    def balancer(self, model: Model, call_id: str, now_ms: int, *, streamed: bool) -> Balancer:
-        """What the order of the model's endpoints depends on for this call."""
-        return Balancer(self._states(model), self._draw(model, call_id), now_ms, streamed)
+    def balancer(self, model: Model, call_id: str, now_ms: int, *, streamed: bool, explains: bool = False) -> Balancer:
+        """What the order of the model's endpoints depends on for this call. `explains`: the next call will have the same draw."""
+        return Balancer(self._states(model), self._draw(model, call_id, stays=explains), now_ms, streamed)
 
     def begun(self, model: Model, call_id: str) -> None:
         """The call is about to be admitted at this endpoint."""
@@ -158,11 +158,10 @@ class KnownEndpoints:
                 found[place.place] = known.state._replace(open_calls=known.others + len(known.own))
         return found
 
-    def _draw(self, model: Model, call_id: str) -> int:
+    def _draw(self, model: Model, call_id: str, *, stays: bool) -> int:
         """Draws that spread evenly within a process, and begin anywhere."""
-        last = self._draws.get(model.name)
-        draw = (zlib.crc32(call_id.encode()) if last is None else last + GOLDEN) % (1 << DRAW_BITS)
-        self._draws[model.name] = draw
+        draw = self._draws.get(model.name, zlib.crc32(call_id.encode()))
+        self._draws[model.name] = draw if stays else (draw + GOLDEN) % (1 << DRAW_BITS)
         return draw
 
     def _of(self, model: Model) -> _Known:

@@ -112,11 +112,11 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The candidates in order, and the other models with the reason why they are skipped. `chosen` says why endpoints have this order."""
+    """The candidates in order, and the other models with the reason why they are skipped. `choices` says why endpoints have this order."""
 
     candidates: tuple[Candidate, ...]
     skipped: tuple[Skipped, ...]
-    chosen: Mapping[str, str] = field(default_factory=dict)
+    choices: Mapping[str, Choice] = field(default_factory=dict)
 
 
 class _Asked(NamedTuple):
@@ -160,7 +160,7 @@ def plan(
     return Plan(
         tuple(each.found for each in assessed if isinstance(each.found, Candidate)),
         tuple(each.found for each in assessed if isinstance(each.found, Skipped)),
-        {each.choice.model.place: each.choice.reason for each in assessed},
+        {each.choice.model.place: each.choice for each in assessed},
     )
 
 
