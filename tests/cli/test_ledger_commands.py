@@ -21,6 +21,7 @@ from paymaster.ledgers.urls import open_ledger
 from paymaster.registry.models import Budget, Limits, Model, Policy, Registry
 from paymaster.runtime import BlockingRuntime, run
 from paymaster.views.ledger_status import ledger_status
+from paymaster.views.reports import GroupBy
 from redis_servers import free_port
 
 
@@ -37,7 +38,11 @@ def spent(paymaster, registry, own_state):
 # -------------------------------------------------------------------------------------------------------------- report
 
 
-@pytest.mark.parametrize("by", ["model", "run", "batch", "instance", "user", "role", "day", "run,model", "day, model"])
+def test_the_help_names_everything_that_attempts_are_grouped_by(paymaster):
+    assert ", ".join(GroupBy) in " ".join(paymaster("report", "--help").out.split())
+
+
+@pytest.mark.parametrize("by", [*GroupBy, "run,model", "day, model"])
 @pytest.mark.usefixtures("spent")
 def test_sums_agree_with_the_ledger_for_every_grouping(paymaster, by):
     ended = paymaster("report", "--by", by, "--json")

@@ -24,7 +24,8 @@ Example:
   paymaster report --since 30d --html november.html --png november.png
 """
 
-By = Annotated[str, typer.Option("--by", metavar="KEYS", help="model, endpoint, run, batch, instance, user, role, day, joined by commas.")]
+ByHelp = "model, endpoint, run, batch, instance, user, role, day, tier, joined by commas."
+By = Annotated[str, typer.Option("--by", metavar="KEYS", help=ByHelp)]
 TimeHelp = "2026-11-20, 2026-11-20T12:00, or an age: 24h, 7d."
 Since = Annotated[str | None, typer.Option("--since", metavar="TIME", help=f"From this time on: {TimeHelp}", show_default=False)]
 Until = Annotated[
