@@ -94,3 +94,10 @@ def test_what_is_known_of_invented_members_of_families_is_bounded() -> None:
     assert len(known._known) <= MOST_KNOWN + 2
     assert len(known._read_at_ms) + len(known._draws) <= MOST_KNOWN + 2
     assert states(known)["m/x"].open_calls == 1
+
+
+def test_a_draw_that_was_explained_is_that_of_the_next_call() -> None:
+    known = KnownEndpoints()
+    said = known.balancer(MODEL, "asked", NOW_MS, streamed=False, explains=True).draw
+    draws = [known.balancer(MODEL, f"c{number}", NOW_MS, streamed=False).draw for number in range(2)]
+    assert (draws[0], draws[1] == said) == (said, False)

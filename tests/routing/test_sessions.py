@@ -193,6 +193,8 @@ def test_nothing_of_two_keys_two_users_two_models_or_two_ledgers_is_one_session(
         id_of(said(TASK), replace(NOBODY, key="k1")),
         id_of(said(TASK), model="n"),
         id_of(said(TASK), INSTANCE),
+        id_of(said(TASK), replace(INSTANCE, key="k1")),
+        id_of(said(TASK), replace(INSTANCE, key="k2")),
         id_of(said(TASK), replace(INSTANCE, user="ann", own_names=frozenset({"instance"}))),
     ]
     assert len(set(found)) == len(found)

@@ -75,7 +75,7 @@ def session_of(request: Request, scope: Scope, affinity: Affinity, *, model: str
     if request.operation is Operation.EMBEDDINGS or affinity is Affinity.NONE:
         return None
     owner = scope.key or ""
-    instance = ("instance", *_owned_instance(scope)) if scope.instance is not None else None
+    instance = ("instance", owner, *_owned_instance(scope)) if scope.instance is not None else None
     match affinity:
         case Affinity.KEY:
             found: tuple[str, ...] | None = ("key", scope.key) if scope.key is not None else None
