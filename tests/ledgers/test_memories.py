@@ -90,8 +90,12 @@ def test_the_home_is_priced_and_says_why(process):
     process().answer(US)
     recalled = process().recall()
     assert recalled.preference(ENDPOINTS, REGISTRY.policy, {}, T) == Preferred("m/us", "kept at us: 98,000 tokens are cached there", 26_460)
-    left = recalled.preference(ENDPOINTS, REGISTRY.policy, {"m/us": EndpointState(until_ms=T + 40_000)}, T)
-    assert left == Left("m/us", "left us: its queue is 40 s, the cold cache costs $0.26")
+    left = recalled.preference(ENDPOINTS, REGISTRY.policy, {"m/us": EndpointState(until_ms=T + 40_000, has_queue=True)}, T)
+    assert left == Left("left us: its queue is 40 s, the cold cache costs $0.26")
+    open_circuit = EndpointState(until_ms=T + 1_000, why="circuit open after failures")
+    assert recalled.preference(ENDPOINTS, REGISTRY.policy, {"m/us": open_circuit}, T) == Left("left us: circuit open after failures")
+    pause = open_circuit._replace(why="the provider asked to wait", has_queue=True)
+    assert isinstance(recalled.preference(ENDPOINTS, REGISTRY.policy, {"m/us": pause}, T), Preferred)
     gone = replace(ENDPOINTS, endpoints=(EU,))
     assert recalled.preference(gone, REGISTRY.policy, {}, T) is None
     assert recalled.preference(replace(ENDPOINTS, name="other"), REGISTRY.policy, {}, T) is None

@@ -24,7 +24,6 @@ from paymaster.routing.affinity import (
     WarmSession,
     cold_cache,
     home_after,
-    home_first,
     home_in,
     home_post,
     is_news,
@@ -218,34 +217,16 @@ WARM, LOCAL, EMPTY = ColdCache(98_000, 264_600_000), ColdCache(98_000, 0), ColdC
     [
         (WARM, "", 0, Preferred("sonnet/eu", "kept at eu: 98,000 tokens are cached there", 26_460)),
         (WARM, "", 26_460, Preferred("sonnet/eu", "kept at eu: 98,000 tokens are cached there", 26_460)),
-        (WARM, "", 40_000, Left("sonnet/eu", "left eu: its queue is 40 s, the cold cache costs $0.26")),
-        (WARM, "circuit open after failures", 0, Left("sonnet/eu", "left eu: circuit open after failures")),
+        (WARM, "", 40_000, Left("left eu: its queue is 40 s, the cold cache costs $0.26")),
+        (WARM, "circuit open after failures", 0, Left("left eu: circuit open after failures")),
         (LOCAL, "", 60_000, Preferred("sonnet/eu", "kept at eu: 98,000 tokens are cached there", 98_000)),
-        (LOCAL, "", 120_000, Left("sonnet/eu", "left eu: its queue is 120 s, reading 98,000 tokens again takes 98 s")),
+        (LOCAL, "", 120_000, Left("left eu: its queue is 120 s, reading 98,000 tokens again takes 98 s")),
         (EMPTY, "", 0, Preferred("sonnet/eu", "kept at eu: it answered last", 0)),
-        (EMPTY, "", 1_000, Left("sonnet/eu", "left eu: its queue is 1 s, nothing is cached there")),
-        (ColdCache(10, 27_000), "", 60_000, Left("sonnet/eu", "left eu: its queue is 60 s, the cold cache costs $0.000027")),
+        (EMPTY, "", 1_000, Left("left eu: its queue is 1 s, nothing is cached there")),
+        (ColdCache(10, 27_000), "", 60_000, Left("left eu: its queue is 60 s, the cold cache costs $0.000027")),
     ],
 )
 def test_whether_a_session_stays(cold: ColdCache, unavailable: str, queue_ms: int, expected: Preferred | Left) -> None:
     found = prefer(EU, cold, waiting_nanousd_per_hour=CENT_A_SECOND, unavailable=unavailable, queue_ms=queue_ms)
     assert found == expected
     assert type(found) is type(expected)
-
-
-def test_a_model_without_endpoints_is_named_by_its_name() -> None:
-    alone = prefer(model("m"), WARM, waiting_nanousd_per_hour=CENT_A_SECOND)
-    assert alone == Preferred("m", "kept at m: 98,000 tokens are cached there", 26_460)
-
-
-@pytest.mark.parametrize(
-    ("preference", "order"),
-    [
-        (None, ["eu", "us", "ap"]),
-        (Preferred("sonnet/us", "", 0), ["us", "eu", "ap"]),
-        (Left("sonnet/eu", ""), ["us", "ap", "eu"]),
-        (Preferred("sonnet/gone", "", 0), ["eu", "us", "ap"]),
-    ],
-)
-def test_the_order_of_endpoints(preference: Preferred | Left | None, order: list[str]) -> None:
-    assert [each.endpoint for each in home_first([EU, US, place("ap")], preference)] == order

@@ -123,7 +123,7 @@ def test_the_reason_and_the_wait_of_the_preferred_endpoint_are_its_choice_s() ->
     first, second = order(spread("m", "a", "b"), Balancer(preferred=Preferred("m/b", "kept at b", 700)))
     assert (first.model.endpoint, first.reason, first.wait_ms) == ("b", "kept at b", 700)
     assert (second.reason, second.wait_ms) == ("in the order of the registry", 0)
-    first, _ = order(spread("m", "a", "b"), Balancer(preferred=Left("m/b", "left b: its queue is 40 s")))
+    first, _ = order(spread("m", "a", "b"), Balancer(preferred=Left("left b: its queue is 40 s")))
     assert first.reason == "left b: its queue is 40 s; in the order of the registry"
 
 

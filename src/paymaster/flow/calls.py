@@ -282,7 +282,8 @@ class _Call:
         candidate, throttled = attempt.candidate, failure.kind is FailureKind.THROTTLED
         pause = pause_ms(failure, attempt.backoff_ms)
         if (off_ms := attempt.opened_ms or pause) and not blames_tier(candidate, failure):
-            self._world.endpoints.keeps_off(candidate.model, self._runtime.now_ms() + off_ms, name_failure(failure))
+            until_ms, has_queue = self._runtime.now_ms() + off_ms, not attempt.opened_ms
+            self._world.endpoints.keeps_off(candidate.model, until_ms, name_failure(failure), has_queue=has_queue)
         cause = SkipCause.WAIT if throttled else SkipCause.FAILED
         size = refused_size(candidate, failure)
         return Skipped.of(candidate.model, cause, describe_failure(failure), pause if throttled else None, failure.kind, size)

@@ -47,7 +47,7 @@ READ_EVERY_MS = 1_000
 MOST_KNOWN = 4_096
 """So many endpoints a process knows. Callers may invent the names of a family's members, each with endpoints of its own."""
 
-_LIMITS = (SLOTS, PARALLEL, REQUESTS, REQUESTS_PER_DAY, TOKENS, INPUT_TOKENS, OUTPUT_TOKENS)
+_KEEPING_OFF = (PAUSE, PROBE, SLOTS, PARALLEL, REQUESTS, REQUESTS_PER_DAY, TOKENS, INPUT_TOKENS, OUTPUT_TOKENS)
 
 
 @dataclass(slots=True)
@@ -122,16 +122,15 @@ class KnownEndpoints:
             known.noted(state._replace(first_token_ms=before.first_token_ms, answer_ms=before.answer_ms))
 
     def _refused(self, known: _Known, model: Model, refused: Refused, now_ms: int) -> None:
-        limits = {account_of(kind, model.subject) for kind in _LIMITS}
-        kept_off = {account_of(kind, model.subject) for kind in (PAUSE, PROBE)}
+        accounts = {account_of(kind, model.subject) for kind in _KEEPING_OFF}
         for shortfall in refused.shortfalls:
-            if shortfall.charge.account in limits | kept_off:
+            if shortfall.charge.account in accounts:
                 room_in_ms = LOOK_AGAIN_MS if shortfall.retry_at_ms is None else shortfall.retry_at_ms - refused.at_ms
-                is_limit = shortfall.charge.account not in kept_off
-                self.keeps_off(model, now_ms + room_in_ms, describe_limit(shortfall), has_queue=is_limit)
+                has_queue = shortfall.charge.account != account_of(PROBE, model.subject)
+                self.keeps_off(model, now_ms + room_in_ms, describe_limit(shortfall), has_queue=has_queue)
 
     def keeps_off(self, model: Model, until_ms: int, why: str, *, has_queue: bool = False) -> None:
-        """No call is worth a try at this endpoint until then. `has_queue`: a limit is why."""
+        """No call is worth a try at this endpoint until then. `has_queue`: a call may wait for that, as for a limit or a pause."""
         if model.endpoint:
             known = self._of(model)
             if until_ms > known.state.until_ms:

@@ -76,9 +76,8 @@ class Preferred(NamedTuple):
 
 
 class Left(NamedTuple):
-    """The session leaves this place for another one; `reason` is for a person."""
+    """The session leaves the place with its cache; `reason` is for a person."""
 
-    place: str
     reason: str
 
 
@@ -164,24 +163,24 @@ def worth_ms(cold: ColdCache, waiting_nanousd_per_hour: int) -> int:
     return min(MS_PER_HOUR, cold.nanousd * MS_PER_HOUR // waiting_nanousd_per_hour)
 
 
-def prefer(home: Model, cold: ColdCache, *, waiting_nanousd_per_hour: int, unavailable: str = "", queue_ms: int = 0) -> Preference:
+def prefer(place: Model, cold: ColdCache, *, waiting_nanousd_per_hour: int, unavailable: str = "", queue_ms: int = 0) -> Preference:
     """Whether a session stays at its endpoint.
 
-    `unavailable` says why the endpoint can't be called: a pause, an open circuit. `queue_ms` is how long a call would wait for it.
+    `unavailable` says why a wait for the endpoint does not help: an open circuit. `queue_ms` is how long a call would wait for it.
     """
-    name, most_ms = home.endpoint or home.name, worth_ms(cold, waiting_nanousd_per_hour)
+    name, most_ms = place.endpoint, worth_ms(cold, waiting_nanousd_per_hour)
     if unavailable:
-        return Left(home.place, f"left {name}: {unavailable}")
+        return Left(f"left {name}: {unavailable}")
     if queue_ms <= most_ms:
         cached = f"{cold.tokens:,} tokens are cached there" if cold.tokens else "it answered last"
-        return Preferred(home.place, f"kept at {name}: {cached}", most_ms)
+        return Preferred(place.place, f"kept at {name}: {cached}", most_ms)
     if cold.nanousd:
         costs = f"the cold cache costs {_rounded_usd(cold.nanousd)}"
     elif cold.tokens:
         costs = f"reading {cold.tokens:,} tokens again takes {most_ms / 1000:,.0f} s"
     else:
         costs = "nothing is cached there"
-    return Left(home.place, f"left {name}: its queue is {queue_ms / 1000:,.0f} s, {costs}")
+    return Left(f"left {name}: its queue is {queue_ms / 1000:,.0f} s, {costs}")
 
 
 def prefer_home(
@@ -191,15 +190,6 @@ def prefer_home(
     at = datetime.fromtimestamp(at_ms / 1000, UTC)
     cold = cold_cache(place.price_at(at), home.cached_tokens, at, writes="cache_control" in place.compat.reads)
     return prefer(place, cold, waiting_nanousd_per_hour=waiting_nanousd_per_hour, unavailable=unavailable, queue_ms=queue_ms)
-
-
-def home_first(places: Sequence[Model], preference: Preference | None) -> tuple[Model, ...]:
-    """The endpoints in the order of the balance, but the one of the session first, or last where the session left it."""
-    if preference is None:
-        return tuple(places)
-    chosen = [place for place in places if place.place == preference.place]
-    others = [place for place in places if place.place != preference.place]
-    return (*chosen, *others) if isinstance(preference, Preferred) else (*others, *chosen)
 
 
 def _cached_tokens(candidate: Candidate, usage: Usage) -> int:

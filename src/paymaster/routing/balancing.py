@@ -50,9 +50,9 @@ class Choice(NamedTuple):
 
 
 class Balancer(NamedTuple):
-    """What the order of a model's endpoints depends on: their states by place, a draw, the time, and the endpoint to prefer, if any.
+    """What the order of a model's endpoints depends on: their states by place, a draw, and the time.
 
-    `left` says why the endpoint that would be preferred is not.
+    `streamed` says which speed counts; `preferred` is the endpoint that the session stays at, or why it leaves it.
     """
 
     states: Mapping[str, EndpointState] = {}

@@ -54,7 +54,7 @@ class EndpointState(NamedTuple):
 
     `open_calls` are under way, of `max_parallel` (None: without a limit); `failures` is how many there were since its last answer;
     `used_percent` is of the limit per minute or day that is used most. Until `until_ms` no call is worth a try there, for the reason `why`
-    (0: it may be called). `has_queue`: it is a limit, for whose room a call may wait; else a pause or a circuit. `first_token_ms` and
+    (0: it may be called). `has_queue`: it is a limit or a pause, whose end a call may wait for; else an open circuit. `first_token_ms` and
     `answer_ms` are means of some minutes, with the time for failures in them; None: unknown.
     """
 
@@ -75,7 +75,7 @@ class EndpointState(NamedTuple):
         return max(0, self.until_ms - now_ms)
 
     def unavailable(self, now_ms: int) -> str:
-        """Why waiting for room does not help: a pause or an open circuit; empty if it may be called, or waited for."""
+        """Why waiting does not help: behind an open circuit is a probe, not room; empty if it may be called, or waited for."""
         return self.why if self.until_ms > now_ms and not self.has_queue else ""
 
 
@@ -106,8 +106,8 @@ def state_of(model: Model, balances: Mapping[str, Balance], now_ms: int) -> Endp
     def found(kind: str) -> Balance:
         return balances.get(account_of(kind, model.subject), _NOTHING)
 
-    until_ms, why = _kept_off(found(PAUSE), found(BREAKER), found(PROBE), now_ms)
-    used_percent, has_queue = 0, False
+    until_ms, why, has_queue = _kept_off(found(PAUSE), found(BREAKER), found(PROBE), now_ms)
+    used_percent = 0
     for kind, cap in _windows(model.limits):
         if cap is None:
             continue
@@ -147,15 +147,18 @@ def sample_posts(model: Model, sample: Sample) -> tuple[Post, ...]:
     )
 
 
-def _kept_off(pause: Balance, breaker: Balance, probe: Balance, now_ms: int) -> tuple[int, str]:
-    """Until when a pause or the circuit keeps calls off the endpoint, and why. One that is half open takes a probe."""
+def _kept_off(pause: Balance, breaker: Balance, probe: Balance, now_ms: int) -> tuple[int, str, bool]:
+    """Until when a pause or the circuit keeps calls off the endpoint, why, and whether a call may wait for that.
+
+    A circuit that is half open takes a probe.
+    """
     if pause.total:
-        return _end_ms(pause, now_ms), "the provider asked to wait"
+        return _end_ms(pause, now_ms), "the provider asked to wait", not probe.live
     if probe.live:
-        return _end_ms(probe, now_ms), "circuit open after failures"
+        return _end_ms(probe, now_ms), "circuit open after failures", False
     if breaker.total and probe.held:
-        return now_ms + LOOK_AGAIN_MS, "a probe is under way"
-    return 0, ""
+        return now_ms + LOOK_AGAIN_MS, "a probe is under way", False
+    return 0, "", False
 
 
 def _end_ms(balance: Balance, now_ms: int) -> int:

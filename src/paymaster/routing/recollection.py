@@ -42,8 +42,9 @@ class Recollection:
         place = None if home is None else place_of(home, model.endpoints)
         if home is None or place is None:
             return None
-        left_ms = states.get(place.place, EndpointState()).left_ms(now_ms)
-        return prefer_home(place, home, policy.waiting_nanousd_per_hour, now_ms, queue_ms=left_ms)
+        state = states.get(place.place, EndpointState())
+        why, queue_ms = state.unavailable(now_ms), state.left_ms(now_ms)
+        return prefer_home(place, home, policy.waiting_nanousd_per_hour, now_ms, unavailable=why, queue_ms=queue_ms)
 
 
 NOTHING_RECALLED = Recollection()
