@@ -28,8 +28,7 @@ from paymaster.price_store.folder import PriceFolder
 from paymaster.providers.provider_set import ProviderSet
 from paymaster.redaction import Redactor
 from paymaster.registry.describe import budget_texts
-from paymaster.registry.families import family_of
-from paymaster.registry.models import Model, Policy, Registry
+from paymaster.registry.models import Policy, Registry
 from paymaster.registry.provider_keys import keys_found, missing_key, secrets_of, with_variables
 from paymaster.scope import Scope
 from paymaster.telemetry.fanout import Fanout
@@ -68,7 +67,7 @@ class Resources:
         self.options = options
         self.runtime = runtime
         keys = {
-            place.place: tuple(options.environ[name] for name in keys_found(place, options.environ))
+            place.declared_place: tuple(options.environ[name] for name in keys_found(place, options.environ))
             for model in options.registry.models.values()
             for place in (model, *model.endpoints)
         }
@@ -99,10 +98,10 @@ class Resources:
             emit=emit,
             counter=self.counter,
             backoff_ms=backoff(registry.policy),
-            key_of=lambda model, scope: _own_key(_ring(keys, model), scope),
+            key_of=lambda model, scope: _own_key(keys[model.declared_place], scope),
             missing_keys=_missing(registry, options.environ),
             run_later=self._background,
-            identities=Identities(registry, lambda place: next(iter(_ring(keys, place)), None)),
+            identities=Identities(registry, lambda place: next(iter(keys[place.declared_place]), None)),
         )
 
     async def prepare(self) -> None:
@@ -178,35 +177,10 @@ def _with_variables(registry: Registry, environ: Mapping[str, str]) -> Registry:
     return registry.mapped(lambda model: with_variables(model, environ))
 
 
-def _ring(keys: Mapping[str, tuple[str, ...]], model: Model) -> tuple[str, ...]:
-    """The keys of a place; a member of a family has those of the family."""
-    owner = model.family or model.name
-    return keys[f"{owner}/{model.endpoint}" if model.endpoint else owner]
-
-
 def _missing(registry: Registry, environ: Mapping[str, str]) -> Mapping[str, str]:
-    """The variables that are not set, by place; those of a member of a family are the family's."""
+    """The variables that are not set, by declared place."""
     places = [place for model in registry.models.values() for place in (model, *model.endpoints)]
-    found = {place.place: variables for place in places if (variables := missing_key(place, environ)) is not None}
-    return _MissingInFamilies(registry, found) if registry.families else found
-
-
-class _MissingInFamilies(dict[str, str]):
-    """What is missing at a member of a family is what is missing at the family."""
-
-    def __init__(self, registry: Registry, found: Mapping[str, str]) -> None:
-        super().__init__(found)
-        self._registry = registry
-        self._named = {place.place for model in registry.models.values() for place in model.places}
-
-    def get(self, place: str, default: str | None = None) -> str | None:  # type: ignore[override]  # only texts are asked for
-        """The variables that are not set at a place."""
-        family = None if place in self._named else family_of(place, self._registry.families)
-        if family is None:
-            return super().get(place, default)
-        ending = place.rpartition("/")[2]
-        own = f"{family}/{ending}"
-        return super().get(own if own in self._named else family, default)
+    return {place.declared_place: variables for place in places if (variables := missing_key(place, environ)) is not None}
 
 
 def _own_key(ring: tuple[str, ...], scope: Scope) -> str | None:

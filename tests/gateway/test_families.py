@@ -89,10 +89,11 @@ def test_what_is_missing_for_a_family_is_missing_for_its_members(path: Path) -> 
     path.write_text(TEXT)
     with Client(path, ledger="memory:", environ={"A": "a"}) as client:
         missing, key_of = client._resources.world.missing_keys, client._resources.world.key_of
-        places = ("openai/gpt-4o", "openai/own", "groq/x/y", "vllm/m/a", "vllm/m/b", "vllm/m", "other")
-        found = {place: missing.get(place) for place in places}
-        assert found == dict(zip(places, ("OPENAI_API_KEY", None, "GROQ_API_KEY", None, "B", None, None), strict=True))
         member = client.registry.models["vllm/m"]
+        named = [client.registry.models[name] for name in ("openai/gpt-4o", "openai/own", "groq/x/y")]
+        found = {place.place: missing.get(place.declared_place) for place in (*named, *member.places)}
+        expected = ("OPENAI_API_KEY", None, "GROQ_API_KEY", None, "B")
+        assert found == dict(zip(("openai/gpt-4o", "openai/own", "groq/x/y", "vllm/m/a", "vllm/m/b"), expected, strict=True))
         assert [key_of(place, client.current_scope) for place in member.places] == ["a", None]
 
 

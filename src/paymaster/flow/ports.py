@@ -340,12 +340,11 @@ class World:
     """Everything a call needs from outside.
 
     `prepare` does what a model's provider needs before it is first used, without stopping an event loop; nothing is sent until then.
-    `key_of` has the secret for a model and a caller, `missing_keys` the variable that is not set, by place. `backoff_ms` is the wait before
-    another attempt at the same model, by the number of attempts made. `run_later` is None where nothing can run behind a call.
-    `endpoints` is what this process knows of the endpoints of its models.
-    `levels` are those of the models whose counts were too low (`routing/undercounts.py`), as far as this process knows;
-    `memories` are of the instances and sessions of its callers. `identities` says what the registry's endpoints are; without it, accounts
-    have the names of models.
+    `key_of` has the secret for a model and a caller, `missing_keys` the variable that is not set, by declared place. `backoff_ms` is the
+    wait before another attempt at the same model, by the number of attempts made. `run_later` is None where nothing can run behind a call.
+    `endpoints` is what this process knows of the endpoints of its models, `levels` are those of the models whose counts were too low
+    (`routing/undercounts.py`), as far as it knows; `memories` are of the instances and sessions of its callers. `identities` says what the
+    registry's endpoints are; without it, accounts have the names of models.
     """
 
     registry: Registry

@@ -215,6 +215,12 @@ class Model:
         return f"{self.name}/{self.endpoint}" if self.endpoint else self.name
 
     @property
+    def declared_place(self) -> str:
+        """Where the registry has its key: the place at any tier; of a member of a family, that of the family."""
+        owner = self.family or self.name
+        return f"{owner}/{self.endpoint}" if self.endpoint else owner
+
+    @property
     def has_next_tier(self) -> bool:
         """Whether another tier of service is tried after this one."""
         return bool(self.tier) and self.tier != self.tiers[-1]

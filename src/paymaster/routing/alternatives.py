@@ -23,8 +23,8 @@ _OF_A_TIER = frozenset({SkipCause.UNBOUNDED, SkipCause.PARAMETER})
 
 
 class Known(NamedTuple):
-    """What a process knows, by place: the environment variable that is not set, what was learned from counts that were too low (see
-    `undercounts`); of the endpoints of a model, and of the caller's instance.
+    """What a process knows: by declared place the environment variable that is not set, by place what was learned from counts that were
+    too low (see `undercounts`); of the endpoints of a model, and of the caller's instance.
     """
 
     missing_keys: Mapping[str, str] = {}
@@ -46,7 +46,7 @@ def alternatives(
 
     def at_tiers(place: Model) -> Iterator[tuple[Model, Candidate | Skipped]]:
         for tiered in in_tiers(place, request):
-            found = assess(tiered, known.missing_keys.get(place.place))
+            found = assess(tiered, known.missing_keys.get(place.declared_place))
             if not tiered.has_next_tier or _differs(found):
                 yield tiered, found
 
