@@ -9,6 +9,7 @@ from paymaster.accounting.account_names import BREAKER, PAUSE, PROBE, UNDERCOUNT
 from paymaster.accounting.accounts import Balance, Charge, Refused, Shortfall, shortfalls
 from paymaster.flow.ports import World, identified, recall
 from paymaster.registry.models import Model
+from paymaster.registry.place_names import place_name
 from paymaster.routing import breaker
 from paymaster.routing.alternatives import Known
 from paymaster.routing.balancing import Balancer, Choice
@@ -69,8 +70,7 @@ class Explanation:
     @property
     def place(self) -> str:
         """What would be called, for people: the model, or its endpoint as `sonnet/eu`, and the tier of service."""
-        place = f"{self.model}/{self.endpoint}" if self.endpoint else self.model
-        return place if self.service_tier is None else f"{place} ({self.service_tier})"
+        return place_name(self.model, self.endpoint, self.service_tier or "")
 
 
 async def explain(world: World, request: Request, scope: Scope) -> tuple[Explanation, ...]:

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from paymaster.registry.families import MARK, part_of
 from paymaster.registry.model_schema import EndpointSection, ModelSection, PlaceSection
+from paymaster.registry.place_names import place_name
 from paymaster.registry.price_schema import BaseSection, PriceSection, RatesSection
 from paymaster.registry.variables import named_in
 from paymaster.registry.yamltext import Document, KeyPath, dotted
@@ -51,7 +52,7 @@ class WrittenPlace:
     @property
     def name(self) -> str:
         """The model, with the name of the endpoint if it has several."""
-        return f"{self.model}/{self.endpoint}" if self.endpoint else self.model
+        return place_name(self.model, self.endpoint)
 
     def path(self, *keys: str | int) -> KeyPath:
         """The path of the endpoint; of a key, where it is written."""

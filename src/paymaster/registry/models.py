@@ -13,6 +13,7 @@ from paymaster.registry.compat import PLAIN, Compat
 from paymaster.registry.disconnects import StopsOnDisconnect
 from paymaster.registry.families import Family, FamilyTable
 from paymaster.registry.model_prices import ModelPrices, PriceSource
+from paymaster.registry.place_names import place_name
 from paymaster.registry.prefill import Prefill
 
 
@@ -207,18 +208,17 @@ class Model:
 
         A tier that is tried before another is a place of its own: `gpt (flex)`.
         """
-        return f"{self.endpoint_place} ({self.tier})" if self.has_next_tier else self.endpoint_place
+        return place_name(self.name, self.endpoint, self.tier if self.has_next_tier else "")
 
     @property
     def endpoint_place(self) -> str:
         """The same at every tier of service, for what belongs to the endpoint: limits, keys, counts."""
-        return f"{self.name}/{self.endpoint}" if self.endpoint else self.name
+        return place_name(self.name, self.endpoint)
 
     @property
     def declared_place(self) -> str:
         """Where the registry has its key: the place at any tier; of a member of a family, that of the family."""
-        owner = self.family or self.name
-        return f"{owner}/{self.endpoint}" if self.endpoint else owner
+        return place_name(self.family or self.name, self.endpoint)
 
     @property
     def has_next_tier(self) -> bool:

@@ -7,6 +7,7 @@ from typing import Self
 
 from paymaster.errors import PromptSize
 from paymaster.registry.models import Model
+from paymaster.registry.place_names import place_name
 from paymaster.routing.failures import FailureKind
 
 
@@ -62,12 +63,12 @@ class Skipped:
     @property
     def place(self) -> str:
         """What is skipped, as people read it: the model, the endpoint of it, or one tier of that."""
-        return f"{self.endpoint_place} ({self.tier})" if self.tier else self.endpoint_place
+        return place_name(self.model, self.endpoint, self.tier)
 
     @property
     def endpoint_place(self) -> str:
         """The same at every tier of service."""
-        return f"{self.model}/{self.endpoint}" if self.endpoint else self.model
+        return place_name(self.model, self.endpoint)
 
 
 def by_reason(skipped: Sequence[Skipped]) -> list[tuple[str, str]]:

@@ -27,6 +27,7 @@ from paymaster.flow.events import (
 )
 from paymaster.flow.ledger_events import HoldLost, LedgerEvent, SettlementFailed, SettlementPosted, SettlementSetAside, Unbooked
 from paymaster.printable import printable_line
+from paymaster.registry.place_names import place_name
 from paymaster.routing.failures import FailureKind
 from paymaster.routing.output_limits import Lowering, describe_lowering
 from paymaster.views.ledger_status import limit_kind
@@ -136,11 +137,7 @@ def _words(event: Event) -> str:
 
 
 def _place(event: _OfAnEndpoint) -> str:
-    return _named(event.model, event.endpoint)
-
-
-def _named(model: str, endpoint: str) -> str:
-    return f"{model}/{endpoint}" if endpoint else model
+    return place_name(event.model, event.endpoint)
 
 
 def _about_a_model(event: BreakerOpened | BreakerClosed | ConcurrencyLowered | PromptUndercounted) -> str:
@@ -190,17 +187,12 @@ def _another_model(event: RefusedByAccount | ModelSkipped | FellBack) -> str:
         case ModelSkipped():
             return f"{_tiered(event)} skipped: {event.reason}"
         case FellBack():
-            new = _at(_named(event.to_model, event.to_endpoint), event.to_service_tier)
+            new = place_name(event.to_model, event.to_endpoint, event.to_service_tier or "")
             return f"{_tiered(event)} fell back to {new}: {event.reason}{_without(event.dropped_params)}"
 
 
 def _tiered(event: Admitted | ModelSkipped | FellBack | AttemptSettled | AttemptFailed) -> str:
-    return _at(_place(event), event.service_tier)
-
-
-def _at(place: str, service_tier: str | None) -> str:
-    """The place, with the tier of service that is asked for."""
-    return place if service_tier is None else f"{place} ({service_tier})"
+    return place_name(event.model, event.endpoint, event.service_tier or "")
 
 
 def _refused(event: RefusedByAccount) -> str:

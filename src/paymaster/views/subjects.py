@@ -8,6 +8,7 @@ from typing import NamedTuple
 from paymaster.accounting.account_names import key_of, read_endpoint_subject
 from paymaster.registry.families import family_of, member_of
 from paymaster.registry.models import Limits, Registry
+from paymaster.registry.place_names import place_name
 
 
 class Shown(NamedTuple):
@@ -20,7 +21,7 @@ class Shown(NamedTuple):
     @property
     def place(self) -> str:
         """The name in one text."""
-        return f"{self.model}/{self.endpoint}" if self.endpoint else self.model
+        return place_name(self.model, self.endpoint)
 
 
 class Subjects:
