@@ -301,6 +301,13 @@ def test_the_cheapest_endpoint_is_called_and_the_hold_is_its_own() -> None:
     assert [each.place for each in asyncio.run(explain(box.world, Request(messages=HELLO), box.scope))] == ["m/cheap", "m/usual", "m/dear"]
 
 
+def test_an_endpoint_that_can_not_serve_is_not_the_cheapest() -> None:
+    places = ({"endpoint": "cheap", "price": price("1", "10")}, "usual")
+    model = spread("m", *places, balance=Balancing.CHEAPEST, price=price("2", "20"))
+    box = Box(registry(model), {"m": [answer()]}, missing_keys={"m/cheap": "KEY"})
+    assert box.ask().endpoint == "usual"
+
+
 def test_a_call_that_is_waited_for_at_its_preferred_endpoint_goes_on_when_the_wait_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
     box = Box(registry(spread("m", "x", "y", limits=Limits(rpm=1))), {"m": [answer()]})
     assert isinstance(box.runtime, ManualRuntime)

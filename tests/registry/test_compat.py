@@ -43,6 +43,8 @@ def test_a_registry_corrects_what_is_known(load: Load) -> None:
         ("{thinking_off: {enable_thinking: false}}", "thinking_off", {"enable_thinking": False}),
         ("{nested: google}", "nested", {"google"}),
         ("{names: null}", "names", True),
+        ("{session_param: prompt_cache_key}", "session_param", "prompt_cache_key"),
+        ("{session_param: none}", "session_param", None),
     ],
 )
 def test_each_fact_can_be_replaced(load: Load, written: str, name: str, expected: object) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from paymaster.cli.registry_tables import warnings
 from paymaster.registry.describe import describe
-from paymaster.registry.provider_keys import missing_key, other_variables, secrets_of, unset_variables, with_variables
+from paymaster.registry.provider_keys import first_key, missing_key, other_variables, secrets_of, unset_variables, with_variables
 from paymaster.registry.secrets import filled, variable_names
 from paymaster.registry.variables import named_in, with_values
 
@@ -159,3 +159,9 @@ def test_what_is_not_set_is_named_with_key_and_line(load):
         f"m/proxy can't be called: PROXY, TEAM and ROUTE are not set (PROXY in {proxy}.base_url, line 10; {team}; {route})",
         "m/other can't be called: GROQ_API_KEY is not set",
     ]
+
+
+@pytest.mark.parametrize(("environ", "key"), [({}, None), ({"A": " "}, None), ({"B": "b"}, "b"), ({"A": "a", "B": "b"}, "a")])
+def test_the_first_key_that_is_set_counts(load, environ, key):
+    model = load("models: {m: {provider: openai, model_id: gpt-4o, api_key_env: [A, B]}}").models["m"]
+    assert first_key(model, environ) == key

@@ -9,7 +9,17 @@ from paymaster.accounting.tokens.counter import TokenCounter
 from paymaster.registry.models import Budget
 from paymaster.routing.charges import ChargeKind, Remaining, charges, remaining
 from paymaster.routing.failures import FailureKind
-from paymaster.routing.on_refusal import Decision, GoOnOverBudget, Lowered, SkipModel, WaitFor, deferred, on_refusal, waits_too_long
+from paymaster.routing.on_refusal import (
+    Decision,
+    GoOnOverBudget,
+    Hopeless,
+    Lowered,
+    SkipModel,
+    WaitFor,
+    deferred,
+    on_refusal,
+    waits_too_long,
+)
 from paymaster.routing.planning import Candidate, plan
 from paymaster.routing.requests import Request
 from paymaster.routing.skipped import SkipCause
@@ -64,6 +74,15 @@ def counted(**settings: object) -> Candidate:
     budgets = (per_run("5"), *(Budget(cap=10_000, unit=unit, per=("run",)) for unit in (BudgetUnit.TOKENS, BudgetUnit.REQUESTS)))
     known = registry(model("m", **settings), budgets=budgets, hard_stop_on_budget=True)
     return plan(Request(messages=HELLO), known, Scope(run="r1"), 0, TokenCounter()).candidates[0]
+
+
+def test_a_model_is_skipped_at_once_where_another_one_has_answered_the_instance() -> None:
+    decision = decide(candidate(hard=True), short("stays/1a2b/other", amount=0, cap=0, live=1))
+    assert isinstance(decision, Hopeless)
+    assert (decision.skipped.cause, decision.skipped.detail) == (
+        SkipCause.MIXED,
+        "other has answered this instance, and never_mix allows no other model",
+    )
 
 
 @pytest.mark.parametrize("room_tokens", [400, 700])
