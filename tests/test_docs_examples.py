@@ -15,6 +15,7 @@ from paymaster.registry.completing import Sources
 from paymaster.registry.loading import read_registry
 from paymaster.registry.model_data import ModelData
 from paymaster.registry.overrides import Overrides
+from paymaster.registry.sections import registry_part
 from paymaster.registry.yamltext import read_yaml
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -39,7 +40,8 @@ def registries() -> list[object]:
 @pytest.mark.parametrize("text", registries())
 def test_a_registry_in_the_documentation_loads_unchanged(text):
     sources = Sources(catalogue=Catalogue(), model_data=ModelData(), environ={"TEAM": "x"}, at=datetime.now(UTC), directory=ROOT)
-    registry = read_registry(read_yaml(text, "example"), Overrides(), sources, embedded="agent:" in text)
+    document = read_yaml(text, "example")
+    registry = read_registry(registry_part(document) if "agent:" in text else document, Overrides(), sources)
     assert registry.models
 
 

@@ -108,7 +108,7 @@ def test_a_changed_config_has_a_finding_for_each_field(name):
         assert [finding.path for finding in made.findings] == list(fields_of(tree)), (name, seed)
         document = read_yaml(made.text, "registry.yaml")
         problems = Findings(document)
-        check(read_sections(document, problems, {}, embedded=False), problems)
+        check(read_sections(document, problems, {}), problems)
         assert [str(problem) for problem in problems.problems] == [], (name, seed)
         assert without_nan(document.tree) == without_nan(made.tree), (name, seed)
         written = (

@@ -14,6 +14,7 @@ from paymaster.registry.completing import Sources
 from paymaster.registry.loading import read_registry
 from paymaster.registry.model_data import ModelData
 from paymaster.registry.overrides import read_overrides
+from paymaster.registry.sections import registry_part
 from paymaster.registry.yamltext import read_yaml
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ def load(catalogue: Catalogue, model_data: ModelData) -> Callable[..., Registry]
         environ = environ or {}
         sources = Sources(catalogue=catalogue, model_data=model_data, environ=environ, at=NOVEMBER, directory=Path("/where/it/is"))
         overrides = read_overrides(flags or {}, environ)
-        return read_registry(read_yaml(text, "registry.yaml"), overrides, sources, embedded=embedded)
+        document = read_yaml(text, "registry.yaml")
+        return read_registry(registry_part(document) if embedded else document, overrides, sources)
 
     return load_text
 

@@ -12,8 +12,7 @@ import pytest
 from paymaster.accounting.prices.price import cost, worst_case_nanousd
 from paymaster.accounting.usage.record import Usage
 from paymaster.errors import RegistryInvalid
-from paymaster.registry.completing import Sources
-from paymaster.registry.loading import load_registry, registry_for_model
+from paymaster.registry.loading import load_registry
 from paymaster.registry.models import Budget, ServerTool, Timeouts
 from paymaster.registry.overrides import Overrides
 
@@ -112,7 +111,7 @@ def test_all_layouts_give_the_same_registry(load, text):
 
 
 def test_in_another_programs_config_only_the_registry_section_is_read(load):
-    text = "agent: {model: {name: x}}\npolicies: [another program's]\nmodel_registry: {models: {a: {provider: ollama}}}"
+    text = "agent: {model: {name: x}}\nmodel_registry: {models: {a: {provider: ollama}}}"
     assert load(text, embedded=True).models["a"].provider == "ollama"
 
 
@@ -408,17 +407,6 @@ def test_a_file_is_read_with_its_name_and_directory(tmp_path, catalogue, model_d
     registry = load_registry(file, Overrides(), catalogue=catalogue, model_data=model_data, environ={}, at=at)
     assert registry.source == str(file)
     assert registry.models["a"].script == str(tmp_path / "s.yaml")
-
-
-def test_a_registry_of_one_model_needs_no_file(tmp_path, catalogue, model_data):
-    sources = Sources(catalogue=catalogue, model_data=model_data, environ={}, at=datetime(2026, 11, 23, tzinfo=UTC), directory=tmp_path)
-    registry = registry_for_model("openai/gpt-4o", Overrides(), sources)
-    assert (registry.default, registry.models["openai/gpt-4o"].model_id) == ("openai/gpt-4o", "gpt-4o")
-    assert registry.models["openai/gpt-4o"].origins["provider"] == "registry"
-    with pytest.raises(RegistryInvalid, match=r"unknown provider 'opnai' .did you mean openai"):
-        registry_for_model("opnai/gpt-4o", Overrides(), sources)
-    with pytest.raises(RegistryInvalid, match="unknown provider"):
-        registry_for_model("zzzzzzz", Overrides(), sources)
 
 
 @pytest.mark.parametrize(("alike", "encoding"), [("gpt-4o", "o200k_base"), ("bytes", None)])

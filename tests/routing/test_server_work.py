@@ -40,7 +40,7 @@ def registry_of(models: Mapping[str, object], sources: Sources, *, hard: bool = 
     """A registry of these models, with a budget per run that pays for everything."""
     policies = {budget: 90_000 if "usd" in budget else 10**9, "hard_stop_on_budget": hard, "fallback_chain": []}
     text = json.dumps({"models": models, "default": "m", "policies": policies})
-    return read_registry(read_yaml(text, "registry.yaml"), read_overrides({}, {}), sources, embedded=False)
+    return read_registry(read_yaml(text, "registry.yaml"), read_overrides({}, {}), sources)
 
 
 def planned(case: Mapping[str, Any], sources: Sources, *, hard: bool = True) -> Candidate | Skipped:

@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 
 from paymaster.errors import UsageMistake
-from paymaster.registry.sections import POLICIES_KEY, REGISTRY_KEY
-from paymaster.registry.yamltext import Document, Plain, read_file, read_yaml
+from paymaster.registry.sections import REGISTRY_KEY, registry_part
+from paymaster.registry.yamltext import Document, read_file, read_yaml
 
 _MAY_BEGIN_HERE = re.compile(rf"^(['\"]?{REGISTRY_KEY}['\"]?\s*:|\s*\{{)", re.MULTILINE)
 """A key at the top of a block map, or inside braces: a quick check, so that configs without a registry are not read strictly."""
@@ -20,11 +20,7 @@ def read_embedded(path: Path) -> Document | None:
     if not _MAY_BEGIN_HERE.search(text) or REGISTRY_KEY not in text:
         return None
     document = read_yaml(text, str(path))
-    tree = document.tree if isinstance(document.tree, dict) else {}
-    if REGISTRY_KEY not in tree:
-        return None
-    ours: dict[str, Plain] = {key: value for key, value in tree.items() if key in (REGISTRY_KEY, POLICIES_KEY)}
-    return Document(document.file, ours, document.lines)
+    return registry_part(document) if isinstance(document.tree, dict) and REGISTRY_KEY in document.tree else None
 
 
 def refuse_registry_key(key: str) -> None:

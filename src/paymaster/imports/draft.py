@@ -112,7 +112,7 @@ def _mistakes(draft: Draft) -> list[tuple[KeyPath, str]]:
     found = _Paths(Document("", draft.values))
     found.paths += [(path, "a text that looks like a key is not written") for path in _secrets(draft.values)]
     try:
-        check(read_sections(found.document, found, {}, embedded=False), found)
+        check(read_sections(found.document, found, {}), found)
     except RegistryInvalid:
         return []
     return found.paths

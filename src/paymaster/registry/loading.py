@@ -1,7 +1,6 @@
 """Loads a complete registry from a file: read, check, override, fill in; knows the order of these steps and none of their rules."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -14,8 +13,8 @@ from paymaster.registry.models import Registry
 from paymaster.registry.overrides import Overrides
 from paymaster.registry.problems import Findings
 from paymaster.registry.recognising import problem_of, recognise, recognise_content
-from paymaster.registry.sections import POLICIES_KEY, REGISTRY_KEY, read_sections
-from paymaster.registry.yamltext import Document, Plain, decode, read_bytes, read_yaml
+from paymaster.registry.sections import REGISTRY_KEY, read_sections, registry_part
+from paymaster.registry.yamltext import Document, decode, read_bytes, read_yaml
 
 
 def load_registry(
@@ -26,15 +25,11 @@ def load_registry(
     model_data: KnownModels,
     environ: Mapping[str, str],
     at: datetime,
-    embedded: bool = False,
 ) -> Registry:
-    """The registry in a file, with the prices at the moment `at`. `embedded` ignores keys beside `model_registry:`.
-
-    Raises RegistryInvalid with every problem found.
-    """
+    """The registry in a file, with the prices at the moment `at`. Raises RegistryInvalid with every problem found."""
     file = Path(path)
     sources = Sources(catalogue=catalogue, model_data=model_data, environ=environ, at=at, directory=file.parent)
-    return read_registry(read_document(read_bytes(file), str(path)), overrides, sources, embedded=embedded)
+    return read_registry(read_document(read_bytes(file), str(path)), overrides, sources)
 
 
 def read_document(data: bytes, file: str) -> Document:
@@ -50,8 +45,7 @@ def read_document(data: bytes, file: str) -> Document:
         raise
     other = recognise_content(file, "yaml", document.tree)
     if other is not None and other.embeds and isinstance(document.tree, dict) and REGISTRY_KEY in document.tree:
-        ours = {key: value for key, value in document.tree.items() if key in (REGISTRY_KEY, POLICIES_KEY)}
-        return replace(document, tree=ours)
+        return registry_part(document)
     if other is not None:
         raise RegistryInvalid([problem_of(other, file)])
     return document
@@ -63,21 +57,11 @@ def _refuse_other_file(other: OtherFile | None, file: str, data: bytes) -> None:
         raise RegistryInvalid([problem_of(other, file)])
 
 
-def read_registry(document: Document, overrides: Overrides, sources: Sources, *, embedded: bool = False) -> Registry:
+def read_registry(document: Document, overrides: Overrides, sources: Sources) -> Registry:
     """The registry in a document that has been read. Raises RegistryInvalid with every problem found."""
     findings = Findings(document)
-    written = read_sections(document, findings, sources.environ, embedded=embedded)
+    written = read_sections(document, findings, sources.environ)
     check(written, findings)
     if findings.problems:
         raise RegistryInvalid(findings.sorted())
     return complete(written, overrides, sources)
-
-
-def registry_for_model(name: str, overrides: Overrides, sources: Sources) -> Registry:
-    """A registry of one model, for callers without one: `openai/gpt-4o`, or any other `provider/model_id`.
-
-    Raises RegistryInvalid for an unknown provider.
-    """
-    provider, _, model_id = name.partition("/")
-    tree: Plain = {"default": name, "models": {name: {"provider": provider, "model_id": model_id or None}}}
-    return read_registry(Document(f"model {name}", tree), overrides, sources)

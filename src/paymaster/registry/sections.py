@@ -1,7 +1,7 @@
 """Finds the registry in a document and reads the valid keys of each section; knows layouts, not how sections fit together."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from pydantic import ValidationError
@@ -62,13 +62,19 @@ class Written:
         return self.invalid.isdisjoint(paths)
 
 
-def read_sections(document: Document, findings: Findings, environ: Mapping[str, str], *, embedded: bool) -> Written:
-    """Every section of the registry in `document`. With `embedded`, keys beside `model_registry:` belong to another program.
+def registry_part(document: Document) -> Document:
+    """What of another program's config is a registry: `model_registry:`, with `policies:` beside it; the lines are the file's."""
+    tree = document.tree if isinstance(document.tree, dict) else {}
+    return replace(document, tree={key: value for key, value in tree.items() if key in (REGISTRY_KEY, POLICIES_KEY)})
+
+
+def read_sections(document: Document, findings: Findings, environ: Mapping[str, str]) -> Written:
+    """Every section of the registry in `document`.
 
     Variables in addresses are replaced by their values in `environ`; those that are not set stay. Raises RegistryInvalid if there is no
     registry at all.
     """
-    tree, root, policy_path = _find(document, findings, embedded=embedded)
+    tree, root, policy_path = _find(document, findings)
     invalid: set[KeyPath] = set()
     reader = _ModelReader(findings, invalid, environ)
     models = {name: reader.model(value, (*root, "models", name)) for name, value in _models(tree.get("models"), root, findings).items()}
@@ -81,7 +87,7 @@ def read_sections(document: Document, findings: Findings, environ: Mapping[str, 
     return Written(document, root, policy_path, default, models, places, policy, frozenset(invalid), prices)
 
 
-def _find(document: Document, findings: Findings, *, embedded: bool) -> tuple[Mapping[str, Plain], KeyPath, KeyPath]:
+def _find(document: Document, findings: Findings) -> tuple[Mapping[str, Plain], KeyPath, KeyPath]:
     """The registry's own map, its path, and the path of its policies."""
     tree = document.tree
     if tree is None:
@@ -89,21 +95,17 @@ def _find(document: Document, findings: Findings, *, embedded: bool) -> tuple[Ma
     if not isinstance(tree, dict):
         raise _no_registry(findings, "must be a map of keys and values, with models: at its top")
     root: KeyPath = (REGISTRY_KEY,) if REGISTRY_KEY in tree else ()
-    if not root and (embedded or "models" not in tree):
-        keys = [key for key in tree if key != SCHEMA_KEY]
-        if not embedded:
-            for key in keys:
-                if key not in _KNOWN:
-                    findings.add_unknown_key((key,), (REGISTRY_KEY, *_KNOWN))
+    if not root and "models" not in tree:
+        _refuse_unknown_keys(tree, (), (REGISTRY_KEY, *_KNOWN), findings)
         raise _no_registry(findings, "there is neither model_registry: nor models: here", "see: paymaster init")
     inner = tree[REGISTRY_KEY] if root else tree
     if not isinstance(inner, dict):
         findings.add(root, "must be a map with models: in it")
         raise RegistryInvalid(findings.problems)
-    beside = POLICIES_KEY in tree and bool(root) and not embedded
+    beside = POLICIES_KEY in tree and bool(root)
     if beside and POLICIES_KEY in inner:
         findings.add((POLICIES_KEY,), f"policies are given twice, also on line {document.line((*root, POLICIES_KEY))}", "join the two")
-    if root and not embedded:
+    if root:
         _refuse_unknown_keys(tree, (), (REGISTRY_KEY, POLICIES_KEY), findings)
     _refuse_unknown_keys(inner, root, _KNOWN, findings)
     return inner, root, ((POLICIES_KEY,) if beside and POLICIES_KEY not in inner else (*root, POLICIES_KEY))
