@@ -6,6 +6,7 @@ from dataclasses import field, fields
 
 import orjson
 
+from paymaster.accounting.place_names import place_name
 from paymaster.frozen import frozen_dataclass
 
 RECORD_VERSION = 1
@@ -70,7 +71,7 @@ class AttemptRecord:
     @property
     def place(self) -> str:
         """What was called, for people: the model, or its endpoint as `sonnet/eu`."""
-        return self.model if self.endpoint is None else f"{self.model}/{self.endpoint}"
+        return place_name(self.model, self.endpoint or "")
 
     @property
     def run_name(self) -> str:

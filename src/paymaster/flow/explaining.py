@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 from paymaster.accounting.account_names import BREAKER, PAUSE, PROBE, UNDERCOUNT, account_of, is_budget
 from paymaster.accounting.accounts import Balance, Charge, Refused, Shortfall, shortfalls
+from paymaster.accounting.place_names import place_name
 from paymaster.flow.ports import World, identified, recall
 from paymaster.registry.models import Model
-from paymaster.registry.place_names import place_name
 from paymaster.routing import breaker
 from paymaster.routing.alternatives import Known
 from paymaster.routing.balancing import Balancer, Choice

@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
+from paymaster.accounting.place_names import place_name
 from paymaster.registry.families import MARK, part_of
 from paymaster.registry.model_schema import EndpointSection, ModelSection, PlaceSection
-from paymaster.registry.place_names import place_name
 from paymaster.registry.price_schema import BaseSection, PriceSection, RatesSection
 from paymaster.registry.variables import named_in
 from paymaster.registry.yamltext import Document, KeyPath, dotted

@@ -7,13 +7,13 @@ from decimal import Decimal
 from enum import StrEnum
 
 from paymaster.accounting.budget_units import BudgetUnit
+from paymaster.accounting.place_names import place_name
 from paymaster.accounting.prices.price import Price
 from paymaster.accounting.tokens.counter import Tokenizer
 from paymaster.registry.compat import PLAIN, Compat
 from paymaster.registry.disconnects import StopsOnDisconnect
 from paymaster.registry.families import Family, FamilyTable
 from paymaster.registry.model_prices import ModelPrices, PriceSource
-from paymaster.registry.place_names import place_name
 from paymaster.registry.prefill import Prefill
 
 

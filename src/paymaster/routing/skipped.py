@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Self
 
+from paymaster.accounting.place_names import place_name
 from paymaster.errors import PromptSize
 from paymaster.registry.models import Model
-from paymaster.registry.place_names import place_name
 from paymaster.routing.failures import FailureKind
 
 

@@ -7,6 +7,7 @@ from typing import TypeAlias, assert_never
 from paymaster.accounting.account_names import BREAKER, PAUSE
 from paymaster.accounting.budget_units import format_balance
 from paymaster.accounting.money import format_usd
+from paymaster.accounting.place_names import place_name
 from paymaster.flow.endpoint_events import EndpointChanged, FellBack
 from paymaster.flow.events import (
     Admitted,
@@ -27,7 +28,6 @@ from paymaster.flow.events import (
 )
 from paymaster.flow.ledger_events import HoldLost, LedgerEvent, SettlementFailed, SettlementPosted, SettlementSetAside, Unbooked
 from paymaster.printable import printable_line
-from paymaster.registry.place_names import place_name
 from paymaster.routing.failures import FailureKind
 from paymaster.routing.output_limits import Lowering, describe_lowering
 from paymaster.views.ledger_status import limit_kind

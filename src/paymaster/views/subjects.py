@@ -6,9 +6,9 @@ A server that two models call has a row for each, with its own caps. What this r
 from typing import NamedTuple
 
 from paymaster.accounting.account_names import key_of, read_endpoint_subject
+from paymaster.accounting.place_names import place_name
 from paymaster.registry.families import family_of, member_of
 from paymaster.registry.models import Limits, Registry
-from paymaster.registry.place_names import place_name
 
 
 class Shown(NamedTuple):
