@@ -49,7 +49,7 @@ class Process:
         return await self.ledger.balances_of(accounts, now_ms)
 
     def recall(self, request=STEP, at=T, known=REGISTRY, scope=SCOPE):
-        return run(self.memories.recall(request, known, scope, self, at))
+        return run(self.memories.recall(request, list(known.models.values()), known.policy, scope, self, at))
 
     def answer(self, place, at=T, request=STEP, usage=USAGE, failure=None):
         """The endpoint answers a call that begins now."""
@@ -159,9 +159,9 @@ class Unavailable:
 def test_without_a_ledger_what_the_process_knows_counts(process):
     first = process()
     first.answer(US)
-    known = run(first.memories.recall(STEP, REGISTRY, SCOPE, Unavailable(), T + TRUSTED_MS))
+    known = run(first.memories.recall(STEP, [ENDPOINTS], REGISTRY.policy, SCOPE, Unavailable(), T + TRUSTED_MS))
     assert known.preference(ENDPOINTS, REGISTRY.policy, {}, T).place == "m/us"
-    unknown = run(process().memories.recall(STEP, REGISTRY, SCOPE, Unavailable(), T))
+    unknown = run(process().memories.recall(STEP, [ENDPOINTS], REGISTRY.policy, SCOPE, Unavailable(), T))
     assert unknown.sessions["m"] == WarmSession(unknown.sessions["m"].id)
 
 

@@ -7,6 +7,7 @@ from paymaster.accounting.tokens.counter import BYTES, TokenCounter, tokenizer_f
 from paymaster.errors import NoModelFits, RequestInvalid
 from paymaster.operations import Operation
 from paymaster.registry.models import Limits, Model
+from paymaster.routing.alternatives import Known
 from paymaster.routing.call_errors import no_model_error
 from paymaster.routing.inputs import Inputs, check_inputs, items_of
 from paymaster.routing.planning import Plan, assess, lowered_to, plan
@@ -140,7 +141,7 @@ def test_nor_are_vectors_of_different_lengths() -> None:
 
 def test_the_first_that_makes_vectors_says_which_they_are_even_if_it_cannot_be_asked() -> None:
     entries = registry(embedder("first"), embedder("second", vector_space="other"))
-    found = plan(asked(), entries, Scope(run="r1"), NOON_MS, COUNTER, {"first": "A_KEY"})
+    found = plan(asked(), entries, Scope(run="r1"), NOON_MS, COUNTER, Known({"first": "A_KEY"}))
     assert found.candidates == ()
     assert [passed.cause for passed in found.skipped] == [SkipCause.KEY, SkipCause.VECTORS]
 

@@ -25,14 +25,13 @@ from paymaster.flow.call_events import CallEvents
 from paymaster.flow.continuation import Continuation
 from paymaster.flow.ended_reports import with_ended
 from paymaster.flow.failing_models import FailingModels, Tries, fallback_from
-from paymaster.flow.ports import ProviderChunk, ProviderReply, World, identified, recall
+from paymaster.flow.lookup import look
+from paymaster.flow.ports import ProviderChunk, ProviderReply, World
 from paymaster.flow.recounting import Recounting
 from paymaster.flow.replies import Reply
 from paymaster.flow.turns import Turns
 from paymaster.operations import Operation
 from paymaster.registry.models import Model
-from paymaster.routing.alternatives import Known
-from paymaster.routing.balancing import Balancer
 from paymaster.routing.budgets import BudgetsLeft
 from paymaster.routing.call_errors import describe_failure, name_failure
 from paymaster.routing.chains import chain
@@ -84,8 +83,7 @@ async def serve(
     """
     call = _Call(world, request, scope, Patience(world, deadline_ms, max_wait_ms, max_outage_ms))
     try:
-        await call.look()
-        for turn in call.turns():
+        for turn in await call.turns():
             while (admitted := await call.admit(turn)) is not None:
                 attempt = Attempt(world, call.events, call.request, admitted, call.tries(turn).made, call.patience.deadline_at_ms)
                 try:
@@ -134,25 +132,12 @@ class _Call:
         self.records = list[AttemptRecord]()
         self.continuation = Continuation(request, possible=continues_streams(request, world.registry))
 
-    async def look(self) -> None:
-        """Know what the endpoints are, how they are, and what the calls before left. Raises LedgerUnavailable under a hard budget."""
-        self._world = await identified(self._world)
-        models = [self._world.registry.models[name] for name in chain(self._world.registry, self.request.model)]
-        await self._world.endpoints.read(models, self._world.books, self._runtime.now_ms())
-        self._recalled = await recall(self._world, self.request, self._scope)
-
-    def turns(self) -> Iterator[Turn]:
-        """Which candidate is tried, in order, and how long it is waited for: see `Turns`."""
-        world = self._world
-        known = Known(world.missing_keys, world.levels, self._balancer, self._recalled.staying)
+    async def turns(self) -> Iterator[Turn]:
+        """Which candidate is tried, in order, and how long it is waited for: see `Turns`. Raises LedgerUnavailable under a hard budget."""
+        self._world, self._recalled = looked = await look(self._world, self.request, self._scope)
+        known, counter = looked.known(self._id, streamed=self.request.stream), self._world.counter
         started_ms, longest_ms = self.patience.started_ms, self.patience.longest_ms
-        return self._turns.of(assess(self.request, world.registry, self._scope, started_ms, world.counter, known, longest_ms))
-
-    def _balancer(self, model: Model) -> Balancer:
-        """What is known of the model's endpoints when it is their turn."""
-        now_ms = self._runtime.now_ms()
-        balancer = self._world.endpoints.balancer(model, self._id, now_ms, streamed=self.request.stream)
-        return balancer._replace(preferred=self._recalled.preference(model, self._policy, balancer.states, now_ms))
+        return self._turns.of(assess(self.request, self._world.registry, self._scope, started_ms, counter, known, longest_ms))
 
     def _skipped(self, skipped: Skipped) -> None:
         """A candidate can't serve at all."""

@@ -2,23 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import NamedTuple
 
 from paymaster.accounting.account_names import BREAKER, PAUSE, PROBE, UNDERCOUNT, account_of, is_budget
 from paymaster.accounting.accounts import Balance, Charge, Refused, Shortfall, shortfalls
 from paymaster.accounting.place_names import place_name
-from paymaster.flow.ports import World, identified, recall
-from paymaster.registry.models import Model
+from paymaster.flow.lookup import look
+from paymaster.flow.ports import World
 from paymaster.routing import breaker
-from paymaster.routing.alternatives import Known
-from paymaster.routing.balancing import Balancer, Choice
+from paymaster.routing.balancing import Choice
 from paymaster.routing.call_errors import describe_limit, name_account
-from paymaster.routing.chains import chain
 from paymaster.routing.charges import BUDGET_KINDS, ChargeKind, charges
 from paymaster.routing.marks import mark_of
 from paymaster.routing.output_limits import describe_lowering
-from paymaster.routing.planning import Candidate, Plan, plan
+from paymaster.routing.planning import Candidate, plan
 from paymaster.routing.prospects import Prospect, first_asked
 from paymaster.routing.requests import Request
 from paymaster.routing.tiers import asks_probe, goes_on, is_of_tier, without_count
@@ -75,27 +72,16 @@ class Explanation:
 
 async def explain(world: World, request: Request, scope: Scope) -> tuple[Explanation, ...]:
     """Every model of the chain, in order, with why it would be called now or not. Raises what `plan` raises."""
-    now_ms, world = world.runtime.now_ms(), await identified(world)
-    models = [world.registry.models[name] for name in chain(world.registry, request.model)]
-    await world.endpoints.read(models, world.books, now_ms, every_ms=0)
-    recalled, policy = await recall(world, request, scope), world.registry.policy
-
-    def balancer_of(model: Model) -> Balancer:
-        known = world.endpoints.balancer(model, world.runtime.new_id(), now_ms, streamed=request.stream, explains=True)
-        return known._replace(preferred=recalled.preference(model, policy, known.states, now_ms))
-
-    balancers = {model.name: balancer_of(model) for model in models}
-
-    def planned_at(levels: Mapping[str, int]) -> Plan:
-        found = partial(plan, request, world.registry, scope, now_ms, world.counter, world.missing_keys)
-        return found(levels, Known(balancer_of=lambda model: balancers[model.name], staying=recalled.staying))
-
-    planned = planned_at(world.levels)
+    now_ms, looked = world.runtime.now_ms(), await look(world, request, scope, every_ms=0)
+    world, recalled = looked
+    known = looked.known(world.runtime.new_id(), streamed=request.stream, explains=True)
+    planned = plan(request, world.registry, scope, now_ms, world.counter, known)
     marks = {each.place: mark_of(each.model, world.key_of(each.model, scope)) for each in planned.candidates}
     balances = await world.books.balances_of(_accounts(planned.candidates, marks), now_ms)
     if learned := _learned(planned.candidates, balances):
-        planned = planned_at({**world.levels, **learned})
+        planned = plan(request, world.registry, scope, now_ms, world.counter, known._replace(levels={**world.levels, **learned}))
     found = [_find(each, balances, now_ms, marks[each.place], planned.choices[each.place]) for each in planned.candidates]
+    policy = world.registry.policy
     first = first_asked([each.prospect for each in found], min(policy.patience_ms, policy.max_wait_ms))
     explained = [_explain(each, recalled.why(each.candidate.model.name), serves=at == first) for at, each in enumerate(found)]
     skipped = [

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from paymaster.accounting.account_names import affinity_account
 from paymaster.accounting.accounts import Balance, Post
 from paymaster.errors import LedgerUnavailable
-from paymaster.registry.models import Affinity, Registry
+from paymaster.registry.models import Affinity, Model, Policy
 from paymaster.routing.affinity import WarmSession, home_in
-from paymaster.routing.chains import models_to_try
 from paymaster.routing.recollection import NOTHING_RECALLED, Recollection
 from paymaster.routing.requests import Request, check_request
 from paymaster.routing.sessions import Session, session_of
@@ -73,19 +72,19 @@ class Memories:
         self._sessions: Remembered[WarmSession] = Remembered()
 
     async def recall(
-        self, request: Request, registry: Registry, scope: Scope, books: "Books", now_ms: int, *, salt: str = ""
+        self, request: Request, models: Sequence[Model], policy: Policy, scope: Scope, books: "Books", now_ms: int, *, salt: str = ""
     ) -> Recollection:
         """What is known of the calls before this one; for most calls nothing is looked for. Raises RequestInvalid.
 
-        `salt` is of the ledger, the same for all its processes: digests of the same words differ from ledger to ledger.
+        `models` are those that may be tried, in order. `salt` is of the ledger, the same for all its processes: digests of the same words
+        differ from ledger to ledger.
         """
-        keeps = keeps_instances(registry.policy, scope)
-        names = models_to_try(registry, request.model, alone=request.alone)
-        several = [model for name in names if (model := registry.models[name]).endpoints and model.affinity is not Affinity.NONE]
+        keeps = keeps_instances(policy, scope)
+        several = [model for model in models if model.endpoints and model.affinity is not Affinity.NONE]
         if not keeps and not several:
             return NOTHING_RECALLED
         check_request(request)
-        asked = staying(request, scope, registry.policy, names, salt=salt) if keeps else None
+        asked = staying(request, scope, policy, [model.name for model in models], salt=salt) if keeps else None
         sessions: dict[str, WarmSession] = {}
         for model in several:
             session = session_of(request, scope, model.affinity, model=model.name, salt=salt)

@@ -1,7 +1,7 @@
 """The ports of the flow: a ledger, providers, time, a queue, a listener; knows no implementation of any of them."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from decimal import Decimal
 from types import TracebackType
 from typing import NamedTuple, Protocol, Self, TypeVar, runtime_checkable
@@ -35,8 +35,6 @@ from paymaster.operations import Operation
 from paymaster.registry.models import Dialect, Model, Registry, Timeouts
 from paymaster.routing.failures import Failure
 from paymaster.routing.prompts import CountsPrompts
-from paymaster.routing.recollection import Recollection
-from paymaster.routing.requests import Request
 from paymaster.scope import Scope
 
 T = TypeVar("T")
@@ -365,16 +363,3 @@ class World:
     ended_reports: EndedReports = field(default_factory=EndedReports)
     endpoints: KnownEndpoints = field(default_factory=KnownEndpoints)
     memories: Memories = field(default_factory=Memories)
-
-
-async def identified(world: World) -> World:
-    """The world whose registry has the identities of its endpoints. Raises LedgerUnavailable under a hard budget."""
-    if world.identities is None:
-        return world
-    return replace(world, registry=await world.identities.of(world.registry, world.books, world.runtime.now_ms()))
-
-
-async def recall(world: World, request: Request, scope: Scope) -> Recollection:
-    """What is known of the caller's calls before this one. Raises RequestInvalid."""
-    salt = "" if world.identities is None else world.identities.ledger_id
-    return await world.memories.recall(request, world.registry, scope, world.books, world.runtime.now_ms(), salt=salt)

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from paymaster.flow.ports import Runtime, World, identified
+from paymaster.flow.lookup import identified
+from paymaster.flow.ports import Runtime, World
 from paymaster.views.ledger_status import LedgerStatus, StatusBuilder
 from paymaster.views.status_reading import read_status
 from paymaster.views.visibility import Reader

@@ -150,12 +150,9 @@ def plan(
     scope: Scope,
     now_ms: int,
     counter: CountsPrompts,
-    missing_keys: Mapping[str, str] | None = None,
-    levels: Mapping[str, int] | None = None,
-    others: Known = NOTHING_KNOWN,
+    known: Known = NOTHING_KNOWN,
 ) -> Plan:
-    """Assess the whole chain. See `assess`; `others` has what else is known."""
-    known = others._replace(missing_keys=missing_keys or {}, levels=levels or {})
+    """Assess the whole chain. See `assess`."""
     assessed = list(assess(request, registry, scope, now_ms, counter, known))
     return Plan(
         tuple(each.found for each in assessed if isinstance(each.found, Candidate)),
