@@ -141,3 +141,17 @@ def test_what_was_learned_of_counts_holds_at_every_tier() -> None:
     box = Box(registry(TWO), {"gpt": [counts_more]})
     box.ask()
     assert list(box.world.levels) == ["gpt/eu"]
+
+
+def test_no_endpoint_is_tried_again_before_the_last_one_was_asked_at_each_tier() -> None:
+    asked: list[tuple[str, object]] = []
+
+    def serve(call: ProviderCall) -> ProviderReply | Failure:
+        asked.append((call.model.endpoint, call.body.get("service_tier")))
+        return failure(FailureKind.OVERLOADED, status=503)
+
+    both = model("gpt", endpoints=(endpoint("eu"), endpoint("us")), balance=Balancing.ORDER, tiers=("flex", "default"))
+    box = Box(registry(both, model("other"), retries_per_model=1), {"gpt": [serve], "other": [answer()]})
+    assert box.ask().model == "other"
+    first = [("eu", "flex"), ("eu", "default"), ("us", "flex"), ("us", "default")]
+    assert (asked[:4], len(asked)) == (first, 5)  # one retry in all, at list price
