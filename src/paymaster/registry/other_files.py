@@ -118,6 +118,11 @@ OTHER_FILES: tuple[OtherFile, ...] = (
         ),
     ),
     OtherFile(
+        title="a request for a model",
+        advice="to see what it would hold: paymaster explain registry.yaml --messages {path}",
+        signs=(("messages.[].role", "model"), ("[].role", "[].content")),
+    ),
+    OtherFile(
         title="a file of predictions for SWE-bench",
         advice="to see what they cost: paymaster report --by instance",
         signs=(("*.model_patch",), ("[].model_patch",), ("model_patch", "instance_id")),
@@ -218,6 +223,12 @@ OTHER_FILES: tuple[OtherFile, ...] = (
         "Paymaster is a gateway of its own: paymaster serve",
         ("static_resources",),
         ("dynamic_resources",),
+    ),
+    _gateway(
+        "a config of Claude Code Router",
+        "write each of its Providers' models under models:, with provider and model_id, and run Claude Code with: paymaster exec",
+        ("Providers.[].api_base_url",),
+        ("Providers", "Router"),
     ),
     _gateway(
         "a config of llama-swap",
