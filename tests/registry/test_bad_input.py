@@ -231,6 +231,8 @@ def test_an_unknown_provider_without_a_similar_name_lists_all_providers(problems
         (AB.replace("default: a", "default: ''"), ["1: default: must be the name of a model"]),
         (AB.replace("  b:", "  key/b:", 1), ["4: models.key/b: a model can't be called 'key/b': accounts of the ledger have such names (use another name)"]),
         (AB.replace("default: a\n", ""), ["1: default: is missing; it is needed with more than one model and no fallback_chain (default: a)"]),
+        (f"{AB}policies:\n  stay_s: 60\n", ["6: policies.stay_s: without stay: instance it means nothing (add stay: instance, or remove stay_s)"]),
+        (f"{AB}policies:\n  stay: instanse\n  stay_s: 60\n", ["6: policies.stay: must be 'call' or 'instance' (did you mean instance?)"]),
         (f"{AB}policies:\n  balance: order\n", ["6: policies.balance: unknown key (it is a key of a model, under models)"]),
         (f"{AB}policies:\n  fallbacks: [a]\n", ["6: policies.fallbacks: unknown key (did you mean fallback_chain?)"]),
         (f"{AB}endpoints: []\n", ["5: endpoints: unknown key (it is a key of a model, under models)"]),

@@ -227,6 +227,8 @@ def _check_policy(written: Written, names: FamilyTable[str], findings: Findings)
     _check_chain(policy.fallback_chain or (), (*path, "fallback_chain"), names, findings)
     _check_budgets(policy, path, names, findings)
     _check_order(policy, (("backoff_initial_s", "backoff_max_s"), ("max_wait_s", "deadline_s")), lambda *keys: (*path, *keys), findings)
+    if policy.stay_s is not None and policy.stay != "instance" and written.is_valid((*path, "stay")):
+        findings.add((*path, "stay_s"), "without stay: instance it means nothing", "add stay: instance, or remove stay_s")
 
 
 def _check_budgets(
