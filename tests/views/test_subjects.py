@@ -62,6 +62,11 @@ def test_without_a_registry_an_account_has_its_own_name() -> None:
     assert [shown.place for subject in (SHARED, "cheap", "key/k1") for shown in Subjects(None).of(subject)] == [SHARED, "cheap", "key/k1"]
 
 
+def test_a_server_with_another_key_is_not_said_to_be_another_projects() -> None:
+    [shown] = Subjects(KNOWN).of(f"{SONNET.provider}:{SONNET.model_id}:00000000000b")
+    assert shown.place == f"{SONNET.provider}:{SONNET.model_id} (another address or key than here)"
+
+
 def test_a_member_of_a_family_has_its_own_name() -> None:
     whole = replace(model("openai/*"), provider="openai", model_id="*", base_url="https://api.example.com/v1")
 

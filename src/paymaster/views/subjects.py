@@ -1,6 +1,7 @@
 """Which models of a registry an account of limits is about, by what they call; knows names and caps, and no balance.
 
-A server that two models call has a row for each, with its own caps. What this registry does not call is another project's.
+A server that two models call has a row for each, with its own caps. What this registry does not call is another project's; what it would call
+at another address or with another key may be its own, where a key is not set for the command.
 """
 
 from typing import NamedTuple
@@ -30,10 +31,11 @@ class Subjects:
     def __init__(self, registry: Registry | None) -> None:
         self._shown: dict[str, tuple[Shown, ...]] = {}
         self._registry = registry
-        for model in () if registry is None else registry.models.values():
-            for place in model.places:
-                shown = Shown(model.name, place.endpoint, place.limits)
-                self._shown[place.subject] = (*self._shown.get(place.subject, ()), shown)
+        places = [] if registry is None else [place for model in registry.models.values() for place in model.places]
+        for place in places:
+            shown = Shown(place.name, place.endpoint, place.limits)
+            self._shown[place.subject] = (*self._shown.get(place.subject, ()), shown)
+        self._called = frozenset((place.provider, place.model_id) for place in places)
         self._earlier = frozenset() if registry is None else registry.models.keys() - self._shown.keys()
 
     def of(self, subject: str) -> tuple[Shown, ...]:
@@ -47,7 +49,9 @@ class Subjects:
             return (Shown(subject),)
         if members := _members(self._registry, subject, endpoint.model_id):
             return members
-        return (Shown(f"{endpoint.provider}:{endpoint.model_id} (another project's)"),)
+        called = (endpoint.provider, endpoint.model_id)
+        whose = "another address or key than here" if called in self._called else "another project's"
+        return (Shown(f"{endpoint.provider}:{endpoint.model_id} ({whose})"),)
 
 
 def _members(registry: Registry, subject: str, model_id: str) -> tuple[Shown, ...]:
