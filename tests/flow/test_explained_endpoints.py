@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from call_box import HELLO, Box, Limits, answer, model, price, registry, spread
+from call_box import HELLO, Box, Limits, answer, model, per_run, price, registry, spread
 from paymaster.accounting.account_names import BREAKER, PAUSE, PROBE, REQUESTS, account_of
 from paymaster.accounting.accounts import Post
 from paymaster.accounting.prices.rates import Rates, RateTable
@@ -72,3 +72,12 @@ def test_a_model_that_is_waited_for_longer_than_the_patience_does_not_serve() ->
     assert only.serves
     with pytest.raises(LimitReached):
         alone.ask(max_wait_ms=1_000)
+
+
+def test_a_hard_budget_that_pays_for_a_shorter_answer_serves() -> None:
+    box = Box(registry(model("m"), hard_stop_on_budget=True, budgets=(per_run("0.0128"),)), {"m": [answer(output_tokens=400)]})
+    box.ask()
+    [only] = asyncio.run(explain(box.world, Request(messages=HELLO), box.scope))
+    box.ask()
+    assert (only.serves, only.output_tokens) == (True, box.provider.calls[-1].body["max_tokens"])
+    assert only.output_lowered is not None

@@ -14,6 +14,7 @@ from paymaster.routing.balancing import Choice
 from paymaster.routing.call_errors import describe_limit, name_account
 from paymaster.routing.charges import BUDGET_KINDS, ChargeKind, charges
 from paymaster.routing.marks import mark_of
+from paymaster.routing.on_refusal import Lowered, on_refusal
 from paymaster.routing.output_limits import describe_lowering
 from paymaster.routing.planning import Candidate, plan
 from paymaster.routing.prospects import Prospect, first_asked
@@ -80,8 +81,11 @@ async def explain(world: World, request: Request, scope: Scope) -> tuple[Explana
     balances = await world.books.balances_of(_accounts(planned.candidates, marks), now_ms)
     if learned := _learned(planned.candidates, balances):
         planned = plan(request, world.registry, scope, now_ms, world.counter, known._replace(levels={**world.levels, **learned}))
-    found = [_find(each, balances, now_ms, marks[each.place], planned.choices[each.place]) for each in planned.candidates]
     policy = world.registry.policy
+    found = [
+        _find(each, balances, now_ms, marks[each.place], planned.choices[each.place], policy.min_output_tokens)
+        for each in planned.candidates
+    ]
     first = first_asked([each.prospect for each in found], min(policy.patience_ms, policy.max_wait_ms))
     explained = [_explain(each, recalled.why(each.candidate.model.name), serves=at == first) for at, each in enumerate(found)]
     skipped = [
@@ -122,7 +126,8 @@ class _Found(NamedTuple):
     chosen: str
 
 
-def _find(candidate: Candidate, balances: Mapping[str, Balance], now_ms: int, mark: str, choice: Choice) -> _Found:
+def _find(candidate: Candidate, balances: Mapping[str, Balance], now_ms: int, mark: str, choice: Choice, min_output_tokens: int) -> _Found:
+    """The candidate, with as much output as a hard budget pays for."""
     model, nothing = candidate.model, Balance()
     circuit = breaker.state_of(*(balances.get(account_of(kind, model.subject), nothing) for kind in (BREAKER, PROBE)))
     charged, found, short = _fit(candidate, balances, mark, as_probe=circuit is not breaker.State.CLOSED)
@@ -132,6 +137,10 @@ def _find(candidate: Candidate, balances: Mapping[str, Balance], now_ms: int, ma
         as_probe = circuit is not breaker.State.CLOSED
         charged, found, short = _fit(candidate, balances, mark, as_probe=as_probe, beside=beside, as_tier_probe=True)
     refused = without_count(Refused("", now_ms, short))
+    if short:
+        decision = on_refusal(candidate, refused, enforce_money=True, min_output_tokens=min_output_tokens)
+        if isinstance(decision, Lowered):
+            return _find(decision.candidate, balances, now_ms, mark, choice, min_output_tokens)
     return _Found(candidate, charged, found, refused, _prospect(candidate, refused, choice.wait_ms), choice.reason)
 
 
