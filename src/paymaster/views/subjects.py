@@ -1,7 +1,7 @@
 """Which models of a registry an account of limits is about, by what they call; knows names and caps, and no balance.
 
-A server that two models call has a row for each, with its own caps. What this registry does not call is another project's; what it would call
-at another address or with another key may be its own, where a key is not set for the command.
+A server that two models call has a row for each, with its own caps. What this registry does not call is another project's; what it would
+call at another address or with another key may be its own, where a key is not set for the command.
 """
 
 from typing import NamedTuple
