@@ -103,6 +103,13 @@ def test_an_unreachable_proxy_costs_nothing(caller, make_call, monkeypatch):
     assert (failure.kind, failure.billed) == (FailureKind.CONNECTION_REFUSED, Billed.NO)
 
 
+def test_a_request_that_a_proxy_may_have_passed_on_may_have_been_billed(caller, make_call, raw, monkeypatch):
+    proxy = raw(b"")
+    monkeypatch.setenv("http_proxy", proxy.base_url.removesuffix("/v1"))
+    failure = caller.send(make_call("http://models.example/v1"))
+    assert (failure.kind, failure.billed) == (FailureKind.CONNECTION_LOST, Billed.MAYBE)
+
+
 def test_a_proxy_that_is_no_http_proxy_is_refused(caller, make_call, monkeypatch):
     monkeypatch.setenv("http_proxy", "socks5://127.0.0.1:9")
     failure = caller.send(make_call("http://models.example/v1"))
@@ -110,8 +117,19 @@ def test_a_proxy_that_is_no_http_proxy_is_refused(caller, make_call, monkeypatch
     assert "http://" in failure.message
 
 
-def test_a_proxy_that_refuses_the_tunnel_costs_nothing(caller, make_call, raw, monkeypatch):
-    proxy = raw(b"HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n")
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n",
+        b"",
+        b"HTTP/1.1 200",
+        b"nonsense\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n\r\nno TLS",
+    ],
+    ids=["refused", "closed", "cut", "no HTTP", "no TLS"],
+)
+def test_a_tunnel_that_does_not_open_costs_nothing(caller, make_call, raw, monkeypatch, answer):
+    proxy = raw(answer)
     monkeypatch.setenv("https_proxy", proxy.base_url.removesuffix("/v1"))
     failure = caller.send(make_call("https://models.example/v1"))
     assert (failure.kind, failure.billed) == (FailureKind.CONNECTION_REFUSED, Billed.NO)

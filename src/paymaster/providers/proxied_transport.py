@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 import time
+from types import SimpleNamespace
 
 import aiohttp
 
@@ -50,6 +51,30 @@ class ProxiedAnswer:
         self._response.close()
 
 
+class _Progress:
+    """Whether a request has no connection yet: what fails in the tunnel was never sent to its target."""
+
+    __slots__ = ("is_connecting",)
+
+    def __init__(self) -> None:
+        self.is_connecting = False
+
+
+def _watched() -> aiohttp.TraceConfig:
+    """Has aiohttp note in the `_Progress` of a request when its connection, with the tunnel, begins and is there."""
+
+    async def begin(_session: aiohttp.ClientSession, context: SimpleNamespace, _params: aiohttp.TraceConnectionCreateStartParams) -> None:
+        context.trace_request_ctx.is_connecting = True
+
+    async def end(_session: aiohttp.ClientSession, context: SimpleNamespace, _params: aiohttp.TraceConnectionCreateEndParams) -> None:
+        context.trace_request_ctx.is_connecting = False
+
+    watch = aiohttp.TraceConfig()
+    watch.on_connection_create_start.append(begin)
+    watch.on_connection_create_end.append(end)
+    return watch
+
+
 class ProxiedTransport:
     """One session for the current event loop, opened on first use. `tls` is what certificates are checked with."""
 
@@ -69,6 +94,7 @@ class ProxiedTransport:
         # The login goes into the request for an http:// URL, and into the request for a tunnel for https://.
         headers = {**request.headers, **proxy.headers} if not secure else request.headers
         limits = aiohttp.ClientTimeout(total=None, connect=connect_ms / 1_000)
+        progress = _Progress()
         try:
             async with asyncio.timeout(wait_ms / 1_000):
                 response = await self._opened().request(
@@ -81,6 +107,7 @@ class ProxiedTransport:
                     proxy=proxy.url,
                     proxy_headers=proxy.headers if secure else None,
                     ssl=self._tls,
+                    trace_request_ctx=progress,
                 )
         except aiohttp.ConnectionTimeoutError as error:
             raise ExchangeBroken(ExchangeFault.CONNECT_TIMEOUT, "") from error
@@ -88,10 +115,9 @@ class ProxiedTransport:
             raise ExchangeBroken(ExchangeFault.SILENT, "") from error
         except (aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError, aiohttp.InvalidURL) as error:
             raise ExchangeBroken(ExchangeFault.REFUSED, plain_detail(error)) from error
-        except aiohttp.ClientResponseError as error:
-            raise ExchangeBroken(ExchangeFault.MALFORMED, plain_detail(error)) from error
         except (aiohttp.ClientError, OSError) as error:
-            raise ExchangeBroken(ExchangeFault.LOST, plain_detail(error)) from error
+            fault = ExchangeFault.MALFORMED if isinstance(error, aiohttp.ClientResponseError) else ExchangeFault.LOST
+            raise ExchangeBroken(ExchangeFault.REFUSED if progress.is_connecting else fault, plain_detail(error)) from error
         if response.status == _SWITCHING_PROTOCOLS:
             response.close()
             raise ExchangeBroken(ExchangeFault.MALFORMED, SWITCHED_PROTOCOLS)
@@ -120,5 +146,6 @@ class ProxiedTransport:
                 connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_IDLE_S),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 skip_auto_headers=("User-Agent", "Accept"),
+                trace_configs=[_watched()],
             )
         return self._session
