@@ -153,6 +153,18 @@ def test_mistakes_are_one_error_with_status_2(paymaster, words, said):
     assert not Path("registry.yaml").exists()
 
 
+@pytest.mark.parametrize("output", ["top.yaml", "sub/../top.yaml", "parts/registry.yaml"])
+def test_a_config_is_never_replaced_by_its_registry(paymaster, output):
+    texts = {Path("top.yaml"): "include: [parts/registry.yaml]\n", Path("parts/registry.yaml"): CONFIG}
+    Path("parts").mkdir()
+    Path("sub").mkdir()
+    for file, text in texts.items():
+        file.write_text(text)
+    ended = paymaster("init", "--from", "litellm", "top.yaml", "-o", output, "--force")
+    assert (ended.status, ended.err.splitlines()[0]) == (2, f"Error: {output} is the config itself")
+    assert {file: file.read_text() for file in texts} == texts
+
+
 def test_a_config_on_standard_input_has_a_name(paymaster, config, monkeypatch):
     with config.open(encoding="utf-8") as stream:
         monkeypatch.setattr("sys.stdin", stream)

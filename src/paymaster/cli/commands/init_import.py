@@ -26,13 +26,15 @@ def init_import(tool: str, config: Path | None, output: str | None, *, force: bo
         raise UsageMistake("--from needs the config to read", advice=f"Name it: paymaster init --from {tool} config.yaml")
     if as_json and output == STANDARD_OUTPUT:
         raise UsageMistake("--json and --output - are two outputs on one stream", advice="Name a file or a directory with --output.")
-    imported = import_config(_read(config))
+    joined = _read(config)
+    imported = import_config(joined)
     if output == STANDARD_OUTPUT:
         write(imported.text.removesuffix("\n"))
         for line in finding_lines(imported.findings):
             write_note(line)
         return
     files = _files(output)
+    _refuse_own(files, [config, *(Path(file) for _, file in joined.files)])
     _write_files(files, imported, config, force=force)
     if as_json:
         registry, variables, _ = (str(file) for file in files)
@@ -92,6 +94,16 @@ def _files(output: str | None) -> tuple[Path, Path, Path]:
     if output is not None and (output.endswith("/") or path.is_dir()):
         path /= REGISTRY
     return path, path.with_name(VARIABLES), path.with_name(SCHEMA)
+
+
+def _refuse_own(files: tuple[Path, Path, Path], read: list[Path]) -> None:
+    """Refuse to replace what was read, whatever is forced: it has the keys, and the registry has none. Raises UsageMistake."""
+    from paymaster.errors import UsageMistake
+
+    configs = {file.resolve() for file in read}
+    for file in files:
+        if file.resolve() in configs:
+            raise UsageMistake(f"{file} is the config itself", advice="Name a directory with --output DIR/, or another file.")
 
 
 def _write_files(files: tuple[Path, Path, Path], imported: "Imported", config: Path, *, force: bool) -> None:
