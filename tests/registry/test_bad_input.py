@@ -55,6 +55,8 @@ def test_a_file_that_is_no_registry_is_refused(problems, text, expected):
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
+        ("base_url: https://$/v1", "base_url: has a $ that begins no name of a variable (write $NAME or ${NAME})"),
+        ("base_url: https://${A B}/v1", "base_url: has a $ that begins no name of a variable (write $NAME or ${NAME})"),
         ("account: $TEAM", "account: must be a name, and no variable is put in here, got '$TEAM' (account: team-a)"),
         ("rpm: 0", "rpm: must be a whole number of at least 1, got 0"),
         ("rpm: -3", "rpm: must be a whole number of at least 1, got -3"),

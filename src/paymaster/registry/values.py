@@ -167,6 +167,8 @@ def read_address(value: object) -> str:
         refuse("must be an http:// or https:// address; this one can't be parsed")
     if parts.username or parts.password or parts.query or parts.fragment:
         refuse("must have no user, password, query or fragment", "put a key into an environment variable: api_key: $NAME")
+    if "$" in example:
+        refuse("has a $ that begins no name of a variable", "write $NAME or ${NAME}")
     if not valid:
         near = f"did you mean http://{text}?" if text and "://" not in text and not looks_like_a_secret(text) else ""
         refuse(f"must be an http:// or https:// address, got {shown(value)}", near)
