@@ -155,3 +155,23 @@ def test_no_endpoint_is_tried_again_before_the_last_one_was_asked_at_each_tier()
     assert box.ask().model == "other"
     first = [("eu", "flex"), ("eu", "default"), ("us", "flex"), ("us", "default")]
     assert (asked[:4], len(asked)) == (first, 5)  # one retry in all, at list price
+
+
+LOST = [FailureKind.CONNECTION_REFUSED, FailureKind.CONNECTION_LOST, FailureKind.UNUSABLE_ANSWER, FailureKind.QUOTA_EXHAUSTED]
+
+
+@pytest.mark.parametrize("kind", LOST)
+def test_an_endpoint_that_fails_at_one_tier_is_left_for_the_others_before_its_next_tier(kind: FailureKind) -> None:
+    seller = Seller(lambda where: failure(kind) if where[0] == "eu" else None)
+    assert seller.box(TWO, max_attempts=2).ask().endpoint == "us"
+    assert seller.asked == [EU_FLEX, US_FLEX]
+
+
+def test_the_next_tier_of_an_endpoint_that_failed_is_tried_before_the_next_model() -> None:
+    lost = failure(FailureKind.CONNECTION_REFUSED)
+    seller = Seller({EU_FLEX: lost, US_FLEX: lost, US: lost}.get)
+    assert seller.box(TWO, model("b")).ask().endpoint == "eu"
+    assert seller.asked == [EU_FLEX, US_FLEX, US, EU]
+    alone = Seller({("gpt", "flex"): lost}.get)
+    alone.box(model("gpt", tiers=("flex", "default"), price=FLEX)).ask()
+    assert alone.asked == [("gpt", "flex"), ("gpt", "default")]

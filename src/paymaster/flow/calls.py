@@ -225,7 +225,7 @@ class _Call:
         throttled = failure.kind is FailureKind.THROTTLED
         skipped = self._left(attempt, failure)
         if leaves_tier(turn.candidate, failure):
-            self._turns.skip(skipped)
+            self._turns.leave_tier(turn.candidate, skipped, is_full=blames_tier(turn.candidate, failure))
             return False
         if step is Then.GIVE_UP:
             message = f"{turn.candidate.place}: {describe_failure(failure)}"

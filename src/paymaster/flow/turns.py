@@ -35,6 +35,7 @@ class Turns:
         self._final_model = ""
         self._went_over_budget = False
         self._reasons: dict[str, str] = {}
+        self._failing: dict[str, Skipped] = {}
 
     def of(self, assessed: Iterator[Assessed]) -> Iterator[Turn]:
         """The turns, one after the other. Raises RequestRefused where the request was refused for good."""
@@ -49,7 +50,12 @@ class Turns:
                 self._admission.skipped.append(each.found)
                 continue
             self._orders[each.found.place] = order
-            yield self._first_turn(each, each.found, order)
+            first, failing = self._first_turn(each, each.found, order), self._failing.get(each.found.model.subject)
+            if failing is not None and each.siblings:  # another endpoint comes first: what failed is this one, not its tier
+                why = Skipped.of(each.found.model, failing.cause, failing.detail, failure=failing.failure)
+                self.put_off(first, why, self._runtime.now_ms(), outage=True, retries=True)
+            else:
+                yield first
         self._check_final(None)
         while (turn := self._next_turn()) is not None:
             yield turn
@@ -76,6 +82,12 @@ class Turns:
             enforce_money=turn.enforce_money,
             again=not turn.has_fallback,
         )
+
+    def leave_tier(self, candidate: Candidate, why: Skipped, *, is_full: bool) -> None:
+        """Go on with the next tier. Where it was not the tier that failed, but its endpoint, the other endpoints come first."""
+        if not is_full:
+            self._failing[candidate.model.subject] = why
+        self.skip(why)
 
     def refused(self, turn: Turn, kind: FailureKind, why: Skipped, error: RequestRefused | None = None) -> None:
         """The candidate refused the request itself: endpoints that would do the same are not asked. With `error` only the others of the
