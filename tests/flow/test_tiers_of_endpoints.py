@@ -12,7 +12,7 @@ from paymaster.accounting.prices.rates import Rates, RateTable
 from paymaster.errors import RequestRefused
 from paymaster.flow.endpoint_events import EndpointChanged, FellBack
 from paymaster.flow.events import ModelSkipped
-from paymaster.flow.ports import ProviderCall, ProviderReply
+from paymaster.flow.ports import Books, ProviderCall, ProviderReply, Runtime, Waiter
 from paymaster.registry.models import Balancing, Model
 from paymaster.routing.endpoint_states import EndpointState
 from paymaster.routing.failures import Failure, FailureKind
@@ -175,3 +175,20 @@ def test_the_next_tier_of_an_endpoint_that_failed_is_tried_before_the_next_model
     alone = Seller({("gpt", "flex"): lost}.get)
     alone.box(model("gpt", tiers=("flex", "default"), price=FLEX)).ask()
     assert alone.asked == [("gpt", "flex"), ("gpt", "default")]
+
+
+def test_a_call_that_waits_is_listed_under_its_endpoint_at_every_tier() -> None:
+    names: list[str] = []
+    seller = Seller(lambda _: None)
+    limited = replace(TWO, endpoints=tuple(replace(each, limits=Limits(rpm=1)) for each in TWO.endpoints))
+    box = seller.box(limited, patience_ms=100_000)
+    join = box.world.wait_queue.join
+
+    def joined(account: str, hold_id: str, books: Books, runtime: Runtime, name: str = "") -> Waiter:
+        names.append(name)
+        return join(account, hold_id, books, runtime, name)
+
+    box.world.wait_queue.join = joined  # type: ignore[method-assign]  # only the names are of interest
+    for _ in range(3):
+        box.ask()
+    assert names == ["gpt/eu"]

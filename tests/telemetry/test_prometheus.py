@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from call_box import Box, answer, failure, model, per_run, registry
+from call_box import Box, answer, failure, model, per_run, registry, spread
 from paymaster import Client
 from paymaster.accounting.accounts import Balance, EndedHolder, Queued
 from paymaster.accounting.budget_units import BudgetUnit
+from paymaster.pages.dashboard import dashboard
 from paymaster.registry.models import Budget, Limits, Registry
 from paymaster.routing.failures import FailureKind
 from paymaster.telemetry.prometheus import PrometheusMetrics
 from paymaster.telemetry.prometheus_ledger import LedgerGauges
 from paymaster.views.ledger_status import ledger_status
+from paymaster.views.visibility import Reader
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -192,6 +194,15 @@ def test_calls_in_line_are_counted_by_model():
     queue = (Queued("h1", ("slots/busy",), {"busy": 3}, NOON_MS - 2_000), Queued("h2", ("requests/busy",), {"busy": 1, "gone": 1}, NOON_MS))
     samples = reported([], LedgerGauges(lambda: (ledger_status({}, known, queue=queue), NOON_MS), known))
     assert [figure(samples, "paymaster_waiting_calls", model=name) for name in ("busy", "fine")] == [4, 0]
+
+
+def test_calls_that_wait_for_endpoints_are_counted_by_model_and_shown_by_endpoint():
+    known = registry(spread("busy", "x", "y"))
+    queue = (Queued("h1", ("slots/busy:x",), {"busy/x": 3}, NOON_MS - 2_000), Queued("h2", ("slots/busy:y",), {"busy/y": 1}, NOON_MS))
+    status = ledger_status({}, known, queue=queue)
+    assert figure(reported([], LedgerGauges(lambda: (status, NOON_MS), known)), "paymaster_waiting_calls", model="busy") == 4
+    shown = dashboard(Reader(), status, known, (), (), NOON_MS, "24h")
+    assert [each.waiting.partition(" ")[0] for each in shown.models] == ["3", "1"]
 
 
 def _is_state(name: str, of: frozenset, model_name: str) -> bool:

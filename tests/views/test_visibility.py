@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from paymaster.accounting.account_names import budget_account
@@ -97,3 +99,10 @@ def test_every_part_of_a_status_is_filtered() -> None:
     assert seen.queue[0].wait_for == "a budget, rpm, usd/month/2026-11"
     assert [each.held for each in seen.ended] == [{"usd/~ann/run/r": 3, "slots/a": 1}]
     assert visible_to(EVERYBODY, status) == status
+
+
+def test_calls_that_wait_for_an_endpoint_are_seen_with_its_model() -> None:
+    endpoints = [replace(model(name), endpoint="x") for name in ("a", "c")]
+    queue = tuple(QueueState(model=each.place, calls=1, since_ms=1, accounts=()) for each in endpoints)
+    status = LedgerStatus(budgets=(), limits=(), models=tuple(endpoints), queue=queue)
+    assert [each.model for each in visible_to(CAREFUL, status).queue] == ["a/x"]

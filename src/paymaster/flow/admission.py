@@ -172,7 +172,7 @@ class CallAdmission:
                         return deferred(model, answer, now_ms, patience_ms)
                 attempt = asked
                 if waiter is None:
-                    waiter = self._queue.join(account, attempt.hold.id, self._books, self._runtime, model.place)
+                    waiter = self._queue.join(account, attempt.hold.id, self._books, self._runtime, model.endpoint_place)
                     await stack.enter_async_context(waiter)
                 await waits.report(account, refused, partial(self._ended, refused))
                 if not await self._wait(waiter, refused, give_up_at_ms):

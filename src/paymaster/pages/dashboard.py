@@ -165,7 +165,7 @@ def _models(status: LedgerStatus, registry: Registry, now_ms: int) -> list[Dashb
                 mark=mark,
                 state=words,
                 open_calls=f"{open_calls:,}" if cap is None else f"{open_calls:,} of {cap:,}",
-                waiting=_waiting(queue.get(place.name), now_ms),
+                waiting=_waiting(queue.get(name), now_ms),
                 failures=state.failures if state else 0,
                 limits=tuple(_limit(limit, now_ms) for limit in limits.get(name, [])),
             )

@@ -104,7 +104,7 @@ def _models(status: LedgerStatus, registry: Registry) -> Iterator[Metric]:
         labels=(*labels, "reason"),
     )
     for name, model in sorted(registry.models.items()):
-        waiting.add_metric((name,), calls_of.get(name, 0))
+        waiting.add_metric((name,), sum(calls_of.get(place.place, 0) for place in model.places))
         for place in model.places:
             names, state = (name, place.endpoint), states.get(place.place)
             if state is not None and state.operator_reason is not None:

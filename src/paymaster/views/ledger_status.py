@@ -93,6 +93,7 @@ class BudgetState:
 class QueueState:
     """Calls that wait in the queue for one model: how many, since when the first of them has, and for which accounts.
 
+    `model` is the place that they wait for: with its endpoint, if the model has several.
     One queued hold may have callers of several models behind it, as a budget is for all of them; `since_ms` and `accounts` are the hold's.
     """
 

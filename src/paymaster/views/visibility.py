@@ -61,12 +61,13 @@ class Reader:
 
 def visible_to(reader: Reader, status: LedgerStatus) -> LedgerStatus:
     """The part of a status that the reader may see. The state of a shared model is everybody's: its limits, circuit and open calls."""
+    model_of = {limit.place: limit.model for limit in status.limits} | {model.place: model.model for model in status.models}
     return replace(
         status,
         budgets=tuple(budget for budget in status.budgets if reader.sees_budget(budget.account)),
         limits=tuple(limit for limit in status.limits if reader.sees_model(limit.model)),
         models=tuple(model for model in status.models if reader.sees_model(model.model)),
-        queue=tuple(_visible_queue(reader, queue) for queue in status.queue if reader.sees_model(queue.model)),
+        queue=tuple(_visible_queue(reader, queue) for queue in status.queue if reader.sees_model(model_of.get(queue.model, queue.model))),
         ended=blocking(status.ended, reader.sees_account),
     )
 
