@@ -16,11 +16,11 @@ from ruamel.yaml import YAML
 from agents.steps import SUBMIT, bash
 from paymaster.agents.starters import AGENTS, PARSERS
 from paymaster.cli import main
-from paymaster.registry.presets import preset_names
+from paymaster.registry.presets import PRESETS
 
 SWE_AGENT = os.environ.get("SWE_AGENT_VENV", "")  # the environment's folder, or its Python
 LOADS = Path(__file__).parent / "sweagent_loads.py"
-STARTERS = [(preset, parser) for preset in preset_names() for parser in (None, *PARSERS["sweagent"])]
+STARTERS = [(preset, parser) for preset in PRESETS for parser in (None, *PARSERS["sweagent"])]
 
 
 @pytest.fixture(autouse=True)
@@ -173,7 +173,7 @@ def mini_model(base: str) -> object:
     return get_model(config=recursive_merge(get_config_from_spec(base), get_config_from_spec("mini-model.yaml"))["model"])
 
 
-@pytest.mark.parametrize("preset", preset_names())
+@pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize(("parser", "base"), [("function_calling", "mini.yaml"), ("thought_action", "mini_textbased.yaml")])
 def test_mini_loads_its_config(preset, parser, base):
     init("mini", "--preset", preset, "--parser", parser)

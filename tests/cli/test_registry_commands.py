@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 from ruamel.yaml import YAML
 
-from paymaster.registry.presets import preset_names
+from paymaster.registry.presets import PRESETS
 from paymaster.registry.recognising import FILE_KINDS
 from redis_servers import free_port
 
@@ -40,7 +40,7 @@ def test_init_writes_a_registry_that_check_accepts(paymaster):
     assert paymaster("check", "registry.yaml").status == 0
 
 
-@pytest.mark.parametrize("preset", preset_names())
+@pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_has_comments_and_no_mistakes(paymaster, preset):
     assert paymaster("init", "--preset", preset, "--output", "r.yaml").status == 0
     assert "#" in Path("r.yaml").read_text(encoding="utf-8")
@@ -86,7 +86,7 @@ def test_an_unwritable_output_path_is_a_mistake(paymaster, output, force):
 def test_the_schema_is_valid_and_accepts_the_presets(paymaster):
     schema = json.loads(paymaster("schema").out)
     jsonschema.Draft202012Validator.check_schema(schema)
-    for preset in preset_names():
+    for preset in PRESETS:
         jsonschema.validate(YAML(typ="safe").load(paymaster("init", "-p", preset, "-o", "-").out), schema)
 
 

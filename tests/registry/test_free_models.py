@@ -7,7 +7,7 @@ import pytest
 from paymaster.accounting.tokens.counter import PromptCount
 from paymaster.errors import NoModelFits
 from paymaster.registry.local_servers import DEFAULT_PORTS, local_server
-from paymaster.registry.presets import preset_names, read_preset
+from paymaster.registry.presets import PRESETS, read_preset
 from paymaster.registry.provider_facts import PROVIDERS
 from paymaster.routing.call_errors import no_model_error
 from paymaster.routing.planning import plan
@@ -118,6 +118,6 @@ def test_a_port_that_proxies_use_as_well_means_no_local_server():
 
 def test_the_presets_state_that_a_local_model_is_free(load):
     local = {facts.id for facts in PROVIDERS if facts.local}
-    models = [model for name in preset_names() for model in load(read_preset(name)).models.values() if model.provider in local]
+    models = [model for name in PRESETS for model in load(read_preset(name)).models.values() if model.provider in local]
     assert len(models) >= 8
     assert {model.price.source for model in models} == {"registry: price: free"}

@@ -11,11 +11,11 @@ from ruamel.yaml import YAML
 
 import paymaster.registry.presets
 from paymaster.errors import UsageMistake
-from paymaster.registry.presets import preset_names, read_preset
+from paymaster.registry.presets import PRESETS, read_preset
 from paymaster.registry.schema import registry_json_schema
 
 
-@pytest.mark.parametrize("name", preset_names())
+@pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_loads_without_warnings_and_knows_prices_limits_and_capabilities(load, name):
     registry = load(read_preset(name))
     assert registry.warnings == ()
@@ -27,7 +27,7 @@ def test_a_preset_loads_without_warnings_and_knows_prices_limits_and_capabilitie
         assert model.base_url or model.adapter == "litellm", model.name
 
 
-@pytest.mark.parametrize("name", preset_names())
+@pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_fits_the_json_schema(name):
     jsonschema.validate(json.loads(json.dumps(YAML(typ="safe", pure=True).load(read_preset(name)))), registry_json_schema())
 
@@ -40,7 +40,7 @@ def test_paid_presets_have_hard_budgets(load):
 
 
 def test_the_preset_for_batches_holds_streams_back_and_no_other_does(load):
-    assert [name for name in preset_names() if load(read_preset(name)).policy.stream_recovery == "hold_back"] == ["batch"]
+    assert [name for name in PRESETS if load(read_preset(name)).policy.stream_recovery == "hold_back"] == ["batch"]
 
 
 def test_local_presets_are_free_and_need_no_key(load):
@@ -52,7 +52,7 @@ def test_local_presets_are_free_and_need_no_key(load):
 
 def test_every_file_is_a_preset_and_every_preset_a_file():
     folder = Path(paymaster.registry.presets.__file__).parent / "presets"
-    assert {path.stem for path in folder.iterdir()} == set(preset_names())
+    assert {path.stem for path in folder.iterdir()} == set(PRESETS)
 
 
 def test_an_unknown_preset_is_a_mistake_with_the_nearest_name():

@@ -90,7 +90,7 @@ def test_long_messages_differ_by_their_beginning_their_end_and_their_length() ->
 def test_only_a_conversation_with_an_answer_may_have_a_warm_cache(messages: Messages, has_history: bool) -> None:
     found = session(said(*messages))
     assert found is not None
-    assert (found.has_history, found.is_named) == (has_history, False)
+    assert found.has_history == has_history
 
 
 CLAUDE_CODE = f"user_{'0f' * 32}_account_{UUID}_session_{UUID}"
@@ -128,7 +128,7 @@ def test_what_a_client_names_is_its_session(params: Mapping[str, object], named:
     assert named_session(in_body) == named
     found, plain = session(request), session(said(TASK))
     assert found is not None
-    assert found.is_named == (named is not None)
+    assert found.has_history == (named is not None)
     assert (found == plain) == (named is None)
 
 

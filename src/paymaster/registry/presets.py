@@ -18,11 +18,7 @@ PRESETS = (
     "llamacpp",
     "lmstudio",
 )
-
-
-def preset_names() -> tuple[str, ...]:
-    """Every preset, the general ones first."""
-    return PRESETS
+"""Every preset, the general ones first."""
 
 
 def read_preset(name: str) -> str:

@@ -58,14 +58,10 @@ _CLAUDE_CODE = re.compile(r"_session_([0-9A-Za-z-]{8,64})$")
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """The session of a call. `has_history`: it may have had calls before, so that it is worth asking the ledger about it.
-
-    `is_named`: the client or the caller named it; otherwise it was found by how the messages begin.
-    """
+    """The session of a call. `has_history`: it may have had calls before, so that it is worth asking the ledger about it."""
 
     id: str
     has_history: bool
-    is_named: bool = True
 
 
 def session_of(request: Request, scope: Scope, affinity: Affinity, *, model: str, salt: str = "") -> Session | None:
@@ -88,7 +84,7 @@ def session_of(request: Request, scope: Scope, affinity: Affinity, *, model: str
             found = ("session", owner, named) if named is not None else instance
             if found is None:
                 beginning = beginning_of(request.messages)
-                return Session(digest(("beginning", owner, model, beginning), salt), has_answers(request.messages), is_named=False)
+                return Session(digest(("beginning", owner, model, beginning), salt), has_answers(request.messages))
     return None if found is None else Session(digest((*found, model), salt), has_history=True)
 
 
