@@ -9,7 +9,7 @@ import pytest
 
 from call_box import Box, Limits, answer, failure, model, price, registry, spread
 from paymaster.accounting.prices.rates import Rates, RateTable
-from paymaster.errors import RequestRefused
+from paymaster.errors import NoModelAvailable, RequestRefused
 from paymaster.flow.endpoint_events import EndpointChanged, FellBack
 from paymaster.flow.events import ModelSkipped
 from paymaster.flow.ports import Books, ProviderCall, ProviderReply, Runtime, Waiter
@@ -192,3 +192,15 @@ def test_a_call_that_waits_is_listed_under_its_endpoint_at_every_tier() -> None:
     for _ in range(3):
         box.ask()
     assert names == ["gpt/eu"]
+
+
+def test_a_prompt_that_one_endpoint_finds_too_long_is_asked_at_no_tier_of_another() -> None:
+    def serve(call: ProviderCall) -> ProviderReply | Failure:
+        kind = FailureKind.THROTTLED if call.model.endpoint == "eu" else FailureKind.CONTEXT_TOO_LONG
+        return failure(kind, status=429 if call.model.endpoint == "eu" else 400)
+
+    both = model("gpt", endpoints=(endpoint("eu"), endpoint("us")), balance=Balancing.ORDER, tiers=("flex", "default"))
+    box = Box(registry(both), {"gpt": [serve]})
+    with pytest.raises(NoModelAvailable) as caught:
+        box.ask()
+    assert [place for place, _ in caught.value.reasons] == ["gpt/eu (flex)", "gpt/us (flex)", "gpt/us", "gpt/eu"]

@@ -112,7 +112,7 @@ class Turns:
             other = candidate.model
             if refused.name == other.name and refused.place != other.place and refuses_alike(kind, refused, other):
                 detail = f"not asked, as {refused.place} refused the request"
-                return Skipped.of(other, why.cause, detail, why.retry_in_ms, why.failure, why.too_long)
+                return Skipped.of(other, why.cause, detail, failure=why.failure, too_long=why.too_long)
         return None
 
     def _first_turn(self, each: Assessed, candidate: Candidate, order: int) -> Turn:
