@@ -155,22 +155,22 @@ class _Call:
         """A hold for another attempt at the candidate; None if it is skipped, or awaited until the others have been tried."""
         place, model = turn.candidate.place, turn.candidate.model
         if (alike := self._turns.refused_alike(turn.candidate)) is not None:
-            self._turns.skip(alike)
+            self._turns.skip(turn, alike)
             return None
         if self.request.continues and isinstance(assessed := self._recounting.again(turn.candidate), Skipped):
-            self._turns.skip(assessed)
+            self._turns.skip(turn, assessed)
             return None
         candidate = self._recounting.of(turn.candidate)
         if (left_ms := turn.not_before_ms - self._runtime.now_ms()) > 0:
             await self._back_off(left_ms, model)
         if (outgrown := outgrown_by(candidate, self._prompt_tokens)) is not None:
-            self._turns.skip(outgrown)
+            self._turns.skip(turn, outgrown)
             return None
         if (used_up := self._used_up(turn)) is not None:
             if turn.has_fallback and self._policy.max_attempts is None:
                 self._turns.put_off(turn, used_up, self._runtime.now_ms(), outage=True)
             else:
-                self._turns.skip(used_up)
+                self._turns.skip(turn, used_up)
             return None
         self._considered[place] = candidate
         admission = await self._admitted(turn, self._next_attempt(candidate, has_fallback=turn.has_fallback))
@@ -225,7 +225,7 @@ class _Call:
         throttled = failure.kind is FailureKind.THROTTLED
         skipped = self._left(attempt, failure)
         if leaves_tier(turn.candidate, failure):
-            self._turns.leave_tier(turn.candidate, skipped, is_full=blames_tier(turn.candidate, failure))
+            self._turns.leave_tier(turn, skipped, is_full=blames_tier(turn.candidate, failure))
             return False
         if step is Then.GIVE_UP:
             message = f"{turn.candidate.place}: {describe_failure(failure)}"
@@ -244,7 +244,7 @@ class _Call:
                 return True
             case Then.NEXT_LARGER_CONTEXT:
                 self._prompt_tokens = max(self._prompt_tokens, named_prompt_tokens(attempt.candidate, failure))
-                self._turns.skip(skipped)
+                self._turns.skip(turn, skipped)
             case _ if waits or isinstance(step, TryAgain):
                 self._failing.note(skipped, failure)
                 wait_for_ms = attempt.opened_ms or pause_ms(failure, attempt.backoff_ms) or wait_ms(failure, attempt.backoff_ms)
@@ -255,7 +255,7 @@ class _Call:
             case _ if throttled and turn.has_fallback:
                 self._turns.put_off(turn, skipped, now_ms + (retry_in_ms or 0))
             case _:
-                self._turns.skip(skipped)
+                self._turns.skip(turn, skipped)
         return False
 
     def _is_fallback(self, turn: Turn) -> bool:
@@ -325,7 +325,7 @@ class _Call:
             self.events.skipped(skipped)
         # A tier that is paused is not waited for: the call stays with the next one. Limits are the same at every tier.
         if not isinstance(why, Deferred) or (skipped.tier and skipped.cause is not SkipCause.WAIT):
-            self._turns.skip(skipped)
+            self._turns.skip(turn, skipped)
             return
         failing = self._failing.why(skipped.place)
         if failing is not None and skipped.cause is SkipCause.PAUSED:  # what it failed with says more than that nobody may call it

@@ -60,18 +60,18 @@ class Turns:
         while (turn := self._next_turn()) is not None:
             yield turn
 
-    def skip(self, skipped: Skipped) -> None:
+    def skip(self, turn: Turn, why: Skipped) -> None:
         """Go on without the candidate."""
-        self._reasons[skipped.place] = skipped.detail
-        self._awaited.pop(skipped.place, None)
-        self._admission.skipped.append(skipped)
+        self._reasons[turn.candidate.place] = why.detail
+        self._awaited.pop(turn.candidate.place, None)
+        self._admission.skipped.append(why)
 
     def put_off(
         self, turn: Turn, why: Skipped, expected_at_ms: int, *, outage: bool = False, backs_off: bool = False, retries: bool = False
     ) -> None:
         """Go on without the candidate for now: it is tried again after the others, or at once if there are none."""
-        self._reasons[why.place] = why.detail
-        self._awaited[why.place] = Awaited(
+        self._reasons[turn.candidate.place] = why.detail
+        self._awaited[turn.candidate.place] = Awaited(
             candidate=turn.candidate,
             order=turn.order,
             why=why,
@@ -83,11 +83,11 @@ class Turns:
             again=not turn.has_fallback,
         )
 
-    def leave_tier(self, candidate: Candidate, why: Skipped, *, is_full: bool) -> None:
+    def leave_tier(self, turn: Turn, why: Skipped, *, is_full: bool) -> None:
         """Go on with the next tier. Where it was not the tier that failed, but its endpoint, the other endpoints come first."""
         if not is_full:
-            self._failing[candidate.model.subject] = why
-        self.skip(why)
+            self._failing[turn.candidate.model.subject] = why
+        self.skip(turn, why)
 
     def refused(self, turn: Turn, kind: FailureKind, why: Skipped, error: RequestRefused | None = None) -> None:
         """The candidate refused the request itself: endpoints that would do the same are not asked. With `error` only the others of the
@@ -100,7 +100,7 @@ class Turns:
         if not turn.siblings or kind is FailureKind.CANCELLED:
             raise error
         self._final, self._final_model = self._final or error, model.name
-        self.skip(why)
+        self.skip(turn, why)
 
     def reason(self, place: str) -> str:
         """Why the candidate at this place was last left."""
