@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from call_box import HELLO, Box, Outcome, answer, failure, model, price, registry, spread
+from call_box import HELLO, Box, Outcome, answer, failure, model, per_run, price, registry, spread
 from paymaster.accounting.accounts import Post
 from paymaster.accounting.records import AttemptRecord
 from paymaster.errors import LimitReached, NoModelAvailable, RequestRefused
@@ -321,3 +321,14 @@ def test_a_call_that_is_waited_for_at_its_preferred_endpoint_goes_on_when_the_wa
     assert box.ask().endpoint == "y"  # a minute is too long
     chosen = [event.chosen for event in box.events if isinstance(event, Admitted)]
     assert chosen[:2] == ["kept at x: 98,000 tokens are cached there"] * 2
+
+
+@pytest.mark.parametrize("kind", [FailureKind.SERVER_ERROR, FailureKind.THROTTLED])
+def test_over_a_soft_budget_a_call_goes_on_to_the_next_endpoint(kind: FailureKind) -> None:
+    asked_to_wait = 5_000 if kind is FailureKind.THROTTLED else None
+    down = failure(kind, retry_after_ms=asked_to_wait)
+    box = Box(registry(spread("m", "x", "y"), budgets=(per_run("0.000001"),)), {"m/x": [answer(), down], "m/y": [answer()]})
+    assert box.ask().endpoint == "x"
+    before_ms = box.runtime.now_ms()
+    assert box.ask().endpoint == "y"
+    assert box.runtime.now_ms() - before_ms < 1_000

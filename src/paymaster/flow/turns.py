@@ -33,7 +33,7 @@ class Turns:
         self._refusals: list[tuple[FailureKind, Model, Skipped]] = []
         self._final: RequestRefused | None = None
         self._final_model = ""
-        self._went_over_budget = False
+        self._over_model = ""
         self._reasons: dict[str, str] = {}
         self._failing: dict[str, Skipped] = {}
 
@@ -158,13 +158,14 @@ class Turns:
             raise self._final
 
     def _next_turn(self) -> Turn | None:
+        """One model may go over soft budgets, at each of its endpoints and tiers, before anything is waited for."""
         now_ms = self._runtime.now_ms()
-        over = None if self._went_over_budget else next(iter(self._admission.over_budget), None)
-        awaited = [each for each in self._awaited.values() if over is None or not each.outage]
+        over = next((each for each in self._admission.over_budget if self._over_model in ("", each.model.name)), None)
+        awaited = [each for each in self._awaited.values() if over is None or not (each.outage or self._over_model)]
         give_up_at_ms = now_ms + self._patience.left_ms(has_fallback=False)
         turn = next_turn(awaited, now_ms, give_up_at_ms, self._patience.outage_until_ms(give_up_at_ms))
         if turn is None and over is not None:
             self._admission.over_budget.remove(over)
-            self._went_over_budget = not over.left_tier
+            self._over_model = over.model.name
             return Turn(candidate=over, order=self._orders[over.place], enforce_money=False)
         return turn
