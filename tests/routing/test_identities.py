@@ -73,6 +73,18 @@ def test_a_key_or_an_account_says_whose_limits_count() -> None:
     assert identity(ONE) == identity(ONE, ledger_id="1" * 32)
 
 
+@pytest.mark.parametrize("address", ["http://localhost:11434/v1", "http://127.0.0.1:8000/v1", "http://[::1]:8000/v1"])
+def test_a_local_server_is_another_one_on_each_machine_unless_an_account_says_otherwise(address: str) -> None:
+    local, hosted = replace(ONE, base_url=address), ONE
+
+    def identity_on(machine: str, of: Model) -> str:
+        return identities(LEDGER, lambda _: None, machine)(of)
+
+    assert identity_on("a", local) == identity_on("a", local) != identity_on("b", local)
+    assert identity_on("a", hosted) == identity_on("b", hosted)
+    assert identity_on("a", replace(local, account="proxy")) == identity_on("b", replace(local, account="proxy"))
+
+
 def test_a_registry_has_the_identities_of_its_models_and_endpoints() -> None:
     places = replace(ONE, endpoint="us"), replace(ONE, endpoint="eu", base_url="https://eu.example.com/v1")
     known = registry(replace(ONE, endpoints=places), replace(model("b"), provider="openai"))

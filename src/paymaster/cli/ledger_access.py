@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from platform import node
 from typing import TYPE_CHECKING, TypeAlias
 
 from paymaster.accounting.account_names import BUDGET_KINDS
@@ -134,7 +135,7 @@ def identified(registry: Registry, ledger_id: str) -> Registry:
     """The registry with what its endpoints are in the ledger with this id; as it is where there is none."""
     if not ledger_id:
         return registry
-    identity = identities(ledger_id, lambda place: first_key(place, os.environ))
+    identity = identities(ledger_id, lambda place: first_key(place, os.environ), node())
     return with_identities(registry, lambda place: identity(with_variables(place, os.environ)))
 
 

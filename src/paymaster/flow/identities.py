@@ -6,6 +6,7 @@ accounts have the names of models: such calls are not booked anyway.
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from platform import node
 from typing import TYPE_CHECKING
 
 from paymaster.errors import LedgerUnavailable
@@ -33,7 +34,7 @@ class Identities:
     def __init__(self, registry: Registry, key_of: Callable[[Model], str | None]) -> None:
         self._registry, self._key_of = registry, key_of
         self.ledger_id = ""
-        self._identity = identities("", key_of)
+        self._identity = identities("", key_of, node())
         self._parts: dict[int, tuple[Registry, Registry]] = {}
         self._has_moved = self._has_looked = False
         self._looks_at_ms: int | None = None
@@ -45,7 +46,7 @@ class Identities:
         if not ledger_id:
             return registry
         if ledger_id != self.ledger_id:
-            self._identity, self._parts = identities(ledger_id, self._key_of), {}
+            self._identity, self._parts = identities(ledger_id, self._key_of, node()), {}
             self._has_moved = self._has_looked = False
             self.ledger_id, self._looks_at_ms = ledger_id, now_ms
         if self._looks_at_ms is not None and now_ms >= self._looks_at_ms:

@@ -1,7 +1,7 @@
 """What an endpoint is, whatever a registry calls it: whose limits and circuit its calls share. Pure; knows no ledger and keeps no key.
 
 Two models are one endpoint if they have the same provider, address and model id, and the same account at the provider: `account:`, or else
-the first of their keys. Price, limits, parameters and API version are each registry's own.
+the first of their keys. Price, limits, parameters and API version are each registry's own. `localhost` is another server on each machine.
 """
 
 from collections.abc import Callable
@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from paymaster.accounting.account_names import endpoint_subject
 from paymaster.registry.models import Model, Registry
+from paymaster.registry.providers import on_this_machine
 
 _DIGITS_BYTES = 6
 _ROUNDS = 4_096
@@ -20,15 +21,18 @@ _OF_AN_ACCOUNT = frozenset({"authorization", "api-key", "x-api-key", "x-goog-api
 """Headers that say whose limits a call counts against, as a key does."""
 
 
-def identities(ledger_id: str, key_of: Callable[[Model], str | None]) -> Callable[[Model], str]:
-    """Gives a model or an endpoint its identity in the ledger with this id; `key_of` has its first key, if it has one."""
+def identities(ledger_id: str, key_of: Callable[[Model], str | None], machine: str = "") -> Callable[[Model], str]:
+    """Gives a model or an endpoint its identity in the ledger with this id; `key_of` has its first key, if it has one.
+
+    `machine` is this machine's name on the network: a local address says nothing without it, but where `account:` does.
+    """
     macs: dict[str, str] = {"": ""}
 
     def identity(place: Model) -> str:
         secret = "" if place.account else _secret(place, key_of(place))
         if secret not in macs:
             macs[secret] = pbkdf2_hmac("sha256", secret.encode("utf-8", "surrogatepass"), ledger_id.encode(), _ROUNDS).hex()
-        parts = (place.provider, _address(place), place.model_id, place.script, place.account, macs[secret])
+        parts = (place.provider, _address(place, machine), place.model_id, place.script, place.account, macs[secret])
         digest = blake2b(repr(parts).encode("utf-8", "surrogatepass"), digest_size=_DIGITS_BYTES, person=b"paymaster place")
         return endpoint_subject(place.provider, place.model_id, digest.hexdigest())
 
@@ -51,7 +55,7 @@ def _secret(place: Model, key: str | None) -> str:
     return repr((key, headers)) if key or headers else ""
 
 
-def _address(place: Model) -> str:
+def _address(place: Model, machine: str) -> str:
     """Where its server is, in the same words however it is written. Without an address of its own, the region says which server it is."""
     if place.base_url is None:
         return place.region or ""
@@ -62,4 +66,5 @@ def _address(place: Model) -> str:
         return place.base_url
     scheme = parts.scheme.lower()
     shown_port = "" if port is None or port == _USUAL_PORTS.get(scheme) else f":{port}"
-    return f"{scheme}://{parts.hostname or ''}{shown_port}{parts.path.rstrip('/')}"
+    of_machine = f"@{machine}" if not place.account and on_this_machine(place.base_url) else ""
+    return f"{scheme}://{parts.hostname or ''}{shown_port}{parts.path.rstrip('/')}{of_machine}"
