@@ -16,7 +16,7 @@ from paymaster.registry.compat_schema import CompatSection
 from paymaster.registry.model_schema import EndpointSection, ModelSection, PlaceSection, ServerToolSection, TimeoutsSection
 from paymaster.registry.names import CAPABILITIES, CAPABILITY_ALIASES
 from paymaster.registry.overrides import SETTINGS, flag_of, variable_of
-from paymaster.registry.presets import preset_names, read_preset
+from paymaster.registry.presets import PRESETS, read_preset
 from paymaster.registry.price_schema import BaseSection, DatedPriceSection, PeakSection, RatesSection, ServiceTierSection, TierSection
 from paymaster.registry.provider_facts import PROVIDERS, ProviderFacts
 from paymaster.registry.schema import PolicySection, PricesSection, RegistrySection
@@ -171,7 +171,7 @@ def settings_text() -> str:
 
 def presets_text() -> str:
     """Every preset, with the first line of its comment."""
-    rows = [(f"`{name}`", read_preset(name).splitlines()[0].removeprefix("# ")) for name in preset_names()]
+    rows = [(f"`{name}`", read_preset(name).splitlines()[0].removeprefix("# ")) for name in PRESETS]
     return f"### Presets\n\n`paymaster init --preset NAME` writes one of these, commented.\n\n{table(('preset', 'what it is'), rows)}"
 
 

@@ -38,7 +38,8 @@ class SlowBooks:
 @pytest.mark.parametrize("takes_ms", [0, 1, 1_500])
 def test_what_is_due_when_the_status_is_read_is_due_on_the_page(tmp_path, takes_ms):
     runtime = ManualRuntime()
-    world = SimpleNamespace(books=SlowBooks(runtime, takes_ms), registry=Registry(default="", models={}), runtime=runtime)
+    nothing = Registry(default="", models={})
+    world = SimpleNamespace(books=SlowBooks(runtime, takes_ms), registry=nothing, runtime=runtime, identities=None)
     resources = SimpleNamespace(options=SimpleNamespace(events=tmp_path / "events.jsonl", state_dir=tmp_path))
     service = SimpleNamespace(active=SimpleNamespace(world=world, resources=resources))
     data = DashboardData(service, StatusReadings(lambda: world, runtime), None)

@@ -47,7 +47,7 @@ def runtime():
 
 def opened(runtime, **options):
     books = CountedBooks(runtime, **options)
-    return books, StatusReadings(lambda: SimpleNamespace(books=books, registry=None), runtime)
+    return books, StatusReadings(lambda: SimpleNamespace(books=books, registry=None, identities=None), runtime)
 
 
 def test_all_who_ask_at_once_share_a_reading(runtime):

@@ -152,10 +152,10 @@ def test_adaptive_concurrency_and_the_ledger_policy_are_shown(load):
 @pytest.mark.parametrize(
     ("stay", "shown"),
     [
-        ("call", "call: every call begins with the first model"),
-        ("instance", "instance: it goes on with the model that answered last, for 90 s after an answer"),
+        ("stay: call", "call: every call begins with the first model"),
+        ("stay: instance, stay_s: 90", "instance: it goes on with the model that answered last, for 90 s after an answer"),
     ],
 )
 def test_where_an_instance_goes_on_is_shown(load, stay, shown):
-    text = f"models: {{m: {{provider: openai, model_id: gpt-4o}}}}\npolicies: {{stay: {stay}, stay_s: 90}}\n"
+    text = f"models: {{m: {{provider: openai, model_id: gpt-4o}}}}\npolicies: {{{stay}}}\n"
     assert describe(load(text), {}).policy["stay"] == DescribedValue(shown, "registry line 2")

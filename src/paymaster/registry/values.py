@@ -156,6 +156,13 @@ def _key_references(value: object) -> str:
     return str(value)
 
 
+def _written_address(value: object) -> str:
+    """An address as it is written: a dollar sign begins a variable, and `$$` is one that does not."""
+    if isinstance(value, str) and "$" in filled(value.replace("$$", ""), lambda _: "1"):
+        refuse("has a $ that begins no name of a variable", "write $NAME or ${NAME}")
+    return read_address(value)
+
+
 def read_address(value: object) -> str:
     """An address of a server. A variable in it stands for any part: it is put in, and read again, when the registry is completed."""
     text = value.strip() if isinstance(value, str) else ""
@@ -167,8 +174,6 @@ def read_address(value: object) -> str:
         refuse("must be an http:// or https:// address; this one can't be parsed")
     if parts.username or parts.password or parts.query or parts.fragment:
         refuse("must have no user, password, query or fragment", "put a key into an environment variable: api_key: $NAME")
-    if "$" in example:
-        refuse("has a $ that begins no name of a variable", "write $NAME or ${NAME}")
     if not valid:
         near = f"did you mean http://{text}?" if text and "://" not in text and not looks_like_a_secret(text) else ""
         refuse(f"must be an http:// or https:// address, got {shown(value)}", near)
@@ -305,7 +310,7 @@ Label: TypeAlias = Annotated[
 Names: TypeAlias = Annotated[list[str], BeforeValidator(read_names), NAMES_SCHEMA]
 VariableNames: TypeAlias = Annotated[list[str], BeforeValidator(_variables), NAMES_SCHEMA]
 KeyReferences: TypeAlias = Annotated[str, BeforeValidator(_key_references), WithJsonSchema({"type": "string", "pattern": r"^\$"})]
-BaseUrl: TypeAlias = Annotated[str, BeforeValidator(read_address), WithJsonSchema({"type": "string", "pattern": r"^(https?://|\$)"})]
+BaseUrl: TypeAlias = Annotated[str, BeforeValidator(_written_address), WithJsonSchema({"type": "string", "pattern": r"^(https?://|\$)"})]
 Headers: TypeAlias = Annotated[
     dict[str, str], BeforeValidator(_headers), WithJsonSchema({"type": "object", "additionalProperties": {"type": "string"}})
 ]
