@@ -276,3 +276,24 @@ def test_warnings_name_the_endpoint(load):
 def test_the_json_schema_knows_endpoints(text, fits):
     validator = jsonschema.Draft202012Validator(registry_json_schema())
     assert validator.is_valid(YAML(typ="safe", pure=True).load(text)) == fits
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("balance: fastest", ["m: balance has no effect on a model without `endpoints`"]),
+        ("balance: order, affinity: none", ["m: balance and affinity have no effect on a model without `endpoints`"]),
+        ("balance: order, endpoints: [{name: a}, {name: b, rpm: 5, account: other}]", []),
+        ("rpm: 5", []),
+    ],
+)
+def test_what_needs_several_endpoints_is_warned_of_at_a_model_that_has_one(load, written: str, expected: list[str]) -> None:
+    registry = load(f"models: {{m: {{provider: openai, model_id: gpt-4o, {written}}}}}\n")
+    assert [warning for warning in registry.warnings if "endpoints" in warning] == expected
+
+
+def test_a_default_that_no_call_can_use_is_warned_of(load) -> None:
+    registry = load("models: {openai/*: {provider: openai}}\n")
+    assert registry.warnings == (
+        "default: openai/* is a family, so a call that names no model fails. Write the name of one of its models, or of another",
+    )

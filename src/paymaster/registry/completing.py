@@ -61,7 +61,7 @@ def complete(written: Written, overrides: Overrides, sources: Sources) -> Regist
         models=models,
         policy=policy,
         source=written.document.file,
-        warnings=(*overrides.warnings, *_warnings(drafts), *_unusable_fallbacks(models)),
+        warnings=(*overrides.warnings, *_warnings(drafts), *_unusable_fallbacks(models), *_idle(default, drafts)),
         origins={"default": written.origin((*written.root, "default")) if written.default else DEFAULT, **origins},
         variables=named_variables(written),
         updates=_price_updates(written.prices, sources.directory),
@@ -125,6 +125,16 @@ def _unusable_fallbacks(models: Mapping[str, Model]) -> Iterator[str]:
                     f"{model.name}: its fallback {other.name} is never used, because vectors of {other.vector_space} can't be compared "
                     f"with those of {model.vector_space}. If both are the same model, give both the same vector_space"
                 )
+
+
+def _idle(default: str, drafts: Mapping[str, Sequence[Draft]]) -> Iterator[str]:
+    """Warnings about a default that no call can use, and about keys for several endpoints at a model that has one alone."""
+    if is_family(default):
+        yield f"default: {default} is a family, so a call that names no model fails. Write the name of one of its models, or of another"
+    for name, (first, *_) in drafts.items():
+        written = [key for key in ("balance", "affinity") if not first.place.endpoint and getattr(first.section, key) is not None]
+        if written:
+            yield f"{name}: {' and '.join(written)} {'have' if written[1:] else 'has'} no effect on a model without `endpoints`"
 
 
 def _complete_model(draft: Draft, names: Mapping[str, str], sources: Sources) -> Model:
